@@ -1,0 +1,75 @@
+# Everything happens in .venv. Set-up is repeated only when pyproject.toml or constraints/ change.
+
+PYTHON ?= python3
+CASE ?= cases/lynx_hare/case.toml
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PINS := $(wildcard constraints/*.txt)
+
+# Two test processes, each with one XLA thread pool of its own: matrices in the tests are small, so
+# threads inside an operation cost more than they bring.
+WORKERS ?= 2
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+	XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(XLA_FLAGS)"
+
+# Silences an advertisement for the theme's successor.
+export NO_MKDOCS_2_WARNING := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test test-slow check format docs clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## run a case (CASE=..., by default lynx and hare)
+	$(BIN)/assim run $(CASE)
+
+test: check ## every check, then the tests but for the slow ones
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.dev ## the slow tests
+	$(ONE_THREAD) $(BIN)/python -m pytest -m slow -n $(WORKERS) $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## style, types and documentation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mkdocs build --quiet --strict --config-file .mkdocs.yml --site-dir "$(CURDIR)/$(VENV)/site"
+
+format: $(VENV)/.dev ## rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev ## serve the documentation while writing it
+	$(BIN)/mkdocs serve --strict --config-file .mkdocs.yml
+
+clean: ## remove the environment and everything built; results in out/ stay
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- set-up ------------------------------------------------------------------------------------
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; \
+	sys.exit(0 if sys.version_info >= (3, 11) else \
+	"$(PYTHON) is Python " + v + "; assim needs 3.11 or newer: make PYTHON=/path/to/python3")'
+	$(PYTHON) -m venv $(VENV)
+
+# $(call install,EXTRA): install in editable mode, pinned where the interpreter has a list of pins.
+define install
+	@pins=constraints/$$($(BIN)/python -c 'import sys; print("py%d%d" % sys.version_info[:2])').txt; \
+	if [ -f $$pins ]; then set -- -c $$pins; else set --; fi; \
+	echo "installing assim[$(1)] $$*"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$(1)]" "$$@"
+endef
+
+$(VENV)/.run: $(VENV)/pyvenv.cfg pyproject.toml $(PINS)
+	$(call install,plot)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/pyvenv.cfg pyproject.toml $(PINS)
+	$(call install,dev)
+	@touch $(VENV)/.run $@

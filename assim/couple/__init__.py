@@ -1,0 +1,1 @@
+"""Simulation codes outside JAX, in both directions."""

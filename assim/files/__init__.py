@@ -1,0 +1,1 @@
+"""WHERE data come from and go to: NetCDF to arrays and back."""

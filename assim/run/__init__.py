@@ -1,0 +1,1 @@
+"""WHEN: from a case file to finished files, and the command line."""

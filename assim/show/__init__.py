@@ -1,0 +1,1 @@
+"""WHAT a person sees: pictures and the report, made from finished files alone."""
