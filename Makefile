@@ -8,11 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PINS := $(wildcard constraints/*.txt)
 
-# Two test processes, each with one XLA thread pool of its own: matrices in the tests are small, so
-# threads inside an operation cost more than they bring.
+# Test processes; tests/conftest.py holds each to one thread.
 WORKERS ?= 2
-ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
-	XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(XLA_FLAGS)"
 
 # Silences an advertisement for the theme's successor.
 export NO_MKDOCS_2_WARNING := 1
@@ -28,10 +25,10 @@ run: $(VENV)/.run ## run a case (CASE=..., by default lynx and hare)
 	$(BIN)/assim run $(CASE)
 
 test: check ## every check, then the tests but for the slow ones
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.dev ## the slow tests
-	$(ONE_THREAD) $(BIN)/python -m pytest -m slow -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## style, types and documentation
 	$(BIN)/ruff check .
