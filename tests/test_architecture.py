@@ -54,7 +54,7 @@ VAGUE = {"utils", "util", "core", "common", "base", "manager", "helper", "helper
 # "realization" is absent on purpose: it is a CF standard name.
 AMERICAN = re.compile(
     r"(minim|maxim|optim|normal|regular|initial|local|linear|discret|factor|parameter|serial|random"
-    r"|organ|summar|vector|marginal|synchron|visual|general|penal|util|polar|diagonal|stabil|tun)iz"
+    r"|organ|summar|vector|marginal|synchron|visual|general|penal|util|polar|diagonal|stabil)iz"
     r"|analyz|color|behavior|center|neighbor|modeling|modeled|labeled|labeling|favor",
     re.IGNORECASE,
 )
