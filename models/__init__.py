@@ -5,3 +5,9 @@ if __name__ != "assim.models":
         f"this package is `assim.models`, but was imported as {__name__!r}: "
         "write `import assim.models` or `from assim.models import ...`"
     )
+
+from assim.models.advection_diffusion import AdvectionDiffusion as AdvectionDiffusion
+from assim.models.lorenz63 import Lorenz63 as Lorenz63
+from assim.models.lorenz96 import Lorenz96 as Lorenz96
+from assim.models.lotka_volterra import LotkaVolterra as LotkaVolterra
+from assim.models.sir_waterborne import SIRWaterborne as SIRWaterborne
