@@ -1,0 +1,101 @@
+"""A case file: read, overridden from the command line and checked, before JAX is imported."""
+
+import hashlib
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assim.run.failure import CaseError, Fault
+from assim.run.schema import CaseTable, RuntimeTable, validate
+from assim.run.toml import override, write
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case as text and tables.
+
+    Args:
+        path: the case file.
+        tree: its content, with what the command line changed.
+        table: the checked tables; None where `faults` says why not.
+        faults: what is wrong with the fixed tables.
+    """
+
+    path: Path
+    tree: dict[str, Any]
+    table: CaseTable | None
+    faults: tuple[Fault, ...]
+
+    @property
+    def folder(self) -> Path:
+        """The folder that paths in the case are relative to."""
+        return self.path.parent
+
+    @property
+    def name(self) -> str:
+        """Name of the case: that of its folder."""
+        return self.path.resolve().parent.name
+
+    @property
+    def checked(self) -> CaseTable:
+        """The checked tables.
+
+        Raises:
+            CaseError: there are none.
+        """
+        if self.table is None:
+            raise CaseError(self.faults, str(self.path))
+        return self.table
+
+    @property
+    def runtime(self) -> RuntimeTable:
+        """Device, precision and seed; the defaults where the case has errors."""
+        return RuntimeTable() if self.table is None else self.table.runtime
+
+    def text(self) -> str:
+        """The resolved case as TOML."""
+        return write(self.tree)
+
+    def input_path(self, file: str) -> Path:
+        """A file that the case names."""
+        return self.folder / file
+
+    def inputs(self) -> dict[str, Path]:
+        """The data files that the case names, by the name it uses."""
+        named = [self.checked.background.file, *(o.file for o in self.checked.observations)]
+        return {name: self.input_path(name) for name in named if name is not None}
+
+    def directory(self, out: Path | None) -> Path:
+        """The output directory: --out, the case's own, or out/<case>."""
+        if out is not None:
+            return out
+        own = self.checked.output.directory
+        return Path("out") / self.name if own is None else self.folder / own
+
+
+def read_case(path: Path, assignments: Sequence[str] = ()) -> Case:
+    """Read and check a case file.
+
+    Raises:
+        CaseError: the file cannot be read or is no TOML, or an override cannot be applied.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a text file"
+        raise CaseError([Fault("", f"cannot read the case file: {reason}")], str(path)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise CaseError([Fault("", f"not valid TOML: {error}")], str(path)) from None
+    faults = [fault for a in assignments if (fault := override(tree, a)) is not None]
+    if faults:
+        raise CaseError(faults, str(path))
+    table, problems = validate(tree)
+    return Case(path, tree, table, tuple(problems))
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
