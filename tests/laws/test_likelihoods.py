@@ -1,0 +1,144 @@
+"""Laws of likelihoods: -log p(y | Hx) = ½ dᵀd + c - log_constant."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from assim.problem.covariance import Dense, Diagonal
+from assim.problem.likelihood import Gaussian, Huber, LogNormal, Poisson, StudentT
+from assim.problem.observation import ErrorScale, Observations
+from assim.problem.operator import PointSample, Points
+from assim.problem.prior import Jeffreys
+from tests.registry import LIKELIHOODS
+
+STDEV = 0.7
+SCALED = [name for name, entry in LIKELIHOODS.items() if entry.has_scale]
+
+
+@pytest.fixture(params=LIKELIHOODS)
+def entry(request):
+    return LIKELIHOODS[request.param]
+
+
+def arrays(entry):
+    observed, predicted = jnp.asarray(entry.observed), jnp.asarray(entry.predicted)
+    return observed, predicted, Diagonal(STDEV).on(observed.shape)
+
+
+def departures(entry, scale=1.0):
+    """Departures as a function of the prediction, and the prediction."""
+    observed, predicted, error = arrays(entry)
+    return lambda hx: entry.make().departures(observed, hx, error, jnp.asarray(scale)), predicted
+
+
+def test_negative_log_density(entry):
+    observed, predicted, error = arrays(entry)
+    d, hx = departures(entry)
+    ours = -0.5 * jnp.sum(d(hx) ** 2) + entry.make().log_constant(observed, error)
+    expected = np.sum(entry.log_density(np.array(observed), np.array(predicted), STDEV))
+    np.testing.assert_allclose(ours, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_negative_log_density_with_a_scale(name):
+    entry, scale = LIKELIHOODS[name], 1.9
+    observed, predicted, error = arrays(entry)
+    d, hx = departures(entry, scale)
+    # As Observations with an estimated scale does it: c = m log(scale) + log|R^(1/2)|.
+    c = observed.size * jnp.log(scale) + error.log_sqrt_determinant()
+    constant = entry.make().log_constant(observed, error) + error.log_sqrt_determinant()
+    expected = np.sum(entry.log_density(np.array(observed), np.array(predicted), scale * STDEV))
+    np.testing.assert_allclose(-0.5 * jnp.sum(d(hx) ** 2) - c + constant, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_observations_keep_the_book(name):
+    """The instrument's own normaliser and constant give the density, scale or no scale."""
+    entry = LIKELIHOODS[name]
+    observed, predicted, _ = arrays(entry)
+    points = Points.at(jnp.zeros(observed.shape))
+    for scale in (None, ErrorScale("sigma", Jeffreys())):
+        one = Observations("y", observed, points, PointSample("x"), STDEV, entry.make(), scale)
+        sigma = {"sigma": jnp.asarray(1.9)} if scale else {}
+        d = one.likelihood.departures(observed, predicted, one.error, sigma.get("sigma", 1.0))
+        ours = one.log_constant() - 0.5 * jnp.sum(d**2) - one.normaliser(sigma)
+        stdev = STDEV * (1.9 if scale else 1.0)
+        expected = np.sum(entry.log_density(np.array(observed), np.array(predicted), stdev))
+        np.testing.assert_allclose(ours, expected, rtol=1e-10)
+
+
+def test_sign_and_zero(entry):
+    d, hx = departures(entry)
+    observed = jnp.asarray(entry.observed)
+    assert np.array_equal(np.sign(d(hx)), np.sign(observed - hx))
+    assert np.any(np.asarray(d(hx)) == 0)  # the registry holds one y = Hx
+
+
+def test_derivatives(entry):
+    d, hx = departures(entry)
+    direction = jnp.cos(jnp.arange(hx.size))
+    pushed = jax.jvp(d, (hx,), (direction,))[1]
+    assert np.all(np.isfinite(pushed))
+    step = 1e-6
+    difference = (d(hx + step * direction) - d(hx - step * direction)) / (2 * step)
+    np.testing.assert_allclose(pushed, difference, rtol=1e-6, atol=1e-8)
+    weights = jnp.sin(1.0 + jnp.arange(hx.size))
+    pulled = jax.vjp(d, hx)[1](weights)[0]
+    np.testing.assert_allclose(weights @ pushed, pulled @ direction, rtol=1e-13)
+
+
+def test_second_derivatives(entry):
+    d, hx = departures(entry)
+    cost = lambda hx: 0.5 * jnp.sum(d(hx) ** 2)  # noqa: E731
+    gradient = jax.grad(cost)
+    curvature = jnp.diagonal(jax.hessian(cost)(hx))
+    assert np.all(np.isfinite(curvature))
+    step = 1e-5
+    difference = (gradient(hx + step) - gradient(hx - step)) / (2 * step)
+    np.testing.assert_allclose(curvature, difference, rtol=1e-5, atol=1e-6)
+
+
+def test_sample_moments(entry):
+    mean, n = 3.0, 40_000
+    hx = jnp.full(n, mean)
+    drawn = entry.make().sample(jax.random.key(0), hx, Diagonal(0.4).on((n,)))
+    expected_mean, expected_variance = entry.moments(mean, 0.4)
+    assert drawn.shape == hx.shape
+    assert drawn.dtype == hx.dtype
+    assert abs(jnp.mean(drawn) - expected_mean) < 4 * np.sqrt(expected_variance / n)
+    np.testing.assert_allclose(jnp.var(drawn), expected_variance, rtol=0.08)
+    assert entry.make().check(drawn) is None
+
+
+def test_own_data_are_accepted(entry):
+    assert entry.make().check(jnp.asarray(entry.observed)) is None
+
+
+def test_correlated_errors():
+    matrix = np.array([[1.0, 0.6], [0.6, 2.0]])
+    y, hx = jnp.array([1.0, 3.0]), jnp.array([0.5, 1.0])
+    d = Gaussian().departures(y, hx, Dense(matrix), jnp.ones(()))
+    r = np.asarray(y - hx)
+    np.testing.assert_allclose(jnp.sum(d**2), r @ np.linalg.solve(matrix, r), rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "values", "words"),
+    [
+        (LogNormal(), [1.0, 0.0], "values > 0"),
+        (Poisson(), [1.0, -1.0], "whole counts"),
+        (Poisson(), [1.5], "whole counts"),
+    ],
+)
+def test_values_outside_the_support(likelihood, values, words):
+    assert words in likelihood.check(jnp.asarray(values))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [(lambda: StudentT(0.0), "StudentT.*dof"), (lambda: Huber(-1.0), "Huber.*threshold")],
+)
+def test_bad_arguments(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()

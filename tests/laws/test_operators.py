@@ -1,0 +1,157 @@
+"""Laws of observation operators."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from assim.problem.arrays import Coordinate, Grid, Label, Labels, Trajectory
+from assim.problem.operator import PointSample, Points, TimeDifference, TimeIntegral, TimeMean
+from tests.registry import OPERATORS
+
+EDGES = np.array([0.0, 0.5, 0.7, 2.0, 2.5])  # irregular on purpose
+PLACES = np.array([0.0, 1.0, 2.5, 3.0])
+LABELS = Labels(
+    state={"u": Label(("x",), "m", "wave"), "s": Label((), "kg", "scalar")},
+    coordinates={"x": Coordinate(PLACES, "m", "place", period=5.0)},
+    time_unit="days",
+)
+
+
+def trajectory(u, s=None):
+    s = np.zeros(len(EDGES)) if s is None else s
+    states = {"u": jnp.asarray(u), "s": jnp.asarray(s)}
+    return Trajectory(jnp.asarray(EDGES), states, {}, Grid.of(LABELS))
+
+
+def random_field(seed=0):
+    return jax.random.normal(jax.random.key(seed), (len(EDGES), len(PLACES)))
+
+
+INTERVALS = Points.over(
+    jnp.array([0.0, 0.1, 0.5, 0.6, 2.0]),
+    jnp.array([2.5, 0.3, 0.7, 2.1, 2.5]),
+    {"x": jnp.array([0.0, 0.4, 2.7, 3.0, 4.1])},
+)
+
+
+@pytest.fixture(params=OPERATORS)
+def operator(request):
+    return OPERATORS[request.param]()
+
+
+@pytest.fixture
+def observe(operator):
+    return jax.jit(lambda u: operator(trajectory(u), INTERVALS))
+
+
+def test_shape(observe):
+    values = observe(random_field())
+    assert values.shape == INTERVALS.times.shape
+    assert np.all(np.isfinite(values))
+
+
+def test_tangent_linear_has_slope_two(observe):
+    u, du = random_field(1), random_field(2)
+    value, push = jax.linearize(observe, u)
+    sizes = 10.0 ** -np.arange(1, 6)
+    errors = [jnp.linalg.norm(observe(u + e * du) - value - push(e * du)) for e in sizes]
+    if max(errors) < 1e-14:
+        return  # linear
+    slope = np.polyfit(np.log(sizes), np.log(errors), 1)[0]
+    assert abs(slope - 2) < 0.05
+
+
+def test_adjoint(observe):
+    u, du = random_field(1), random_field(2)
+    w = jax.random.normal(jax.random.key(3), INTERVALS.times.shape)
+    pushed = jax.jvp(observe, (u,), (du,))[1]
+    pulled = jax.vjp(observe, u)[1](w)[0]
+    one, other = jnp.vdot(pushed, w), jnp.vdot(du, pulled)
+    assert abs(one - other) <= 1e-13 * jnp.linalg.norm(pushed) * jnp.linalg.norm(w)
+
+
+def test_labels(operator):
+    assert operator.dims(LABELS) == ("x",)
+    assert isinstance(operator.units(LABELS), str)
+
+
+def test_unknown_field():
+    for kind in (PointSample, TimeIntegral, TimeMean, TimeDifference):
+        with pytest.raises(KeyError):
+            kind("nothing").units(LABELS)
+
+
+def test_units():
+    assert PointSample("u").units(LABELS) == "m"
+    assert TimeIntegral("u").units(LABELS) == "m days"
+    assert TimeMean("u").units(LABELS) == "m"
+
+
+# ---- point samples -------------------------------------------------------------------------------
+
+
+def test_point_sample_is_exact_on_linear_fields():
+    u = 2.0 + 3.0 * EDGES[:, None] - PLACES + 0.5 * EDGES[:, None] * PLACES
+    times, x = jnp.array([0.0, 0.6, 1.9, 2.5, 0.5]), jnp.array([0.0, 0.4, 2.2, 3.0, 2.5])
+    values = PointSample("u")(trajectory(u), Points.at(times, {"x": x}))
+    np.testing.assert_allclose(values, 2.0 + 3.0 * times - x + 0.5 * times * x, rtol=1e-13)
+
+
+def test_point_sample_of_a_scalar():
+    values = PointSample("s")(trajectory(random_field(), 1.0 - 2.0 * EDGES), Points.at([0.2, 2.4]))
+    np.testing.assert_allclose(values, [0.6, -3.8], rtol=1e-13)
+
+
+def test_point_sample_wraps():
+    u = np.broadcast_to(np.array([1.0, 2.0, 4.0, 8.0]), (len(EDGES), 4))
+    # From 8 at x = 3 to 1 at x = 5 = 0, and the same one period further either way.
+    x = jnp.array([4.0, 4.5, 9.0, -1.0, 5.0, -5.0, 5.5, 3.0, -1e-17])
+    values = PointSample("u")(trajectory(u), Points.at(jnp.ones(x.shape), {"x": x}))
+    np.testing.assert_allclose(values, [4.5, 2.75, 4.5, 4.5, 1, 1, 1.5, 8, 1], rtol=1e-12)
+
+
+def test_point_sample_in_two_dimensions():
+    labels = Labels(
+        state={"c": Label(("y", "x"))},
+        coordinates={
+            "y": Coordinate(np.array([0.0, 2.0, 3.0])),
+            "x": Coordinate(np.array([0.0, 1.0, 4.0, 5.0])),
+        },
+    )
+    y, x = np.array([0.0, 2.0, 3.0])[:, None], np.array([0.0, 1.0, 4.0, 5.0])
+    field = np.broadcast_to(1.0 + y - 2.0 * x + 0.3 * x * y, (len(EDGES), 3, 4))
+    there = Trajectory(jnp.asarray(EDGES), {"c": jnp.asarray(field)}, {}, Grid.of(labels))
+    y, x = jnp.array([0.0, 1.0, 2.5, 3.0]), jnp.array([5.0, 0.5, 3.3, 0.0])
+    values = PointSample("c")(there, Points.at(jnp.ones(4), {"y": y, "x": x}))
+    np.testing.assert_allclose(values, 1.0 + y - 2.0 * x + 0.3 * x * y, rtol=1e-13)
+
+
+# ---- intervals -----------------------------------------------------------------------------------
+
+
+def piecewise_integral(values, start, end):
+    """Exact integral of the piecewise linear function: the trapezium rule with every kink."""
+    nodes = np.unique(np.concatenate([[start, end], EDGES[(EDGES > start) & (EDGES < end)]]))
+    at = np.interp(nodes, EDGES, values)
+    return np.sum(np.diff(nodes) * (at[1:] + at[:-1]) / 2)
+
+
+def exact(values):
+    pairs = zip(np.asarray(INTERVALS.starts), np.asarray(INTERVALS.ends), strict=True)
+    return np.array([piecewise_integral(values, *pair) for pair in pairs])
+
+
+def test_time_integral_and_mean():
+    s = np.array([1.0, -2.0, 3.0, 0.5, 7.0])
+    there = trajectory(random_field(), s)
+    lengths = np.asarray(INTERVALS.ends - INTERVALS.starts)
+    np.testing.assert_allclose(TimeIntegral("s")(there, INTERVALS), exact(s), rtol=1e-13)
+    np.testing.assert_allclose(TimeMean("s")(there, INTERVALS), exact(s) / lengths, rtol=1e-13)
+
+
+def test_time_difference():
+    s = np.array([1.0, -2.0, 3.0, 0.5, 7.0])
+    expected = np.interp(INTERVALS.ends, EDGES, s) - np.interp(INTERVALS.starts, EDGES, s)
+    values = TimeDifference("s", factor=-1.0)(trajectory(random_field(), s), INTERVALS)
+    np.testing.assert_allclose(values, -expected, rtol=1e-13)
