@@ -1,0 +1,21 @@
+"""What is wrong with data, said so that it can be put right."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DataError(ValueError):
+    """Data that cannot be read, do not fit the model, or cannot be written.
+
+    The message names the file and the variable, what was expected, what came, and the way out.
+    The command line ends with exit code 3.
+    """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Hint for a name that is not among the known ones."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, 1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"it has {', '.join(known)}" if known else "it has no variables"

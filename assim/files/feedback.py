@@ -1,0 +1,221 @@
+"""feedback.nc: every observation with what the background and the analysis say of it.
+
+One row an observation, on the dimension `obs`. Instruments that share their rows (the same
+file, times and places) share them here; the rows of further files follow, and the flag variable
+`instrument` says which file a row comes from. A value that does not exist for a row is missing.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from assim.analysis import Analysis
+from assim.files.observations import MISSING, Instrument
+from assim.files.schema import QC, STDEV, axis_attributes, flag_attributes, time_variable
+from assim.files.schema import time_name as clock_name
+from assim.files.tables import ObservationTable
+from assim.problem.arrays import Labels
+from assim.problem.likelihood import Poisson
+from assim.problem.window import Window
+
+
+class Column(NamedTuple):
+    """One number a row of an instrument's table; whole numbers are flags."""
+
+    suffix: str
+    values: np.ndarray
+    long_name: str
+
+
+def feedback_dataset(instruments: Sequence[Instrument], analysis: Analysis) -> xr.Dataset:
+    """Observations with predictions, departures and effective quality flags.
+
+    For each instrument v: `v`, `v_stddev`, `v_qc`, `v_hofx_background`, `v_hofx_analysis`,
+    `v_ombg`, `v_oman` and `v_effective_qc`; predictions exist where the effective flag is 0.
+    """
+    labels, window = analysis.problem.model.labels(), analysis.problem.window
+    return _point_table(instruments, labels, window, lambda one: _compared(one, analysis))
+
+
+def observations_dataset(
+    instruments: Sequence[Instrument], labels: Labels, window: Window
+) -> xr.Dataset:
+    """Observations alone, `v`, `v_stddev` and `v_qc`, in the layout of observations.nc."""
+    return _point_table(instruments, labels, window, lambda one: [])
+
+
+def _point_table(
+    instruments: Sequence[Instrument],
+    labels: Labels,
+    window: Window,
+    more: Callable[[Instrument], list[Column]],
+) -> xr.Dataset:
+    blocks = _blocks(instruments)
+    tables = [block[0].table for block in blocks]
+    starts = np.concatenate([[0], np.cumsum([table.rows for table in tables])]).astype(int)
+    places = _coordinates(tables, labels, window)
+    bounds = _bounds(tables, labels, window, places)
+    content: dict[str, xr.Variable] = {}
+    for start, block in zip(starts, blocks, strict=False):
+        for one in block:
+            columns = [*_observed(one), *more(one)]
+            content |= _variables(one, columns, int(start), int(starts[-1]))
+    if len(blocks) > 1:
+        content["instrument"] = _origin(blocks, starts)
+    dataset = xr.Dataset({**places, **content, **bounds}, attrs={"featureType": "point"})
+    for name, variable in dataset.variables.items():
+        about = name in content and name != "instrument"
+        variable.encoding["coordinates"] = " ".join(places) if about else None
+    return dataset.set_coords(list(places))
+
+
+def variable_name(instrument_name: str) -> str:
+    """The name of an instrument as a NetCDF variable."""
+    name = re.sub(r"\W", "_", instrument_name)
+    return name if name[:1].isalpha() else f"v{name}"
+
+
+def _blocks(instruments: Sequence[Instrument]) -> list[list[Instrument]]:
+    """Instruments that share their rows, together."""
+    blocks: list[list[Instrument]] = []
+    for instrument in instruments:
+        for block in blocks:
+            if _same_rows(block[0].table, instrument.table):
+                block.append(instrument)
+                break
+        else:
+            blocks.append([instrument])
+    return blocks
+
+
+def _same_rows(one: ObservationTable, other: ObservationTable) -> bool:
+    return (
+        one.source == other.source
+        and np.array_equal(one.times.numbers, other.times.numbers)
+        and one.times.epoch == other.times.epoch
+        and one.coordinates.keys() == other.coordinates.keys()
+        and all(np.array_equal(one.coordinates[d], other.coordinates[d]) for d in one.coordinates)
+    )
+
+
+def _coordinates(
+    tables: list[ObservationTable], labels: Labels, window: Window
+) -> dict[str, xr.Variable]:
+    """Time and position of every row; a position is missing where its file has none."""
+    unit, clock = labels.time_unit, clock_name(labels.time_unit)
+    times = np.concatenate([t.times.to_model(unit, window.reference) for t in tables])
+    found = {clock: xr.Variable(*time_variable(times, unit, window.reference, "obs"))}
+    for dim, axis in labels.coordinates.items():
+        if any(dim in table.coordinates for table in tables):
+            column = np.concatenate(
+                [table.coordinates.get(dim, np.full(table.rows, np.nan)) for table in tables]
+            )
+            found[dim] = xr.Variable("obs", column, axis_attributes(axis, dim))
+    return found
+
+
+def _bounds(
+    tables: list[ObservationTable],
+    labels: Labels,
+    window: Window,
+    places: dict[str, xr.Variable],
+) -> dict[str, xr.Variable]:
+    """Intervals of the values, where any table has them; readings have intervals of no length."""
+    if all(table.starts is None for table in tables):
+        return {}
+    unit, reference = labels.time_unit, window.reference
+    sides = [
+        np.concatenate([(side(t) or t.times).to_model(unit, reference) for t in tables])
+        for side in (lambda table: table.starts, lambda table: table.ends)
+    ]
+    clock = clock_name(unit)
+    places[clock].attrs["bounds"] = f"{clock}_bnds"
+    columns = [time_variable(side, unit, reference, "obs")[1] for side in sides]
+    return {f"{clock}_bnds": xr.Variable(("obs", "nv"), np.stack(columns, axis=1))}
+
+
+def _observed(instrument: Instrument) -> list[Column]:
+    """Values, standard deviations of their errors, and the flags they came with."""
+    table, what = instrument.table, instrument.table.long_name
+    columns = [
+        Column("", table.values, what),
+        Column(QC, table.qc, f"quality flag of {what} in its file"),
+    ]
+    if (stdev := _stdev(instrument)) is not None:
+        columns.append(Column(STDEV, stdev, f"standard deviation of the errors of {what}"))
+    return columns
+
+
+def _compared(instrument: Instrument, analysis: Analysis) -> list[Column]:
+    """What the background and the analysis predict, departures from them, and flags as used."""
+    values, what = instrument.table.values, instrument.table.long_name
+    before, after = (
+        _spread(simulation.predictions[instrument.observations.name], instrument.used)
+        for simulation in (analysis.background, analysis.analysis)
+    )
+    return [
+        Column("_hofx_background", before, f"background of {what}"),
+        Column("_hofx_analysis", after, f"analysis of {what}"),
+        Column("_ombg", values - before, f"{what} less its background"),
+        Column("_oman", values - after, f"{what} less its analysis"),
+        Column("_effective_qc", instrument.flags, f"quality flag of {what} as used"),
+    ]
+
+
+def _variables(
+    instrument: Instrument, columns: list[Column], start: int, rows: int
+) -> dict[str, xr.Variable]:
+    """Columns of one instrument, whose rows begin at `start` of `rows`."""
+    name, units = variable_name(instrument.observations.name), instrument.table.units
+    content = {}
+    for suffix, values, long_name in columns:
+        flags = values.dtype.kind == "i"
+        whole = np.full(rows, MISSING, np.int32) if flags else np.full(rows, np.nan)
+        whole[start : start + values.size] = values
+        words = {"units": units, "long_name": long_name}
+        attrs = flag_attributes(long_name) if flags else words
+        content[f"{name}{suffix}"] = xr.Variable("obs", whole, attrs)
+    about = [f"{name}{suffix}" for suffix in (STDEV, QC, "_effective_qc")]
+    content[name].attrs["ancillary_variables"] = " ".join(a for a in about if a in content)
+    return content
+
+
+def _spread(values: object, used: np.ndarray) -> np.ndarray:
+    """Values of the rows used, NaN elsewhere."""
+    whole = np.full(used.shape, np.nan)
+    whole[used] = np.asarray(values)
+    return whole
+
+
+def _stdev(instrument: Instrument) -> np.ndarray | None:
+    """Standard deviations of the errors as used, else as in the file; None for counts."""
+    observations, table = instrument.observations, instrument.table
+    if isinstance(observations.likelihood, Poisson):
+        return None
+    given = np.full(table.rows, np.nan) if table.stdev is None else table.stdev.copy()
+    given[instrument.used] = np.sqrt(np.asarray(observations.error.variance()))
+    return given
+
+
+def _origin(blocks: list[list[Instrument]], starts: np.ndarray) -> xr.Variable:
+    rows = np.diff(starts)
+    names = [_block_name(block) for block in blocks]
+    if len(set(names)) < len(names):
+        names = [f"{name}_{index}" for index, name in enumerate(names)]
+    attrs = {
+        "long_name": "where the observation comes from",
+        "flag_values": np.arange(len(blocks), dtype=np.int32),
+        "flag_meanings": " ".join(names),
+    }
+    return xr.Variable("obs", np.repeat(np.arange(len(blocks), dtype=np.int32), rows), attrs)
+
+
+def _block_name(block: list[Instrument]) -> str:
+    """The instrument's name, or the file's where it holds several."""
+    if len(block) == 1:
+        return variable_name(block[0].observations.name)
+    return variable_name(Path(block[0].table.source).stem)

@@ -1,0 +1,369 @@
+"""Observations of one instrument from a file: quality control, and the window they span."""
+
+import math
+from dataclasses import dataclass, replace
+
+import jax.numpy as jnp
+import numpy as np
+
+from assim.files.errors import DataError, nearest
+from assim.files.schema import FLAGS
+from assim.files.sources import Source
+from assim.files.tables import ObservationTable, observed_variables, open_observations
+from assim.files.times import NON_PHYSICAL, FileTimes, date, date_text
+from assim.files.units import check_units
+from assim.problem.arrays import Labels
+from assim.problem.covariance import AbstractCovariance
+from assim.problem.likelihood import AbstractLikelihood, Poisson
+from assim.problem.model import AbstractDynamics, AbstractModel
+from assim.problem.observation import ErrorScale, Observations
+from assim.problem.operator import (
+    AbstractOperator,
+    Points,
+    PointSample,
+    TimeDifference,
+    TimeIntegral,
+    TimeMean,
+)
+from assim.problem.window import Window
+
+MISSING, DOMAIN = 10, 13
+_INTERVALS = (TimeIntegral, TimeMean, TimeDifference)
+_TOLERANCE = 1e-9  # of the window's length: rounding in the files' times
+
+ErrorLike = AbstractCovariance | np.ndarray | float
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """Observations with the table they came from and the fate of each of its rows.
+
+    Args:
+        table: what the file holds, n rows.
+        observations: the rows used, in file order.
+        flags: effective quality flag of every row, shape (n,); used where 0.
+    """
+
+    table: ObservationTable
+    observations: Observations
+    flags: np.ndarray
+
+    @property
+    def used(self) -> np.ndarray:
+        """Which rows are used, shape (n,)."""
+        return self.flags == 0
+
+    def rejected(self, window: Window, labels: Labels) -> dict[str, int]:
+        """Rows not used, by reason; "window" counts those outside the window."""
+        outside = _outside(self.table, window, labels, self.observations.operator)
+        return _counts(self.flags, outside)
+
+
+def read_observations(
+    source: Source,
+    model: AbstractDynamics,
+    window: Window | None = None,
+    variable: str | None = None,
+    operator: AbstractOperator | None = None,
+    error: ErrorLike | None = None,
+    likelihood: AbstractLikelihood | None = None,
+    scale: ErrorScale | None = None,
+    name: str | None = None,
+) -> Observations:
+    """Observations of one variable of a file.
+
+    Args:
+        source: path of a NetCDF file, or a Dataset.
+        model: whose coordinates, units and time unit they must match.
+        window: what they must lie in; `read_window(source, model)` where not given.
+        variable: name of the observed variable; None for the only one in the file.
+        operator: H; the field of the variable's name at the values' times and places where not
+            given.
+        error: standard deviation (a number, or one a row), or covariance of the values used;
+            the file's `<variable>_stddev` where not given.
+        likelihood: Gaussian where not given.
+        scale: an estimated factor on the errors, which are 1 where neither the file nor `error`
+            gives them.
+        name: name in results; the variable's where not given.
+
+    Raises:
+        DataError: the file, or a variable in it, cannot be used.
+    """
+    if window is None:
+        window = read_window(source, model)
+    table = open_observations(source, variable, model.labels())
+    return to_observations(table, model, window, operator, error, likelihood, scale, name)[0]
+
+
+def read_window(
+    source: Source,
+    model: AbstractDynamics,
+    start: str | float | None = None,
+    end: str | float | None = None,
+    variable: str | None = None,
+) -> Window:
+    """Window whose slot edges are the distinct times of the observations.
+
+    For a stepping model the slots are the longest regular ones that meet these times, or single
+    steps where the times do not fall on steps.
+
+    Args:
+        source: path of an observation file, or a Dataset.
+        model: whose time unit the edges are in.
+        start: date (number, where time is not physical) of the first edge, where model time is
+            zero if it is a date; the first observation's where not given.
+        end: last edge; the last observation's where not given.
+        variable: observed variable whose times count; all of the file's where not given.
+
+    Raises:
+        DataError: no observation times between start and end.
+    """
+    labels = model.labels()
+    names = [variable] if variable is not None else observed_variables(source, labels) or [None]
+    tables = [open_observations(source, name, labels) for name in names]
+    return window_of(tables, model, start, end)
+
+
+def window_of(
+    tables: list[ObservationTable],
+    model: AbstractDynamics,
+    start: str | float | None = None,
+    end: str | float | None = None,
+) -> Window:
+    """As `read_window`, from the tables of one or several files."""
+    unit, clock = model.labels().time_unit, tables[0].times
+    reference = None
+    if unit != NON_PHYSICAL:
+        reference = _first_date(tables, unit) if start is None else str(start)
+    times = np.concatenate([_edges_of(table, unit, reference) for table in tables])
+    first = times.min() if start is None else _model_time(start, unit, reference, clock)
+    last = times.max() if end is None else _model_time(end, unit, reference, clock)
+    inside = times[(times > first) & (times <= last)]
+    edges = np.unique([first, *inside, *([] if end is None else [last])])
+    edges = edges[np.diff(edges, prepend=-np.inf) > _TOLERANCE * (np.ptp(edges) or 1.0)]
+    if edges.size < 2:
+        raise DataError(
+            f"{clock.where}: expected observations after the window's start, got none between "
+            f"{date_text(first, unit, reference)} and {date_text(last, unit, reference)} (times "
+            f"run from {date_text(times.min(), unit, reference)} to "
+            f"{date_text(times.max(), unit, reference)}); move `start` and `end`"
+        )
+    if isinstance(model, AbstractModel):
+        return _stepped(model, edges, reference)
+    return Window.at(model, edges, reference)
+
+
+def to_observations(
+    table: ObservationTable,
+    model: AbstractDynamics,
+    window: Window,
+    operator: AbstractOperator | None = None,
+    error: ErrorLike | None = None,
+    likelihood: AbstractLikelihood | None = None,
+    scale: ErrorScale | None = None,
+    name: str | None = None,
+) -> tuple[Observations, np.ndarray]:
+    """Observations that can be used, and the quality flag of every row of the table.
+
+    Flags of the file are kept; missing values get 10; values outside the window or the model's
+    domain get 13. Arguments are those of `read_observations`.
+
+    Raises:
+        DataError: units, positions, intervals or errors that do not fit, or no row left.
+    """
+    labels = model.labels()
+    operator = _default_operator(table, labels) if operator is None else operator
+    _check_units(table, operator, labels)
+    flags = _flags(table, window, labels, operator)
+    used = flags == 0
+    _check_some_left(table, flags, window, labels, operator)
+    try:
+        observations = Observations(
+            name or table.variable,
+            table.values[used],
+            _points(table, window, labels, used),
+            operator,
+            _error(table, used, error, likelihood, scale),
+            likelihood,
+            scale,
+            table.units,
+        )
+    except DataError:
+        raise
+    except ValueError as problem:
+        raise DataError(
+            f"{table.where}: the {used.sum()} of {table.rows} values to use do not fit: {problem}"
+        ) from problem
+    return observations, flags
+
+
+def _default_operator(table: ObservationTable, labels: Labels) -> AbstractOperator:
+    if table.variable not in labels.state:
+        raise DataError(
+            f"{table.where}: expected a field of the model, got {table.variable!r}; "
+            f"{nearest(table.variable, labels.state)} (or give an operator)"
+        )
+    return PointSample(table.variable)
+
+
+def _check_units(table: ObservationTable, operator: AbstractOperator, labels: Labels) -> None:
+    kind = type(operator).__name__
+    try:
+        units, dims = operator.units(labels), operator.dims(labels)
+    except KeyError as error:
+        field = str(error.args[0])
+        raise DataError(
+            f"{table.where}: its operator {kind} asks for the field {field!r}, which the model "
+            f"lacks; {nearest(field, labels.state)}"
+        ) from error
+    if units is not None:
+        check_units(f"{table.where} (read by {kind})", table.units, units)
+    for dim in dims:
+        if dim not in table.coordinates:
+            raise DataError(
+                f"{table.where}: {kind} needs the position of every value along {dim!r}, the "
+                f"file has {', '.join(table.coordinates) or 'no coordinates'}; add a variable "
+                f"{dim!r} on the dimension of the values"
+            )
+    if isinstance(operator, _INTERVALS) and table.starts is None:
+        raise DataError(
+            f"{table.where}: {kind} needs the interval that every value covers; add a variable "
+            f"'time_bnds' (..., 2) and the attribute `bounds = 'time_bnds'` to the time"
+        )
+
+
+def _flags(
+    table: ObservationTable, window: Window, labels: Labels, operator: AbstractOperator
+) -> np.ndarray:
+    flags = table.qc.copy()
+    outside = _outside(table, window, labels, operator)
+    for dim in operator.dims(labels):
+        axis, place = labels.coordinates[dim], table.coordinates[dim]
+        outside |= ~np.isfinite(place)
+        if axis.period is None:
+            values = np.asarray(axis.values, float)
+            slack = _TOLERANCE * np.ptp(values)
+            outside |= (place < values[0] - slack) | (place > values[-1] + slack)
+    flags[(flags == 0) & ~np.isfinite(table.values)] = MISSING
+    flags[(flags == 0) & outside] = DOMAIN
+    return flags
+
+
+def _outside(
+    table: ObservationTable, window: Window, labels: Labels, operator: AbstractOperator
+) -> np.ndarray:
+    """Rows whose time, or interval where the operator may look at it, leaves the window."""
+    edges = np.asarray(window.edges)
+    slack = _TOLERANCE * np.ptp(edges)
+    times = [table.times]
+    if table.starts is not None and not isinstance(operator, PointSample):
+        times = [table.starts, table.ends]
+    outside = np.zeros(table.rows, bool)
+    for stamp in times:
+        moment = stamp.to_model(labels.time_unit, window.reference)
+        outside |= (moment < edges[0] - slack) | (moment > edges[-1] + slack)
+    return outside
+
+
+def _counts(flags: np.ndarray, outside: np.ndarray) -> dict[str, int]:
+    counts = {
+        FLAGS.get(int(code), f"flag_{code}"): int(np.sum(flags == code))
+        for code in np.unique(flags[flags != 0])
+    }
+    late = int(np.sum((flags == DOMAIN) & outside))
+    if late:
+        counts["domain"] -= late
+        counts["window"] = late
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def _check_some_left(
+    table: ObservationTable,
+    flags: np.ndarray,
+    window: Window,
+    labels: Labels,
+    operator: AbstractOperator,
+) -> None:
+    if np.any(flags == 0):
+        return
+    counts = _counts(flags, _outside(table, window, labels, operator))
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items()) or "no rows"
+    unit, reference = labels.time_unit, window.reference
+    first, last = (date_text(float(window.edges[i]), unit, reference) for i in (0, -1))
+    raise DataError(
+        f"{table.where}: expected at least one value to use, got none of {table.rows}: {reasons}; "
+        f"the window runs from {first} to {last}"
+    )
+
+
+def _points(table: ObservationTable, window: Window, labels: Labels, used: np.ndarray) -> Points:
+    times, starts, ends = (
+        jnp.asarray((stamp or table.times).to_model(labels.time_unit, window.reference)[used])
+        for stamp in (table.times, table.starts, table.ends)
+    )
+    places = {dim: jnp.asarray(place[used]) for dim, place in table.coordinates.items()}
+    return Points(times, starts, ends, places)
+
+
+def _error(
+    table: ObservationTable,
+    used: np.ndarray,
+    error: ErrorLike | None,
+    likelihood: AbstractLikelihood | None,
+    scale: ErrorScale | None,
+) -> AbstractCovariance | np.ndarray | float:
+    """Errors of the rows used: those given, else the file's, else one where that makes sense."""
+    if isinstance(error, AbstractCovariance):
+        return error
+    if error is not None:
+        stdev = np.asarray(error, float)
+        return stdev[used] if stdev.shape == used.shape else stdev
+    if table.stdev is not None:
+        return table.stdev[used]
+    if scale is not None or isinstance(likelihood, Poisson):
+        return 1.0
+    raise DataError(
+        f"{table.where}: expected the standard deviation of the observation errors, there is no "
+        f"variable '{table.variable}_stddev'; add it to the file, give error=..., or let it be "
+        f"estimated with scale=..."
+    )
+
+
+def _edges_of(table: ObservationTable, unit: str, reference: str | None) -> np.ndarray:
+    stamps = [t for t in (table.times, table.starts, table.ends) if t is not None]
+    return np.concatenate([stamp.to_model(unit, reference) for stamp in stamps])
+
+
+def _first_date(tables: list[ObservationTable], unit: str) -> str:
+    """The earliest date of all tables, whatever their calendars."""
+    earliest = []
+    for table in tables:
+        table.times.check_kind(unit)
+        stamps = [t for t in (table.times, table.starts) if t is not None]
+        earliest += [
+            replace(t, numbers=t.numbers.min(keepdims=True)).dates().flat[0] for t in stamps
+        ]
+    return min(earliest, key=lambda moment: moment.timetuple()[:6]).isoformat()
+
+
+def _model_time(moment: str | float, unit: str, reference: str | None, times: FileTimes) -> float:
+    """A date in ISO 8601 (a number where time is not physical) in the calendar of `times`."""
+    if times.epoch is None:
+        try:
+            return float(moment)
+        except ValueError:
+            raise DataError(f"{times.where}: expected a number as time, got {moment!r}") from None
+    epoch = date(str(moment), times.epoch.calendar, times.where)
+    return float(FileTimes(np.zeros(()), "days", epoch, times.where).to_model(unit, reference))
+
+
+def _stepped(model: AbstractModel, edges: np.ndarray, reference: str | None) -> Window:
+    """Regular slots of whole steps that meet the edges, or slots of one step."""
+    gaps = np.diff(edges) / model.dt
+    whole = np.round(gaps).astype(int)
+    if np.all(whole >= 1) and np.allclose(gaps, whole, rtol=0, atol=1e-6):
+        steps = math.gcd(*whole.tolist())
+        slots = int(whole.sum()) // steps
+    else:
+        steps, slots = 1, math.ceil((edges[-1] - edges[0]) / model.dt - 1e-9)
+    return Window.regular(model, slots, steps, float(edges[0]), reference)

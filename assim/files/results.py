@@ -1,0 +1,218 @@
+"""An Analysis as datasets: the analysed state, the trajectory, the posterior, the diagnostics."""
+
+from collections.abc import Iterator, Mapping
+from math import isfinite
+
+import numpy as np
+import xarray as xr
+
+from assim.analysis import Analysis
+from assim.files.schema import STDEV, attributes, axes, time_name, time_variable
+from assim.files.states import state_dataset, used_dims
+from assim.problem.arrays import Array, Label, Labels
+from assim.problem.control import Physical
+
+
+def analysis_dataset(analysis: Analysis) -> xr.Dataset:
+    """The analysed state at the window's start, with increments and standard deviations.
+
+    The layout is that of a background, so that it can be one; model parameters are added.
+    """
+    labels, window = analysis.problem.model.labels(), analysis.problem.window
+    state, before = analysis.analysis.control.state, analysis.background.control.state
+    dataset = state_dataset(
+        labels,
+        state,
+        time=float(window.edges[0]),
+        reference=window.reference,
+        stdev=analysis.state_stdev,
+        increment={name: value - before[name] for name, value in state.items()},
+    )
+    return dataset.assign(_parameters(analysis, labels, set(map(str, dataset.variables))))
+
+
+to_dataset = analysis_dataset
+
+
+def trajectory_dataset(analysis: Analysis) -> xr.Dataset:
+    """The analysed trajectory at the slot edges, `<v>_stddev`, and `<v>_background`."""
+    labels, window = analysis.problem.model.labels(), analysis.problem.window
+    clock = time_name(labels.time_unit)
+    states, before = analysis.analysis.trajectory.states, analysis.background.trajectory.states
+    content = {}
+    for name, values in states.items():
+        label, deviation = labels.state[name], analysis.trajectory_stdev.get(name)
+        dims = (clock, *label.dims)
+        content[name] = xr.Variable(dims, np.asarray(values), attributes(name, label))
+        if deviation is not None:
+            content[name].attrs["ancillary_variables"] = f"{name}{STDEV}"
+            words = attributes(name, label, "standard deviation of")
+            content[f"{name}{STDEV}"] = xr.Variable(dims, np.asarray(deviation), words)
+        words = attributes(name, label, "background of")
+        content[f"{name}_background"] = xr.Variable(dims, np.asarray(before[name]), words)
+    times = np.asarray(analysis.analysis.trajectory.times)
+    stamps = time_variable(times, labels.time_unit, window.reference, clock)
+    return xr.Dataset(content, {clock: stamps, **axes(labels, used_dims(labels, states))})
+
+
+def posterior_dataset(analysis: Analysis) -> xr.Dataset:
+    """Draws of everything estimated, on dimension `realization`, with draws from the prior.
+
+    `<name>_prior` are as many independent draws from the prior. Members have equal weight.
+
+    Raises:
+        ValueError: the analysis has no posterior.
+    """
+    posterior, draws, prior = analysis.posterior, analysis.draws, analysis.prior_draws
+    if posterior is None or draws is None:
+        raise ValueError("the analysis has no posterior; ask for one: analyse(..., posterior=...)")
+    labels = analysis.problem.model.labels()
+    content, size = {}, 1
+    for name, label, values in _estimated(analysis, draws, labels):
+        words = attributes(name, label)
+        content[name] = xr.Variable(("realization", *label.dims), np.asarray(values), words)
+        size = len(values)
+    for name, label, values in _estimated(analysis, prior, labels) if prior else ():
+        words = attributes(name, label, "prior of")
+        key = f"{name}_prior"
+        content[key] = xr.Variable(("realization", *label.dims), np.asarray(values), words)
+    content["weight"] = xr.Variable(
+        "realization", np.full(size, 1 / size), {"units": "1", "long_name": "weight of the member"}
+    )
+    fields = [name for name in labels.state if name in content]
+    member = np.arange(size, dtype=np.int32)
+    words = {"long_name": "posterior draw", "standard_name": "realization"}
+    places = axes(labels, _dims(labels, [*fields, *(n for n in labels.parameters if n in content)]))
+    coordinates = {"realization": ("realization", member, words), **places}
+    return xr.Dataset(content, coordinates, _certificates(analysis))
+
+
+def diagnostics_dataset(analysis: Analysis) -> xr.Dataset:
+    """How the minimisation went: cost terms, loops, spectrum of the Hessian, minima met."""
+    solution, posterior = analysis.solution, analysis.posterior
+    content = dict(_costs(analysis))
+    loops = solution.loops
+    columns = {
+        "loop": ("number of the outer loop", [loop.number for loop in loops]),
+        "cost": ("cost at the outer loop", [loop.cost for loop in loops]),
+        "gradient_norm": (
+            "norm of the cost's gradient at the outer loop",
+            [loop.gradient_norm for loop in loops],
+        ),
+        "inner_iterations": ("inner iterations", [loop.inner_iterations for loop in loops]),
+        "seconds": ("wall time", [loop.seconds for loop in loops]),
+    }
+    content |= _columns("loop", columns)
+    minima = solution.minima
+    content |= _columns(
+        "minimum",
+        {
+            "minimum_cost": ("cost of the minimum", [m.cost for m in minima]),
+            "minimum_starts": ("first guesses that led to it", [m.starts for m in minima]),
+        },
+    )
+    if posterior is not None:
+        values = np.sort(np.asarray(posterior.eigenvalues))[::-1]
+        content |= _columns(
+            "mode", {"hessian_eigenvalue": ("eigenvalue of the Hessian's observation part", values)}
+        )
+        freedom = float(posterior.degrees_of_freedom)
+        content["degrees_of_freedom"] = _scalar(freedom, "degrees of freedom for signal")
+    dataset = xr.Dataset(content, attrs=_certificates(analysis))
+    return dataset.set_coords([name for name in ("loop",) if name in dataset])
+
+
+def method_name(posterior: object) -> str:
+    """How a posterior was found, as users name it: "Laplace"."""
+    return type(posterior).__name__.removesuffix("Posterior")
+
+
+def _costs(analysis: Analysis) -> Iterator[tuple[str, xr.Variable]]:
+    for place, terms in (
+        ("background", analysis.cost_background),
+        ("analysis", analysis.cost_analysis),
+    ):
+        for term, value in terms.items():
+            what = f"cost at the {place}: {term.replace('_', ' ')}"
+            yield f"cost_{term}_at_{place}", _scalar(float(value), what)
+    number = sum(o.values.size for o in analysis.problem.observations)
+    ratio = 2 * float(analysis.cost_analysis["total"]) / number
+    yield "chi_squared_ratio", _scalar(ratio, "twice the cost over the number of observations")
+    yield "observation_count", _scalar(np.int32(number), "number of observations used")
+    norm = analysis.solution.gradient_norm
+    yield "final_gradient_norm", _scalar(float(norm), "norm of the cost's gradient at the end")
+    for stage, seconds in analysis.seconds.items():
+        what = f"wall time of {stage.replace('_', ' ')}"
+        yield f"seconds_{stage}", _scalar(float(seconds), what, "s")
+
+
+def _scalar(value: float | np.integer, long_name: str, units: str = "1") -> xr.Variable:
+    return xr.Variable((), value, {"units": units, "long_name": long_name})
+
+
+def _columns(dim: str, columns: Mapping[str, tuple[str, object]]) -> dict[str, xr.Variable]:
+    """Variables along one dimension; none where it would be empty."""
+    content = {}
+    for name, (long_name, values) in columns.items():
+        array = np.asarray(values)
+        array = array.astype(np.int32) if array.dtype.kind in "iu" else array.astype(float)
+        units = "s" if name == "seconds" else "1"
+        if array.size:
+            content[name] = xr.Variable(dim, array, {"units": units, "long_name": long_name})
+    return content
+
+
+def _estimated(
+    analysis: Analysis, draws: Physical, labels: Labels
+) -> Iterator[tuple[str, Label, Array]]:
+    """Name, label and draws of every field, parameter and error scale that is estimated."""
+    control = analysis.problem.control
+    for name, label in labels.state.items():
+        if name in control.covariances or name in control.fields:
+            yield name, label, draws.state[name]
+    for name in control.parameters:
+        yield name, labels.parameters[name], draws.parameters[name]
+    for name in control.scales:
+        yield name, Label(long_name=f"observation-error scale {name}"), draws.scales[name]
+
+
+def _parameters(
+    analysis: Analysis, labels: Labels, taken: set[str]
+) -> dict[str, xr.DataArray | xr.Variable]:
+    """Model parameters at the minimum, with standard deviations where they are estimated."""
+    content: dict[str, xr.DataArray | xr.Variable] = {}
+    for name, value in analysis.parameters().items():
+        label = labels.parameters[name]
+        if name in taken or not set(label.dims) <= taken | {""}:
+            continue  # a field or an axis has this name; posterior.nc holds what is estimated
+        content[name] = xr.Variable(label.dims, np.asarray(value), attributes(name, label))
+        if name in analysis.quantities:
+            words = attributes(name, label, "standard deviation of")
+            stddev = np.asarray(analysis.quantities[name].stddev)
+            content[f"{name}{STDEV}"] = xr.Variable((), stddev, words)
+            content[name].attrs["ancillary_variables"] = f"{name}{STDEV}"
+    return content
+
+
+def _dims(labels: Labels, names: list[str]) -> tuple[str, ...]:
+    label = {**labels.parameters, **labels.state}
+    return tuple(dict.fromkeys(dim for name in names for dim in label[name].dims))
+
+
+def _certificates(analysis: Analysis) -> dict[str, str | float]:
+    """Global attributes: how it ended, and what is known of the posterior's quality."""
+    status = analysis.solution.status
+    found: dict[str, str | float] = {"assim_status": status.name.lower()}
+    if (posterior := analysis.posterior) is not None:
+        found |= {
+            "assim_method": method_name(posterior),
+            "hessian": posterior.hessian,
+            "k_hat": posterior.k_hat,
+            "effective_draws": posterior.effective_draws,
+            "log_evidence": analysis.log_evidence(),
+            "left_out": float(posterior.left_out),
+            "advice": posterior.advice(),
+        }
+    return {
+        name: value for name, value in found.items() if isinstance(value, str) or isfinite(value)
+    }

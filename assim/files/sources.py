@@ -1,0 +1,59 @@
+"""Where data are read from: a NetCDF file or a dataset in memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+
+import xarray as xr
+
+from assim.files.errors import DataError, nearest
+
+Source = str | PathLike[str] | xr.Dataset
+
+
+def name_of(source: Source) -> str:
+    """What messages call a source: its path, or "dataset" for one in memory."""
+    return "dataset" if isinstance(source, xr.Dataset) else str(source)
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[xr.Dataset]:
+    """The source as a Dataset whose times are not decoded.
+
+    Raises:
+        DataError: a file that is missing, not NetCDF, or damaged, also where only the reading of
+            values inside the block brings that to light.
+    """
+    if isinstance(source, xr.Dataset):
+        yield source
+        return
+    path = Path(source)
+    if not path.is_file():
+        raise DataError(_absent(path))
+    try:
+        with xr.open_dataset(path, engine="netcdf4", decode_times=False) as dataset:
+            yield dataset
+    except DataError:
+        raise
+    except (OSError, RuntimeError, EOFError) as error:
+        raise DataError(
+            f"{path}: expected a readable NetCDF file, got {_reason(error)}; it may be truncated "
+            f"or of another format: look at it with `ncdump -h`, and copy or make it again"
+        ) from error
+
+
+def _absent(path: Path) -> str:
+    if path.is_dir():
+        return f"{path}: expected a NetCDF file, got a folder; name the file in it"
+    if not path.parent.is_dir():
+        return f"{path}: there is no such file, nor the folder {path.parent}; correct the path"
+    beside = [entry.name for entry in path.parent.glob("*.nc")]
+    hint = nearest(path.name, beside) if beside else "its folder holds no .nc file"
+    return f"{path}: there is no such file; {hint}"
+
+
+def _reason(error: Exception) -> str:
+    """The library's own words, without the path that it repeats."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"the error {text!r}"

@@ -1,0 +1,90 @@
+"""summary.json: the analysis in a few numbers, for scripts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from assim.analysis import Analysis
+from assim.files.observations import Instrument
+from assim.files.results import method_name
+from assim.files.schema import strict
+from assim.problem.arrays import Array
+
+
+def summary(
+    analysis: Analysis,
+    instruments: Sequence[Instrument] = (),
+    truth: Mapping[str, Array] | None = None,
+) -> dict[str, Any]:
+    """The analysis as strict JSON: numbers that are not finite are None.
+
+    Args:
+        analysis: the answer.
+        instruments: the observations with their flags, for the counts of rejected ones; those
+            of the problem without counts where not given.
+        truth: the true state at the window's start, where it is known.
+    """
+    solution = analysis.solution
+    content = {
+        "status": solution.status.name.lower(),
+        "advice": solution.status.advice,
+        "cost": analysis.cost_analysis,
+        "gradient_norm": float(solution.gradient_norm),
+        "seconds": analysis.seconds,
+        "posterior": _posterior(analysis),
+        "quantities": {name: asdict(value) for name, value in analysis.quantities.items()},
+        "observations": _observations(analysis, instruments),
+        "minima": [{"cost": float(m.cost), "starts": int(m.starts)} for m in solution.minima],
+        "starts": int(solution.starts),
+        "failed_starts": int(solution.failed_starts),
+    }
+    if truth is not None:
+        content |= _against(truth, analysis)
+    return strict(content)
+
+
+def _posterior(analysis: Analysis) -> dict[str, Any] | None:
+    posterior = analysis.posterior
+    if posterior is None:
+        return None
+    return {
+        "method": method_name(posterior),
+        "k_hat": posterior.k_hat,
+        "effective_draws": posterior.effective_draws,
+        "log_evidence": analysis.log_evidence(),
+        "advice": posterior.advice(),
+        "degrees_of_freedom": float(posterior.degrees_of_freedom),
+        "left_out": float(posterior.left_out),
+    }
+
+
+def _observations(analysis: Analysis, instruments: Sequence[Instrument]) -> dict[str, Any]:
+    problem = analysis.problem
+    counts: dict[str, Any] = {
+        o.name: {"used": int(o.values.size), "rejected": {}} for o in problem.observations
+    }
+    labels = problem.model.labels()
+    for instrument in instruments:
+        rejected = instrument.rejected(problem.window, labels)
+        counts[instrument.observations.name]["rejected"] = rejected
+    return counts
+
+
+def _against(truth: Mapping[str, Array], analysis: Analysis) -> dict[str, Any]:
+    """Root-mean-square error of each field at the window's start, and the spread stated for it."""
+    places = {"background": analysis.background, "analysis": analysis.analysis}
+    errors = {
+        name: {
+            place: _rms(simulation.control.state[name] - value)
+            for place, simulation in places.items()
+        }
+        for name, value in truth.items()
+    }
+    spread = {name: _rms(value) for name, value in analysis.state_stdev.items() if name in truth}
+    return {"rmse": errors, "spread": spread}
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(np.asarray(values)))))

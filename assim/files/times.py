@@ -1,0 +1,272 @@
+"""Dates in files, and the model's own time.
+
+Model time is a number in the model's unit since a reference date. Elapsed time is counted in the
+file's own calendar from that date, so a file of a 360-day model stays regular. A model in
+"years" counts calendar years: the difference of years plus the fraction of the year elapsed.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+
+import cftime
+import numpy as np
+import xarray as xr
+
+from assim.files.errors import DataError
+
+CALENDAR = "proleptic_gregorian"
+NON_PHYSICAL = "1"
+_SECONDS = {
+    "microseconds": 1e-6,
+    "milliseconds": 1e-3,
+    "seconds": 1,
+    "minutes": 60,
+    "hours": 3600,
+    "days": 86400,
+    "weeks": 604800,
+}
+_SPELLINGS = {
+    "us": "microseconds",
+    "ms": "milliseconds",
+    "s": "seconds",
+    "sec": "seconds",
+    "secs": "seconds",
+    "min": "minutes",
+    "mins": "minutes",
+    "h": "hours",
+    "hr": "hours",
+    "hrs": "hours",
+    "d": "days",
+    "yr": "years",
+    "yrs": "years",
+}
+_YEAR_DAYS = {"360_day": 360, "noleap": 365, "365_day": 365, "all_leap": 366, "366_day": 366}
+_WRITTEN = {"weeks": "days", "years": "days"}  # the others are written in the model's unit
+
+
+@dataclass(frozen=True)
+class FileTimes:
+    """Times as a file states them.
+
+    Args:
+        numbers: float64, any shape.
+        unit: "seconds" ... "weeks", or "1" where the time is not physical.
+        epoch: date from which the numbers count, in the file's calendar; None for unit "1".
+        where: file and variable, for messages.
+    """
+
+    numbers: np.ndarray
+    unit: str
+    epoch: cftime.datetime | None
+    where: str
+
+    def dates(self) -> np.ndarray:
+        """The times as cftime dates, of the numbers' shape."""
+        units = f"{self.unit} since {self.epoch.isoformat(' ')}"
+        distinct, index = np.unique(self.numbers, return_inverse=True)
+        dates = np.asarray(cftime.num2date(distinct, units, self.epoch.calendar))
+        return dates[index.reshape(self.numbers.shape)]
+
+    def to_model(self, unit: str, reference: str | None) -> np.ndarray:
+        """The times in the model's `unit` since the `reference` date, float64.
+
+        Raises:
+            DataError: a physical time against a model without one, or the reverse.
+        """
+        self.check_kind(unit)
+        if unit != NON_PHYSICAL and reference is None:
+            raise DataError(
+                f"{self.where}: the dates need a date at which the model's time is zero, and the "
+                f"window has none; give Window(..., reference='YYYY-MM-DD')"
+            )
+        if unit == NON_PHYSICAL:
+            return self.numbers
+        start = date(reference, self.epoch.calendar, self.where)
+        if unit == "years":
+            return _calendar_years(self.dates(), start)
+        offset = _seconds(self.epoch - start) / _SECONDS[unit]
+        return _rescale(self.numbers, self.unit, unit) + offset
+
+    def check_kind(self, unit: str) -> None:
+        """Raise DataError unless both these times and the model's `unit` are dates, or neither."""
+        if (unit == NON_PHYSICAL) != (self.epoch is None):
+            want = "a number without dates" if unit == NON_PHYSICAL else "dates (<unit> since ...)"
+            got = "units '1' or none" if self.epoch is None else f"{self.unit} since {self.epoch}"
+            raise DataError(
+                f"{self.where}: expected {want}, as the model's time is in {unit!r}, got {got}; "
+                f"correct the attribute `units` of the time, or the model's time_unit"
+            )
+
+
+def decode(variable: xr.DataArray | xr.Variable, where: str) -> FileTimes:
+    """Times of a variable: datetime64, cftime dates, or numbers with `units` and `calendar`.
+
+    Raises:
+        DataError: missing or non-numeric times, or units that cannot be read.
+    """
+    values = np.asarray(variable.values)
+    if values.dtype.kind == "M":
+        return _from_datetime64(values, where)
+    if values.dtype.kind == "O":
+        return _from_objects(values, where)
+    if values.dtype.kind not in "iuf":
+        raise DataError(f"{where}: expected dates or numbers, got dtype {values.dtype}")
+    numbers = values.astype(float)
+    _check_finite(np.isfinite(numbers), where)
+    units = str(variable.attrs.get("units", NON_PHYSICAL)).strip()
+    if units in ("", NON_PHYSICAL):
+        return FileTimes(numbers, NON_PHYSICAL, None, where)
+    return _from_numbers(numbers, units, variable.attrs.get("calendar", "standard"), where)
+
+
+def encode(
+    times: np.ndarray, unit: str, reference: str | None
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Numbers and attributes by which model times are written.
+
+    Dates are `proleptic_gregorian`; whole days and years come back exactly.
+    """
+    times = np.asarray(times, float)
+    if unit == NON_PHYSICAL:
+        return times, {"units": NON_PHYSICAL, "long_name": "model time"}
+    start = date(reference, CALENDAR, "reference date")
+    written = _WRITTEN.get(unit, unit)
+    numbers = _days(times, start) if unit == "years" else _rescale(times, unit, written)
+    return numbers, {
+        "units": f"{written} since {start.isoformat(' ')}",
+        "calendar": CALENDAR,
+        "units_metadata": "leap_seconds: none",
+        "standard_name": "time",
+        "long_name": "time",
+    }
+
+
+def date(text: str | None, calendar: str, where: str) -> cftime.datetime:
+    """A date in ISO 8601 as a date of the calendar.
+
+    Raises:
+        DataError: text that is no date, or a date that the calendar does not have.
+    """
+    try:
+        return cftime.num2date(0, f"seconds since {text}", calendar=calendar)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{where}: expected a date such as 1900-01-01 or 1900-01-01T12:00:00 of the calendar "
+            f"{calendar!r}, got {text!r} ({error})"
+        ) from error
+
+
+def date_text(time: float, unit: str, reference: str | None) -> str:
+    """A model time for people: a date to the second, or the number where it is not physical."""
+    if unit == NON_PHYSICAL:
+        return f"{time:g}"
+    numbers, attributes = encode(np.asarray(time), unit, reference)
+    moment = cftime.num2date(np.round(numbers, 8), attributes["units"], calendar=CALENDAR)
+    text = (moment + timedelta(microseconds=500_000)).strftime("%Y-%m-%dT%H:%M:%S")
+    return text.removesuffix("T00:00:00")
+
+
+def _from_datetime64(values: np.ndarray, where: str) -> FileTimes:
+    _check_finite(~np.isnat(values), where)
+    seconds = values.astype("datetime64[us]").astype(np.int64) / 1e6
+    return FileTimes(seconds, "seconds", cftime.datetime(1970, 1, 1, calendar=CALENDAR), where)
+
+
+def _from_objects(values: np.ndarray, where: str) -> FileTimes:
+    dated = np.array([isinstance(value, cftime.datetime) for value in values.flat], bool)
+    _check_finite(dated.reshape(values.shape), where)
+    calendar = values.flat[0].calendar
+    micros = cftime.date2num(values, "microseconds since 1970-01-01", calendar)
+    epoch = cftime.datetime(1970, 1, 1, calendar=calendar)
+    return FileTimes(np.asarray(micros) / 1e6, "seconds", epoch, where)
+
+
+def _from_numbers(numbers: np.ndarray, units: str, calendar: str, where: str) -> FileTimes:
+    match = re.fullmatch(r"(\w+)\s+since\s+(.+)", units)
+    unit = "" if match is None else match[1].lower()
+    unit = _SPELLINGS.get(unit, unit)
+    unit = unit if unit.endswith("s") or not unit else f"{unit}s"
+    if match is None or unit not in (*_SECONDS, "months", "years"):
+        raise DataError(
+            f"{where}: expected time units such as 'days since 1900-01-01', got {units!r}"
+        )
+    epoch = date(match[2], str(calendar).lower(), f"{where}: epoch")
+    if unit in ("months", "years"):
+        return FileTimes(_long_units(numbers, unit, epoch, where), "days", epoch, where)
+    return FileTimes(numbers, unit, epoch, where)
+
+
+def _long_units(numbers: np.ndarray, unit: str, epoch: cftime.datetime, where: str) -> np.ndarray:
+    """Days for "months since" and "years since", where these say what they mean.
+
+    A whole number counts calendar months or years. A fraction has a meaning only where every
+    year (month) is as long as the other.
+    """
+    length = _YEAR_DAYS.get(epoch.calendar)
+    if length and (unit == "years" or epoch.calendar == "360_day"):
+        return numbers * (length if unit == "years" else 30)
+    if np.any(numbers != np.round(numbers)) or epoch.day > 28:
+        raise DataError(
+            f"{where}: '{unit} since {epoch}' is ambiguous for fractions and for days after the "
+            f"28th, as {unit} differ in length in the calendar {epoch.calendar!r}; write the "
+            f"times as 'days since ...'"
+        )
+    months = numbers.astype(int) * (12 if unit == "years" else 1) + epoch.month - 1
+    days = [
+        _seconds(epoch.replace(year=epoch.year + int(m // 12), month=int(m % 12) + 1) - epoch)
+        for m in months.flat
+    ]
+    return np.reshape(days, numbers.shape) / _SECONDS["days"]
+
+
+def _check_finite(valid: np.ndarray, where: str) -> None:
+    if not valid.all():
+        raise DataError(
+            f"{where}: every time must be a date or a finite number, but {np.sum(~valid)} of "
+            f"{valid.size} are missing, the first at index {int(np.argmax(~valid.ravel()))}; "
+            f"drop these rows"
+        )
+
+
+def _rescale(numbers: np.ndarray, unit: str, new: str) -> np.ndarray:
+    """Numbers in another unit by one exact ratio, multiplied or divided."""
+    old, target = _SECONDS[unit], _SECONDS[new]
+    return numbers * round(old / target) if old >= target else numbers / round(target / old)
+
+
+def _seconds(length: timedelta) -> float:
+    return length // timedelta(microseconds=1) / 1e6
+
+
+def _year(moment: cftime.datetime) -> tuple[cftime.datetime, timedelta]:
+    """First day of the year, and the year's length."""
+    first, last = (
+        cftime.datetime(moment.year + later, 1, 1, calendar=moment.calendar) for later in (0, 1)
+    )
+    return first, last - first
+
+
+def _elapsed(moment: cftime.datetime) -> float:
+    """Fraction of the year that has elapsed."""
+    first, length = _year(moment)
+    return (moment - first) / length
+
+
+def _calendar_years(dates: np.ndarray, start: cftime.datetime) -> np.ndarray:
+    past = _elapsed(start)
+    years = [moment.year - start.year + (_elapsed(moment) - past) for moment in dates.flat]
+    return np.reshape(np.array(years, float), dates.shape)
+
+
+def _days(years: np.ndarray, start: cftime.datetime) -> np.ndarray:
+    """Days since `start` of calendar years since `start`, to the microsecond."""
+    past = _elapsed(start)
+    days = []
+    for year in years.flat:
+        whole = int(np.floor(year + past))
+        first, length = _year(start.replace(year=start.year + whole, month=1, day=1))
+        rest = (year + past - whole) * (length / timedelta(days=1))
+        days.append((first - start) / timedelta(days=1) + rest)
+    micros = np.round(np.reshape(days, years.shape) * 86400e6)
+    return micros / 86400e6

@@ -1,0 +1,74 @@
+"""Units as strings: the same unit may be spelt in several ways."""
+
+import re
+from collections import Counter
+
+from assim.files.errors import DataError
+
+_FACTOR = re.compile(r"([A-Za-z_%°µΩ]+)(?:\^|\*\*)?([+-]?\d+)?")
+_ALIASES = {
+    "second": "s",
+    "sec": "s",
+    "minute": "min",
+    "hour": "h",
+    "hr": "h",
+    "day": "d",
+    "yr": "year",
+    "metre": "m",
+    "meter": "m",
+    "kelvin": "K",
+    "pascal": "Pa",
+    "celsius": "degC",
+    "degree_Celsius": "degC",
+    "degrees_Celsius": "degC",
+    "degree_east": "degrees_east",
+    "degree_north": "degrees_north",
+    "percent": "%",
+}
+
+
+def same_units(one: str, other: str) -> bool:
+    """Whether two strings spell the same unit: "m s-1", "m/s" and "m s^-1" do.
+
+    Units that would have to be converted ("km", "m") are different.
+    """
+    return one.strip() == other.strip() or _factors(one) == _factors(other)
+
+
+def check_units(where: str, got: object, expected: str) -> None:
+    """Raise DataError unless a variable's `units` attribute spells the expected unit.
+
+    A variable without units is dimensionless, as in CF.
+    """
+    text = "1" if got is None else str(got)
+    if same_units(text, expected):
+        return
+    came = "no units attribute" if got is None else f"{text!r}"
+    raise DataError(
+        f"{where}: expected units {expected!r}, got {came}; convert the values, or correct the "
+        f"attribute `units` of the variable"
+    )
+
+
+def _factors(text: str) -> Counter | str:
+    """Exponent of each factor; the text itself where it does not read as a product."""
+    exponents: Counter = Counter()
+    sign = 1
+    for token in re.findall(r"/|[^\s/.·]+", re.sub(r"(?<!\*)\*(?!\*)", " ", text)):
+        if token == "/":
+            sign = -1
+            continue
+        match = _FACTOR.fullmatch(token)
+        if match is None and token != "1":
+            return text.strip()
+        if match is not None:
+            exponents[_canonical(match[1])] += sign * int(match[2] or 1)
+        sign = 1
+    return Counter({name: power for name, power in exponents.items() if power})
+
+
+def _canonical(name: str) -> str:
+    if name in _ALIASES:
+        return _ALIASES[name]
+    singular = name.removesuffix("s")
+    return _ALIASES.get(singular, singular if singular == "year" else name)
