@@ -79,6 +79,7 @@ def place(error: BaseException, folder: str) -> str:
 def exit_code(error: BaseException) -> Exit:
     """The exit code that an exception stands for."""
     from assim.files.errors import DataError
+    from assim.show.finished import ReportError
 
     if isinstance(error, CaseError):
         return Exit.CASE
@@ -86,7 +87,7 @@ def exit_code(error: BaseException) -> Exit:
         return Exit.INTERRUPTED
     if isinstance(error, NonFiniteError):
         return Exit.NON_FINITE
-    if isinstance(error, DataError | OSError):
+    if isinstance(error, DataError | ReportError | OSError):
         return Exit.DATA
     return Exit.INTERNAL
 

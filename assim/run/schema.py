@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from assim.run.failure import Fault, nearest
 
+FILES = ("background", "analysis", "trajectory", "feedback", "posterior", "diagnostics")
+Kept = Literal[
+    "background", "analysis", "trajectory", "feedback", "posterior", "diagnostics", "report"
+]
 Time = datetime.datetime | datetime.date | int | float | str
 
 
@@ -140,6 +144,7 @@ class TwinTable(Table):
         stride: observations at every n-th grid point.
         stdev: spread of the background about the truth where the case's covariance is the
             one in the background file, which `twin` writes.
+        truth: file of the true trajectory.
     """
 
     seed: int = 0
@@ -148,6 +153,7 @@ class TwinTable(Table):
     every: int = Field(1, ge=1)
     stride: int = Field(1, ge=1)
     stdev: float | dict[str, float] | None = None
+    truth: str = "truth.nc"
 
 
 class RuntimeTable(Table):
@@ -159,11 +165,11 @@ class RuntimeTable(Table):
 
 
 class OutputTable(Table):
-    """Where results go, and which of them."""
+    """Where results go: the directory, the fields of the trajectory, the files to keep."""
 
     directory: str | None = None
     variables: list[str] | None = None
-    keep: list[str] | None = None
+    keep: list[Kept] | None = None
 
 
 class CaseTable(Table):

@@ -1,0 +1,188 @@
+"""The command line. Whatever is slow to import is imported inside the commands."""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+_STARTED = time.perf_counter()
+_CASE = click.argument("case", type=click.Path(path_type=Path), metavar="CASE.toml")
+_SET = click.option(
+    "--set", "assignments", multiple=True, metavar="a.b=value",
+    help="Override a value of the case; list items by number: observations.0.error.stdev=0.2.",
+)  # fmt: skip
+_DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="assim")
+def main() -> None:
+    """Data assimilation: from a model and observations to an analysis with its uncertainty.
+
+    A case is one TOML file. Exit codes: 0 done, 1 internal error, 2 usage or case file, 3 input
+    data or output directory, 4 not converged, 5 model not finite, 130 interrupted.
+    """
+
+
+@main.command()
+@_CASE
+@click.option("--out", type=click.Path(path_type=Path), help="Directory for the results.")
+@_SET
+@click.option("--resume", is_flag=True, help="Continue a cycle; meaningless for one window.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@_DEBUG
+def run(
+    case: Path,
+    out: Path | None,
+    assignments: tuple[str, ...],
+    resume: bool,
+    quiet: bool,
+    debug: bool,
+) -> None:
+    """Run a case: one window, from its files to finished files."""
+    if resume:
+        raise click.UsageError("--resume continues a cycle, and this case is a single window")
+
+    def work() -> int:
+        read = _read(case, assignments)
+        from assim.run.window import run_case
+
+        return run_case(read, out, _screen(quiet), _STARTED)
+
+    _finish(work, debug)
+
+
+@main.command()
+@_CASE
+@_SET
+@_DEBUG
+def check(case: Path, assignments: tuple[str, ...], debug: bool) -> None:
+    """Check a case without running it: files, units, coverage, derivatives, memory, cost."""
+
+    def work() -> int:
+        read = _read(case, assignments)
+        from assim.run.verify import check_case
+
+        return check_case(read, _screen())
+
+    _finish(work, debug)
+
+
+@main.command()
+@_CASE
+@_SET
+@click.option("--force", is_flag=True, help="Overwrite files that exist.")
+@_DEBUG
+def twin(case: Path, assignments: tuple[str, ...], force: bool, debug: bool) -> None:
+    """Make truth, observations and background from the case's own model and errors."""
+
+    def work() -> int:
+        read = _read(case, assignments)
+        from assim.run.twin import make_twin
+
+        return make_twin(read, _screen(), force)
+
+    _finish(work, debug)
+
+
+@main.command()
+@click.argument("model")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; the screen if absent.")
+@_DEBUG
+def init(model: str, out: Path | None, debug: bool) -> None:
+    """Write a commented case.toml to start from, for a twin experiment with MODEL.
+
+    MODEL is a name that `assim info` lists, "module:Class" or "file.py:Class".
+    """
+
+    def work() -> int:
+        from assim.run.template import write_template
+
+        _configure()
+        return write_template(model, out, _screen())
+
+    _finish(work, debug)
+
+
+@main.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@_DEBUG
+def report(directory: Path, debug: bool) -> None:
+    """Draw report.html and its pictures from the finished files in DIRECTORY."""
+
+    def work() -> int:
+        from assim.run.window import draw_report
+
+        paths = draw_report(directory)
+        _screen().written(directory, paths)
+        return 0
+
+    _finish(work, debug)
+
+
+@main.command()
+@_DEBUG
+def info(debug: bool) -> None:
+    """Print versions, devices, the compile cache and the models that can be named."""
+
+    def work() -> int:
+        from assim.run.info import print_info
+
+        _configure(device=os.environ.get("JAX_PLATFORMS", "any"))
+        return print_info(_screen())
+
+    _finish(work, debug)
+
+
+def _read(path: Path, assignments: tuple[str, ...]) -> Any:
+    """The case, with JAX set up as it says."""
+    from assim.run.case import read_case
+
+    case = read_case(path, assignments)
+    _configure(case.runtime.device, case.runtime.precision)
+    return case
+
+
+def _configure(device: str = "cpu", precision: str = "float64") -> None:
+    from assim.run.runtime import configure
+
+    configure(device, precision)
+
+
+def _screen(quiet: bool = False) -> Any:
+    from assim.run.screen import Screen
+
+    return Screen(quiet=quiet)
+
+
+def _finish(work: Callable[[], int], debug: bool) -> None:
+    """Run a command; the one place where exceptions become messages and exit codes."""
+    try:
+        code = int(work())
+    except click.ClickException:
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        code = _explain(error, debug)
+    sys.exit(code)
+
+
+def _explain(error: BaseException, debug: bool) -> int:
+    from assim.run.failure import Exit, exit_code, message
+
+    code = exit_code(error)
+    if code is Exit.INTERNAL:
+        click.echo("internal error, please report:", err=True)
+    if debug or code is Exit.INTERNAL:
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    else:
+        click.echo(message(error), err=True)
+    return int(code)
+
+
+if __name__ == "__main__":
+    main()

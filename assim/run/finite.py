@@ -1,0 +1,60 @@
+"""Where a model, or what an instrument reads of it, is not finite."""
+
+import numpy as np
+
+from assim.files.times import date_text
+from assim.problem.departure import Problem, Simulation
+
+
+def non_finite(problem: Problem, simulation: Simulation) -> str | None:
+    """What is not finite, since when, and with which parameters; None where everything is."""
+    labels, window = problem.model.labels(), problem.window
+    found = _first_field(simulation)
+    if found is not None:
+        name, edge = found
+        when = float(window.edges[edge])
+        clock = "t = " if labels.time_unit == "1" else ""
+        at = f"{clock}{date_text(when, labels.time_unit, window.reference)}"
+        what = f"the model is not finite within the window: field {name!r} first at {at}"
+    elif (instrument := _first_instrument(simulation)) is not None:
+        what = f"the model is finite, but not what the observations of {instrument!r} read of it"
+    elif (instrument := _first_departure(problem, simulation)) is not None:
+        what = f"the likelihood of the observations of {instrument!r} excludes what is predicted"
+    else:
+        return None
+    values = ", ".join(
+        f"{name} = {_value(value)}" for name, value in simulation.control.parameters.items()
+    )
+    return f"{what} (parameters: {values or 'none'})"
+
+
+def _first_field(simulation: Simulation) -> tuple[str, int] | None:
+    """Field and slot edge at which a trajectory first leaves the finite numbers."""
+    first: tuple[str, int] | None = None
+    for name, values in simulation.trajectory.states.items():
+        finite = np.isfinite(np.asarray(values)).reshape(values.shape[0], -1).all(axis=1)
+        edge = int(np.argmin(finite))
+        if not finite.all() and (first is None or edge < first[1]):
+            first = name, edge
+    return first
+
+
+def _first_instrument(simulation: Simulation) -> str | None:
+    for name, values in simulation.predictions.items():
+        if not np.isfinite(np.asarray(values)).all():
+            return name
+    return None
+
+
+def _first_departure(problem: Problem, simulation: Simulation) -> str | None:
+    """Instrument whose likelihood excludes what is predicted."""
+    for o in problem.observations:
+        departures = o.departures(simulation.trajectory, simulation.control.scales)
+        if not np.isfinite(np.asarray(departures)).all():
+            return o.name
+    return None
+
+
+def _value(value: object) -> str:
+    array = np.asarray(value)
+    return f"{array:.6g}" if array.ndim == 0 else f"array of mean {array.mean():.6g}"

@@ -1,0 +1,81 @@
+"""Every plug-in that a case names, made or reported wrong, whatever else is wrong with the case."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from assim.run import plugins
+from assim.run.case import Case
+from assim.run.failure import Fault
+
+NONE = "none"  # of a posterior or a covariance: there is none
+
+
+class Place(NamedTuple):
+    """A table with `use`, where it stands and what it must be."""
+
+    kind: str
+    path: str
+    table: dict[str, Any]
+    extra: dict[str, Any]
+
+
+def make_parts(case: Case) -> tuple[dict[str, Any], list[Fault]]:
+    """The objects of all tables with `use`, by their path, and the faults of the others.
+
+    Works on the raw tables, so that plug-ins are checked even where fixed tables have errors.
+    """
+    parts: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for place in _places(case.tree):
+        if place.table.get("use") == NONE and place.kind in {"posterior", "covariance"}:
+            parts[place.path] = None
+            continue
+        try:
+            parts[place.path] = plugins.build(
+                place.kind, place.table, place.path, case.folder, **place.extra
+            )
+        except plugins.PluginError as error:
+            faults += error.faults
+    return parts, faults
+
+
+def _places(tree: dict[str, Any]) -> Iterator[Place]:
+    """The tables with `use` in a case; those without are reported by the fixed tables."""
+    yield from _place("model", "model", tree.get("model"))
+    background = _table(tree, "background")
+    yield from _place("covariance", "background.covariance", background.get("covariance"))
+    for name in _table(background, "fields"):
+        field, path = _table(background["fields"], name), f"background.fields.{name}"
+        yield from _place("prior", f"{path}.prior", field.get("prior"))
+        yield from _place("covariance", f"{path}.covariance", field.get("covariance"))
+    for name in _table(tree, "parameters"):
+        prior = _table(tree["parameters"], name).get("prior")
+        yield from _place("prior", f"parameters.{name}.prior", prior)
+    yield from _of_observations(tree.get("observations"))
+    minimiser = {"use": "GaussNewton", **_table(tree, "minimiser")}
+    minimiser.pop("starts", None)
+    yield Place("minimiser", "minimiser", minimiser, {})
+    yield Place("posterior", "posterior", {"use": "Laplace", **_table(tree, "posterior")}, {})
+
+
+def _of_observations(tables: Any) -> Iterator[Place]:
+    for number, table in enumerate(tables if isinstance(tables, list) else []):
+        if not isinstance(table, dict):
+            continue
+        path, variable = f"observations.{number}", table.get("variable")
+        operator = table.get("operator", {"use": "PointSample"})
+        yield from _place("operator", f"{path}.operator", operator, variable=variable)
+        yield from _place(
+            "likelihood", f"{path}.likelihood", table.get("likelihood", {"use": "Gaussian"})
+        )
+        yield from _place("prior", f"{path}.error.prior", _table(table, "error").get("prior"))
+
+
+def _place(kind: str, path: str, table: Any, **extra: Any) -> Iterator[Place]:
+    if isinstance(table, dict) and "use" in table:
+        yield Place(kind, path, table, extra)
+
+
+def _table(tree: dict[str, Any], key: str) -> dict[str, Any]:
+    found = tree.get(key)
+    return found if isinstance(found, dict) else {}

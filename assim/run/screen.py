@@ -1,0 +1,94 @@
+"""What a person sees while a case runs: outer loops, results, and where they were written."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from assim.analysis import Analysis
+    from assim.solve.minimise import Loop
+
+_LOOP_HEADING = f"{'loop':>5} {'cost':>14} {'gradient norm':>14} {'inner':>6} {'seconds':>9}"
+
+
+class Screen:
+    """Plain lines, with tables drawn where the output is a terminal."""
+
+    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.quiet = quiet
+        self._headed = False
+
+    def say(self, text: str = "", style: str | None = None) -> None:
+        """One line or several."""
+        if not self.quiet:
+            self.console.print(text, style=style, markup=False)
+
+    def loop(self, loop: "Loop") -> None:
+        """One outer loop."""
+        if not self._headed:
+            self.say(_LOOP_HEADING, "bold")
+            self._headed = True
+        self.say(
+            f"{loop.number:>5} {loop.cost:>14.8g} {loop.gradient_norm:>14.3e} "
+            f"{loop.inner_iterations:>6} {loop.seconds:>9.3f}"
+        )
+
+    def table(self, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+        """A table, its first column to the left and the others to the right."""
+        drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        for number, column in enumerate(columns):
+            drawn.add_column(column, justify="right" if number else "left", overflow="fold")
+        for row in rows:
+            drawn.add_row(*(str(cell) for cell in row))
+        if not self.quiet:
+            self.console.print(drawn)
+
+    def results(self, analysis: "Analysis") -> None:
+        """Posterior of every scalar quantity, and how far it can be trusted."""
+        self.say()
+        if analysis.quantities:
+            columns = ("quantity", "mean", "stddev", "5 %", "95 %", "MAP", "units")
+            self.table(columns, (_quantity_row(*pair) for pair in analysis.quantities.items()))
+        posterior = analysis.posterior
+        if posterior is not None:
+            method = type(posterior).__name__.removesuffix("Posterior")
+            self.say(f"{method} posterior: {posterior.advice()}")
+        self._minima(analysis)
+
+    def _minima(self, analysis: "Analysis") -> None:
+        solution = analysis.solution
+        if len(solution.minima) > 1:
+            self.say(f"{len(solution.minima)} minima were met:")
+            for minimum in solution.minima:
+                self.say(f"  cost {minimum.cost:.6g}, from {_starts(minimum.starts)}")
+        if solution.failed_starts:
+            self.say(f"The model is not finite at {_starts(solution.failed_starts)}.")
+
+    def rejected(self, counts: dict[str, dict[str, int]]) -> None:
+        """Observations of every instrument by flag, where any was rejected."""
+        for name, count in counts.items():
+            flags = [
+                f"{n} {flag}" for flag, n in count.items() if flag not in {"used", "pass"} and n
+            ]
+            if flags:
+                used = count.get("used", count.get("pass", 0))
+                self.say(f"Observations of {name}: {used} used; rejected: {', '.join(flags)}.")
+
+    def written(self, directory: Path, paths: Iterable[Path]) -> None:
+        """Where the results are."""
+        names = [str(path.relative_to(directory)) for path in paths]
+        self.say(f"Wrote to {directory}: {', '.join(names)}")
+
+
+def _quantity_row(name: str, q: Any) -> tuple[str, ...]:
+    numbers = (q.mean, q.stddev, q.q05, q.q95, q.map)
+    return (name, *(f"{number:.5g}" for number in numbers), q.units)
+
+
+def _starts(number: int) -> str:
+    return "1 first guess" if number == 1 else f"{number} first guesses"

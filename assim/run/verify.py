@@ -1,0 +1,196 @@
+"""`assim check`: everything short of running a case."""
+
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.analysis import first_guesses
+from assim.files.times import date_text
+from assim.problem.departure import Problem
+from assim.problem.model import AbstractODE
+from assim.problem.prior import AbstractPrior
+from assim.run.build import Posed, pose
+from assim.run.case import Case
+from assim.run.failure import Exit, NonFiniteError
+from assim.run.finite import non_finite
+from assim.run.screen import Screen
+from assim.solve.cost import gradient
+from assim.solve.verify import IdentityTest, TaylorTest, verify
+
+
+class Check(NamedTuple):
+    """One line of `assim check`: what, whether it passes (None: for information), and detail."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+def check_case(case: Case, screen: Screen) -> Exit:
+    """Check a case and print a table.
+
+    Raises:
+        CaseError: the case has errors.
+        DataError: its files have.
+        NonFiniteError: the model is not finite from the background.
+    """
+    posed = pose(case)
+    checks = []
+    for check in check_posed(posed):
+        checks.append(check)
+        outcome = {True: "pass", False: "FAIL", None: "-"}[check.passed]
+        screen.say(f"{outcome:>4}  {check.name:<24} {check.detail}")
+    failed = [check.name for check in checks if check.passed is False]
+    if failed:
+        screen.say(f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}.")
+        return Exit.CASE
+    screen.say("Every check passed.")
+    return Exit.DONE
+
+
+def check_posed(posed: Posed) -> Iterator[Check]:
+    """Every check on a case whose files could be read."""
+    problem = posed.problem
+    slots, steps = problem.window.slots, problem.window.steps
+    yield Check(
+        "case file", True, f"{posed.case.path}, {len(posed.inputs)} data files, units agree"
+    )
+    yield Check("model contract", True, f"{type(problem.model).__name__}: keys, shapes and dtypes")
+    yield Check("window", None, f"{_dates(problem)}: {slots} slots of {_plural(steps, 'step')}")
+    yield Check("control", None, f"{problem.size()} entries: {_control(problem)}")
+    yield from _coverage(posed)
+    yield from _priors(problem)
+    yield Check("derivatives", None, _derivatives(problem))
+    chi, finite = _finite_guess(posed)
+    yield finite
+    yield from (_derivative(result) for result in verify(problem, chi))
+    yield from _expense(problem)
+
+
+def _finite_guess(posed: Posed) -> tuple[Any, Check]:
+    """A first guess at which the model is finite: near the background, or drawn from the prior.
+
+    Raises:
+        NonFiniteError: there is none.
+    """
+    problem, table = posed.problem, posed.case.checked
+    simulate = eqx.filter_jit(problem.simulate)
+    first, *others = first_guesses(
+        problem, table.minimiser.starts, jax.random.key(table.runtime.seed)
+    )
+    trouble = non_finite(problem, simulate(first))
+    if trouble is None:
+        near = 0.1 * jax.random.normal(jax.random.key(0), first.shape)
+        usable = non_finite(problem, simulate(near)) is None
+        return near if usable else first, Check("finite", True, "from the background")
+    for number, chi in enumerate(others, 1):
+        if non_finite(problem, simulate(chi)) is None:
+            detail = (
+                f"at draw {number} of {len(others)} from the prior; from the background {trouble}"
+            )
+            return chi, Check("finite", True, detail)
+    raise NonFiniteError(f"from the background, {trouble}")
+
+
+def _coverage(posed: Posed) -> Iterator[Check]:
+    """Observations of every instrument: used, and rejected by flag."""
+    window, labels = posed.problem.window, posed.problem.model.labels()
+    for instrument, counts in zip(posed.instruments, posed.rejected().values(), strict=True):
+        times = np.asarray(instrument.observations.points.times)
+        ends = [date_text(float(t), labels.time_unit, window.reference)
+                for t in (times.min(), times.max())]  # fmt: skip
+        rejected = ", ".join(f"{n} {why}" for why, n in counts.items() if why != "used")
+        detail = f"{counts['used']} of {instrument.table.rows} used, {ends[0]} to {ends[1]}"
+        name = f"observations {instrument.observations.name}"
+        yield Check(name, True, detail + (f"; rejected: {rejected}" if rejected else ""))
+        yield from (Check("", None, note) for note in instrument.table.notes)
+
+
+def _priors(problem: Problem) -> Iterator[Check]:
+    """Whether each prior contains the value that the model has by default."""
+    for name, prior in problem.control.parameters.items():
+        default = problem.control.fixed[name]
+        yield _contains(name, prior, default, "the model's default")
+
+
+def _contains(name: str, prior: AbstractPrior, value: Any, what: str) -> Check:
+    w = np.asarray(prior.inverse(value))
+    inside = bool(np.isfinite(w).all())
+    size = (
+        f"{float(np.abs(w).max()):.2g} prior standard deviations from its median" if inside else ""
+    )
+    detail = f"{what} is {size}" if inside else f"excludes {what}, {np.asarray(value)}"
+    return Check(f"prior of {name}", inside, detail)
+
+
+def _derivatives(problem: Problem) -> str:
+    """How the model's derivatives are taken."""
+    model = problem.model
+    if not isinstance(model, AbstractODE):
+        return "both modes through the steps, checkpointed by slot"
+    columns = sum(value.size for value in problem.control.state.values())
+    columns += sum(value.size for value in problem.control.fixed.values())
+    return model.integrator.derivatives(columns)
+
+
+def _derivative(result: TaylorTest | IdentityTest) -> Check:
+    if isinstance(result, IdentityTest):
+        detail = f"relative difference {result.relative:.1e} (at most {result.tolerance:.0e})"
+    elif result.linear:
+        detail = "linear: the remainder is rounding error"
+    else:
+        detail = f"Taylor remainder of slope {result.slope:.3f} over {result.decades:g} decades"
+    return Check(result.name, result.passed, detail)
+
+
+def _expense(problem: Problem) -> Iterator[Check]:
+    """Memory and time of one gradient."""
+    chi = jnp.zeros(problem.size())
+    begin = time.perf_counter()
+    compiled = jax.jit(lambda chi: gradient(problem, chi)).lower(chi).compile()
+    compiling = time.perf_counter() - begin
+    memory: Any = compiled.memory_analysis()
+    if memory is not None:
+        names = ("temp_size_in_bytes", "argument_size_in_bytes", "output_size_in_bytes")
+        total = sum(getattr(memory, name, 0) for name in names)
+        yield Check("memory", None, f"{_bytes(total)} for one gradient")
+    jax.block_until_ready(compiled(chi))
+    seconds = min(_seconds(compiled, chi) for _ in range(3))
+    yield Check("cost", None, f"{seconds:.2g} s for one gradient, compiled in {compiling:.1f} s")
+
+
+def _seconds(function: Any, chi: Any) -> float:
+    begin = time.perf_counter()
+    jax.block_until_ready(function(chi))
+    return time.perf_counter() - begin
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.3g} {unit}"
+        number /= 1024
+    return f"{number:.3g} GiB"
+
+
+def _control(problem: Problem) -> str:
+    control = problem.control
+    named = [*control.covariances, *control.fields, *control.parameters, *control.scales]
+    return ", ".join(named)
+
+
+def _dates(problem: Problem) -> str:
+    labels, window = problem.model.labels(), problem.window
+    first, last = (
+        date_text(float(window.edges[i]), labels.time_unit, window.reference) for i in (0, -1)
+    )
+    return f"{first} to {last}"
+
+
+def _plural(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,231 @@
+"""One window from a case to finished files."""
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import xarray as xr
+
+from assim.analysis import Analysis, analyse
+from assim.files.errors import DataError
+from assim.files.feedback import feedback_dataset
+from assim.files.results import (
+    analysis_dataset,
+    diagnostics_dataset,
+    posterior_dataset,
+    trajectory_dataset,
+)
+from assim.files.schema import write_dataset, write_json
+from assim.files.states import read_state, state_dataset
+from assim.files.summary import summary
+from assim.problem.arrays import State
+from assim.run.build import Posed, pose
+from assim.run.case import Case
+from assim.run.failure import Exit, Interrupted, NonFiniteError
+from assim.run.finite import non_finite
+from assim.run.schema import FILES
+from assim.run.screen import Screen
+from assim.show.finished import ReportError
+from assim.solve.status import Status
+
+
+def run_case(case: Case, out: Path | None, screen: Screen, started: float | None = None) -> Exit:
+    """Run a case of one window and write its files.
+
+    Args:
+        case: the case.
+        out: directory for the results, in place of the case's own.
+        screen: where progress is shown.
+        started: when the program started, by `time.perf_counter`.
+
+    Raises:
+        CaseError: errors of the case.
+        DataError: errors of its files, or a directory that cannot be written.
+        NonFiniteError: the model is not finite at any first guess.
+        Interrupted: by the user.
+    """
+    seconds = {} if started is None else {"import": time.perf_counter() - started}
+    with _timed(seconds, "read"):
+        posed = pose(case)
+    directory = case.directory(out)
+    with _writable(directory), _interruptible(directory):
+        screen.say(case.checked.title or case.name, "bold")
+        screen.rejected(posed.rejected())
+        analysis = _analyse(posed, screen, seconds)
+        screen.results(analysis)
+        written = write_results(posed, analysis, directory)
+        written += _report(case, directory, screen)
+        screen.written(directory, written)
+    return _outcome(analysis, screen)
+
+
+def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysis:
+    """The analysis; NonFiniteError where there is none."""
+    table = posed.case.checked
+    analysis = analyse(
+        posed.problem,
+        posed.minimiser,
+        posed.posterior,
+        starts=table.minimiser.starts,
+        seed=table.runtime.seed,
+        progress=screen.loop,
+    )
+    if analysis.solution.status is Status.NON_FINITE:
+        trouble = non_finite(posed.problem, analysis.analysis) or "the cost is not finite"
+        raise NonFiniteError(f"{trouble}. {analysis.solution.status.advice}")
+    return dataclasses.replace(analysis, seconds={**seconds, **analysis.seconds})
+
+
+def write_results(posed: Posed, analysis: Analysis, directory: Path) -> list[Path]:
+    """Write the files of a finished analysis, the summary last; what was written.
+
+    Files of an earlier run that this one does not write are removed.
+
+    Raises:
+        DataError: one cannot be written; those before it stand.
+    """
+    case, seconds = posed.case, dict(analysis.seconds)
+    makers = _makers(posed, analysis)
+    for name in FILES:
+        if name not in makers:
+            (directory / f"{name}.nc").unlink(missing_ok=True)
+    written = []
+    with _timed(seconds, "write"):
+        for name, make in makers.items():
+            path = directory / f"{name}.nc"
+            title = f"{case.checked.title or case.name}: {name}"
+            write_dataset(make(), path, title=title, config=case.text(), inputs=posed.inputs)
+            written.append(path)
+    content = summary(
+        dataclasses.replace(analysis, seconds=seconds), posed.instruments, truth(posed)
+    )
+    write_json(content, directory / "summary.json")
+    return [*written, directory / "summary.json"]
+
+
+def _makers(posed: Posed, analysis: Analysis) -> dict[str, Callable[[], xr.Dataset]]:
+    """What makes each file that the case wants, by the file's name."""
+    makers: dict[str, Callable[[], xr.Dataset]] = {
+        "background": lambda: background_dataset(analysis),
+        "analysis": lambda: analysis_dataset(analysis),
+        "trajectory": lambda: _chosen(posed, trajectory_dataset(analysis)),
+        "feedback": lambda: feedback_dataset(posed.instruments, analysis),
+        "diagnostics": lambda: diagnostics_dataset(analysis),
+    }
+    if analysis.posterior is not None:
+        makers["posterior"] = lambda: posterior_dataset(analysis)
+    keep = posed.case.checked.output.keep
+    return {name: make for name, make in makers.items() if keep is None or name in keep}
+
+
+def background_dataset(analysis: Analysis) -> xr.Dataset:
+    """The background state at the window's start, with its prior standard deviations."""
+    window = analysis.problem.window
+    return state_dataset(
+        analysis.problem.model.labels(),
+        analysis.background.control.state,
+        float(window.edges[0]),
+        window.reference,
+        stdev=analysis.prior_stdev().state,
+    )
+
+
+def _chosen(posed: Posed, dataset: xr.Dataset) -> xr.Dataset:
+    """The trajectory of the variables that the case asks for."""
+    wanted = posed.case.checked.output.variables
+    if wanted is None:
+        return dataset
+    unwanted = [name for name in posed.problem.model.labels().state if name not in wanted]
+    drop = [f"{name}{end}" for name in unwanted for end in ("", "_stddev", "_background")]
+    return dataset.drop_vars(drop, errors="ignore")
+
+
+def truth(posed: Posed) -> State | None:
+    """The true state at the window's start, where a twin experiment left one."""
+    table = posed.case.checked.twin
+    if table is None:
+        return None
+    path = posed.case.input_path(table.truth)
+    start = posed.case.checked.window.start
+    time = start if isinstance(start, int | float) else str(start)
+    return read_state(path, posed.problem.model, time=time) if path.is_file() else None
+
+
+def draw_report(directory: Path) -> list[Path]:
+    """Draw the report of a finished run.
+
+    Raises:
+        ReportError: there is none to draw, or no matplotlib.
+    """
+    from assim.show.report import write_report
+
+    return write_report(directory)
+
+
+def _report(case: Case, directory: Path, screen: Screen) -> list[Path]:
+    """The report where it is wanted and can be drawn; otherwise a line says why there is none."""
+    keep = case.checked.output.keep
+    if keep is not None and "report" not in keep:
+        return []
+    try:
+        return draw_report(directory)
+    except ReportError as error:
+        screen.say(str(error))
+    except Exception as error:  # a picture that fails costs the report, not the results
+        screen.say(
+            f"The report could not be drawn ({type(error).__name__}: {error}); the other files "
+            f"stand. `assim report {directory} --debug` shows where, please report it."
+        )
+    return []
+
+
+def _outcome(analysis: Analysis, screen: Screen) -> Exit:
+    status = analysis.solution.status
+    if status is Status.CONVERGED:
+        return Exit.DONE
+    screen.say(f"Not converged. {status.advice}", "bold red")
+    return Exit.NOT_CONVERGED
+
+
+@contextmanager
+def _writable(directory: Path) -> Iterator[None]:
+    """Make the directory and see that files can be written, before anything is computed.
+
+    A directory made here is removed again if nothing was written to it.
+    """
+    made = not directory.exists()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"{directory}: cannot be written to ({error.strerror}); choose another directory "
+            "with --out"
+        ) from error
+    try:
+        yield
+    finally:
+        if made and not any(directory.iterdir()):
+            directory.rmdir()
+
+
+@contextmanager
+def _interruptible(directory: Path) -> Iterator[None]:
+    """Turn Ctrl-C into a sentence that says which files stand."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        done = sorted(path.name for path in directory.glob("*.nc"))
+        what = f"these files stand in {directory}: {', '.join(done)}" if done else "nothing written"
+        raise Interrupted(f"interrupted; {what}") from None
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    begin = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - begin
