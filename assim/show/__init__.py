@@ -1,1 +1,7 @@
-"""WHAT a person sees: pictures and the report, made from finished files alone."""
+"""WHAT a person sees: pictures and the report, made from finished files alone.
+
+`write_report(directory)` is the way in. matplotlib is imported when a report is made, not before.
+"""
+
+from assim.show.finished import ReportError as ReportError
+from assim.show.report import write_report as write_report

@@ -1,0 +1,129 @@
+"""Prior and posterior density of every scalar quantity, from draws."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from assim.show import style
+from assim.show.finished import Draws, Run, draws, quantity, spelt_units, with_units
+from assim.show.style import Picture
+
+MOST = 24
+COLUMNS = 4
+
+
+def draw_densities(run: Run) -> Picture | None:
+    """One panel a quantity: prior, posterior, and where the cost is least."""
+    everything = draws(run)
+    shown = [one for one in everything if one.posterior.size > 1][:MOST]
+    if not shown:
+        return None
+    columns = min(COLUMNS, max(len(shown), 2)) if len(shown) != 6 else 3
+    figure, axes = style.panels(len(shown), columns, 1.75, top=0.3, left=0.15)
+    for one, where in zip(shown, axes, strict=True):
+        _draw_one(where, one, quantity(run, one.name, "map"), _truth(run, one.name))
+    style.legend(figure, axes)
+    caption = (
+        "Prior and posterior marginal densities on a common scale (kernel estimates from draws; "
+        "the axes follow the posterior, so wide priors are cut). The line marks the minimum of the "
+        "cost (MAP)."
+    )
+    if len(everything) > len(shown):
+        caption += f" {len(everything) - len(shown)} further quantities are not drawn."
+    return style.picture("densities", figure, caption)
+
+
+def _draw_one(axes: Axes, one: Draws, mode: float | None, truth: float | None) -> None:
+    low, high = limits(one, [x for x in (mode, truth) if x is not None])
+    grid = np.linspace(low, high, 256)
+    posterior = density(one.posterior, one.weights, grid)
+    top = posterior.max() or 1.0
+    highest = 1.0
+    if one.prior is not None and one.prior.size > 1 and np.ptp(one.prior) > 0:
+        flat = np.full(one.prior.size, 1 / one.prior.size)
+        prior = density(one.prior, flat, grid) / top
+        highest = prior.max()
+        axes.plot(grid, prior, color=style.BACKGROUND, linestyle="--", label="prior")
+    posterior /= top
+    axes.fill_between(grid, posterior, color=style.ANALYSIS, alpha=0.25, linewidth=0)
+    axes.plot(grid, posterior, color=style.ANALYSIS, label="posterior")
+    if mode is not None:
+        axes.axvline(mode, color=style.REJECTED, linewidth=1.1, label="MAP")
+    if truth is not None:
+        axes.axvline(
+            truth, color=style.TRUTH, linewidth=1.1, linestyle=style.TRUTH_DASH, label="truth"
+        )
+    axes.set_xlim(low, high)
+    axes.set_ylim(0, 1.12 * min(max(1.0, highest), 3.0))
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.set_title(one.name)
+    axes.set_xlabel(_label(one), fontsize=8)
+
+
+def _label(one: Draws, width: int = 26) -> str:
+    """What the title does not say: words and units, on two lines where they are long."""
+    if one.label == one.name:
+        return "" if one.units == "1" else spelt_units(one.units)
+    text = with_units(one.label, one.units)
+    cut = text.rfind(" ", 0, width) if len(text) > width else -1
+    return text if cut < 1 else f"{text[:cut]}\n{text[cut + 1 :]}"
+
+
+def limits(one: Draws, marks: list[float]) -> tuple[float, float]:
+    """Axis limits: the posterior, and of the prior's middle what does not dwarf it."""
+    low, high = quantile(one.posterior, one.weights, np.array([0.003, 0.997]))
+    wide = (high - low) or max(abs(float(low)), 1.0) * 1e-3
+    if one.prior is not None and one.prior.size:
+        prior_low, prior_high = np.quantile(one.prior, [0.02, 0.98])
+        low, high = (
+            max(min(low, prior_low), low - wide),
+            min(max(high, prior_high), high + wide),
+        )
+    near = [mark for mark in marks if low - 2 * wide < mark < high + 2 * wide]
+    low, high = min([low, *near]), max([high, *near])
+    margin = 0.08 * (high - low or wide)
+    positive = one.posterior.min() >= 0 and (one.prior is None or one.prior.min(initial=0) >= 0)
+    return (max(low - margin, 0.0) if positive else low - margin), high + margin
+
+
+def quantile(values: np.ndarray, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Quantiles of weighted draws, by linear interpolation of the distribution function."""
+    order = np.argsort(values)
+    mass = np.cumsum(weights[order]) - 0.5 * weights[order]
+    return np.interp(levels, mass, values[order])
+
+
+def density(values: np.ndarray, weights: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Σᵢ wᵢ N(grid; xᵢ, h²), mirrored at an end where the draws stop abruptly.
+
+    The bandwidth h is Silverman's, 0.9 min(σ, IQR/1.34) n^(-1/5) with n the effective number of
+    draws (Silverman 1986, equation 3.31): a few wild draws do not widen it.
+    """
+    q25, q75 = quantile(values, weights, np.array([0.25, 0.75]))
+    mean = weights @ values
+    spread = np.sqrt(weights @ (values - mean) ** 2)
+    scale = min(spread, (q75 - q25) / 1.34) or spread or abs(mean) * 1e-6 or 1e-12
+    width = 0.9 * scale * (1.0 / (weights**2).sum()) ** -0.2
+    result = _kernels(values, weights, grid, width)
+    for end, side in ((values.min(), 1), (values.max(), -1)):
+        if weights[side * (values - end) < width].sum() / width > 0.3 * result.max():
+            mirrored = _kernels(2 * end - values, weights, grid, width)
+            result = np.where(side * (grid - end) >= 0, result + mirrored, 0.0)
+    return result
+
+
+def _kernels(values: np.ndarray, weights: np.ndarray, grid: np.ndarray, width: float) -> np.ndarray:
+    near = (values > grid[0] - 5 * width) & (values < grid[-1] + 5 * width)
+    distance = (grid[:, None] - values[None, near]) / width
+    return np.exp(-0.5 * distance**2) @ weights[near] / (width * np.sqrt(2 * np.pi))
+
+
+def _truth(run: Run, name: str) -> float | None:
+    """True value of a parameter or scalar initial field, where a truth file tells it."""
+    file = run.files.get("truth")
+    if file is None or name not in file or file[name].ndim > 1:
+        return None
+    value = float(np.asarray(file[name].values, dtype=float).ravel()[0])
+    return value if np.isfinite(value) else None

@@ -1,0 +1,228 @@
+"""Fields in space: over time and space, and at the start of the window."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from assim.show import style
+from assim.show.finished import (
+    Run,
+    field_names,
+    instants,
+    time_label,
+    time_of,
+    with_units,
+    words,
+)
+from assim.show.observed import Observed, observed
+from assim.show.style import Picture
+from assim.show.trajectory import NINETY, SITES, leads_in_time
+
+MOST = 3
+FINEST = 800  # points along an axis of a picture: more cannot be seen
+
+Panel = tuple[str, xr.DataArray, bool]  # title, values, whether the sign matters
+
+
+# ---- over time and space -------------------------------------------------------------------------
+
+
+def draw_hovmoeller(run: Run) -> Picture | None:
+    """Analysis, standard deviation and (in a twin) error of every field over time and space."""
+    file = run.files.get("trajectory")
+    names = [] if file is None else [n for n in field_names(file) if _is_spatial(file[n])][:MOST]
+    if file is None or not names:
+        return None
+    rows = [_hovmoeller_panels(run, file, name) for name in names]
+    figure, axes = style.panels(sum(map(len, rows)), 1, 1.9)
+    for name, row in zip(names, rows, strict=True):
+        here, axes = axes[: len(row)], axes[len(row) :]
+        for panel, where in zip(row, here, strict=True):
+            _draw_plane(figure, where, panel, file)
+        _mark_observations(here[0], [one for one in observed(run) if one.name == name], row[0][1])
+    return style.picture("hovmoeller", figure, _hovmoeller_caption(file, names))
+
+
+def _is_spatial(variable: xr.DataArray) -> bool:
+    return leads_in_time(variable) and (
+        variable.ndim > 2 or (variable.ndim == 2 and variable.shape[1] > SITES)
+    )
+
+
+def _hovmoeller_caption(file: xr.Dataset, names: list[str]) -> str:
+    cut = sorted({str(dim) for name in names for dim in file[name].dims[1:-1]})
+    text = "Analysis over time and space; dots: observations used, crosses: rejected."
+    return text + f" Cut through the middle of {', '.join(cut)}." * bool(cut)
+
+
+def _hovmoeller_panels(run: Run, file: xr.Dataset, name: str) -> list[Panel]:
+    plane = _middle(file[name])
+    title = with_units(words(file[name]), file[name].attrs.get("units"))
+    found: list[Panel] = [(title, plane, True)]
+    if name + "_stddev" in file and float(file[name + "_stddev"].max()) > 0:
+        found.append(("Standard deviation", _middle(file[name + "_stddev"]), False))
+    truth = run.files.get("truth")
+    if truth is not None and name in truth and truth[name].shape == file[name].shape:
+        error = plane.copy(data=plane.values - _middle(truth[name]).values)
+        found.append(("Analysis − truth", error, True))
+    return found
+
+
+def _middle(variable: xr.DataArray) -> xr.DataArray:
+    """(time, x): the middle of every dimension between, thinned to what can be seen."""
+    between = {dim: variable.sizes[dim] // 2 for dim in variable.dims[1:-1]}
+    plane = variable.isel(between)
+    step = {dim: slice(None, None, -(-size // FINEST)) for dim, size in plane.sizes.items()}
+    return plane.isel(step).load()
+
+
+def _draw_plane(figure: Figure, axes: Axes, panel: Panel, file: xr.Dataset) -> None:
+    title, values, signed = panel
+    time = time_of(file)
+    assert time is not None
+    mesh = axes.pcolormesh(
+        instants(values[values.dims[0]]),
+        *(_positions(values, -1), values.values.T),
+        shading="nearest",
+        rasterized=True,
+        **_colours(values.values, signed),
+    )
+    style.colour_bar(figure, axes, mesh)
+    axes.set_title(title)
+    axes.set_xlabel(time_label(time))
+    axes.set_ylabel(_position_label(values, -1))
+
+
+def _colours(values: np.ndarray, signed: bool) -> dict[str, Any]:
+    """A diverging map about zero where both signs matter, else a sequential one."""
+    good = values[np.isfinite(values)]
+    low, high = (float(good.min()), float(good.max())) if good.size else (0.0, 1.0)
+    if signed and low < 0 < high and min(-low, high) > 0.2 * max(-low, high):
+        most = max(-low, high)
+        return {"cmap": "RdBu_r", "vmin": -most, "vmax": most}
+    return {"cmap": "viridis"}
+
+
+def _positions(values: xr.DataArray, axis: int) -> np.ndarray:
+    dim = values.dims[axis]
+    if dim in values.coords and np.issubdtype(values[dim].dtype, np.number):
+        return np.asarray(values[dim].values)
+    return np.arange(values.shape[axis])
+
+
+def _position_label(values: xr.DataArray, axis: int) -> str:
+    dim = values.dims[axis]
+    if dim not in values.coords:
+        return str(dim)
+    return with_units(words(values[dim]), values[dim].attrs.get("units"))
+
+
+def _mark_observations(axes: Axes, every: list[Observed], plane: xr.DataArray) -> None:
+    for one in every:
+        place = one.places.get(str(plane.dims[-1]))
+        if place is None or plane.ndim != 2:
+            continue
+        time, used = instants(one.time), one.used
+        size = 1.6 if used.sum() < 1500 else 0.7
+        axes.plot(time[used], place[used], ".", color="black", markersize=size)
+        axes.plot(time[~used], place[~used], "x", color="black", markersize=4, markeredgewidth=1)
+
+
+# ---- at the start --------------------------------------------------------------------------------
+
+
+def draw_initial_state(run: Run) -> Picture | None:
+    """Background and analysis of every field at the start: profiles, or maps with increments."""
+    file = run.files.get("analysis")
+    if file is None:
+        return None
+    fields = {name: _at_start(file[name]) for name in field_names(file)}
+    lines = [n for n, v in fields.items() if v.ndim == 1 and v.size > 1][:MOST]
+    if lines:
+        return _draw_profiles(run, file, lines)
+    maps = [n for n, v in fields.items() if v.ndim == 2 and min(v.shape) > 1][:MOST]
+    return _draw_maps(run, file, maps) if maps else None
+
+
+def _at_start(variable: xr.DataArray) -> xr.DataArray:
+    """The field without its time and without dimensions of one point."""
+    start = variable.isel(time=0) if "time" in variable.dims else variable
+    start = start.isel(t=0) if "t" in start.dims else start
+    return start.squeeze(drop=True)
+
+
+def _draw_profiles(run: Run, file: xr.Dataset, names: list[str]) -> Picture:
+    figure, axes = style.panels(len(names), 1, 2.3, top=0.3)
+    looks = (("background", style.BACKGROUND, "--"), ("analysis", style.ANALYSIS, "-"))
+    for name, where in zip(names, axes, strict=True):
+        for stage, colour, dash in looks:
+            _draw_profile(where, run.files.get(stage), name, stage, colour, dash)
+        truth = run.files.get("truth")
+        if truth is not None and name in truth:
+            start = _at_start(truth[name])
+            look: dict[str, Any] = {"color": style.TRUTH, "linestyle": style.TRUTH_DASH}
+            where.plot(_positions(start, 0), start, zorder=4, label="truth", **look)
+        where.set_ylabel(with_units(name, file[name].attrs.get("units")))
+        where.set_title(words(file[name]))
+        where.set_xlabel(_position_label(_at_start(file[name]), 0))
+        where.margins(x=0.02)
+    style.legend(figure, axes)
+    caption = "State at the start of the window, with bands that hold 90 % of its uncertainty."
+    return style.picture("initial_state", figure, caption)
+
+
+def _draw_profile(
+    axes: Axes, file: xr.Dataset | None, name: str, stage: str, colour: str, dash: str
+) -> None:
+    if file is None or name not in file:
+        return
+    start = _at_start(file[name])
+    where, value = _positions(start, 0), np.asarray(start.values)
+    axes.plot(where, value, dash, color=colour, label=stage)
+    if name + "_stddev" in file:
+        half = NINETY * np.asarray(_at_start(file[name + "_stddev"]).values)
+        axes.fill_between(where, value - half, value + half, color=colour, alpha=0.2, linewidth=0)
+
+
+def _draw_maps(run: Run, file: xr.Dataset, names: list[str]) -> Picture:
+    rows = [_map_panels(file, name) for name in names]
+    columns = max(len(row) for row in rows)
+    figure, axes = style.panels(columns * len(rows), columns, 2.5)
+    for number, row in enumerate(rows):
+        for place in range(columns):
+            where = axes[number * columns + place]
+            if place < len(row):
+                _draw_map(figure, where, row[place])
+            else:
+                where.remove()
+    caption = "State at the start of the window: analysis, increment, and posterior uncertainty."
+    return style.picture("initial_state", figure, caption)
+
+
+def _map_panels(file: xr.Dataset, name: str) -> list[Panel]:
+    title = with_units(words(file[name]), file[name].attrs.get("units"))
+    found: list[Panel] = [(title, _at_start(file[name]), True)]
+    for end, text, signed in (
+        ("_increment", "Increment", True),
+        ("_stddev", "Standard deviation", False),
+    ):
+        if name + end in file:
+            found.append((text, _at_start(file[name + end]), signed))
+    return found
+
+
+def _draw_map(figure: Figure, axes: Axes, panel: Panel) -> None:
+    title, values, signed = panel
+    mesh = axes.pcolormesh(
+        *(_positions(values, 1), _positions(values, 0), values.values),
+        shading="nearest",
+        rasterized=True,
+        **_colours(values.values, signed),
+    )
+    style.colour_bar(figure, axes, mesh)
+    axes.set_title(title)
+    axes.set_xlabel(_position_label(values, 1))
+    axes.set_ylabel(_position_label(values, 0))

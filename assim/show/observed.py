@@ -1,0 +1,158 @@
+"""Observations as the feedback tells them, with what was used and how far off the model is."""
+
+import re
+import tomllib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from assim.show.finished import SUFFIXES, TIMES, Run, field_names, quantity, time_of, words
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One observed variable: values, what background and analysis say, what was used.
+
+    Args:
+        stdev: standard deviation of the errors, times their scale where that is estimated.
+        logarithmic: whether `stdev` is that of the logarithm (a log-normal likelihood).
+        places: every other column of the table, by name: positions by dimension.
+    """
+
+    name: str
+    label: str
+    units: str
+    time: xr.DataArray
+    value: np.ndarray
+    stdev: np.ndarray | None
+    logarithmic: bool
+    background: np.ndarray | None
+    analysis: np.ndarray | None
+    ombg: np.ndarray | None
+    oman: np.ndarray | None
+    used: np.ndarray
+    places: dict[str, np.ndarray]
+
+    def bars(self) -> np.ndarray | None:
+        """Lengths of the error bars below and above the used values, shape (2, used)."""
+        if self.stdev is None:
+            return None
+        value, stdev = self.value[self.used], np.nan_to_num(self.stdev[self.used])
+        if not self.logarithmic:
+            return np.stack([stdev, stdev])
+        return np.stack([value * -np.expm1(-stdev), value * np.expm1(stdev)])
+
+    def scaled(self) -> bool:
+        """Whether departures can be divided by the errors' standard deviation."""
+        return self.stdev is not None and bool((self.stdev[self.used] > 0).all())
+
+    def departures(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Departures of the used values from background and analysis, normalised if `scaled`."""
+        raw = [self.ombg, self.oman]
+        if self.logarithmic:
+            raw = [_log_ratio(self.value, model) for model in (self.background, self.analysis)]
+        scale = self.stdev[self.used] if self.scaled() and self.stdev is not None else 1.0
+        before, after = (None if one is None else one[self.used] / scale for one in raw)
+        return before, after
+
+    def chosen(self, here: np.ndarray) -> "Observed":
+        """The rows `here` alone."""
+
+        def part(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[here]
+
+        return replace(
+            self,
+            time=self.time[here],
+            value=self.value[here],
+            stdev=part(self.stdev),
+            background=part(self.background),
+            analysis=part(self.analysis),
+            ombg=part(self.ombg),
+            oman=part(self.oman),
+            used=self.used[here],
+            places={name: column[here] for name, column in self.places.items()},
+        )
+
+
+def observed(run: Run) -> list[Observed]:
+    """Every observed variable of every instrument."""
+    found = []
+    for file in run.feedback:
+        time = time_of(file)
+        for name in field_names(file):
+            followed = any(name + end in file for end in SUFFIXES)
+            if time is not None and followed and file[name].dims == time.dims:
+                found.append(_observed(run, file, name, time))
+    return found
+
+
+def _observed(run: Run, file: xr.Dataset, name: str, time: xr.DataArray) -> Observed:
+    def values(end: str) -> np.ndarray | None:
+        return np.asarray(file[name + end].values) if name + end in file else None
+
+    value = np.asarray(file[name].values)
+    before, after = values("_hofx_background"), values("_hofx_analysis")
+    ombg, oman = values("_ombg"), values("_oman")
+    flags = values("_effective_qc")
+    flags = values("_qc") if flags is None else flags
+    logarithmic, scale = _error_model(run, file[name])
+    stdev = values("_stddev")
+    return Observed(
+        name=name,
+        label=words(file[name]),
+        units=str(file[name].attrs.get("units", "1")),
+        time=time,
+        value=value,
+        stdev=None if stdev is None or not np.isfinite(stdev).any() else stdev * scale,
+        logarithmic=logarithmic,
+        background=before,
+        analysis=after,
+        ombg=value - before if ombg is None and before is not None else ombg,
+        oman=value - after if oman is None and after is not None else oman,
+        used=np.isfinite(value) if flags is None else (flags == 0) & np.isfinite(value),
+        places=_places(file, time),
+    )
+
+
+def _places(file: xr.Dataset, time: xr.DataArray) -> dict[str, np.ndarray]:
+    columns = [str(name) for name in file.variables if file[name].dims == time.dims]
+    return {name: np.asarray(file[name].values) for name in columns if name not in TIMES}
+
+
+def _error_model(run: Run, variable: xr.DataArray) -> tuple[bool, float]:
+    """Whether errors are those of the logarithm, and the estimated scale (1 where none is).
+
+    The variable's attributes `likelihood` and `error_scale` say so, else the case that the file
+    carries in `assim_config`.
+    """
+    attrs, table = variable.attrs, _case_table(run, str(variable.name))
+    likelihood = attrs.get("likelihood") or (table.get("likelihood") or {}).get("use", "")
+    name = attrs.get("error_scale")
+    error = table.get("error") or {}
+    if name is None and "prior" in error:
+        name = error.get("name", "")
+    scale = quantity(run, str(name), "map") if name is not None else None
+    return str(likelihood).rpartition(":")[2].lower() == "lognormal", scale or 1.0
+
+
+def _case_table(run: Run, name: str) -> dict[str, Any]:
+    """The case's table of one instrument; empty where the files carry no case."""
+    try:
+        case = tomllib.loads(str(run.attributes().get("assim_config", "")))
+    except tomllib.TOMLDecodeError:
+        return {}
+    tables = [one for one in case.get("observations", []) if isinstance(one, dict)]
+    same = (
+        t for t in tables if re.sub(r"\W", "_", str(t.get("name") or t.get("variable"))) == name
+    )
+    return next(same, {})
+
+
+def _log_ratio(value: np.ndarray, model: np.ndarray | None) -> np.ndarray | None:
+    if model is None:
+        return None
+    good = (value > 0) & (model > 0)
+    return np.log(np.where(good, value, np.nan) / np.where(good, model, np.nan))

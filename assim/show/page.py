@@ -1,0 +1,119 @@
+"""Pieces of HTML: everything that comes from a file is escaped here and nowhere else."""
+
+import base64
+import html
+import math
+from collections.abc import Iterable, Sequence
+
+Cell = object  # text, or a number
+GOOD, UNSURE, POOR = "good", "unsure", "poor"
+
+
+def escaped(text: object) -> str:
+    """Text that shows as it is, whatever it holds."""
+    return html.escape(str(text), quote=True)
+
+
+def paragraph(text: object, kind: str = "") -> str:
+    """One paragraph of plain text."""
+    return f"<p{_kind(kind)}>{escaped(text)}</p>"
+
+
+def notice(text: object, verdict: str, lead: object = "") -> str:
+    """A sentence that must be seen, coloured by `verdict`: good, unsure or poor."""
+    assert verdict in {GOOD, UNSURE, POOR, ""}
+    strong = f"<strong>{escaped(lead)}</strong> " if lead else ""
+    return f'<p class="notice {verdict}">{strong}{escaped(text)}</p>'
+
+
+def section(title: str, *parts: str) -> str:
+    """A section with its heading; without any part there is no section."""
+    body = "\n".join(part for part in parts if part)
+    return f"<section>\n<h2>{escaped(title)}</h2>\n{body}\n</section>" if body else ""
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Cell]], caption: str = "") -> str:
+    """A table: first column to the left, others to the right; without rows there is none."""
+    body = "\n".join(_row(row) for row in rows)
+    if not body:
+        return ""
+    above = f"<caption>{escaped(caption)}</caption>" if caption else ""
+    head = "".join(f"<th>{escaped(name)}</th>" for name in header)
+    return (
+        f'<div class="wide"><table>{above}<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def _row(cells: Sequence[Cell]) -> str:
+    first, *rest = (escaped(cell if isinstance(cell, str) else number(cell)) for cell in cells)
+    return f"<tr><th>{first}</th>{''.join(f'<td>{cell}</td>' for cell in rest)}</tr>"
+
+
+def figure(png: bytes, caption: str) -> str:
+    """A picture inside the page."""
+    data = base64.b64encode(png).decode("ascii")
+    text = escaped(caption)
+    return (
+        f'<figure><img alt="{text}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
+
+
+def folded(title: str, text: object) -> str:
+    """Long text that opens at a click."""
+    return f"<details><summary>{escaped(title)}</summary><pre>{escaped(text)}</pre></details>"
+
+
+def _kind(kind: str) -> str:
+    return f' class="{escaped(kind)}"' if kind else ""
+
+
+# ---- numbers -------------------------------------------------------------------------------------
+
+
+def known(value: object) -> float | None:
+    """A finite number, or None for anything else (JSON has no NaN: it may be null or text)."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        parsed = float(value)
+    except ValueError:
+        return None
+    return parsed if math.isfinite(parsed) else None
+
+
+def number(value: object, digits: int = 4) -> str:
+    """A number for people: `digits` significant ones, a true minus, powers of ten spelt out."""
+    parsed = known(value)
+    if parsed is None:
+        return "–" if value is None or isinstance(value, float) else str(value)
+    if isinstance(value, int):
+        return str(value).replace("-", "−")
+    return _spelt(f"{parsed:.{digits}g}")
+
+
+def with_spread(mean: object, stddev: object) -> tuple[str, str]:
+    """Mean and standard deviation, both to the second significant digit of the latter."""
+    centre, spread = known(mean), known(stddev)
+    if centre is None or spread is None or spread <= 0:
+        return number(mean), number(stddev)
+    decimals = 1 - math.floor(math.log10(spread))
+    if not -3 <= decimals <= 6 or abs(centre) >= 1e6:
+        return number(centre), number(spread, 2)
+    rounded = round(centre, decimals), round(spread, decimals)
+    left, right = (f"{value:.{max(decimals, 0)}f}" for value in rounded)
+    return _spelt(left), _spelt(right)
+
+
+def alike(value: object, stddev: object) -> str:
+    """A number to the precision that `with_spread` gives a mean of that `stddev`."""
+    return with_spread(value, stddev)[0]
+
+
+def _spelt(text: str) -> str:
+    mantissa, exponent, power = text.partition("e")
+    raised = (
+        str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")) if exponent else ""
+    )
+    return mantissa.replace("-", "−") + (f" × 10{raised}" if exponent else "")

@@ -1,0 +1,242 @@
+"""The words and tables of a report, from `summary.json` and the files' attributes."""
+
+from typing import Any
+
+import numpy as np
+
+from assim.show.finished import Run, spelt_units, time_of
+from assim.show.page import (
+    GOOD,
+    POOR,
+    UNSURE,
+    alike,
+    escaped,
+    folded,
+    known,
+    notice,
+    number,
+    paragraph,
+    table,
+    with_spread,
+)
+
+NO_QUANTITIES = "no scalar quantity was estimated, or no posterior was asked for."
+NO_TRAJECTORY = "the directory holds no trajectory.nc with a field over time."
+NO_DRAWS = "the directory holds no posterior.nc with draws of scalar quantities."
+NO_OBSERVATIONS = "the directory holds no feedback.nc with observations and departures."
+NO_DIAGNOSTICS = "the directory holds no diagnostics.nc with outer loops."
+NO_SPECTRUM = "diagnostics.nc holds no eigenvalues of the Hessian."
+NO_PROVENANCE = "no NetCDF file of this run tells where it comes from."
+
+K_HAT_GOOD, K_HAT_POOR = 0.5, 0.7  # Vehtari, Simpson, Gelman, Yao & Gabry (2024), section 3.2
+
+_K_HAT_WORDS = {
+    GOOD: "The approximate posterior is close to the true one: importance weights behave.",
+    UNSURE: "The approximate posterior is usable; its tails are not quite right.",
+    POOR: "The approximate posterior cannot be trusted: compare with a sampler such as NUTS.",
+    "": "How close the approximate posterior is to the true one is not known.",
+}
+
+
+def title(run: Run) -> str:
+    """The title of the case; where there is none, the directory's name."""
+    titles = ((stage, file.attrs.get("title")) for stage, file in run.files.items())
+    given = (str(title).removesuffix(f": {stage}") for stage, title in titles if title)
+    return str(run.summary.get("title") or next(given, run.directory.resolve().name))
+
+
+def heading(run: Run) -> str:
+    """Title, window and how the minimisation ended."""
+    status = str(run.summary.get("status", "unknown"))
+    lowered = status.lower().replace("_", " ")
+    verdict = GOOD if lowered in {"converged", "done", "ok"} else UNSURE
+    verdict = POOR if any(word in lowered for word in ("finite", "fail", "error")) else verdict
+    lead = lowered.capitalize() + "."
+    return "\n".join(
+        [
+            f"<h1>{escaped(title(run))}</h1>",
+            paragraph(" · ".join([run.directory.resolve().name, *_window(run)]), "soft"),
+            notice(run.summary.get("advice", ""), verdict, lead),
+        ]
+    )
+
+
+def _window(run: Run) -> list[str]:
+    file = run.files.get("trajectory")
+    time = None if file is None else time_of(file)
+    if time is None or time.size < 2:
+        return []
+    first, last = time.values[[0, -1]]
+    if np.issubdtype(time.dtype, np.datetime64):
+        precision = "D" if (last - first) > np.timedelta64(3, "D") else "m"
+        first, last = (t.astype(f"datetime64[{precision}]") for t in (first, last))
+        return [f"{first} to {last}"]
+    return [f"{time.name} from {first} to {last}"]
+
+
+# ---- quantities ----------------------------------------------------------------------------------
+
+
+def quantities(run: Run) -> list[str]:
+    """The table of quantities, and a word about every posterior."""
+    rows = [_quantity(name, one) for name, one in _tables(run.summary.get("quantities")).items()]
+    header = ("", "mean ± standard deviation", "90 % interval", "median", "MAP", "units")
+    return [table(header, rows), *(_posterior(*one) for one in _methods(run))]
+
+
+def _quantity(name: str, one: dict[str, Any]) -> tuple[str, ...]:
+    stddev = one.get("stddev")
+    mean, spread = with_spread(one.get("mean"), stddev)
+    low, middle, high, mode = (alike(one.get(key), stddev) for key in ("q05", "q50", "q95", "map"))
+    units = spelt_units(one.get("units"))
+    return name, f"{mean} ± {spread}", f"{low} … {high}", middle, mode, units
+
+
+def _methods(run: Run) -> list[tuple[str, dict[str, Any]]]:
+    """Method and what is known of it: one posterior, a list of them, or a table by method."""
+    given = run.summary.get("posterior")
+    if isinstance(given, dict) and ("method" in given or "k_hat" in given):
+        given = [given]
+    if isinstance(given, list):
+        return [(str(one.get("method", "")), one) for one in given if isinstance(one, dict)]
+    return [(str(one.get("method", name)), one) for name, one in _tables(given).items()]
+
+
+def _posterior(method: str, one: dict[str, Any]) -> str:
+    if not method and not one:
+        return ""
+    k_hat = known(one.get("k_hat"))
+    verdict = k_hat_verdict(k_hat)
+    lead = f"{method or 'Posterior'}" + (f", k̂ = {k_hat:.2f}." if k_hat is not None else ".")
+    parts = [notice(one.get("advice") or _K_HAT_WORDS[verdict], verdict, lead)]
+    rest = {
+        key.replace("_", " "): value
+        for key, value in one.items()
+        if key not in {"method", "k_hat", "advice"} and isinstance(value, int | float | str)
+    }
+    facts = "; ".join(f"{key} {number(value)}" for key, value in rest.items())
+    return "\n".join([*parts, paragraph(facts.capitalize() + ".", "soft") if facts else ""])
+
+
+def k_hat_verdict(k_hat: float | None) -> str:
+    """Pareto k̂ of the importance weights: good below 0.5, poor from 0.7 on."""
+    if k_hat is None:
+        return ""
+    if k_hat < K_HAT_GOOD:
+        return GOOD
+    return UNSURE if k_hat < K_HAT_POOR else POOR
+
+
+# ---- observations --------------------------------------------------------------------------------
+
+
+def observations(run: Run) -> str:
+    """How many observations of every instrument were used, and why others were not."""
+    given = run.summary.get("observations")
+    if isinstance(given, dict) and "used" in given:
+        given = {"all": given}
+    counts = {name: _flags(one) for name, one in _tables(given).items()}
+    flags = list(dict.fromkeys(flag for one in counts.values() for flag in one))
+    rows = [(name, *(one.get(flag, 0) for flag in flags)) for name, one in counts.items()]
+    return table(("", *flags), rows)
+
+
+def _flags(one: dict[str, Any]) -> dict[str, object]:
+    rejected = one.get("rejected", {})
+    if not isinstance(rejected, dict):
+        rejected = {"rejected": rejected}
+    loose = {k: v for k, v in one.items() if k not in {"used", "rejected"} and known(v) is not None}
+    told = {**rejected, **loose}
+    return {"used": one.get("used"), **{str(k).replace("_", " "): v for k, v in told.items()}}
+
+
+# ---- minimisation --------------------------------------------------------------------------------
+
+
+def costs(run: Run) -> str:
+    """The terms of the cost at the minimum."""
+    terms = run.summary.get("cost")
+    if not isinstance(terms, dict):
+        return ""
+    ordered = [key for key in terms if key != "total"] + ["total"] * ("total" in terms)
+    rows: list[tuple[str, object]] = [(k.replace("_", " "), _six(terms[k])) for k in ordered]
+    if "gradient_norm" in run.summary:
+        rows.append(("gradient norm ‖∇J‖", run.summary["gradient_norm"]))
+    return table(("Cost at the minimum", ""), rows)
+
+
+def _six(value: object) -> str:
+    return number(float(parsed), 6) if (parsed := known(value)) is not None else number(value)
+
+
+def minima(run: Run) -> str:
+    """The distinct minima, where several first guesses met more than one."""
+    given = run.summary.get("minima")
+    rows = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+    failed = known(run.summary.get("failed_starts")) or 0
+    lost = (
+        paragraph(f"From {failed:.0f} first guesses the model left its domain.") if failed else ""
+    )
+    if len(rows) < 2:
+        return lost
+    text = (
+        "Another minimum was met: the posterior has more than one mode, and what is reported "
+        "describes the lowest alone."
+    )
+    cells = [(str(k + 1), _six(one.get("cost")), one.get("starts")) for k, one in enumerate(rows)]
+    return (
+        notice(text, UNSURE)
+        + table(("Minimum", "cost", "first guesses that led there"), cells)
+        + lost
+    )
+
+
+def twin(run: Run) -> str:
+    """Distance from the truth against the spread that was predicted, in a twin."""
+    errors, spreads = run.summary.get("rmse"), run.summary.get("spread")
+    if known(errors) is not None:
+        errors, spreads = {"all fields": errors}, {"all fields": spreads}
+    if not isinstance(errors, dict):
+        return ""
+    spreads = spreads if isinstance(spreads, dict) else {}
+    places = [key for one in errors.values() if isinstance(one, dict) for key in one]
+    places = list(dict.fromkeys(places))
+    rows = [
+        (name, *(map(one.get, places) if isinstance(one, dict) else [one]), spreads.get(name))
+        for name, one in errors.items()
+    ]
+    return table(("Twin", *(f"RMSE of the {p}" for p in places or ["analysis"]), "spread"), rows)
+
+
+def seconds(run: Run) -> str:
+    """Wall time by stage."""
+    given = run.summary.get("seconds")
+    if not isinstance(given, dict):
+        return ""
+    rows = [(name.replace("_", " "), number(value, 3)) for name, value in given.items()]
+    return table(("Stage", "seconds"), rows)
+
+
+# ---- provenance ----------------------------------------------------------------------------------
+
+
+def provenance(run: Run) -> list[str]:
+    """Version, inputs and configuration, as the files tell them."""
+    told = {**run.attributes(), **{k: v for k, v in run.summary.items() if k.startswith("assim_")}}
+    keys = ("assim_version", "assim_config_sha256", "source", "history")
+    rows = [
+        (key.removeprefix("assim_").replace("_", " "), told[key]) for key in keys if key in told
+    ]
+    facts = "\n".join(paragraph(f"{key}: {value}", "soft") for key, value in rows)
+    inputs = (
+        folded("Inputs and their SHA-256", told["assim_inputs"]) if "assim_inputs" in told else ""
+    )
+    config = folded("Configuration", told["assim_config"]) if "assim_config" in told else ""
+    return [facts, inputs, config]
+
+
+def _tables(given: object) -> dict[str, dict[str, Any]]:
+    """The entries of a JSON object that are objects themselves."""
+    if not isinstance(given, dict):
+        return {}
+    return {str(name): one for name, one in given.items() if isinstance(one, dict)}

@@ -1,0 +1,113 @@
+"""The report of one run: `report.html` and the PNGs behind it, from its finished files alone."""
+
+import os
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+from assim.show import page, passages
+from assim.show.finished import ReportError, Run, finished_run
+
+if TYPE_CHECKING:
+    from assim.show.style import Picture
+
+PICTURES = (
+    *("trajectory", "hovmoeller", "initial_state", "densities"),
+    *("departures", "convergence", "spectrum"),
+)
+
+
+def write_report(directory: Path) -> list[Path]:
+    """Write `report.html` and `figures/*.png` into a run directory; return what was written.
+
+    The page is self-contained. A file that is missing costs its section, which says so; the same
+    files give the same bytes. A finished file never appears half-written.
+
+    Args:
+        directory: a run directory, holding at least `summary.json`.
+
+    Raises:
+        ReportError: no finished run there, a file that cannot be read, or no matplotlib.
+    """
+    directory = Path(directory)
+    with finished_run(directory) as run:
+        pictures = _draw(run)
+        text = render(run, pictures)
+    figures = directory / "figures"
+    figures.mkdir(exist_ok=True)
+    for name in set(PICTURES) - set(pictures):
+        (figures / f"{name}.png").unlink(missing_ok=True)
+    drawn = [_write(figures / f"{name}.png", one.png) for name, one in pictures.items()]
+    return [_write(directory / "report.html", text.encode("utf-8")), *drawn]
+
+
+def _draw(run: Run) -> "dict[str, Picture]":
+    try:
+        from assim.show.plot import draw_pictures
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "matplotlib":
+            raise
+        raise ReportError(
+            f"{run.directory}: a report needs matplotlib, which is not installed: "
+            "`pip install 'assim[plot]'`"
+        ) from error
+    return draw_pictures(run)
+
+
+def _write(path: Path, content: bytes) -> Path:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+# ---- the page ------------------------------------------------------------------------------------
+
+
+def render(run: Run, pictures: "dict[str, Picture]") -> str:
+    """The page as text."""
+    template = Template(files("assim.show").joinpath("report.html").read_text(encoding="utf-8"))
+    body = "\n".join(part for part in _sections(run, pictures) if part)
+    return template.substitute(title=page.escaped(passages.title(run)), body=body)
+
+
+def _sections(run: Run, pictures: "dict[str, Picture]") -> list[str]:
+    def shown(*names: str) -> str:
+        there = [pictures[name] for name in names if name in pictures]
+        return "\n".join(page.figure(one.png, one.caption) for one in there)
+
+    def section(title: str, missing: str, *parts: str) -> str:
+        return page.section(title, *parts) or page.section(title, page.paragraph(missing, "soft"))
+
+    none = "Left out: "
+    return [
+        passages.heading(run),
+        section("Quantities", none + passages.NO_QUANTITIES, *passages.quantities(run)),
+        section(
+            "Trajectory",
+            none + passages.NO_TRAJECTORY,
+            shown("trajectory", "hovmoeller", "initial_state"),
+            passages.twin(run),
+        ),
+        section("Prior and posterior", none + passages.NO_DRAWS, shown("densities")),
+        section(
+            "Observations",
+            none + passages.NO_OBSERVATIONS,
+            passages.observations(run),
+            shown("departures"),
+        ),
+        section(
+            "Minimisation",
+            none + passages.NO_DIAGNOSTICS,
+            passages.costs(run),
+            shown("convergence"),
+            passages.minima(run),
+        ),
+        section("Hessian", none + passages.NO_SPECTRUM, shown("spectrum")),
+        page.section("Time spent", passages.seconds(run)),
+        section("Provenance", none + passages.NO_PROVENANCE, *passages.provenance(run)),
+    ]

@@ -1,0 +1,160 @@
+"""One look for every picture: colours that the colour-blind tell apart, readable type."""
+
+import io
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator, ScalarFormatter
+
+# Okabe & Ito (2008)
+ANALYSIS, BACKGROUND, REJECTED, TRUTH = "#0072B2", "#8A8A8A", "#D55E00", "#009E73"
+INK = "#222222"
+TRUTH_DASH = (0, (3, 1.5))
+DPI = 160
+WIDTH = 7.6  # inches, as all lengths here
+TITLE, LABELS, RIGHT = 0.26, 0.5, 0.12  # room above, below and to the right of a panel
+
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.formatter.limits": (-4, 6),
+    "axes.formatter.useoffset": False,
+    "axes.unicode_minus": True,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "lines.linewidth": 1.4,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "text.parse_math": False,  # names come from users: a dollar is a dollar (and faster)
+    "date.converter": "concise",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One finished picture: its file name, the PNG, and a caption for people."""
+
+    name: str
+    png: bytes
+    caption: str
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """The style of every picture, put back as it was at the end."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def panels(
+    count: int, columns: int, height: float, top: float = 0.0, left: float = 0.7
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels: `height` inches each with labels, `top` above for a legend.
+
+    Margins are set in inches (`left` for labels and ticks), which costs nothing; measuring the
+    text of every panel would double the time of a picture.
+    """
+    rows = -(-count // columns)
+    size = WIDTH, rows * height + top
+    figure = Figure(figsize=size)
+    FigureCanvasAgg(figure)
+    width, below = size[0] / columns, LABELS
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for place, axes in enumerate(grid):
+        row, column = divmod(place, columns)
+        corner = column * width + left, (rows - 1 - row) * height + below
+        inner = width - left - RIGHT, height - below - TITLE
+        axes.set_position([corner[0] / size[0], corner[1] / size[1], inner[0] / size[0],
+                           inner[1] / size[1]])  # fmt: skip
+    for axes in grid[count:]:
+        axes.remove()
+    return figure, list(grid[:count])
+
+
+def legend(figure: Figure, axes: list[Axes]) -> None:
+    """One legend above all panels, each entry once, in the order in which they were drawn."""
+    entries: dict[str, Any] = {}
+    for one in axes:
+        for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    if entries:
+        names = list(entries)
+        columns = min(len(names), 6)
+        figure.legend(
+            handles=list(entries.values()),
+            labels=names,
+            loc="upper center",
+            ncols=columns,
+            handlelength=1.6,
+            columnspacing=1.4,
+        )
+
+
+class _Plain(ScalarFormatter):
+    """Plain numbers; a common power of ten is written × 10⁶, not 1e6."""
+
+    def get_offset(self) -> str:
+        offset = super().get_offset()
+        return f"× {_power(int(offset[2:]))}" if offset.startswith("1e") else offset
+
+
+def _power(exponent: int) -> str:
+    return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def _log_label(value: float, position: int) -> str:
+    del position
+    exponent = math.log10(value) if value > 0 else math.nan
+    return _power(round(exponent)) if abs(exponent - round(exponent)) < 1e-6 else ""
+
+
+def _plain_numbers(axes: Axes) -> None:
+    """Tick labels without mathematical markup, which is off and slow."""
+    for axis in (axes.xaxis, axes.yaxis):
+        if type(axis.get_major_formatter()) is ScalarFormatter:
+            axis.set_major_formatter(_Plain())
+        elif axis.get_scale() == "log":
+            axis.set_major_formatter(FuncFormatter(_log_label))
+            axis.set_minor_locator(NullLocator())
+
+
+def colour_bar(figure: Figure, axes: Axes, mesh: QuadMesh, room: float = 0.65) -> None:
+    """A colour bar in `room` inches taken from the right of a panel."""
+    box, width = axes.get_position(), figure.get_size_inches()[0]
+    axes.set_position((box.x0, box.y0, box.width - room / width, box.height))
+    beside = (box.x1 - (room - 0.1) / width, box.y0, 0.1 / width, box.height)
+    bar = figure.colorbar(mesh, cax=figure.add_axes(beside))
+    bar.outline.set_visible(False)
+
+
+def picture(name: str, figure: Figure, caption: str) -> Picture:
+    """The PNG of a figure."""
+    for axes in figure.axes:
+        _plain_numbers(axes)
+    memory = io.BytesIO()
+    # no metadata: the same run gives the same bytes
+    figure.savefig(memory, format="png", dpi=DPI, metadata={"Software": None})
+    return Picture(name, memory.getvalue(), caption)

@@ -1,0 +1,292 @@
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from assim.show import ReportError, write_report
+from assim.show.finished import finished_run
+from assim.show.observed import observed
+from assim.show.trajectory import orphans
+from tests.show import runs
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def lynx_hare(tmp_path):
+    return runs.lynx_hare(tmp_path)
+
+
+def report(directory) -> str:
+    write_report(directory)
+    return (directory / "report.html").read_text(encoding="utf-8")
+
+
+def edit(directory, **changes):
+    summary = json.loads((directory / "summary.json").read_text())
+    runs.write_summary(directory, summary | changes)
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.loads, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.loads += [value for key, value in attributes if key in ("src", "href", "srcset")]
+        if tag not in {"meta", "img"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+# ---- what is written -----------------------------------------------------------------------------
+
+
+def test_files_are_written_and_returned(lynx_hare):
+    names = ["trajectory", "densities", "departures", "convergence", "spectrum"]
+    expected = [lynx_hare / "report.html", *(lynx_hare / f"figures/{n}.png" for n in names)]
+    assert write_report(lynx_hare) == expected
+    assert all(path.read_bytes().startswith(PNG) for path in expected[1:])
+    assert not [path for path in lynx_hare.rglob("*") if path.name.endswith(".tmp")]
+
+
+def test_spatial_twin_is_drawn_over_time_and_space(tmp_path):
+    names = [path.stem for path in write_report(runs.twin(tmp_path))]
+    assert names == ["report", "hovmoeller", "initial_state", "departures"]
+
+
+@pytest.mark.parametrize("sites", [1, 3])
+def test_small_fields_are_drawn_site_by_site(tmp_path, sites):
+    assert "trajectory" in [path.stem for path in write_report(runs.twin(tmp_path, sites))]
+
+
+def test_page_loads_nothing(lynx_hare):
+    text = report(lynx_hare)
+    page = Page(text)
+    assert page.open == []
+    assert len(page.loads) == 5
+    assert all(load.startswith("data:image/png;base64,") for load in page.loads)
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    assert "url(" not in text and "@import" not in text and "http" not in text
+
+
+def test_page_is_well_formed_without_optional_files(tmp_path):
+    runs.write_summary(tmp_path, {})
+    assert Page(report(tmp_path)).open == []
+
+
+def test_same_files_give_the_same_bytes(lynx_hare):
+    first = [path.read_bytes() for path in write_report(lynx_hare)]
+    assert [path.read_bytes() for path in write_report(lynx_hare)] == first
+
+
+def test_picture_of_an_earlier_run_does_not_stay(lynx_hare):
+    write_report(lynx_hare)
+    (lynx_hare / "trajectory.nc").unlink()
+    report(lynx_hare)
+    assert not (lynx_hare / "figures" / "trajectory.png").exists()
+
+
+# ---- what it says --------------------------------------------------------------------------------
+
+
+def test_report_names_every_quantity_with_its_numbers(lynx_hare):
+    text = report(lynx_hare)
+    for name in [*runs.MEANS, "sigma"]:
+        assert f"<tr><th>{name}</th>" in text
+    assert "0.550 ± 0.055" in text
+    assert "year⁻¹" in text
+
+
+def test_report_tells_status_costs_counts_and_minima(lynx_hare):
+    text = report(lynx_hare)
+    for piece in ["Converged.", "The gradient is below the tolerance.", "−44.5641",
+                  "Another minimum", "<th>background check</th>", "<td>40</td><td>2</td>",
+                  "assim run case.toml",
+                  "1900-01-01 to 1920-01-01", "ab" * 32]:  # fmt: skip
+        assert piece in text
+
+
+@pytest.mark.parametrize(
+    ("k_hat", "verdict"), [(0.3, "good"), (0.62, "unsure"), (0.9, "poor"), (None, ""), ("nan", "")]
+)
+def test_k_hat_is_coloured(lynx_hare, k_hat, verdict):
+    edit(lynx_hare, posterior={"method": "Laplace", "k_hat": k_hat})
+    assert f'<p class="notice {verdict}"><strong>Laplace' in report(lynx_hare)
+
+
+def test_several_posteriors_are_each_told(lynx_hare):
+    edit(lynx_hare, posterior={"Laplace": {"k_hat": 0.9}, "NUTS": {"r_hat": 1.002}})
+    text = report(lynx_hare)
+    assert "<strong>Laplace, k̂ = 0.90.</strong>" in text and "<strong>NUTS.</strong>" in text
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [("converged", "good"), ("out_of_loops", "unsure"), ("non_finite", "poor")],
+)
+def test_status_is_coloured(lynx_hare, status, verdict):
+    edit(lynx_hare, status=status)
+    assert f'<p class="notice {verdict}"><strong>{status.replace("_", " ").capitalize()}' in report(
+        lynx_hare
+    )
+
+
+# ---- what may come -------------------------------------------------------------------------------
+
+
+def test_hostile_text_is_shown_as_text(lynx_hare):
+    evil = '</title><script>alert("x")</script> $\\frac{a} $title ${body} %s'
+    edit(
+        lynx_hare,
+        title=evil,
+        quantities={evil: runs.quantity(1.0, "<b>")},
+        observations={evil: {"used": 1}},
+    )
+    for name in ("trajectory", "posterior"):
+        data = xr.load_dataset(lynx_hare / f"{name}.nc")
+        data["lynx"].attrs |= {"long_name": evil, "units": "<i>"}
+        data.to_netcdf(lynx_hare / f"{name}.nc")
+    text = report(lynx_hare)
+    assert "<script" not in text and "<b>" not in text and "<i>" not in text
+    assert "&lt;script&gt;" in text and "$title ${body}" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("trajectory", "no trajectory.nc"), ("posterior", "no posterior.nc"),
+     ("feedback", "no feedback.nc"), ("diagnostics", "no diagnostics.nc")],
+)  # fmt: skip
+def test_missing_file_costs_its_picture_and_is_told(lynx_hare, name, sentence):
+    (lynx_hare / f"{name}.nc").unlink()
+    if name in ("feedback", "diagnostics"):
+        edit(lynx_hare, observations={}, cost={})
+        edit(lynx_hare, minima=[], cost=None)
+    assert sentence in report(lynx_hare)
+
+
+def test_directory_without_summary_is_refused(tmp_path):
+    with pytest.raises(ReportError, match=r"holds no summary\.json.*assim run CASE\.toml --out"):
+        write_report(tmp_path)
+    with pytest.raises(ReportError, match="no such directory"):
+        write_report(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("content", ["{", "[1]"])
+def test_broken_summary_is_refused(tmp_path, content):
+    (tmp_path / "summary.json").write_text(content)
+    with pytest.raises(ReportError, match=r"summary\.json"):
+        write_report(tmp_path)
+
+
+def test_broken_netcdf_is_refused(lynx_hare):
+    (lynx_hare / "trajectory.nc").write_bytes(b"no NetCDF")
+    with pytest.raises(ReportError, match=r"trajectory\.nc: cannot be read"):
+        write_report(lynx_hare)
+
+
+def test_failed_run_of_nan_is_reported(lynx_hare):
+    """A non-finite model leaves NaN in every file: the report must still come."""
+    for path in lynx_hare.glob("*.nc"):
+        data = xr.load_dataset(path, decode_times=False)
+        for name, values in data.data_vars.items():
+            if values.dtype.kind == "f" and name not in ("time", "t"):
+                data[name] = values * np.nan
+        data.to_netcdf(path)
+    edit(lynx_hare, status="non_finite", cost={"total": None}, quantities={"a": {"mean": None}})
+    assert "Non finite." in report(lynx_hare)
+
+
+def test_all_observations_rejected(lynx_hare):
+    data = xr.load_dataset(lynx_hare / "feedback.nc")
+    data["hare_effective_qc"][:] = 12
+    data.to_netcdf(lynx_hare / "feedback.nc")
+    report(lynx_hare)
+
+
+def test_missing_matplotlib_tells_what_to_install(lynx_hare, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+    for name in [name for name in sys.modules if name.startswith("assim.show.")]:
+        if name.split(".")[-1] not in {"report", "finished", "page", "passages"}:
+            monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ReportError, match=r"needs matplotlib.*pip install 'assim\[plot\]'"):
+        write_report(lynx_hare)
+
+
+def test_matplotlib_waits_for_a_report():
+    check = "import sys, assim.show; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_style_is_put_back(lynx_hare):
+    import matplotlib
+
+    with matplotlib.rc_context({"font.size": 17.0}):
+        before = dict(matplotlib.rcParams)
+        write_report(lynx_hare)
+        assert dict(matplotlib.rcParams) == before
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_captions_are_sentences(lynx_hare):
+    captions = re.findall("<figcaption>(.*?)</figcaption>", report(lynx_hare))
+    assert len(captions) == 5 and all(text.endswith(".") for text in captions)
+
+
+def test_errors_of_the_logarithm_are_scaled_and_multiply(lynx_hare):
+    """A log-normal instrument's stdev is of the logarithm, times the scale that is estimated."""
+    case = """
+        [[observations]]
+        variable = "hare"
+        likelihood = { use = "LogNormal" }
+        error = { name = "sigma", prior = { use = "HalfCauchy", scale = 1.0 } }
+    """
+    for name in ("trajectory", "feedback"):
+        data = xr.load_dataset(lynx_hare / f"{name}.nc")
+        data.attrs["assim_config"] = case
+        data.to_netcdf(lynx_hare / f"{name}.nc")
+    with finished_run(lynx_hare) as run:
+        hare, lynx = observed(run)
+    scale = 0.99 * 0.25
+    used = hare.used
+    stdev = 0.2 * np.array(runs.HARE)[used] * scale
+    assert hare.logarithmic and not lynx.logarithmic
+    np.testing.assert_allclose(hare.bars()[1], hare.value[used] * np.expm1(stdev))
+    expected = np.log(hare.value / hare.analysis)[used] / stdev
+    np.testing.assert_allclose(hare.departures()[1], expected)
+    assert "departures of the logarithm" in report(lynx_hare)
+
+
+def test_observed_quantity_that_is_no_field_has_its_panel(lynx_hare):
+    data = xr.load_dataset(lynx_hare / "feedback.nc")
+    data.rename({str(n): str(n).replace("hare", "catch") for n in data.data_vars}).to_netcdf(
+        lynx_hare / "feedback.nc"
+    )
+    with finished_run(lynx_hare) as run:
+        (one,) = orphans(run)
+    assert one.name == "catch" and one.value.size == 20
+    report(lynx_hare)
+
+
+def test_twin_errors_of_background_and_analysis(tmp_path):
+    runs.twin(tmp_path)
+    edit(tmp_path, rmse={"u": {"background": 2.0, "analysis": 0.3}}, failed_starts=3)
+    text = report(tmp_path)
+    assert "<td>2</td><td>0.3</td><td>0.33</td>" in text and "From 3 first guesses" in text
+
+
+def test_title_of_the_files_without_their_stage(lynx_hare):
+    data = xr.load_dataset(lynx_hare / "trajectory.nc")
+    data.attrs["title"] = "Pelts: trajectory"
+    data.to_netcdf(lynx_hare / "trajectory.nc")
+    assert "<h1>Pelts</h1>" in report(lynx_hare)
