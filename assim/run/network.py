@@ -1,0 +1,130 @@
+"""The observations of a twin experiment: where the case's instruments look at the truth."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from assim.files.schema import axis_attributes, time_name, time_variable
+from assim.problem.arrays import Array, Labels, Trajectory
+from assim.problem.covariance import Diagonal
+from assim.problem.likelihood import Gaussian, Poisson
+from assim.problem.operator import Points, PointSample, TimeDifference, TimeIntegral, TimeMean
+from assim.run.build import Setting
+from assim.run.failure import CaseError, Fault
+from assim.run.schema import ErrorTable, ObservationTable, TwinTable
+
+_INTERVALS = (TimeIntegral, TimeMean, TimeDifference)
+
+
+def observe(
+    setting: Setting, table: TwinTable, trajectory: Trajectory, key: Array
+) -> dict[str, xr.Dataset]:
+    """One dataset for each observation file that the case names.
+
+    Values lie at every `every`-th slot edge after the first and at every `stride`-th grid point;
+    a value of an interval covers the time since the edge observed before.
+
+    Raises:
+        CaseError: an instrument whose errors the case does not give, or files that cannot hold
+            their instruments together.
+    """
+    files: dict[str, list[int]] = {}
+    instruments = setting.case.checked.observations
+    for number, instrument in enumerate(instruments):
+        files.setdefault(instrument.file, []).append(number)
+    keys = jax.random.split(key, len(instruments))
+    return {
+        name: _file(setting, table, trajectory, numbers, keys) for name, numbers in files.items()
+    }
+
+
+def _file(
+    setting: Setting, table: TwinTable, trajectory: Trajectory, numbers: list[int], keys: Array
+) -> xr.Dataset:
+    """The instruments of one file, which share their rows."""
+    labels = setting.model.labels()
+    wanted = [_operator(setting, number).dims(labels) for number in numbers]
+    dims = tuple(dict.fromkeys(dim for some in wanted for dim in some))
+    points = _points(labels, trajectory, dims, table)
+    content: dict[str, Any] = {}
+    for number in numbers:
+        content |= _instrument(setting, number, trajectory, points, keys[number])
+    clock, reference = time_name(labels.time_unit), setting.clock.reference
+    stamps = time_variable(np.asarray(points.times), labels.time_unit, reference, "obs")
+    coordinates: dict[str, Any] = {clock: stamps}
+    for dim in dims:
+        words = axis_attributes(labels.coordinates[dim], dim)
+        coordinates[dim] = ("obs", np.asarray(points.coordinates[dim]), words)
+    if any(isinstance(_operator(setting, number), _INTERVALS) for number in numbers):
+        coordinates[clock][2]["bounds"] = f"{clock}_bnds"
+        sides = [
+            time_variable(np.asarray(side), labels.time_unit, reference, "obs")[1]
+            for side in (points.starts, points.ends)
+        ]
+        content[f"{clock}_bnds"] = (("obs", "nv"), np.stack(sides, axis=1))
+    return xr.Dataset(content, coordinates, {"featureType": "point"})
+
+
+def _points(
+    labels: Labels, trajectory: Trajectory, dims: tuple[str, ...], table: TwinTable
+) -> Points:
+    """Every time with every place."""
+    edges = np.asarray(trajectory.times)
+    ends = edges[table.every :: table.every]
+    starts = edges[: -table.every : table.every][: ends.size]
+    axes = [np.asarray(labels.coordinates[dim].values)[:: table.stride] for dim in dims]
+    index, *places = np.meshgrid(np.arange(ends.size), *axes, indexing="ij")
+    rows = index.ravel().astype(int)
+    found = {dim: jnp.asarray(place.ravel()) for dim, place in zip(dims, places, strict=True)}
+    return Points(
+        jnp.asarray(ends[rows]), jnp.asarray(starts[rows]), jnp.asarray(ends[rows]), found
+    )
+
+
+def _instrument(
+    setting: Setting, number: int, trajectory: Trajectory, points: Points, key: Array
+) -> dict[str, Any]:
+    """Values of one instrument with errors drawn from its likelihood, and their stdev."""
+    member = setting.case.checked.observations[number]
+    operator = _operator(setting, number)
+    likelihood = setting.parts.get(f"observations.{number}.likelihood") or Gaussian()
+    stdev, scale = _error(setting, number, member, isinstance(likelihood, Poisson))
+    exact = jax.jit(operator)(trajectory, points)
+    error = Diagonal(stdev * scale).on(exact.shape)
+    values = np.asarray(likelihood.sample(key, exact, error))
+    units = operator.units(setting.model.labels()) or "1"
+    words = {"units": units, "long_name": f"observed {member.variable}"}
+    content: dict[str, Any] = {member.variable: ("obs", values, words)}
+    if scale == 1 and not isinstance(likelihood, Poisson):
+        spread = f"standard deviation of the errors of observed {member.variable}"
+        column = ("obs", np.full(values.shape, stdev), {"units": units, "long_name": spread})
+        content[f"{member.variable}_stddev"] = column
+    return content
+
+
+def _operator(setting: Setting, number: int) -> Any:
+    found = setting.parts.get(f"observations.{number}.operator")
+    if found is None:
+        found = PointSample(setting.case.checked.observations[number].variable)
+    try:
+        found.units(setting.model.labels())
+    except KeyError as error:
+        what = f"its operator asks for the field {error.args[0]!r}, which the model lacks"
+        raise CaseError([Fault(f"observations.{number}", what)]) from None
+    return found
+
+
+def _error(
+    setting: Setting, number: int, member: ObservationTable, counts: bool
+) -> tuple[float, float]:
+    """Standard deviation of the errors, and the factor on it that the assimilation is to find."""
+    error = member.error or ErrorTable()
+    prior = setting.parts.get(f"observations.{number}.error.prior")
+    scale = 1.0 if prior is None else float(prior(jnp.zeros(())))
+    if error.stdev is None and prior is None and not counts:
+        what = "this key is missing: a twin experiment draws the errors from it"
+        raise CaseError([Fault(f"observations.{number}.error.stdev", what)])
+    return error.stdev or 1.0, scale
