@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from assim.analysis import Analysis
-from assim.files.observations import MISSING, Instrument
+from assim.files.observations import MISSING, Instrument, stdev_units
 from assim.files.schema import QC, STDEV, axis_attributes, flag_attributes, time_variable
 from assim.files.schema import time_name as clock_name
 from assim.files.tables import ObservationTable
@@ -29,6 +29,7 @@ class Column(NamedTuple):
     suffix: str
     values: np.ndarray
     long_name: str
+    units: str
 
 
 def feedback_dataset(instruments: Sequence[Instrument], analysis: Analysis) -> xr.Dataset:
@@ -142,27 +143,29 @@ def _observed(instrument: Instrument) -> list[Column]:
     """Values, standard deviations of their errors, and the flags they came with."""
     table, what = instrument.table, instrument.table.long_name
     columns = [
-        Column("", table.values, what),
-        Column(QC, table.qc, f"quality flag of {what} in its file"),
+        Column("", table.values, what, table.units),
+        Column(QC, table.qc, f"quality flag of {what} in its file", "1"),
     ]
     if (stdev := _stdev(instrument)) is not None:
-        columns.append(Column(STDEV, stdev, f"standard deviation of the errors of {what}"))
+        units = stdev_units(table, instrument.observations.likelihood)
+        columns.append(Column(STDEV, stdev, f"standard deviation of the errors of {what}", units))
     return columns
 
 
 def _compared(instrument: Instrument, analysis: Analysis) -> list[Column]:
     """What the background and the analysis predict, departures from them, and flags as used."""
-    values, what = instrument.table.values, instrument.table.long_name
+    table = instrument.table
+    values, what, units = table.values, table.long_name, table.units
     before, after = (
         _spread(simulation.predictions[instrument.observations.name], instrument.used)
         for simulation in (analysis.background, analysis.analysis)
     )
     return [
-        Column("_hofx_background", before, f"background of {what}"),
-        Column("_hofx_analysis", after, f"analysis of {what}"),
-        Column("_ombg", values - before, f"{what} less its background"),
-        Column("_oman", values - after, f"{what} less its analysis"),
-        Column("_effective_qc", instrument.flags, f"quality flag of {what} as used"),
+        Column("_hofx_background", before, f"background of {what}", units),
+        Column("_hofx_analysis", after, f"analysis of {what}", units),
+        Column("_ombg", values - before, f"{what} less its background", units),
+        Column("_oman", values - after, f"{what} less its analysis", units),
+        Column("_effective_qc", instrument.flags, f"quality flag of {what} as used", "1"),
     ]
 
 
@@ -170,9 +173,9 @@ def _variables(
     instrument: Instrument, columns: list[Column], start: int, rows: int
 ) -> dict[str, xr.Variable]:
     """Columns of one instrument, whose rows begin at `start` of `rows`."""
-    name, units = variable_name(instrument.observations.name), instrument.table.units
+    name = variable_name(instrument.observations.name)
     content = {}
-    for suffix, values, long_name in columns:
+    for suffix, values, long_name, units in columns:
         flags = values.dtype.kind == "i"
         whole = np.full(rows, MISSING, np.int32) if flags else np.full(rows, np.nan)
         whole[start : start + values.size] = values

@@ -13,8 +13,8 @@ from assim.files.tables import ObservationTable, observed_variables, open_observ
 from assim.files.times import NON_PHYSICAL, FileTimes, date, date_text
 from assim.files.units import check_units
 from assim.problem.arrays import Labels
-from assim.problem.covariance import AbstractCovariance
-from assim.problem.likelihood import AbstractLikelihood, Poisson
+from assim.problem.covariance import AbstractCovariance, Diagonal
+from assim.problem.likelihood import AbstractLikelihood, LogNormal, Poisson
 from assim.problem.model import AbstractDynamics, AbstractModel
 from assim.problem.observation import ErrorScale, Observations
 from assim.problem.operator import (
@@ -119,8 +119,8 @@ def read_window(
         DataError: no observation times between start and end.
     """
     labels = model.labels()
-    names = [variable] if variable is not None else observed_variables(source, labels) or [None]
-    tables = [open_observations(source, name, labels) for name in names]
+    found = [] if variable is not None else observed_variables(source, labels)
+    tables = [open_observations(source, name, labels) for name in found or [variable]]
     return window_of(tables, model, start, end)
 
 
@@ -174,6 +174,9 @@ def to_observations(
     labels = model.labels()
     operator = _default_operator(table, labels) if operator is None else operator
     _check_units(table, operator, labels)
+    if error is None and table.stdev_units is not None:
+        units = stdev_units(table, likelihood)
+        check_units(f"{table.where}_stddev", table.stdev_units, units)
     flags = _flags(table, window, labels, operator)
     used = flags == 0
     _check_some_left(table, flags, window, labels, operator)
@@ -195,6 +198,11 @@ def to_observations(
             f"{table.where}: the {used.sum()} of {table.rows} values to use do not fit: {problem}"
         ) from problem
     return observations, flags
+
+
+def stdev_units(table: ObservationTable, likelihood: AbstractLikelihood | None) -> str:
+    """Units of the standard deviations: those of the values, or "1" for log-normal errors."""
+    return "1" if isinstance(likelihood, LogNormal) else table.units
 
 
 def _default_operator(table: ObservationTable, labels: Labels) -> AbstractOperator:
@@ -256,7 +264,7 @@ def _outside(
     edges = np.asarray(window.edges)
     slack = _TOLERANCE * np.ptp(edges)
     times = [table.times]
-    if table.starts is not None and not isinstance(operator, PointSample):
+    if table.starts and table.ends and not isinstance(operator, PointSample):
         times = [table.starts, table.ends]
     outside = np.zeros(table.rows, bool)
     for stamp in times:
@@ -311,17 +319,17 @@ def _error(
     error: ErrorLike | None,
     likelihood: AbstractLikelihood | None,
     scale: ErrorScale | None,
-) -> AbstractCovariance | np.ndarray | float:
+) -> AbstractCovariance:
     """Errors of the rows used: those given, else the file's, else one where that makes sense."""
     if isinstance(error, AbstractCovariance):
         return error
     if error is not None:
         stdev = np.asarray(error, float)
-        return stdev[used] if stdev.shape == used.shape else stdev
+        return Diagonal(jnp.asarray(stdev[used] if stdev.shape == used.shape else stdev))
     if table.stdev is not None:
-        return table.stdev[used]
+        return Diagonal(jnp.asarray(table.stdev[used]))
     if scale is not None or isinstance(likelihood, Poisson):
-        return 1.0
+        return Diagonal(jnp.ones(()))
     raise DataError(
         f"{table.where}: expected the standard deviation of the observation errors, there is no "
         f"variable '{table.variable}_stddev'; add it to the file, give error=..., or let it be "
@@ -340,9 +348,7 @@ def _first_date(tables: list[ObservationTable], unit: str) -> str:
     for table in tables:
         table.times.check_kind(unit)
         stamps = [t for t in (table.times, table.starts) if t is not None]
-        earliest += [
-            replace(t, numbers=t.numbers.min(keepdims=True)).dates().flat[0] for t in stamps
-        ]
+        earliest += [replace(t, numbers=t.numbers.min(keepdims=True)).dates()[0] for t in stamps]
     return min(earliest, key=lambda moment: moment.timetuple()[:6]).isoformat()
 
 

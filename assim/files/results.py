@@ -28,7 +28,9 @@ def analysis_dataset(analysis: Analysis) -> xr.Dataset:
         stdev=analysis.state_stdev,
         increment={name: value - before[name] for name, value in state.items()},
     )
-    return dataset.assign(_parameters(analysis, labels, set(map(str, dataset.variables))))
+    parameters = _parameters(analysis, labels, set(map(str, dataset.variables)))
+    names = [name for name in parameters if name in labels.parameters]
+    return dataset.assign(parameters).assign_coords(axes(labels, _dims(labels, names)))
 
 
 to_dataset = analysis_dataset
@@ -81,7 +83,7 @@ def posterior_dataset(analysis: Analysis) -> xr.Dataset:
     )
     fields = [name for name in labels.state if name in content]
     member = np.arange(size, dtype=np.int32)
-    words = {"long_name": "posterior draw", "standard_name": "realization"}
+    words = {"units": "1", "long_name": "posterior draw", "standard_name": "realization"}
     places = axes(labels, _dims(labels, [*fields, *(n for n in labels.parameters if n in content)]))
     coordinates = {"realization": ("realization", member, words), **places}
     return xr.Dataset(content, coordinates, _certificates(analysis))
@@ -183,7 +185,7 @@ def _parameters(
     content: dict[str, xr.DataArray | xr.Variable] = {}
     for name, value in analysis.parameters().items():
         label = labels.parameters[name]
-        if name in taken or not set(label.dims) <= taken | {""}:
+        if name in taken:
             continue  # a field or an axis has this name; posterior.nc holds what is estimated
         content[name] = xr.Variable(label.dims, np.asarray(value), attributes(name, label))
         if name in analysis.quantities:

@@ -6,6 +6,7 @@ import math
 import os
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
@@ -32,7 +33,7 @@ FLAGS = {
 STDEV, QC, INCREMENT = "_stddev", "_qc", "_increment"
 _FILL = 9.969209968386869e36  # NetCDF's own default for float64
 _STANDARD_NAMES = {"degrees_east": "longitude", "degrees_north": "latitude"}
-_AXES = {"x": "X", "y": "Y", "longitude": "X", "latitude": "Y", "lon": "X", "lat": "Y"}
+_AXES = {"degrees_east": "X", "degrees_north": "Y"}
 
 
 def time_name(unit: str) -> str:
@@ -62,7 +63,7 @@ def axes(labels: Labels, dims: tuple[str, ...]) -> dict[str, xr.Variable]:
 
 
 def _axis(axis: Coordinate, dim: str) -> xr.Variable:
-    letter = {"axis": _AXES[dim]} if dim in _AXES else {}
+    letter = {"axis": _AXES[axis.units]} if axis.units in _AXES else {}
     return xr.Variable(dim, np.asarray(axis.values), axis_attributes(axis, dim) | letter)
 
 
@@ -200,4 +201,5 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
             f"{path.parent}, or choose another folder with --out"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there where all went well
+            temporary.unlink()

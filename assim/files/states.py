@@ -17,7 +17,8 @@ from assim.files.units import check_units
 from assim.problem.arrays import Array, Label, Labels, State
 from assim.problem.model import AbstractDynamics
 
-_TIME_TOLERANCE = 1e-3  # seconds, or model time units where time is not physical
+_TIME_TOLERANCE = 1.0  # seconds: dates are given to the second
+_NUMBER_TOLERANCE = 1e-6  # model time units, where time is not physical
 _PLACE_TOLERANCE = 1e-6  # of the mean grid spacing
 
 
@@ -204,6 +205,7 @@ def _at_time(
 
 def _index_of(time: str | float, times: FileTimes) -> int:
     """Index of a date (or number, where time is not physical)."""
+    tolerance = _NUMBER_TOLERANCE if times.epoch is None else _TIME_TOLERANCE
     if times.epoch is not None:
         distance = np.abs(times.to_model("seconds", str(time)))
     elif isinstance(time, str):
@@ -211,7 +213,7 @@ def _index_of(time: str | float, times: FileTimes) -> int:
     else:
         distance = np.abs(times.numbers - time)
     index = int(np.argmin(distance))
-    if distance[index] > _TIME_TOLERANCE:
+    if distance[index] > tolerance:
         near = times.numbers[index] if times.epoch is None else times.dates()[index]
         raise DataError(f"{times.where}: expected a state at {time}, the nearest is at {near}")
     return index

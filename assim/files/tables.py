@@ -32,6 +32,7 @@ class ObservationTable:
         coordinates: position of each value along the model's dimensions that the file gives.
         values: observed values; NaN where missing.
         stdev: standard deviation of each value's error; None where the file has none.
+        stdev_units: its units; None where the file does not give them.
         qc: quality flags of the file, zero where it has none.
         notes: what is unusual but accepted, for people.
     """
@@ -46,6 +47,7 @@ class ObservationTable:
     coordinates: dict[str, np.ndarray]
     values: np.ndarray
     stdev: np.ndarray | None
+    stdev_units: str | None
     qc: np.ndarray
     notes: tuple[str, ...] = ()
 
@@ -106,6 +108,8 @@ def open_observations(source: Source, variable: str | None, labels: Labels) -> O
 
 def _table(dataset: xr.Dataset, variable: str, labels: Labels, called: str) -> ObservationTable:
     array, where = dataset[variable], f"{called}: {variable}"
+    if array.size == 0:
+        raise DataError(f"{where}: expected at least one value, its dimensions are {array.sizes}")
     clock = _clock(dataset, array, labels, where)
     times = _times(dataset[clock], array, f"{called}: {clock}")
     starts, ends = _interval(dataset, clock, array, called)
@@ -123,6 +127,7 @@ def _table(dataset: xr.Dataset, variable: str, labels: Labels, called: str) -> O
         coordinates=coordinates,
         values=values,
         stdev=_stdev(dataset, array, values, called),
+        stdev_units=_units(dataset, f"{variable}{STDEV}"),
         qc=np.zeros(values.size, np.int32) if qc is None else np.nan_to_num(qc).astype(np.int32),
         notes=_notes(times, coordinates, where),
     )
@@ -269,11 +274,6 @@ def _stdev(
     stdev = _optional(dataset, name, array, called)
     if stdev is None:
         return None
-    check_units(
-        f"{called}: {name}",
-        dataset[name].attrs.get("units", array.attrs.get("units")),
-        str(array.attrs.get("units", "1")),
-    )
     bad = ~((stdev > 0) & np.isfinite(stdev)) & np.isfinite(values)
     if bad.any():
         first = int(np.argmax(bad))
@@ -283,6 +283,11 @@ def _stdev(
             f"them, or set the value itself missing"
         )
     return stdev
+
+
+def _units(dataset: xr.Dataset, name: str) -> str | None:
+    units = dataset[name].attrs.get("units") if name in dataset.variables else None
+    return None if units is None else str(units)
 
 
 def _notes(times: FileTimes, coordinates: dict[str, np.ndarray], where: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ file's own calendar from that date, so a file of a 360-day model stays regular. 
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import cftime
@@ -42,6 +42,11 @@ _SPELLINGS = {
     "yrs": "years",
 }
 _YEAR_DAYS = {"360_day": 360, "noleap": 365, "365_day": 365, "all_leap": 366, "366_day": 366}
+_ISO = re.compile(
+    r"([+-]?\d+)-(\d\d?)-(\d\d?)"
+    r"(?:[T ]\s*(\d\d?)(?::(\d\d?)(?::(\d\d?(?:\.\d*)?))?)?)?"
+    r"\s*(?:Z|UTC|GMT|([+-])(\d\d?):?(\d\d))?"
+)
 _WRITTEN = {"weeks": "days", "years": "days"}  # the others are written in the model's unit
 
 
@@ -63,10 +68,9 @@ class FileTimes:
 
     def dates(self) -> np.ndarray:
         """The times as cftime dates, of the numbers' shape."""
+        assert self.epoch is not None, self.where
         units = f"{self.unit} since {self.epoch.isoformat(' ')}"
-        distinct, index = np.unique(self.numbers, return_inverse=True)
-        dates = np.asarray(cftime.num2date(distinct, units, self.epoch.calendar))
-        return dates[index.reshape(self.numbers.shape)]
+        return np.asarray(cftime.num2date(self.numbers, units, self.epoch.calendar))
 
     def to_model(self, unit: str, reference: str | None) -> np.ndarray:
         """The times in the model's `unit` since the `reference` date, float64.
@@ -75,16 +79,18 @@ class FileTimes:
             DataError: a physical time against a model without one, or the reverse.
         """
         self.check_kind(unit)
-        if unit != NON_PHYSICAL and reference is None:
+        if self.epoch is None:
+            return self.numbers
+        if reference is None:
             raise DataError(
                 f"{self.where}: the dates need a date at which the model's time is zero, and the "
                 f"window has none; give Window(..., reference='YYYY-MM-DD')"
             )
-        if unit == NON_PHYSICAL:
-            return self.numbers
         start = date(reference, self.epoch.calendar, self.where)
         if unit == "years":
-            return _calendar_years(self.dates(), start)
+            distinct, index = np.unique(self.numbers, return_inverse=True)
+            years = _calendar_years(replace(self, numbers=distinct).dates(), start)
+            return years[index].reshape(self.numbers.shape)
         offset = _seconds(self.epoch - start) / _SECONDS[unit]
         return _rescale(self.numbers, self.unit, unit) + offset
 
@@ -148,13 +154,26 @@ def date(text: str | None, calendar: str, where: str) -> cftime.datetime:
     Raises:
         DataError: text that is no date, or a date that the calendar does not have.
     """
+    match = _ISO.fullmatch(str(text).strip())
     try:
-        return cftime.num2date(0, f"seconds since {text}", calendar=calendar)
+        if match is None:
+            raise ValueError("not of this form")
+        year, month, day, hour, minute = (int(part or 0) for part in match.group(1, 2, 3, 4, 5))
+        start = cftime.datetime(year, month, day, hour, minute, calendar=calendar)
+        east = _minutes_east(*match.group(7, 8, 9))
+        return start + timedelta(seconds=float(match[6] or 0)) - timedelta(minutes=east)
     except (ValueError, TypeError) as error:
         raise DataError(
             f"{where}: expected a date such as 1900-01-01 or 1900-01-01T12:00:00 of the calendar "
             f"{calendar!r}, got {text!r} ({error})"
         ) from error
+
+
+def _minutes_east(sign: str | None, hours: str, minutes: str) -> int:
+    """Minutes by which a time zone is ahead of UTC."""
+    if sign is None:
+        return 0
+    return (60 * int(hours) + int(minutes)) * (-1 if sign == "-" else 1)
 
 
 def date_text(time: float, unit: str, reference: str | None) -> str:
