@@ -19,7 +19,7 @@ def draw_densities(run: Run) -> Picture | None:
     if not shown:
         return None
     columns = min(COLUMNS, max(len(shown), 2)) if len(shown) != 6 else 3
-    figure, axes = style.panels(len(shown), columns, 1.75, top=0.3, left=0.15)
+    figure, axes = style.panels(len(shown), columns, 1.95, top=0.3, left=0.15, below=0.62)
     for one, where in zip(shown, axes, strict=True):
         _draw_one(where, one, quantity(run, one.name, "map"), _truth(run, one.name))
     style.legend(figure, axes)
@@ -107,8 +107,10 @@ def density(values: np.ndarray, weights: np.ndarray, grid: np.ndarray) -> np.nda
     scale = min(spread, (q75 - q25) / 1.34) or spread or abs(mean) * 1e-6 or 1e-12
     width = 0.9 * scale * (1.0 / (weights**2).sum()) ** -0.2
     result = _kernels(values, weights, grid, width)
-    for end, side in ((values.min(), 1), (values.max(), -1)):
-        if weights[side * (values - end) < width].sum() / width > 0.3 * result.max():
+    least = values.min()
+    least = 0.0 if 0 <= least < width else least  # zero is the bound of what is positive
+    for end, side in ((least, 1), (values.max(), -1)):
+        if weights[side * (values - end) < width].sum() / width > 0.6 * result.max():
             mirrored = _kernels(2 * end - values, weights, grid, width)
             result = np.where(side * (grid - end) >= 0, result + mirrored, 0.0)
     return result

@@ -108,7 +108,9 @@ def _posterior(method: str, one: dict[str, Any]) -> str:
     k_hat = known(one.get("k_hat"))
     verdict = k_hat_verdict(k_hat)
     lead = f"{method or 'Posterior'}" + (f", k̂ = {k_hat:.2f}." if k_hat is not None else ".")
-    parts = [notice(one.get("advice") or _K_HAT_WORDS[verdict], verdict, lead)]
+    advice = str(one.get("advice") or _K_HAT_WORDS[verdict])
+    lead = f"{method}:" if method and advice.startswith("k̂") else lead  # it is said once
+    parts = [notice(advice, verdict, lead)]
     rest = {
         key.replace("_", " "): value
         for key, value in one.items()

@@ -70,18 +70,23 @@ def house_style() -> Iterator[None]:
 
 
 def panels(
-    count: int, columns: int, height: float, top: float = 0.0, left: float = 0.7
+    count: int,
+    columns: int,
+    height: float,
+    top: float = 0.0,
+    left: float = 0.7,
+    below: float = LABELS,
 ) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels: `height` inches each with labels, `top` above for a legend.
 
-    Margins are set in inches (`left` for labels and ticks), which costs nothing; measuring the
-    text of every panel would double the time of a picture.
+    Margins are set in inches (`left` and `below` for labels and ticks), which costs nothing;
+    measuring the text of every panel would double the time of a picture.
     """
     rows = -(-count // columns)
     size = WIDTH, rows * height + top
     figure = Figure(figsize=size)
     FigureCanvasAgg(figure)
-    width, below = size[0] / columns, LABELS
+    width = size[0] / columns
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for place, axes in enumerate(grid):
         row, column = divmod(place, columns)

@@ -269,6 +269,8 @@ def draw_observations(axes: Axes, one: Observed) -> None:
 def _keep_in_view(axes: Axes, one: Series) -> None:
     """Limits from analysis, used observations and truth: a wild background may leave the panel."""
     parts = [one.value, *(o.value[o.used] for o in one.observed)]
+    bars = [(o.value[o.used], o.bars()) for o in one.observed]
+    parts += [end for v, b in bars if b is not None for end in (v - b[0], v + b[1])]
     if one.truth is not None:
         parts.append(one.truth[1])
     if one.stdev is not None:
