@@ -60,14 +60,17 @@ def _hovmoeller_caption(file: xr.Dataset, names: list[str]) -> str:
 
 def _hovmoeller_panels(run: Run, file: xr.Dataset, name: str) -> list[Panel]:
     plane = _middle(file[name])
-    title = with_units(words(file[name]), file[name].attrs.get("units"))
+    units = file[name].attrs.get("units")
+    title = with_units(words(file[name]), units)
     found: list[Panel] = [(title, plane, True)]
     if name + "_stddev" in file and float(file[name + "_stddev"].max()) > 0:
-        found.append(("Standard deviation", _middle(file[name + "_stddev"]), False))
+        found.append(
+            (with_units("Standard deviation", units), _middle(file[name + "_stddev"]), False)
+        )
     truth = run.files.get("truth")
     if truth is not None and name in truth and truth[name].shape == file[name].shape:
         error = plane.copy(data=plane.values - _middle(truth[name]).values)
-        found.append(("Analysis − truth", error, True))
+        found.append((with_units("Analysis − truth", units), error, True))
     return found
 
 
@@ -203,14 +206,15 @@ def _draw_maps(run: Run, file: xr.Dataset, names: list[str]) -> Picture:
 
 
 def _map_panels(file: xr.Dataset, name: str) -> list[Panel]:
-    title = with_units(words(file[name]), file[name].attrs.get("units"))
+    units = file[name].attrs.get("units")
+    title = with_units(words(file[name]), units)
     found: list[Panel] = [(title, _at_start(file[name]), True)]
     for end, text, signed in (
         ("_increment", "Increment", True),
         ("_stddev", "Standard deviation", False),
     ):
         if name + end in file:
-            found.append((text, _at_start(file[name + end]), signed))
+            found.append((with_units(text, units), _at_start(file[name + end]), signed))
     return found
 
 

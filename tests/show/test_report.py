@@ -290,3 +290,20 @@ def test_title_of_the_files_without_their_stage(lynx_hare):
     data.attrs["title"] = "Pelts: trajectory"
     data.to_netcdf(lynx_hare / "trajectory.nc")
     assert "<h1>Pelts</h1>" in report(lynx_hare)
+
+
+def test_maps_of_a_field_in_two_dimensions(tmp_path):
+    y, x = np.linspace(40, 60, 15), np.linspace(0, 30, 20)
+    wave = 280 + 5 * np.sin(x[None, :] / 5) * np.cos(y[:, None] / 5)
+    fields = {
+        "temperature": (("time", "y", "x"), wave[None], {"units": "K", "long_name": "temperature"}),
+        "temperature_increment": (("time", "y", "x"), (wave - 280)[None], {"units": "K"}),
+        "temperature_stddev": (("time", "y", "x"), np.ones((1, 15, 20)), {"units": "K"}),
+    }
+    coordinates = {"time": np.array(["2000-01-01"], dtype="datetime64[ns]"), "y": y, "x": x}
+    runs.save(tmp_path / "analysis.nc", xr.Dataset(fields, coordinates))
+    times = np.arange("2000-01-01", "2000-01-09", dtype="datetime64[D]").astype("datetime64[ns]")
+    series = {"temperature": (("time", "y", "x"), np.repeat(wave[None], 8, axis=0))}
+    runs.save(tmp_path / "trajectory.nc", xr.Dataset(series, {**coordinates, "time": times}))
+    runs.write_summary(tmp_path, {"status": "converged"})
+    assert [p.stem for p in write_report(tmp_path)] == ["report", "hovmoeller", "initial_state"]
