@@ -1,7 +1,7 @@
 """From a case to the problem that it poses and the methods that answer it."""
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def set_up(case: Case) -> Setting:
             clock = Clock(model.labels().time_unit, case.table.window.start)
         except CaseError as error:
             faults += error.faults
-    if faults or clock is None:
+    if faults or clock is None or model is None:
         raise CaseError(faults, str(case.path))
     return Setting(case, model, clock, parts)
 
@@ -115,13 +115,17 @@ def pose(case: Case) -> Posed:
 def _pose(setting: Setting) -> Posed:
     case, model, parts = setting.case, setting.model, setting.parts
     trouble = _Trouble()
-    background = trouble.attempt(lambda: make_background(case, model, parts, setting.start))
-    tables = [trouble.attempt(work) for work in _readers(case, model)]
+    background = trouble.attempt(make_background, case, model, parts, setting.start)
+    labels = model.labels()
+    tables = [
+        trouble.attempt(open_observations, case.input_path(table.file), table.variable, labels)
+        for table in case.checked.observations
+    ]
     trouble.report()
     window = make_window(case.checked.window, model, setting.clock, tables)
     instruments = [
-        trouble.attempt(lambda n=n, rows=rows: _instrument(setting, n, rows, window))
-        for n, rows in enumerate(tables)
+        trouble.attempt(_instrument, setting, number, rows, window)
+        for number, rows in enumerate(tables)
     ]
     trouble.report()
     priors = {
@@ -144,9 +148,9 @@ class _Trouble:
         self.faults: list[Fault] = []
         self.data: list[str] = []
 
-    def attempt(self, work: Callable[[], Any]) -> Any:
+    def attempt(self, work: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return work()
+            return work(*arguments)
         except CaseError as error:
             self.faults += error.faults
         except DataError as error:
@@ -158,13 +162,6 @@ class _Trouble:
             raise CaseError(self.faults)
         if self.data:
             raise DataError("\n".join(dict.fromkeys(self.data)))
-
-
-def _readers(case: Case, model: AbstractDynamics) -> Iterable[Callable[[], Rows]]:
-    labels = model.labels()
-    for table in case.checked.observations:
-        path = case.input_path(table.file)
-        yield lambda path=path, name=table.variable: open_observations(path, name, labels)
 
 
 def _instrument(setting: Setting, number: int, rows: Rows, window: Window) -> Instrument:
@@ -193,9 +190,9 @@ def _problem(model: AbstractDynamics, window: Window, *given: Any) -> Problem:
         problem = strong_constraint(model, window, *given)
     except ModelError as error:
         raise CaseError([Fault("model", str(error))]) from error
-    except ValueError as error:
-        raise CaseError([Fault("", str(error))]) from error
     except Exception as error:
+        if isinstance(error, ValueError) and not _plugin_frames(error):
+            raise CaseError([Fault("", str(error))]) from error
         raise CaseError([Fault("model", _traced(error))]) from error
     try:
         jax.eval_shape(problem, jnp.zeros(problem.size()))
@@ -206,14 +203,19 @@ def _problem(model: AbstractDynamics, window: Window, *given: Any) -> Problem:
 
 def _traced(error: Exception) -> str:
     """An error raised while a plug-in was traced, with the plug-in's own file and line."""
-    home = str(Path(assim.__file__).parent)
-    frames = [
-        f
-        for f in traceback.extract_tb(error.__traceback__)
-        if not f.filename.startswith(home) and "site-packages" not in f.filename
-    ]
+    frames = _plugin_frames(error)
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{where}"
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}{where}"
+
+
+def _plugin_frames(error: Exception) -> list[traceback.FrameSummary]:
+    """The frames that are neither ours nor a library's."""
+    home = str(Path(assim.__file__).parent)
+    return [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(home) and "site-packages" not in frame.filename
+    ]
 
 
 def _check_labels(model: AbstractDynamics) -> list[Fault]:

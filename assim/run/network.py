@@ -14,7 +14,7 @@ from assim.problem.likelihood import Gaussian, Poisson
 from assim.problem.operator import Points, PointSample, TimeDifference, TimeIntegral, TimeMean
 from assim.run.build import Setting
 from assim.run.failure import CaseError, Fault
-from assim.run.schema import ErrorTable, ObservationTable, TwinTable
+from assim.run.schema import ObservationTable, TwinTable
 
 _INTERVALS = (TimeIntegral, TimeMean, TimeDifference)
 
@@ -93,7 +93,7 @@ def _instrument(
     likelihood = setting.parts.get(f"observations.{number}.likelihood") or Gaussian()
     stdev, scale = _error(setting, number, member, isinstance(likelihood, Poisson))
     exact = jax.jit(operator)(trajectory, points)
-    error = Diagonal(stdev * scale).on(exact.shape)
+    error = Diagonal(jnp.asarray(stdev * scale)).on(exact.shape)
     values = np.asarray(likelihood.sample(key, exact, error))
     units = operator.units(setting.model.labels()) or "1"
     words = {"units": units, "long_name": f"observed {member.variable}"}
@@ -121,10 +121,10 @@ def _error(
     setting: Setting, number: int, member: ObservationTable, counts: bool
 ) -> tuple[float, float]:
     """Standard deviation of the errors, and the factor on it that the assimilation is to find."""
-    error = member.error or ErrorTable()
+    stdev = None if member.error is None else member.error.stdev
     prior = setting.parts.get(f"observations.{number}.error.prior")
     scale = 1.0 if prior is None else float(prior(jnp.zeros(())))
-    if error.stdev is None and prior is None and not counts:
+    if stdev is None and prior is None and not counts:
         what = "this key is missing: a twin experiment draws the errors from it"
         raise CaseError([Fault(f"observations.{number}.error.stdev", what)])
-    return error.stdev or 1.0, scale
+    return stdev or 1.0, scale

@@ -1,6 +1,5 @@
 """The background of a case: values, priors and covariances of every field, from case and file."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -38,7 +37,10 @@ def make_background(
     faults = _unsaid(table, labels)
     for name, field in table.fields.items():
         if name in labels.state:
-            _take(faults, lambda n=name, f=field: _given(n, f, labels, parts, fields, covariances))
+            try:
+                _given(name, field, labels, parts, fields, covariances)
+            except CaseError as error:
+                faults += error.faults
     if faults:
         raise CaseError(faults)
     wanted = [name for name in labels.state if name not in fields]
@@ -47,13 +49,6 @@ def make_background(
         fields |= read
         covariances |= _covariances_of(wanted, table, spread, parts)
     return fields, covariances
-
-
-def _take(faults: list[Fault], work: Callable[[], None]) -> None:
-    try:
-        work()
-    except CaseError as error:
-        faults += error.faults
 
 
 def _unsaid(table: BackgroundTable, labels: Labels) -> list[Fault]:
@@ -116,7 +111,7 @@ def _own_covariance(
     if field is None:
         return {}
     if field.stdev is not None:
-        return {name: Diagonal(field.stdev)}
+        return {name: Diagonal(jnp.asarray(field.stdev))}
     made = parts.get(f"background.fields.{name}.covariance")
     return {} if made is None else {name: made}
 
@@ -146,7 +141,8 @@ def _covariances_of(
     wanted: list[str], table: BackgroundTable, spread: State, parts: dict[str, Any]
 ) -> dict[str, AbstractCovariance]:
     """Covariances of the fields from the file: their own, the common one, or the file's stdev."""
-    covariances, faults = {}, []
+    covariances: dict[str, AbstractCovariance] = {}
+    faults = []
     for name in wanted:
         field = table.fields.get(name)
         own = f"background.fields.{name}.covariance"

@@ -34,7 +34,7 @@ class MinimiserTable(Plugin):
     """The minimiser, and how many first guesses it starts from."""
 
     use: str = "GaussNewton"
-    starts: int = Field(1, ge=1)
+    starts: int = Field(default=1, ge=1)
 
 
 class PosteriorTable(Plugin):

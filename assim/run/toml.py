@@ -78,14 +78,14 @@ def _has_header(value: Any, path: tuple[str, ...]) -> bool:
 
 def _key(key: str) -> str:
     bare = key and all(c.isascii() and (c.isalnum() or c in "_-") for c in key)
-    return key if bare else _string(key)
+    return key if bare else quoted(key)
 
 
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return _string(value)
+        return quoted(value)
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
@@ -98,7 +98,8 @@ def _value(value: Any) -> str:
     return repr(value)
 
 
-def _string(text: str) -> str:
+def quoted(text: str) -> str:
+    """A TOML string."""
     escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
     return (
         '"'

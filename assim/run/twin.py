@@ -170,7 +170,7 @@ def _covariance(setting: Setting, table: TwinTable, name: str) -> AbstractCovari
     if field is not None and field.value is not None:
         return None
     if field is not None and field.stdev is not None:
-        return Diagonal(field.stdev)
+        return Diagonal(jnp.asarray(field.stdev))
     for path in (f"background.fields.{name}.covariance", "background.covariance"):
         if path in setting.parts:
             return setting.parts[path]
@@ -178,7 +178,7 @@ def _covariance(setting: Setting, table: TwinTable, name: str) -> AbstractCovari
     if stdev is None and not (field is not None and field.prior is not None):
         raise CaseError([Fault("twin.stdev", f"this key is missing: the spread of {name!r} about "
                                "the background, as the case gives it no covariance")])  # fmt: skip
-    return None if stdev is None else Diagonal(stdev)
+    return None if stdev is None else Diagonal(jnp.asarray(stdev))
 
 
 def _parameters(setting: Setting, key: Array) -> Params:

@@ -140,8 +140,8 @@ def adjoint_test(
     """
     flat, unravel = ravel_pytree(x)
     value = lambda z: ravel_pytree(f(unravel(z)))[0]  # noqa: E731
-    push = jax.jit(lambda v: jax.jvp(value, (flat,), (v,))[1])
-    pull = jax.jit(lambda w: jax.vjp(value, flat)[1](w)[0])
+    push: Callable[[Array], Array] = jax.jit(lambda v: jax.jvp(value, (flat,), (v,))[1])
+    pull: Callable[[Array], Array] = jax.jit(lambda w: jax.vjp(value, flat)[1](w)[0])
     if adjoint is not None:
         rebuild = ravel_pytree(f(x))[1]
         pull = lambda w: ravel_pytree(adjoint(x, rebuild(w)))[0]  # noqa: E731

@@ -1,0 +1,163 @@
+"""`assim init`: a commented case to start from, for a twin experiment with a model."""
+
+from pathlib import Path
+
+import numpy as np
+
+from assim.files.errors import DataError
+from assim.files.times import NON_PHYSICAL
+from assim.problem.arrays import Labels
+from assim.problem.model import AbstractDynamics, AbstractModel
+from assim.run import plugins
+from assim.run.failure import CaseError, Exit
+from assim.run.screen import Screen
+from assim.run.toml import quoted
+
+_INITIAL, _SPREAD = 1.0, 0.1
+_EDGES = "# observations are made at their edges"
+_ENDS = {  # ten units after the start
+    NON_PHYSICAL: "1.0",
+    "seconds": '"2000-01-01T00:00:10"',
+    "minutes": '"2000-01-01T00:10:00"',
+    "hours": '"2000-01-01T10:00:00"',
+    "days": '"2000-01-11"',
+    "weeks": '"2000-03-11"',
+    "years": '"2010-01-01"',
+}
+_TEMPLATE = """\
+# A twin experiment with {name}: adapt it, then
+#     assim twin  {file}      makes truth.nc, background.nc and observations.nc
+#     assim check {file}      checks files, units and derivatives
+#     assim run   {file}      assimilates, and writes out/<this folder>/report.html
+# With data of your own, replace the files and drop the table [twin].
+title = "Twin experiment with {name}"
+
+[model]
+use = {use}  # constructor arguments go here, by name
+
+[window]
+start = {start}
+{slots}
+
+# The background: a state with its standard deviations, or a prior for each field.
+[background]
+file = "background.nc"
+
+{fields}
+# Parameters to estimate; those without a table keep the model's own value.
+# Other priors: {priors}.
+{parameters}
+# One table for each instrument.
+{observations}
+[minimiser]
+use = "GaussNewton"     # or {minimisers}
+starts = 1              # more first guesses where several minima are feared
+
+[posterior]
+use = "Laplace"         # or "none"
+
+# How `assim twin` makes the files.
+[twin]
+seed = 0
+spin_up = {spin_up}     # in the model's own unit of time
+initial = {initial}
+every = 1               # observations at every n-th slot edge
+stride = 1              # and at every n-th grid point
+
+[runtime]
+device = "cpu"          # or "gpu"
+precision = "float64"   # or "float32"
+seed = 0
+"""
+
+
+def write_template(use: str, out: Path | None, screen: Screen) -> Exit:
+    """Write a case for the model that `use` names, to a file or to the screen.
+
+    Raises:
+        CaseError: there is no such model, or it needs arguments.
+        DataError: the file exists or cannot be written.
+    """
+    text = template(use, Path("case.toml") if out is None else out)
+    if out is None:
+        screen.say(text.rstrip("\n"))
+        return Exit.DONE
+    if out.exists():
+        raise DataError(f"{out}: exists; choose another name, or remove it first")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror})") from error
+    screen.say(f"Wrote {out}")
+    return Exit.DONE
+
+
+def template(use: str, out: Path) -> str:
+    """Text of a case for the model that `use` names.
+
+    Raises:
+        CaseError: there is no such model, or it needs arguments.
+    """
+    try:
+        model = plugins.build("model", {"use": use}, "model", Path())
+    except plugins.PluginError as error:
+        raise CaseError(error.faults) from error
+    labels, physical = model.labels(), model.labels().time_unit != NON_PHYSICAL
+    return _TEMPLATE.format(
+        name=use.rpartition(":")[2],
+        file=out,
+        use=quoted(_from(use, out)),
+        start='"2000-01-01"' if physical else "0.0",
+        slots=_slots(model),
+        fields="".join(_field(name, labels) for name in labels.state),
+        priors=", ".join(plugins.names("prior")),
+        parameters="".join(_parameter(model, name) for name in labels.parameters),
+        observations="".join(_observation(name) for name in labels.state),
+        minimisers=", ".join(quoted(n) for n in plugins.names("minimiser") if n != "GaussNewton"),
+        spin_up="0.0" if _scalar(labels) else "10.0",
+        initial="{ " + ", ".join(f"{name} = {_INITIAL}" for name in labels.state) + " }",
+    )
+
+
+def _from(use: str, out: Path) -> str:
+    """A model file as seen from the folder of the case."""
+    file, colon, name = use.rpartition(":")
+    if not file.endswith(".py"):
+        return use
+    return f"{Path(file).resolve()}{colon}{name}" if out.parent != Path() else use
+
+
+def _scalar(labels: Labels) -> bool:
+    return all(not label.dims for label in labels.state.values())
+
+
+def _slots(model: AbstractDynamics) -> str:
+    if isinstance(model, AbstractModel):
+        return f"slots = 10              {_EDGES}\nsteps = 1               # model steps a slot"
+    end = _ENDS[model.labels().time_unit]
+    return f"end = {end}\nslots = 10              {_EDGES}"
+
+
+def _field(name: str, labels: Labels) -> str:
+    label = labels.state[name]
+    about = f"# {label.long_name or name}, in {label.units}\n"
+    return f"{about}[background.fields.{name}]\nstdev = {_SPREAD}\n\n"
+
+
+def _parameter(model: AbstractDynamics, name: str) -> str:
+    label, value = model.labels().parameters[name], model.parameters[name]
+    if np.ndim(value):
+        return f"# {name} is an array: its prior takes lists.\n\n"
+    number = float(value)
+    stdev = float(f"{_SPREAD * abs(number):.3g}") or _SPREAD
+    about = f"# {label.long_name or name}, in {label.units}\n"
+    prior = f'{{ use = "Normal", mean = {number!r}, stdev = {stdev!r} }}'
+    return f"{about}[parameters.{name}]\nprior = {prior}\n\n"
+
+
+def _observation(name: str) -> str:
+    return (
+        f'[[observations]]\nfile = "observations.nc"\nvariable = "{name}"\n'
+        f"error = {{ stdev = {_SPREAD} }}\n\n"
+    )
