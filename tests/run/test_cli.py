@@ -1,0 +1,111 @@
+"""The command line itself: how fast it answers, what it lists, what it starts."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from assim.run.case import read_case
+from tests.run.toy import Toy, invoke
+
+_HEAVY = ("jax", "xarray", "numpy", "pydantic", "rich", "matplotlib", "assim.problem")
+
+
+def test_help_answers_at_once() -> None:
+    def seconds() -> float:
+        begin = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "assim.run.cli", "--help"], check=True, capture_output=True
+        )
+        return time.perf_counter() - begin
+
+    assert min(seconds() for _ in range(5)) < 0.3
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = f"import sys, assim.run.cli; print([m for m in {_HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_command_has_help() -> None:
+    text = invoke("--help").stdout
+    for command in ("run", "check", "twin", "init", "report", "info"):
+        assert command in text
+        assert invoke(command, "--help").exit_code == 0
+
+
+def test_info_lists_models() -> None:
+    result = invoke("info")
+    assert result.exit_code == 0, result.stderr or result.exception
+    for word in ("jax", "devices", "compile cache", "Lorenz96", "LotkaVolterra"):
+        assert word in result.stdout
+
+
+@pytest.mark.parametrize("model", ["Lorenz63", "LotkaVolterra", "AdvectionDiffusion"])
+def test_init_makes_a_case_that_can_be_posed(model: str, tmp_path: Path) -> None:
+    from assim.run.build import pose
+
+    case = tmp_path / "case.toml"
+    assert invoke("init", model, "--out", str(case)).exit_code == 0
+    made = invoke("twin", str(case))
+    assert made.exit_code == 0, made.stderr or made.exception
+    posed = pose(read_case(case))
+    assert all(sum(counts.values()) == counts["used"] for counts in posed.rejected().values())
+
+
+def test_init_of_a_model_in_a_file(toy: Toy) -> None:
+    toy.write()
+    result = invoke("init", f"{toy.folder}/toy.py:Decay")
+    assert result.exit_code == 0, result.stderr or result.exception
+    assert "[parameters.rate]" in result.stdout
+
+
+def test_init_of_no_model() -> None:
+    result = invoke("init", "Lorenz97")
+    assert result.exit_code == 2
+    assert "Lorenz96" in result.stderr
+
+
+def test_twin_overwrites_nothing(toy: Toy) -> None:
+    toy.case["twin"] = {"initial": {"x": 2.0}, "stdev": 0.5}
+    toy.case["observations"][0]["error"] = {"stdev": 0.1}
+    refused = toy.write().run(command="twin")
+    assert refused.exit_code == 3
+    assert "--force" in refused.stderr
+    forced = toy.run("--force", command="twin")
+    assert forced.exit_code == 0, forced.stderr or forced.exception
+    assert (toy.folder / "truth.nc").is_file()
+
+
+def test_twin_needs_its_table(toy: Toy) -> None:
+    result = toy.write().run(command="twin")
+    assert result.exit_code == 2
+    assert "twin: the table is missing" in result.stderr
+
+
+def test_check_passes_and_fails(toy: Toy) -> None:
+    good = toy.write().run(command="check")
+    assert good.exit_code == 0, good.stderr or good.exception
+    for word in ("12 of 12 used", "slope 2.0", "adjoint", "memory", "Every check passed"):
+        assert word in good.stdout
+    wrong = "y = broken(y)\n        return"
+    toy.model = toy.model.replace("return {'x'", "").replace('return {"x"', f'{wrong} {{"x"')
+    toy.model += """
+
+import jax
+
+@jax.custom_jvp
+def broken(y):
+    return y
+
+@broken.defjvp
+def _(primals, tangents):
+    return primals[0], 1.01 * tangents[0]
+"""
+    bad = toy.write().run(command="check")
+    assert bad.exit_code == 2, bad.stderr or bad.exception
+    assert "FAIL" in bad.stdout
+    assert "tangent linear" in bad.stdout.splitlines()[-1]

@@ -1,0 +1,175 @@
+"""A run from the command line to finished files, and the ways in which it can end."""
+
+import errno
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from assim.run.screen import Screen
+from tests.run.toy import MODEL, Toy, invoke
+
+
+@pytest.fixture(scope="module")
+def finished(shared: Toy, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """A finished run with a posterior."""
+    out = tmp_path_factory.mktemp("finished") / "results"
+    options = ["--set", "posterior.use=Laplace", "--set", 'output.keep=["analysis","posterior"]']
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASSIM_CACHE_DIR", "off")
+        result = shared.run("--out", str(out), *options)
+    return result, out
+
+
+def test_a_run_says_what_it_did(finished: tuple[Any, Path]) -> None:
+    result, out = finished
+    assert result.exit_code == 0, result.stderr or result.exception
+    for word in ("Toy", "gradient norm", "rate", "5 %", "95 %", "day-1", "k̂", "Wrote to"):
+        assert word in result.stdout
+    assert str(out) in result.stdout
+
+
+def test_a_run_keeps_the_files_that_it_is_asked_for(finished: tuple[Any, Path]) -> None:
+    _, out = finished
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["analysis.nc", "posterior.nc", "summary.json"]
+
+
+def test_summary(finished: tuple[Any, Path], shared: Toy) -> None:
+    summary = json.loads((finished[1] / "summary.json").read_text())
+    assert summary["status"] == "converged"
+    assert {"import", "read", "minimise", "posterior", "write"} <= set(summary["seconds"])
+    assert summary["observations"]["x"]["used"] == 12
+    assert 0.02 < summary["quantities"]["rate"]["mean"] < 0.5
+
+
+def test_files_carry_the_resolved_case(finished: tuple[Any, Path]) -> None:
+    with xr.open_dataset(finished[1] / "analysis.nc") as file:
+        case = tomllib.loads(file.attrs["assim_config"])
+        inputs = file.attrs["assim_inputs"]
+    assert case["posterior"]["use"] == "Laplace"
+    assert "background.nc" in inputs
+    assert "observations.nc" in inputs
+
+
+def test_every_file_is_written_unless_chosen(shared: Toy, tmp_path: Path) -> None:
+    result = shared.run("--out", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.stderr or result.exception
+    found = {path.name for path in (tmp_path / "out").iterdir()}
+    stages = ("background", "analysis", "trajectory", "feedback", "diagnostics")
+    assert {f"{stage}.nc" for stage in stages} | {"summary.json"} <= found
+    assert "posterior.nc" not in found
+
+
+def test_not_converged(shared: Toy, tmp_path: Path) -> None:
+    options = ["--set", "minimiser.n_outer=1", "--set", 'output.keep=["analysis"]']
+    result = shared.run("--out", str(tmp_path), *options)
+    assert result.exit_code == 4, result.stderr or result.exception
+    assert "Not converged" in result.stdout
+    assert (tmp_path / "analysis.nc").is_file()
+    assert json.loads((tmp_path / "summary.json").read_text())["status"] == "out_of_loops"
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_non_finite_model(toy: Toy, command: str) -> None:
+    toy.model = MODEL.replace('{"x": y}', '{"x": jnp.where(t > 1.5, jnp.nan, y)}')
+    result = toy.write().run(command=command)
+    assert result.exit_code == 5, result.stderr or result.exception
+    for word in ("not finite", "'x'", "2000-01-04", "rate = 0.1"):
+        assert word in result.stderr
+    assert not toy.out.exists()
+
+
+def test_directory_that_cannot_be_written(
+    shared: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("assim.run.window.analyse", None)  # nothing may be computed
+    result = shared.run("--out", str(tmp_path / "file" / "out"))
+    assert result.exit_code == 3
+    assert "cannot be written" in result.stderr
+
+
+def test_disk_full_leaves_nothing_half_written(
+    shared: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = xr.Dataset.to_netcdf
+
+    def full(self: xr.Dataset, path: Any, **options: Any) -> Any:
+        if "trajectory" in str(path):
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, path, **options)
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", full)
+    result = shared.run("--out", str(tmp_path / "out"))
+    assert result.exit_code == 3
+    assert "No space left" in result.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"background.nc", "analysis.nc"}
+
+
+def test_interrupt(shared: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(self: Screen, loop: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Screen, "loop", stop)
+    result = shared.run("--out", str(tmp_path / "out"))
+    assert result.exit_code == 130
+    assert "interrupted" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_interrupt_after_an_earlier_run(
+    shared: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: Screen, loop: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Screen, "loop", stop)
+    (tmp_path / "analysis.nc").write_bytes(b"")
+    result = shared.run("--out", str(tmp_path))
+    assert result.exit_code == 130
+    assert "analysis.nc" in result.stderr
+
+
+def test_internal_error_asks_for_a_report(
+    shared: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assim.run.window.analyse", lambda *a, **k: 1 / 0)
+    result = shared.run("--out", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert "please report" in result.stderr
+    assert "ZeroDivisionError" in result.stderr
+
+
+def test_resume_is_for_cycles(shared: Toy) -> None:
+    result = shared.run("--resume")
+    assert result.exit_code == 2
+    assert "cycle" in result.stderr
+
+
+def test_report_of_no_run(tmp_path: Path) -> None:
+    result = invoke("report", str(tmp_path))
+    assert result.exit_code == 3
+    assert "summary.json" in result.stderr
+
+
+def test_operator_as_a_function(toy: Toy) -> None:
+    source = "from assim import sample\n\ndef half(trajectory, points):\n"
+    source += "    return sample(trajectory, 'x', points) / 2\n"
+    toy.write()
+    (toy.folder / "ops.py").write_text(source)
+    from assim.run.build import pose
+    from assim.run.case import read_case
+
+    path = toy.folder / "case.toml"
+    plain = pose(read_case(path)).problem
+    table = '{ use = "ops.py:half", needs = ["cell"], unit = "kg" }'
+    halved = pose(read_case(path, [f"observations.0.operator={table}"])).problem
+    chi = np.zeros(plain.size())
+    expected = plain.simulate(chi).predictions["x"] / 2
+    np.testing.assert_allclose(halved.simulate(chi).predictions["x"], expected)
