@@ -5,6 +5,7 @@ state and the parameters as one vector. Two compiled functions a model serve all
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -17,14 +18,19 @@ from assim.problem.model import check_model
 from assim.problem.window import Window, integrate
 from tests.registry import MODELS
 
+# A minute of compilation on one core: run by `make test-slow`.
+SLOW = {"lotka-volterra-kvaerno5-backpropagation"}
+# A root found to a tolerance leaves the second derivative of an implicit step with it.
+SYMMETRY = {"lotka-volterra-kvaerno5-fixed": 1e-7}
+
 EPSILONS = 10.0 ** -np.arange(1, 6)  # four decades
 
 
 class Subject(NamedTuple):
     z: jax.Array
     scale: jax.Array  # a perturbation of this size is of order one for every entry
-    push: callable  # z, dz -> F(z), F'(z) dz
-    second: callable  # z, w, dz -> F'(z)ᵀ w, and its derivative along dz
+    push: Callable  # z, dz -> F(z), F'(z) dz
+    second: Callable  # z, w, dz -> F'(z)ᵀ w, and its derivative along dz
     size: int  # of F(z)
 
 
@@ -47,7 +53,9 @@ def subject(name):
     return Subject(z, 0.3 * jnp.abs(z) + 1e-2, push, jax.jit(second), value.size)
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(
+    params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in MODELS]
+)
 def name(request):
     return request.param
 
@@ -121,7 +129,7 @@ def test_second_derivative_is_symmetric(name):
     a, b = one.scale * normal(one.z.size, 5), one.scale * normal(one.z.size, 6)
     along_a, along_b = one.second(one.z, w, a)[1], one.second(one.z, w, b)[1]
     scale = jnp.linalg.norm(along_a * b) + jnp.linalg.norm(along_b * a)
-    assert abs(jnp.vdot(b, along_a) - jnp.vdot(a, along_b)) <= 1e-9 * scale
+    assert abs(jnp.vdot(b, along_a) - jnp.vdot(a, along_b)) <= SYMMETRY.get(name, 1e-10) * scale
 
 
 def test_second_derivative_is_that_of_the_adjoint(name):
@@ -133,5 +141,3 @@ def test_second_derivative_is_that_of_the_adjoint(name):
     difference = (ahead - behind) / (2 * step)
     error = jnp.linalg.norm((along - difference) * one.scale)
     assert error <= 1e-5 * jnp.linalg.norm(along * one.scale) + 1e-7
-
-

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from assim.problem.arrays import Coordinate, Grid, Label, Labels, Trajectory
-from assim.problem.operator import PointSample, Points, TimeDifference, TimeIntegral, TimeMean
+from assim.problem.operator import Points, PointSample, TimeDifference, TimeIntegral, TimeMean
 from tests.registry import OPERATORS
 
 EDGES = np.array([0.0, 0.5, 0.7, 2.0, 2.5])  # irregular on purpose
@@ -132,7 +132,7 @@ def test_point_sample_in_two_dimensions():
 
 def piecewise_integral(values, start, end):
     """Exact integral of the piecewise linear function: the trapezium rule with every kink."""
-    nodes = np.unique(np.concatenate([[start, end], EDGES[(EDGES > start) & (EDGES < end)]]))
+    nodes = np.unique(np.concatenate([[start, end], EDGES[(start < EDGES) & (end > EDGES)]]))
     at = np.interp(nodes, EDGES, values)
     return np.sum(np.diff(nodes) * (at[1:] + at[:-1]) / 2)
 

@@ -1,0 +1,102 @@
+"""Every case is run by the command line and meets its expected.toml, which describes itself."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+
+from assim.run.cli import main
+
+CASES = Path(__file__).resolve().parent.parent / "cases"
+SLOW = {"lynx_hare", "sir_waterborne"}  # compile ODE solvers, forward and of second order
+NAMES = [
+    pytest.param(path.parent.name, marks=pytest.mark.slow)
+    if path.parent.name in SLOW
+    else path.parent.name
+    for path in sorted(CASES.glob("*/case.toml"))
+]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def finished(request, tmp_path_factory):
+    """What was expected, and the directory with the results."""
+    case, out = CASES / request.param, tmp_path_factory.mktemp(request.param)
+    arguments = ["run", str(case / "case.toml"), "--out", str(out), "--quiet"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    return tomllib.loads((case / "expected.toml").read_text()), out
+
+
+@pytest.fixture(scope="module")
+def expected(finished):
+    return finished[0]
+
+
+@pytest.fixture(scope="module")
+def summary(finished):
+    return json.loads((finished[1] / "summary.json").read_text())
+
+
+def lookup(tree, path):
+    for part in path.split("."):
+        tree = tree[part]
+    return tree
+
+
+def check_moments(name, mean, stddev, expected):
+    """Published moments, met within the tolerances beside them."""
+    reference, spread = np.asarray(expected["mean"]), np.asarray(expected["stddev"])
+    error = np.abs(np.asarray(mean) - reference)
+    worst = np.argmax(error - expected["tolerance_sd"] * spread)
+    assert np.all(error <= expected["tolerance_sd"] * spread), (name, int(worst))
+    exact = spread == 0
+    assert np.all(np.asarray(stddev)[exact] == 0), name
+    ratio = np.asarray(stddev)[~exact] / spread[~exact]
+    lower, upper = expected["stddev_ratio"]
+    assert np.all((lower <= ratio) & (ratio <= upper)), (name, ratio.min(), ratio.max())
+
+
+def test_status(expected, summary):
+    assert summary["status"] == expected["status"]
+
+
+def test_summary(expected, summary):
+    for path, wanted in expected["summary"].items():
+        value = lookup(summary, path)
+        if "value" in wanted:
+            assert abs(value - wanted["value"]) <= wanted["atol"], path
+        else:
+            assert wanted["lower"] <= value <= wanted["upper"], (path, value)
+
+
+def test_quantities(expected, summary):
+    assert expected["quantities"]
+    for name, wanted in expected["quantities"].items():
+        found = summary["quantities"][name]
+        check_moments(name, found["mean"], found["stddev"], wanted)
+
+
+def test_trajectory(expected, finished):
+    with xr.open_dataset(finished[1] / "trajectory.nc", decode_times=False) as file:
+        for name, wanted in expected.get("trajectory", {}).items():
+            check_moments(name, file[name].values, file[f"{name}_stddev"].values, wanted)
+
+
+def test_expectations_name_known_keys(expected):
+    assert set(expected) <= {"status", "summary", "quantities", "trajectory"}
+
+
+def test_every_case_is_complete():
+    """A case has its description, and what a run must give."""
+    for path in CASES.glob("*/case.toml"):
+        assert (path.parent / "README.md").is_file(), path.parent
+        assert (path.parent / "expected.toml").is_file(), path.parent
+
+
+def test_no_case_holds_a_first_guess():
+    for path in CASES.glob("*/case.toml"):
+        assert "first_guess" not in path.read_text(), path
