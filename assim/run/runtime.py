@@ -5,6 +5,8 @@ import os
 import warnings
 from pathlib import Path
 
+from assim.run.failure import CaseError, Fault
+
 
 def cache_directory() -> Path | None:
     """Where compiled programs are kept between runs; None where ASSIM_CACHE_DIR is "off"."""
@@ -18,7 +20,11 @@ def cache_directory() -> Path | None:
 
 
 def configure(device: str = "cpu", precision: str = "float64") -> None:
-    """Import JAX on this device and with this precision, quietly, with the compile cache on."""
+    """Import JAX on this device and with this precision, quietly, with the compile cache on.
+
+    Raises:
+        CaseError: a GPU is asked for and JAX finds none.
+    """
     if device == "cpu":
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -28,6 +34,19 @@ def configure(device: str = "cpu", precision: str = "float64") -> None:
 
     jax.config.update("jax_enable_x64", precision == "float64")
     _cache(jax.config)
+    if device == "gpu":
+        _require_gpu()
+
+
+def _require_gpu() -> None:
+    import jax
+
+    try:
+        jax.devices("gpu")
+    except RuntimeError as error:
+        what = "JAX finds no GPU here (`assim info` lists the devices); install "
+        way = "'assim[cuda12]' or 'assim[cuda13]', or set runtime.device = \"cpu\""
+        raise CaseError([Fault("runtime.device", what + way)]) from error
 
 
 def _cache(config: object) -> None:

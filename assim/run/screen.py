@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from assim.analysis import Analysis
     from assim.solve.minimise import Loop
 
+_WIDTH = 120  # of tables in files and pipes
 _LOOP_HEADING = f"{'loop':>5} {'cost':>14} {'gradient norm':>14} {'inner':>6} {'seconds':>9}"
 
 
@@ -20,6 +21,8 @@ class Screen:
 
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
+        if not self.console.is_terminal:
+            self.console.width = _WIDTH
         self.quiet = quiet
         self._headed = False
 
