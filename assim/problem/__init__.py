@@ -1,1 +1,3 @@
-"""WHAT is asked: builds the normalised departures d(χ). Sees no file and no solver."""
+"""What is asked: models, observations, covariances, priors, and the departures built of them."""
+
+from assim.problem import likelihood as likelihood

@@ -1,1 +1,1 @@
-"""HOW it is answered: uses the normalised departures d(χ). Sees no model and no file."""
+"""How it is answered: minimisers, samplers and posteriors of any departure function."""

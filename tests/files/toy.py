@@ -16,7 +16,7 @@ from assim.problem.departure import Simulation, strong_constraint
 from assim.problem.model import AbstractModel
 from assim.problem.observation import ErrorScale
 from assim.problem.prior import LogNormal
-from assim.solve.laplace import LaplacePosterior
+from assim.solve.laplace import Gaussian, LaplacePosterior
 from assim.solve.minimise import Loop, Minimum, Solution
 from assim.solve.status import Status
 
@@ -147,12 +147,11 @@ def analysis():
             minima=(Minimum(5.0, 3, chi), Minimum(7.0, 1, chi)),
             starts=5,
             failed_starts=1,
+            state=None,
         ),
         posterior=LaplacePosterior(
-            chi=chi,
-            eigenvalues=np.array([3.0, 1.0]),
-            eigenvectors=np.eye(chi.size)[:, :2],
-            left_out=np.asarray(0.25),
+            gaussian=Gaussian(chi, np.array([3.0, 1.0]), np.eye(chi.size)[:, :2]),
+            left_out=0.25,
             k_hat=0.3,
             effective_draws=float("nan"),
             log_evidence=-3.0,

@@ -1,0 +1,282 @@
+"""Where question and method meet: analyse() and its Analysis."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.problem.arrays import Params, State
+from assim.problem.control import Physical
+from assim.problem.departure import Problem, Simulation
+from assim.solve.gauss_newton import GaussNewton, NewtonCG
+from assim.solve.laplace import (
+    Gaussian,
+    Laplace,
+    LaplacePosterior,
+    laplace,
+    pushed_variance,
+    sampled_variance,
+)
+from assim.solve.minimise import AbstractMinimiser, Progress, Solution, minimise
+from assim.solve.status import Status
+
+Array = jax.Array
+
+EXACT_LIMIT = 2000  # controls up to which standard deviations take one tangent integration each
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Posterior of one scalar: a parameter, an error scale or a scalar initial field.
+
+    `mean`, `stddev` and the quantiles are those of the physical quantity under the posterior;
+    `map` is its value at the minimum of J.
+    """
+
+    mean: float
+    stddev: float
+    map: float
+    q05: float
+    q50: float
+    q95: float
+    units: str
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The answer to a data-assimilation problem.
+
+    Args:
+        problem: the question.
+        solution: the minimisation: χ, cost, status, history of loops, minima met.
+        posterior: Laplace approximation about χ; None where it was not asked for, or where the
+            model is not finite at the minimum.
+        background: control, trajectory and predictions at χ = 0.
+        analysis: the same at the minimum.
+        state_stdev: posterior standard deviation of every initial field (zero where fixed).
+        trajectory_stdev: the same of every field at every slot edge, by the tangent linear.
+        quantities: posterior of every scalar parameter, error scale and scalar initial field.
+        draws: posterior draws of the control in physical units, leading dimension = members.
+        prior_draws: as many draws from the prior.
+        cost_background: terms of J at χ = 0.
+        cost_analysis: terms of J at the minimum.
+        seconds: wall time by stage.
+    """
+
+    problem: Problem
+    solution: Solution
+    posterior: LaplacePosterior | None
+    background: Simulation
+    analysis: Simulation
+    state_stdev: State
+    trajectory_stdev: State
+    quantities: dict[str, Quantity]
+    draws: Physical | None
+    prior_draws: Physical | None
+    cost_background: dict[str, float]
+    cost_analysis: dict[str, float]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def prior_stdev(self) -> Physical:
+        """Prior standard deviations of what is estimated."""
+        return self.problem.control.stdev()
+
+    def parameters(self) -> Params:
+        """Every model parameter at the minimum."""
+        return self.analysis.control.parameters
+
+    def log_evidence(self) -> float:
+        """log p(y) by Laplace's method; NaN without a posterior or with an improper prior."""
+        if self.posterior is None:
+            return float("nan")
+        return self.posterior.log_evidence + float(self.problem.log_constant())
+
+    def first_non_finite(self) -> tuple[str, float] | None:
+        """Field that first leaves the finite numbers in the analysed trajectory, and when."""
+        trajectory = self.analysis.trajectory
+        first: tuple[str, float] | None = None
+        for name, values in trajectory.states.items():
+            finite = np.isfinite(np.asarray(values)).reshape(values.shape[0], -1).all(axis=1)
+            if not finite.all():
+                when = float(trajectory.times[int(np.argmin(finite))])
+                first = (name, when) if first is None or when < first[1] else first
+        return first
+
+
+def analyse(
+    problem: Problem,
+    minimiser: AbstractMinimiser | None = None,
+    posterior: Laplace | None = Laplace(),  # noqa: B008 (an immutable record of settings)
+    *,
+    starts: int = 1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Analysis:
+    """Minimise J and quantify the uncertainty about the minimum.
+
+    Args:
+        problem: what is asked, as from `strong_constraint`.
+        minimiser: how J is minimised; Gauss-Newton where not given.
+        posterior: settings of the Laplace posterior, or None for the minimum alone.
+        starts: first guesses: the prior median, and starts - 1 draws from the prior; all are
+            minimised together and the lowest minimum is kept.
+        seed: of every random draw.
+        progress: called with a `Loop` after every outer loop.
+
+    Raises:
+        ValueError: fewer than one start.
+    """
+    if starts < 1:
+        raise ValueError(f"analyse: starts must be at least 1, got {starts}")
+    keys = jax.random.split(jax.random.key(seed), 4)
+    seconds: dict[str, float] = {}
+    minimiser = minimiser or GaussNewton()
+    with _timed(seconds, "minimise"):
+        guesses = first_guesses(problem, starts, keys[0])
+        solution = minimise(problem, minimiser, guesses, progress)
+    fitted = None
+    if posterior is not None and solution.status is not Status.NON_FINITE:
+        with _timed(seconds, "posterior"):
+            exact = solution.state.hessian if _has_exact_hessian(minimiser, solution) else None
+            fitted = laplace(problem, solution.chi, posterior, keys[1], exact)
+    with _timed(seconds, "spread"):
+        return _assemble(problem, solution, fitted, posterior, keys[2], keys[3], seconds)
+
+
+def _has_exact_hessian(minimiser: AbstractMinimiser, solution: Solution) -> bool:
+    """Whether the minimiser ended with the matrix of ∇²J at its χ."""
+    settled = solution.status is Status.CONVERGED and isinstance(minimiser, NewtonCG)
+    return settled and solution.state.hessian.size > 0
+
+
+def first_guesses(problem: Problem, starts: int, key: Array) -> Array:
+    """The prior median and draws from the prior, shape (starts, n)."""
+    n = problem.size()
+    return jnp.concatenate([jnp.zeros((1, n)), jax.random.normal(key, (starts - 1, n))])
+
+
+def _assemble(
+    problem: Problem,
+    solution: Solution,
+    posterior: LaplacePosterior | None,
+    settings: Laplace | None,
+    key: Array,
+    prior_key: Array,
+    seconds: dict[str, float],
+) -> Analysis:
+    origin = jnp.zeros_like(solution.chi)
+    background, cost_background = _evaluate(problem, origin)
+    analysis, cost_analysis = _evaluate(problem, solution.chi)
+    zeros = jax.tree.map(jnp.zeros_like, analysis)
+    state_stdev, trajectory_stdev = zeros.control.state, zeros.trajectory.states
+    quantities, draws, prior_draws = {}, None, None
+    if posterior is not None and settings is not None:
+        state_stdev, trajectory_stdev = _spread(problem, posterior.gaussian, key)
+        quantities = _quantities(problem, posterior.gaussian)
+        draws, prior_draws = _draw(problem, posterior.gaussian, settings.members, key, prior_key)
+    return Analysis(
+        problem,
+        solution,
+        posterior,
+        background,
+        analysis,
+        state_stdev,
+        trajectory_stdev,
+        quantities,
+        draws,
+        prior_draws,
+        {name: float(value) for name, value in cost_background.items()},
+        {name: float(value) for name, value in cost_analysis.items()},
+        seconds,
+    )
+
+
+@eqx.filter_jit
+def _evaluate(problem: Problem, chi: Array) -> tuple[Simulation, dict[str, Array]]:
+    return problem.simulate(chi), problem.cost_terms(chi)
+
+
+@eqx.filter_jit
+def _spread(problem: Problem, posterior: Gaussian, key: Array) -> tuple[State, State]:
+    """Standard deviations of the initial state and of the trajectory."""
+
+    def fields(chi: Array) -> State:
+        return problem.trajectory(chi).states
+
+    if posterior.chi.shape[0] <= EXACT_LIMIT:
+        variance = pushed_variance(fields, posterior)
+    else:
+        variance = sampled_variance(fields, posterior, key)
+    stdev = {name: jnp.sqrt(value) for name, value in variance.items()}
+    return {name: value[0] for name, value in stdev.items()}, stdev
+
+
+@eqx.filter_jit
+def _draw(
+    problem: Problem, posterior: Gaussian, members: int, key: Array, prior_key: Array
+) -> tuple[Physical, Physical]:
+    prior = jax.random.normal(prior_key, (members, problem.size()))
+    control = jax.vmap(problem.control)
+    return control(posterior.draws(key, members)), control(prior)
+
+
+@eqx.filter_jit
+def _marginals(problem: Problem, posterior: Gaussian, z: Array) -> Physical:
+    """The control with every entry of χ at its posterior mean + z standard deviations."""
+    stdev = posterior.stdev()
+    return jax.vmap(lambda z: problem.control(posterior.chi + z * stdev))(z)
+
+
+def _quantities(problem: Problem, posterior: Gaussian) -> dict[str, Quantity]:
+    """Moments and quantiles of every estimated scalar.
+
+    A scalar depends on one entry of χ alone, whose marginal is Gaussian: its moments are
+    one-dimensional integrals over that normal density, its quantiles those of the density mapped.
+    """
+    z = np.linspace(-8.0, 8.0, 2001)
+    density = np.exp(-(z**2) / 2)
+    weights = density / density.sum()
+    points = np.concatenate([z, [0.0, -1.6448536269514722, 1.6448536269514722]])
+    marginals = _marginals(problem, posterior, jnp.asarray(points))
+    quantities = {}
+    for name, (values, units) in _scalars(problem, marginals).items():
+        value = np.asarray(values).reshape(points.size)
+        mean = weights @ value[: z.size]
+        stddev = np.sqrt(weights @ (value[: z.size] - mean) ** 2)
+        median, low, high = value[z.size :]
+        quantities[name] = Quantity(
+            float(mean), float(stddev), float(median), float(low), float(median), float(high), units
+        )
+    return quantities
+
+
+def _scalars(problem: Problem, control: Physical) -> dict[str, tuple[Array, str]]:
+    """Every estimated scalar by name, with its units."""
+    labels, prior = problem.model.labels(), problem.control
+    parts: list[tuple[Mapping, Params, dict[str, str]]] = [
+        (prior.parameters, control.parameters, {n: p.units for n, p in labels.parameters.items()}),
+        (
+            {**prior.fields, **prior.covariances},
+            control.state,
+            {n: s.units for n, s in labels.state.items()},
+        ),
+        (prior.scales, control.scales, {}),
+    ]
+    return {
+        name: (values[name], units.get(name, "1"))
+        for estimated, values, units in parts
+        for name in estimated
+        if values[name][0].size == 1
+    }
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    begin = time.perf_counter()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - begin

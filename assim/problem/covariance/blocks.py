@@ -1,0 +1,74 @@
+"""Several covariances side by side."""
+
+from typing import Self
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from assim.problem.arrays import Array
+from assim.problem.covariance.root import AbstractCovariance
+
+
+class Blocks(AbstractCovariance):
+    """Block-diagonal C along the first dimension of a field.
+
+    Errors of different blocks are independent: the parts of one instrument, or the layers of a
+    field. Each block covers `lengths[i]` consecutive entries.
+
+    Args:
+        parts: one covariance a block.
+        lengths: entries of the first dimension in each block.
+    """
+
+    parts: tuple[AbstractCovariance, ...] = eqx.field(converter=tuple)
+    lengths: tuple[int, ...] = eqx.field(converter=tuple, static=True)
+
+    def __check_init__(self) -> None:
+        if len(self.parts) != len(self.lengths) or not self.parts:
+            raise ValueError(
+                f"Blocks: one length for each part is needed, got {len(self.parts)} parts and "
+                f"{len(self.lengths)} lengths"
+            )
+
+    def on(self, shape: tuple[int, ...]) -> Self:
+        """The same blocks on a field of this shape."""
+        if not shape or sum(self.lengths) != shape[0]:
+            raise ValueError(
+                f"Blocks: lengths {self.lengths} do not add up to the first dimension of {shape}"
+            )
+        fitted = (
+            part.on((length, *shape[1:]))
+            for part, length in zip(self.parts, self.lengths, strict=True)
+        )
+        return type(self)(tuple(fitted), self.lengths)
+
+    def size(self) -> int:
+        """Sum of the parts' sizes."""
+        return sum(part.size() for part in self.parts)
+
+    def sqrt(self, w: Array) -> Array:
+        """Each L_i on its stretch of w."""
+        stretches = _split(w, [part.size() for part in self.parts])
+        return jnp.concatenate(
+            [part.sqrt(stretch) for part, stretch in zip(self.parts, stretches, strict=True)]
+        )
+
+    def whiten(self, field: Array) -> Array:
+        """Each L_i⁻¹ on its block of the field."""
+        blocks = _split(field, list(self.lengths))
+        return jnp.concatenate(
+            [part.whiten(block) for part, block in zip(self.parts, blocks, strict=True)]
+        )
+
+    def variance(self) -> Array:
+        """Variances of the blocks, one after the other."""
+        return jnp.concatenate([part.variance() for part in self.parts])
+
+    def log_sqrt_determinant(self) -> Array:
+        """Sum over the blocks."""
+        return sum((part.log_sqrt_determinant() for part in self.parts), jnp.zeros(()))
+
+
+def _split(values: Array, lengths: list[int]) -> list[Array]:
+    ends = [sum(lengths[: i + 1]) for i in range(len(lengths))]
+    return [values[end - length : end] for end, length in zip(ends, lengths, strict=True)]

@@ -1,0 +1,71 @@
+"""A covariance given as a matrix."""
+
+import math
+from typing import Self
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+
+from assim.problem.arrays import Array
+from assim.problem.covariance.root import AbstractCovariance
+
+
+class Dense(AbstractCovariance):
+    """C given whole; its square root is the lower Cholesky factor.
+
+    Args:
+        matrix: symmetric positive definite, shape (n, n), in the field's unit squared; fields of
+            several dimensions are flattened in C order.
+    """
+
+    factor: Array
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(self, matrix: Array | np.ndarray, shape: tuple[int, ...] | None = None) -> None:
+        """Factorise the matrix; `shape` is that of the field, (n,) where not given."""
+        matrix = np.asarray(matrix, float)
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"Dense: a square matrix is needed, got shape {matrix.shape}")
+        if not np.allclose(matrix, matrix.T, rtol=1e-8, atol=1e-12 * np.abs(matrix).max()):
+            raise ValueError("Dense: the matrix is not symmetric; use (C + Cᵀ)/2")
+        try:
+            self.factor = jnp.asarray(np.linalg.cholesky(matrix))
+        except np.linalg.LinAlgError:
+            smallest = np.linalg.eigvalsh(matrix).min()
+            raise ValueError(
+                f"Dense: the matrix is not positive definite, its smallest eigenvalue is "
+                f"{smallest:.3g}; add a small diagonal, or give fewer correlated values"
+            ) from None
+        self.shape = (matrix.shape[0],) if shape is None else shape
+
+    def on(self, shape: tuple[int, ...]) -> Self:
+        """The same matrix for a field of this shape."""
+        if math.prod(shape) != self.factor.shape[0]:
+            raise ValueError(
+                f"Dense: a matrix of {self.factor.shape[0]} rows does not fit a field of "
+                f"shape {shape}"
+            )
+        blank = type(self)(np.eye(self.factor.shape[0]), shape)  # `shape` is static: made anew
+        return eqx.tree_at(lambda c: c.factor, blank, self.factor)
+
+    def size(self) -> int:
+        """Number of rows."""
+        return self.factor.shape[0]
+
+    def sqrt(self, w: Array) -> Array:
+        """L w."""
+        return (self.factor @ w).reshape(self.shape)
+
+    def whiten(self, field: Array) -> Array:
+        """L⁻¹ v, by forward substitution."""
+        return solve_triangular(self.factor, field.ravel(), lower=True)
+
+    def variance(self) -> Array:
+        """Row sums of squares of L."""
+        return jnp.sum(self.factor**2, axis=1).reshape(self.shape)
+
+    def log_sqrt_determinant(self) -> Array:
+        """Σ log L_ii."""
+        return jnp.sum(jnp.log(jnp.diagonal(self.factor)))

@@ -1,0 +1,285 @@
+"""Integrators of ODE models, differentiable in every mode."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from assim.problem.arrays import Array, Params, State
+from assim.problem.model import AbstractIntegrator, AbstractODE, scan_slots
+
+
+def _solver(solver: str | diffrax.AbstractSolver) -> diffrax.AbstractSolver:
+    """A diffrax solver from its name."""
+    if isinstance(solver, diffrax.AbstractSolver):
+        return solver
+    found = getattr(diffrax, solver, None)
+    if not (isinstance(found, type) and issubclass(found, diffrax.AbstractSolver)):
+        raise ValueError(
+            f"solver: no diffrax solver is called {solver!r}; "
+            "try 'Tsit5' or 'Dopri8' (non-stiff), 'Kvaerno5' (stiff)"
+        )
+    return found()
+
+
+_Stepper = Callable[[Array, Array, State, Params], tuple[State, State, Array]]
+
+
+def _stepper(
+    solver: diffrax.AbstractSolver, ode: AbstractODE, rtol: float, atol: float
+) -> _Stepper:
+    """Function (t0, t1, x, θ) -> (y, error estimate, whether it succeeded) of one step.
+
+    Explicit Runge-Kutta methods are written out stage by stage from the solver's tableau: that
+    compiles and runs several times faster than a loop over stages, and differentiates both ways.
+    """
+    tableau = getattr(solver, "tableau", None)
+    if isinstance(solver, diffrax.AbstractERK) and isinstance(tableau, diffrax.ButcherTableau):
+
+        def explicit_step(
+            t0: Array, t1: Array, x: State, theta: Params
+        ) -> tuple[State, State, Array]:
+            return *_explicit_step(tableau, ode, t0, t1, x, theta), jnp.array(True)
+
+        return explicit_step
+    term = _term(ode)
+    if isinstance(solver, diffrax.AbstractRungeKutta):
+        solver = dataclasses.replace(solver, scan_kind="bounded")
+    if isinstance(solver, diffrax.AbstractImplicitSolver):
+        root_finder = diffrax.VeryChord(rtol=rtol, atol=atol)
+        solver = eqx.tree_at(lambda s: s.root_finder, solver, root_finder)
+
+    def step(t0: Array, t1: Array, x: State, theta: Params) -> tuple[State, State, Array]:
+        before = solver.init(term, t0, t1, x, theta)
+        y, error, _, _, result = solver.step(term, t0, t1, x, theta, before, made_jump=True)
+        solved = jnp.asarray(result == diffrax.RESULTS.successful)
+        return y, y if error is None else error, solved
+
+    return step
+
+
+def _explicit_step(
+    tableau: diffrax.ButcherTableau, ode: AbstractODE, t0: Array, t1: Array, x: State, theta: Params
+) -> tuple[State, State]:
+    """y = x + h Σ b_i k_i with k_i = tendency(x + h Σ a_ij k_j, t0 + c_i h), and h Σ e_i k_i."""
+    h = t1 - t0
+    slopes = [ode.tendency(x, theta, t0)]
+
+    def combine(weights: np.ndarray) -> State:
+        terms = [(w, k) for w, k in zip(weights, slopes, strict=False) if w != 0]
+        return {name: h * sum(w * k[name] for w, k in terms) for name in x}
+
+    for row, c in zip(tableau.a_lower, tableau.c, strict=True):
+        change = combine(row)
+        stage = {name: x[name] + change[name] for name in x}
+        slopes.append(ode.tendency(stage, theta, t0 + float(c) * h))
+    change = combine(tableau.b_sol)
+    return {name: x[name] + change[name] for name in x}, combine(tableau.b_error)
+
+
+def _term(ode: AbstractODE) -> diffrax.ODETerm:
+    return diffrax.ODETerm(lambda t, x, theta: ode.tendency(x, theta, jnp.asarray(t)))
+
+
+class Adaptive(AbstractIntegrator):
+    """Adaptive steps with a diffrax solver, explicit or implicit, that meet every slot edge.
+
+    A trajectory with up to `max_columns` inputs (field values and parameters) is differentiated
+    by its own Jacobian, taken forward along the steps chosen for the trajectory; a larger one by
+    backpropagation through the bounded loop of steps. Both serve jvp, vjp and jvp of vjp. The
+    derivative is that of the computed solution with its sequence of steps held fixed; the
+    times of the edges are data. An integration that needs more than `max_steps` steps returns
+    NaN from where it stopped.
+
+    Args:
+        solver: name of a diffrax solver, or the solver itself.
+        rtol: relative tolerance of one step.
+        atol: absolute tolerance of one step.
+        max_steps: most steps in a window, accepted and rejected together.
+        max_columns: most inputs of a trajectory that is differentiated by its Jacobian.
+    """
+
+    solver: diffrax.AbstractSolver = eqx.field(default="Tsit5", converter=_solver)
+    rtol: float = eqx.field(default=1e-8, static=True)
+    atol: float = eqx.field(default=1e-8, static=True)
+    max_steps: int = eqx.field(default=4096, static=True)
+    max_columns: int = eqx.field(default=64, static=True)
+
+    def slot_steps(self, length: float) -> int:
+        """The steps are found on the way."""
+        del length
+        return 1
+
+    def derivatives(self, columns: int) -> str:
+        """The mode that this many inputs get."""
+        if columns <= self.max_columns:
+            return f"forward Jacobian of the trajectory ({columns} columns)"
+        return f"backpropagation through at most {self.max_steps} steps"
+
+    def states(self, ode: AbstractODE, x: State, theta: Params, edges: Array, steps: int) -> State:
+        """Solution at the edges, by adaptive steps."""
+        del steps
+        z, unravel = ravel_pytree((x, theta))
+        arrays, static = eqx.partition(ode, eqx.is_array)
+
+        def solve(z: Array, data: tuple) -> State:
+            (arrays, edges), (x, theta) = data, unravel(z)
+            return self._forward(eqx.combine(arrays, static), x, theta, edges)
+
+        if z.size > self.max_columns:
+            return self._backward(ode, x, theta, edges)
+        return differentiable_by_jacobian(solve)(z, jax.lax.stop_gradient((arrays, edges)))
+
+    def _forward(self, ode: AbstractODE, x: State, theta: Params, edges: Array) -> State:
+        """A plain loop of steps that end on the edges; differentiable forward only."""
+        advance = _stepper(self.solver, ode, self.rtol, self.atol)
+        order = jnp.asarray(self.solver.error_order(_term(ode)))
+        last, none = edges.shape[0] - 1, jnp.zeros((), int)
+        blank = {k: jnp.full((last + 1, *v.shape), jnp.nan, v.dtype) for k, v in x.items()}
+        first_step = (edges[1] - edges[0]) / 100
+        start = _Progress(edges[0], first_step, x, _store(blank, x, none), none + 1, none)
+
+        def unfinished(p: _Progress) -> Array:
+            moving = p.time + p.step > p.time
+            return (p.edge <= last) & (p.steps < self.max_steps) & moving
+
+        def one(p: _Progress) -> _Progress:
+            end = edges[p.edge]
+            arriving = p.time + p.step >= end
+            t = jnp.where(arriving, end, p.time + p.step)
+            y, error, solved = advance(p.time, t, p.x, theta)
+            ratio = jax.lax.stop_gradient(_error_ratio(error, p.x, y, self.rtol, self.atol))
+            accepted = (ratio <= 1) & solved
+            step = _next_step(t - p.time, ratio, order, accepted)
+            reached = accepted & arriving
+            return _Progress(
+                jnp.where(accepted, t, p.time),
+                jnp.where(reached, jnp.maximum(step, p.step), step),
+                jax.tree.map(lambda new, old: jnp.where(accepted, new, old), y, p.x),
+                _store(p.saved, y, jnp.where(reached, p.edge, last + 1)),
+                p.edge + reached,
+                p.steps + 1,
+            )
+
+        return jax.lax.while_loop(unfinished, one, start).saved
+
+    def _backward(self, ode: AbstractODE, x: State, theta: Params, edges: Array) -> State:
+        """Diffrax's bounded loop, differentiable in both modes at any size."""
+        control = diffrax.PIDController(rtol=self.rtol, atol=self.atol)
+        solution = diffrax.diffeqsolve(
+            _term(ode),
+            self.solver,
+            edges[0],
+            edges[-1],
+            dt0=None,
+            y0=x,
+            args=theta,
+            saveat=diffrax.SaveAt(ts=edges),
+            stepsize_controller=diffrax.ClipStepSizeController(control, step_ts=edges),
+            max_steps=self.max_steps,
+            adjoint=diffrax.DirectAdjoint(),
+            throw=False,
+        )
+        return jax.tree.map(lambda y: jnp.where(jnp.isfinite(y), y, jnp.nan), solution.ys)
+
+
+class _Progress(NamedTuple):
+    """Carry of the loop of adaptive steps."""
+
+    time: Array
+    step: Array
+    x: State
+    saved: State
+    edge: Array
+    steps: Array
+
+
+def _next_step(step: Array, ratio: Array, order: float | Array, accepted: Array) -> Array:
+    """step·0.9·ratio^(-1/order) within [0.2, 10]; never longer after a rejection."""
+    growth = 0.9 * jnp.maximum(ratio, 1e-10) ** (-1 / order)
+    growth = jnp.where(jnp.isfinite(growth), jnp.clip(growth, 0.2, 10.0), 0.2)
+    return step * jnp.where(accepted, growth, jnp.minimum(growth, 0.9))
+
+
+def _store(saved: State, x: State, edge: Array) -> State:
+    """Keep a state at an edge; an index past the last keeps nothing."""
+    return {name: saved[name].at[edge].set(x[name], mode="drop") for name in saved}
+
+
+def _error_ratio(error: State, x: State, y: State, rtol: float, atol: float) -> Array:
+    """Root mean square of error/(atol + rtol·|x|), the usual measure of one step."""
+    squares = [
+        jnp.square(error[n] / (atol + rtol * jnp.maximum(jnp.abs(x[n]), jnp.abs(y[n]))))
+        for n in error
+    ]
+    return jnp.sqrt(sum(map(jnp.sum, squares)) / sum(s.size for s in squares))
+
+
+class FixedStep(AbstractIntegrator):
+    """Steps of equal length with a diffrax solver, at most `dt` long.
+
+    Every slot gets as many steps as the longest slot needs. Differentiable in every mode with
+    the checkpointing of the window, whatever the number of inputs.
+
+    Args:
+        dt: longest step, in the model's time unit.
+        solver: name of a diffrax solver, or the solver itself.
+        rtol: relative tolerance of an implicit solver's root finder.
+        atol: absolute tolerance of an implicit solver's root finder.
+    """
+
+    dt: float = eqx.field(static=True)
+    solver: diffrax.AbstractSolver = eqx.field(default="Tsit5", converter=_solver)
+    rtol: float = eqx.field(default=1e-10, static=True)
+    atol: float = eqx.field(default=1e-10, static=True)
+
+    def slot_steps(self, length: float) -> int:
+        """The fewest equal steps no longer than `dt`."""
+        return max(1, -int(-length / self.dt * (1 - 1e-12) // 1))
+
+    def derivatives(self, columns: int) -> str:
+        """Through the steps themselves."""
+        del columns
+        return "both modes through the steps, checkpointed by slot"
+
+    def states(self, ode: AbstractODE, x: State, theta: Params, edges: Array, steps: int) -> State:
+        """Solution at the edges, by `steps` equal steps a slot."""
+        advance = _stepper(self.solver, ode, self.rtol, self.atol)
+
+        def one(x: State, start: Array, end: Array, index: Array) -> State:
+            h = (end - start) / steps
+            return advance(start + index * h, start + (index + 1) * h, x, theta)[0]
+
+        return scan_slots(one, x, edges, steps)
+
+
+def differentiable_by_jacobian(
+    function: Callable[[Array, tuple], State],
+) -> Callable[[Array, tuple], State]:
+    """Make a forward-only function f(z, data) differentiable in z in both modes.
+
+    Its derivative is the product of the Jacobian ∂f/∂z, from one forward pass with a tangent
+    for every entry of z, with the tangent: a product that transposes.
+
+    Args:
+        function: maps a vector (n,) and data that are not differentiated to a tree of arrays.
+    """
+    wrapped = jax.custom_jvp(function)
+
+    @wrapped.defjvp
+    def rule(primals: tuple, tangents: tuple) -> tuple[State, State]:
+        z, data = primals
+
+        def push(tangent: Array) -> tuple[State, State]:
+            return jax.jvp(lambda z: function(z, data), (z,), (tangent,))
+
+        value, columns = jax.vmap(push, out_axes=(None, -1))(jnp.eye(z.size, dtype=z.dtype))
+        return value, jax.tree.map(lambda jacobian: jacobian @ tangents[0], columns)
+
+    return wrapped

@@ -1,0 +1,225 @@
+"""Likelihoods: from observed and predicted values to normalised departures.
+
+A likelihood is written -log p(y | Hx) = ½ dᵀd + c - log_constant. The half square of d carries
+everything that depends on the state, so that Gauss-Newton sees every likelihood as a sum of
+squares; c carries the log of an error scale that is estimated.
+"""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import gammaln, xlogy
+from jax.scipy.stats import norm
+
+from assim.problem.arrays import Array
+from assim.problem.covariance import AbstractCovariance
+
+_LOG_2PI = 1.8378770664093453
+
+
+class AbstractLikelihood(eqx.Module):
+    """How observed values scatter about predicted ones."""
+
+    @abc.abstractmethod
+    def departures(
+        self, observed: Array, predicted: Array, error: AbstractCovariance, scale: Array
+    ) -> Array:
+        """Normalised departures d, shape (m,); `error` has covariance scale²·R."""
+
+    @abc.abstractmethod
+    def log_constant(self, observed: Array, error: AbstractCovariance) -> Array:
+        """log p + ½ dᵀd + m log(scale): what does not depend on the control."""
+
+    @abc.abstractmethod
+    def check(self, observed: Array) -> str | None:
+        """What is wrong with observed values outside the likelihood's support, if any are."""
+
+    @abc.abstractmethod
+    def sample(self, key: Array, predicted: Array, error: AbstractCovariance) -> Array:
+        """Observations drawn about predicted values, for twin experiments."""
+
+
+def _gaussian_constant(observed: Array, error: AbstractCovariance) -> Array:
+    return -0.5 * observed.size * _LOG_2PI - error.log_sqrt_determinant()
+
+
+class Gaussian(AbstractLikelihood):
+    """y = Hx + N(0, R): d = R^(-1/2)(y - Hx)."""
+
+    def departures(
+        self, observed: Array, predicted: Array, error: AbstractCovariance, scale: Array
+    ) -> Array:
+        """R^(-1/2)(y - Hx)/scale."""
+        return error.whiten(observed - predicted) / scale
+
+    def log_constant(self, observed: Array, error: AbstractCovariance) -> Array:
+        """-(m/2) log 2π - log|R^(1/2)|."""
+        return _gaussian_constant(observed, error)
+
+    def check(self, observed: Array) -> str | None:
+        """Every value is possible."""
+        return None
+
+    def sample(self, key: Array, predicted: Array, error: AbstractCovariance) -> Array:
+        """Hx + R^(1/2) w."""
+        return predicted + error.sqrt(_white(key, error))
+
+
+class LogNormal(AbstractLikelihood):
+    """log y = log Hx + N(0, R), with R the covariance of the logarithms."""
+
+    def departures(
+        self, observed: Array, predicted: Array, error: AbstractCovariance, scale: Array
+    ) -> Array:
+        """R^(-1/2)(log y - log Hx)/scale; NaN where Hx is not positive."""
+        return error.whiten(jnp.log(observed) - jnp.log(predicted)) / scale
+
+    def log_constant(self, observed: Array, error: AbstractCovariance) -> Array:
+        """The Gaussian's, less Σ log y."""
+        return _gaussian_constant(observed, error) - jnp.sum(jnp.log(observed))
+
+    def check(self, observed: Array) -> str | None:
+        """Values must be positive."""
+        return None if bool(jnp.all(observed > 0)) else "a log-normal likelihood needs values > 0"
+
+    def sample(self, key: Array, predicted: Array, error: AbstractCovariance) -> Array:
+        """Hx·exp(R^(1/2) w)."""
+        return predicted * jnp.exp(error.sqrt(_white(key, error)))
+
+
+class StudentT(AbstractLikelihood):
+    """Heavy tails: each whitened departure r has a t distribution.
+
+    d = sign(r) √((ν + 1) log(1 + r²/ν)).
+
+    Args:
+        dof: degrees of freedom ν > 0; the smaller, the less an outlier pulls.
+    """
+
+    dof: float = eqx.field(default=4.0, static=True)
+
+    def __check_init__(self) -> None:
+        if not self.dof > 0:
+            raise ValueError(f"StudentT: dof must be positive, got {self.dof}")
+
+    def departures(
+        self, observed: Array, predicted: Array, error: AbstractCovariance, scale: Array
+    ) -> Array:
+        """Signed root deviance of the t density."""
+        r = error.whiten(observed - predicted) / scale
+        return r * jnp.sqrt((self.dof + 1) / self.dof * _log1p_ratio(r**2 / self.dof))
+
+    def log_constant(self, observed: Array, error: AbstractCovariance) -> Array:
+        """Normaliser of the t density, less log|R^(1/2)|."""
+        half = self.dof / 2
+        one = gammaln(half + 0.5) - gammaln(half) - 0.5 * jnp.log(self.dof * jnp.pi)
+        return observed.size * one - error.log_sqrt_determinant()
+
+    def check(self, observed: Array) -> str | None:
+        """Every value is possible."""
+        return None
+
+    def sample(self, key: Array, predicted: Array, error: AbstractCovariance) -> Array:
+        """Hx + R^(1/2) t."""
+        return predicted + error.sqrt(jax.random.t(key, self.dof, (error.size(),)))
+
+
+class Huber(AbstractLikelihood):
+    """Gaussian within `threshold`, exponential tails outside (Huber 1964).
+
+    ρ(r) = r²/2 for |r| ≤ k, else k|r| - k²/2, and d = sign(r) √(2ρ).
+
+    Args:
+        threshold: k, in standard deviations.
+    """
+
+    threshold: float = eqx.field(default=1.345, static=True)
+
+    def __check_init__(self) -> None:
+        if not self.threshold > 0:
+            raise ValueError(f"Huber: threshold must be positive, got {self.threshold}")
+
+    def departures(
+        self, observed: Array, predicted: Array, error: AbstractCovariance, scale: Array
+    ) -> Array:
+        """Signed root of twice the Huber norm."""
+        r, k = error.whiten(observed - predicted) / scale, self.threshold
+        outside = jnp.abs(r) > k
+        safe = jnp.where(outside, jnp.abs(r), k)
+        return jnp.where(outside, jnp.sign(r) * jnp.sqrt(2 * k * safe - k**2), r)
+
+    def log_constant(self, observed: Array, error: AbstractCovariance) -> Array:
+        """Normaliser √2π(2Φ(k) - 1) + (2/k) exp(-k²/2), less log|R^(1/2)|."""
+        k = self.threshold
+        mass = jnp.sqrt(2 * jnp.pi) * (2 * norm.cdf(k) - 1) + 2 / k * jnp.exp(-(k**2) / 2)
+        return -observed.size * jnp.log(mass) - error.log_sqrt_determinant()
+
+    def check(self, observed: Array) -> str | None:
+        """Every value is possible."""
+        return None
+
+    def sample(self, key: Array, predicted: Array, error: AbstractCovariance) -> Array:
+        """Hx + R^(1/2) w with Gaussian w: the model of good data, without outliers."""
+        return predicted + error.sqrt(_white(key, error))
+
+
+class Poisson(AbstractLikelihood):
+    """Counts y ~ Poisson(Hx), by their signed root deviance.
+
+    d = sign(y - μ) √(2(y log(y/μ) - y + μ)), whose half square is the exact negative
+    log-likelihood up to a constant. The errors' covariance is not used.
+    """
+
+    def departures(
+        self, observed: Array, predicted: Array, error: AbstractCovariance, scale: Array
+    ) -> Array:
+        """Signed root deviance; NaN where the mean is not positive."""
+        del error, scale
+        relative = (observed - predicted) / predicted
+        return relative * jnp.sqrt(predicted * _deviance_ratio(relative))
+
+    def log_constant(self, observed: Array, error: AbstractCovariance) -> Array:
+        """Σ y log y - y - log y!."""
+        del error
+        return jnp.sum(xlogy(observed, observed) - observed - gammaln(observed + 1))
+
+    def check(self, observed: Array) -> str | None:
+        """Counts are whole and not negative."""
+        whole = (observed >= 0) & (observed == jnp.round(observed))
+        return None if bool(jnp.all(whole)) else "a Poisson likelihood needs whole counts >= 0"
+
+    def sample(self, key: Array, predicted: Array, error: AbstractCovariance) -> Array:
+        """Counts with mean Hx."""
+        del error
+        return jax.random.poisson(key, jnp.maximum(predicted, 0.0)).astype(predicted.dtype)
+
+
+def _white(key: Array, error: AbstractCovariance) -> Array:
+    return jax.random.normal(key, (error.size(),))
+
+
+def _log1p_ratio(s: Array) -> Array:
+    """log(1 + s)/s for s ≥ 0, smooth at 0."""
+    small = s < 1e-2
+    safe = jnp.where(small, 1.0, s)
+    series = _alternating(s, [1 / n for n in range(1, 9)])
+    return jnp.where(small, series, jnp.log1p(safe) / safe)
+
+
+def _deviance_ratio(delta: Array) -> Array:
+    """2((1 + δ) log(1 + δ) - δ)/δ² for δ ≥ -1, smooth at 0."""
+    small, zero_count = jnp.abs(delta) < 1e-2, delta <= -1
+    safe = jnp.where(small | zero_count, 1.0, delta)
+    series = _alternating(delta, [2 / (n * (n - 1)) for n in range(2, 10)])
+    ratio = 2 * ((1 + safe) * jnp.log1p(safe) - safe) / safe**2
+    return jnp.where(small, series, jnp.where(zero_count, 2.0, ratio))
+
+
+def _alternating(s: Array, coefficients: list[float]) -> Array:
+    """Σ_n (-1)^n a_n s^n by Horner's rule."""
+    total = jnp.zeros_like(s)
+    for coefficient in reversed(coefficients):
+        total = coefficient - s * total
+    return total

@@ -1,0 +1,171 @@
+"""What a model must offer: a time step or a tendency, and labels."""
+
+import abc
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from assim.problem.arrays import Array, Labels, Params, State
+
+
+class ModelError(ValueError):
+    """A model that breaks its contract: wrong keys, shapes, dtypes or labels."""
+
+
+class AbstractDynamics(eqx.Module):
+    """Anything that carries a state through the slots of a window.
+
+    Not subclassed directly: write an `AbstractModel` (a time step) or an `AbstractODE`
+    (a tendency).
+    """
+
+    parameters: eqx.AbstractVar[Params]
+
+    @abc.abstractmethod
+    def labels(self) -> Labels:
+        """Dimensions, units, long names and coordinates of every field and parameter."""
+
+    @abc.abstractmethod
+    def states(self, x: State, theta: Params, edges: Array, steps: int) -> State:
+        """Every field at every slot edge, leading dimension slots + 1, from `x` at the first."""
+
+    @abc.abstractmethod
+    def slot_steps(self, length: float) -> int:
+        """Steps taken in a slot of this length; raises ValueError where they do not fit."""
+
+
+class AbstractModel(AbstractDynamics):
+    """A model known by its time step, x(t + dt) = step(x(t), θ, t).
+
+    Write `step` and `labels`, and declare the fields `dt` (a static float, in the unit that
+    `labels` gives) and `parameters` (the defaults; the control overrides them by name).
+    `step` must return the keys, shapes and dtypes that it was given.
+    """
+
+    dt: eqx.AbstractVar[float]
+
+    @abc.abstractmethod
+    def step(self, x: State, theta: Params, t: Array) -> State:
+        """The state one time step `dt` after `x`, which is valid at time `t`."""
+
+    def states(self, x: State, theta: Params, edges: Array, steps: int) -> State:
+        """Compose `steps` steps a slot; that they reach the next edge is the window's promise."""
+
+        def one(x: State, start: Array, end: Array, index: Array) -> State:
+            del end
+            return self.step(x, theta, start + index * self.dt)
+
+        return scan_slots(one, x, edges, steps)
+
+    def slot_steps(self, length: float) -> int:
+        """Number of steps of `dt` in a slot: its length must be a multiple of `dt`."""
+        steps = round(length / self.dt)
+        if steps < 1 or abs(steps * self.dt - length) > 1e-6 * self.dt * max(steps, 1):
+            raise ValueError(
+                f"{type(self).__name__}: a slot of length {length:g} is not a whole number of "
+                f"steps dt = {self.dt:g}; put the slot edges on the model's steps"
+            )
+        return steps
+
+
+class AbstractIntegrator(eqx.Module):
+    """How an ODE model is integrated through a window."""
+
+    @abc.abstractmethod
+    def states(
+        self, ode: "AbstractODE", x: State, theta: Params, edges: Array, steps: int
+    ) -> State:
+        """Solution of dx/dt = tendency(x, θ, t) at every edge, from `x` at the first."""
+
+    @abc.abstractmethod
+    def slot_steps(self, length: float) -> int:
+        """Steps in a slot of this length, for integrators that know them beforehand."""
+
+    @abc.abstractmethod
+    def derivatives(self, columns: int) -> str:
+        """How a trajectory with `columns` inputs (field values, parameters) is differentiated."""
+
+
+class AbstractODE(AbstractDynamics):
+    """A model known by its tendency, dx/dt = tendency(x, θ, t).
+
+    Write `tendency` and `labels`, and declare the fields `integrator` (`Adaptive()` or
+    `FixedStep(dt)`) and `parameters`. Slot edges may lie at any times.
+    """
+
+    integrator: eqx.AbstractVar[AbstractIntegrator]
+
+    @abc.abstractmethod
+    def tendency(self, x: State, theta: Params, t: Array) -> State:
+        """Time derivative of every field."""
+
+    def states(self, x: State, theta: Params, edges: Array, steps: int) -> State:
+        """The integrator's solution at the slot edges."""
+        return self.integrator.states(self, x, theta, edges, steps)
+
+    def slot_steps(self, length: float) -> int:
+        """Steps that the integrator wants for a slot of this length."""
+        return self.integrator.slot_steps(length)
+
+
+def scan_slots(
+    step: Callable[[State, Array, Array, Array], State], x: State, edges: Array, steps: int
+) -> State:
+    """States at slot edges by `steps` calls of step(x, slot start, slot end, index) a slot.
+
+    A scan over slots whose body is rematerialised: the memory of a gradient grows with
+    slots + steps, not with their product.
+    """
+
+    def slot(x: State, ends: tuple[Array, Array]) -> tuple[State, State]:
+        def one(x: State, index: Array) -> tuple[State, None]:
+            return step(x, *ends, index), None
+
+        y = jax.lax.scan(one, x, jnp.arange(steps))[0] if steps > 1 else one(x, jnp.zeros(()))[0]
+        return y, y
+
+    body = jax.checkpoint(slot, prevent_cse=False) if steps > 1 else slot
+    _, later = jax.lax.scan(body, x, (edges[:-1], edges[1:]))
+    return {name: jnp.concatenate([x[name][None], later[name]]) for name in x}
+
+
+def check_model(model: AbstractDynamics, x: State, theta: Params) -> None:
+    """Raise ModelError unless the step or tendency keeps keys, shapes and dtypes.
+
+    Traces the model without running it.
+    """
+    name = type(model).__name__
+    unlabelled = sorted(set(model.parameters) ^ set(model.labels().parameters))
+    if unlabelled:
+        raise ModelError(
+            f"{name}: `parameters` and labels().parameters must name the same parameters; "
+            f"only one of them has {', '.join(unlabelled)}"
+        )
+    what = "tendency" if isinstance(model, AbstractODE) else "step"
+    y = jax.eval_shape(lambda x, theta: _once(model, x, theta), x, theta)
+    if not isinstance(y, dict) or set(y) != set(x):
+        got = sorted(y) if isinstance(y, dict) else type(y).__name__
+        raise ModelError(
+            f"{name}: the {what} must return the fields {sorted(x)}, it returned {got}"
+        )
+    for field in x:
+        given, returned = _form(x[field]), _form(y[field])
+        if given != returned:
+            raise ModelError(
+                f"{name}: the {what} must keep the shape and dtype of field {field!r}: "
+                f"it was given {given} and returned {returned}"
+            )
+
+
+def _once(model: AbstractDynamics, x: State, theta: Params) -> State:
+    """What the user wrote, called once."""
+    t = jnp.zeros(())
+    if isinstance(model, AbstractModel):
+        return model.step(x, theta, t)
+    return model.tendency(x, theta, t) if isinstance(model, AbstractODE) else x
+
+
+def _form(value: Array) -> str:
+    return f"{value.shape} {value.dtype}"

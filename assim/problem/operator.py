@@ -1,0 +1,269 @@
+"""Observation operators: what an instrument would read of a trajectory."""
+
+import abc
+import itertools
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from assim.problem.arrays import Array, Coordinate, Labels, Trajectory
+
+
+class Points(eqx.Module):
+    """Where and when an instrument's values were taken.
+
+    Args:
+        times: time of each value in the model's time unit, shape (m,).
+        starts: start of the interval that a value covers; equal to `times` for a reading.
+        ends: end of that interval.
+        coordinates: position of each value along each dimension, shape (m,) each.
+    """
+
+    times: Array
+    starts: Array
+    ends: Array
+    coordinates: dict[str, Array]
+
+    @staticmethod
+    def at(times: Array, coordinates: dict[str, Array] | None = None) -> "Points":
+        """Readings at single times."""
+        times = jnp.asarray(times, dtype=float)
+        places = {name: jnp.asarray(value) for name, value in (coordinates or {}).items()}
+        return Points(times, times, times, places)
+
+    @staticmethod
+    def over(starts: Array, ends: Array, coordinates: dict[str, Array] | None = None) -> "Points":
+        """Values that belong to intervals of time."""
+        starts, ends = jnp.asarray(starts, dtype=float), jnp.asarray(ends, dtype=float)
+        places = {name: jnp.asarray(value) for name, value in (coordinates or {}).items()}
+        return Points(ends, starts, ends, places)
+
+
+class AbstractOperator(eqx.Module):
+    """Observation operator H: predicted values of one instrument from a trajectory.
+
+    Called inside jit and differentiated: pure JAX, no Python branching on values.
+    """
+
+    @abc.abstractmethod
+    def __call__(self, trajectory: Trajectory, points: Points) -> Array:
+        """Predicted values, shape (m,)."""
+
+    @abc.abstractmethod
+    def units(self, labels: Labels) -> str | None:
+        """Unit of the predicted values, None where it is not known.
+
+        Raises:
+            KeyError: the operator asks for a field that the model lacks.
+        """
+
+    @abc.abstractmethod
+    def dims(self, labels: Labels) -> tuple[str, ...]:
+        """Dimensions along which it needs the position of every value."""
+
+
+class PointSample(AbstractOperator):
+    """A field at a time and place, linear in time between slot edges and linear in space.
+
+    Args:
+        variable: name of the field.
+    """
+
+    variable: str = eqx.field(static=True)
+
+    def __call__(self, trajectory: Trajectory, points: Points) -> Array:
+        """Interpolated values."""
+        sample = _in_space(trajectory, self.variable, points)
+        return _in_time(trajectory.times, points.times, sample)
+
+    def units(self, labels: Labels) -> str | None:
+        """That of the field."""
+        return labels.state[self.variable].units
+
+    def dims(self, labels: Labels) -> tuple[str, ...]:
+        """Those of the field."""
+        return labels.state[self.variable].dims
+
+
+class TimeIntegral(AbstractOperator):
+    """∫ of a field over each value's interval, exact for a field linear between slot edges.
+
+    Args:
+        variable: name of the field.
+    """
+
+    variable: str = eqx.field(static=True)
+
+    def __call__(self, trajectory: Trajectory, points: Points) -> Array:
+        """Integrals from `points.starts` to `points.ends`."""
+        sample = _in_space(trajectory, self.variable, points)
+        return _integral(trajectory.times, points, sample)
+
+    def units(self, labels: Labels) -> str | None:
+        """Field unit times time unit."""
+        field, time = labels.state[self.variable].units, labels.time_unit
+        return field if time == "1" else (time if field == "1" else f"{field} {time}")
+
+    def dims(self, labels: Labels) -> tuple[str, ...]:
+        """Those of the field."""
+        return labels.state[self.variable].dims
+
+
+class TimeMean(AbstractOperator):
+    """Mean of a field over each value's interval.
+
+    Args:
+        variable: name of the field.
+    """
+
+    variable: str = eqx.field(static=True)
+
+    def __call__(self, trajectory: Trajectory, points: Points) -> Array:
+        """Integral over the interval, divided by its length."""
+        sample = _in_space(trajectory, self.variable, points)
+        return _integral(trajectory.times, points, sample) / (points.ends - points.starts)
+
+    def units(self, labels: Labels) -> str | None:
+        """That of the field."""
+        return labels.state[self.variable].units
+
+    def dims(self, labels: Labels) -> tuple[str, ...]:
+        """Those of the field."""
+        return labels.state[self.variable].dims
+
+
+class TimeDifference(AbstractOperator):
+    """factor·(x(end) - x(start)) of a field over each value's interval.
+
+    Args:
+        variable: name of the field.
+        factor: -1 for what has left a reservoir, 1 for what has entered it.
+    """
+
+    variable: str = eqx.field(static=True)
+    factor: float = eqx.field(default=1.0, static=True)
+
+    def __call__(self, trajectory: Trajectory, points: Points) -> Array:
+        """Differences between the ends of the intervals."""
+        sample = _in_space(trajectory, self.variable, points)
+        end = _in_time(trajectory.times, points.ends, sample)
+        return self.factor * (end - _in_time(trajectory.times, points.starts, sample))
+
+    def units(self, labels: Labels) -> str | None:
+        """That of the field."""
+        return labels.state[self.variable].units
+
+    def dims(self, labels: Labels) -> tuple[str, ...]:
+        """Those of the field."""
+        return labels.state[self.variable].dims
+
+
+class Function(AbstractOperator):
+    """Any function of the trajectory, f(trajectory, points) -> values of shape (m,).
+
+    Args:
+        function: written in JAX; it may use `assim.sample` to interpolate a field.
+        unit: unit of its values, None to leave it unchecked.
+        needs: dimensions along which it needs positions.
+    """
+
+    function: Callable[[Trajectory, Points], Array] = eqx.field(static=True)
+    unit: str | None = eqx.field(default=None, static=True)
+    needs: tuple[str, ...] = eqx.field(default=(), converter=tuple, static=True)
+
+    def __call__(self, trajectory: Trajectory, points: Points) -> Array:
+        """The function's values."""
+        return self.function(trajectory, points)
+
+    def units(self, labels: Labels) -> str | None:
+        """As given."""
+        del labels
+        return self.unit
+
+    def dims(self, labels: Labels) -> tuple[str, ...]:
+        """As given."""
+        del labels
+        return self.needs
+
+
+def sample(trajectory: Trajectory, variable: str, points: Points) -> Array:
+    """A field at the times and places of `points`, linear in time and space, shape (m,)."""
+    return PointSample(variable)(trajectory, points)
+
+
+_Sample = Callable[[Array], Array]
+
+
+def _in_space(trajectory: Trajectory, variable: str, points: Points) -> _Sample:
+    """Function of edge indices (m,) that gives the field at each value's place, shape (m,)."""
+    dims = trajectory.grid.dims_of(variable)
+    field = trajectory.states[variable]
+    flat = field.reshape(field.shape[0], -1)
+    corners: list[tuple[Array, Array]] = []
+    brackets = [_bracket(trajectory.grid.axes[dim], points.coordinates[dim]) for dim in dims]
+    for choice in itertools.product((0, 1), repeat=len(dims)):
+        index, weight = jnp.zeros(points.times.shape, int), jnp.ones(points.times.shape)
+        for side, (below, above, fraction), length in zip(
+            choice, brackets, field.shape[1:], strict=True
+        ):
+            index = index * length + (above if side else below)
+            weight = weight * (fraction if side else 1 - fraction)
+        corners.append((index, weight))
+
+    def at(edge: Array) -> Array:
+        return sum((weight * flat[edge, index] for index, weight in corners), jnp.zeros(()))
+
+    return at
+
+
+def _bracket(axis: Coordinate, position: Array) -> tuple[Array, Array, Array]:
+    """Grid points below and above each position, and the fraction of the way between them."""
+    values = jnp.asarray(axis.values)
+    n = values.shape[0]
+    if axis.period is None:
+        if n == 1:
+            here = jnp.zeros(position.shape, int)
+            return here, here, jnp.zeros(position.shape)
+        below = jnp.clip(jnp.searchsorted(values, position, side="right") - 1, 0, n - 2)
+        above = below + 1
+        gap, distance = values[above] - values[below], position - values[below]
+    else:
+        wrapped = values[0] + jnp.mod(position - values[0], axis.period)
+        below = jnp.searchsorted(values, wrapped, side="right") - 1
+        above = jnp.mod(below + 1, n)
+        gap = jnp.where(above == 0, axis.period, 0.0) + values[above] - values[below]
+        distance = wrapped - values[below]
+    return below, above, distance / gap
+
+
+def _slot(edges: Array, times: Array) -> tuple[Array, Array]:
+    """Slot that holds each time, and the fraction of it that has passed."""
+    slot = jnp.clip(jnp.searchsorted(edges, times, side="right") - 1, 0, edges.shape[0] - 2)
+    return slot, (times - edges[slot]) / (edges[slot + 1] - edges[slot])
+
+
+def _in_time(edges: Array, times: Array, sample: _Sample) -> Array:
+    """Linear interpolation between slot edges."""
+    slot, fraction = _slot(edges, times)
+    return (1 - fraction) * sample(slot) + fraction * sample(slot + 1)
+
+
+def _integral(edges: Array, points: Points, sample: _Sample) -> Array:
+    """Integral of the piecewise linear field over each value's interval."""
+    slots = edges.shape[0] - 1
+    lengths = jnp.diff(edges)
+    every = jnp.broadcast_to(jnp.arange(slots + 1)[:, None], (slots + 1, points.times.shape[0]))
+    values = jax.vmap(sample)(every)
+    whole = lengths[:, None] * (values[:-1] + values[1:]) / 2
+    cumulative = jnp.concatenate([jnp.zeros_like(whole[:1]), jnp.cumsum(whole, axis=0)])
+
+    def up_to(times: Array) -> Array:
+        slot, fraction = _slot(edges, times)
+        column = jnp.arange(times.shape[0])
+        first, last = values[slot, column], values[slot + 1, column]
+        partial = lengths[slot] * (fraction * first + fraction**2 / 2 * (last - first))
+        return cumulative[slot, column] + partial
+
+    return up_to(points.ends) - up_to(points.starts)

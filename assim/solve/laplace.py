@@ -1,0 +1,309 @@
+"""The Laplace posterior: a Gaussian at the minimum of J, with a certificate."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.solve.cost import (
+    DepartureFunction,
+    cost,
+    exact_linearisation,
+    gauss_newton_linearisation,
+)
+from assim.solve.krylov import Operator, lanczos_eigenpairs, randomised_eigenpairs
+from assim.solve.pareto import pareto_smooth
+
+Array = jax.Array
+
+SMALL = 64  # up to this size the exact Hessian is taken by default
+BATCH = 100  # columns that are integrated together
+BATCH_VALUES = 50_000  # departures and controls of all draws that are integrated together
+
+
+class Laplace(eqx.Module):
+    """Laplace approximation of the posterior: N(χ*, A⁻¹), A the Hessian of J at χ*.
+
+    Args:
+        rank: eigenpairs to keep for a large problem; all of them up to `dense_limit`.
+        hessian: "exact" ∇²J, "gauss_newton" W + GᵀG, or "auto": exact up to 64 controls or where
+            an error scale is estimated, provided it is positive definite, else Gauss-Newton.
+        eigensolver: "lanczos" or "randomised", above `dense_limit`.
+        dense_limit: largest number of controls whose Hessian is formed whole.
+        certificate: draws that measure k̂; 0 for none.
+        members: draws that are kept in the results.
+    """
+
+    rank: int = eqx.field(default=100, static=True)
+    hessian: str = eqx.field(default="auto", static=True)
+    eigensolver: str = eqx.field(default="lanczos", static=True)
+    dense_limit: int = eqx.field(default=1000, static=True)
+    certificate: int = eqx.field(default=10_000, static=True)
+    members: int = eqx.field(default=1000, static=True)
+
+    def __check_init__(self) -> None:
+        for name, allowed in (
+            ("hessian", ("auto", "exact", "gauss_newton")),
+            ("eigensolver", ("lanczos", "randomised")),
+        ):
+            if (given := getattr(self, name)) not in allowed:
+                raise ValueError(f"Laplace: {name} must be one of {allowed}, got {given!r}")
+
+
+class Gaussian(eqx.Module):
+    """N(χ*, A⁻¹) with A = I + U diag(λ) Uᵀ.
+
+    Args:
+        chi: χ*, shape (n,).
+        eigenvalues: λ of A - I, largest first, shape (r,): λ > 1 where the data say more than
+            the prior, and -1 + small where a flat coordinate is left free.
+        eigenvectors: U, shape (n, r).
+    """
+
+    chi: Array
+    eigenvalues: Array
+    eigenvectors: Array
+
+    def sqrt(self, w: Array) -> Array:
+        """A^(-1/2) w = w + U((1 + Λ)^(-1/2) - 1)Uᵀ w."""
+        shrink = 1 / jnp.sqrt(1 + self.eigenvalues) - 1
+        return w + self.eigenvectors @ (shrink * (self.eigenvectors.T @ w))
+
+    def covariance(self, v: Array) -> Array:
+        """A⁻¹ v = v - U Λ/(1 + Λ) Uᵀ v."""
+        gain = self.eigenvalues / (1 + self.eigenvalues)
+        return v - self.eigenvectors @ (gain * (self.eigenvectors.T @ v))
+
+    def stdev(self) -> Array:
+        """Standard deviation of every entry of χ, shape (n,)."""
+        gain = self.eigenvalues / (1 + self.eigenvalues)
+        return jnp.sqrt(1 - self.eigenvectors**2 @ gain)
+
+    def draws(self, key: Array, number: int) -> Array:
+        """Draws of χ in antithetic pairs, shape (number, n)."""
+        half = jax.random.normal(key, ((number + 1) // 2, self.chi.shape[0]))
+        white = jnp.concatenate([half, -half])[:number]
+        return self.chi + jax.vmap(self.sqrt)(white)
+
+
+class LaplacePosterior(eqx.Module):
+    """The Laplace posterior and how far to trust it.
+
+    Args:
+        gaussian: the approximation itself.
+        left_out: estimate of Σ ln(1 + λ) over the eigenpairs that were not computed.
+        k_hat: Pareto shape of the importance weights, NaN where not measured.
+        effective_draws: effective number of the certificate's draws, NaN likewise.
+        log_evidence: log p(y) but for the likelihood's constants; NaN for an improper prior.
+        hessian: which Hessian A is, and why, in words.
+    """
+
+    gaussian: Gaussian
+    left_out: float
+    k_hat: float
+    effective_draws: float
+    log_evidence: float
+    hessian: str
+
+    @property
+    def chi(self) -> Array:
+        """χ*."""
+        return self.gaussian.chi
+
+    @property
+    def eigenvalues(self) -> Array:
+        """λ of A - I, largest first."""
+        return self.gaussian.eigenvalues
+
+    @property
+    def eigenvectors(self) -> Array:
+        """U, as columns."""
+        return self.gaussian.eigenvectors
+
+    @property
+    def degrees_of_freedom(self) -> float:
+        """Degrees of freedom for signal, Σ λ/(1 + λ) over the positive eigenvalues."""
+        gained = jnp.maximum(self.eigenvalues, 0.0)
+        return float(jnp.sum(gained / (1 + gained)))
+
+    def advice(self) -> str:
+        """What k̂ says about this posterior, in a sentence."""
+        if np.isnan(self.k_hat):
+            return "k̂ was not measured: nothing is known about how Gaussian the posterior is."
+        k = f"k̂ = {self.k_hat:.2f}"
+        if self.k_hat < 0.5:
+            return f"{k}: the Laplace posterior is close to the true one."
+        if self.k_hat < 0.7:
+            return f"{k}: usable, but standard deviations may be several per cent off."
+        return (
+            f"{k} is above 0.7: the posterior is not Gaussian enough, these standard deviations "
+            "may be 10 per cent and more off, usually too small; for error bars to publish run a "
+            "sampler (MCMC or SVGD) from here."
+        )
+
+
+def laplace(
+    problem: DepartureFunction,
+    chi: Array,
+    settings: Laplace,
+    key: Array,
+    exact: Array | None = None,
+) -> LaplacePosterior:
+    """Laplace posterior about a minimum of J.
+
+    log p(y) ≈ -J(χ*) - ½ Σ ln(1 + λ), but for the constants of the likelihood (MacKay 2003,
+    chapter 27). k̂ is measured by importance sampling: Pareto-smoothed weights exp(-J)/q of
+    draws from the Gaussian q.
+
+    Args:
+        problem: the departure function.
+        chi: χ*, a minimum of J.
+        settings: what to compute, and how.
+        key: of the random draws.
+        exact: ∇²J at χ* as a matrix, where the minimiser already has it.
+    """
+    spectrum, which = _spectrum(problem, chi, settings, key, exact)
+    values, vectors, left_out = spectrum
+    evidence = -cost(problem, chi) - (jnp.sum(jnp.log1p(values)) + left_out) / 2
+    proper = bool(np.all(np.asarray(problem.weight()) == 1))
+    gaussian = Gaussian(chi, values, vectors)
+    k_hat, effective = _certificate(problem, gaussian, settings, key)
+    log_evidence = float(evidence) if proper else float("nan")
+    return LaplacePosterior(gaussian, float(left_out), k_hat, effective, log_evidence, which)
+
+
+def _certificate(
+    problem: DepartureFunction, gaussian: Gaussian, settings: Laplace, key: Array
+) -> tuple[float, float]:
+    """k̂ and the effective number of draws; NaN where none were asked for."""
+    number = settings.certificate
+    if gaussian.chi.shape[0] > settings.dense_limit:
+        number = min(number, 1000)
+    if number == 0:
+        return float("nan"), float("nan")
+    smoothed = pareto_smooth(np.asarray(_log_weights(problem, gaussian, key, number)))
+    return smoothed.k_hat, smoothed.effective_draws
+
+
+_Spectrum = tuple[Array, Array, Array]
+
+
+def _spectrum(
+    problem: DepartureFunction, chi: Array, settings: Laplace, key: Array, known: Array | None
+) -> tuple[_Spectrum, str]:
+    """Eigenpairs of A - I with what they leave out, and which Hessian they belong to."""
+    exact = settings.hessian == "exact" or (
+        settings.hessian == "auto" and (chi.shape[0] <= SMALL or problem.has_normaliser())
+    )
+    if exact:
+        spectrum = (
+            _eigenpairs(problem, chi, settings, key, exact=True)
+            if known is None
+            else _decomposed(known - jnp.eye(chi.shape[0]))
+        )
+        if float(jnp.min(spectrum[0], initial=0.0)) > -1 + 1e-10:
+            return spectrum, "exact Hessian"
+        if settings.hessian == "exact":
+            raise FloatingPointError(
+                "Laplace: the Hessian of J is not positive definite at χ*: this is no minimum; "
+                "minimise further, start from several first guesses, or use gauss_newton"
+            )
+    why = ", as the exact Hessian is not positive definite here" if exact else ""
+    spectrum = _eigenpairs(problem, chi, settings, key, exact=False)
+    return spectrum, "Gauss-Newton Hessian" + why
+
+
+def _decomposed(matrix: Array) -> _Spectrum:
+    """All eigenpairs of a symmetric matrix, largest first."""
+    values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
+    return values[::-1], vectors[:, ::-1], jnp.zeros(())
+
+
+@eqx.filter_jit
+def _eigenpairs(
+    problem: DepartureFunction, chi: Array, settings: Laplace, key: Array, exact: bool
+) -> tuple[Array, Array, Array]:
+    n = chi.shape[0]
+    linearise = exact_linearisation if exact else gauss_newton_linearisation
+    hessian = linearise(problem, chi).hessian
+    misfit: Operator = lambda v: hessian(v) - v  # noqa: E731
+    if n <= settings.dense_limit:
+        return _decomposed(jax.lax.map(misfit, jnp.eye(n), batch_size=min(n, BATCH)))
+    rank = min(settings.rank, n)
+    solver = lanczos_eigenpairs if settings.eigensolver == "lanczos" else randomised_eigenpairs
+    first, second = jax.random.split(key)
+    values, vectors = solver(misfit, n, rank, first)
+    return values, vectors, _left_out(misfit, vectors, second)
+
+
+def _left_out(misfit: Operator, vectors: Array, key: Array) -> Array:
+    """Upper bound Σ λ ≥ Σ ln(1 + λ) of the rest, by Hutchinson's trace of the deflated operator."""
+    probes = jax.random.rademacher(key, (10, vectors.shape[0]), dtype=vectors.dtype)
+    deflated = probes - (probes @ vectors) @ vectors.T
+    traces = jax.lax.map(lambda probe: probe @ misfit(probe), deflated)
+    return jnp.maximum(jnp.mean(traces), 0.0)
+
+
+@eqx.filter_jit
+def _log_weights(problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int) -> Array:
+    """-J(χ) + ½ |A^(1/2)(χ - χ*)|² of `number` draws."""
+    white = jax.random.normal(key, (number, gaussian.chi.shape[0]))
+
+    def one(w: Array) -> Array:
+        return jnp.sum(w**2) / 2 - cost(problem, gaussian.chi + gaussian.sqrt(w))
+
+    departures = jax.eval_shape(problem, gaussian.chi).normalised.size
+    batch = BATCH_VALUES // (departures + gaussian.chi.shape[0])
+    return jax.lax.map(one, white, batch_size=max(1, min(number, batch)))
+
+
+def pushed_variance(function: Callable[[Array], Any], gaussian: Gaussian) -> Any:
+    """Variance of every entry of f(χ) under the posterior, by the tangent linear f′ at χ*.
+
+    diag(f′ A⁻¹ f′ᵀ) as the row sums of squares of f′A^(-1/2), one tangent integration for each
+    entry of χ.
+
+    Args:
+        function: χ ↦ a tree of arrays.
+    """
+    n = gaussian.chi.shape[0]
+    push = _tangent_linear(function, gaussian.chi)
+    return _sum_of_squares(lambda w: push(gaussian.sqrt(w)), jnp.eye(n))
+
+
+def sampled_variance(
+    function: Callable[[Array], Any], gaussian: Gaussian, key: Array, probes: int = 200
+) -> Any:
+    """The same for a large χ: eigenvectors pushed one by one, the rest by random probes.
+
+    Var = Σ (f′u_i)²/(1 + λ_i) + E[(f′(I - UUᵀ)ξ)²]; the last term, what the prior leaves, is a
+    mean over `probes` draws, with relative standard error √(2/probes).
+    """
+    push = _tangent_linear(function, gaussian.chi)
+    u = gaussian.eigenvectors
+    informed = _sum_of_squares(push, (u / jnp.sqrt(1 + gaussian.eigenvalues)).T)
+    white = jax.random.normal(key, (probes, gaussian.chi.shape[0]))
+    rest = _sum_of_squares(push, white - (white @ u) @ u.T)
+    return jax.tree.map(lambda a, b: a + b / probes, informed, rest)
+
+
+def _tangent_linear(function: Callable[[Array], Any], chi: Array) -> Callable[[Array], Any]:
+    return lambda w: jax.jvp(function, (chi,), (w,))[1]
+
+
+def _sum_of_squares(push: Callable[[Array], Any], columns: Array) -> Any:
+    """Σ (push column)² over the rows of `columns`, a batch at a time."""
+    number, n = columns.shape
+    batch = min(number, BATCH)
+    padded = jnp.zeros((-number % batch, n))
+    batches = jnp.concatenate([columns, padded]).reshape(-1, batch, n)
+    squares = lambda tree: jax.tree.map(lambda leaf: jnp.sum(leaf**2, axis=0), tree)  # noqa: E731
+    start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(push, columns[0]))
+
+    def add(total: Any, several: Array) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, squares(jax.vmap(push)(several))), None
+
+    return jax.lax.scan(add, start, batches)[0]

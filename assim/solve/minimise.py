@@ -1,0 +1,242 @@
+"""Driving a minimiser: the outer loop, several first guesses at once, and what came out."""
+
+import abc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.solve.cost import DepartureFunction
+from assim.solve.status import Status
+
+Array = jax.Array
+
+
+class MinimiserState(Protocol):
+    """What every minimiser's state shows, whatever else it holds."""
+
+    @property
+    def chi(self) -> Array:
+        """Current χ."""
+
+    @property
+    def cost(self) -> Array:
+        """J there."""
+
+    @property
+    def gradient_norm(self) -> Array:
+        """|∇J| there."""
+
+    @property
+    def inner_iterations(self) -> Array:
+        """Inner iterations, or evaluations of J, that the last step took."""
+
+    @property
+    def status(self) -> Array:
+        """A `Status` as a number."""
+
+
+class AbstractMinimiser(eqx.Module):
+    """A minimiser of J: one compiled `step` serves a Python loop and a `lax.while_loop`."""
+
+    n_outer: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def init(self, problem: DepartureFunction, chi: Array) -> Any:
+        """State at the first guess χ."""
+
+    @abc.abstractmethod
+    def step(self, problem: DepartureFunction, state: Any) -> Any:
+        """State after one outer loop; unchanged once its status is not RUNNING."""
+
+
+class Loop(NamedTuple):
+    """One outer loop, as reported to people: the best of all first guesses still in play."""
+
+    number: int
+    cost: float
+    gradient_norm: float
+    inner_iterations: int
+    seconds: float
+
+
+class Minimum(NamedTuple):
+    """One of the distinct minima met, and how many first guesses led to it."""
+
+    cost: float
+    starts: int
+    chi: Array
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Outcome of a minimisation.
+
+    Args:
+        chi: χ at the lowest cost found, shape (n,).
+        cost: J there.
+        gradient_norm: |∇J| there; as ∇²J ≥ 1 for a linear problem, it bounds the distance to
+            the minimum in prior standard deviations.
+        status: how it ended.
+        loops: history of the first guess that led there.
+        minima: distinct minima met by converged first guesses, lowest first.
+        starts: number of first guesses.
+        failed_starts: those at which J is not finite.
+        state: the minimiser's last state at χ.
+    """
+
+    chi: Array
+    cost: float
+    gradient_norm: float
+    status: Status
+    loops: tuple[Loop, ...]
+    minima: tuple[Minimum, ...]
+    starts: int
+    failed_starts: int
+    state: Any
+
+
+Progress = Callable[[Loop], None]
+
+
+def minimise(
+    problem: DepartureFunction,
+    minimiser: AbstractMinimiser,
+    first_guesses: Array,
+    progress: Progress | None = None,
+) -> Solution:
+    """Minimise J from one or several first guesses, all advanced together.
+
+    The outer loop runs in Python, so that it can be watched and interrupted; its step is
+    compiled once for every problem of the same structure.
+
+    Args:
+        problem: the departure function.
+        minimiser: the method.
+        first_guesses: χ, shape (n,) or (starts, n).
+        progress: called after every outer loop.
+    """
+    states = _init(problem, minimiser, jnp.atleast_2d(first_guesses))
+    history = [_row(states, 0.0)]
+    for number in range(minimiser.n_outer):
+        if not np.any(np.asarray(states.status) == Status.RUNNING):
+            break
+        begin = time.perf_counter()
+        states = _step(problem, minimiser, states)
+        jax.block_until_ready(states.cost)
+        history.append(_row(states, time.perf_counter() - begin))
+        if progress is not None:
+            progress(_loop(history[-1], number + 1, int(np.argmin(history[-1].cost))))
+    return _solution(states, history)
+
+
+def minimise_compiled(
+    problem: DepartureFunction, minimiser: AbstractMinimiser, first_guess: Array
+) -> Any:
+    """The same loop inside `lax.while_loop`, for `vmap` over ensembles and `scan` over windows.
+
+    Returns the minimiser's last state.
+    """
+    state = minimiser.init(problem, first_guess)
+
+    def unfinished(carry: tuple[Array, Any]) -> Array:
+        number, state = carry
+        return (number < minimiser.n_outer) & (state.status == Status.RUNNING)
+
+    def advance(carry: tuple[Array, Any]) -> tuple[Array, Any]:
+        number, state = carry
+        return number + 1, minimiser.step(problem, state)
+
+    return jax.lax.while_loop(unfinished, advance, (jnp.zeros((), int), state))[1]
+
+
+class _Row(NamedTuple):
+    cost: np.ndarray
+    gradient_norm: np.ndarray
+    inner_iterations: np.ndarray
+    seconds: float
+
+
+def _each(function: Callable, several: Any) -> Any:
+    """Map over the leading axis; a single entry is not vectorised."""
+    if jax.tree.leaves(several)[0].shape[0] > 1:
+        return jax.vmap(function)(several)
+    one = function(jax.tree.map(lambda leaf: leaf[0], several))
+    return jax.tree.map(lambda leaf: leaf[None], one)
+
+
+@eqx.filter_jit
+def _init(problem: DepartureFunction, minimiser: AbstractMinimiser, guesses: Array) -> Any:
+    return _strongly_typed(_each(lambda chi: minimiser.init(problem, chi), guesses))
+
+
+@eqx.filter_jit
+def _step(problem: DepartureFunction, minimiser: AbstractMinimiser, states: Any) -> Any:
+    return _strongly_typed(_each(lambda state: minimiser.step(problem, state), states))
+
+
+def _strongly_typed(tree: Any) -> Any:
+    """Without JAX's weak types, of which a change between two calls would compile again."""
+    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), tree)
+
+
+def _row(states: Any, seconds: float) -> _Row:
+    return _Row(
+        np.asarray(states.cost),
+        np.asarray(states.gradient_norm),
+        np.asarray(states.inner_iterations),
+        seconds,
+    )
+
+
+def _loop(row: _Row, number: int, start: int) -> Loop:
+    return Loop(
+        number,
+        float(row.cost[start]),
+        float(row.gradient_norm[start]),
+        int(row.inner_iterations[start]),
+        row.seconds,
+    )
+
+
+def _solution(states: Any, history: list[_Row]) -> Solution:
+    costs = np.asarray(states.cost)
+    best = int(np.argmin(costs))
+    status = Status(int(states.status[best]))
+    if status is Status.RUNNING:
+        status = Status.OUT_OF_LOOPS
+    loops = [_loop(row, number, best) for number, row in enumerate(history)]
+    changed = [loops[0]] + [loop for loop in loops[1:] if loop.inner_iterations > 0]
+    return Solution(
+        states.chi[best],
+        float(costs[best]),
+        float(states.gradient_norm[best]),
+        status,
+        tuple(changed),
+        distinct_minima(states),
+        costs.size,
+        int(np.sum(~np.isfinite(costs))),
+        jax.tree.map(lambda leaf: leaf[best], states),
+    )
+
+
+def distinct_minima(states: Any, tolerance: float = 1e-2) -> tuple[Minimum, ...]:
+    """Minima that first guesses converged to, grouped by χ within `tolerance`, lowest first."""
+    costs, chis = np.asarray(states.cost), np.asarray(states.chi)
+    settled = (np.asarray(states.status) == Status.CONVERGED) & np.isfinite(costs)
+    minima: list[Minimum] = []
+    for start in np.argsort(costs):
+        if not settled[start]:
+            continue
+        for i, known in enumerate(minima):
+            if np.max(np.abs(chis[start] - np.asarray(known.chi))) < tolerance:
+                minima[i] = known._replace(starts=known.starts + 1)
+                break
+        else:
+            minima.append(Minimum(float(costs[start]), 1, states.chi[start]))
+    return tuple(minima)

@@ -1,0 +1,37 @@
+"""How a minimisation ended, as a value with a sentence of advice."""
+
+import enum
+
+
+class Status(enum.IntEnum):
+    """State of a minimisation. Solvers carry the number; people read `advice`."""
+
+    RUNNING = 0
+    CONVERGED = 1
+    STAGNATED = 2
+    OUT_OF_LOOPS = 3
+    NON_FINITE = 4
+
+    @property
+    def advice(self) -> str:
+        """What happened and what to do about it."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    Status.RUNNING: "The minimisation was interrupted before it ended.",
+    Status.CONVERGED: "The gradient is below the tolerance.",
+    Status.STAGNATED: (
+        "No step lowers the cost although the gradient is not yet small: the tolerance may be "
+        "below what rounding or the model's own integration error allows (tighten the model's "
+        "rtol, or relax the minimiser's tolerance), or the model is not differentiable here."
+    ),
+    Status.OUT_OF_LOOPS: (
+        "The outer loops ran out while the cost was still falling: allow more of them, or start "
+        "from several first guesses."
+    ),
+    Status.NON_FINITE: (
+        "The model or an observation operator is not finite at the first guess: check the "
+        "background, the priors and the length of the window, or start from several first guesses."
+    ),
+}
