@@ -1,6 +1,5 @@
 """A case file: read, overridden from the command line and checked, before JAX is imported."""
 
-import hashlib
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,9 +92,3 @@ def read_case(path: Path, assignments: Sequence[str] = ()) -> Case:
         raise CaseError(faults, str(path))
     table, problems = validate(tree)
     return Case(path, tree, table, tuple(problems))
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -188,6 +188,9 @@ class CaseTable(Table):
     output: OutputTable = OutputTable()
 
 
+_PLANNED = ("cycle", "model_error")  # tables that the design has, and this version has not
+
+
 def validate(tree: dict[str, Any]) -> tuple[CaseTable | None, list[Fault]]:
     """The tables of a case, or what is wrong with them."""
     try:
@@ -207,6 +210,8 @@ def _fault(problem: dict[str, Any]) -> Fault:
     if kind == "missing":
         what = "the table" if len(location) == 1 else "this key"
         return Fault(path, f"{what} is missing")
+    if path in _PLANNED:
+        return Fault(path, "not part of this version, which runs one strong-constraint window")
     if kind == "extra_forbidden":
         return Fault(path, f"no such key; {nearest(str(location[-1]), _keys(location[:-1]))}")
     words = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
