@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+_INTERRUPTED = 130
 _STARTED = time.perf_counter()
 _CASE = click.argument("case", type=click.Path(path_type=Path), metavar="CASE.toml")
 _SET = click.option(
@@ -19,7 +20,26 @@ _SET = click.option(
 _DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Program(click.Group):
+    """The command line as a program of its own, when called; tests use its method `main`."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Run and exit.
+
+        An interrupted program leaves at once: XLA may be compiling in another thread, and crashes
+        where the interpreter takes its time to end.
+        """
+        try:
+            return self.main(*arguments, **options)
+        except SystemExit as end:
+            if end.code != _INTERRUPTED:
+                raise
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(_INTERRUPTED)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="assim")
 def main() -> None:
     """Data assimilation: from a model and observations to an analysis with its uncertainty.
