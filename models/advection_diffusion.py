@@ -14,7 +14,7 @@ from assim import AbstractModel, Array, Coordinate, Label, Labels, Params, State
 
 
 def _defaults() -> Params:
-    return {"speed": jnp.asarray(1.0), "diffusivity": jnp.asarray(0.01)}
+    return {"speed": jnp.asarray(1.0, dtype=float), "diffusivity": jnp.asarray(0.01, dtype=float)}
 
 
 class AdvectionDiffusion(AbstractModel):

@@ -13,9 +13,11 @@ import jax.numpy as jnp
 
 from assim import AbstractModel, Array, Label, Labels, Params, State, rk4_step
 
+_CLASSICAL = {"sigma": 10.0, "rho": 28.0, "beta": 8 / 3}
+
 
 def _classical() -> Params:
-    return {"sigma": jnp.asarray(10.0), "rho": jnp.asarray(28.0), "beta": jnp.asarray(8 / 3)}
+    return {name: jnp.asarray(value, dtype=float) for name, value in _CLASSICAL.items()}
 
 
 class Lorenz63(AbstractModel):

@@ -28,7 +28,7 @@ class Lorenz96(AbstractModel):
 
     n: int = eqx.field(default=40, static=True)
     dt: float = eqx.field(default=0.05, static=True)
-    parameters: Params = eqx.field(default_factory=lambda: {"F": jnp.asarray(8.0)})
+    parameters: Params = eqx.field(default_factory=lambda: {"F": jnp.asarray(8.0, dtype=float)})
 
     def __check_init__(self) -> None:
         if not isinstance(self.n, int) or self.n < 4:

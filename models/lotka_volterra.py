@@ -16,6 +16,10 @@ from assim import AbstractIntegrator, AbstractODE, Adaptive, Array, Label, Label
 _DEFAULTS = {"alpha": 1.0, "beta": 0.05, "gamma": 1.0, "delta": 0.05}
 
 
+def _defaults() -> Params:
+    return {name: jnp.asarray(value, dtype=float) for name, value in _DEFAULTS.items()}
+
+
 class LotkaVolterra(AbstractODE):
     """Lotka-Volterra equations for hare and lynx.
 
@@ -25,9 +29,7 @@ class LotkaVolterra(AbstractODE):
     """
 
     integrator: AbstractIntegrator = eqx.field(default_factory=Adaptive)
-    parameters: Params = eqx.field(
-        default_factory=lambda: {name: jnp.asarray(value) for name, value in _DEFAULTS.items()}
-    )
+    parameters: Params = eqx.field(default_factory=_defaults)
 
     def labels(self) -> Labels:
         """Two scalar fields."""

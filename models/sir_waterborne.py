@@ -18,6 +18,10 @@ from assim import AbstractIntegrator, AbstractODE, Adaptive, Array, Label, Label
 _DEFAULTS = {"beta": 1.0, "gamma": 0.2, "xi": 10.0, "delta": 0.3, "kappa": 1e6}
 
 
+def _defaults() -> Params:
+    return {name: jnp.asarray(value, dtype=float) for name, value in _DEFAULTS.items()}
+
+
 class SIRWaterborne(AbstractODE):
     """SIR epidemic with a water reservoir.
 
@@ -28,9 +32,7 @@ class SIRWaterborne(AbstractODE):
     """
 
     integrator: AbstractIntegrator = eqx.field(default_factory=Adaptive)
-    parameters: Params = eqx.field(
-        default_factory=lambda: {name: jnp.asarray(value) for name, value in _DEFAULTS.items()}
-    )
+    parameters: Params = eqx.field(default_factory=_defaults)
 
     def labels(self) -> Labels:
         """Four scalar fields."""

@@ -220,7 +220,7 @@ def _wave(n: int) -> Array:
 
 
 def _scalars(**values: float) -> Callable[[], State]:
-    return lambda: {name: jnp.asarray(value) for name, value in values.items()}
+    return lambda: {name: jnp.asarray(value, dtype=float) for name, value in values.items()}
 
 
 _PREY = _scalars(hare=30.0, lynx=4.0)

@@ -1,7 +1,7 @@
 """Laws of models: contract, tangent linear, adjoint, gradient and second derivatives.
 
-Every derivative is that of F(z), the trajectory over a short window as one vector, in z, the initial
-state and the parameters as one vector. Two compiled functions a model serve all laws.
+Every derivative is that of F(z), the trajectory over a short window as one vector, in z, the
+initial state and the parameters as one vector. Two compiled functions a model serve all laws.
 """
 
 import functools

@@ -1,5 +1,8 @@
 """Laws of observation operators."""
 
+import functools
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +27,11 @@ def trajectory(u, s=None):
     return Trajectory(jnp.asarray(EDGES), states, {}, Grid.of(LABELS))
 
 
+@eqx.filter_jit
+def observed(operator, trajectory, points):
+    return operator(trajectory, points)
+
+
 def random_field(seed=0):
     return jax.random.normal(jax.random.key(seed), (len(EDGES), len(PLACES)))
 
@@ -36,39 +44,55 @@ INTERVALS = Points.over(
 
 
 @pytest.fixture(params=OPERATORS)
-def operator(request):
-    return OPERATORS[request.param]()
+def name(request):
+    return request.param
 
 
 @pytest.fixture
-def observe(operator):
-    return jax.jit(lambda u: operator(trajectory(u), INTERVALS))
+def operator(name):
+    return OPERATORS[name]()
 
 
-def test_shape(observe):
-    values = observe(random_field())
+@functools.cache
+def derivatives(name):
+    """H(u), H'(u) du and H'(u)ᵀ w, compiled once."""
+    operator = OPERATORS[name]()
+
+    def observe(u):
+        return operator(trajectory(u), INTERVALS)
+
+    @jax.jit
+    def all_at(u, du, w):
+        return (*jax.jvp(observe, (u,), (du,)), jax.vjp(observe, u)[1](w)[0])
+
+    return all_at
+
+
+U, DU = random_field(1), random_field(2)
+WEIGHTS = jax.random.normal(jax.random.key(3), INTERVALS.times.shape)
+
+
+def test_shape(name):
+    values, _, _ = derivatives(name)(U, DU, WEIGHTS)
     assert values.shape == INTERVALS.times.shape
     assert np.all(np.isfinite(values))
 
 
-def test_tangent_linear_has_slope_two(observe):
-    u, du = random_field(1), random_field(2)
-    value, push = jax.linearize(observe, u)
+def test_tangent_linear_has_slope_two(name):
+    observe = lambda u: derivatives(name)(u, DU, WEIGHTS)[0]  # noqa: E731
+    value, pushed, _ = derivatives(name)(U, DU, WEIGHTS)
     sizes = 10.0 ** -np.arange(1, 6)
-    errors = [jnp.linalg.norm(observe(u + e * du) - value - push(e * du)) for e in sizes]
+    errors = [jnp.linalg.norm(observe(U + e * DU) - value - e * pushed) for e in sizes]
     if max(errors) < 1e-14:
         return  # linear
     slope = np.polyfit(np.log(sizes), np.log(errors), 1)[0]
     assert abs(slope - 2) < 0.05
 
 
-def test_adjoint(observe):
-    u, du = random_field(1), random_field(2)
-    w = jax.random.normal(jax.random.key(3), INTERVALS.times.shape)
-    pushed = jax.jvp(observe, (u,), (du,))[1]
-    pulled = jax.vjp(observe, u)[1](w)[0]
-    one, other = jnp.vdot(pushed, w), jnp.vdot(du, pulled)
-    assert abs(one - other) <= 1e-13 * jnp.linalg.norm(pushed) * jnp.linalg.norm(w)
+def test_adjoint(name):
+    _, pushed, pulled = derivatives(name)(U, DU, WEIGHTS)
+    one, other = jnp.vdot(pushed, WEIGHTS), jnp.vdot(DU, pulled)
+    assert abs(one - other) <= 1e-13 * jnp.linalg.norm(pushed) * jnp.linalg.norm(WEIGHTS)
 
 
 def test_labels(operator):
@@ -94,12 +118,13 @@ def test_units():
 def test_point_sample_is_exact_on_linear_fields():
     u = 2.0 + 3.0 * EDGES[:, None] - PLACES + 0.5 * EDGES[:, None] * PLACES
     times, x = jnp.array([0.0, 0.6, 1.9, 2.5, 0.5]), jnp.array([0.0, 0.4, 2.2, 3.0, 2.5])
-    values = PointSample("u")(trajectory(u), Points.at(times, {"x": x}))
+    values = observed(PointSample("u"), trajectory(u), Points.at(times, {"x": x}))
     np.testing.assert_allclose(values, 2.0 + 3.0 * times - x + 0.5 * times * x, rtol=1e-13)
 
 
 def test_point_sample_of_a_scalar():
-    values = PointSample("s")(trajectory(random_field(), 1.0 - 2.0 * EDGES), Points.at([0.2, 2.4]))
+    there = trajectory(random_field(), 1.0 - 2.0 * EDGES)
+    values = observed(PointSample("s"), there, Points.at([0.2, 2.4]))
     np.testing.assert_allclose(values, [0.6, -3.8], rtol=1e-13)
 
 
@@ -107,7 +132,7 @@ def test_point_sample_wraps():
     u = np.broadcast_to(np.array([1.0, 2.0, 4.0, 8.0]), (len(EDGES), 4))
     # From 8 at x = 3 to 1 at x = 5 = 0, and the same one period further either way.
     x = jnp.array([4.0, 4.5, 9.0, -1.0, 5.0, -5.0, 5.5, 3.0, -1e-17])
-    values = PointSample("u")(trajectory(u), Points.at(jnp.ones(x.shape), {"x": x}))
+    values = observed(PointSample("u"), trajectory(u), Points.at(jnp.ones(x.shape), {"x": x}))
     np.testing.assert_allclose(values, [4.5, 2.75, 4.5, 4.5, 1, 1, 1.5, 8, 1], rtol=1e-12)
 
 
@@ -123,7 +148,7 @@ def test_point_sample_in_two_dimensions():
     field = np.broadcast_to(1.0 + y - 2.0 * x + 0.3 * x * y, (len(EDGES), 3, 4))
     there = Trajectory(jnp.asarray(EDGES), {"c": jnp.asarray(field)}, {}, Grid.of(labels))
     y, x = jnp.array([0.0, 1.0, 2.5, 3.0]), jnp.array([5.0, 0.5, 3.3, 0.0])
-    values = PointSample("c")(there, Points.at(jnp.ones(4), {"y": y, "x": x}))
+    values = observed(PointSample("c"), there, Points.at(jnp.ones(4), {"y": y, "x": x}))
     np.testing.assert_allclose(values, 1.0 + y - 2.0 * x + 0.3 * x * y, rtol=1e-13)
 
 
@@ -146,12 +171,15 @@ def test_time_integral_and_mean():
     s = np.array([1.0, -2.0, 3.0, 0.5, 7.0])
     there = trajectory(random_field(), s)
     lengths = np.asarray(INTERVALS.ends - INTERVALS.starts)
-    np.testing.assert_allclose(TimeIntegral("s")(there, INTERVALS), exact(s), rtol=1e-13)
-    np.testing.assert_allclose(TimeMean("s")(there, INTERVALS), exact(s) / lengths, rtol=1e-13)
+    np.testing.assert_allclose(observed(TimeIntegral("s"), there, INTERVALS), exact(s), rtol=1e-13)
+    np.testing.assert_allclose(
+        observed(TimeMean("s"), there, INTERVALS), exact(s) / lengths, rtol=1e-13
+    )
 
 
 def test_time_difference():
     s = np.array([1.0, -2.0, 3.0, 0.5, 7.0])
     expected = np.interp(INTERVALS.ends, EDGES, s) - np.interp(INTERVALS.starts, EDGES, s)
-    values = TimeDifference("s", factor=-1.0)(trajectory(random_field(), s), INTERVALS)
+    there = trajectory(random_field(), s)
+    values = observed(TimeDifference("s", factor=-1.0), there, INTERVALS)
     np.testing.assert_allclose(values, -expected, rtol=1e-13)
