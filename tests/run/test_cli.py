@@ -86,13 +86,9 @@ def test_twin_needs_its_table(toy: Toy) -> None:
     assert "twin: the table is missing" in result.stderr
 
 
-def test_check_passes_and_fails(toy: Toy) -> None:
-    good = toy.write().run(command="check")
-    assert good.exit_code == 0, good.stderr or good.exception
-    for word in ("12 of 12 used", "slope 2.0", "adjoint", "memory", "Every check passed"):
-        assert word in good.stdout
+def test_check_finds_a_wrong_derivative(toy: Toy) -> None:
     wrong = "y = broken(y)\n        return"
-    toy.model = toy.model.replace("return {'x'", "").replace('return {"x"', f'{wrong} {{"x"')
+    toy.model = toy.model.replace('return {"x"', f'{wrong} {{"x"')
     toy.model += """
 
 import jax
