@@ -20,6 +20,8 @@ from assim.solve.pareto import pareto_smooth
 Array = jax.Array
 
 SMALL = 64  # up to this size the exact Hessian is taken by default
+TRUSTED_K_HAT = 0.5  # below it, with enough effective draws, weighted draws may be published
+TRUSTED_DRAWS = 400
 BATCH = 100  # columns that are integrated together
 BATCH_VALUES = 50_000  # departures and controls of all draws that are integrated together
 
@@ -86,7 +88,7 @@ class Gaussian(eqx.Module):
         """Draws of χ in antithetic pairs, shape (number, n)."""
         half = jax.random.normal(key, ((number + 1) // 2, self.chi.shape[0]))
         white = jnp.concatenate([half, -half])[:number]
-        return self.chi + jax.vmap(self.sqrt)(white)
+        return self.chi[None] + jax.vmap(self.sqrt)(white)
 
 
 class LaplacePosterior(eqx.Module):
@@ -97,6 +99,8 @@ class LaplacePosterior(eqx.Module):
         left_out: estimate of Σ ln(1 + λ) over the eigenpairs that were not computed.
         k_hat: Pareto shape of the importance weights, NaN where not measured.
         effective_draws: effective number of the certificate's draws, NaN likewise.
+        sample: the certificate's draws of χ (N, n) with their smoothed weights (N,), where they
+            may be trusted: k̂ < 0.5 and 400 effective draws or more; None otherwise.
         log_evidence: log p(y) but for the likelihood's constants; NaN for an improper prior.
         hessian: which Hessian A is, and why, in words.
     """
@@ -107,6 +111,7 @@ class LaplacePosterior(eqx.Module):
     effective_draws: float
     log_evidence: float
     hessian: str
+    sample: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def chi(self) -> Array:
@@ -126,8 +131,8 @@ class LaplacePosterior(eqx.Module):
     @property
     def degrees_of_freedom(self) -> float:
         """Degrees of freedom for signal, Σ λ/(1 + λ) over the positive eigenvalues."""
-        gained = jnp.maximum(self.eigenvalues, 0.0)
-        return float(jnp.sum(gained / (1 + gained)))
+        gained = np.maximum(np.asarray(self.eigenvalues), 0.0)
+        return float(np.sum(gained / (1 + gained)))
 
     def advice(self) -> str:
         """What k̂ says about this posterior, in a sentence."""
@@ -135,7 +140,9 @@ class LaplacePosterior(eqx.Module):
             return "k̂ was not measured: nothing is known about how Gaussian the posterior is."
         k = f"k̂ = {self.k_hat:.2f}"
         if self.k_hat < 0.5:
-            return f"{k}: the Laplace posterior is close to the true one."
+            corrected = "; means and deviations of scalars are corrected by the weights"
+            tail = corrected if self.sample is not None else ""
+            return f"{k}: the Laplace posterior is close to the true one{tail}."
         if self.k_hat < 0.7:
             return f"{k}: usable, but standard deviations may be several per cent off."
         return (
@@ -167,25 +174,26 @@ def laplace(
     """
     spectrum, which = _spectrum(problem, chi, settings, key, exact)
     values, vectors, left_out = spectrum
-    evidence = -cost(problem, chi) - (jnp.sum(jnp.log1p(values)) + left_out) / 2
-    proper = bool(np.all(np.asarray(problem.weight()) == 1))
     gaussian = Gaussian(chi, values, vectors)
-    k_hat, effective = _certificate(problem, gaussian, settings, key)
-    log_evidence = float(evidence) if proper else float("nan")
-    return LaplacePosterior(gaussian, float(left_out), k_hat, effective, log_evidence, which)
-
-
-def _certificate(
-    problem: DepartureFunction, gaussian: Gaussian, settings: Laplace, key: Array
-) -> tuple[float, float]:
-    """k̂ and the effective number of draws; NaN where none were asked for."""
     number = settings.certificate
-    if gaussian.chi.shape[0] > settings.dense_limit:
+    if chi.shape[0] > settings.dense_limit:
         number = min(number, 1000)
-    if number == 0:
-        return float("nan"), float("nan")
-    smoothed = pareto_smooth(np.asarray(_log_weights(problem, gaussian, key, number)))
-    return smoothed.k_hat, smoothed.effective_draws
+    draws, log_weights = map(np.asarray, _weighted_draws(problem, gaussian, key, number))
+    k_hat, effective, weights = _certificate(log_weights[1:])
+    trusted = k_hat < TRUSTED_K_HAT and effective >= TRUSTED_DRAWS
+    sample = (draws[1:], weights) if trusted else None
+    information = np.sum(np.log1p(np.asarray(values))) + float(left_out)
+    proper = bool(np.all(np.asarray(problem.weight()) == 1))
+    evidence = float(log_weights[0] - information / 2) if proper else float("nan")
+    return LaplacePosterior(gaussian, float(left_out), k_hat, effective, evidence, which, sample)
+
+
+def _certificate(log_weights: np.ndarray) -> tuple[float, float, np.ndarray]:
+    """k̂, the effective number of draws and their weights; NaN where there are none."""
+    if log_weights.size == 0:
+        return float("nan"), float("nan"), log_weights
+    smoothed = pareto_smooth(log_weights)
+    return smoothed.k_hat, smoothed.effective_draws, smoothed.weights
 
 
 _Spectrum = tuple[Array, Array, Array]
@@ -202,9 +210,9 @@ def _spectrum(
         spectrum = (
             _eigenpairs(problem, chi, settings, key, exact=True)
             if known is None
-            else _decomposed(known - jnp.eye(chi.shape[0]))
+            else _decomposed(known)
         )
-        if float(jnp.min(spectrum[0], initial=0.0)) > -1 + 1e-10:
+        if np.min(np.asarray(spectrum[0]), initial=0.0) > -1 + 1e-10:
             return spectrum, "exact Hessian"
         if settings.hessian == "exact":
             raise FloatingPointError(
@@ -216,9 +224,10 @@ def _spectrum(
     return spectrum, "Gauss-Newton Hessian" + why
 
 
+@eqx.filter_jit
 def _decomposed(matrix: Array) -> _Spectrum:
-    """All eigenpairs of a symmetric matrix, largest first."""
-    values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
+    """All eigenpairs of A - I from the matrix A, largest first."""
+    values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2 - jnp.eye(matrix.shape[0]))
     return values[::-1], vectors[:, ::-1], jnp.zeros(())
 
 
@@ -231,7 +240,7 @@ def _eigenpairs(
     hessian = linearise(problem, chi).hessian
     misfit: Operator = lambda v: hessian(v) - v  # noqa: E731
     if n <= settings.dense_limit:
-        return _decomposed(jax.lax.map(misfit, jnp.eye(n), batch_size=min(n, BATCH)))
+        return _decomposed(jax.lax.map(hessian, jnp.eye(n), batch_size=min(n, BATCH)))
     rank = min(settings.rank, n)
     solver = lanczos_eigenpairs if settings.eigensolver == "lanczos" else randomised_eigenpairs
     first, second = jax.random.split(key)
@@ -249,15 +258,17 @@ def _left_out(misfit: Operator, vectors: Array, key: Array) -> Array:
 
 @eqx.filter_jit
 def _log_weights(problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int) -> Array:
-    """-J(χ) + ½ |A^(1/2)(χ - χ*)|² of `number` draws."""
-    white = jax.random.normal(key, (number, gaussian.chi.shape[0]))
+    """-J(χ) + ½ |A^(1/2)(χ - χ*)|² at χ* itself, then of `number` draws."""
+    n = gaussian.chi.shape[0]
+    white = jnp.concatenate([jnp.zeros((1, n)), jax.random.normal(key, (number, n))])
 
-    def one(w: Array) -> Array:
-        return jnp.sum(w**2) / 2 - cost(problem, gaussian.chi + gaussian.sqrt(w))
+    def one(w: Array) -> tuple[Array, Array]:
+        chi = gaussian.chi + gaussian.sqrt(w)
+        return chi, jnp.sum(w**2) / 2 - cost(problem, chi)
 
     departures = jax.eval_shape(problem, gaussian.chi).normalised.size
-    batch = BATCH_VALUES // (departures + gaussian.chi.shape[0])
-    return jax.lax.map(one, white, batch_size=max(1, min(number, batch)))
+    batch = max(1, min(number + 1, BATCH_VALUES // (departures + n)))
+    return jax.lax.map(one, white, batch_size=batch)
 
 
 def pushed_variance(function: Callable[[Array], Any], gaussian: Gaussian) -> Any:
