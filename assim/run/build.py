@@ -191,12 +191,16 @@ def _problem(model: AbstractDynamics, window: Window, *given: Any) -> Problem:
     except ModelError as error:
         raise CaseError([Fault("model", str(error))]) from error
     except Exception as error:
-        if isinstance(error, ValueError) and not _plugin_frames(error):
+        if _plugin_frames(error):
+            raise CaseError([Fault("model", _traced(error))]) from error
+        if isinstance(error, ValueError):
             raise CaseError([Fault("", str(error))]) from error
-        raise CaseError([Fault("model", _traced(error))]) from error
+        raise
     try:
         jax.eval_shape(problem, jnp.zeros(problem.size()))
     except Exception as error:
+        if not _plugin_frames(error):
+            raise  # our own mistake, not the case's
         raise CaseError([Fault("observations", _traced(error))]) from error
     return problem
 

@@ -129,7 +129,7 @@ def background_dataset(analysis: Analysis) -> xr.Dataset:
         analysis.background.control.state,
         float(window.edges[0]),
         window.reference,
-        stdev=analysis.prior_stdev().state,
+        stdev=analysis.prior_stdev.state,
     )
 
 
