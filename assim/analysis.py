@@ -65,6 +65,8 @@ class Analysis:
         prior_draws: as many draws from the prior.
         cost_background: terms of J at χ = 0.
         cost_analysis: terms of J at the minimum.
+        prior_stdev: prior standard deviations of what is estimated.
+        log_constant: log p(y | χ) + ½ dᵀd + c, which completes the evidence.
         seconds: wall time by stage.
     """
 
@@ -80,11 +82,9 @@ class Analysis:
     prior_draws: Physical | None
     cost_background: dict[str, float]
     cost_analysis: dict[str, float]
+    prior_stdev: Physical
+    log_constant: float
     seconds: dict[str, float] = field(default_factory=dict)
-
-    def prior_stdev(self) -> Physical:
-        """Prior standard deviations of what is estimated."""
-        return self.problem.control.stdev()
 
     def parameters(self) -> Params:
         """Every model parameter at the minimum."""
@@ -94,7 +94,7 @@ class Analysis:
         """log p(y) by Laplace's method; NaN without a posterior or with an improper prior."""
         if self.posterior is None:
             return float("nan")
-        return self.posterior.log_evidence + float(self.problem.log_constant())
+        return self.posterior.log_evidence + self.log_constant
 
     def first_non_finite(self) -> tuple[str, float] | None:
         """Field that first leaves the finite numbers in the analysed trajectory, and when."""
@@ -157,7 +157,8 @@ def _has_exact_hessian(minimiser: AbstractMinimiser, solution: Solution) -> bool
 def first_guesses(problem: Problem, starts: int, key: Array) -> Array:
     """The prior median and draws from the prior, shape (starts, n)."""
     n = problem.size()
-    return jnp.concatenate([jnp.zeros((1, n)), jax.random.normal(key, (starts - 1, n))])
+    draws = np.asarray(jax.random.normal(key, (starts - 1, n)))
+    return jnp.asarray(np.concatenate([np.zeros((1, n)), draws]))
 
 
 def _assemble(
@@ -172,12 +173,13 @@ def _assemble(
     origin = jnp.zeros_like(solution.chi)
     background, cost_background = _evaluate(problem, origin)
     analysis, cost_analysis = _evaluate(problem, solution.chi)
-    zeros = jax.tree.map(jnp.zeros_like, analysis)
+    prior_stdev, log_constant = _fixed(problem)
+    zeros = jax.tree.map(np.zeros_like, analysis)
     state_stdev, trajectory_stdev = zeros.control.state, zeros.trajectory.states
     quantities, draws, prior_draws = {}, None, None
     if posterior is not None and settings is not None:
         state_stdev, trajectory_stdev = _spread(problem, posterior.gaussian, key)
-        quantities = _quantities(problem, posterior.gaussian)
+        quantities = _quantities(problem, posterior)
         draws, prior_draws = _draw(problem, posterior.gaussian, settings.members, key, prior_key)
     return Analysis(
         problem,
@@ -192,6 +194,8 @@ def _assemble(
         prior_draws,
         {name: float(value) for name, value in cost_background.items()},
         {name: float(value) for name, value in cost_analysis.items()},
+        prior_stdev,
+        float(log_constant),
         seconds,
     )
 
@@ -199,6 +203,12 @@ def _assemble(
 @eqx.filter_jit
 def _evaluate(problem: Problem, chi: Array) -> tuple[Simulation, dict[str, Array]]:
     return problem.simulate(chi), problem.cost_terms(chi)
+
+
+@eqx.filter_jit
+def _fixed(problem: Problem) -> tuple[Physical, Array]:
+    """What does not depend on χ."""
+    return problem.control.stdev(), problem.log_constant()
 
 
 @eqx.filter_jit
@@ -226,33 +236,64 @@ def _draw(
 
 
 @eqx.filter_jit
+def _controls(problem: Problem, draws: Array) -> Physical:
+    """The control of every draw of χ."""
+    return jax.vmap(problem.control)(draws)
+
+
+@eqx.filter_jit
 def _marginals(problem: Problem, posterior: Gaussian, z: Array) -> Physical:
     """The control with every entry of χ at its posterior mean + z standard deviations."""
     stdev = posterior.stdev()
     return jax.vmap(lambda z: problem.control(posterior.chi + z * stdev))(z)
 
 
-def _quantities(problem: Problem, posterior: Gaussian) -> dict[str, Quantity]:
+def _quantities(problem: Problem, posterior: LaplacePosterior) -> dict[str, Quantity]:
     """Moments and quantiles of every estimated scalar.
 
-    A scalar depends on one entry of χ alone, whose marginal is Gaussian: its moments are
-    one-dimensional integrals over that normal density, its quantiles those of the density mapped.
+    A scalar depends on one entry of χ alone, whose Laplace marginal is Gaussian: its moments are
+    one-dimensional integrals over that density, its quantiles those of the density mapped. Where
+    the certificate's draws may be trusted, each is corrected by the difference between their
+    weighted and their plain estimate, which is nothing for a Gaussian posterior.
     """
-    z = np.linspace(-8.0, 8.0, 2001)
-    density = np.exp(-(z**2) / 2)
-    weights = density / density.sum()
-    points = np.concatenate([z, [0.0, -1.6448536269514722, 1.6448536269514722]])
-    marginals = _marginals(problem, posterior, jnp.asarray(points))
+    z = np.concatenate([np.linspace(-8.0, 8.0, 2001), _NORMAL_QUANTILES])
+    density = np.where(np.arange(z.size) < 2001, np.exp(-(z**2) / 2), 0.0)
+    marginals = _scalars(problem, _marginals(problem, posterior.gaussian, jnp.asarray(z)))
+    sampled = {}
+    if posterior.sample is not None:
+        draws = _controls(problem, jnp.asarray(posterior.sample[0]))
+        sampled = {name: np.ravel(value) for name, (value, _) in _scalars(problem, draws).items()}
     quantities = {}
-    for name, (values, units) in _scalars(problem, marginals).items():
-        value = np.asarray(values).reshape(points.size)
-        mean = weights @ value[: z.size]
-        stddev = np.sqrt(weights @ (value[: z.size] - mean) ** 2)
-        median, low, high = value[z.size :]
-        quantities[name] = Quantity(
-            float(mean), float(stddev), float(median), float(low), float(median), float(high), units
-        )
+    for name, (values, units) in marginals.items():
+        value = np.ravel(values)
+        mean, second = _moments(value, density / density.sum())
+        quantiles = value[-3:]
+        if posterior.sample is not None:
+            weights, f = posterior.sample[1], sampled[name]
+            plain = np.full(f.size, 1 / f.size)
+            change = np.subtract(_moments(f, weights), _moments(f, plain))
+            mean, second = mean + change[0], second + change[1]
+            quantiles = quantiles + _quantiles(f, weights) - _quantiles(f, plain)
+        stddev = np.sqrt(max(second - mean**2, 0.0))
+        low, median, high = map(float, quantiles)
+        here = float(value[-2])
+        quantities[name] = Quantity(float(mean), float(stddev), here, low, median, high, units)
     return quantities
+
+
+_NORMAL_QUANTILES = (-1.6448536269514722, 0.0, 1.6448536269514722)
+
+
+def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """E[f] and E[f²]."""
+    return weights @ values, weights @ values**2
+
+
+def _quantiles(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted 5, 50 and 95 per cent quantiles."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order]) - weights[order] / 2
+    return np.interp((0.05, 0.5, 0.95), reached, values[order])
 
 
 def _scalars(problem: Problem, control: Physical) -> dict[str, tuple[Array, str]]:

@@ -29,8 +29,8 @@ class Control(eqx.Module):
     parameters with a prior of their own T(χ), and error scales.
 
     Args:
-        state: the background x^b of every field; fields in neither `covariances` nor `fields`
-            keep this value.
+        state: the background x^b of every field, whatever the value where `fields` has a prior;
+            fields in neither `covariances` nor `fields` keep it.
         covariances: background-error covariance B of each Gaussian field.
         fields: prior of each field that has one of its own.
         parameters: prior of each estimated parameter.

@@ -160,13 +160,13 @@ def _check_names(
 def _background(
     background: Mapping[str, Array | AbstractPrior], labels: Labels
 ) -> tuple[State, dict[str, AbstractPrior]]:
-    """Background values of every field, and the priors of those that have one."""
+    """Background values of every field (0 where it has a prior), and those priors."""
     state, fields = {}, {}
     for name, given in background.items():
         shape = labels.shape(name)
         if isinstance(given, AbstractPrior):
             fields[name] = given
-            state[name] = jnp.broadcast_to(given(jnp.zeros(shape)), shape)
+            state[name] = jnp.zeros(shape)
             continue
         state[name] = jnp.asarray(given, dtype=float)
         if state[name].shape != shape:

@@ -28,13 +28,27 @@ def _solver(solver: str | diffrax.AbstractSolver) -> diffrax.AbstractSolver:
     return found()
 
 
-_Stepper = Callable[[Array, Array, State, Params], tuple[State, State, Array]]
+_Tendency = Callable[[Array, Array], Array]
+_Stepper = Callable[[Array, Array, Array], tuple[Array, Array, Array]]
+
+
+def _flat(ode: AbstractODE, x: State, theta: Params) -> tuple[Array, Callable, _Tendency]:
+    """The state as one vector, its way back, and the tendency f(t, z) of vectors.
+
+    One vector instead of many fields: a fraction of the operations to trace and compile.
+    """
+    z, unravel = ravel_pytree(x)
+
+    def tendency(t: Array, z: Array) -> Array:
+        return ravel_pytree(ode.tendency(unravel(z), theta, t))[0]
+
+    return z, unravel, tendency
 
 
 def _stepper(
-    solver: diffrax.AbstractSolver, ode: AbstractODE, rtol: float, atol: float
+    solver: diffrax.AbstractSolver, tendency: _Tendency, rtol: float, atol: float
 ) -> _Stepper:
-    """Function (t0, t1, x, θ) -> (y, error estimate, whether it succeeded) of one step.
+    """Function (t0, t1, z) -> (z at t1, error estimate, whether it succeeded) of one step.
 
     Explicit Runge-Kutta methods are written out stage by stage from the solver's tableau: that
     compiles and runs several times faster than a loop over stages, and differentiates both ways.
@@ -42,22 +56,20 @@ def _stepper(
     tableau = getattr(solver, "tableau", None)
     if isinstance(solver, diffrax.AbstractERK) and isinstance(tableau, diffrax.ButcherTableau):
 
-        def explicit_step(
-            t0: Array, t1: Array, x: State, theta: Params
-        ) -> tuple[State, State, Array]:
-            return *_explicit_step(tableau, ode, t0, t1, x, theta), jnp.array(True)
+        def explicit_step(t0: Array, t1: Array, z: Array) -> tuple[Array, Array, Array]:
+            return *_explicit_step(tableau, tendency, t0, t1, z), jnp.array(True)
 
         return explicit_step
-    term = _term(ode)
+    term = diffrax.ODETerm(lambda t, z, args: tendency(jnp.asarray(t), z))
     if isinstance(solver, diffrax.AbstractRungeKutta):
         solver = dataclasses.replace(solver, scan_kind="bounded")
     if isinstance(solver, diffrax.AbstractImplicitSolver):
         root_finder = diffrax.VeryChord(rtol=rtol, atol=atol)
         solver = eqx.tree_at(lambda s: s.root_finder, solver, root_finder)
 
-    def step(t0: Array, t1: Array, x: State, theta: Params) -> tuple[State, State, Array]:
-        before = solver.init(term, t0, t1, x, theta)
-        y, error, _, _, result = solver.step(term, t0, t1, x, theta, before, made_jump=True)
+    def step(t0: Array, t1: Array, z: Array) -> tuple[Array, Array, Array]:
+        before = solver.init(term, t0, t1, z, None)
+        y, error, _, _, result = solver.step(term, t0, t1, z, None, before, made_jump=True)
         solved = jnp.asarray(result == diffrax.RESULTS.successful)
         return y, y if error is None else error, solved
 
@@ -65,22 +77,19 @@ def _stepper(
 
 
 def _explicit_step(
-    tableau: diffrax.ButcherTableau, ode: AbstractODE, t0: Array, t1: Array, x: State, theta: Params
-) -> tuple[State, State]:
-    """y = x + h Σ b_i k_i with k_i = tendency(x + h Σ a_ij k_j, t0 + c_i h), and h Σ e_i k_i."""
+    tableau: diffrax.ButcherTableau, tendency: _Tendency, t0: Array, t1: Array, z: Array
+) -> tuple[Array, Array]:
+    """z + h Σ b_i k_i with k_i = f(t0 + c_i h, z + h Σ a_ij k_j), and the error h Σ e_i k_i."""
     h = t1 - t0
-    slopes = [ode.tendency(x, theta, t0)]
+    slopes = [tendency(t0, z)]
 
-    def combine(weights: np.ndarray) -> State:
-        terms = [(w, k) for w, k in zip(weights, slopes, strict=False) if w != 0]
-        return {name: h * sum(w * k[name] for w, k in terms) for name in x}
+    def combine(weights: np.ndarray) -> Array:
+        terms = [float(w) * k for w, k in zip(weights, slopes, strict=False) if w != 0]
+        return h * sum(terms[1:], terms[0])
 
     for row, c in zip(tableau.a_lower, tableau.c, strict=True):
-        change = combine(row)
-        stage = {name: x[name] + change[name] for name in x}
-        slopes.append(ode.tendency(stage, theta, t0 + float(c) * h))
-    change = combine(tableau.b_sol)
-    return {name: x[name] + change[name] for name in x}, combine(tableau.b_error)
+        slopes.append(tendency(t0 + float(c) * h, z + combine(row)))
+    return z + combine(tableau.b_sol), combine(tableau.b_error)
 
 
 def _term(ode: AbstractODE) -> diffrax.ODETerm:
@@ -138,12 +147,12 @@ class Adaptive(AbstractIntegrator):
 
     def _forward(self, ode: AbstractODE, x: State, theta: Params, edges: Array) -> State:
         """A plain loop of steps that end on the edges; differentiable forward only."""
-        advance = _stepper(self.solver, ode, self.rtol, self.atol)
+        z, unravel, tendency = _flat(ode, x, theta)
+        advance = _stepper(self.solver, tendency, self.rtol, self.atol)
         order = jnp.asarray(self.solver.error_order(_term(ode)))
         last, none = edges.shape[0] - 1, jnp.zeros((), int)
-        blank = {k: jnp.full((last + 1, *v.shape), jnp.nan, v.dtype) for k, v in x.items()}
-        first_step = (edges[1] - edges[0]) / 100
-        start = _Progress(edges[0], first_step, x, _store(blank, x, none), none + 1, none)
+        saved = jnp.full((last + 1, *z.shape), jnp.nan, z.dtype).at[0].set(z)
+        start = _Progress(edges[0], (edges[1] - edges[0]) / 100, z, saved, none + 1, none)
 
         def unfinished(p: _Progress) -> Array:
             moving = p.time + p.step > p.time
@@ -153,21 +162,22 @@ class Adaptive(AbstractIntegrator):
             end = edges[p.edge]
             arriving = p.time + p.step >= end
             t = jnp.where(arriving, end, p.time + p.step)
-            y, error, solved = advance(p.time, t, p.x, theta)
-            ratio = jax.lax.stop_gradient(_error_ratio(error, p.x, y, self.rtol, self.atol))
+            y, error, solved = advance(p.time, t, p.state)
+            size = self.atol + self.rtol * jnp.maximum(jnp.abs(p.state), jnp.abs(y))
+            ratio = jax.lax.stop_gradient(jnp.sqrt(jnp.mean((error / size) ** 2)))
             accepted = (ratio <= 1) & solved
             step = _next_step(t - p.time, ratio, order, accepted)
             reached = accepted & arriving
             return _Progress(
                 jnp.where(accepted, t, p.time),
                 jnp.where(reached, jnp.maximum(step, p.step), step),
-                jax.tree.map(lambda new, old: jnp.where(accepted, new, old), y, p.x),
-                _store(p.saved, y, jnp.where(reached, p.edge, last + 1)),
+                jnp.where(accepted, y, p.state),
+                p.saved.at[jnp.where(reached, p.edge, last + 1)].set(y, mode="drop"),
                 p.edge + reached,
                 p.steps + 1,
             )
 
-        return jax.lax.while_loop(unfinished, one, start).saved
+        return jax.vmap(unravel)(jax.lax.while_loop(unfinished, one, start).saved)
 
     def _backward(self, ode: AbstractODE, x: State, theta: Params, edges: Array) -> State:
         """Diffrax's bounded loop, differentiable in both modes at any size."""
@@ -194,8 +204,8 @@ class _Progress(NamedTuple):
 
     time: Array
     step: Array
-    x: State
-    saved: State
+    state: Array
+    saved: Array
     edge: Array
     steps: Array
 
@@ -205,20 +215,6 @@ def _next_step(step: Array, ratio: Array, order: float | Array, accepted: Array)
     growth = 0.9 * jnp.maximum(ratio, 1e-10) ** (-1 / order)
     growth = jnp.where(jnp.isfinite(growth), jnp.clip(growth, 0.2, 10.0), 0.2)
     return step * jnp.where(accepted, growth, jnp.minimum(growth, 0.9))
-
-
-def _store(saved: State, x: State, edge: Array) -> State:
-    """Keep a state at an edge; an index past the last keeps nothing."""
-    return {name: saved[name].at[edge].set(x[name], mode="drop") for name in saved}
-
-
-def _error_ratio(error: State, x: State, y: State, rtol: float, atol: float) -> Array:
-    """Root mean square of error/(atol + rtol·|x|), the usual measure of one step."""
-    squares = [
-        jnp.square(error[n] / (atol + rtol * jnp.maximum(jnp.abs(x[n]), jnp.abs(y[n]))))
-        for n in error
-    ]
-    return jnp.sqrt(sum(map(jnp.sum, squares)) / sum(s.size for s in squares))
 
 
 class FixedStep(AbstractIntegrator):
@@ -250,11 +246,13 @@ class FixedStep(AbstractIntegrator):
 
     def states(self, ode: AbstractODE, x: State, theta: Params, edges: Array, steps: int) -> State:
         """Solution at the edges, by `steps` equal steps a slot."""
-        advance = _stepper(self.solver, ode, self.rtol, self.atol)
+        _, unravel, tendency = _flat(ode, x, theta)
+        advance = _stepper(self.solver, tendency, self.rtol, self.atol)
 
         def one(x: State, start: Array, end: Array, index: Array) -> State:
             h = (end - start) / steps
-            return advance(start + index * h, start + (index + 1) * h, x, theta)[0]
+            t = start + index * h
+            return unravel(advance(t, t + h, ravel_pytree(x)[0])[0])
 
         return scan_slots(one, x, edges, steps)
 

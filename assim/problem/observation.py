@@ -6,7 +6,7 @@ import numpy as np
 
 from assim.problem.arrays import Array, Trajectory
 from assim.problem.covariance import AbstractCovariance, Diagonal
-from assim.problem.likelihood import AbstractLikelihood, Gaussian
+from assim.problem.likelihood import AbstractLikelihood, Gaussian, Poisson
 from assim.problem.operator import AbstractOperator, Points
 from assim.problem.prior import AbstractPrior
 
@@ -78,6 +78,8 @@ class Observations(eqx.Module):
             raise ValueError(
                 f"{name}: {problem}, got {float(jnp.min(self.values)):g} at least once"
             )
+        if scale is not None and isinstance(self.likelihood, Poisson):
+            raise ValueError(f"{name}: Poisson counts have no error scale to estimate; drop it")
         covariance = (
             error if isinstance(error, AbstractCovariance) else Diagonal(jnp.asarray(error))
         )

@@ -257,10 +257,13 @@ def _left_out(misfit: Operator, vectors: Array, key: Array) -> Array:
 
 
 @eqx.filter_jit
-def _log_weights(problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int) -> Array:
-    """-J(χ) + ½ |A^(1/2)(χ - χ*)|² at χ* itself, then of `number` draws."""
+def _weighted_draws(
+    problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
+) -> tuple[Array, Array]:
+    """χ and -J(χ) + ½ |A^(1/2)(χ - χ*)|² at χ* itself, then of draws in antithetic pairs."""
     n = gaussian.chi.shape[0]
-    white = jnp.concatenate([jnp.zeros((1, n)), jax.random.normal(key, (number, n))])
+    half = jax.random.normal(key, ((number + 1) // 2, n))
+    white = jnp.concatenate([jnp.zeros((1, n)), half, -half])[: number + 1]
 
     def one(w: Array) -> tuple[Array, Array]:
         chi = gaussian.chi + gaussian.sqrt(w)

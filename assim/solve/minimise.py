@@ -121,7 +121,7 @@ def minimise(
         first_guesses: χ, shape (n,) or (starts, n).
         progress: called after every outer loop.
     """
-    states = _init(problem, minimiser, jnp.atleast_2d(first_guesses))
+    states = _init(problem, minimiser, jnp.reshape(first_guesses, (-1, first_guesses.shape[-1])))
     history = [_row(states, 0.0)]
     for number in range(minimiser.n_outer):
         if not np.any(np.asarray(states.status) == Status.RUNNING):
@@ -205,7 +205,8 @@ def _loop(row: _Row, number: int, start: int) -> Loop:
 
 
 def _solution(states: Any, history: list[_Row]) -> Solution:
-    costs = np.asarray(states.cost)
+    states = jax.tree.map(np.asarray, states)
+    costs = states.cost
     best = int(np.argmin(costs))
     status = Status(int(states.status[best]))
     if status is Status.RUNNING:
@@ -213,7 +214,7 @@ def _solution(states: Any, history: list[_Row]) -> Solution:
     loops = [_loop(row, number, best) for number, row in enumerate(history)]
     changed = [loops[0]] + [loop for loop in loops[1:] if loop.inner_iterations > 0]
     return Solution(
-        states.chi[best],
+        jnp.asarray(states.chi[best]),
         float(costs[best]),
         float(states.gradient_norm[best]),
         status,
@@ -238,5 +239,5 @@ def distinct_minima(states: Any, tolerance: float = 1e-2) -> tuple[Minimum, ...]
                 minima[i] = known._replace(starts=known.starts + 1)
                 break
         else:
-            minima.append(Minimum(float(costs[start]), 1, states.chi[start]))
+            minima.append(Minimum(float(costs[start]), 1, chis[start]))
     return tuple(minima)

@@ -48,6 +48,7 @@ def pareto_smooth(log_weights: np.ndarray) -> ParetoSmoothed:
 
     The largest min(n/5, 3√n) weights are replaced by the quantiles of a fitted generalised
     Pareto distribution, cut at the largest raw weight. -∞ stands for a draw outside the support.
+    Weights that are equal to rounding have no tail: k̂ = 0.
 
     Args:
         log_weights: log target less log proposal, up to a constant, shape (draws,).
@@ -68,7 +69,7 @@ def pareto_smooth(log_weights: np.ndarray) -> ParetoSmoothed:
         shifted = shifted.copy()
         shifted[order[-tail:]] = np.minimum(np.log(smooth + np.exp(cut)), 0.0)
     elif excesses[-1] <= 1e-12 * largest[-1]:
-        k_hat = -np.inf
+        k_hat = 0.0
     raw = np.exp(shifted)
     weights = raw / raw.sum()
     return ParetoSmoothed(

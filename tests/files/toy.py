@@ -169,5 +169,7 @@ def analysis():
         prior_draws=prior_draws,
         cost_background={**costs, "total": 9.0},
         cost_analysis={**costs, "total": 3.5},
+        prior_stdev=problem.control.stdev(),
+        log_constant=float(problem.log_constant()),
         seconds={"minimise": 1.5},
     )
