@@ -145,7 +145,7 @@ def analyse(
             exact = solution.state.hessian if _has_exact_hessian(minimiser, solution) else None
             fitted = laplace(problem, solution.chi, posterior, keys[1], exact)
     with _timed(seconds, "spread"):
-        return _assemble(problem, solution, fitted, posterior, keys[2], keys[3], seconds)
+        return _assemble(problem, solution, fitted, posterior, keys[2:], seconds)
 
 
 def _has_exact_hessian(minimiser: AbstractMinimiser, solution: Solution) -> bool:
@@ -166,8 +166,7 @@ def _assemble(
     solution: Solution,
     posterior: LaplacePosterior | None,
     settings: Laplace | None,
-    key: Array,
-    prior_key: Array,
+    keys: Array,
     seconds: dict[str, float],
 ) -> Analysis:
     origin = jnp.zeros_like(solution.chi)
@@ -178,9 +177,10 @@ def _assemble(
     state_stdev, trajectory_stdev = zeros.control.state, zeros.trajectory.states
     quantities, draws, prior_draws = {}, None, None
     if posterior is not None and settings is not None:
-        state_stdev, trajectory_stdev = _spread(problem, posterior.gaussian, key)
-        quantities = _quantities(problem, posterior)
-        draws, prior_draws = _draw(problem, posterior.gaussian, settings.members, key, prior_key)
+        gaussian, z = posterior.gaussian, jnp.asarray(_NODES)
+        state_stdev, trajectory_stdev = _spread(problem, gaussian, keys[0])
+        draws, prior_draws, at_z = _draw(problem, gaussian, z, settings.members, keys)
+        quantities = _quantities(problem, posterior, at_z)
     return Analysis(
         problem,
         solution,
@@ -227,38 +227,45 @@ def _spread(problem: Problem, posterior: Gaussian, key: Array) -> tuple[State, S
 
 
 @eqx.filter_jit
-def _draw(
-    problem: Problem, posterior: Gaussian, members: int, key: Array, prior_key: Array
-) -> tuple[Physical, Physical]:
-    prior = jax.random.normal(prior_key, (members, problem.size()))
-    control = jax.vmap(problem.control)
-    return control(posterior.draws(key, members)), control(prior)
-
-
-@eqx.filter_jit
 def _controls(problem: Problem, draws: Array) -> Physical:
     """The control of every draw of χ."""
     return jax.vmap(problem.control)(draws)
 
 
 @eqx.filter_jit
-def _marginals(problem: Problem, posterior: Gaussian, z: Array) -> Physical:
-    """The control with every entry of χ at its posterior mean + z standard deviations."""
-    stdev = posterior.stdev()
-    return jax.vmap(lambda z: problem.control(posterior.chi + z * stdev))(z)
+def _draw(
+    problem: Problem, posterior: Gaussian, z: Array, members: int, keys: Array
+) -> tuple[Physical, Physical, Physical]:
+    """Control of posterior draws, of prior draws, and of every entry of χ at its mean + z sds."""
+    marginals = posterior.chi + z[:, None] * posterior.stdev()
+    prior = jax.random.normal(keys[0], (members, problem.size()))
+    several = (posterior.draws(keys[1], members), prior, marginals)
+    mapped = _controls(problem, jnp.concatenate(several))
+    ends = np.cumsum([part.shape[0] for part in several])
+    return tuple(
+        jax.tree.map(lambda leaf: leaf[end - part.shape[0] : end], mapped)  # noqa: B023
+        for end, part in zip(ends, several, strict=True)
+    )
 
 
-def _quantities(problem: Problem, posterior: LaplacePosterior) -> dict[str, Quantity]:
+def _quantities(
+    problem: Problem, posterior: LaplacePosterior, at_z: Physical
+) -> dict[str, Quantity]:
     """Moments and quantiles of every estimated scalar.
 
     A scalar depends on one entry of χ alone, whose Laplace marginal is Gaussian: its moments are
     one-dimensional integrals over that density, its quantiles those of the density mapped. Where
     the certificate's draws may be trusted, each is corrected by the difference between their
     weighted and their plain estimate, which is nothing for a Gaussian posterior.
+
+    Args:
+        problem: the question.
+        posterior: its Laplace posterior.
+        at_z: the control with every entry of χ at its mean + z standard deviations, z = _NODES.
     """
-    z = np.concatenate([np.linspace(-8.0, 8.0, 2001), _NORMAL_QUANTILES])
-    density = np.where(np.arange(z.size) < 2001, np.exp(-(z**2) / 2), 0.0)
-    marginals = _scalars(problem, _marginals(problem, posterior.gaussian, jnp.asarray(z)))
+    density = np.exp(-(_NODES**2) / 2)
+    density[-len(_NORMAL_QUANTILES) :] = 0.0
+    marginals = _scalars(problem, at_z)
     sampled = {}
     if posterior.sample is not None:
         draws = _controls(problem, jnp.asarray(posterior.sample[0]))
@@ -282,6 +289,7 @@ def _quantities(problem: Problem, posterior: LaplacePosterior) -> dict[str, Quan
 
 
 _NORMAL_QUANTILES = (-1.6448536269514722, 0.0, 1.6448536269514722)
+_NODES = np.concatenate([np.linspace(-8.0, 8.0, 2001), _NORMAL_QUANTILES])
 
 
 def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:

@@ -69,6 +69,12 @@ class Problem(eqx.Module):
         """Whether c depends on χ: an error scale is estimated."""
         return bool(self.control.scales)
 
+    def workspace(self) -> int:
+        """Numbers that one evaluation holds: the trajectory, χ and the departures."""
+        state = sum(value.size for value in self.control.state.values())
+        observed = sum(o.values.size for o in self.observations)
+        return state * (self.window.slots + 1) + self.size() + observed
+
     def log_constant(self) -> Array:
         """log p(y | χ) + ½ dᵀd + c, which does not depend on χ."""
         return sum((o.log_constant() for o in self.observations), jnp.zeros(()))

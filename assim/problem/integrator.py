@@ -145,6 +145,7 @@ class Adaptive(AbstractIntegrator):
             return self._backward(ode, x, theta, edges)
         return differentiable_by_jacobian(solve)(z, jax.lax.stop_gradient((arrays, edges)))
 
+    @eqx.filter_jit
     def _forward(self, ode: AbstractODE, x: State, theta: Params, edges: Array) -> State:
         """A plain loop of steps that end on the edges; differentiable forward only."""
         z, unravel, tendency = _flat(ode, x, theta)

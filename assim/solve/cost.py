@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -38,7 +39,11 @@ class DepartureFunction(Protocol):
     def has_normaliser(self) -> bool:
         """Whether c depends on χ."""
 
+    def workspace(self) -> int:
+        """Numbers that one evaluation holds, to choose how many run together."""
 
+
+@eqx.filter_jit
 def cost(problem: DepartureFunction, chi: Array) -> Array:
     """J(χ) = ½ χᵀWχ + ½ dᵀd + c; +∞ where the departures are not finite."""
     value = problem(chi)

@@ -78,9 +78,9 @@ class _AbstractNewton(AbstractMinimiser):
     def step(self, problem: DepartureFunction, state: NewtonState) -> NewtonState:
         """One outer loop: linearise, solve by Lanczos, and step as far as J falls."""
         idle = state._replace(inner_iterations=jnp.zeros((), int))
-        after = self._loop(problem, state)
-        running = state.status == Status.RUNNING
-        return jax.tree.map(lambda new, old: jnp.where(running, new, old), after, idle)
+        return jax.lax.cond(
+            state.status == Status.RUNNING, lambda: self._loop(problem, state), lambda: idle
+        )
 
     def _loop(self, problem: DepartureFunction, state: NewtonState) -> NewtonState:
         n = state.chi.shape[0]

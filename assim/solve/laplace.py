@@ -262,16 +262,18 @@ def _weighted_draws(
 ) -> tuple[Array, Array]:
     """χ and -J(χ) + ½ |A^(1/2)(χ - χ*)|² at χ* itself, then of draws in antithetic pairs."""
     n = gaussian.chi.shape[0]
-    half = jax.random.normal(key, ((number + 1) // 2, n))
-    white = jnp.concatenate([jnp.zeros((1, n)), half, -half])[: number + 1]
+    batch = max(1, min(number + 1, BATCH_VALUES // problem.workspace()))
+    rows = batch * -(-(number + 1) // batch)
+    half = jax.random.normal(key, (rows // 2, n))
+    white = jnp.concatenate([jnp.zeros((1, n)), half, -half])[:rows]
 
     def one(w: Array) -> tuple[Array, Array]:
         chi = gaussian.chi + gaussian.sqrt(w)
         return chi, jnp.sum(w**2) / 2 - cost(problem, chi)
 
-    departures = jax.eval_shape(problem, gaussian.chi).normalised.size
-    batch = max(1, min(number + 1, BATCH_VALUES // (departures + n)))
-    return jax.lax.map(one, white, batch_size=batch)
+    batches = white.reshape(-1, batch, n)
+    chi, log_weights = jax.lax.map(jax.vmap(one), batches)
+    return chi.reshape(rows, n)[: number + 1], log_weights.reshape(rows)[: number + 1]
 
 
 def pushed_variance(function: Callable[[Array], Any], gaussian: Gaussian) -> Any:
@@ -311,10 +313,11 @@ def _tangent_linear(function: Callable[[Array], Any], chi: Array) -> Callable[[A
 def _sum_of_squares(push: Callable[[Array], Any], columns: Array) -> Any:
     """Σ (push column)² over the rows of `columns`, a batch at a time."""
     number, n = columns.shape
-    batch = min(number, BATCH)
-    padded = jnp.zeros((-number % batch, n))
-    batches = jnp.concatenate([columns, padded]).reshape(-1, batch, n)
     squares = lambda tree: jax.tree.map(lambda leaf: jnp.sum(leaf**2, axis=0), tree)  # noqa: E731
+    if number <= BATCH:
+        return squares(jax.vmap(push)(columns))
+    padded = jnp.zeros((-number % BATCH, n))
+    batches = jnp.concatenate([columns, padded]).reshape(-1, BATCH, n)
     start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(push, columns[0]))
 
     def add(total: Any, several: Array) -> tuple[Any, None]:
