@@ -64,7 +64,17 @@ class AbstractOperator(eqx.Module):
         """Dimensions along which it needs the position of every value."""
 
 
-class PointSample(AbstractOperator):
+class _AbstractOfField(AbstractOperator):
+    """Operators that read one field at the places of the observations."""
+
+    variable: eqx.AbstractVar[str]
+
+    def dims(self, labels: Labels) -> tuple[str, ...]:
+        """Those of the field."""
+        return labels.state[self.variable].dims
+
+
+class PointSample(_AbstractOfField):
     """A field at a time and place, linear in time between slot edges and linear in space.
 
     Args:
@@ -82,12 +92,8 @@ class PointSample(AbstractOperator):
         """That of the field."""
         return labels.state[self.variable].units
 
-    def dims(self, labels: Labels) -> tuple[str, ...]:
-        """Those of the field."""
-        return labels.state[self.variable].dims
 
-
-class TimeIntegral(AbstractOperator):
+class TimeIntegral(_AbstractOfField):
     """∫ of a field over each value's interval, exact for a field linear between slot edges.
 
     Args:
@@ -106,12 +112,8 @@ class TimeIntegral(AbstractOperator):
         field, time = labels.state[self.variable].units, labels.time_unit
         return field if time == "1" else (time if field == "1" else f"{field} {time}")
 
-    def dims(self, labels: Labels) -> tuple[str, ...]:
-        """Those of the field."""
-        return labels.state[self.variable].dims
 
-
-class TimeMean(AbstractOperator):
+class TimeMean(_AbstractOfField):
     """Mean of a field over each value's interval.
 
     Args:
@@ -129,12 +131,8 @@ class TimeMean(AbstractOperator):
         """That of the field."""
         return labels.state[self.variable].units
 
-    def dims(self, labels: Labels) -> tuple[str, ...]:
-        """Those of the field."""
-        return labels.state[self.variable].dims
 
-
-class TimeDifference(AbstractOperator):
+class TimeDifference(_AbstractOfField):
     """factor·(x(end) - x(start)) of a field over each value's interval.
 
     Args:
@@ -154,10 +152,6 @@ class TimeDifference(AbstractOperator):
     def units(self, labels: Labels) -> str | None:
         """That of the field."""
         return labels.state[self.variable].units
-
-    def dims(self, labels: Labels) -> tuple[str, ...]:
-        """Those of the field."""
-        return labels.state[self.variable].dims
 
 
 class Function(AbstractOperator):

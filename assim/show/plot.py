@@ -121,7 +121,7 @@ def draw_spectrum(run: Run) -> Picture | None:
 def _spectrum_caption(values: np.ndarray, low: int) -> str:
     above = int((values > 1).sum())
     text = (
-        "Eigenvalues of the observations' part GᵀG of the Gauss–Newton Hessian, whose prior part "
+        "Eigenvalues of the observations' part of the Hessian of J, whose prior part "
         f"is the identity: {above} of the {values.size} known modes are above one, so told by the "
         "observations more than by the prior."
     )

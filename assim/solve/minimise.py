@@ -210,7 +210,7 @@ def _loop(row: _Row, number: int, start: int) -> Loop:
 def _solution(states: Any, history: list[_Row]) -> Solution:
     states = jax.tree.map(np.asarray, states)
     costs = states.cost
-    best = int(np.argmin(costs))
+    best = _best(costs, states.status, history)
     status = Status(int(states.status[best]))
     if status is Status.RUNNING:
         status = Status.OUT_OF_LOOPS
@@ -227,6 +227,16 @@ def _solution(states: Any, history: list[_Row]) -> Solution:
         int(np.sum(~np.isfinite(costs))),
         jax.tree.map(lambda leaf: leaf[best], states),
     )
+
+
+def _best(costs: np.ndarray, status: np.ndarray, history: list[_Row]) -> int:
+    """The lowest cost; of first guesses that settled there, the one that did so first."""
+    lowest = np.min(costs)
+    tied = (costs <= lowest + 1e-9 * max(1.0, abs(lowest))) & (status == Status.CONVERGED)
+    if not np.isfinite(lowest) or not tied.any():
+        return int(np.argmin(costs))
+    loops = np.sum([row.inner_iterations > 0 for row in history], axis=0)
+    return int(np.argmin(np.where(tied, loops, np.inf)))
 
 
 def distinct_minima(states: Any, tolerance: float = 1e-2) -> tuple[Minimum, ...]:
