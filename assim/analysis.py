@@ -237,7 +237,7 @@ def _draw(
     problem: Problem, posterior: Gaussian, z: Array, members: int, keys: Array
 ) -> tuple[Physical, Physical, Physical]:
     """Control of posterior draws, of prior draws, and of every entry of χ at its mean + z sds."""
-    marginals = posterior.chi + z[:, None] * posterior.stdev()
+    marginals = posterior.chi[None] + z[:, None] * posterior.stdev()[None]
     prior = jax.random.normal(keys[0], (members, problem.size()))
     several = (posterior.draws(keys[1], members), prior, marginals)
     mapped = _controls(problem, jnp.concatenate(several))
