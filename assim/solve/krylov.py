@@ -43,7 +43,13 @@ class _Progress(NamedTuple):
     residual: Array
 
 
-def lanczos(operator: Operator, b: Array, size: int, tolerance: Array | float = 0.0) -> Lanczos:
+def lanczos(
+    operator: Operator,
+    b: Array,
+    size: int,
+    tolerance: Array | float = 0.0,
+    restart: Array | None = None,
+) -> Lanczos:
     """Lanczos with full reorthogonalisation, stopped as conjugate gradients would be.
 
     Stops after `size` vectors, on an invariant subspace, or when the residual of CG for A x = b,
@@ -54,6 +60,8 @@ def lanczos(operator: Operator, b: Array, size: int, tolerance: Array | float = 
         b: starting vector, shape (n,), not zero.
         size: most vectors k.
         tolerance: relative residual of CG at which to stop.
+        restart: key of random vectors with which to go on from an invariant subspace, up to
+            `size` vectors, for eigenpairs; None to stop there.
     """
     n, dtype = b.shape[0], b.dtype
     norm = jnp.linalg.norm(b)
@@ -71,18 +79,17 @@ def lanczos(operator: Operator, b: Array, size: int, tolerance: Array | float = 
     def unfinished(p: _Progress) -> Array:
         return (p.factors.iterations < size) & (p.residual > tolerance)
 
-    return jax.lax.while_loop(unfinished, lambda p: _extend(operator, p, size), start).factors
+    return jax.lax.while_loop(unfinished, lambda p: _extend(operator, p, restart), start).factors
 
 
-def _extend(operator: Operator, p: _Progress, size: int) -> _Progress:
+def _extend(operator: Operator, p: _Progress, restart: Array | None) -> _Progress:
     """One more Lanczos vector, and the CG residual from the running LDLᵀ factors of T."""
     f = p.factors
     j = f.iterations
     v = f.basis[j]
     w = operator(v)
     alpha = v @ w
-    for _ in range(2):
-        w = w - f.basis.T @ (f.basis @ w)
+    w = _orthogonal_to(f.basis, w)
     beta = jnp.linalg.norm(w)
     negligible = beta <= 1e-13 * jnp.maximum(jnp.abs(alpha), jnp.max(jnp.abs(f.off_diagonal)))
     before = jnp.where(j > 0, f.off_diagonal[j - 1], 0.0)
@@ -99,19 +106,43 @@ def _extend(operator: Operator, p: _Progress, size: int) -> _Progress:
     )
     residual = jnp.where(negligible, 0.0, beta * jnp.abs(correction))
     residual = jnp.where((pivot > 0) | negligible, residual, jnp.inf)
+    if restart is not None:
+        factors = _restarted(factors, negligible, jax.random.fold_in(restart, j))
+        residual = jnp.full_like(residual, jnp.inf)
     return _Progress(factors, pivot, correction, residual)
+
+
+def _restarted(f: Lanczos, negligible: Array, key: Array) -> Lanczos:
+    """Factors whose last vector, where nothing was left for it, is a random one instead."""
+    random = jax.random.normal(key, f.basis.shape[1:], f.basis.dtype)
+    w = _orthogonal_to(f.basis, random)
+    basis = f.basis.at[f.iterations].set(w / jnp.linalg.norm(w), mode="drop")
+    isolated = f.off_diagonal.at[f.iterations - 1].set(0.0)
+    return f._replace(
+        basis=jnp.where(negligible, basis, f.basis),
+        off_diagonal=jnp.where(negligible, isolated, f.off_diagonal),
+    )
+
+
+def _orthogonal_to(basis: Array, w: Array) -> Array:
+    """What the rows of an orthonormal basis leave of w; twice is enough."""
+    for _ in range(2):
+        w = w - basis.T @ (basis @ w)
+    return w
 
 
 def lanczos_eigenpairs(operator: Operator, n: int, rank: int, key: Array) -> tuple[Array, Array]:
     """Leading eigenpairs by Lanczos from a random vector, largest |λ| first.
 
-    Takes 2·rank + 10 products (at most n) and keeps `rank` pairs.
+    Takes 2·rank + 10 products (at most n) and keeps `rank` pairs. Of an eigenvalue that is
+    shared by several vectors, it may miss some before the others are exhausted; what they hold is
+    in the sum that `Laplace` reports as left out, and the randomised method finds them.
 
     Returns:
         eigenvalues (rank,) and eigenvectors as columns (n, rank).
     """
     size = min(n, 2 * rank + 10)
-    factors = lanczos(operator, jax.random.normal(key, (n,)), size)
+    factors = lanczos(operator, jax.random.normal(key, (n,)), size, restart=key)
     values, vectors = factors.ritz()
     reached = jnp.arange(size) < factors.iterations
     ghost = ~(jnp.sum(jnp.where(reached[:, None], vectors**2, 0.0), axis=0) > 0.5)

@@ -36,8 +36,8 @@ def generalised_pareto(excesses: np.ndarray) -> tuple[float, float]:
     b = (1 - np.sqrt(grid / (np.arange(1, grid + 1) - 0.5))) / (3 * quartile) + 1 / excesses[-1]
     k = np.mean(np.log1p(-b[:, None] * excesses), axis=1)
     profile = n * (np.log(-b / k) - k - 1)
-    weights = 1 / np.sum(np.exp(profile - profile[:, None]), axis=1)
-    b_hat = np.sum(b * weights)
+    weights = np.exp(profile - profile.max())
+    b_hat = np.sum(b * weights) / np.sum(weights)
     k_hat = float(np.mean(np.log1p(-b_hat * excesses)))
     scale = -k_hat / b_hat
     return (k_hat * n + 5) / (n + 10), float(scale)
@@ -48,14 +48,17 @@ def pareto_smooth(log_weights: np.ndarray) -> ParetoSmoothed:
 
     The largest min(n/5, 3√n) weights are replaced by the quantiles of a fitted generalised
     Pareto distribution, cut at the largest raw weight. -∞ stands for a draw outside the support.
-    Weights that are equal to rounding have no tail: k̂ = 0.
+    Weights that are equal to rounding have no tail: k̂ = 0. No draw inside the support: k̂ = ∞.
 
     Args:
         log_weights: log target less log proposal, up to a constant, shape (draws,).
     """
     n = log_weights.size
-    top = np.max(log_weights)
-    shifted = np.where(np.isnan(log_weights), -np.inf, log_weights) - top
+    inside = np.where(np.isnan(log_weights), -np.inf, log_weights)
+    top = np.max(inside)
+    if top == -np.inf:
+        return ParetoSmoothed(np.zeros(n), np.inf, 0.0, -np.inf)
+    shifted = inside - top
     order = np.argsort(shifted)
     tail = int(np.ceil(min(0.2 * n, 3 * np.sqrt(n))))
     cut = shifted[order[-tail - 1]]

@@ -1,0 +1,89 @@
+"""Departure functions without a model: all that a solver sees of a problem."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+class Departures(NamedTuple):
+    normalised: Array
+    normaliser: Array
+
+
+class Misfit(eqx.Module):
+    """d = function(χ, data), every coordinate of χ with this prior weight."""
+
+    function: Callable[[Array, Array], Array] = eqx.field(static=True)
+    n: int = eqx.field(static=True)
+    prior: float = eqx.field(default=0.0, static=True)
+    data: Array = eqx.field(default_factory=lambda: jnp.zeros(0))
+
+    def __call__(self, chi: Array) -> Departures:
+        return Departures(self.function(chi, self.data), jnp.zeros(()))
+
+    def size(self) -> int:
+        return self.n
+
+    def weight(self) -> Array:
+        return jnp.full(self.n, self.prior)
+
+    def has_normaliser(self) -> bool:
+        return False
+
+    def workspace(self) -> int:
+        return 2 * self.n
+
+
+class UnknownScale(eqx.Module):
+    """Gaussian values of mean zero and a scale σ = exp(χ) with the Jeffreys prior 1/σ."""
+
+    values: Array
+
+    def __call__(self, chi: Array) -> Departures:
+        return Departures(self.values / jnp.exp(chi[0]), self.values.size * chi[0])
+
+    def size(self) -> int:
+        return 1
+
+    def weight(self) -> Array:
+        return jnp.zeros(1)
+
+    def has_normaliser(self) -> bool:
+        return True
+
+    def workspace(self) -> int:
+        return self.values.size + 1
+
+
+def rosenbrock(chi: Array, data: Array) -> Array:
+    """Minimum 0 at (1, …, 1), at the end of a curved valley."""
+    del data
+    return jnp.concatenate([10 * (chi[1:] - chi[:-1] ** 2), 1 - chi[:-1]])
+
+
+def lorenz63(chi: Array, data: Array) -> Array:
+    """Departures of x and z from data (m, 2) over m intervals of 0.1, 1.5 the background's sd."""
+    background = jnp.array([1.509, -1.531, 25.46])
+
+    def tendency(u: Array) -> Array:
+        x, y, z = u
+        return jnp.stack([10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z])
+
+    def step(u: Array, _: None) -> tuple[Array, None]:
+        h = 0.02
+        k1 = tendency(u)
+        k2 = tendency(u + h / 2 * k1)
+        k3 = tendency(u + h / 2 * k2)
+        k4 = tendency(u + h * k3)
+        return u + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4), None
+
+    def interval(u: Array, observed: Array) -> tuple[Array, Array]:
+        u = jax.lax.scan(step, u, None, length=5)[0]
+        return u, observed - u[::2]
+
+    return jax.lax.scan(interval, background + 1.5 * chi, data)[1].ravel()
