@@ -1,0 +1,68 @@
+"""The pages of the documentation, and their blocks of code (see `docs/contributing.md`)."""
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+CODE = {"python", "toml", "console"}  # blocks of these languages are run
+PLAIN = {"text"}  # equations, and what programs print
+
+_FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"# file: (\S+)\n")
+_EXIT = re.compile(r"# exit (\d+)\b")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its text, and the line of the page on which it starts."""
+
+    language: str
+    text: str
+    line: int
+
+    @property
+    def file(self) -> str | None:
+        """The file that the block is the content of, if its first line names one."""
+        found = _FILE.match(self.text)
+        return None if found is None else found[1]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One line of a console block after its `$`: the words, and the exit code to expect."""
+
+    words: list[str]
+    code: int
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(found[1].strip(), found[2], text[: found.start()].count("\n") + 1)
+        for found in _FENCE.finditer(text)
+    ]
+
+
+def commands(block: Block) -> list[Command]:
+    if block.language != "console":
+        return []
+    lines = [line[2:] for line in block.text.splitlines() if line.startswith("$ ")]
+    return [Command(shlex.split(line, comments=True), exit_code(line)) for line in lines]
+
+
+def exit_code(line: str) -> int:
+    found = _EXIT.search(line)
+    return 0 if found is None else int(found[1])
+
+
+def of_shipped_case(command: Command) -> bool:
+    """Whether a command works on a case in `cases/`: those are run with the slow tests."""
+    return any(word.startswith("cases/") for word in command.words)
