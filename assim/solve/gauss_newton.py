@@ -22,7 +22,7 @@ Array = jax.Array
 
 DENSE_LIMIT = 64  # below this size the Hessian is one batch of products, not one after another
 TRIALS = 25  # dampings tried in one loop, each costs one evaluation of J
-SETTLED = 1e-8  # predicted decrease at which a step that J does not confirm counts as converged
+SETTLED = 1e-8  # decrease predicted of a full step that, if J does not confirm it, is none
 
 
 class NewtonState(NamedTuple):
@@ -94,7 +94,7 @@ class _AbstractNewton(AbstractMinimiser):
         hessian, matrix = _batched(here.hessian, n)
         pairs = lanczos(hessian, b, min(self.n_inner, n), forcing)
         trial = _damped_search(problem, state.chi, here.cost, state.damping, pairs)
-        stuck = jnp.where(trial.predicted <= SETTLED, Status.CONVERGED, Status.STAGNATED)
+        stuck = jnp.where(trial.decrement <= SETTLED, Status.CONVERGED, Status.STAGNATED)
         status = jnp.where(trial.accepted, Status.RUNNING, stuck)
         status = jnp.where(moving, status, Status.CONVERGED)
         return NewtonState(
@@ -157,7 +157,7 @@ class _Trial(NamedTuple):
     chi: Array
     cost: Array
     damping: Array
-    predicted: Array
+    decrement: Array  # that a full step would bring, ½ ∇Jᵀ A⁻¹ ∇J
     accepted: Array
     tries: Array
 
@@ -183,6 +183,7 @@ def _damped_search(
     reached = jnp.arange(values.shape[0]) < pairs.iterations
     slope = pairs.norm * vectors[0]
     unit = jnp.max(curvature)
+    decrement = jnp.sum(slope**2 / curvature) / 2
 
     def attempt(trial: _Trial) -> _Trial:
         coefficients = slope / (curvature + trial.damping)
@@ -195,11 +196,11 @@ def _damped_search(
         larger = jnp.maximum(4 * trial.damping, 1e-3 * unit)
         after = jnp.where(ratio > 0.75, smaller, jnp.where(ratio < 0.25, larger, trial.damping))
         damping = jnp.where(accepted, after, larger)
-        return _Trial(chi + increment, j, damping, predicted, accepted, trial.tries + 1)
+        return _Trial(chi + increment, j, damping, decrement, accepted, trial.tries + 1)
 
     def unfinished(trial: _Trial) -> Array:
         return ~trial.accepted & (trial.tries < TRIALS) & (pairs.norm > 0)
 
     none, no = jnp.zeros((), int), jnp.zeros((), bool)
-    start = _Trial(chi, here, damping, jnp.zeros_like(here), no, none)
+    start = _Trial(chi, here, damping, decrement, no, none)
     return jax.lax.while_loop(unfinished, attempt, start)
