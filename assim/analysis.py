@@ -1,7 +1,7 @@
 """Where question and method meet: analyse() and its Analysis."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -27,6 +27,7 @@ from assim.solve.status import Status
 
 Array = jax.Array
 
+MEMBER_VALUES = 20_000_000  # numbers that all draws kept for the results may hold
 EXACT_LIMIT = 2000  # controls up to which standard deviations take one tangent integration each
 
 
@@ -177,10 +178,9 @@ def _assemble(
     state_stdev, trajectory_stdev = zeros.control.state, zeros.trajectory.states
     quantities, draws, prior_draws = {}, None, None
     if posterior is not None and settings is not None:
-        gaussian, z = posterior.gaussian, jnp.asarray(_NODES)
-        state_stdev, trajectory_stdev = _spread(problem, gaussian, keys[0])
-        draws, prior_draws, at_z = _draw(problem, gaussian, z, settings.members, keys)
-        quantities = _quantities(problem, posterior, at_z)
+        state_stdev, trajectory_stdev = _spread(problem, posterior.gaussian, keys[0])
+        quantities = _quantities(problem, posterior)
+        draws, prior_draws = _draw(problem, posterior.gaussian, settings.members, keys)
     return Analysis(
         problem,
         solution,
@@ -227,69 +227,68 @@ def _spread(problem: Problem, posterior: Gaussian, key: Array) -> tuple[State, S
 
 
 @eqx.filter_jit
-def _controls(problem: Problem, draws: Array) -> Physical:
-    """The control of every draw of χ."""
-    return jax.vmap(problem.control)(draws)
-
-
-@eqx.filter_jit
 def _draw(
-    problem: Problem, posterior: Gaussian, z: Array, members: int, keys: Array
-) -> tuple[Physical, Physical, Physical]:
-    """Control of posterior draws, of prior draws, and of every entry of χ at its mean + z sds."""
-    marginals = posterior.chi[None] + z[:, None] * posterior.stdev()[None]
-    prior = jax.random.normal(keys[0], (members, problem.size()))
-    several = (posterior.draws(keys[1], members), prior, marginals)
-    mapped = _controls(problem, jnp.concatenate(several))
-    ends = np.cumsum([part.shape[0] for part in several])
-    return tuple(
-        jax.tree.map(lambda leaf: leaf[end - part.shape[0] : end], mapped)  # noqa: B023
-        for end, part in zip(ends, several, strict=True)
+    problem: Problem, posterior: Gaussian, members: int, keys: Array
+) -> tuple[Physical, Physical]:
+    """Control of posterior draws and of prior draws."""
+    number = max(1, min(members, MEMBER_VALUES // problem.size()))
+    prior = jax.random.normal(keys[0], (number, problem.size()))
+    several = jnp.concatenate([posterior.draws(keys[1], number), prior])
+    mapped = jax.vmap(problem.control)(several)
+    return (
+        jax.tree.map(lambda leaf: leaf[:number], mapped),
+        jax.tree.map(lambda leaf: leaf[number:], mapped),
     )
 
 
-def _quantities(
-    problem: Problem, posterior: LaplacePosterior, at_z: Physical
-) -> dict[str, Quantity]:
+@eqx.filter_jit
+def _marginals(problem: Problem, posterior: Gaussian, z: Array) -> dict[str, Array]:
+    """Every scalar with its entry of χ at its posterior mean + z standard deviations."""
+    stdev = posterior.stdev()
+    return jax.vmap(lambda z: problem.control.scalars(posterior.chi + z * stdev))(z)
+
+
+@eqx.filter_jit
+def _scalars(problem: Problem, draws: Array) -> dict[str, Array]:
+    """Every scalar for every draw of χ."""
+    return jax.vmap(problem.control.scalars)(draws)
+
+
+def _quantities(problem: Problem, posterior: LaplacePosterior) -> dict[str, Quantity]:
     """Moments and quantiles of every estimated scalar.
 
     A scalar depends on one entry of χ alone, whose Laplace marginal is Gaussian: its moments are
     one-dimensional integrals over that density, its quantiles those of the density mapped. Where
     the certificate's draws may be trusted, each is corrected by the difference between their
     weighted and their plain estimate, which is nothing for a Gaussian posterior.
-
-    Args:
-        problem: the question.
-        posterior: its Laplace posterior.
-        at_z: the control with every entry of χ at its mean + z standard deviations, z = _NODES.
     """
-    density = np.exp(-(_NODES**2) / 2)
-    density[-len(_NORMAL_QUANTILES) :] = 0.0
-    marginals = _scalars(problem, at_z)
+    labels = problem.model.labels()
+    units = {n: label.units for n, label in {**labels.state, **labels.parameters}.items()}
+    marginals = _marginals(problem, posterior.gaussian, jnp.asarray(_NODES))
     sampled = {}
-    if posterior.sample is not None:
-        draws = _controls(problem, jnp.asarray(posterior.sample[0]))
-        sampled = {name: np.ravel(value) for name, (value, _) in _scalars(problem, draws).items()}
+    if posterior.sample is not None and marginals:
+        sampled = _scalars(problem, jnp.asarray(posterior.sample[0]))
     quantities = {}
-    for name, (values, units) in marginals.items():
-        value = np.ravel(values)
-        mean, second = _moments(value, density / density.sum())
+    for name, values in marginals.items():
+        value = np.asarray(values)
+        moments = np.array(_moments(value, _NODE_WEIGHTS))
         quantiles = value[-3:]
         if posterior.sample is not None:
-            weights, f = posterior.sample[1], sampled[name]
+            weights, f = posterior.sample[1], np.asarray(sampled[name])
             plain = np.full(f.size, 1 / f.size)
-            change = np.subtract(_moments(f, weights), _moments(f, plain))
-            mean, second = mean + change[0], second + change[1]
+            moments = moments + np.subtract(_moments(f, weights), _moments(f, plain))
             quantiles = quantiles + _quantiles(f, weights) - _quantiles(f, plain)
-        stddev = np.sqrt(max(second - mean**2, 0.0))
+        mean, stddev = moments[0], np.sqrt(max(moments[1] - moments[0] ** 2, 0.0))
         low, median, high = map(float, quantiles)
-        here = float(value[-2])
-        quantities[name] = Quantity(float(mean), float(stddev), here, low, median, high, units)
+        here, unit = float(value[-2]), units.get(name, "1")
+        quantities[name] = Quantity(float(mean), float(stddev), here, low, median, high, unit)
     return quantities
 
 
 _NORMAL_QUANTILES = (-1.6448536269514722, 0.0, 1.6448536269514722)
 _NODES = np.concatenate([np.linspace(-8.0, 8.0, 2001), _NORMAL_QUANTILES])
+_NODE_WEIGHTS = np.where(np.arange(_NODES.size) < 2001, np.exp(-(_NODES**2) / 2), 0.0)
+_NODE_WEIGHTS /= _NODE_WEIGHTS.sum()
 
 
 def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
@@ -302,26 +301,6 @@ def _quantiles(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     order = np.argsort(values)
     reached = np.cumsum(weights[order]) - weights[order] / 2
     return np.interp((0.05, 0.5, 0.95), reached, values[order])
-
-
-def _scalars(problem: Problem, control: Physical) -> dict[str, tuple[Array, str]]:
-    """Every estimated scalar by name, with its units."""
-    labels, prior = problem.model.labels(), problem.control
-    parts: list[tuple[Mapping, Params, dict[str, str]]] = [
-        (prior.parameters, control.parameters, {n: p.units for n, p in labels.parameters.items()}),
-        (
-            {**prior.fields, **prior.covariances},
-            control.state,
-            {n: s.units for n, s in labels.state.items()},
-        ),
-        (prior.scales, control.scales, {}),
-    ]
-    return {
-        name: (values[name], units.get(name, "1"))
-        for estimated, values, units in parts
-        for name in estimated
-        if values[name][0].size == 1
-    }
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The control: from the whitened vector χ to initial state, parameters and error scales."""
 
 import math
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import equinox as eqx
@@ -71,10 +72,7 @@ class Control(eqx.Module):
     def __call__(self, chi: Array) -> Physical:
         """x(χ)."""
         white = self.split(chi)
-        gaussian = {
-            name: self.state[name] + self.covariances[name].sqrt(w)
-            for name, w in white["background"].items()
-        }
+        gaussian = {name: self._gaussian(name)(w) for name, w in white["background"].items()}
         drawn = {name: self.fields[name](w) for name, w in white["fields"].items()}
         estimated = {name: self.parameters[name](w) for name, w in white["parameters"].items()}
         return Physical(
@@ -82,6 +80,25 @@ class Control(eqx.Module):
             {**self.fixed, **estimated},
             {name: self.scales[name](w) for name, w in white["scales"].items()},
         )
+
+    def scalars(self, chi: Array) -> dict[str, Array]:
+        """What is estimated as a single number, by name; the fields are not formed."""
+        white = self.split(chi)
+        maps: list[tuple[str, Mapping[str, Callable[[Array], Array]]]] = [
+            ("fields", self.fields),
+            ("parameters", self.parameters),
+            ("scales", self.scales),
+            ("background", {n: self._gaussian(n) for n in self.covariances}),
+        ]
+        return {
+            name: transform(white[kind][name]).reshape(())
+            for kind, transforms in maps
+            for name, transform in transforms.items()
+            if white[kind][name].size == 1
+        }
+
+    def _gaussian(self, name: str) -> Callable[[Array], Array]:
+        return lambda w: self.state[name] + self.covariances[name].sqrt(w)
 
     def weight(self) -> Array:
         """Diagonal of W: 1, or 0 where χ has no prior of its own."""

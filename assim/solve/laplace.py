@@ -20,6 +20,8 @@ from assim.solve.pareto import pareto_smooth
 Array = jax.Array
 
 SMALL = 64  # up to this size the exact Hessian is taken by default
+FULL_CERTIFICATE = 200  # controls above which a tenth of the draws must do
+LEFT_OUT = 1.0  # nats that may be left out without a warning
 TRUSTED_K_HAT = 0.5  # below it, with enough effective draws, weighted draws may be published
 TRUSTED_DRAWS = 400
 BATCH = 100  # columns that are integrated together
@@ -35,14 +37,14 @@ class Laplace(eqx.Module):
             an error scale is estimated, provided it is positive definite, else Gauss-Newton.
         eigensolver: "lanczos" or "randomised", above `dense_limit`.
         dense_limit: largest number of controls whose Hessian is formed whole.
-        certificate: draws that measure k̂; 0 for none.
-        members: draws that are kept in the results.
+        certificate: draws that measure k̂, at most 1,000 for over 200 controls; 0 for none.
+        members: draws that are kept in the results; fewer where χ has over 20,000 entries.
     """
 
     rank: int = eqx.field(default=100, static=True)
     hessian: str = eqx.field(default="auto", static=True)
     eigensolver: str = eqx.field(default="lanczos", static=True)
-    dense_limit: int = eqx.field(default=1000, static=True)
+    dense_limit: int = eqx.field(default=2000, static=True)
     certificate: int = eqx.field(default=10_000, static=True)
     members: int = eqx.field(default=1000, static=True)
 
@@ -96,7 +98,7 @@ class LaplacePosterior(eqx.Module):
 
     Args:
         gaussian: the approximation itself.
-        left_out: estimate of Σ ln(1 + λ) over the eigenpairs that were not computed.
+        left_out: bound on Σ ln(1 + λ) over the eigenpairs that were not computed.
         k_hat: Pareto shape of the importance weights, NaN where not measured.
         effective_draws: effective number of the certificate's draws, NaN likewise.
         sample: the certificate's draws of χ (N, n) with their smoothed weights (N,), where they
@@ -135,7 +137,13 @@ class LaplacePosterior(eqx.Module):
         return float(np.sum(gained / (1 + gained)))
 
     def advice(self) -> str:
-        """What k̂ says about this posterior, in a sentence."""
+        """What eigenpairs left out, else k̂, say about this posterior, in a sentence."""
+        if self.left_out > LEFT_OUT:
+            return (
+                f"{self.eigenvalues.size} eigenpairs are too few: up to {self.left_out:.3g} nats "
+                "of what the observations say are left out, so that standard deviations are too "
+                "large; raise the posterior's rank, or its dense_limit to form all of them."
+            )
         if np.isnan(self.k_hat):
             return "k̂ was not measured: nothing is known about how Gaussian the posterior is."
         k = f"k̂ = {self.k_hat:.2f}"
@@ -176,7 +184,7 @@ def laplace(
     values, vectors, left_out = spectrum
     gaussian = Gaussian(chi, values, vectors)
     number = settings.certificate
-    if chi.shape[0] > settings.dense_limit:
+    if chi.shape[0] > FULL_CERTIFICATE:
         number = min(number, 1000)
     draws, log_weights = map(np.asarray, _weighted_draws(problem, gaussian, key, number))
     k_hat, effective, weights = _certificate(log_weights[1:])
