@@ -1,6 +1,7 @@
 """Driving a minimiser: the outer loop, several first guesses at once, and what came out."""
 
 import abc
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.solve.cost import DepartureFunction
+from assim.solve.cost import DepartureFunction, gradient
 from assim.solve.status import Status
 
 Array = jax.Array
@@ -132,7 +133,11 @@ def minimise(
         history.append(_row(states, time.perf_counter() - begin))
         if progress is not None:
             progress(_loop(history[-1], number + 1, int(np.argmin(history[-1].cost))))
-    return _solution(states, history)
+    solution = _solution(states, history)
+    if solution.status is Status.OUT_OF_LOOPS:  # the last gradient is that before the last step
+        norm = float(np.linalg.norm(_gradient(problem, solution.chi)))
+        solution = dataclasses.replace(solution, gradient_norm=norm)
+    return solution
 
 
 def minimise_compiled(
@@ -171,6 +176,9 @@ def _each(function: Callable, several: Any) -> Any:
     if jax.default_backend() == "cpu":
         return jax.lax.map(function, several)
     return jax.vmap(function)(several)
+
+
+_gradient = eqx.filter_jit(gradient)
 
 
 @eqx.filter_jit
