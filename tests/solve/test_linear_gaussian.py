@@ -2,6 +2,8 @@
 the posterior are exact, and truncated eigenpairs agree with the whole matrix.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -166,16 +168,21 @@ def wide():
     return case.problem, jnp.asarray(np.linalg.solve(hessian, root.T @ white)), hessian
 
 
-def truncated(wide, solver, rank):
+@pytest.fixture(scope="module")
+def truncated(wide):
+    return functools.cache(lambda solver, rank: approximate(wide, solver, rank))
+
+
+def approximate(wide, solver, rank):
     settings = Laplace(rank=rank, eigensolver=solver, dense_limit=10, certificate=100)
     return laplace(wide[0], wide[1], settings, jax.random.key(0))
 
 
 @pytest.mark.parametrize("solver", ["lanczos", "randomised"])
-def test_all_informed_eigenpairs(wide, solver):
+def test_all_informed_eigenpairs(wide, truncated, solver):
     """As many eigenpairs as observations leave nothing out."""
     _, _, hessian = wide
-    posterior = truncated(wide, solver, 12)
+    posterior = truncated(solver, 12)
     u, values = np.asarray(posterior.eigenvectors), np.asarray(posterior.eigenvalues)
     exact = np.linalg.eigvalsh(hessian)[::-1][:12] - 1
     assert np.linalg.norm(u.T @ u - np.eye(12)) < 1e-8
@@ -188,10 +195,10 @@ def test_all_informed_eigenpairs(wide, solver):
 
 
 @pytest.mark.parametrize("solver", ["lanczos", "randomised"])
-def test_what_is_left_out(wide, solver):
+def test_what_is_left_out(wide, truncated, solver):
     """Its trace by Hutchinson's estimate, which exceeds Σ ln(1 + λ)."""
     _, _, hessian = wide
-    posterior = truncated(wide, solver, 6)
+    posterior = truncated(solver, 6)
     exact = np.linalg.eigvalsh(hessian)[::-1] - 1
     np.testing.assert_allclose(posterior.eigenvalues, exact[:6], rtol=1e-4)
     rest = exact[6:]
@@ -202,10 +209,10 @@ def test_what_is_left_out(wide, solver):
     assert np.all(posterior.gaussian.stdev() > np.sqrt(np.diag(np.linalg.inv(hessian))) - 1e-6)
 
 
-def test_draws_and_square_root(wide):
+def test_draws_and_square_root(wide, truncated):
     """A^(-1/2) squared is A⁻¹; draws are antithetic, and scatter as A⁻¹ says."""
     _, chi, hessian = wide
-    gaussian = truncated(wide, "lanczos", 12).gaussian
+    gaussian = truncated("lanczos", 12).gaussian
     root = np.asarray(jax.vmap(gaussian.sqrt)(jnp.eye(80)))
     np.testing.assert_allclose(root @ root.T, np.linalg.inv(hessian), atol=1e-9)
     draws = np.asarray(gaussian.draws(jax.random.key(1), 4000))
