@@ -1,7 +1,7 @@
 """Where question and method meet: analyse() and its Analysis."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -59,7 +59,8 @@ class Analysis:
             model is not finite at the minimum.
         background: control, trajectory and predictions at χ = 0.
         analysis: the same at the minimum.
-        state_stdev: posterior standard deviation of every initial field (zero where fixed).
+        state_stdev: posterior standard deviation of every initial field (zero where fixed); empty
+            without a posterior.
         trajectory_stdev: the same of every field at every slot edge, by the tangent linear.
         quantities: posterior of every scalar parameter, error scale and scalar initial field.
         draws: posterior draws of the control in physical units, leading dimension = members.
@@ -174,9 +175,10 @@ def _assemble(
     background, cost_background = _evaluate(problem, origin)
     analysis, cost_analysis = _evaluate(problem, solution.chi)
     prior_stdev, log_constant = _fixed(problem)
-    zeros = jax.tree.map(np.zeros_like, analysis)
-    state_stdev, trajectory_stdev = zeros.control.state, zeros.trajectory.states
-    quantities, draws, prior_draws = {}, None, None
+    state_stdev: State = {}
+    trajectory_stdev: State = {}
+    quantities: dict[str, Quantity] = {}
+    draws = prior_draws = None
     if posterior is not None and settings is not None:
         state_stdev, trajectory_stdev = _spread(problem, posterior.gaussian, keys[0])
         quantities = _quantities(problem, posterior)
@@ -269,8 +271,8 @@ def _quantities(problem: Problem, posterior: LaplacePosterior) -> dict[str, Quan
     if posterior.sample is not None and marginals:
         sampled = _scalars(problem, jnp.asarray(posterior.sample[0]))
     quantities = {}
-    for name, values in marginals.items():
-        value = np.asarray(values)
+    for name in _scalar_names(problem, marginals):
+        value = np.asarray(marginals[name])
         moments = np.array(_moments(value, _NODE_WEIGHTS))
         quantiles = value[-3:]
         if posterior.sample is not None:
@@ -289,6 +291,13 @@ _NORMAL_QUANTILES = (-1.6448536269514722, 0.0, 1.6448536269514722)
 _NODES = np.concatenate([np.linspace(-8.0, 8.0, 2001), _NORMAL_QUANTILES])
 _NODE_WEIGHTS = np.where(np.arange(_NODES.size) < 2001, np.exp(-(_NODES**2) / 2), 0.0)
 _NODE_WEIGHTS /= _NODE_WEIGHTS.sum()
+
+
+def _scalar_names(problem: Problem, scalars: Mapping[str, Array]) -> list[str]:
+    """Parameters, initial fields and error scales that are scalars, in the order given."""
+    control = problem.control
+    estimated = [*control.parameters, *control.state, *control.scales]
+    return [name for name in estimated if name in scalars]
 
 
 def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:

@@ -24,7 +24,7 @@ class Screen:
         if not self.console.is_terminal:
             self.console.width = _WIDTH
         self.quiet = quiet
-        self._headed = False
+        self._headed = self._settled = False
 
     def say(self, text: str = "", style: str | None = None) -> None:
         """One line or several."""
@@ -32,14 +32,23 @@ class Screen:
             self.console.print(text, style=style, markup=False)
 
     def loop(self, loop: "Loop") -> None:
-        """One outer loop."""
+        """One outer loop; while others go on, nothing of a lowest first guess that has settled."""
         if not self._headed:
             self.say(_LOOP_HEADING, "bold")
             self._headed = True
+        if self._rests(loop):
+            return
         self.say(
             f"{loop.number:>5} {loop.cost:>14.8g} {loop.gradient_norm:>14.3e} "
             f"{loop.inner_iterations:>6} {loop.seconds:>9.3f}"
         )
+
+    def _rests(self, loop: "Loop") -> bool:
+        """Whether the lowest first guess has settled before this loop and others go on."""
+        rests, self._settled = self._settled, loop.inner_iterations == 0
+        if rests and self._settled and loop.running == 0:
+            self.say(f"{loop.number:>5} the other first guesses have settled")
+        return rests and self._settled
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
         """A table, its first column to the left and the others to the right."""

@@ -1,10 +1,12 @@
 """One window from a case to finished files."""
 
 import dataclasses
+import importlib
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import xarray as xr
@@ -54,6 +56,7 @@ def run_case(case: Case, out: Path | None, screen: Screen, started: float | None
     with _writable(directory), _interruptible(directory):
         screen.say(case.checked.title or case.name, "bold")
         screen.rejected(posed.rejected())
+        threading.Thread(target=_import_pictures, daemon=True).start()
         analysis = _analyse(posed, screen, seconds)
         screen.results(analysis)
         written = write_results(posed, analysis, directory)
@@ -77,6 +80,12 @@ def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysi
         trouble = non_finite(posed.problem, analysis.analysis) or "the cost is not finite"
         raise NonFiniteError(f"{trouble}. {analysis.solution.status.advice}")
     return dataclasses.replace(analysis, seconds={**seconds, **analysis.seconds})
+
+
+def _import_pictures() -> None:
+    """Import what draws the report while the analysis computes, off the critical path."""
+    with suppress(ImportError):
+        importlib.import_module("assim.show.plot")
 
 
 def write_results(posed: Posed, analysis: Analysis, directory: Path) -> list[Path]:

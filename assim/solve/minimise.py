@@ -57,13 +57,23 @@ class AbstractMinimiser(eqx.Module):
 
 
 class Loop(NamedTuple):
-    """One outer loop, as reported to people: the best of all first guesses still in play."""
+    """One outer loop, as reported to people.
+
+    Args:
+        number: of the loop, from 1; 0 is the first guess where its cost is known.
+        cost: J after the loop's step; of several first guesses the lowest.
+        gradient_norm: |∇J| where the loop linearised, before its step.
+        inner_iterations: inner iterations, or evaluations of J.
+        seconds: wall time.
+        running: first guesses that have not yet settled.
+    """
 
     number: int
     cost: float
     gradient_norm: float
     inner_iterations: int
     seconds: float
+    running: int = 0
 
 
 class Minimum(NamedTuple):
@@ -132,7 +142,7 @@ def minimise(
         jax.block_until_ready(states.cost)
         history.append(_row(states, time.perf_counter() - begin))
         if progress is not None:
-            progress(_loop(history[-1], number + 1, int(np.argmin(history[-1].cost))))
+            progress(_loop(history[-1], number + 1, int(np.argmax(_lowest(history[-1].cost)))))
     solution = _solution(states, history)
     if solution.status is Status.OUT_OF_LOOPS:  # the last gradient is that before the last step
         norm = float(np.linalg.norm(_gradient(problem, solution.chi)))
@@ -165,6 +175,7 @@ class _Row(NamedTuple):
     gradient_norm: np.ndarray
     inner_iterations: np.ndarray
     seconds: float
+    running: int
 
 
 def _each(function: Callable, several: Any) -> Any:
@@ -202,6 +213,7 @@ def _row(states: Any, seconds: float) -> _Row:
         np.asarray(states.gradient_norm),
         np.asarray(states.inner_iterations),
         seconds,
+        int(np.sum(np.asarray(states.status) == Status.RUNNING)),
     )
 
 
@@ -212,6 +224,7 @@ def _loop(row: _Row, number: int, start: int) -> Loop:
         float(row.gradient_norm[start]),
         int(row.inner_iterations[start]),
         row.seconds,
+        row.running,
     )
 
 
@@ -222,14 +235,16 @@ def _solution(states: Any, history: list[_Row]) -> Solution:
     status = Status(int(states.status[best]))
     if status is Status.RUNNING:
         status = Status.OUT_OF_LOOPS
-    loops = [_loop(row, number, best) for number, row in enumerate(history)]
-    changed = [loops[0]] + [loop for loop in loops[1:] if loop.inner_iterations > 0]
+    moved = [number for number, row in enumerate(history) if row.inner_iterations[best] > 0]
+    kept = history[: max(moved, default=0) + 2]  # the loop that found it settled included
+    loops = [_loop(row, number, best) for number, row in enumerate(kept)]
+    loops = loops if np.isfinite(loops[0].cost) else loops[1:]
     return Solution(
         jnp.asarray(states.chi[best]),
         float(costs[best]),
         float(states.gradient_norm[best]),
         status,
-        tuple(changed),
+        tuple(loops),
         distinct_minima(states),
         costs.size,
         int(np.sum(~np.isfinite(costs))),
@@ -239,12 +254,17 @@ def _solution(states: Any, history: list[_Row]) -> Solution:
 
 def _best(costs: np.ndarray, status: np.ndarray, history: list[_Row]) -> int:
     """The lowest cost; of first guesses that settled there, the one that did so first."""
-    lowest = np.min(costs)
-    tied = (costs <= lowest + 1e-9 * max(1.0, abs(lowest))) & (status == Status.CONVERGED)
-    if not np.isfinite(lowest) or not tied.any():
+    tied = _lowest(costs) & (status == Status.CONVERGED)
+    if not tied.any():
         return int(np.argmin(costs))
     loops = np.sum([row.inner_iterations > 0 for row in history], axis=0)
     return int(np.argmin(np.where(tied, loops, np.inf)))
+
+
+def _lowest(costs: np.ndarray) -> np.ndarray:
+    """Which costs are the lowest, but for rounding."""
+    lowest = np.min(costs)
+    return costs <= lowest + (1e-9 * max(1.0, abs(lowest)) if np.isfinite(lowest) else 0.0)
 
 
 def distinct_minima(states: Any, tolerance: float = 1e-2) -> tuple[Minimum, ...]:

@@ -20,7 +20,9 @@ class Status(enum.IntEnum):
 
 _ADVICE = {
     Status.RUNNING: "The minimisation was interrupted before it ended.",
-    Status.CONVERGED: "The gradient is below the tolerance.",
+    Status.CONVERGED: (
+        "The gradient is below the tolerance, or so near to it that no step lowers the cost."
+    ),
     Status.STAGNATED: (
         "No step lowers the cost although the gradient is not yet small: the tolerance may be "
         "below what rounding or the model's own integration error allows (tighten the model's "
