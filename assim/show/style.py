@@ -123,7 +123,8 @@ class _Plain(ScalarFormatter):
 
     def get_offset(self) -> str:
         offset = super().get_offset()
-        return f"× {_power(int(offset[2:]))}" if offset.startswith("1e") else offset
+        exponent = offset[2:].replace("−", "-")
+        return f"× {_power(int(exponent))}" if offset.startswith("1e") else offset
 
 
 def _power(exponent: int) -> str:

@@ -48,6 +48,23 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
+def scaled(path, factor):
+    """Multiply every field of a file."""
+    with xr.open_dataset(path) as file:
+        data = file.load()
+    for name in data.data_vars:
+        if data[name].dtype.kind == "f" and data[name].dims:
+            data[name].values *= factor
+    data.to_netcdf(path)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e7])
+def test_values_far_from_one_are_drawn(lynx_hare, factor):
+    for name in ("trajectory", "posterior", "feedback"):
+        scaled(lynx_hare / f"{name}.nc", factor)
+    write_report(lynx_hare)
+
+
 # ---- what is written -----------------------------------------------------------------------------
 
 
