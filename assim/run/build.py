@@ -14,8 +14,10 @@ import assim
 from assim.files.errors import DataError
 from assim.files.observations import Instrument, to_observations
 from assim.files.schema import hash_file
+from assim.files.states import read_state
 from assim.files.tables import ObservationTable as Rows
 from assim.files.tables import open_observations
+from assim.problem.arrays import State
 from assim.problem.departure import Problem, strong_constraint
 from assim.problem.model import AbstractDynamics, ModelError
 from assim.problem.observation import ErrorScale
@@ -38,6 +40,7 @@ class Posed:
         posterior: settings of the posterior, or None.
         instruments: every instrument with the rows of its file and their fate.
         inputs: sha256 of the data files, by the case's name for them.
+        truth: the true state at the window's start, where a twin experiment left one.
     """
 
     case: Case
@@ -46,6 +49,7 @@ class Posed:
     posterior: Any
     instruments: tuple[Instrument, ...]
     inputs: dict[str, str]
+    truth: State | None = None
 
     def rejected(self) -> dict[str, dict[str, int]]:
         """Rows of every instrument by fate: "used", and the reasons of those that are not."""
@@ -116,6 +120,7 @@ def _pose(setting: Setting) -> Posed:
     case, model, parts = setting.case, setting.model, setting.parts
     trouble = _Trouble()
     background = trouble.attempt(make_background, case, model, parts, setting.start)
+    truth = trouble.attempt(_truth, setting)
     labels = model.labels()
     tables = [
         trouble.attempt(open_observations, case.input_path(table.file), table.variable, labels)
@@ -138,7 +143,13 @@ def _pose(setting: Setting) -> Posed:
     problem = _problem(model, window, fields, covariances, observed, priors)
     inputs = {name: hash_file(path) for name, path in case.inputs().items()}
     minimiser, posterior = parts["minimiser"], parts["posterior"]
-    return Posed(case, problem, minimiser, posterior, tuple(instruments), inputs)
+    return Posed(case, problem, minimiser, posterior, tuple(instruments), inputs, truth)
+
+
+def _truth(setting: Setting) -> State | None:
+    """The true state at the window's start, where a twin experiment left one."""
+    path = setting.case.truth_path()
+    return None if path is None else read_state(path, setting.model, time=setting.start)
 
 
 class _Trouble:

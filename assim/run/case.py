@@ -64,7 +64,16 @@ class Case:
     def inputs(self) -> dict[str, Path]:
         """The data files that the case names, by the name it uses."""
         named = [self.checked.background.file, *(o.file for o in self.checked.observations)]
+        if self.checked.twin is not None and self.truth_path() is not None:
+            named.append(self.checked.twin.truth)
         return {name: self.input_path(name) for name in named if name is not None}
+
+    def truth_path(self) -> Path | None:
+        """The file of the truth, where a twin experiment left one."""
+        if self.checked.twin is None:
+            return None
+        path = self.input_path(self.checked.twin.truth)
+        return path if path.is_file() else None
 
     def directory(self, out: Path | None) -> Path:
         """The output directory: --out, the case's own, or out/<case>."""

@@ -21,9 +21,8 @@ from assim.files.results import (
     trajectory_dataset,
 )
 from assim.files.schema import write_dataset, write_json
-from assim.files.states import read_state, state_dataset
+from assim.files.states import state_dataset
 from assim.files.summary import summary
-from assim.problem.arrays import State
 from assim.run.build import Posed, pose
 from assim.run.case import Case
 from assim.run.failure import Exit, Interrupted, NonFiniteError
@@ -53,13 +52,15 @@ def run_case(case: Case, out: Path | None, screen: Screen, started: float | None
     with _timed(seconds, "read"):
         posed = pose(case)
     directory = case.directory(out)
-    with _writable(directory), _interruptible(directory):
+    written: list[Path] = []
+    with _writable(directory), _interruptible(directory, written):
+        _remove_ending(directory)
         screen.say(case.checked.title or case.name, "bold")
         screen.rejected(posed.rejected())
         threading.Thread(target=_import_pictures, daemon=True).start()
         analysis = _analyse(posed, screen, seconds)
         screen.results(analysis)
-        written = write_results(posed, analysis, directory)
+        write_results(posed, analysis, directory, written)
         written += _report(case, directory, screen)
         screen.written(directory, written)
     return _outcome(analysis, screen)
@@ -88,31 +89,37 @@ def _import_pictures() -> None:
         importlib.import_module("assim.show.plot")
 
 
-def write_results(posed: Posed, analysis: Analysis, directory: Path) -> list[Path]:
-    """Write the files of a finished analysis, the summary last; what was written.
+def write_results(posed: Posed, analysis: Analysis, directory: Path, written: list[Path]) -> None:
+    """Write the files of a finished analysis, the summary last, and add them to `written`.
 
-    Files of an earlier run that this one does not write are removed.
+    Those of an earlier run are removed before.
 
     Raises:
         DataError: one cannot be written; those before it stand.
     """
     case, seconds = posed.case, dict(analysis.seconds)
-    makers = _makers(posed, analysis)
     for name in FILES:
-        if name not in makers:
-            (directory / f"{name}.nc").unlink(missing_ok=True)
-    written = []
+        (directory / f"{name}.nc").unlink(missing_ok=True)
     with _timed(seconds, "write"):
-        for name, make in makers.items():
+        for name, make in _makers(posed, analysis).items():
             path = directory / f"{name}.nc"
             title = f"{case.checked.title or case.name}: {name}"
             write_dataset(make(), path, title=title, config=case.text(), inputs=posed.inputs)
             written.append(path)
     content = summary(
-        dataclasses.replace(analysis, seconds=seconds), posed.instruments, truth(posed)
+        dataclasses.replace(analysis, seconds=seconds), posed.instruments, posed.truth
     )
     write_json(content, directory / "summary.json")
-    return [*written, directory / "summary.json"]
+    written.append(directory / "summary.json")
+
+
+def _remove_ending(directory: Path) -> None:
+    """Remove what an earlier run wrote last: nothing of it may look like this run's outcome."""
+    figures = directory / "figures"
+    for path in (directory / "summary.json", directory / "report.html", *figures.glob("*.png")):
+        path.unlink(missing_ok=True)
+    if figures.is_dir() and not any(figures.iterdir()):
+        figures.rmdir()
 
 
 def _makers(posed: Posed, analysis: Analysis) -> dict[str, Callable[[], xr.Dataset]]:
@@ -150,17 +157,6 @@ def _chosen(posed: Posed, dataset: xr.Dataset) -> xr.Dataset:
     unwanted = [name for name in posed.problem.model.labels().state if name not in wanted]
     drop = [f"{name}{end}" for name in unwanted for end in ("", "_stddev", "_background")]
     return dataset.drop_vars(drop, errors="ignore")
-
-
-def truth(posed: Posed) -> State | None:
-    """The true state at the window's start, where a twin experiment left one."""
-    table = posed.case.checked.twin
-    if table is None:
-        return None
-    path = posed.case.input_path(table.truth)
-    start = posed.case.checked.window.start
-    time = start if isinstance(start, int | float) else str(start)
-    return read_state(path, posed.problem.model, time=time) if path.is_file() else None
 
 
 def draw_report(directory: Path) -> list[Path]:
@@ -223,13 +219,13 @@ def _writable(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible(directory: Path) -> Iterator[None]:
-    """Turn Ctrl-C into a sentence that says which files stand."""
+def _interruptible(directory: Path, written: list[Path]) -> Iterator[None]:
+    """Turn Ctrl-C into a sentence that says which files this run has written."""
     try:
         yield
     except KeyboardInterrupt:
-        done = sorted(path.name for path in directory.glob("*.nc"))
-        what = f"these files stand in {directory}: {', '.join(done)}" if done else "nothing written"
+        names = ", ".join(path.name for path in written)
+        what = f"written to {directory}: {names}" if written else "nothing written"
         raise Interrupted(f"interrupted; {what}") from None
 
 

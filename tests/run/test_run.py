@@ -84,6 +84,39 @@ def test_non_finite_model(toy: Toy, command: str) -> None:
     assert not toy.out.exists()
 
 
+def test_a_run_that_fails_leaves_no_summary_of_an_earlier_one(toy: Toy) -> None:
+    toy.model = MODEL.replace('{"x": y}', '{"x": jnp.where(t > 1.5, jnp.nan, y)}')
+    (toy.out / "figures").mkdir(parents=True)
+    for name in ("summary.json", "report.html", "figures/trajectory.png", "notes.txt"):
+        (toy.out / name).write_text("{}")
+    assert toy.write().run().exit_code == 5
+    assert [path.name for path in toy.out.iterdir()] == ["notes.txt"]
+
+
+def test_truth_is_read_before_anything_is_computed(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy.case["twin"] = {}
+    toy.write()
+    (toy.folder / "truth.nc").write_bytes(b"CDF")
+    monkeypatch.setattr("assim.run.window.analyse", None)
+    result = toy.run()
+    assert result.exit_code == 3, result.stderr or result.exception
+    assert "truth.nc" in result.stderr
+
+
+def test_truth_is_one_of_the_inputs(toy: Toy) -> None:
+    from assim.run.build import pose
+    from assim.run.case import read_case
+
+    toy.case["twin"] = {}
+    toy.write()
+    toy.background.to_netcdf(toy.folder / "truth.nc")
+    posed = pose(read_case(toy.folder / "case.toml"))
+    assert "truth.nc" in posed.inputs
+    np.testing.assert_array_equal(posed.truth["x"], [3.0, 2.0, 1.0])
+
+
 def test_directory_that_cannot_be_written(
     shared: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,10 +163,13 @@ def test_interrupt_after_an_earlier_run(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Screen, "loop", stop)
-    (tmp_path / "analysis.nc").write_bytes(b"")
+    for name in ("analysis.nc", "summary.json"):
+        (tmp_path / name).write_bytes(b"")
     result = shared.run("--out", str(tmp_path))
     assert result.exit_code == 130
-    assert "analysis.nc" in result.stderr
+    assert "nothing written" in result.stderr
+    assert "analysis.nc" not in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["analysis.nc"]
 
 
 def test_internal_error_asks_for_a_report(
