@@ -1,10 +1,12 @@
 from .analysis import Analysis as Analysis
 from .analysis import Quantity as Quantity
 from .analysis import analyse as analyse
+from .files.errors import DataError as DataError
 from .files.observations import read_observations as read_observations
 from .files.results import to_dataset as to_dataset
 from .files.results import trajectory_dataset as trajectory_dataset
 from .files.states import read_state as read_state
+from .files.states import read_stdev as read_stdev
 from .files.windows import read_window as read_window
 from .problem import likelihood as likelihood
 from .problem.arrays import Array as Array
@@ -22,6 +24,7 @@ from .problem.departure import Problem as Problem
 from .problem.departure import strong_constraint as strong_constraint
 from .problem.integrator import Adaptive as Adaptive
 from .problem.integrator import FixedStep as FixedStep
+from .problem.likelihood import AbstractLikelihood as AbstractLikelihood
 from .problem.model import AbstractIntegrator as AbstractIntegrator
 from .problem.model import AbstractModel as AbstractModel
 from .problem.model import AbstractODE as AbstractODE
@@ -49,6 +52,7 @@ from .problem.window import Window as Window
 from .solve.gauss_newton import GaussNewton as GaussNewton
 from .solve.gauss_newton import NewtonCG as NewtonCG
 from .solve.laplace import Laplace as Laplace
+from .solve.minimise import AbstractMinimiser as AbstractMinimiser
 from .solve.minimise import Loop as Loop
 from .solve.minimise import Minimum as Minimum
 from .solve.minimise import Solution as Solution
@@ -60,3 +64,4 @@ from .solve.verify import adjoint_test as adjoint_test
 from .solve.verify import gradient_test as gradient_test
 from .solve.verify import hessian_symmetry_test as hessian_symmetry_test
 from .solve.verify import tangent_linear_test as tangent_linear_test
+from .solve.verify import verify as verify

@@ -98,17 +98,6 @@ class Analysis:
             return float("nan")
         return self.posterior.log_evidence + self.log_constant
 
-    def first_non_finite(self) -> tuple[str, float] | None:
-        """Field that first leaves the finite numbers in the analysed trajectory, and when."""
-        trajectory = self.analysis.trajectory
-        first: tuple[str, float] | None = None
-        for name, values in trajectory.states.items():
-            finite = np.isfinite(np.asarray(values)).reshape(values.shape[0], -1).all(axis=1)
-            if not finite.all():
-                when = float(trajectory.times[int(np.argmin(finite))])
-                first = (name, when) if first is None or when < first[1] else first
-        return first
-
 
 def analyse(
     problem: Problem,
@@ -273,16 +262,17 @@ def _quantities(problem: Problem, posterior: LaplacePosterior) -> dict[str, Quan
     quantities = {}
     for name in _scalar_names(problem, marginals):
         value = np.asarray(marginals[name])
-        moments = np.array(_moments(value, _NODE_WEIGHTS))
+        here = float(value[-2])
+        moments = np.array(_moments(value - here, _NODE_WEIGHTS))
         quantiles = value[-3:]
         if posterior.sample is not None:
             weights, f = posterior.sample[1], np.asarray(sampled[name])
             plain = np.full(f.size, 1 / f.size)
-            moments = moments + np.subtract(_moments(f, weights), _moments(f, plain))
+            moments = moments + np.subtract(_moments(f - here, weights), _moments(f - here, plain))
             quantiles = quantiles + _quantiles(f, weights) - _quantiles(f, plain)
-        mean, stddev = moments[0], np.sqrt(max(moments[1] - moments[0] ** 2, 0.0))
+        mean, stddev = here + moments[0], np.sqrt(max(moments[1] - moments[0] ** 2, 0.0))
         low, median, high = map(float, quantiles)
-        here, unit = float(value[-2]), units.get(name, "1")
+        unit = units.get(name, "1")
         quantities[name] = Quantity(float(mean), float(stddev), here, low, median, high, unit)
     return quantities
 

@@ -253,7 +253,7 @@ def _points(table: ObservationTable, window: Window, labels: Labels, used: np.nd
         for stamp in (table.times, table.starts, table.ends)
     )
     places = {dim: jnp.asarray(place[used]) for dim, place in table.coordinates.items()}
-    return Points(times, starts, ends, places)
+    return Points(times, starts, ends, places, window.reference)
 
 
 def _error(

@@ -1,11 +1,14 @@
 """The vocabulary of the problem: fields, their labels, and trajectories."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import equinox as eqx
 import jax
 import numpy as np
+
+TIME_UNITS = ("seconds", "minutes", "hours", "days", "weeks", "years", "1")
 
 Array = jax.Array
 State = dict[str, Array]
@@ -31,6 +34,16 @@ class Coordinate(eqx.Module):
         if np.ndim(self.values) != 1:
             raise ValueError(
                 f"Coordinate: values must have one dimension, got {np.ndim(self.values)}"
+            )
+        if isinstance(self.values, jax.core.Tracer):
+            return
+        values = np.asarray(self.values)
+        if np.any(np.diff(values) <= 0):
+            raise ValueError("Coordinate: values must increase; reverse the axis and its fields")
+        if self.period is not None and not np.ptp(values) < self.period:
+            raise ValueError(
+                f"Coordinate: values span {np.ptp(values):g}, which must be less than the period "
+                f"{self.period:g}; leave out the point that repeats the first"
             )
 
 
@@ -59,6 +72,12 @@ class Labels:
     parameters: Mapping[str, Label] = field(default_factory=dict)
     coordinates: Mapping[str, Coordinate] = field(default_factory=dict)
     time_unit: str = "1"
+
+    def __post_init__(self) -> None:
+        if self.time_unit not in TIME_UNITS:
+            near = difflib.get_close_matches(self.time_unit, TIME_UNITS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(TIME_UNITS)}"
+            raise ValueError(f"Labels: no time_unit {self.time_unit!r}; {hint}")
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of the state field or parameter `name`."""

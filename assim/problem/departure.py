@@ -11,6 +11,7 @@ import numpy as np
 from assim.problem.arrays import Array, Labels, State, Trajectory
 from assim.problem.control import Control, Physical
 from assim.problem.covariance import AbstractCovariance
+from assim.problem.fit import check_fit
 from assim.problem.model import AbstractDynamics, check_model
 from assim.problem.observation import Observations
 from assim.problem.prior import AbstractPrior
@@ -141,7 +142,8 @@ def strong_constraint(
     fixed = {name: jnp.asarray(value, dtype=float) for name, value in model.parameters.items()}
     scales = {o.scale.name: o.scale.prior for o in instruments if o.scale is not None}
     control = Control(state, covariances, fields, dict(parameters or {}), fixed, scales)
-    _check_instruments(instruments, labels)
+    _check_instruments(instruments, labels, window)
+    _check_unique(control, instruments)
     if control.size() == 0:
         raise ValueError(
             "nothing to estimate: give a background covariance, or a prior for a field or parameter"
@@ -203,7 +205,9 @@ def _covariances(
     return {name: c.on(state[name].shape) for name, c in covariance.items()}
 
 
-def _check_instruments(instruments: tuple[Observations, ...], labels: Labels) -> None:
+def _check_instruments(
+    instruments: tuple[Observations, ...], labels: Labels, window: Window
+) -> None:
     if not instruments:
         raise ValueError("observations: at least one instrument is needed")
     names = [o.name for o in instruments]
@@ -211,9 +215,16 @@ def _check_instruments(instruments: tuple[Observations, ...], labels: Labels) ->
         if names.count(name) > 1:
             raise ValueError(f"observations: {names.count(name)} instruments are called {name!r}")
     for o in instruments:
-        missing = [dim for dim in o.operator.dims(labels) if dim not in o.points.coordinates]
-        if missing:
+        check_fit(o, labels, window)
+
+
+def _check_unique(control: Control, instruments: tuple[Observations, ...]) -> None:
+    """Names of what is estimated and of fields are keys of results: no two may be the same."""
+    for name in control.scales:
+        if name in control.state or name in control.fixed:
             raise ValueError(
-                f"observations {o.name!r}: {type(o.operator).__name__} needs the coordinate "
-                f"{missing[0]!r} of every value"
+                f"error scale {name!r}: a field or parameter has this name; choose another"
             )
+        priors = [o.scale.prior for o in instruments if o.scale and o.scale.name == name]
+        if any(not eqx.tree_equal(prior, priors[0]) for prior in priors):
+            raise ValueError(f"error scale {name!r}: instruments that share it differ in its prior")

@@ -19,12 +19,14 @@ class Points(eqx.Module):
         starts: start of the interval that a value covers; equal to `times` for a reading.
         ends: end of that interval.
         coordinates: position of each value along each dimension, shape (m,) each.
+        reference: ISO date at which these times are zero; None where it is not known.
     """
 
     times: Array
     starts: Array
     ends: Array
     coordinates: dict[str, Array]
+    reference: str | None = eqx.field(default=None, static=True)
 
     @staticmethod
     def at(times: Array, coordinates: dict[str, Array] | None = None) -> "Points":

@@ -157,8 +157,10 @@ class HalfNormal(AbstractPrior):
         _positive("HalfNormal", scale=self.scale)
 
     def __call__(self, w: Array) -> Array:
-        """θ, by the upper tail, which keeps its digits for large w."""
-        return -self.scale * ndtri(ndtr(-w) / 2)
+        """θ, by the nearer tail, which keeps its digits at both ends."""
+        near_zero = jnp.sqrt(2.0) * special.erfinv(ndtr(jnp.where(w < 0, w, -1.0)))
+        far = -ndtri(ndtr(-jnp.where(w < 0, 1.0, w)) / 2)
+        return self.scale * jnp.where(w < 0, near_zero, far)
 
     def inverse(self, value: Array) -> Array:
         """W = -Φ⁻¹(2Φ(-θ/scale))."""

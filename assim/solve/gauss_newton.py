@@ -22,6 +22,7 @@ Array = jax.Array
 
 DENSE_LIMIT = 64  # below this size the Hessian is one batch of products, not one after another
 TRIALS = 25  # dampings tried in one loop, each costs one evaluation of J
+ARRIVED = 1e-13  # decrease predicted of a full step after which J can tell nothing more
 SETTLED = 1e-8  # decrease predicted of a full step that, if J does not confirm it, is none
 
 
@@ -48,8 +49,6 @@ class NewtonState(NamedTuple):
 class _AbstractNewton(AbstractMinimiser):
     """What Gauss-Newton and Newton-CG share: all but the Hessian."""
 
-    n_inner: eqx.AbstractVar[int]
-    tolerance: eqx.AbstractVar[float]
     inner_tolerance: eqx.AbstractVar[float]
 
     @abc.abstractmethod
@@ -94,12 +93,16 @@ class _AbstractNewton(AbstractMinimiser):
         hessian, matrix = _batched(here.hessian, n)
         pairs = lanczos(hessian, b, min(self.n_inner, n), forcing)
         trial = _damped_search(problem, state.chi, here.cost, state.damping, pairs)
-        stuck = jnp.where(trial.decrement <= SETTLED, Status.CONVERGED, Status.STAGNATED)
-        status = jnp.where(trial.accepted, Status.RUNNING, stuck)
+        rounding = 10 * jnp.finfo(state.chi.dtype).eps * jnp.abs(here.cost)
+        stuck = trial.decrement <= jnp.maximum(SETTLED, rounding)
+        stuck = jnp.where(stuck, Status.CONVERGED, Status.STAGNATED)
+        arrived = trial.decrement <= jnp.maximum(ARRIVED, rounding)
+        going_on = jnp.where(arrived, Status.CONVERGED, Status.RUNNING)
+        status = jnp.where(trial.accepted, going_on, stuck)
         status = jnp.where(moving, status, Status.CONVERGED)
         return NewtonState(
             jnp.where(moving & trial.accepted, trial.chi, state.chi),
-            jnp.where(moving & trial.accepted, trial.cost, here.cost),
+            jnp.where(moving & trial.accepted, trial.cost, jnp.minimum(here.cost, state.cost)),
             norm,
             first_norm,
             trial.damping,

@@ -21,6 +21,8 @@ Array = jax.Array
 
 SMALL = 64  # up to this size the exact Hessian is taken by default
 FULL_CERTIFICATE = 200  # controls above which a tenth of the draws must do
+FLATTEST = 1e-10  # curvature below which a direction counts as free
+FREE = 1e4  # variance of a flat coordinate above which nothing informs it
 LEFT_OUT = 1.0  # nats that may be left out without a warning
 TRUSTED_K_HAT = 0.5  # below it, with enough effective draws, weighted draws may be published
 TRUSTED_DRAWS = 400
@@ -34,7 +36,8 @@ class Laplace(eqx.Module):
     Args:
         rank: eigenpairs to keep for a large problem; all of them up to `dense_limit`.
         hessian: "exact" ∇²J, "gauss_newton" W + GᵀG, or "auto": exact up to 64 controls or where
-            an error scale is estimated, provided it is positive definite, else Gauss-Newton.
+            an error scale is estimated. An exact one that is not positive definite is replaced by
+            Gauss-Newton's, and the result says so.
         eigensolver: "lanczos" or "randomised", above `dense_limit`.
         dense_limit: largest number of controls whose Hessian is formed whole.
         certificate: draws that measure k̂, at most 1,000 for over 200 controls; 0 for none.
@@ -55,6 +58,9 @@ class Laplace(eqx.Module):
         ):
             if (given := getattr(self, name)) not in allowed:
                 raise ValueError(f"Laplace: {name} must be one of {allowed}, got {given!r}")
+        for name, least in (("rank", 1), ("dense_limit", 0), ("certificate", 0), ("members", 1)):
+            if (given := getattr(self, name)) < least:
+                raise ValueError(f"Laplace: {name} must be at least {least}, got {given}")
 
 
 class Gaussian(eqx.Module):
@@ -98,12 +104,14 @@ class LaplacePosterior(eqx.Module):
 
     Args:
         gaussian: the approximation itself.
-        left_out: bound on Σ ln(1 + λ) over the eigenpairs that were not computed.
+        left_out: estimate of Σ λ ≥ Σ ln(1 + λ) over the eigenpairs that were not computed.
         k_hat: Pareto shape of the importance weights, NaN where not measured.
         effective_draws: effective number of the certificate's draws, NaN likewise.
         sample: the certificate's draws of χ (N, n) with their smoothed weights (N,), where they
             may be trusted: k̂ < 0.5 and 400 effective draws or more; None otherwise.
-        log_evidence: log p(y) but for the likelihood's constants; NaN for an improper prior.
+        flat_variance: Σ (A⁻¹)_ii over the coordinates of χ that have no prior of their own.
+        log_evidence: log p(y) but for the likelihood's constants; NaN for an improper prior, and
+            where too much is left out.
         hessian: which Hessian A is, and why, in words.
     """
 
@@ -114,6 +122,7 @@ class LaplacePosterior(eqx.Module):
     log_evidence: float
     hessian: str
     sample: tuple[np.ndarray, np.ndarray] | None = None
+    flat_variance: float = 0.0
 
     @property
     def chi(self) -> Array:
@@ -132,12 +141,17 @@ class LaplacePosterior(eqx.Module):
 
     @property
     def degrees_of_freedom(self) -> float:
-        """Degrees of freedom for signal, Σ λ/(1 + λ) over the positive eigenvalues."""
-        gained = np.maximum(np.asarray(self.eigenvalues), 0.0)
-        return float(np.sum(gained / (1 + gained)))
+        """Degrees of freedom for signal, tr((A - W)A⁻¹) = Σ λ/(1 + λ) + Σ_flat (A⁻¹)_ii."""
+        values = np.asarray(self.eigenvalues)
+        return float(np.sum(values / (1 + values))) + self.flat_variance
 
     def advice(self) -> str:
         """What eigenpairs left out, else k̂, say about this posterior, in a sentence."""
+        if self.flat_variance > FREE:
+            return (
+                "A coordinate without a prior of its own is not informed by the observations "
+                "either: what depends on it is arbitrary; give it a proper prior."
+            )
         if self.left_out > LEFT_OUT:
             return (
                 f"{self.eigenvalues.size} eigenpairs are too few: up to {self.left_out:.3g} nats "
@@ -190,10 +204,14 @@ def laplace(
     k_hat, effective, weights = _certificate(log_weights[1:])
     trusted = k_hat < TRUSTED_K_HAT and effective >= TRUSTED_DRAWS
     sample = (draws[1:], weights) if trusted else None
+    flat = np.asarray(problem.weight()) == 0
+    known = not flat.any() and float(left_out) <= LEFT_OUT
     information = np.sum(np.log1p(np.asarray(values))) + float(left_out)
-    proper = bool(np.all(np.asarray(problem.weight()) == 1))
-    evidence = float(log_weights[0] - information / 2) if proper else float("nan")
-    return LaplacePosterior(gaussian, float(left_out), k_hat, effective, evidence, which, sample)
+    evidence = float(log_weights[0] - information / 2) if known else float("nan")
+    free = float(np.sum(np.asarray(gaussian.stdev())[flat] ** 2))
+    return LaplacePosterior(
+        gaussian, float(left_out), k_hat, effective, evidence, which, sample, free
+    )
 
 
 def _certificate(log_weights: np.ndarray) -> tuple[float, float, np.ndarray]:
@@ -220,16 +238,11 @@ def _spectrum(
             if known is None
             else _decomposed(known)
         )
-        if np.min(np.asarray(spectrum[0]), initial=0.0) > -1 + 1e-10:
+        if np.min(np.asarray(spectrum[0]), initial=0.0) > -1 + FLATTEST:
             return spectrum, "exact Hessian"
-        if settings.hessian == "exact":
-            raise FloatingPointError(
-                "Laplace: the Hessian of J is not positive definite at χ*: this is no minimum; "
-                "minimise further, start from several first guesses, or use gauss_newton"
-            )
     why = ", as the exact Hessian is not positive definite here" if exact else ""
-    spectrum = _eigenpairs(problem, chi, settings, key, exact=False)
-    return spectrum, "Gauss-Newton Hessian" + why
+    values, vectors, left_out = _eigenpairs(problem, chi, settings, key, exact=False)
+    return (jnp.maximum(values, -1 + FLATTEST), vectors, left_out), "Gauss-Newton Hessian" + why
 
 
 @eqx.filter_jit
@@ -257,7 +270,7 @@ def _eigenpairs(
 
 
 def _left_out(misfit: Operator, vectors: Array, key: Array) -> Array:
-    """Upper bound Σ λ ≥ Σ ln(1 + λ) of the rest, by Hutchinson's trace of the deflated operator."""
+    """Σ λ ≥ Σ ln(1 + λ) of the rest, estimated from ten probes of the deflated operator's trace."""
     probes = jax.random.rademacher(key, (10, vectors.shape[0]), dtype=vectors.dtype)
     deflated = probes - (probes @ vectors) @ vectors.T
     traces = jax.lax.map(lambda probe: probe @ misfit(probe), deflated)

@@ -46,6 +46,15 @@ class AbstractMinimiser(eqx.Module):
     """A minimiser of J: one compiled `step` serves a Python loop and a `lax.while_loop`."""
 
     n_outer: eqx.AbstractVar[int]
+    n_inner: eqx.AbstractVar[int]
+    tolerance: eqx.AbstractVar[float]
+
+    def __check_init__(self) -> None:
+        for name in ("n_outer", "n_inner"):
+            if (given := getattr(self, name)) < 1:
+                raise ValueError(f"{type(self).__name__}: {name} must be at least 1, got {given}")
+        if not self.tolerance >= 0:
+            raise ValueError(f"{type(self).__name__}: tolerance must not be negative")
 
     @abc.abstractmethod
     def init(self, problem: DepartureFunction, chi: Array) -> Any:

@@ -23,6 +23,8 @@ class GradientState(NamedTuple):
     inner_iterations: Array
     status: Array
     here: Array
+    here_cost: Array
+    here_gradient: Array
     optimiser: Any
 
 
@@ -88,7 +90,8 @@ def _init(
     status = jnp.where(norm <= tolerance, Status.CONVERGED, Status.RUNNING)
     status = jnp.where(finite, status, Status.NON_FINITE)
     j = jnp.where(finite, j, jnp.inf)
-    return GradientState(chi, j, norm, jnp.zeros((), int), status, chi, optimiser.init(chi))
+    none = jnp.zeros((), int)
+    return GradientState(chi, j, norm, none, status, chi, j, g, optimiser.init(chi))
 
 
 def _iterate(
@@ -106,9 +109,13 @@ def _iterate(
         return (carry.status == Status.RUNNING) & (carry.inner_iterations < iterations)
 
     def one(carry: GradientState) -> GradientState:
-        j, g = evaluate(carry.here)
         change, inner = optimiser.update(
-            g, carry.optimiser, carry.here, value=j, grad=g, value_fn=function
+            carry.here_gradient,
+            carry.optimiser,
+            carry.here,
+            value=carry.here_cost,
+            grad=carry.here_gradient,
+            value_fn=function,
         )
         there = optax.apply_updates(carry.here, change)
         j, g = evaluate(there)
@@ -116,13 +123,15 @@ def _iterate(
         better = j < carry.cost
         still = jnp.all(there == carry.here) | ~jnp.isfinite(norm)
         status = jnp.where(still, Status.STAGNATED, Status.RUNNING)
+        now, before = (there, j, norm), (carry.chi, carry.cost, carry.gradient_norm)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), now, before)
         return GradientState(
-            jnp.where(better, there, carry.chi),
-            jnp.where(better, j, carry.cost),
-            jnp.where(better, norm, carry.gradient_norm),
+            *best,
             carry.inner_iterations + 1,
             jnp.where(better & (norm <= tolerance), Status.CONVERGED, status),
             there,
+            j,
+            g,
             inner,
         )
 

@@ -12,6 +12,9 @@ class Status(enum.IntEnum):
     OUT_OF_LOOPS = 3
     NON_FINITE = 4
 
+    def __str__(self) -> str:
+        return self.name.lower()
+
     @property
     def advice(self) -> str:
         """What happened and what to do about it."""
