@@ -137,9 +137,13 @@ def _costs(analysis: Analysis) -> Iterator[tuple[str, xr.Variable]]:
         for term, value in terms.items():
             what = f"cost at the {place}: {term.replace('_', ' ')}"
             yield f"cost_{term}_at_{place}", _scalar(float(value), what)
-    number = sum(o.values.size for o in analysis.problem.observations)
-    ratio = 2 * float(analysis.cost_analysis["total"]) / number
-    yield "chi_squared_ratio", _scalar(ratio, "twice the cost over the number of observations")
+    observations, scales = analysis.problem.observations, analysis.analysis.control.scales
+    number = sum(o.values.size for o in observations)
+    squares = analysis.cost_analysis["total"] - sum(
+        float(o.normaliser(scales)) for o in observations
+    )
+    what = "sum of squares of the cost over the number of observations"
+    yield "chi_squared_ratio", _scalar(2 * float(squares) / number, what)
     yield "observation_count", _scalar(np.int32(number), "number of observations used")
     norm = analysis.solution.gradient_norm
     yield "final_gradient_norm", _scalar(float(norm), "norm of the cost's gradient at the end")
