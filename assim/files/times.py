@@ -13,7 +13,7 @@ import cftime
 import numpy as np
 import xarray as xr
 
-from assim.files.errors import DataError
+from assim.files.errors import DataError, nearest
 
 CALENDAR = "proleptic_gregorian"
 NON_PHYSICAL = "1"
@@ -26,6 +26,7 @@ _SECONDS = {
     "days": 86400,
     "weeks": 604800,
 }
+_MODEL_UNITS = (*_SECONDS, "years", NON_PHYSICAL)
 _SPELLINGS = {
     "us": "microseconds",
     "ms": "milliseconds",
@@ -95,7 +96,16 @@ class FileTimes:
         return _rescale(self.numbers, self.unit, unit) + offset
 
     def check_kind(self, unit: str) -> None:
-        """Raise DataError unless both these times and the model's `unit` are dates, or neither."""
+        """Raise DataError unless both these times and the model's `unit` are dates, or neither.
+
+        Raises:
+            ValueError: there is no such unit.
+        """
+        if unit not in _MODEL_UNITS:
+            raise ValueError(
+                f"no unit of time is called {unit!r}, as the model's time_unit is; "
+                f"{nearest(unit, _MODEL_UNITS)}"
+            )
         if (unit == NON_PHYSICAL) != (self.epoch is None):
             want = "a number without dates" if unit == NON_PHYSICAL else "dates (<unit> since ...)"
             got = "units '1' or none" if self.epoch is None else f"{self.unit} since {self.epoch}"

@@ -37,6 +37,8 @@ _ABSTRACT = {
     "covariance": "assim.problem.covariance:AbstractCovariance",
     "operator": "assim.problem.operator:AbstractOperator",
     "likelihood": "assim.problem.likelihood:AbstractLikelihood",
+    "minimiser": "assim.solve.minimise:AbstractMinimiser",
+    "posterior": "assim.solve.laplace:Laplace",
 }
 # Arguments that are themselves plug-ins, or lists of them.
 _NESTED = {
@@ -102,8 +104,10 @@ def build(kind: str, table: dict[str, Any], path: str, folder: Path, **extra: An
 def _construct(found: Callable, arguments: dict[str, Any], path: str) -> Any:
     try:
         return found(**arguments)
-    except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:
-        raise PluginError([Fault(path, f"{error}")]) from error
+    except Exception as error:
+        owner = getattr(found, "__name__", str(found))
+        what = str(error) if isinstance(error, ValueError) else f"{owner} failed: {_said(error)}"
+        raise PluginError([Fault(path, what)]) from error
 
 
 def _nested(name: str, value: Any, path: str, folder: Path) -> Any:

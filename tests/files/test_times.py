@@ -14,6 +14,11 @@ def times(numbers, units, calendar="standard"):
     return decode(xr.Variable("obs", np.asarray(numbers), attrs), "file.nc: time")
 
 
+def test_a_unit_that_there_is_not():
+    with pytest.raises(ValueError, match=r"'hour'.*did you mean 'hours'"):
+        times([1], "days since 1900-01-01").to_model("hour", REFERENCE)
+
+
 @pytest.mark.parametrize(
     ("unit", "days", "expected"),
     [

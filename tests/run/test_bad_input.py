@@ -64,6 +64,13 @@ def turned(ds: Any) -> Any:
     return ds.assign_coords(cell=("cell", [0.0, 2.0, 1.0], {"units": "m"}))
 
 
+SORRY = """
+from assim import PointSample
+
+class Sorry(PointSample):
+    def __check_init__(self):
+        raise NotImplementedError("not yet")
+"""
 DATA = [
     Bad("no background", data("background", lambda ds: None), 3, ("background.nc", "no such file")),
     Bad("no observations", data("observations", lambda ds: None), 3, ("observations.nc",)),
@@ -123,6 +130,10 @@ CASE = [
         ("parameters.rate.value", "must be a number")),
     Bad("unknown minimiser", setting("minimiser.use", "GaussNewtn"), 2,
         ("minimiser.use", "did you mean 'GaussNewton'?")),
+    Bad("posterior for a minimiser", setting("minimiser.use", "assim:Laplace"), 2,
+        ("minimiser.use", "no minimiser")),
+    Bad("minimiser for a posterior", setting("posterior.use", "assim:GaussNewton"), 2,
+        ("posterior.use", "no posterior")),
     Bad("unknown argument", setting("minimiser.n_outr", 3), 2,
         ("minimiser.n_outr", "did you mean 'n_outer'?")),
     Bad("mistyped argument", setting("minimiser.n_outer", "four"), 2,
@@ -159,6 +170,11 @@ MODELS = [
         ("model", "dtype", "float32")),
     Bad("changes the keys", code('return {"x"', 'return {"y"'), 2, ("model", "['x']", "['y']")),
     Bad("unlabelled parameter", code('{"rate": jnp', '{"rat": jnp'), 2, ("model", "rat")),
+    Bad("raises when it is made", lambda toy: (
+        setting("observations.0.operator", {"use": "toy.py:Sorry"})(toy),
+        setattr(toy, "model", MODEL + SORRY)), 2,
+        ("observations.0.operator", "Sorry failed: NotImplementedError: not yet")),
+    Bad("unknown time unit", code('"days"', '"hour"'), 2, ("model", "'hour'", "'hours'")),
     Bad("raises in its labels", code("cell = Coordinate", "cell = Coordinat"), 2,
         ("model", "NameError", "toy.py, line")),
 ]  # fmt: skip
