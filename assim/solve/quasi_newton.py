@@ -103,37 +103,36 @@ def _iterate(
 ) -> GradientState:
     """Iterate while running, keeping the best point; a non-finite one ends the search."""
     function = lambda chi: cost(problem, chi)  # noqa: E731
-    evaluate = jax.value_and_grad(function)
 
     def unfinished(carry: GradientState) -> Array:
         return (carry.status == Status.RUNNING) & (carry.inner_iterations < iterations)
 
     def one(carry: GradientState) -> GradientState:
-        change, inner = optimiser.update(
-            carry.here_gradient,
-            carry.optimiser,
-            carry.here,
-            value=carry.here_cost,
-            grad=carry.here_gradient,
-            value_fn=function,
-        )
+        known = {"value": carry.here_cost, "grad": carry.here_gradient, "value_fn": function}
+        change, inner = optimiser.update(carry.here_gradient, carry.optimiser, carry.here, **known)
         there = optax.apply_updates(carry.here, change)
-        j, g = evaluate(there)
-        norm = jnp.linalg.norm(g)
-        better = j < carry.cost
-        still = jnp.all(there == carry.here) | ~jnp.isfinite(norm)
-        status = jnp.where(still, Status.STAGNATED, Status.RUNNING)
-        now, before = (there, j, norm), (carry.chi, carry.cost, carry.gradient_norm)
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), now, before)
-        return GradientState(
-            *best,
-            carry.inner_iterations + 1,
-            jnp.where(better & (norm <= tolerance), Status.CONVERGED, status),
-            there,
-            j,
-            g,
-            inner,
-        )
+        return _moved(carry, there, *jax.value_and_grad(function)(there), inner, tolerance)
 
     fresh = state._replace(inner_iterations=jnp.zeros((), int))
     return jax.lax.while_loop(unfinished, one, fresh)
+
+
+def _moved(
+    before: GradientState, there: Array, j: Array, g: Array, inner: Any, tolerance: float
+) -> GradientState:
+    """The state with the optimiser at another χ, where J and ∇J are `j` and `g`."""
+    norm = jnp.linalg.norm(g)
+    better = j < before.cost
+    still = jnp.all(there == before.here) | ~jnp.isfinite(norm)
+    status = jnp.where(still, Status.STAGNATED, Status.RUNNING)
+    return GradientState(
+        jnp.where(better, there, before.chi),
+        jnp.where(better, j, before.cost),
+        jnp.where(better, norm, before.gradient_norm),
+        before.inner_iterations + 1,
+        jnp.where(better & (norm <= tolerance), Status.CONVERGED, status),
+        there,
+        j,
+        g,
+        inner,
+    )

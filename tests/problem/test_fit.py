@@ -36,7 +36,7 @@ def sites(*where):
     ("points", "words"),
     [
         (Points.at([0.05, 9.0], sites(0, 1)), "1 of 2 times lie outside the window, 0 to 0.1"),
-        (Points.at([0.05], sites(0)), "2 values, but 1 times"),
+        (Points.at([0.05], sites(0)), "2 values need as many times"),
         (Points.at([0.05, 0.1], sites(0)), "2 values need as many positions"),
         (Points.at([0.05, 0.1]), "needs the coordinate 'site'"),
     ],
