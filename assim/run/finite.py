@@ -3,7 +3,10 @@
 import numpy as np
 
 from assim.files.times import date_text
+from assim.problem.arrays import Array
 from assim.problem.departure import Problem, Simulation
+from assim.problem.integrator import Adaptive
+from assim.solve.cost import cost
 
 
 def non_finite(problem: Problem, simulation: Simulation) -> str | None:
@@ -25,7 +28,29 @@ def non_finite(problem: Problem, simulation: Simulation) -> str | None:
     values = ", ".join(
         f"{name} = {_value(value)}" for name, value in simulation.control.parameters.items()
     )
-    return f"{what} (parameters: {values or 'none'})"
+    return f"{what} (parameters: {values or 'none'}){_budget(problem)}"
+
+
+def trouble_of(problem: Problem, simulation: Simulation, chi: Array) -> str:
+    """Why a minimisation could not start or go on at χ."""
+    found = non_finite(problem, simulation)
+    if found is not None:
+        return found
+    if np.isfinite(float(cost(problem, chi))):
+        return (
+            "the cost is finite, but not its gradient: the model, an operator or a likelihood has "
+            "no finite derivative there (a square root or a power at zero, or a `jnp.where` "
+            "around a value that is not finite)"
+        )
+    return "the cost is not finite"
+
+
+def _budget(problem: Problem) -> str:
+    """What else makes an integration of adaptive steps end early."""
+    integrator = getattr(problem.model, "integrator", None)
+    if not isinstance(integrator, Adaptive):
+        return ""
+    return f". The integrator may have run out of its max_steps = {integrator.max_steps}"
 
 
 def _first_field(simulation: Simulation) -> tuple[str, int] | None:

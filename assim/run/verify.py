@@ -19,7 +19,7 @@ from assim.run.case import Case
 from assim.run.failure import Exit, NonFiniteError
 from assim.run.finite import non_finite
 from assim.run.screen import Screen
-from assim.solve.cost import gradient
+from assim.solve.cost import cost, gradient
 from assim.solve.verify import IdentityTest, TaylorTest, verify
 
 
@@ -68,6 +68,7 @@ def check_posed(posed: Posed) -> Iterator[Check]:
     yield Check("derivatives", None, _derivatives(problem))
     chi, finite = _finite_guess(posed)
     yield finite
+    yield _origin(problem)
     yield from (_derivative(result) for result in verify(problem, chi))
     yield from _expense(problem)
 
@@ -80,9 +81,8 @@ def _finite_guess(posed: Posed) -> tuple[Any, Check]:
     """
     problem, table = posed.problem, posed.case.checked
     simulate = eqx.filter_jit(problem.simulate)
-    first, *others = first_guesses(
-        problem, table.minimiser.starts, jax.random.key(table.runtime.seed)
-    )
+    key = jax.random.split(jax.random.key(table.runtime.seed), 4)[0]  # as `analyse` has it
+    first, *others = first_guesses(problem, table.minimiser.starts, key)
     trouble = non_finite(problem, simulate(first))
     if trouble is None:
         near = 0.1 * jax.random.normal(jax.random.key(0), first.shape)
@@ -95,6 +95,19 @@ def _finite_guess(posed: Posed) -> tuple[Any, Check]:
             )
             return chi, Check("finite", True, detail)
     raise NonFiniteError(f"from the background, {trouble}")
+
+
+def _origin(problem: Problem) -> Check:
+    """J and its gradient where a run starts."""
+    chi = jnp.zeros(problem.size())
+    j, slope = jax.jit(lambda chi: (cost(problem, chi), gradient(problem, chi)))(chi)
+    name, value = "cost at the background", float(j)
+    if not np.isfinite(value):
+        return Check(name, None, "not finite")
+    norm = float(jnp.linalg.norm(slope))
+    if not np.isfinite(norm):
+        return Check(name, False, f"{value:.6g}, but its gradient is not finite")
+    return Check(name, True, f"{value:.6g}, norm of its gradient {norm:.3g}")
 
 
 def _coverage(posed: Posed) -> Iterator[Check]:
@@ -120,12 +133,12 @@ def _priors(problem: Problem) -> Iterator[Check]:
 
 def _contains(name: str, prior: AbstractPrior, value: Any, what: str) -> Check:
     w = np.asarray(prior.inverse(value))
-    inside = bool(np.isfinite(w).all())
+    inside = bool(np.isfinite(w).all())  # a prior may well exclude a value that is not used
     size = (
         f"{float(np.abs(w).max()):.2g} prior standard deviations from its median" if inside else ""
     )
     detail = f"{what} is {size}" if inside else f"excludes {what}, {np.asarray(value)}"
-    return Check(f"prior of {name}", inside, detail)
+    return Check(f"prior of {name}", True if inside else None, detail)
 
 
 def _derivatives(problem: Problem) -> str:

@@ -26,10 +26,11 @@ from assim.files.summary import summary
 from assim.run.build import Posed, pose
 from assim.run.case import Case
 from assim.run.failure import Exit, Interrupted, NonFiniteError
-from assim.run.finite import non_finite
+from assim.run.finite import trouble_of
 from assim.run.schema import FILES
 from assim.run.screen import Screen
 from assim.show.finished import ReportError
+from assim.show.report import PICTURES
 from assim.solve.status import Status
 
 
@@ -78,7 +79,7 @@ def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysi
         progress=screen.loop,
     )
     if analysis.solution.status is Status.NON_FINITE:
-        trouble = non_finite(posed.problem, analysis.analysis) or "the cost is not finite"
+        trouble = trouble_of(posed.problem, analysis.analysis, analysis.solution.chi)
         raise NonFiniteError(f"{trouble}. {analysis.solution.status.advice}")
     return dataclasses.replace(analysis, seconds={**seconds, **analysis.seconds})
 
@@ -116,7 +117,8 @@ def write_results(posed: Posed, analysis: Analysis, directory: Path, written: li
 def _remove_ending(directory: Path) -> None:
     """Remove what an earlier run wrote last: nothing of it may look like this run's outcome."""
     figures = directory / "figures"
-    for path in (directory / "summary.json", directory / "report.html", *figures.glob("*.png")):
+    drawn = [figures / f"{name}.png" for name in PICTURES]
+    for path in (directory / "summary.json", directory / "report.html", *drawn):
         path.unlink(missing_ok=True)
     if figures.is_dir() and not any(figures.iterdir()):
         figures.rmdir()

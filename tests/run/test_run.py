@@ -84,6 +84,34 @@ def test_non_finite_model(toy: Toy, command: str) -> None:
     assert not toy.out.exists()
 
 
+def test_gradient_that_is_not_finite(toy: Toy) -> None:
+    toy.model = MODEL.replace('{"x": y}', '{"x": y + jnp.sqrt(0 * theta["rate"])}')
+    result = toy.write().run()
+    assert result.exit_code == 5, result.stderr or result.exception
+    assert "the cost is finite, but not its gradient" in result.stderr
+    checked = toy.run(command="check")
+    assert checked.exit_code == 2, checked.stderr or checked.exception
+    assert "its gradient is not finite" in checked.stdout
+
+
+def test_an_integration_out_of_steps(tmp_path: Path) -> None:
+    case = tmp_path / "case.toml"
+    assert invoke("init", "LotkaVolterra", "--out", str(case)).exit_code == 0
+    assert invoke("twin", str(case)).exit_code == 0
+    table = '{ use = "Adaptive", max_steps = 2 }'
+    arguments = ("--out", str(tmp_path / "out"), "--set", f"model.integrator={table}")
+    result = invoke("run", str(case), *arguments)
+    assert result.exit_code == 5, result.stderr or result.exception
+    assert "max_steps = 2" in result.stderr
+
+
+def test_a_prior_may_exclude_the_default(toy: Toy) -> None:
+    toy.case["parameters"]["rate"]["prior"] = {"use": "Uniform", "lower": 0.2, "upper": 0.4}
+    result = toy.write().run(command="check")
+    assert result.exit_code == 0, result.stdout
+    assert "excludes the model's default" in result.stdout
+
+
 def test_a_run_that_fails_leaves_no_summary_of_an_earlier_one(toy: Toy) -> None:
     toy.model = MODEL.replace('{"x": y}', '{"x": jnp.where(t > 1.5, jnp.nan, y)}')
     (toy.out / "figures").mkdir(parents=True)
