@@ -258,8 +258,15 @@ def _names(case: Case, model: AbstractDynamics) -> list[Fault]:
         ("parameters", "parameter", labels.parameters),
         ("background.fields", "field", labels.state),
         ("twin.initial", "field", labels.state),
+        ("twin.stdev", "field", labels.state),
     ]
+    output = case.tree.get("output")
+    shown = output.get("variables") if isinstance(output, dict) else None
     return [
+        Fault("output.variables", f"the model has no field {name!r}; {nearest(name, labels.state)}")
+        for name in (shown if isinstance(shown, list) else ())
+        if isinstance(name, str) and name not in labels.state
+    ] + [
         Fault(f"{path}.{name}", f"the model has no {kind} {name!r}; {nearest(name, known)}")
         for path, kind, known in asked
         for name in _keys_at(case.tree, path)

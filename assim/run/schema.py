@@ -56,6 +56,8 @@ class WindowTable(Table):
     def _one_way(self) -> Self:
         if self.times is not None and self.slots is not None:
             raise ValueError("give either times or slots, not both")
+        if self.end is not None and self.slots is not None and "steps" in self.model_fields_set:
+            raise ValueError("give either end or steps: slots and end already say how long one is")
         if self.times is None and self.slots is None:
             raise ValueError(
                 'say where the slots lie: times = "observations", or slots = N (with end, or with '
