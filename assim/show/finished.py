@@ -6,6 +6,7 @@ known to this file alone.
 
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,7 +83,10 @@ def _open(path: Path) -> xr.Dataset:
     """Dates become datetime64[s]; a field in days stays a number."""
     dates = xr.coders.CFDatetimeCoder(time_unit="s")
     try:
-        return xr.open_dataset(path, decode_times=dates, decode_timedelta=False)
+        with warnings.catch_warnings():
+            # times finer than a second are decoded as they need it
+            warnings.simplefilter("ignore", xr.SerializationWarning)
+            return xr.open_dataset(path, decode_times=dates, decode_timedelta=False)
     except (OSError, ValueError) as error:
         raise ReportError(f"{path}: cannot be read as NetCDF ({error})") from error
 

@@ -65,6 +65,17 @@ def test_values_far_from_one_are_drawn(lynx_hare, factor):
     write_report(lynx_hare)
 
 
+def test_times_finer_than_a_second(lynx_hare, recwarn):
+    with xr.open_dataset(lynx_hare / "trajectory.nc") as file:
+        data = file.load()
+    stamps = 0.0005 * np.arange(data.sizes["time"])
+    data = data.assign_coords(time=("time", stamps, {"units": "seconds since 2000-01-01"}))
+    data.to_netcdf(lynx_hare / "trajectory.nc")
+    with finished_run(lynx_hare) as run:
+        assert np.ptp(run.files["trajectory"]["time"].values) > np.timedelta64(9, "ms")
+    assert not recwarn.list
+
+
 # ---- what is written -----------------------------------------------------------------------------
 
 
