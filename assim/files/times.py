@@ -18,6 +18,7 @@ from assim.files.errors import DataError, nearest
 CALENDAR = "proleptic_gregorian"
 NON_PHYSICAL = "1"
 _SECONDS = {
+    "nanoseconds": 1e-9,
     "microseconds": 1e-6,
     "milliseconds": 1e-3,
     "seconds": 1,
@@ -28,6 +29,7 @@ _SECONDS = {
 }
 _MODEL_UNITS = (*_SECONDS, "years", NON_PHYSICAL)
 _SPELLINGS = {
+    "ns": "nanoseconds",
     "us": "microseconds",
     "ms": "milliseconds",
     "s": "seconds",
@@ -218,7 +220,8 @@ def _from_numbers(numbers: np.ndarray, units: str, calendar: str, where: str) ->
     unit = unit if unit.endswith("s") or not unit else f"{unit}s"
     if match is None or unit not in (*_SECONDS, "months", "years"):
         raise DataError(
-            f"{where}: expected time units such as 'days since 1900-01-01', got {units!r}"
+            f"{where}: expected time units such as 'days since 1900-01-01', got {units!r}; "
+            f"the unit may be {', '.join(_SECONDS)}, months or years"
         )
     epoch = date(match[2], str(calendar).lower(), f"{where}: epoch")
     if unit in ("months", "years"):

@@ -152,3 +152,14 @@ def test_date_text():
     assert date_text(1.0, "years", REFERENCE) == "1901-01-01"
     assert date_text(36.0, "hours", REFERENCE) == "1900-01-02T12:00:00"
     assert date_text(2.5, "1", None) == "2.5"
+
+
+def test_times_as_xarray_writes_irregular_ones(tmp_path):
+    """Irregular datetimes become "nanoseconds since", with a fraction of a second in the epoch."""
+    stamps = np.array(["2020-03-01T02:31:38.446289313", "2020-03-02T00:00:00.000000001"])
+    table = xr.Dataset(coords={"time": ("time", stamps.astype("datetime64[ns]"))})
+    table.to_netcdf(tmp_path / "irregular.nc")
+    with xr.open_dataset(tmp_path / "irregular.nc", decode_times=False) as file:
+        assert file["time"].attrs["units"].startswith("nanoseconds")
+        found = decode(file["time"], "time").to_model("days", "2020-03-01")
+    np.testing.assert_allclose(found, [0.10530609130, 1.0], atol=1e-9)
