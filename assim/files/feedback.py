@@ -14,8 +14,8 @@ import numpy as np
 import xarray as xr
 
 from assim.analysis import Analysis
-from assim.files.observations import MISSING, Instrument, stdev_units
-from assim.files.schema import QC, STDEV, axis_attributes, flag_attributes, time_variable
+from assim.files.observations import Instrument, stdev_units
+from assim.files.schema import MISSING, QC, STDEV, axis_attributes, flag_attributes, time_variable
 from assim.files.schema import time_name as clock_name
 from assim.files.tables import ObservationTable
 from assim.problem.arrays import Labels
@@ -147,7 +147,7 @@ def _observed(instrument: Instrument) -> list[Column]:
         Column(QC, table.qc, f"quality flag of {what} in its file", "1"),
     ]
     if (stdev := _stdev(instrument)) is not None:
-        units = stdev_units(table, instrument.observations.likelihood)
+        units = stdev_units(table.units, instrument.observations.likelihood)
         columns.append(Column(STDEV, stdev, f"standard deviation of the errors of {what}", units))
     return columns
 

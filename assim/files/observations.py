@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.files.errors import DataError, nearest
-from assim.files.schema import FLAGS
+from assim.files.schema import DOMAIN, FLAGS, MISSING
 from assim.files.sources import Source
 from assim.files.tables import ObservationTable, open_observations
 from assim.files.times import date_text
@@ -29,7 +29,6 @@ from assim.problem.operator import (
 )
 from assim.problem.window import Window
 
-MISSING, DOMAIN = 10, 13
 _INTERVALS = (TimeIntegral, TimeMean, TimeDifference)
 
 ErrorLike = AbstractCovariance | np.ndarray | float
@@ -118,7 +117,7 @@ def to_observations(
     operator = _default_operator(table, labels) if operator is None else operator
     _check_units(table, operator, labels)
     if error is None and table.stdev_units is not None:
-        units = stdev_units(table, likelihood)
+        units = stdev_units(table.units, likelihood)
         check_units(f"{table.where}_stddev", table.stdev_units, units)
     flags = _flags(table, window, labels, operator)
     used = flags == 0
@@ -143,9 +142,9 @@ def to_observations(
     return observations, flags
 
 
-def stdev_units(table: ObservationTable, likelihood: AbstractLikelihood | None) -> str:
+def stdev_units(units: str, likelihood: AbstractLikelihood | None) -> str:
     """Units of the standard deviations: those of the values, or "1" for log-normal errors."""
-    return "1" if isinstance(likelihood, LogNormal) else table.units
+    return "1" if isinstance(likelihood, LogNormal) else units
 
 
 def _default_operator(table: ObservationTable, labels: Labels) -> AbstractOperator:
@@ -270,7 +269,7 @@ def _error(
         stdev = np.asarray(error, float)
         return Diagonal(jnp.asarray(stdev[used] if stdev.shape == used.shape else stdev))
     if table.stdev is not None:
-        return Diagonal(jnp.asarray(table.stdev[used]))
+        return Diagonal(jnp.asarray(_positive(table, table.stdev, used)))
     if scale is not None or isinstance(likelihood, Poisson):
         return Diagonal(jnp.ones(()))
     raise DataError(
@@ -278,3 +277,15 @@ def _error(
         f"variable '{table.variable}_stddev'; add it to the file, give error=..., or let it be "
         f"estimated with scale=..."
     )
+
+
+def _positive(table: ObservationTable, stdev: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """The file's standard deviations of the rows used, which must be positive."""
+    bad = np.flatnonzero(used & ~((stdev > 0) & np.isfinite(stdev)))
+    if bad.size:
+        raise DataError(
+            f"{table.where}_stddev: expected positive, finite standard deviations, got "
+            f"{bad.size} that are not, the first ({stdev[bad[0]]:g}) at index {bad[0]}; correct "
+            f"them, flag these rows, or set the values themselves missing"
+        )
+    return stdev[used]

@@ -20,6 +20,7 @@ from assim.files.errors import DataError
 from assim.files.times import NON_PHYSICAL, encode
 from assim.problem.arrays import Coordinate, Label, Labels
 
+MISSING, DOMAIN = 10, 13
 FLAGS = {
     0: "pass",
     1: "passive",

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from assim.files.errors import DataError, nearest
-from assim.files.schema import QC, STDEV, time_name
+from assim.files.schema import MISSING, QC, STDEV, time_name
 from assim.files.sources import Source, name_of, opened
 from assim.files.times import NON_PHYSICAL, FileTimes, decode
 from assim.files.units import check_units
@@ -115,7 +115,6 @@ def _table(dataset: xr.Dataset, variable: str, labels: Labels, called: str) -> O
     starts, ends = _interval(dataset, clock, array, called)
     values = _column(array, array, where)
     coordinates = _coordinates(dataset, array, labels, called)
-    qc = _optional(dataset, f"{variable}{QC}", array, called)
     return ObservationTable(
         source=called,
         variable=variable,
@@ -126,9 +125,9 @@ def _table(dataset: xr.Dataset, variable: str, labels: Labels, called: str) -> O
         ends=ends,
         coordinates=coordinates,
         values=values,
-        stdev=_stdev(dataset, array, values, called),
+        stdev=_optional(dataset, f"{variable}{STDEV}", array, called),
         stdev_units=_units(dataset, f"{variable}{STDEV}"),
-        qc=np.zeros(values.size, np.int32) if qc is None else np.nan_to_num(qc).astype(np.int32),
+        qc=_flags(dataset, array, called),
         notes=_notes(times, coordinates, where),
     )
 
@@ -266,23 +265,12 @@ def _optional(dataset: xr.Dataset, name: str, like: xr.DataArray, called: str) -
     return _column(array, like, where)
 
 
-def _stdev(
-    dataset: xr.Dataset, array: xr.DataArray, values: np.ndarray, called: str
-) -> np.ndarray | None:
-    """Standard deviations of the errors: positive wherever there is a value."""
-    name = f"{array.name}{STDEV}"
-    stdev = _optional(dataset, name, array, called)
-    if stdev is None:
-        return None
-    bad = ~((stdev > 0) & np.isfinite(stdev)) & np.isfinite(values)
-    if bad.any():
-        first = int(np.argmax(bad))
-        raise DataError(
-            f"{called}: {name}: expected positive, finite standard deviations, got "
-            f"{bad.sum()} that are not, the first ({stdev[first]:g}) at index {first}; correct "
-            f"them, or set the value itself missing"
-        )
-    return stdev
+def _flags(dataset: xr.Dataset, array: xr.DataArray, called: str) -> np.ndarray:
+    """Quality flags of the file; zero where it has none, `MISSING` where one is missing."""
+    qc = _optional(dataset, f"{array.name}{QC}", array, called)
+    if qc is None:
+        return np.zeros(array.size, np.int32)
+    return np.where(np.isfinite(qc), qc, MISSING).astype(np.int32)
 
 
 def _units(dataset: xr.Dataset, name: str) -> str | None:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from assim.files.observations import stdev_units
 from assim.files.schema import axis_attributes, time_name, time_variable
 from assim.problem.arrays import Array, Labels, Trajectory
 from assim.problem.covariance import Diagonal
@@ -74,6 +75,9 @@ def _points(
     """Every time with every place."""
     edges = np.asarray(trajectory.times)
     ends = edges[table.every :: table.every]
+    if ends.size == 0:
+        what = f"must be at most the number of slots, {edges.size - 1}, got {table.every}"
+        raise CaseError([Fault("twin.every", what)])
     starts = edges[: -table.every : table.every][: ends.size]
     axes = [np.asarray(labels.coordinates[dim].values)[:: table.stride] for dim in dims]
     index, *places = np.meshgrid(np.arange(ends.size), *axes, indexing="ij")
@@ -100,7 +104,11 @@ def _instrument(
     content: dict[str, Any] = {member.variable: ("obs", values, words)}
     if scale == 1 and not isinstance(likelihood, Poisson):
         spread = f"standard deviation of the errors of observed {member.variable}"
-        column = ("obs", np.full(values.shape, stdev), {"units": units, "long_name": spread})
+        column = (
+            "obs",
+            np.full(values.shape, stdev),
+            {"units": stdev_units(units, likelihood), "long_name": spread},
+        )
         content[f"{member.variable}_stddev"] = column
     return content
 

@@ -243,6 +243,17 @@ def test_a_missing_value_needs_no_error():
     assert read(dataset).observations.values.size == 3
 
 
+def test_a_flagged_value_needs_no_error():
+    dataset = altered("u_stddev", 1, 0.0)
+    flags = ("obs", np.array([0, 1, 0, 0], np.int32))
+    assert read(dataset.assign(u_qc=flags)).observations.values.size == 3
+
+
+def test_a_missing_flag_is_no_pass():
+    dataset = observation_file().assign(u_qc=("obs", [0.0, np.nan, 0.0, 0.0]))
+    assert read(dataset).observations.values.size == 3
+
+
 def test_errors_given_by_the_caller():
     for error, stdev in ((0.3, [0.3] * 3), (np.arange(1.0, 5.0), [1, 3, 4])):
         found = read(altered("u", 1, np.nan), error=error).observations
