@@ -1,8 +1,8 @@
 """Twin experiments: truth, background and observations from a case's own model and errors.
 
 The truth is drawn from the background distribution about a spun-up state, parameters from their
-priors; the background is that spun-up state, the observations are those of the truth, with
-errors drawn from their own likelihoods.
+priors; the background is that spun-up state, but for fields whose value or mean the case gives. The
+observations are those of the truth, with errors drawn from their own likelihoods.
 """
 
 from typing import Any
@@ -73,7 +73,7 @@ def twin(setting: Setting) -> dict[str, xr.Dataset]:
         raise CaseError([Fault("twin", "the table is missing: a twin experiment needs one")])
     window = _window(setting)
     keys = jax.random.split(jax.random.key(table.seed), 4)
-    background = _spun_up(setting, table, keys[0])
+    background = _centred(setting, _spun_up(setting, table, keys[0]))
     truth, stdev = _drawn(setting, background, table, keys[1])
     parameters = _parameters(setting, keys[2])
     trajectory = jax.jit(lambda x, p: integrate(model, x, p, window))(truth, parameters)
@@ -114,6 +114,17 @@ def _spun_up(setting: Setting, table: TwinTable, key: Array) -> State:
     trajectory = jax.jit(lambda x: integrate(model, x, _fixed(model), window))(state)
     _check_finite(trajectory)
     return trajectory.at_end()
+
+
+def _centred(setting: Setting, state: State) -> State:
+    """The state with the fields whose value or mean the case gives as the case gives them."""
+    centred = dict(state)
+    for name, field in setting.case.checked.background.fields.items():
+        value, key = (field.value, "value") if field.mean is None else (field.mean, "mean")
+        if value is not None:
+            path = f"background.fields.{name}.{key}"
+            centred[name] = constant(value, state[name].shape, path)
+    return centred
 
 
 def _spin_up_window(model: AbstractDynamics, start: float, length: float) -> Window:

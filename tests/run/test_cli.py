@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from assim.run.case import read_case
@@ -84,6 +85,29 @@ def test_twin_needs_its_table(toy: Toy) -> None:
     result = toy.write().run(command="twin")
     assert result.exit_code == 2
     assert "twin: the table is missing" in result.stderr
+
+
+def test_twin_observes_at_least_once(toy: Toy) -> None:
+    toy.case["twin"] = {"initial": {"x": 2.0}, "stdev": 0.5, "every": 5}
+    toy.case["observations"][0]["error"] = {"stdev": 0.1}
+    result = toy.write().run("--force", command="twin")
+    assert result.exit_code == 2, result.stderr or result.exception
+    assert "twin.every: must be at most the number of slots, 4" in result.stderr
+
+
+def test_twin_keeps_what_the_case_gives_and_can_be_read(toy: Toy) -> None:
+    from assim.run.build import pose
+
+    toy.case["background"] = {"fields": {"x": {"value": [3.0, 2.0, 1.0]}}}
+    toy.case["twin"] = {"initial": {"x": 20.0}, "spin_up": 3.0}
+    toy.case["observations"][0] |= {"error": {"stdev": 0.1}, "likelihood": {"use": "LogNormal"}}
+    result = toy.write().run("--force", command="twin")
+    assert result.exit_code == 0, result.stderr or result.exception
+    tree = toy.case["observations"][0]
+    tree.pop("error")  # what the file says
+    posed = pose(read_case(toy.write_case()))
+    assert posed.truth is not None
+    np.testing.assert_array_equal(posed.truth["x"], [3.0, 2.0, 1.0])
 
 
 def test_check_finds_a_wrong_derivative(toy: Toy) -> None:

@@ -91,7 +91,7 @@ class Toy:
     def write(self) -> "Toy":
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "toy.py").write_text(self.model, encoding="utf-8")
-        (self.folder / "case.toml").write_text(write(self.case), encoding="utf-8")
+        self.write_case()
         for name in ("background", "observations"):
             content, path = getattr(self, name), self.folder / f"{name}.nc"
             if isinstance(content, bytes):
@@ -99,6 +99,11 @@ class Toy:
             elif content is not None:
                 content.to_netcdf(path)
         return self
+
+    def write_case(self) -> Path:
+        path = self.folder / "case.toml"
+        path.write_text(write(self.case), encoding="utf-8")
+        return path
 
     @property
     def out(self) -> Path:
