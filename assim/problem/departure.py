@@ -226,5 +226,5 @@ def _check_unique(control: Control, instruments: tuple[Observations, ...]) -> No
                 f"error scale {name!r}: a field or parameter has this name; choose another"
             )
         priors = [o.scale.prior for o in instruments if o.scale and o.scale.name == name]
-        if any(not eqx.tree_equal(prior, priors[0]) for prior in priors):
+        if any(not eqx.tree_equal(prior, priors[0]) for prior in priors[1:]):
             raise ValueError(f"error scale {name!r}: instruments that share it differ in its prior")

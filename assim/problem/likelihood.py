@@ -10,6 +10,7 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import gammaln, xlogy
 from jax.scipy.stats import norm
 
@@ -82,7 +83,8 @@ class LogNormal(AbstractLikelihood):
 
     def check(self, observed: Array) -> str | None:
         """Values must be positive."""
-        return None if bool(jnp.all(observed > 0)) else "a log-normal likelihood needs values > 0"
+        positive = np.all(np.asarray(observed) > 0)
+        return None if positive else "a log-normal likelihood needs values > 0"
 
     def sample(self, key: Array, predicted: Array, error: AbstractCovariance) -> Array:
         """Hx·exp(R^(1/2) w)."""
@@ -187,8 +189,9 @@ class Poisson(AbstractLikelihood):
 
     def check(self, observed: Array) -> str | None:
         """Counts are whole and not negative."""
-        whole = (observed >= 0) & (observed == jnp.round(observed))
-        return None if bool(jnp.all(whole)) else "a Poisson likelihood needs whole counts >= 0"
+        counts = np.asarray(observed)
+        whole = (counts >= 0) & (counts == np.round(counts))
+        return None if np.all(whole) else "a Poisson likelihood needs whole counts >= 0"
 
     def sample(self, key: Array, predicted: Array, error: AbstractCovariance) -> Array:
         """Counts with mean Hx."""

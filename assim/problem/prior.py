@@ -236,8 +236,8 @@ class TruncatedNormal(AbstractPrior):
 
     def __check_init__(self) -> None:
         _positive("TruncatedNormal", stdev=self.scale)
-        inside = (self.lower <= self.location) & (self.location <= self.upper)
-        if not bool(jnp.all(inside & (self.lower < self.upper))):
+        mean, lower, upper = map(np.asarray, (self.location, self.lower, self.upper))
+        if not np.all((lower <= mean) & (mean <= upper) & (lower < upper)):
             raise ValueError(
                 f"TruncatedNormal: the prior excludes its own mean: mean = {self.location} must "
                 f"lie between lower = {self.lower} and upper = {self.upper}"
@@ -295,7 +295,7 @@ class Uniform(AbstractPrior):
     upper: Array = eqx.field(converter=_real)
 
     def __check_init__(self) -> None:
-        if not bool(jnp.all(self.lower < self.upper)):
+        if not np.all(np.asarray(self.lower) < np.asarray(self.upper)):
             raise ValueError(
                 f"Uniform: lower must be below upper, got {self.lower} and {self.upper}"
             )

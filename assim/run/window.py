@@ -1,12 +1,10 @@
 """One window from a case to finished files."""
 
 import dataclasses
-import importlib
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import xarray as xr
@@ -58,7 +56,6 @@ def run_case(case: Case, out: Path | None, screen: Screen, started: float | None
         _remove_ending(directory)
         screen.say(case.checked.title or case.name, "bold")
         screen.rejected(posed.rejected())
-        threading.Thread(target=_import_pictures, daemon=True).start()
         analysis = _analyse(posed, screen, seconds)
         screen.results(analysis)
         write_results(posed, analysis, directory, written)
@@ -82,12 +79,6 @@ def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysi
         trouble = trouble_of(posed.problem, analysis.analysis, analysis.solution.chi)
         raise NonFiniteError(f"{trouble}. {analysis.solution.status.advice}")
     return dataclasses.replace(analysis, seconds={**seconds, **analysis.seconds})
-
-
-def _import_pictures() -> None:
-    """Import what draws the report while the analysis computes, off the critical path."""
-    with suppress(ImportError):
-        importlib.import_module("assim.show.plot")
 
 
 def write_results(posed: Posed, analysis: Analysis, directory: Path, written: list[Path]) -> None:

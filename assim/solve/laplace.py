@@ -208,7 +208,7 @@ def laplace(
     known = not flat.any() and float(left_out) <= LEFT_OUT
     information = np.sum(np.log1p(np.asarray(values))) + float(left_out)
     evidence = float(log_weights[0] - information / 2) if known else float("nan")
-    free = float(np.sum(np.asarray(gaussian.stdev())[flat] ** 2))
+    free = float(np.sum(np.asarray(gaussian.stdev())[flat] ** 2)) if flat.any() else 0.0
     return LaplacePosterior(
         gaussian, float(left_out), k_hat, effective, evidence, which, sample, free
     )
