@@ -11,9 +11,7 @@ from assim.files.sources import Source
 from assim.files.tables import ObservationTable, open_observations
 from assim.files.times import date_text
 from assim.files.units import check_units
-from assim.files.windows import TOLERANCE
-from assim.files.windows import read_window as read_window
-from assim.files.windows import window_of as window_of
+from assim.files.windows import TOLERANCE, read_window
 from assim.problem.arrays import Labels
 from assim.problem.covariance import AbstractCovariance, Diagonal
 from assim.problem.likelihood import AbstractLikelihood, LogNormal, Poisson

@@ -3,7 +3,7 @@
 import numpy as np
 
 from assim.files.times import date_text
-from assim.problem.arrays import Array
+from assim.problem.arrays import Array, Trajectory
 from assim.problem.departure import Problem, Simulation
 from assim.problem.integrator import Adaptive
 from assim.solve.cost import cost
@@ -12,7 +12,7 @@ from assim.solve.cost import cost
 def non_finite(problem: Problem, simulation: Simulation) -> str | None:
     """What is not finite, since when, and with which parameters; None where everything is."""
     labels, window = problem.model.labels(), problem.window
-    found = _first_field(simulation)
+    found = first_field(simulation.trajectory)
     if found is not None:
         name, edge = found
         when = float(window.edges[edge])
@@ -53,10 +53,10 @@ def _budget(problem: Problem) -> str:
     return f". The integrator may have run out of its max_steps = {integrator.max_steps}"
 
 
-def _first_field(simulation: Simulation) -> tuple[str, int] | None:
+def first_field(trajectory: Trajectory) -> tuple[str, int] | None:
     """Field and slot edge at which a trajectory first leaves the finite numbers."""
     first: tuple[str, int] | None = None
-    for name, values in simulation.trajectory.states.items():
+    for name, values in trajectory.states.items():
         finite = np.isfinite(np.asarray(values)).reshape(values.shape[0], -1).all(axis=1)
         edge = int(np.argmin(finite))
         if not finite.all() and (first is None or edge < first[1]):

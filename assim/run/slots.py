@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from assim.files.errors import DataError
-from assim.files.observations import window_of
 from assim.files.tables import ObservationTable
 from assim.files.times import CALENDAR, NON_PHYSICAL, FileTimes, date
+from assim.files.windows import window_of
 from assim.problem.model import AbstractDynamics, AbstractModel
 from assim.problem.window import Window
 from assim.run.failure import CaseError, Fault

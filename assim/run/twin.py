@@ -22,6 +22,7 @@ from assim.problem.window import Window, integrate
 from assim.run.build import Setting, set_up
 from assim.run.case import Case
 from assim.run.failure import CaseError, Exit, Fault, NonFiniteError
+from assim.run.finite import first_field
 from assim.run.network import observe
 from assim.run.prior import constant
 from assim.run.schema import TwinTable
@@ -222,11 +223,10 @@ def _truth_dataset(
 
 
 def _check_finite(trajectory: Trajectory) -> None:
-    for name, values in trajectory.states.items():
-        finite = np.isfinite(np.asarray(values)).reshape(values.shape[0], -1).all(axis=1)
-        if not finite.all():
-            when = float(trajectory.times[int(np.argmin(finite))])
-            raise NonFiniteError(
-                f"the model is not finite in the twin experiment: field {name!r} first at model "
-                f"time {when:g}; check twin.initial, the priors, and the model's step"
-            )
+    if (found := first_field(trajectory)) is not None:
+        name, edge = found
+        raise NonFiniteError(
+            f"the model is not finite in the twin experiment: field {name!r} first at model "
+            f"time {float(trajectory.times[edge]):g}; check twin.initial, the priors, and the "
+            "model's step"
+        )

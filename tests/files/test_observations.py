@@ -8,11 +8,10 @@ from assim.files.errors import DataError
 from assim.files.observations import (
     Instrument,
     read_observations,
-    read_window,
     to_observations,
-    window_of,
 )
 from assim.files.tables import open_observations
+from assim.files.windows import read_window, window_of
 from assim.problem.arrays import Label, Labels
 from assim.problem.covariance import Dense, Diagonal
 from assim.problem.integrator import FixedStep

@@ -11,7 +11,6 @@ import xarray as xr
 
 from assim.files.errors import DataError
 from assim.files.feedback import feedback_dataset, observations_dataset
-from assim.files.observations import read_window
 from assim.files.results import (
     analysis_dataset,
     diagnostics_dataset,
@@ -22,6 +21,7 @@ from assim.files.schema import hash_file, write_dataset, write_json
 from assim.files.states import read_state, read_stdev, state_dataset
 from assim.files.summary import summary
 from assim.files.tables import open_observations
+from assim.files.windows import read_window
 from tests.files.toy import analysis, state, toy
 
 CONFIG = 'title = "toy"\n'

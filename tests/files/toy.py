@@ -6,9 +6,10 @@ import numpy as np
 import xarray as xr
 
 from assim.analysis import Analysis, Quantity
-from assim.files.observations import Instrument, read_window, to_observations
+from assim.files.observations import Instrument, to_observations
 from assim.files.states import read_state
 from assim.files.tables import open_observations
+from assim.files.windows import read_window
 from assim.problem.arrays import Coordinate, Grid, Label, Labels, Trajectory
 from assim.problem.control import Physical
 from assim.problem.covariance import Diagonal
