@@ -28,7 +28,7 @@ from .problem.likelihood import AbstractLikelihood as AbstractLikelihood
 from .problem.model import AbstractIntegrator as AbstractIntegrator
 from .problem.model import AbstractModel as AbstractModel
 from .problem.model import AbstractODE as AbstractODE
-from .problem.model import ModelError as ModelError
+from .problem.model import ModelContractError as ModelContractError
 from .problem.observation import ErrorScale as ErrorScale
 from .problem.observation import Observations as Observations
 from .problem.operator import AbstractOperator as AbstractOperator

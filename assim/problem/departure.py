@@ -129,7 +129,7 @@ def strong_constraint(
         parameters: prior of each parameter to estimate; the others keep the model's default.
 
     Raises:
-        ModelError: the model breaks its contract.
+        ModelContractError: the model breaks its contract.
         ValueError: names or shapes that do not belong to the model, nothing to estimate, or no
             observations.
     """

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from assim.problem.arrays import Array, Labels, Params, State
 
 
-class ModelError(ValueError):
+class ModelContractError(ValueError):
     """A model that breaks its contract: wrong keys, shapes, dtypes or labels."""
 
 
@@ -132,14 +132,14 @@ def scan_slots(
 
 
 def check_model(model: AbstractDynamics, x: State, theta: Params) -> None:
-    """Raise ModelError unless the step or tendency keeps keys, shapes and dtypes.
+    """Raise ModelContractError unless the step or tendency keeps keys, shapes and dtypes.
 
     Traces the model without running it.
     """
     name = type(model).__name__
     unlabelled = sorted(set(model.parameters) ^ set(model.labels().parameters))
     if unlabelled:
-        raise ModelError(
+        raise ModelContractError(
             f"{name}: `parameters` and labels().parameters must name the same parameters; "
             f"only one of them has {', '.join(unlabelled)}"
         )
@@ -147,13 +147,13 @@ def check_model(model: AbstractDynamics, x: State, theta: Params) -> None:
     y = jax.eval_shape(lambda x, theta: _once(model, x, theta), x, theta)
     if not isinstance(y, dict) or set(y) != set(x):
         got = sorted(y) if isinstance(y, dict) else type(y).__name__
-        raise ModelError(
+        raise ModelContractError(
             f"{name}: the {what} must return the fields {sorted(x)}, it returned {got}"
         )
     for field in x:
         given, returned = _form(x[field]), _form(y[field])
         if given != returned:
-            raise ModelError(
+            raise ModelContractError(
                 f"{name}: the {what} must keep the shape and dtype of field {field!r}: "
                 f"it was given {given} and returned {returned}"
             )

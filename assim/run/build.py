@@ -19,7 +19,7 @@ from assim.files.tables import ObservationTable as Rows
 from assim.files.tables import open_observations
 from assim.problem.arrays import State
 from assim.problem.departure import Problem, strong_constraint
-from assim.problem.model import AbstractDynamics, ModelError
+from assim.problem.model import AbstractDynamics, ModelContractError
 from assim.problem.observation import ErrorScale
 from assim.problem.window import Window
 from assim.run.case import Case
@@ -199,7 +199,7 @@ def _problem(model: AbstractDynamics, window: Window, *given: Any) -> Problem:
     """The problem, traced once so that plug-ins that break are reported as the case's errors."""
     try:
         problem = strong_constraint(model, window, *given)
-    except ModelError as error:
+    except ModelContractError as error:
         raise CaseError([Fault("model", str(error))]) from error
     except Exception as error:
         if _plugin_frames(error):

@@ -17,7 +17,7 @@ from assim.files.schema import attributes, time_name, time_variable, write_datas
 from assim.files.states import state_dataset
 from assim.problem.arrays import Array, Labels, Params, State, Trajectory
 from assim.problem.covariance import AbstractCovariance, Diagonal
-from assim.problem.model import AbstractDynamics, AbstractModel, ModelError, check_model
+from assim.problem.model import AbstractDynamics, AbstractModel, ModelContractError, check_model
 from assim.problem.window import Window, integrate
 from assim.run.build import Setting, set_up
 from assim.run.case import Case
@@ -108,7 +108,7 @@ def _spun_up(setting: Setting, table: TwinTable, key: Array) -> State:
         if table.spin_up == 0:
             return state
         window = _spin_up_window(model, setting.clock.start, table.spin_up)
-    except ModelError as error:
+    except ModelContractError as error:
         raise CaseError([Fault("model", str(error))]) from error
     except ValueError as error:
         raise CaseError([Fault("twin.spin_up", str(error))]) from error

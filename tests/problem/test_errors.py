@@ -11,7 +11,7 @@ from assim import (
     HalfNormal,
     Jeffreys,
     LogNormal,
-    ModelError,
+    ModelContractError,
     Normal,
     Observations,
     Points,
@@ -92,19 +92,19 @@ def test_problems(changes, words):
     ],
 )
 def test_steps_that_break_the_contract(wrong, words):
-    with pytest.raises(ModelError, match=words):
+    with pytest.raises(ModelContractError, match=words):
         ask(Decay(wrong=wrong))
 
 
 def test_unlabelled_parameters():
-    with pytest.raises(ModelError, match=r"only one of them has speed"):
+    with pytest.raises(ModelContractError, match=r"only one of them has speed"):
         ask(Decay({"rate": jnp.asarray(0.5), "speed": jnp.asarray(1.0)}))
 
 
 def test_tendency_that_breaks_the_contract():
     model = Tendency(lambda x, theta, t: jnp.stack([x, x], axis=1), 2)
     observations = Observations("x0", [1.0], Points.at([1.0]), PointSample("x0"))
-    with pytest.raises(ModelError, match=r"Tendency: the tendency must keep the shape"):
+    with pytest.raises(ModelContractError, match=r"Tendency: the tendency must keep the shape"):
         strong_constraint(
             model,
             Window.at(model, [0.0, 1.0]),
