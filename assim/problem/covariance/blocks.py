@@ -4,9 +4,10 @@ from typing import Self
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 
-from assim.problem.arrays import Array
-from assim.problem.covariance.root import AbstractCovariance
+from assim.problem.arrays import Array, Coordinate
+from assim.problem.covariance.root import AbstractCovariance, Axes
 
 
 class Blocks(AbstractCovariance):
@@ -30,15 +31,17 @@ class Blocks(AbstractCovariance):
                 f"{len(self.lengths)} lengths"
             )
 
-    def on(self, shape: tuple[int, ...]) -> Self:
+    def on(self, shape: tuple[int, ...], axes: Axes = ()) -> Self:
         """The same blocks on a field of this shape."""
         if not shape or sum(self.lengths) != shape[0]:
             raise ValueError(
                 f"Blocks: lengths {self.lengths} do not add up to the first dimension of {shape}"
             )
         fitted = (
-            part.on((length, *shape[1:]))
-            for part, length in zip(self.parts, self.lengths, strict=True)
+            part.on((length, *shape[1:]), stretch)
+            for part, length, stretch in zip(
+                self.parts, self.lengths, _stretches(axes, self.lengths), strict=True
+            )
         )
         return type(self)(tuple(fitted), self.lengths)
 
@@ -52,6 +55,10 @@ class Blocks(AbstractCovariance):
         return jnp.concatenate(
             [part.sqrt(stretch) for part, stretch in zip(self.parts, stretches, strict=True)]
         )
+
+    def no_inverse(self) -> str:
+        """The first reason that a part has."""
+        return next(filter(None, (part.no_inverse() for part in self.parts)), "")
 
     def whiten(self, field: Array) -> Array:
         """Each L_i⁻¹ on its block of the field."""
@@ -67,6 +74,17 @@ class Blocks(AbstractCovariance):
     def log_sqrt_determinant(self) -> Array:
         """Sum over the blocks."""
         return sum((part.log_sqrt_determinant() for part in self.parts), jnp.zeros(()))
+
+
+def _stretches(axes: Axes, lengths: tuple[int, ...]) -> list[Axes]:
+    """Axes of each block: a part of a periodic axis is bounded."""
+    if not axes:
+        return [() for _ in lengths]
+    first = axes[0]
+    return [
+        (Coordinate(values, first.units, first.long_name), *axes[1:])
+        for values in np.split(np.asarray(first.values), np.cumsum(lengths)[:-1])
+    ]
 
 
 def _split(values: Array, lengths: list[int]) -> list[Array]:

@@ -9,7 +9,7 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 
 from assim.problem.arrays import Array
-from assim.problem.covariance.root import AbstractCovariance
+from assim.problem.covariance.root import AbstractCovariance, Axes
 
 
 class Dense(AbstractCovariance):
@@ -40,7 +40,7 @@ class Dense(AbstractCovariance):
             ) from None
         self.shape = (matrix.shape[0],) if shape is None else shape
 
-    def on(self, shape: tuple[int, ...]) -> Self:
+    def on(self, shape: tuple[int, ...], axes: Axes = ()) -> Self:
         """The same matrix for a field of this shape."""
         if math.prod(shape) != self.factor.shape[0]:
             raise ValueError(
@@ -57,6 +57,10 @@ class Dense(AbstractCovariance):
     def sqrt(self, w: Array) -> Array:
         """L w."""
         return (self.factor @ w).reshape(self.shape)
+
+    def no_inverse(self) -> str:
+        """It has one."""
+        return ""
 
     def whiten(self, field: Array) -> Array:
         """L⁻¹ v, by forward substitution."""

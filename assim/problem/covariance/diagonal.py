@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.problem.arrays import Array
-from assim.problem.covariance.root import AbstractCovariance
+from assim.problem.covariance.root import AbstractCovariance, Axes
 
 
 class Diagonal(AbstractCovariance):
@@ -28,7 +28,7 @@ class Diagonal(AbstractCovariance):
                 f"{np.asarray(self.stdev)[bad].ravel()[0]} ({bad.sum()} such values)"
             )
 
-    def on(self, shape: tuple[int, ...]) -> Self:
+    def on(self, shape: tuple[int, ...], axes: Axes = ()) -> Self:
         """The same standard deviations on a field of this shape."""
         try:
             return type(self)(jnp.broadcast_to(self.stdev, shape))
@@ -44,6 +44,10 @@ class Diagonal(AbstractCovariance):
     def sqrt(self, w: Array) -> Array:
         """stdev·w."""
         return self.stdev * w.reshape(self.stdev.shape)
+
+    def no_inverse(self) -> str:
+        """It has one."""
+        return ""
 
     def whiten(self, field: Array) -> Array:
         """v/stdev."""

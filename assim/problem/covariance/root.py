@@ -5,18 +5,24 @@ from typing import Self
 
 import equinox as eqx
 
-from assim.problem.arrays import Array
+from assim.problem.arrays import Array, Coordinate
+
+Axes = tuple[Coordinate, ...]
 
 
 class AbstractCovariance(eqx.Module):
     """Covariance of one field, C = L Lᵀ, known by the action of its square root L.
 
-    Lᵀ is `jax.linear_transpose` of `sqrt`.
+    Lᵀ is `jax.linear_transpose` of `sqrt`. Every covariance can be a B or a Q; an R needs the
+    inverse as well, which `no_inverse` tells of.
     """
 
     @abc.abstractmethod
-    def on(self, shape: tuple[int, ...]) -> Self:
-        """This covariance for a field of the given shape; ValueError where it does not fit."""
+    def on(self, shape: tuple[int, ...], axes: Axes = ()) -> Self:
+        """This covariance for a field of the given shape; ValueError where it does not fit.
+
+        `axes` has one coordinate for each dimension, or none where they are not known.
+        """
 
     @abc.abstractmethod
     def size(self) -> int:
@@ -27,13 +33,32 @@ class AbstractCovariance(eqx.Module):
         """L w: a field from a white vector of length `size`."""
 
     @abc.abstractmethod
-    def whiten(self, field: Array) -> Array:
-        """L⁻¹ v: a white vector from a field."""
-
-    @abc.abstractmethod
     def variance(self) -> Array:
         """Diagonal of C, with the field's shape."""
 
     @abc.abstractmethod
+    def no_inverse(self) -> str:
+        """Why L⁻¹ is not known, in words for a message; empty where it is."""
+
+    @abc.abstractmethod
+    def whiten(self, field: Array) -> Array:
+        """L⁻¹ v: a white vector from a field; ValueError where `no_inverse` has a reason."""
+
+    @abc.abstractmethod
     def log_sqrt_determinant(self) -> Array:
-        """log |L|."""
+        """log |L|; ValueError where `no_inverse` has a reason."""
+
+
+def check_invertible(covariance: AbstractCovariance, called: str) -> None:
+    """Raise ValueError where C must be inverted and cannot: as R, or as Q between states.
+
+    Args:
+        covariance: fitted to its field by `on`.
+        called: what needs the inverse, for the message.
+    """
+    if reason := covariance.no_inverse():
+        raise ValueError(
+            f"{called}: {type(covariance).__name__} cannot be inverted, as {reason}; use it for B "
+            f"or Q, and here one that can: Diagonal, Dense, Blocks, Autoregressive, or LowRank "
+            f"with a diagonal"
+        )
