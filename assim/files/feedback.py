@@ -200,7 +200,7 @@ def _stdev(instrument: Instrument) -> np.ndarray | None:
     if isinstance(observations.likelihood, Poisson):
         return None
     given = np.full(table.rows, np.nan) if table.stdev is None else table.stdev.copy()
-    given[instrument.used] = np.sqrt(np.asarray(observations.error.variance()))
+    given[instrument.used] = np.sqrt(np.asarray(observations.covariance.variance()))
     return given
 
 

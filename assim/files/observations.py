@@ -13,7 +13,8 @@ from assim.files.times import date_text
 from assim.files.units import check_units
 from assim.files.windows import TOLERANCE, read_window
 from assim.problem.arrays import Labels
-from assim.problem.covariance import AbstractCovariance, Diagonal
+from assim.problem.bias import BiasCorrection
+from assim.problem.covariance import AbstractCovariance
 from assim.problem.likelihood import AbstractLikelihood, LogNormal, Poisson
 from assim.problem.model import AbstractDynamics
 from assim.problem.observation import ErrorScale, Observations
@@ -28,8 +29,6 @@ from assim.problem.operator import (
 from assim.problem.window import Window
 
 _INTERVALS = (TimeIntegral, TimeMean, TimeDifference)
-
-ErrorLike = AbstractCovariance | np.ndarray | float
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,13 @@ def read_observations(
     window: Window | None = None,
     variable: str | None = None,
     operator: AbstractOperator | None = None,
-    error: ErrorLike | None = None,
+    stdev: np.ndarray | float | None = None,
     likelihood: AbstractLikelihood | None = None,
     scale: ErrorScale | None = None,
     name: str | None = None,
+    *,
+    covariance: AbstractCovariance | None = None,
+    bias: BiasCorrection | None = None,
 ) -> Observations:
     """Observations of one variable of a file.
 
@@ -77,12 +79,15 @@ def read_observations(
         variable: name of the observed variable; None for the only one in the file.
         operator: H; the field of the variable's name at the values' times and places where not
             given.
-        error: standard deviation (a number, or one a row), or covariance of the values used;
-            the file's `<variable>_stddev` where not given.
+        stdev: standard deviation of the errors, a number or one a row; the file's
+            `<variable>_stddev` where neither it nor `covariance` is given.
         likelihood: Gaussian where not given.
-        scale: an estimated factor on the errors, which are 1 where neither the file nor `error`
+        scale: an estimated factor on the errors, which are 1 where neither the file nor `stdev`
             gives them.
         name: name in results; the variable's where not given.
+        covariance: R of the values used, in place of `stdev`.
+        bias: a correction added to what the operator predicts; its columns of numbers have one
+            entry a row of the file.
 
     Raises:
         DataError: the file, or a variable in it, cannot be used.
@@ -90,7 +95,18 @@ def read_observations(
     if window is None:
         window = read_window(source, model)
     table = open_observations(source, variable, model.labels())
-    return to_observations(table, model, window, operator, error, likelihood, scale, name)[0]
+    return to_observations(
+        table,
+        model,
+        window,
+        operator,
+        stdev,
+        likelihood,
+        scale,
+        name,
+        covariance=covariance,
+        bias=bias,
+    )[0]
 
 
 def to_observations(
@@ -98,10 +114,13 @@ def to_observations(
     model: AbstractDynamics,
     window: Window,
     operator: AbstractOperator | None = None,
-    error: ErrorLike | None = None,
+    stdev: np.ndarray | float | None = None,
     likelihood: AbstractLikelihood | None = None,
     scale: ErrorScale | None = None,
     name: str | None = None,
+    *,
+    covariance: AbstractCovariance | None = None,
+    bias: BiasCorrection | None = None,
 ) -> tuple[Observations, np.ndarray]:
     """Observations that can be used, and the quality flag of every row of the table.
 
@@ -114,7 +133,7 @@ def to_observations(
     labels = model.labels()
     operator = _default_operator(table, labels) if operator is None else operator
     _check_units(table, operator, labels)
-    if error is None and table.stdev_units is not None:
+    if stdev is None and covariance is None and table.stdev_units is not None:
         units = stdev_units(table.units, likelihood)
         check_units(f"{table.where}_stddev", table.stdev_units, units)
     flags = _flags(table, window, labels, operator)
@@ -126,10 +145,12 @@ def to_observations(
             table.values[used],
             _points(table, window, labels, used),
             operator,
-            _error(table, used, error, likelihood, scale),
+            None if covariance is not None else _stdev(table, used, stdev, likelihood, scale),
             likelihood,
             scale,
             table.units,
+            covariance=covariance,
+            bias=None if bias is None else _cut(bias, used),
         )
     except DataError:
         raise
@@ -253,26 +274,33 @@ def _points(table: ObservationTable, window: Window, labels: Labels, used: np.nd
     return Points(times, starts, ends, places, window.reference)
 
 
-def _error(
+def _cut(bias: BiasCorrection, used: np.ndarray) -> BiasCorrection:
+    """The correction with its columns of numbers cut to the rows used."""
+    columns = {
+        name: p if isinstance(p, AbstractOperator) or p.shape != used.shape else p[used]
+        for name, p in bias.predictors.items()
+    }
+    return BiasCorrection(bias.priors, columns)
+
+
+def _stdev(
     table: ObservationTable,
     used: np.ndarray,
-    error: ErrorLike | None,
+    given: np.ndarray | float | None,
     likelihood: AbstractLikelihood | None,
     scale: ErrorScale | None,
-) -> AbstractCovariance:
+) -> np.ndarray | float:
     """Errors of the rows used: those given, else the file's, else one where that makes sense."""
-    if isinstance(error, AbstractCovariance):
-        return error
-    if error is not None:
-        stdev = np.asarray(error, float)
-        return Diagonal(jnp.asarray(stdev[used] if stdev.shape == used.shape else stdev))
+    if given is not None:
+        stdev = np.asarray(given, float)
+        return stdev[used] if stdev.shape == used.shape else stdev
     if table.stdev is not None:
-        return Diagonal(jnp.asarray(_positive(table, table.stdev, used)))
+        return _positive(table, table.stdev, used)
     if scale is not None or isinstance(likelihood, Poisson):
-        return Diagonal(jnp.ones(()))
+        return 1.0
     raise DataError(
         f"{table.where}: expected the standard deviation of the observation errors, there is no "
-        f"variable '{table.variable}_stddev'; add it to the file, give error=..., or let it be "
+        f"variable '{table.variable}_stddev'; add it to the file, give stdev=..., or let it be "
         f"estimated with scale=..."
     )
 

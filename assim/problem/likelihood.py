@@ -25,12 +25,12 @@ class AbstractLikelihood(eqx.Module):
 
     @abc.abstractmethod
     def departures(
-        self, observed: Array, predicted: Array, error: AbstractCovariance, scale: Array
+        self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
     ) -> Array:
-        """Normalised departures d, shape (m,); `error` has covariance scale²·R."""
+        """Normalised departures d, shape (m,), of errors with covariance scale²·R."""
 
     @abc.abstractmethod
-    def log_constant(self, observed: Array, error: AbstractCovariance) -> Array:
+    def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
         """log p + ½ dᵀd + m log(scale): what does not depend on the control."""
 
     @abc.abstractmethod
@@ -38,57 +38,57 @@ class AbstractLikelihood(eqx.Module):
         """What is wrong with observed values outside the likelihood's support, if any are."""
 
     @abc.abstractmethod
-    def sample(self, key: Array, predicted: Array, error: AbstractCovariance) -> Array:
+    def sample(self, key: Array, predicted: Array, covariance: AbstractCovariance) -> Array:
         """Observations drawn about predicted values, for twin experiments."""
 
 
-def _gaussian_constant(observed: Array, error: AbstractCovariance) -> Array:
-    return -0.5 * observed.size * _LOG_2PI - error.log_sqrt_determinant()
+def _gaussian_constant(observed: Array, covariance: AbstractCovariance) -> Array:
+    return -0.5 * observed.size * _LOG_2PI - covariance.log_sqrt_determinant()
 
 
 class Gaussian(AbstractLikelihood):
     """y = Hx + N(0, R): d = R^(-1/2)(y - Hx)."""
 
     def departures(
-        self, observed: Array, predicted: Array, error: AbstractCovariance, scale: Array
+        self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
     ) -> Array:
         """R^(-1/2)(y - Hx)/scale."""
-        return error.whiten(observed - predicted) / scale
+        return covariance.whiten(observed - predicted) / scale
 
-    def log_constant(self, observed: Array, error: AbstractCovariance) -> Array:
+    def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
         """-(m/2) log 2π - log|R^(1/2)|."""
-        return _gaussian_constant(observed, error)
+        return _gaussian_constant(observed, covariance)
 
     def check(self, observed: Array) -> str | None:
         """Every value is possible."""
         return None
 
-    def sample(self, key: Array, predicted: Array, error: AbstractCovariance) -> Array:
+    def sample(self, key: Array, predicted: Array, covariance: AbstractCovariance) -> Array:
         """Hx + R^(1/2) w."""
-        return predicted + error.sqrt(_white(key, error))
+        return predicted + covariance.sqrt(_white(key, covariance))
 
 
 class LogNormal(AbstractLikelihood):
     """log y = log Hx + N(0, R), with R the covariance of the logarithms."""
 
     def departures(
-        self, observed: Array, predicted: Array, error: AbstractCovariance, scale: Array
+        self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
     ) -> Array:
         """R^(-1/2)(log y - log Hx)/scale; NaN where Hx is not positive."""
-        return error.whiten(jnp.log(observed) - jnp.log(predicted)) / scale
+        return covariance.whiten(jnp.log(observed) - jnp.log(predicted)) / scale
 
-    def log_constant(self, observed: Array, error: AbstractCovariance) -> Array:
+    def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
         """The Gaussian's, less Σ log y."""
-        return _gaussian_constant(observed, error) - jnp.sum(jnp.log(observed))
+        return _gaussian_constant(observed, covariance) - jnp.sum(jnp.log(observed))
 
     def check(self, observed: Array) -> str | None:
         """Values must be positive."""
         positive = np.all(np.asarray(observed) > 0)
         return None if positive else "a log-normal likelihood needs values > 0"
 
-    def sample(self, key: Array, predicted: Array, error: AbstractCovariance) -> Array:
+    def sample(self, key: Array, predicted: Array, covariance: AbstractCovariance) -> Array:
         """Hx·exp(R^(1/2) w)."""
-        return predicted * jnp.exp(error.sqrt(_white(key, error)))
+        return predicted * jnp.exp(covariance.sqrt(_white(key, covariance)))
 
 
 class StudentT(AbstractLikelihood):
@@ -107,25 +107,25 @@ class StudentT(AbstractLikelihood):
             raise ValueError(f"StudentT: dof must be positive, got {self.dof}")
 
     def departures(
-        self, observed: Array, predicted: Array, error: AbstractCovariance, scale: Array
+        self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
     ) -> Array:
         """Signed root deviance of the t density."""
-        r = error.whiten(observed - predicted) / scale
+        r = covariance.whiten(observed - predicted) / scale
         return r * jnp.sqrt((self.dof + 1) / self.dof * _log1p_ratio(r**2 / self.dof))
 
-    def log_constant(self, observed: Array, error: AbstractCovariance) -> Array:
+    def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
         """Normaliser of the t density, less log|R^(1/2)|."""
         half = self.dof / 2
         one = gammaln(half + 0.5) - gammaln(half) - 0.5 * jnp.log(self.dof * jnp.pi)
-        return observed.size * one - error.log_sqrt_determinant()
+        return observed.size * one - covariance.log_sqrt_determinant()
 
     def check(self, observed: Array) -> str | None:
         """Every value is possible."""
         return None
 
-    def sample(self, key: Array, predicted: Array, error: AbstractCovariance) -> Array:
+    def sample(self, key: Array, predicted: Array, covariance: AbstractCovariance) -> Array:
         """Hx + R^(1/2) t."""
-        return predicted + error.sqrt(jax.random.t(key, self.dof, (error.size(),)))
+        return predicted + covariance.sqrt(jax.random.t(key, self.dof, (covariance.size(),)))
 
 
 class Huber(AbstractLikelihood):
@@ -144,27 +144,27 @@ class Huber(AbstractLikelihood):
             raise ValueError(f"Huber: threshold must be positive, got {self.threshold}")
 
     def departures(
-        self, observed: Array, predicted: Array, error: AbstractCovariance, scale: Array
+        self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
     ) -> Array:
         """Signed root of twice the Huber norm."""
-        r, k = error.whiten(observed - predicted) / scale, self.threshold
+        r, k = covariance.whiten(observed - predicted) / scale, self.threshold
         outside = jnp.abs(r) > k
         safe = jnp.where(outside, jnp.abs(r), k)
         return jnp.where(outside, jnp.sign(r) * jnp.sqrt(2 * k * safe - k**2), r)
 
-    def log_constant(self, observed: Array, error: AbstractCovariance) -> Array:
+    def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
         """Normaliser √2π(2Φ(k) - 1) + (2/k) exp(-k²/2), less log|R^(1/2)|."""
         k = self.threshold
         mass = jnp.sqrt(2 * jnp.pi) * (2 * norm.cdf(k) - 1) + 2 / k * jnp.exp(-(k**2) / 2)
-        return -observed.size * jnp.log(mass) - error.log_sqrt_determinant()
+        return -observed.size * jnp.log(mass) - covariance.log_sqrt_determinant()
 
     def check(self, observed: Array) -> str | None:
         """Every value is possible."""
         return None
 
-    def sample(self, key: Array, predicted: Array, error: AbstractCovariance) -> Array:
+    def sample(self, key: Array, predicted: Array, covariance: AbstractCovariance) -> Array:
         """Hx + R^(1/2) w with Gaussian w: the model of good data, without outliers."""
-        return predicted + error.sqrt(_white(key, error))
+        return predicted + covariance.sqrt(_white(key, covariance))
 
 
 class Poisson(AbstractLikelihood):
@@ -175,16 +175,16 @@ class Poisson(AbstractLikelihood):
     """
 
     def departures(
-        self, observed: Array, predicted: Array, error: AbstractCovariance, scale: Array
+        self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
     ) -> Array:
         """Signed root deviance; NaN where the mean is not positive."""
-        del error, scale
+        del covariance, scale
         relative = (observed - predicted) / predicted
         return relative * jnp.sqrt(predicted * _deviance_ratio(relative))
 
-    def log_constant(self, observed: Array, error: AbstractCovariance) -> Array:
+    def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
         """Σ y log y - y - log y!."""
-        del error
+        del covariance
         return jnp.sum(xlogy(observed, observed) - observed - gammaln(observed + 1))
 
     def check(self, observed: Array) -> str | None:
@@ -193,14 +193,14 @@ class Poisson(AbstractLikelihood):
         whole = (counts >= 0) & (counts == np.round(counts))
         return None if np.all(whole) else "a Poisson likelihood needs whole counts >= 0"
 
-    def sample(self, key: Array, predicted: Array, error: AbstractCovariance) -> Array:
+    def sample(self, key: Array, predicted: Array, covariance: AbstractCovariance) -> Array:
         """Counts with mean Hx."""
-        del error
+        del covariance
         return jax.random.poisson(key, jnp.maximum(predicted, 0.0)).astype(predicted.dtype)
 
 
-def _white(key: Array, error: AbstractCovariance) -> Array:
-    return jax.random.normal(key, (error.size(),))
+def _white(key: Array, covariance: AbstractCovariance) -> Array:
+    return jax.random.normal(key, (covariance.size(),))
 
 
 def _log1p_ratio(s: Array) -> Array:

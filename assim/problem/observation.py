@@ -1,11 +1,15 @@
 """Observations of one instrument."""
 
+from collections.abc import Mapping
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from assim.problem.arrays import Array, Trajectory
+from assim.problem.arrays import Array, Coordinate, Trajectory
+from assim.problem.bias import BiasCorrection
 from assim.problem.covariance import AbstractCovariance, Diagonal
+from assim.problem.covariance.root import Axes, check_invertible
 from assim.problem.likelihood import AbstractLikelihood, Gaussian, Poisson
 from assim.problem.operator import AbstractOperator, Points
 from assim.problem.prior import AbstractPrior
@@ -26,27 +30,31 @@ class ErrorScale(eqx.Module):
 
 
 class Observations(eqx.Module):
-    """Values of one instrument with their operator, error and likelihood.
+    """Values of one instrument with their operator, error covariance and likelihood.
 
     Args:
         name: name of the observed variable, as in files and reports.
         values: observed values, shape (m,), finite.
         points: where and when they were taken.
         operator: H, from a trajectory to predicted values.
-        error: covariance R of the observation errors (of the logarithms for `LogNormal`);
-            a number is a standard deviation.
+        stdev: standard deviations of independent errors (of the logarithms for `LogNormal`), a
+            number or shape (m,); 1 where neither it nor `covariance` is given.
         likelihood: how values scatter about predictions.
         scale: an estimated factor on the errors, or None.
         units: unit of the values.
+        covariance: R of the errors where they are correlated, in place of `stdev`; it must have
+            an inverse.
+        bias: a correction added to what the operator predicts, or None.
     """
 
     name: str = eqx.field(static=True)
     values: Array
     points: Points
     operator: AbstractOperator
-    error: AbstractCovariance
+    covariance: AbstractCovariance
     likelihood: AbstractLikelihood
     scale: ErrorScale | None
+    bias: BiasCorrection | None
     units: str = eqx.field(static=True)
 
     def __init__(
@@ -55,21 +63,25 @@ class Observations(eqx.Module):
         values: Array | np.ndarray,
         points: Points,
         operator: AbstractOperator,
-        error: AbstractCovariance | float = 1.0,
+        stdev: float | Array | np.ndarray | None = None,
         likelihood: AbstractLikelihood | None = None,
         scale: ErrorScale | None = None,
         units: str = "1",
+        *,
+        covariance: AbstractCovariance | None = None,
+        bias: BiasCorrection | None = None,
     ) -> None:
         """Check the values and fit the error covariance to their number.
 
         Raises:
             ValueError: no values, values that are not finite or that the likelihood excludes,
-                or an error covariance that does not fit.
+                both a standard deviation and a covariance, a covariance that does not fit or
+                has no inverse, or predictors of the bias that do not fit.
         """
         self.name, self.points, self.operator, self.units = name, points, operator, units
         self.values = jnp.asarray(values, dtype=float)
         self.likelihood = Gaussian() if likelihood is None else likelihood
-        self.scale = scale
+        self.scale, self.bias = scale, bias
         if self.values.ndim != 1 or self.values.size == 0:
             raise ValueError(f"{name}: observed values must be a list, got {self.values.shape}")
         if not np.all(np.isfinite(self.values)):
@@ -80,29 +92,65 @@ class Observations(eqx.Module):
             )
         if scale is not None and isinstance(self.likelihood, Poisson):
             raise ValueError(f"{name}: Poisson counts have no error scale to estimate; drop it")
-        covariance = (
-            error if isinstance(error, AbstractCovariance) else Diagonal(jnp.asarray(error))
-        )
-        self.error = covariance.on(self.values.shape)
+        if bias is not None and (problem := bias.check(self.values.size)) is not None:
+            raise ValueError(f"{name}: {problem}")
+        self.covariance = _fitted(name, stdev, covariance, self.values.shape, points)
 
-    def predict(self, trajectory: Trajectory) -> Array:
-        """H(trajectory), shape (m,)."""
-        return self.operator(trajectory, self.points)
+    def correction(
+        self, trajectory: Trajectory, biases: Mapping[str, Array] | None = None
+    ) -> Array:
+        """b(β) of the coefficients `biases`, shape (m,); zero where there is no correction."""
+        if self.bias is None:
+            return jnp.zeros(self.values.shape)
+        return self.bias(trajectory, self.points, biases or {})
 
-    def departures(self, trajectory: Trajectory, scales: dict[str, Array]) -> Array:
+    def predict(self, trajectory: Trajectory, biases: Mapping[str, Array] | None = None) -> Array:
+        """H(trajectory) + b(β), shape (m,)."""
+        predicted = self.operator(trajectory, self.points)
+        return predicted if self.bias is None else predicted + self.correction(trajectory, biases)
+
+    def departures(
+        self,
+        trajectory: Trajectory,
+        scales: Mapping[str, Array],
+        biases: Mapping[str, Array] | None = None,
+    ) -> Array:
         """Normalised departures d, shape (m,)."""
         scale = jnp.ones(()) if self.scale is None else scales[self.scale.name]
-        predicted = self.predict(trajectory)
-        return self.likelihood.departures(self.values, predicted, self.error, scale)
+        predicted = self.predict(trajectory, biases)
+        return self.likelihood.departures(self.values, predicted, self.covariance, scale)
 
-    def normaliser(self, scales: dict[str, Array]) -> Array:
+    def normaliser(self, scales: Mapping[str, Array]) -> Array:
         """c = log|scale·R^(1/2)| where the scale is estimated, else 0."""
         if self.scale is None:
             return jnp.zeros(())
         logs = self.values.size * jnp.log(scales[self.scale.name])
-        return logs + self.error.log_sqrt_determinant()
+        return logs + self.covariance.log_sqrt_determinant()
 
     def log_constant(self) -> Array:
         """log p(y | x) + ½ dᵀd + c, which does not depend on the control."""
-        constant = self.likelihood.log_constant(self.values, self.error)
-        return constant if self.scale is None else constant + self.error.log_sqrt_determinant()
+        constant = self.likelihood.log_constant(self.values, self.covariance)
+        return constant if self.scale is None else constant + self.covariance.log_sqrt_determinant()
+
+
+def _fitted(
+    name: str,
+    stdev: float | Array | np.ndarray | None,
+    covariance: AbstractCovariance | None,
+    shape: tuple[int, ...],
+    points: Points,
+) -> AbstractCovariance:
+    """R on the values of one instrument, along their times where these increase."""
+    if stdev is not None and covariance is not None:
+        raise ValueError(f"{name}: give either stdev or covariance, not both")
+    if isinstance(stdev, AbstractCovariance):
+        raise ValueError(f"{name}: a covariance is given by covariance=..., not as the stdev")
+    given = (
+        Diagonal(jnp.asarray(1.0 if stdev is None else stdev)) if covariance is None else covariance
+    )
+    times = np.asarray(points.times)
+    known = times.shape == shape and bool(np.all(np.diff(times) > 0))
+    axes: Axes = (Coordinate(times),) if known else ()
+    fitted = given.on(shape, axes)
+    check_invertible(fitted, f"the error covariance of {name}")
+    return fitted

@@ -79,7 +79,7 @@ def test_a_point_table_is_read_whole():
     np.testing.assert_array_equal(found.values, [1, 2, 3, 4])
     np.testing.assert_array_equal(found.points.times, [0, 1, 2, 3])
     np.testing.assert_array_equal(found.points.coordinates["x"], np.linspace(0, 2, 4))
-    np.testing.assert_array_equal(found.error.stdev, np.full(4, 0.1))
+    np.testing.assert_array_equal(found.covariance.stdev, np.full(4, 0.1))
     assert found.operator == PointSample("u")
 
 
@@ -200,7 +200,7 @@ def relabelled(name, **attrs):
         (observation_file().isel(obs=[]), {}, ["u", "at least one value", "'obs': 0"]),
         (observation_file(), {"variable": "uu"}, ["'uu'", "did you mean 'u'?"]),
         (observation_file().rename(u="w", u_stddev="w_stddev"), {}, ["'w'", "operator"]),
-        (without("u_stddev"), {}, ["'u_stddev'", "error=", "scale="]),
+        (without("u_stddev"), {}, ["'u_stddev'", "stdev=", "scale="]),
         (without("x"), {}, ["PointSample", "'x'", "add a variable"]),
         (without("time"), {}, ["time", "days since"]),
         (relabelled("u", units="km"), {}, ["'m s-1'", "'km'", "PointSample"]),
@@ -217,12 +217,12 @@ def relabelled(name, **attrs):
         (observation_file(), {"operator": PointSample("uu")}, ["'uu'", "did you mean 'u'?"]),
         (
             altered("u", 0, -1.0),
-            {"likelihood": LogNormal(), "error": 0.1},
+            {"likelihood": LogNormal(), "stdev": 0.1},
             ["log-normal", "4 of 4"],
         ),
-        (observation_file(), {"error": Dense(np.eye(3))}, ["4 of 4", "3 rows"]),
-        (observation_file(), {"error": -1.0}, ["positive"]),
-        (observation_file(), {"error": np.ones(3)}, ["shape (3,)"]),
+        (observation_file(), {"covariance": Dense(np.eye(3))}, ["4 of 4", "3 rows"]),
+        (observation_file(), {"stdev": -1.0}, ["positive"]),
+        (observation_file(), {"stdev": np.ones(3)}, ["shape (3,)"]),
     ],
 )
 def test_what_cannot_be_used_is_named(dataset, given, words):
@@ -254,12 +254,13 @@ def test_a_missing_flag_is_no_pass():
 
 
 def test_errors_given_by_the_caller():
-    for error, stdev in ((0.3, [0.3] * 3), (np.arange(1.0, 5.0), [1, 3, 4])):
-        found = read(altered("u", 1, np.nan), error=error).observations
-        np.testing.assert_array_equal(found.error.stdev, stdev)
-    assert read(observation_file(), error=Diagonal(0.2)).observations.error.stdev.shape == (4,)
-    assert read(without("u_stddev"), scale=SCALE).observations.error.stdev[0] == 1
-    assert read(without("u_stddev"), likelihood=Poisson()).observations.error.stdev[0] == 1
+    for given, stdev in ((0.3, [0.3] * 3), (np.arange(1.0, 5.0), [1, 3, 4])):
+        found = read(altered("u", 1, np.nan), stdev=given).observations
+        np.testing.assert_array_equal(found.covariance.stdev, stdev)
+    found = read(observation_file(), covariance=Diagonal(0.2)).observations
+    assert found.covariance.stdev.shape == (4,)
+    assert read(without("u_stddev"), scale=SCALE).observations.covariance.stdev[0] == 1
+    assert read(without("u_stddev"), likelihood=Poisson()).observations.covariance.stdev[0] == 1
 
 
 def test_a_window_without_observations_is_refused():

@@ -63,7 +63,7 @@ def test_observations_keep_the_book(name):
     for scale in (None, ErrorScale("sigma", Jeffreys())):
         one = Observations("y", observed, points, PointSample("x"), STDEV, entry.make(), scale)
         sigma = {"sigma": jnp.asarray(1.9)} if scale else {}
-        d = one.likelihood.departures(observed, predicted, one.error, sigma.get("sigma", 1.0))
+        d = one.likelihood.departures(observed, predicted, one.covariance, sigma.get("sigma", 1.0))
         ours = one.log_constant() - 0.5 * jnp.sum(d**2) - one.normaliser(sigma)
         stdev = STDEV * (1.9 if scale else 1.0)
         expected = np.sum(entry.log_density(np.array(observed), np.array(predicted), stdev))

@@ -36,9 +36,7 @@ def problem():
         {"u": Dense(B)},
         [
             Observations("u", [1.0, 2.0], points, PointSample("u"), 0.5, scale=flux),
-            Observations(
-                "total", [6.0], Points.at([0.5]), PointSample("total"), Dense([[4.0]]), scale=level
-            ),
+            Observations("total", [6.0], Points.at([0.5]), PointSample("total"), 2.0, scale=level),
         ],
         {"rate": Normal(0.4, 0.1)},
     )

@@ -127,10 +127,12 @@ def test_tendency_that_breaks_the_contract():
             {"likelihood": likelihood.Poisson(), "scale": ErrorScale("s", Jeffreys())},
             "no error scale to estimate",
         ),
-        ([1.0, 2.0], {"error": Dense(np.eye(3))}, "does not fit"),
-        ([1.0, 2.0], {"error": Diagonal(np.ones(3))}, "does not fit"),
-        ([1.0, 2.0], {"error": 0.0}, "stdev must be positive"),
-        ([1.0, 2.0], {"error": -0.1}, "stdev must be positive"),
+        ([1.0, 2.0], {"covariance": Dense(np.eye(3))}, "does not fit"),
+        ([1.0, 2.0], {"covariance": Diagonal(np.ones(3))}, "does not fit"),
+        ([1.0, 2.0], {"stdev": 0.1, "covariance": Diagonal(0.1)}, "either stdev or covariance"),
+        ([1.0, 2.0], {"stdev": Diagonal(0.1)}, "given by covariance="),
+        ([1.0, 2.0], {"stdev": 0.0}, "stdev must be positive"),
+        ([1.0, 2.0], {"stdev": -0.1}, "stdev must be positive"),
     ],
 )
 def test_observations(values, more, words):

@@ -68,7 +68,7 @@ def window_problem(seed, stretch=1.0):
     points = Points.at(times, {"site": rng.uniform(0, N - 1, 12)})
     r = rng.uniform(1, 2) * (np.eye(12) + 0.3)
     values = 3 + rng.normal(size=12)
-    observations = Observations("x", values, points, PointSample("x"), Dense(r))
+    observations = Observations("x", values, points, PointSample("x"), covariance=Dense(r))
     b = Diagonal(stretch * rng.uniform(0.5, 1.5, N))
     return strong_constraint(model, window, {"x": 3 + rng.normal(size=N)}, b, observations)
 
