@@ -1,7 +1,7 @@
 """The cost function J of any departure function, and its derivatives."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -23,9 +23,13 @@ class Value(Protocol):
     def normaliser(self) -> Array:
         """c, a scalar; 0 where nothing but d depends on χ."""
 
+    @property
+    def volume(self) -> Array:
+        """v, a scalar: log of the volume that is left to what an amplitude scales, else 0."""
+
 
 class DepartureFunction(Protocol):
-    """χ → (d, c), differentiable in both modes: all that a solver sees of a problem."""
+    """χ → (d, c, v), differentiable in both modes: all that a solver sees of a problem."""
 
     def __call__(self, chi: Array, /) -> Value:
         """Departures at χ."""
@@ -37,7 +41,14 @@ class DepartureFunction(Protocol):
         """Diagonal of W, shape of χ: 1, or 0 where χ has no prior of its own."""
 
     def has_normaliser(self) -> bool:
-        """Whether c depends on χ."""
+        """Whether c or v depends on χ."""
+
+    def proper(self) -> bool:
+        """Whether the prior integrates to one although W may have zeros.
+
+        Then every coordinate without a weight has a departure of its own instead (the jump to a
+        state of a sub-window), and ∫ exp(-J) dχ is the evidence but for constants.
+        """
 
     def workspace(self) -> int:
         """Numbers that one evaluation holds, to choose how many run together."""
@@ -45,14 +56,30 @@ class DepartureFunction(Protocol):
 
 @eqx.filter_jit
 def cost(problem: DepartureFunction, chi: Array) -> Array:
-    """J(χ) = ½ χᵀWχ + ½ dᵀd + c; +∞ where the departures are not finite."""
+    """J(χ) = ½ χᵀWχ + ½ dᵀd + c + v, what is minimised; +∞ where it is not finite.
+
+    With v = ½ log |I + GηᵀGη| the mode over an amplitude is that of its marginal density.
+    """
     value = problem(chi)
-    j = jnp.sum(problem.weight() * chi**2) / 2 + jnp.sum(value.normalised**2) / 2 + value.normaliser
+    return _finite(_density_terms(problem, chi, value) + value.volume)
+
+
+def negative_log_density(problem: DepartureFunction, chi: Array) -> Array:
+    """J - v: -log p(χ, y) but for constants, for weights and evidence; +∞ where not finite."""
+    return _finite(_density_terms(problem, chi, problem(chi)))
+
+
+def _density_terms(problem: DepartureFunction, chi: Array, value: Value) -> Array:
+    prior = jnp.sum(problem.weight() * chi**2) / 2
+    return prior + jnp.sum(value.normalised**2) / 2 + value.normaliser
+
+
+def _finite(j: Array) -> Array:
     return jnp.where(jnp.isfinite(j), j, jnp.inf)
 
 
 def gradient(problem: DepartureFunction, chi: Array) -> Array:
-    """∇J = Wχ + Gᵀd + ∇c, one adjoint integration."""
+    """∇J = Wχ + Gᵀd + ∇c + ∇v, one adjoint integration."""
     return jax.grad(lambda chi: cost(problem, chi))(chi)
 
 
@@ -75,47 +102,52 @@ def exact_linearisation(problem: DepartureFunction, chi: Array) -> Linearisation
 
 
 def gauss_newton_linearisation(problem: DepartureFunction, chi: Array) -> Linearisation:
-    """With v ↦ (W + GᵀG) v, one tangent-linear and one adjoint integration."""
+    """With v ↦ (W + GᵀG) v, one tangent-linear and one adjoint integration.
+
+    The curvatures of c and of the volume are left out, their gradients are not.
+    """
 
     def parts(chi: Array) -> tuple[Array, Array]:
         value = problem(chi)
-        return value.normalised, value.normaliser
+        return value.normalised, value.normaliser + value.volume
 
     weight = problem.weight()
-    (d, c), push, pull = _both_ways(parts, chi)
+    (d, c), product, pull = _both_ways(parts, chi)
     j = jnp.sum(weight * chi**2) / 2 + jnp.sum(d**2) / 2 + c
     adjoint = pull((d, jnp.ones_like(c)))
-
-    def hessian(v: Array) -> Array:
-        departure, normaliser = push(v)
-        return weight * v + pull((departure, jnp.zeros_like(normaliser)))
-
-    finite = jnp.where(jnp.isfinite(j), j, jnp.inf)
-    return Linearisation(finite, weight * chi + adjoint, hessian)
+    return Linearisation(_finite(j), weight * chi + adjoint, lambda v: weight * v + product(v))
 
 
-def _both_ways(function: Callable[[Array], Any], chi: Array) -> tuple[Any, Callable, Callable]:
-    """Value, tangent linear and adjoint of f at χ.
+_Parts = tuple[Array, Array]
+
+
+def _both_ways(
+    function: Callable[[Array], _Parts], chi: Array
+) -> tuple[_Parts, Callable[[Array], Array], Callable[[_Parts], Array]]:
+    """f = (d, c) at χ, v ↦ GᵀGv with G of d alone, and the adjoint of f.
 
     For few controls both come from the Jacobian of one forward pass, which is cheaper to compile
     and to run than a transposed pass.
     """
     n = chi.shape[0]
-    if n > FORWARD_LIMIT:
-        value, push = jax.linearize(function, chi)
-        transpose = jax.linear_transpose(push, chi)
-        return value, push, lambda cotangent: transpose(cotangent)[0]
+    if n <= FORWARD_LIMIT:
+        return _by_matrix(function, chi)
+    value, push = jax.linearize(function, chi)
+    departures = lambda v: push(v)[0]  # noqa: E731 (c's curvature costs nothing this way)
+    whole = jax.linear_transpose(push, chi)
+    part = jax.linear_transpose(departures, chi)
+    return value, lambda v: part(departures(v))[0], lambda cotangents: whole(cotangents)[0]
 
-    def column(tangent: Array) -> tuple[Any, Any]:
+
+def _by_matrix(
+    function: Callable[[Array], _Parts], chi: Array
+) -> tuple[_Parts, Callable[[Array], Array], Callable[[_Parts], Array]]:
+    def column(tangent: Array) -> tuple[_Parts, _Parts]:
         return jax.jvp(function, (chi,), (tangent,))
 
-    value, jacobian = jax.vmap(column, out_axes=(None, -1))(jnp.eye(n))
-
-    def push_by_matrix(tangent: Array) -> Any:
-        return jax.tree.map(lambda g: g @ tangent, jacobian)
-
-    def pull_by_matrix(cotangent: Any) -> Array:
-        parts = jax.tree.map(lambda g, w: jnp.tensordot(w, g, w.ndim), jacobian, cotangent)
-        return sum(jax.tree.leaves(parts), jnp.zeros(n))
-
-    return value, push_by_matrix, pull_by_matrix
+    value, (g, slope) = jax.vmap(column, out_axes=(None, -1))(jnp.eye(chi.shape[0]))
+    return (
+        value,
+        lambda v: (g @ v) @ g,
+        lambda cotangents: cotangents[0] @ g + cotangents[1] * slope,
+    )

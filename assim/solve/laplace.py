@@ -10,9 +10,9 @@ import numpy as np
 
 from assim.solve.cost import (
     DepartureFunction,
-    cost,
     exact_linearisation,
     gauss_newton_linearisation,
+    negative_log_density,
 )
 from assim.solve.krylov import Operator, lanczos_eigenpairs, randomised_eigenpairs
 from assim.solve.pareto import pareto_smooth
@@ -110,6 +110,7 @@ class LaplacePosterior(eqx.Module):
         sample: the certificate's draws of χ (N, n) with their smoothed weights (N,), where they
             may be trusted: k̂ < 0.5 and 400 effective draws or more; None otherwise.
         flat_variance: Σ (A⁻¹)_ii over the coordinates of χ that have no prior of their own.
+        proper: whether the prior integrates to one, flat coordinates or not.
         log_evidence: log p(y) but for the likelihood's constants; NaN for an improper prior, and
             where too much is left out.
         hessian: which Hessian A is, and why, in words.
@@ -123,6 +124,7 @@ class LaplacePosterior(eqx.Module):
     hessian: str
     sample: tuple[np.ndarray, np.ndarray] | None = None
     flat_variance: float = 0.0
+    proper: bool = True
 
     @property
     def chi(self) -> Array:
@@ -141,13 +143,16 @@ class LaplacePosterior(eqx.Module):
 
     @property
     def degrees_of_freedom(self) -> float:
-        """Degrees of freedom for signal, tr((A - W)A⁻¹) = Σ λ/(1 + λ) + Σ_flat (A⁻¹)_ii."""
+        """Degrees of freedom for signal, tr((A - W)A⁻¹) = Σ λ/(1 + λ) + Σ_flat (A⁻¹)_ii.
+
+        Jumps that stand for a prior of states are counted as data.
+        """
         values = np.asarray(self.eigenvalues)
         return float(np.sum(values / (1 + values))) + self.flat_variance
 
     def advice(self) -> str:
         """What eigenpairs left out, else k̂, say about this posterior, in a sentence."""
-        if self.flat_variance > FREE:
+        if self.flat_variance > FREE and not self.proper:
             return (
                 "A coordinate without a prior of its own is not informed by the observations "
                 "either: what depends on it is arbitrary; give it a proper prior."
@@ -183,9 +188,10 @@ def laplace(
 ) -> LaplacePosterior:
     """Laplace posterior about a minimum of J.
 
-    log p(y) ≈ -J(χ*) - ½ Σ ln(1 + λ), but for the constants of the likelihood (MacKay 2003,
-    chapter 27). k̂ is measured by importance sampling: Pareto-smoothed weights exp(-J)/q of
-    draws from the Gaussian q.
+    log p(y) ≈ v - J(χ*) - ½ log |A|, log |A| = Σ ln(1 + λ), but for the constants of the likelihood
+    (MacKay 2003, chapter 27): Laplace's integral of exp(v - J), so A need not be near I, and jumps
+    may stand for the prior of states. k̂ is measured by importance sampling: Pareto-smoothed
+    weights exp(v - J)/q of draws from the Gaussian q.
 
     Args:
         problem: the departure function.
@@ -205,12 +211,12 @@ def laplace(
     trusted = k_hat < TRUSTED_K_HAT and effective >= TRUSTED_DRAWS
     sample = (draws[1:], weights) if trusted else None
     flat = np.asarray(problem.weight()) == 0
-    known = not flat.any() and float(left_out) <= LEFT_OUT
+    known = problem.proper() and float(left_out) <= LEFT_OUT
     information = np.sum(np.log1p(np.asarray(values))) + float(left_out)
     evidence = float(log_weights[0] - information / 2) if known else float("nan")
     free = float(np.sum(np.asarray(gaussian.stdev())[flat] ** 2)) if flat.any() else 0.0
     return LaplacePosterior(
-        gaussian, float(left_out), k_hat, effective, evidence, which, sample, free
+        gaussian, float(left_out), k_hat, effective, evidence, which, sample, free, problem.proper()
     )
 
 
@@ -266,22 +272,32 @@ def _eigenpairs(
     solver = lanczos_eigenpairs if settings.eigensolver == "lanczos" else randomised_eigenpairs
     first, second = jax.random.split(key)
     values, vectors = solver(misfit, n, rank, first)
-    return values, vectors, _left_out(misfit, vectors, second)
+    return values, vectors, _left_out(misfit, vectors, problem.weight(), second)
 
 
-def _left_out(misfit: Operator, vectors: Array, key: Array) -> Array:
-    """Σ λ ≥ Σ ln(1 + λ) of the rest, estimated from ten probes of the deflated operator's trace."""
-    probes = jax.random.rademacher(key, (10, vectors.shape[0]), dtype=vectors.dtype)
+def _left_out(misfit: Operator, vectors: Array, weight: Array, key: Array) -> Array:
+    """Σ λ ≥ Σ ln(1 + λ) of the rest, estimated from ten probes of the deflated operator's trace.
+
+    Where coordinates have no weight, eigenvalues of either sign may cancel in the trace: then
+    √(n - r) (Σ λ²)^½ ≥ Σ |λ| instead, from the same probes.
+    """
+    n, rank = vectors.shape
+    probes = jax.random.rademacher(key, (10, n), dtype=vectors.dtype)
     deflated = probes - (probes @ vectors) @ vectors.T
-    traces = jax.lax.map(lambda probe: probe @ misfit(probe), deflated)
-    return jnp.maximum(jnp.mean(traces), 0.0)
+    images = jax.lax.map(misfit, deflated)
+    trace = jnp.mean(jnp.sum(deflated * images, axis=1))
+    bound = jnp.sqrt((n - rank) * jnp.mean(jnp.sum(images**2, axis=1)))
+    return jnp.where(jnp.all(weight > 0), jnp.maximum(trace, 0.0), bound)
 
 
 @eqx.filter_jit
 def _weighted_draws(
     problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
 ) -> tuple[Array, Array]:
-    """χ and -J(χ) + ½ |A^(1/2)(χ - χ*)|² at χ* itself, then of draws in antithetic pairs."""
+    """χ and log of density over proposal at χ* itself, then of draws in antithetic pairs.
+
+    But for constants that is v - J(χ) + ½ |A^(1/2)(χ - χ*)|².
+    """
     n = gaussian.chi.shape[0]
     batch = max(1, min(number + 1, BATCH_VALUES // problem.workspace()))
     rows = batch * -(-(number + 1) // batch)
@@ -290,7 +306,7 @@ def _weighted_draws(
 
     def one(w: Array) -> tuple[Array, Array]:
         chi = gaussian.chi + gaussian.sqrt(w)
-        return chi, jnp.sum(w**2) / 2 - cost(problem, chi)
+        return chi, jnp.sum(w**2) / 2 - negative_log_density(problem, chi)
 
     batches = white.reshape(-1, batch, n)
     chi, log_weights = jax.lax.map(jax.vmap(one), batches)

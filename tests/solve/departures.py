@@ -13,6 +13,7 @@ Array = jax.Array
 class Departures(NamedTuple):
     normalised: Array
     normaliser: Array
+    volume: Array
 
 
 class Misfit(eqx.Module):
@@ -24,7 +25,7 @@ class Misfit(eqx.Module):
     data: Array = eqx.field(default_factory=lambda: jnp.zeros(0))
 
     def __call__(self, chi: Array) -> Departures:
-        return Departures(self.function(chi, self.data), jnp.zeros(()))
+        return Departures(self.function(chi, self.data), jnp.zeros(()), jnp.zeros(()))
 
     def size(self) -> int:
         return self.n
@@ -34,6 +35,9 @@ class Misfit(eqx.Module):
 
     def has_normaliser(self) -> bool:
         return False
+
+    def proper(self) -> bool:
+        return self.prior > 0
 
     def workspace(self) -> int:
         return 2 * self.n
@@ -45,7 +49,8 @@ class UnknownScale(eqx.Module):
     values: Array
 
     def __call__(self, chi: Array) -> Departures:
-        return Departures(self.values / jnp.exp(chi[0]), self.values.size * chi[0])
+        departures = self.values / jnp.exp(chi[0])
+        return Departures(departures, self.values.size * chi[0], jnp.zeros(()))
 
     def size(self) -> int:
         return 1
@@ -55,6 +60,9 @@ class UnknownScale(eqx.Module):
 
     def has_normaliser(self) -> bool:
         return True
+
+    def proper(self) -> bool:
+        return False
 
     def workspace(self) -> int:
         return self.values.size + 1
