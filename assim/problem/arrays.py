@@ -8,6 +8,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from assim.problem.curvilinear import Curvilinear
+
 TIME_UNITS = ("seconds", "minutes", "hours", "days", "weeks", "years", "1")
 
 Array = jax.Array
@@ -66,12 +68,17 @@ class Labels:
         coordinates: one `Coordinate` for each dimension named in the labels.
         time_unit: unit of the model's time: "seconds", "minutes", "hours", "days", "weeks",
             "years" (calendar years), or "1" for a model whose time is not physical.
+        curvilinear: where the grid points lie if that takes two-dimensional arrays; its two
+            axes of indices are among the coordinates.
+        inputs: label of each `Forcing` of the model, by the name of its field.
     """
 
     state: Mapping[str, Label]
     parameters: Mapping[str, Label] = field(default_factory=dict)
     coordinates: Mapping[str, Coordinate] = field(default_factory=dict)
     time_unit: str = "1"
+    curvilinear: Curvilinear | None = None
+    inputs: Mapping[str, Label] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.time_unit not in TIME_UNITS:

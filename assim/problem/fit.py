@@ -4,7 +4,8 @@ import difflib
 
 import numpy as np
 
-from assim.problem.arrays import Array, Coordinate, Labels
+from assim.problem.arrays import Array, Labels
+from assim.problem.interpolation import reach
 from assim.problem.observation import Observations
 from assim.problem.operator import TimeDifference, TimeIntegral, TimeMean
 from assim.problem.window import Window
@@ -27,7 +28,8 @@ def check_fit(o: Observations, labels: Labels, window: Window) -> None:
     for dim in dims:
         if dim not in o.points.coordinates:
             raise ValueError(f"{where}: {operator} needs the coordinate {dim!r} of every value")
-        _check_positions(o.points.coordinates[dim], labels.coordinates[dim], f"{where}: {dim}", o)
+        limits = reach({d: labels.coordinates[d] for d in dims}, dim)
+        _check_positions(o.points.coordinates[dim], limits, f"{where}: {dim}", o)
     interval = isinstance(o.operator, TimeMean | TimeIntegral | TimeDifference)
     if interval and not np.all(np.asarray(o.points.starts) < np.asarray(o.points.ends)):
         raise ValueError(f"{where}: {operator} needs intervals of time; use Points.over")
@@ -55,15 +57,21 @@ def _check_times(o: Observations, where: str, window: Window) -> None:
             )
 
 
-def _check_positions(positions: Array, axis: Coordinate, where: str, o: Observations) -> None:
+def _check_positions(
+    positions: Array, limits: tuple[float, float] | None, where: str, o: Observations
+) -> None:
     if positions.shape != o.values.shape:
         raise ValueError(f"{where}: {o.values.size} values need as many positions")
-    values, here = np.asarray(axis.values), np.asarray(positions)
-    if axis.period is None:
-        slack = 1e-9 * max(1.0, float(np.abs(values).max()))
-        outside = (here < values[0] - slack) | (here > values[-1] + slack)
-        if outside.any():
-            raise ValueError(
-                f"{where}: {outside.sum()} positions lie off the grid, {values[0]:g} to "
-                f"{values[-1]:g}; the first is {here[outside][0]:g}"
-            )
+    here = np.asarray(positions)
+    if not np.isfinite(here).all():
+        raise ValueError(f"{where}: {(~np.isfinite(here)).sum()} positions are not finite")
+    if limits is None:
+        return
+    lower, upper = limits
+    slack = 1e-9 * max(1.0, abs(lower), abs(upper))
+    outside = (here < lower - slack) | (here > upper + slack)
+    if outside.any():
+        raise ValueError(
+            f"{where}: {outside.sum()} positions lie off the grid, {lower:g} to {upper:g}; "
+            f"the first is {here[outside][0]:g}"
+        )

@@ -1,14 +1,13 @@
 """Observation operators: what an instrument would read of a trajectory."""
 
 import abc
-import itertools
 from collections.abc import Callable
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 
-from assim.problem.arrays import Array, Coordinate, Labels, Trajectory
+from assim.problem.arrays import Array, Labels, Trajectory
+from assim.problem.interpolation import AtEdges, in_space, in_time, integral
 
 
 class Points(eqx.Module):
@@ -88,7 +87,7 @@ class PointSample(_AbstractOfField):
     def __call__(self, trajectory: Trajectory, points: Points) -> Array:
         """Interpolated values."""
         sample = _in_space(trajectory, self.variable, points)
-        return _in_time(trajectory.times, points.times, sample)
+        return in_time(trajectory.times, points.times, sample)
 
     def units(self, labels: Labels) -> str | None:
         """That of the field."""
@@ -107,7 +106,7 @@ class TimeIntegral(_AbstractOfField):
     def __call__(self, trajectory: Trajectory, points: Points) -> Array:
         """Integrals from `points.starts` to `points.ends`."""
         sample = _in_space(trajectory, self.variable, points)
-        return _integral(trajectory.times, points, sample)
+        return integral(trajectory.times, points.starts, points.ends, sample)
 
     def units(self, labels: Labels) -> str | None:
         """Field unit times time unit."""
@@ -127,7 +126,9 @@ class TimeMean(_AbstractOfField):
     def __call__(self, trajectory: Trajectory, points: Points) -> Array:
         """Integral over the interval, divided by its length."""
         sample = _in_space(trajectory, self.variable, points)
-        return _integral(trajectory.times, points, sample) / (points.ends - points.starts)
+        return integral(trajectory.times, points.starts, points.ends, sample) / (
+            points.ends - points.starts
+        )
 
     def units(self, labels: Labels) -> str | None:
         """That of the field."""
@@ -148,8 +149,8 @@ class TimeDifference(_AbstractOfField):
     def __call__(self, trajectory: Trajectory, points: Points) -> Array:
         """Differences between the ends of the intervals."""
         sample = _in_space(trajectory, self.variable, points)
-        end = _in_time(trajectory.times, points.ends, sample)
-        return self.factor * (end - _in_time(trajectory.times, points.starts, sample))
+        end = in_time(trajectory.times, points.ends, sample)
+        return self.factor * (end - in_time(trajectory.times, points.starts, sample))
 
     def units(self, labels: Labels) -> str | None:
         """That of the field."""
@@ -189,77 +190,5 @@ def sample(trajectory: Trajectory, variable: str, points: Points) -> Array:
     return PointSample(variable)(trajectory, points)
 
 
-_Sample = Callable[[Array], Array]
-
-
-def _in_space(trajectory: Trajectory, variable: str, points: Points) -> _Sample:
-    """Function of edge indices (m,) that gives the field at each value's place, shape (m,)."""
-    dims = trajectory.grid.dims_of(variable)
-    field = trajectory.states[variable]
-    flat = field.reshape(field.shape[0], -1)
-    corners: list[tuple[Array, Array]] = []
-    brackets = [_bracket(trajectory.grid.axes[dim], points.coordinates[dim]) for dim in dims]
-    for choice in itertools.product((0, 1), repeat=len(dims)):
-        index, weight = jnp.zeros(points.times.shape, int), jnp.ones(points.times.shape)
-        for side, (below, above, fraction), length in zip(
-            choice, brackets, field.shape[1:], strict=True
-        ):
-            index = index * length + (above if side else below)
-            weight = weight * (fraction if side else 1 - fraction)
-        corners.append((index, weight))
-
-    def at(edge: Array) -> Array:
-        return sum((weight * flat[edge, index] for index, weight in corners), jnp.zeros(()))
-
-    return at
-
-
-def _bracket(axis: Coordinate, position: Array) -> tuple[Array, Array, Array]:
-    """Grid points below and above each position, and the fraction of the way between them."""
-    values = jnp.asarray(axis.values)
-    n = values.shape[0]
-    if axis.period is None:
-        if n == 1:
-            here = jnp.zeros(position.shape, int)
-            return here, here, jnp.zeros(position.shape)
-        below = jnp.clip(jnp.searchsorted(values, position, side="right") - 1, 0, n - 2)
-        above = below + 1
-        gap, distance = values[above] - values[below], position - values[below]
-    else:
-        wrapped = values[0] + jnp.mod(position - values[0], axis.period)
-        below = jnp.searchsorted(values, wrapped, side="right") - 1
-        above = jnp.mod(below + 1, n)
-        gap = jnp.where(above == 0, axis.period, 0.0) + values[above] - values[below]
-        distance = wrapped - values[below]
-    return below, above, distance / gap
-
-
-def _slot(edges: Array, times: Array) -> tuple[Array, Array]:
-    """Slot that holds each time, and the fraction of it that has passed."""
-    slot = jnp.clip(jnp.searchsorted(edges, times, side="right") - 1, 0, edges.shape[0] - 2)
-    return slot, (times - edges[slot]) / (edges[slot + 1] - edges[slot])
-
-
-def _in_time(edges: Array, times: Array, sample: _Sample) -> Array:
-    """Linear interpolation between slot edges."""
-    slot, fraction = _slot(edges, times)
-    return (1 - fraction) * sample(slot) + fraction * sample(slot + 1)
-
-
-def _integral(edges: Array, points: Points, sample: _Sample) -> Array:
-    """Integral of the piecewise linear field over each value's interval."""
-    slots = edges.shape[0] - 1
-    lengths = jnp.diff(edges)
-    every = jnp.broadcast_to(jnp.arange(slots + 1)[:, None], (slots + 1, points.times.shape[0]))
-    values = jax.vmap(sample)(every)
-    whole = lengths[:, None] * (values[:-1] + values[1:]) / 2
-    cumulative = jnp.concatenate([jnp.zeros_like(whole[:1]), jnp.cumsum(whole, axis=0)])
-
-    def up_to(times: Array) -> Array:
-        slot, fraction = _slot(edges, times)
-        column = jnp.arange(times.shape[0])
-        first, last = values[slot, column], values[slot + 1, column]
-        partial = lengths[slot] * (fraction * first + fraction**2 / 2 * (last - first))
-        return cumulative[slot, column] + partial
-
-    return up_to(points.ends) - up_to(points.starts)
+def _in_space(trajectory: Trajectory, variable: str, points: Points) -> AtEdges:
+    return in_space(trajectory, variable, points.coordinates, points.times.shape[0])

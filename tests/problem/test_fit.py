@@ -39,6 +39,7 @@ def sites(*where):
         (Points.at([0.05], sites(0)), "2 values need as many times"),
         (Points.at([0.05, 0.1], sites(0)), "2 values need as many positions"),
         (Points.at([0.05, 0.1]), "needs the coordinate 'site'"),
+        (Points.at([0.05, 0.1], sites(0, np.nan)), "1 positions are not finite"),
     ],
 )
 def test_points_must_fit(points, words):
@@ -79,7 +80,7 @@ def test_a_shared_scale_has_one_prior():
         )
     ]
     background = dict.fromkeys("xyz", jnp.ones(()))
-    with pytest.raises(ValueError, match="instruments that share it differ in its prior"):
+    with pytest.raises(ValueError, match="those that share it differ in its prior"):
         strong_constraint(model, window, background, Diagonal(1.0), instruments)
 
 
