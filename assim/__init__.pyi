@@ -1,7 +1,9 @@
 from .analysis import Analysis as Analysis
 from .analysis import Quantity as Quantity
 from .analysis import analyse as analyse
+from .analysis import innovation_stdev as innovation_stdev
 from .files.errors import DataError as DataError
+from .files.forcings import read_forcing as read_forcing
 from .files.observations import read_observations as read_observations
 from .files.results import to_dataset as to_dataset
 from .files.results import trajectory_dataset as trajectory_dataset
@@ -16,12 +18,16 @@ from .problem.arrays import Labels as Labels
 from .problem.arrays import Params as Params
 from .problem.arrays import State as State
 from .problem.arrays import Trajectory as Trajectory
+from .problem.bias import BiasCorrection as BiasCorrection
+from .problem.constraint import strong_constraint as strong_constraint
+from .problem.constraint import weak_constraint as weak_constraint
 from .problem.covariance import AbstractCovariance as AbstractCovariance
 from .problem.covariance import Blocks as Blocks
 from .problem.covariance import Dense as Dense
 from .problem.covariance import Diagonal as Diagonal
+from .problem.curvilinear import Curvilinear as Curvilinear
 from .problem.departure import Problem as Problem
-from .problem.departure import strong_constraint as strong_constraint
+from .problem.forcing import Forcing as Forcing
 from .problem.integrator import Adaptive as Adaptive
 from .problem.integrator import FixedStep as FixedStep
 from .problem.likelihood import AbstractLikelihood as AbstractLikelihood
@@ -29,6 +35,7 @@ from .problem.model import AbstractIntegrator as AbstractIntegrator
 from .problem.model import AbstractModel as AbstractModel
 from .problem.model import AbstractODE as AbstractODE
 from .problem.model import ModelContractError as ModelContractError
+from .problem.model_error import ModelError as ModelError
 from .problem.observation import ErrorScale as ErrorScale
 from .problem.observation import Observations as Observations
 from .problem.operator import AbstractOperator as AbstractOperator

@@ -174,7 +174,7 @@ def _estimated(
     """Name, label and draws of every field, parameter and error scale that is estimated."""
     control = analysis.problem.control
     for name, label in labels.state.items():
-        if name in control.covariances or name in control.fields:
+        if name in control.covariance.fields() or name in control.fields:
             yield name, label, draws.state[name]
     for name in control.parameters:
         yield name, labels.parameters[name], draws.parameters[name]

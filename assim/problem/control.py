@@ -1,65 +1,101 @@
-"""The control: from the whitened vector χ to initial state, parameters and error scales."""
+"""The control: from the whitened vector χ to everything that is estimated."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from assim.problem.arrays import Array, Params, State
-from assim.problem.covariance import AbstractCovariance
+from assim.problem.covariance import AbstractStateCovariance, Independent
+from assim.problem.model_error import ModelError
 from assim.problem.prior import AbstractPrior
 
 White = dict[str, dict[str, Array]]
 
 
 class Physical(NamedTuple):
-    """What χ stands for: initial state, model parameters, observation-error scales."""
+    """What χ stands for.
+
+    Args:
+        state: initial state.
+        parameters: of the model, estimated or not.
+        scales: factors on errors that are estimated.
+        biases: coefficients of the bias corrections.
+        model_error: η of the fields that have model error, leading dimension groups; empty under
+            strong constraint and where `later` is the control.
+        later: states at the groups' ends, leading dimension groups, where they are the control.
+    """
 
     state: State
     parameters: Params
     scales: Params
+    biases: Params
+    model_error: State
+    later: State
 
 
 class Control(eqx.Module):
     """The prior transform x(χ), whose prior is χ ~ N(0, I).
 
-    χ stacks, each in alphabetical order of names: Gaussian fields x^b + B^(1/2)χ, fields and
-    parameters with a prior of their own T(χ), and error scales.
+    χ stacks in alphabetical order of kinds, then of names: Gaussian fields x^b + B^(1/2)χ
+    ("background"), bias coefficients ("biases"), fields with a prior of their own ("fields"),
+    states at the groups' ends ("later"), model errors sQ^(1/2)χ ("model_error"), parameters T(χ)
+    and error scales ("scales").
 
     Args:
         state: the background x^b of every field, whatever the value where `fields` has a prior;
-            fields in neither `covariances` nor `fields` keep it.
-        covariances: background-error covariance B of each Gaussian field.
+            fields in neither `covariance` nor `fields` keep it.
+        covariance: background-error covariance B of the Gaussian fields.
         fields: prior of each field that has one of its own.
         parameters: prior of each estimated parameter.
         fixed: every model parameter's default; the estimated ones are overridden.
         scales: prior of each estimated error scale.
+        biases: prior of each bias coefficient.
+        model_error: model error under weak constraint, else None.
+        groups: number of model errors of each field.
+        later: where states are the control instead of η: those about which χ is centred, fields
+            with leading dimension groups; empty otherwise.
     """
 
     state: State
-    covariances: dict[str, AbstractCovariance]
+    covariance: AbstractStateCovariance
     fields: dict[str, AbstractPrior]
     parameters: dict[str, AbstractPrior]
     fixed: Params
     scales: dict[str, AbstractPrior]
+    biases: dict[str, AbstractPrior]
+    model_error: ModelError | None
+    later: State
+    groups: int = eqx.field(static=True)
 
     def blank(self) -> White:
         """The parts of χ as a tree of zeros."""
+        sizes = self.covariance.sizes()
+        eta = {} if self.model_error is None or self.later else self.model_error.blank(self.groups)
         return {
-            "background": {
-                name: jnp.zeros(covariance.size()) for name, covariance in self.covariances.items()
-            },
+            "background": {name: jnp.zeros(size) for name, size in sizes.items()},
+            "biases": {name: jnp.zeros(()) for name in self.biases},
             "fields": {name: jnp.zeros(self.state[name].shape) for name in self.fields},
+            "later": self._blank_later(),
+            "model_error": eta,
             "parameters": {name: jnp.zeros(self.fixed[name].shape) for name in self.parameters},
             "scales": {name: jnp.zeros(()) for name in self.scales},
         }
 
+    def _blank_later(self) -> dict[str, Array]:
+        if self.model_error is None or not self.later:
+            return {}
+        sizes = self.model_error.joint.sizes()
+        return {name: jnp.zeros((self.groups, size)) for name, size in sizes.items()}
+
     def size(self) -> int:
         """Length of χ."""
-        return sum(value.size for part in self.blank().values() for value in part.values())
+        tree = jax.eval_shape(self.blank)
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
     def split(self, chi: Array) -> White:
         """The parts of χ by kind and name."""
@@ -72,67 +108,102 @@ class Control(eqx.Module):
     def __call__(self, chi: Array) -> Physical:
         """x(χ)."""
         white = self.split(chi)
-        gaussian = {name: self._gaussian(name)(w) for name, w in white["background"].items()}
-        drawn = {name: self.fields[name](w) for name, w in white["fields"].items()}
-        estimated = {name: self.parameters[name](w) for name, w in white["parameters"].items()}
+        increment = self.covariance.sqrt(white["background"])
+        gaussian = {name: self.state[name] + part for name, part in increment.items()}
+        drawn = {
+            kind: {name: prior(white[kind][name]) for name, prior in priors.items()}
+            for kind, priors in self._priors()
+        }
         return Physical(
-            {**self.state, **gaussian, **drawn},
-            {**self.fixed, **estimated},
-            {name: self.scales[name](w) for name, w in white["scales"].items()},
+            {**self.state, **gaussian, **drawn["fields"]},
+            {**self.fixed, **drawn["parameters"]},
+            drawn["scales"],
+            drawn["biases"],
+            self._model_error(white["model_error"], drawn["scales"]),
+            self._later(white["later"]),
         )
 
+    def _model_error(self, white: dict[str, Array], scales: Params) -> State:
+        """η = s·(T⊗Q)^(1/2)χ."""
+        if self.model_error is None or self.later:
+            return {}
+        s = self.amplitude(scales)
+        return {name: s * eta for name, eta in self.model_error.sqrt(white).items()}
+
+    def _later(self, white: dict[str, Array]) -> State:
+        """States at the groups' ends, in units of Q^(1/2) about those of the background."""
+        if self.model_error is None or not self.later:
+            return {}
+        moved = jax.vmap(self.model_error.joint.sqrt)(white)
+        return {name: self.later[name] + part for name, part in moved.items()}
+
+    def amplitude(self, scales: Params) -> Array:
+        """The factor s on model error."""
+        if self.model_error is None or self.model_error.scale is None:
+            return jnp.ones(())
+        return scales[self.model_error.scale.name]
+
     def scalars(self, chi: Array) -> dict[str, Array]:
-        """What is estimated as a single number, by name; the fields are not formed."""
+        """What is a function of one entry of χ alone, by name; other fields are not formed."""
         white = self.split(chi)
-        maps: list[tuple[str, Mapping[str, Callable[[Array], Array]]]] = [
-            ("fields", self.fields),
-            ("parameters", self.parameters),
-            ("scales", self.scales),
-            ("background", {n: self._gaussian(n) for n in self.covariances}),
-        ]
-        return {
-            name: transform(white[kind][name]).reshape(())
-            for kind, transforms in maps
-            for name, transform in transforms.items()
+        found = {
+            name: prior(white[kind][name]).reshape(())
+            for kind, priors in self._priors()
+            for name, prior in priors.items()
             if white[kind][name].size == 1
         }
-
-    def _gaussian(self, name: str) -> Callable[[Array], Array]:
-        return lambda w: self.state[name] + self.covariances[name].sqrt(w)
+        if not isinstance(self.covariance, Independent):
+            return found
+        alone = {n: w for n, w in white["background"].items() if w.size == 1}
+        parts = {n: self.covariance.parts[n].sqrt(w) for n, w in alone.items()}
+        return {**found, **{n: (self.state[n] + p).reshape(()) for n, p in parts.items()}}
 
     def weight(self) -> Array:
         """Diagonal of W: 1, or 0 where χ has no prior of its own."""
-        white = self.blank()
+        white = jax.tree.map(jnp.ones_like, self.blank())
+        white["later"] = jax.tree.map(jnp.zeros_like, white["later"])
         for kind, priors in self._priors():
             white[kind] = {
                 name: jnp.full_like(white[kind][name], prior.weight())
                 for name, prior in priors.items()
             }
-        background = {name: jnp.ones_like(w) for name, w in white["background"].items()}
-        return self.join({**white, "background": background})
+        return self.join(white)
+
+    def proper(self) -> bool:
+        """Whether every prior integrates to one."""
+        return all(p.weight() == 1 for _, priors in self._priors() for p in priors.values())
 
     def stdev(self) -> Physical:
-        """Prior standard deviations of what is estimated, in physical units."""
-        gaussian = {name: jnp.sqrt(c.variance()) for name, c in self.covariances.items()}
+        """Prior standard deviations of what is estimated, in physical units.
+
+        Those of η are for an amplitude s of 1; states under weak constraint have none.
+        """
+        gaussian = {name: jnp.sqrt(v) for name, v in self.covariance.variance().items()}
+        white = self.blank()
         spread = {
-            kind: {name: jnp.broadcast_to(p.stdev(), w[name].shape) for name, p in priors.items()}
-            for (kind, priors), w in zip(
-                self._priors(), [self.blank()[kind] for kind, _ in self._priors()], strict=True
-            )
+            kind: {n: jnp.broadcast_to(p.stdev(), white[kind][n].shape) for n, p in priors.items()}
+            for kind, priors in self._priors()
         }
-        return Physical({**gaussian, **spread["fields"]}, spread["parameters"], spread["scales"])
+        eta = {} if self.model_error is None else self.model_error.stdev(self.groups)
+        state = {**gaussian, **spread["fields"]}
+        return Physical(
+            state, spread["parameters"], spread["scales"], spread["biases"], eta, later={}
+        )
 
     def names(self) -> list[str]:
         """A name for each entry of χ: 'alpha', or 'x[3]' for an entry of an array."""
         names = []
-        for _, part in sorted(self.blank().items()):
+        for kind, part in sorted(self.blank().items()):
+            label = f"{kind}." if kind in ("later", "model_error") else ""
             for name, value in sorted(part.items()):
                 scalar = math.prod(value.shape) == 1
-                names += [name] if scalar else [f"{name}[{i}]" for i in range(value.size)]
+                entries = [""] if scalar else [f"[{i}]" for i in range(value.size)]
+                names += [f"{label}{name}{entry}" for entry in entries]
         return names
 
-    def _priors(self) -> list[tuple[str, dict[str, AbstractPrior]]]:
+    def _priors(self) -> list[tuple[str, Mapping[str, AbstractPrior]]]:
         return [
+            ("biases", self.biases),
             ("fields", self.fields),
             ("parameters", self.parameters),
             ("scales", self.scales),

@@ -1,28 +1,34 @@
 """The one function of a data-assimilation problem: χ → (d, c)."""
 
-import difflib
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.flatten_util import ravel_pytree
 
-from assim.problem.arrays import Array, Labels, State, Trajectory
+from assim.problem.arrays import Array, Grid, State, Trajectory
 from assim.problem.control import Control, Physical
-from assim.problem.covariance import AbstractCovariance
-from assim.problem.fit import check_fit
-from assim.problem.model import AbstractDynamics, check_model
+from assim.problem.model import AbstractDynamics
+from assim.problem.model_error import parallel_states, perturbed_states
 from assim.problem.observation import Observations
-from assim.problem.prior import AbstractPrior
 from assim.problem.window import Window, integrate
 
 
 class Departures(NamedTuple):
-    """Value of the departure function: J(χ) = ½ χᵀWχ + ½ dᵀd + c."""
+    """Value of the departure function: J(χ) = ½ χᵀWχ + ½ dᵀd + c + v.
+
+    Args:
+        normalised: d; under weak constraint with states as the control, those of the
+            observations, then the normalised jumps.
+        normaliser: c = Σ log |R^(1/2)| where error scales are estimated, else 0.
+        volume: v = ½ log |W + GᵀG| over the trajectory's part of χ where the amplitude of model
+            error is estimated, else 0.
+    """
 
     normalised: Array
     normaliser: Array
+    volume: Array
 
 
 class Simulation(NamedTuple):
@@ -31,6 +37,15 @@ class Simulation(NamedTuple):
     control: Physical
     trajectory: Trajectory
     predictions: dict[str, Array]
+
+
+class _Parts(NamedTuple):
+    """Departures and normalisers by origin."""
+
+    observed: list[Array]
+    normaliser: Array
+    jumps: list[Array]
+    jump_normaliser: Array
 
 
 class Problem(eqx.Module):
@@ -43,20 +58,21 @@ class Problem(eqx.Module):
         window: the slots of the trajectory.
         control: the prior transform x(χ).
         observations: one entry an instrument.
+        horizon: time after which observations do not count yet, where a window is lengthened
+            step by step; None for all of them.
     """
 
     model: AbstractDynamics
     window: Window
     control: Control
     observations: tuple[Observations, ...]
+    horizon: Array | None = None
 
     def __call__(self, chi: Array) -> Departures:
-        """Normalised departures of all instruments, and the log-normaliser c(χ)."""
-        physical = self.control(chi)
-        trajectory = integrate(self.model, physical.state, physical.parameters, self.window)
-        parts = [o.departures(trajectory, physical.scales) for o in self.observations]
-        normaliser = sum((o.normaliser(physical.scales) for o in self.observations), jnp.zeros(()))
-        return Departures(jnp.concatenate(parts), normaliser)
+        """Normalised departures of all instruments, the log-normaliser c(χ) and the volume v(χ)."""
+        parts = self._parts(chi)
+        normalised = jnp.concatenate([*parts.observed, *parts.jumps])
+        return Departures(normalised, parts.normaliser + parts.jump_normaliser, self._volume(chi))
 
     def size(self) -> int:
         """Length of χ."""
@@ -67,8 +83,15 @@ class Problem(eqx.Module):
         return self.control.weight()
 
     def has_normaliser(self) -> bool:
-        """Whether c depends on χ: an error scale is estimated."""
+        """Whether c or v depends on χ: an error scale or an amplitude is estimated."""
         return bool(self.control.scales)
+
+    def proper(self) -> bool:
+        """Whether the prior of everything estimated integrates to one.
+
+        States under weak constraint have no prior of their own, but their jumps do.
+        """
+        return self.control.proper()
 
     def workspace(self) -> int:
         """Numbers that one evaluation holds: the trajectory, χ and the departures."""
@@ -76,155 +99,131 @@ class Problem(eqx.Module):
         observed = sum(o.values.size for o in self.observations)
         return state * (self.window.slots + 1) + self.size() + observed
 
+    def lengthened(self, stages: int) -> tuple["Problem", ...]:
+        """The problem with the first 1/stages of its window observed, 2/stages, … and all of it.
+
+        All have one structure, so that what is compiled for one serves all. Departures of later
+        observations are zero; with a correlated R, its observations must be in order of time.
+
+        Raises:
+            ValueError: fewer than one stage.
+        """
+        if stages < 1:
+            raise ValueError(f"lengthened: at least one stage is needed, got {stages}")
+        start, end = self.window.edges[0], self.window.edges[-1]
+        slack = 1e-6 * (end - start)
+        ends = [start + (end - start) * (k + 1) / stages + slack for k in range(stages)]
+        return tuple(
+            Problem(self.model, self.window, self.control, self.observations, end) for end in ends
+        )
+
     def log_constant(self) -> Array:
         """log p(y | χ) + ½ dᵀd + c, which does not depend on χ."""
-        return sum((o.log_constant() for o in self.observations), jnp.zeros(()))
+        constant = sum((o.log_constant() for o in self.observations), jnp.zeros(()))
+        error = self.control.model_error
+        if not self.control.later or error is None or error.in_time is None:
+            return constant
+        series = sum(error.joint.sizes().values())
+        return constant - series * error.in_time.log_sqrt_determinant()
 
     def trajectory(self, chi: Array) -> Trajectory:
-        """M(x(χ))."""
+        """M(x(χ)), model error included."""
+        return self._follow(self.control(chi))[0]
+
+    def model_error(self, chi: Array) -> State:
+        """η of every field that has model error, leading dimension groups."""
         physical = self.control(chi)
-        return integrate(self.model, physical.state, physical.parameters, self.window)
+        return self._follow(physical)[1] if self.control.later else physical.model_error
 
     def simulate(self, chi: Array) -> Simulation:
         """Control, trajectory and predictions of every instrument for one χ."""
-        trajectory = self.trajectory(chi)
-        predictions = {o.name: o.predict(trajectory) for o in self.observations}
-        return Simulation(self.control(chi), trajectory, predictions)
+        physical = self.control(chi)
+        trajectory, jumps = self._follow(physical)
+        physical = physical._replace(model_error=jumps) if self.control.later else physical
+        predictions = {o.name: o.predict(trajectory, physical.biases) for o in self.observations}
+        return Simulation(physical, trajectory, predictions)
 
     def cost_terms(self, chi: Array) -> dict[str, Array]:
-        """J by origin: background, parameters (error scales included), observation, total."""
+        """J by origin: background, observation, model error, parameters (error scales and bias
+        coefficients included), the volume where there is one, and the total.
+        """
         white = self.control.split(chi)
         weight = self.control.split(self.weight())
         half = {
             kind: sum((jnp.sum(weight[kind][n] * w**2) / 2 for n, w in part.items()), jnp.zeros(()))
             for kind, part in white.items()
         }
-        departures = self(chi)
+        parts = self._parts(chi)
+        squares = lambda several: sum((jnp.sum(d**2) / 2 for d in several), jnp.zeros(()))  # noqa: E731
         terms = {
             "background": half["background"] + half["fields"],
-            "observation": jnp.sum(departures.normalised**2) / 2 + departures.normaliser,
-            "model_error": jnp.zeros(()),
-            "parameters": half["parameters"] + half["scales"],
+            "observation": squares(parts.observed) + parts.normaliser,
+            "model_error": half["model_error"] + squares(parts.jumps) + parts.jump_normaliser,
+            "parameters": half["parameters"] + half["scales"] + half["biases"],
         }
+        if self._amplitude_estimated():
+            terms["volume"] = self._volume(chi)
         return {**terms, "total": sum(terms.values(), jnp.zeros(()))}
 
+    def _follow(self, physical: Physical) -> tuple[Trajectory, State]:
+        """The trajectory, and the jumps where states are the control."""
+        model, window, error = self.model, self.window, self.control.model_error
+        x0, theta = physical.state, physical.parameters
+        if error is None:
+            return integrate(model, x0, theta, window), {}
+        jumps: State = {}
+        if self.control.later:
+            states, jumps = parallel_states(model, x0, theta, window, error.every, physical.later)
+        else:
+            states = perturbed_states(model, x0, theta, window, error, physical.model_error)
+        return Trajectory(window.edges, states, theta, Grid.of(model.labels())), jumps
 
-def strong_constraint(
-    model: AbstractDynamics,
-    window: Window,
-    background: Mapping[str, Array | AbstractPrior],
-    covariance: AbstractCovariance | Mapping[str, AbstractCovariance] | None = None,
-    observations: Observations | Sequence[Observations] = (),
-    parameters: Mapping[str, AbstractPrior] | None = None,
-) -> Problem:
-    """Strong-constraint 4D-Var: the model is exact, the initial state and parameters are not.
+    def _parts(self, chi: Array) -> _Parts:
+        physical = self.control(chi)
+        trajectory, jumps = self._follow(physical)
+        scales, none = physical.scales, jnp.zeros(())
+        observed, normalisers = [], []
+        for o in self.observations:
+            departures = o.departures(trajectory, scales, physical.biases)
+            normaliser = o.normaliser(scales)
+            if self.horizon is not None:
+                counted = o.points.ends <= self.horizon
+                departures = jnp.where(counted, departures, 0.0)
+                normaliser = normaliser * jnp.mean(counted)
+            observed.append(departures)
+            normalisers.append(normaliser)
+        normaliser = sum(normalisers, none)
+        if self.control.model_error is None or not jumps:
+            return _Parts(observed, normaliser, [], none)
+        s = self.control.amplitude(scales)
+        white = self.control.model_error.whiten(jumps)
+        normalised = [w.ravel() / s for _, w in sorted(white.items())]
+        number = sum(part.size for part in normalised)
+        estimated = self._amplitude_estimated()
+        return _Parts(observed, normaliser, normalised, number * jnp.log(s) if estimated else none)
 
-    Args:
-        model: the forecast model M.
-        window: its slots.
-        background: for every field of the state either x^b or a prior of its own.
-        covariance: background-error covariance B: one for all fields given as x^b, or one a
-            field; fields without one keep their background value.
-        observations: one or several instruments.
-        parameters: prior of each parameter to estimate; the others keep the model's default.
+    def _amplitude_estimated(self) -> bool:
+        error = self.control.model_error
+        return error is not None and error.scale is not None
 
-    Raises:
-        ModelContractError: the model breaks its contract.
-        ValueError: names or shapes that do not belong to the model, nothing to estimate, or no
-            observations.
-    """
-    labels = model.labels()
-    instruments = (observations,) if isinstance(observations, Observations) else tuple(observations)
-    _check_names("background", background, labels.state, "field", complete=True)
-    _check_names("parameters", parameters or {}, model.parameters, "parameter")
-    state, fields = _background(background, labels)
-    covariances = _covariances(covariance, state, fields, labels)
-    fixed = {name: jnp.asarray(value, dtype=float) for name, value in model.parameters.items()}
-    scales = {o.scale.name: o.scale.prior for o in instruments if o.scale is not None}
-    control = Control(state, covariances, fields, dict(parameters or {}), fixed, scales)
-    _check_instruments(instruments, labels, window)
-    _check_unique(control, instruments)
-    if control.size() == 0:
-        raise ValueError(
-            "nothing to estimate: give a background covariance, or a prior for a field or parameter"
-        )
-    check_model(model, control.state, control.fixed)
-    return Problem(model, window, control, instruments)
+    def _volume(self, chi: Array) -> Array:
+        """v = ½ log |W + GᵀG| over the entries of χ that make the trajectory at given parameters.
 
+        The mode of exp(-J) over a trajectory and the amplitude of its model error together says
+        nothing of the amplitude: the larger it is, the smaller white η do. Integrating the
+        trajectory out by Laplace's method adds this term, exact where the departures are linear in
+        it: parameters and amplitude are then at the mode of their own posterior.
+        """
+        if not self._amplitude_estimated():
+            return jnp.zeros(())
+        white, weight = self.control.split(chi), self.control.split(self.weight())
+        kinds = ("background", "fields", "later", "model_error")
+        block, unravel = ravel_pytree({kind: white[kind] for kind in kinds})
+        prior, _ = ravel_pytree({kind: weight[kind] for kind in kinds})
 
-def _check_names(
-    what: str, given: Mapping, known: Mapping, kind: str, complete: bool = False
-) -> None:
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(known))}"
-            raise ValueError(f"{what}: the model has no {kind} {name!r}; {hint}")
-    missing = [name for name in known if name not in given]
-    if complete and missing:
-        raise ValueError(f"{what}: {kind} {missing[0]!r} of the model is missing; give every one")
+        def departures(block: Array) -> Array:
+            parts = self._parts(self.control.join({**white, **unravel(block)}))
+            return jnp.concatenate([*parts.observed, *parts.jumps])
 
-
-def _background(
-    background: Mapping[str, Array | AbstractPrior], labels: Labels
-) -> tuple[State, dict[str, AbstractPrior]]:
-    """Background values of every field (0 where it has a prior), and those priors."""
-    state, fields = {}, {}
-    for name, given in background.items():
-        shape = labels.shape(name)
-        if isinstance(given, AbstractPrior):
-            fields[name] = given
-            state[name] = jnp.zeros(shape)
-            continue
-        state[name] = jnp.asarray(given, dtype=float)
-        if state[name].shape != shape:
-            raise ValueError(
-                f"background: field {name!r} has shape {state[name].shape}, "
-                f"the model's labels say {shape}"
-            )
-        if not np.all(np.isfinite(state[name])):
-            raise ValueError(f"background: field {name!r} has values that are not finite")
-    return state, fields
-
-
-def _covariances(
-    covariance: AbstractCovariance | Mapping[str, AbstractCovariance] | None,
-    state: State,
-    fields: Mapping[str, AbstractPrior],
-    labels: Labels,
-) -> dict[str, AbstractCovariance]:
-    """One covariance for each Gaussian field, fitted to its shape."""
-    if covariance is None:
-        return {}
-    if isinstance(covariance, AbstractCovariance):
-        covariance = {name: covariance for name in state if name not in fields}
-    _check_names("covariance", covariance, labels.state, "field")
-    for name in covariance:
-        if name in fields:
-            raise ValueError(f"covariance: field {name!r} already has a prior of its own")
-    return {name: c.on(state[name].shape) for name, c in covariance.items()}
-
-
-def _check_instruments(
-    instruments: tuple[Observations, ...], labels: Labels, window: Window
-) -> None:
-    if not instruments:
-        raise ValueError("observations: at least one instrument is needed")
-    names = [o.name for o in instruments]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"observations: {names.count(name)} instruments are called {name!r}")
-    for o in instruments:
-        check_fit(o, labels, window)
-
-
-def _check_unique(control: Control, instruments: tuple[Observations, ...]) -> None:
-    """Names of what is estimated and of fields are keys of results: no two may be the same."""
-    for name in control.scales:
-        if name in control.state or name in control.fixed:
-            raise ValueError(
-                f"error scale {name!r}: a field or parameter has this name; choose another"
-            )
-        priors = [o.scale.prior for o in instruments if o.scale and o.scale.name == name]
-        if any(not eqx.tree_equal(prior, priors[0]) for prior in priors[1:]):
-            raise ValueError(f"error scale {name!r}: instruments that share it differ in its prior")
+        g = jax.jacfwd(departures)(block)
+        return jnp.sum(jnp.log(jnp.diagonal(jnp.linalg.cholesky(jnp.diag(prior) + g.T @ g))))

@@ -18,7 +18,8 @@ from assim.files.states import read_state
 from assim.files.tables import ObservationTable as Rows
 from assim.files.tables import open_observations
 from assim.problem.arrays import State
-from assim.problem.departure import Problem, strong_constraint
+from assim.problem.constraint import strong_constraint
+from assim.problem.departure import Problem
 from assim.problem.model import AbstractDynamics, ModelContractError
 from assim.problem.observation import ErrorScale
 from assim.problem.window import Window

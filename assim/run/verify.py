@@ -193,7 +193,8 @@ def _bytes(number: float) -> str:
 
 def _control(problem: Problem) -> str:
     control = problem.control
-    named = [*control.covariances, *control.fields, *control.parameters, *control.scales]
+    kinds = (control.fields, control.parameters, control.scales, control.biases)
+    named = [*control.covariance.fields(), *(name for kind in kinds for name in kind)]
     return ", ".join(named)
 
 

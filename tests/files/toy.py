@@ -13,7 +13,8 @@ from assim.files.windows import read_window
 from assim.problem.arrays import Coordinate, Grid, Label, Labels, Trajectory
 from assim.problem.control import Physical
 from assim.problem.covariance import Diagonal
-from assim.problem.departure import Simulation, strong_constraint
+from assim.problem.constraint import strong_constraint
+from assim.problem.departure import Simulation
 from assim.problem.model import AbstractModel
 from assim.problem.observation import ErrorScale
 from assim.problem.prior import LogNormal
@@ -108,7 +109,7 @@ def _simulation(problem, group, seed):
     parameters = {"rate": np.asarray(0.1)}
     start = {name: value[0] for name, value in states.items()}
     return Simulation(
-        Physical(start, parameters, {"sigma": np.asarray(1.0)}),
+        Physical(start, parameters, {"sigma": np.asarray(1.0)}, {}, {}, {}),
         Trajectory(edges, states, parameters, Grid.of(problem.model.labels())),
         {i.observations.name: draw(size=i.used.sum()) for i in group},
     )
@@ -117,7 +118,7 @@ def _simulation(problem, group, seed):
 def _draws(seed):
     draw = np.random.default_rng(seed).normal
     state = {"u": draw(size=(8, 2, 3)), "c": draw(size=8)}
-    return Physical(state, {"rate": draw(size=8)}, {"sigma": draw(size=8)})
+    return Physical(state, {"rate": draw(size=8)}, {"sigma": draw(size=8)}, {}, {}, {})
 
 
 def analysis():

@@ -63,7 +63,7 @@ def test_names_point_at_their_entries(problem):
 def test_values(problem):
     """x^b + Lχ with the Cholesky factor of B, and each prior's own map."""
     chi = np.array([0.5, -1.0, 2.0, 0.3, -0.8, 1.2, 0.9])
-    state, parameters, scales = problem.control(jnp.asarray(chi))
+    state, parameters, scales, *_ = problem.control(jnp.asarray(chi))
     np.testing.assert_allclose(state["u"], BACKGROUND["u"] + np.linalg.cholesky(B) @ chi[:3])
     np.testing.assert_allclose(state["total"], 5 * np.exp(0.7 * 0.3))
     np.testing.assert_allclose(parameters["rate"], 0.4 - 0.1 * 0.8)
@@ -76,7 +76,10 @@ def test_split_and_join(problem):
     white = problem.control.split(chi)
     assert {kind: sorted(part) for kind, part in white.items()} == {
         "background": ["u"],
+        "biases": [],
         "fields": ["total"],
+        "later": [],
+        "model_error": [],
         "parameters": ["rate"],
         "scales": ["drift", "noise"],
     }
@@ -99,7 +102,7 @@ def test_stdev(problem):
 def test_cost_by_hand(problem):
     """½ χᵀWχ + ½ dᵀd + c with the departures, the scales and the log-normaliser written out."""
     chi = np.array([0.5, -1.0, 2.0, 0.3, -0.8, 1.2, 0.9])
-    state, parameters, scales = problem.control(jnp.asarray(chi))
+    state, parameters, scales, *_ = problem.control(jnp.asarray(chi))
     shrink = 1 - 0.25 * float(parameters["rate"])
     u, total = np.asarray(state["u"]), float(state["total"])
     noise, drift = float(scales["noise"]), float(scales["drift"])

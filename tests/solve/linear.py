@@ -132,7 +132,7 @@ def _observed(name, dim, spacing, values, errors, places, times) -> Observations
     )
     covariance = Blocks([Dense(errors[k]) for k in edges], [len(values[k]) for k in edges])
     flat = np.concatenate([values[k] for k in edges])
-    return Observations(name, flat, points, PointSample(name), covariance)
+    return Observations(name, flat, points, PointSample(name), covariance=covariance)
 
 
 def driven(seed: int = 0, n: int = 6, slots: int = 5, steps: int = 2) -> Case:
@@ -194,3 +194,35 @@ def ring(seed: int = 1, n: int = 24, slots: int = 4, steps: int = 3, sites: int 
     obs = _observed("tracer", "x", 1 / n, values, errors, places, np.asarray(window.edges))
     problem = strong_constraint(model, window, {"tracer": background}, Dense(b), obs)
     return Case(problem, background, b, propagators, operators, errors, values)
+
+
+def smooth(case: Case, noise: np.ndarray, every: int = 1) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rauch–Tung–Striebel smoother: mean and covariance of z at every slot edge.
+
+    Model noise of covariance `noise` is added to z at the end of every group of slots.
+    """
+    advance = case.propagators[1]
+    edges = len(case.propagators)
+    forecasts, analyses = [], []
+    mean, cov = case.background, case.covariance
+    for k in range(edges):
+        if k:
+            q = noise if k % every == 0 else np.zeros_like(noise)
+            mean, cov = advance @ mean, advance @ cov @ advance.T + q
+        forecasts.append((mean, cov))
+        if k in case.operators:
+            h = case.operators[k]
+            gain = np.linalg.solve(h @ cov @ h.T + case.errors[k], h @ cov).T
+            keep = np.eye(mean.size) - gain @ h
+            mean = mean + gain @ (case.values[k] - h @ mean)
+            cov = keep @ cov @ keep.T + gain @ case.errors[k] @ gain.T
+        analyses.append((mean, cov))
+    smoothed = [analyses[-1]]
+    for k in range(edges - 2, -1, -1):
+        (mean, cov), (ahead, spread) = analyses[k], forecasts[k + 1]
+        gain = np.linalg.solve(spread, advance @ cov).T
+        after, after_cov = smoothed[0]
+        smoothed.insert(
+            0, (mean + gain @ (after - ahead), cov + gain @ (after_cov - spread) @ gain.T)
+        )
+    return smoothed

@@ -1,7 +1,7 @@
 """What a covariance must offer."""
 
 import abc
-from typing import Self
+from typing import Protocol, Self
 
 import equinox as eqx
 
@@ -49,7 +49,11 @@ class AbstractCovariance(eqx.Module):
         """log |L|; ValueError where `no_inverse` has a reason."""
 
 
-def check_invertible(covariance: AbstractCovariance, called: str) -> None:
+class _Told(Protocol):
+    def no_inverse(self) -> str: ...
+
+
+def check_invertible(covariance: _Told, called: str) -> None:
     """Raise ValueError where C must be inverted and cannot: as R, or as Q between states.
 
     Args:

@@ -1,0 +1,245 @@
+"""The usual problems, built from a model, a background and observations."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from assim.problem.arrays import Array, Labels, State
+from assim.problem.control import Control
+from assim.problem.covariance import check_invertible
+from assim.problem.covariance.state import (
+    AbstractStateCovariance,
+    StateCovariance,
+    state_covariance,
+)
+from assim.problem.departure import Problem
+from assim.problem.fit import check_fit
+from assim.problem.model import AbstractDynamics, check_model
+from assim.problem.model_error import ModelError
+from assim.problem.observation import Observations
+from assim.problem.prior import AbstractPrior
+from assim.problem.window import Window, integrate
+
+FORMULATIONS = ("forcing", "state")
+VOLUME_LIMIT = 2000  # entries of χ whose matrix is formed where an amplitude is estimated
+
+
+def strong_constraint(
+    model: AbstractDynamics,
+    window: Window,
+    background: Mapping[str, Array | AbstractPrior],
+    covariance: StateCovariance | None = None,
+    observations: Observations | Sequence[Observations] = (),
+    parameters: Mapping[str, AbstractPrior] | None = None,
+) -> Problem:
+    """Strong-constraint 4D-Var: the model is exact, the initial state and parameters are not.
+
+    Args:
+        model: the forecast model M.
+        window: its slots.
+        background: for every field of the state either x^b or a prior of its own.
+        covariance: background-error covariance B: one for all fields given as x^b alike, one a
+            field, or a joint one of several fields; fields without one keep their background
+            value.
+        observations: one or several instruments.
+        parameters: prior of each parameter to estimate; the others keep the model's default.
+
+    Raises:
+        ModelContractError: the model breaks its contract.
+        ValueError: names or shapes that do not belong to the model, nothing to estimate, or no
+            observations.
+    """
+    return _problem(model, window, background, covariance, observations, parameters, None)
+
+
+def weak_constraint(
+    model: AbstractDynamics,
+    window: Window,
+    background: Mapping[str, Array | AbstractPrior],
+    covariance: StateCovariance | None = None,
+    observations: Observations | Sequence[Observations] = (),
+    parameters: Mapping[str, AbstractPrior] | None = None,
+    *,
+    model_error: ModelError,
+    formulation: str = "forcing",
+) -> Problem:
+    """Weak-constraint 4D-Var: model errors η are estimated with everything else.
+
+        J = Jb + Jo + ½ Σ_k |Q^(-1/2) η_k|²,    η_k = x(t_k) - M(x(t_(k-1)))
+
+    In the "forcing" formulation η is the control; in the "state" formulation the states at the
+    groups' ends are, all groups are integrated at once, and the depth of the computation is one
+    group (Trémolet 2006; Fisher & Gürol 2017). Both have the same minimum.
+
+    Args:
+        model: the forecast model M.
+        window: its slots.
+        background: as for `strong_constraint`.
+        covariance: likewise.
+        observations: likewise.
+        parameters: likewise.
+        model_error: Q, how often and how model errors act, and their amplitude.
+        formulation: "forcing" or "state"; the latter needs model error in every field, a Q that
+            can be inverted, and errors that act as jumps.
+
+    Raises:
+        ModelContractError: the model breaks its contract.
+        ValueError: as for `strong_constraint`, or a model error that does not fit.
+    """
+    if formulation not in FORMULATIONS:
+        raise ValueError(f"formulation: must be one of {FORMULATIONS}, got {formulation!r}")
+    fitted = model_error.on(model, window)
+    given = (model, window, background, covariance, observations, parameters)
+    problem = _problem(*given, fitted)
+    if fitted.scale is not None and problem.size() > VOLUME_LIMIT:
+        raise ValueError(
+            f"model error: an amplitude is estimated by forming the matrix of the whole control, "
+            f"{problem.size()} entries, of which at most {VOLUME_LIMIT} may be; fix the amplitude, "
+            "or let one model error serve more slots (every) or fewer fields"
+        )
+    return problem if formulation == "forcing" else _with_states(problem, fitted)
+
+
+def _with_states(problem: Problem, error: ModelError) -> Problem:
+    """The problem with states at the groups' ends as the control, about the background's."""
+    labels = problem.model.labels()
+    without = [name for name in labels.state if name not in error.joint.fields()]
+    if without:
+        raise ValueError(
+            f"model error: the state formulation needs one in every field, {without[0]!r} has "
+            'none; give it a covariance, or use formulation="forcing"'
+        )
+    check_invertible(error.joint, "model error in the state formulation")
+    if error.in_time is not None:
+        check_invertible(error.in_time, "model error in the state formulation, in time")
+    if error.acts != "jump":
+        raise ValueError(
+            "model error: in the state formulation model errors are jumps; use "
+            'acts="jump", or formulation="forcing"'
+        )
+    start = problem.control(jnp.zeros(problem.size()))
+    run = eqx.filter_jit(integrate)(problem.model, start.state, start.parameters, problem.window)
+    later = {name: value[error.every :: error.every] for name, value in run.states.items()}
+    later = {name: jnp.where(jnp.isfinite(value), value, 0.0) for name, value in later.items()}
+    return eqx.tree_at(lambda p: p.control.later, problem, later)
+
+
+def _problem(
+    model: AbstractDynamics,
+    window: Window,
+    background: Mapping[str, Array | AbstractPrior],
+    covariance: StateCovariance | None,
+    observations: Observations | Sequence[Observations],
+    parameters: Mapping[str, AbstractPrior] | None,
+    error: ModelError | None,
+) -> Problem:
+    labels = model.labels()
+    instruments = (observations,) if isinstance(observations, Observations) else tuple(observations)
+    _check_names("background", background, labels.state, "field", complete=True)
+    _check_names("parameters", parameters or {}, model.parameters, "parameter")
+    state, fields = _background(background, labels)
+    fixed = {name: jnp.asarray(value, dtype=float) for name, value in model.parameters.items()}
+    scales = {o.scale.name: o.scale.prior for o in instruments if o.scale is not None}
+    if error is not None and error.scale is not None:
+        scales = {**scales, error.scale.name: error.scale.prior}
+    biases = {n: p for o in instruments if o.bias for n, p in o.bias.priors.items()}
+    control = Control(
+        state,
+        _covariance(covariance, fields, labels),
+        fields,
+        dict(parameters or {}),
+        fixed,
+        scales,
+        biases,
+        error,
+        {},
+        0 if error is None else window.slots // error.every,
+    )
+    _check_instruments(instruments, labels, window)
+    _check_unique(control, instruments)
+    if control.size() == 0:
+        raise ValueError(
+            "nothing to estimate: give a background covariance, or a prior for a field or parameter"
+        )
+    check_model(model, control.state, control.fixed)
+    return Problem(model, window, control, instruments)
+
+
+def _check_names(
+    what: str, given: Mapping, known: Mapping, kind: str, complete: bool = False
+) -> None:
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(known))}"
+            raise ValueError(f"{what}: the model has no {kind} {name!r}; {hint}")
+    missing = [name for name in known if name not in given]
+    if complete and missing:
+        raise ValueError(f"{what}: {kind} {missing[0]!r} of the model is missing; give every one")
+
+
+def _background(
+    background: Mapping[str, Array | AbstractPrior], labels: Labels
+) -> tuple[State, dict[str, AbstractPrior]]:
+    """Background values of every field (0 where it has a prior), and those priors."""
+    state, fields = {}, {}
+    for name, given in background.items():
+        shape = labels.shape(name)
+        if isinstance(given, AbstractPrior):
+            fields[name] = given
+            state[name] = jnp.zeros(shape)
+            continue
+        state[name] = jnp.asarray(given, dtype=float)
+        if state[name].shape != shape:
+            raise ValueError(
+                f"background: field {name!r} has shape {state[name].shape}, "
+                f"the model's labels say {shape}"
+            )
+        if not np.all(np.isfinite(state[name])):
+            raise ValueError(f"background: field {name!r} has values that are not finite")
+    return state, fields
+
+
+def _covariance(
+    given: StateCovariance | None, fields: Mapping[str, AbstractPrior], labels: Labels
+) -> AbstractStateCovariance:
+    """B of the Gaussian fields, fitted to their shapes."""
+    free = [name for name in labels.state if name not in fields]
+    covariance = state_covariance({} if given is None else given, free)
+    _check_names("covariance", dict.fromkeys(covariance.fields()), labels.state, "field")
+    for name in covariance.fields():
+        if name in fields:
+            raise ValueError(f"covariance: field {name!r} already has a prior of its own")
+    return covariance.on(labels)
+
+
+def _check_instruments(
+    instruments: tuple[Observations, ...], labels: Labels, window: Window
+) -> None:
+    if not instruments:
+        raise ValueError("observations: at least one instrument is needed")
+    names = [o.name for o in instruments]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"observations: {names.count(name)} instruments are called {name!r}")
+    for o in instruments:
+        check_fit(o, labels, window)
+
+
+def _check_unique(control: Control, instruments: tuple[Observations, ...]) -> None:
+    """Names of what is estimated and of fields are keys of results: no two may be the same."""
+    shared = [("error scale", o.scale.name, o.scale.prior) for o in instruments if o.scale]
+    if control.model_error is not None and (scale := control.model_error.scale) is not None:
+        shared.append(("error scale", scale.name, scale.prior))
+    shared += [("bias", n, p) for o in instruments if o.bias for n, p in o.bias.priors.items()]
+    for kind, name, prior in shared:
+        if name in control.state or name in control.fixed:
+            raise ValueError(f"{kind} {name!r}: a field or parameter has this name; choose another")
+        if name in control.scales and name in control.biases:
+            raise ValueError(f"{kind} {name!r}: this is an error scale and a bias; rename one")
+        first = next(p for k, n, p in shared if (k, n) == (kind, name))
+        if not eqx.tree_equal(prior, first):
+            raise ValueError(f"{kind} {name!r}: those that share it differ in its prior")

@@ -1,0 +1,216 @@
+"""Model error, and the trajectories of a model that has one."""
+
+from typing import Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.problem.arrays import Array, Coordinate, Labels, Params, State
+from assim.problem.covariance import AbstractCovariance
+from assim.problem.covariance.state import (
+    AbstractStateCovariance,
+    StateCovariance,
+    state_covariance,
+)
+from assim.problem.model import AbstractDynamics, AbstractIntegrator, AbstractModel, AbstractODE
+from assim.problem.observation import ErrorScale
+from assim.problem.window import Window
+
+ACTS = ("jump", "tendency")
+_TENDENCY = "model_error:"  # prefix of η among the parameters of a forced model
+
+
+class ModelError(eqx.Module):
+    """Error of the model: η ~ N(0, s²·T⊗Q), one η_k for each group of slots.
+
+        x(t_k) = M(x(t_(k-1))) + η_k            acts="jump", at the group's end; field unit
+        dx/dt = f(x, θ, t) + η_k                acts="tendency", throughout the group; field unit
+                                                per time unit (a stepping model: + η_k dt a step)
+
+    Trémolet (2006), "Accounting for an imperfect model in 4D-Var", equations 4 and 8.
+
+    Args:
+        covariance: Q of one η: one covariance for all fields alike, one a field, or a joint one;
+            fields without one have no model error.
+        in_time: T, correlation of the series η_1 … η_K of each white entry, as from
+            `Autoregressive`; None for independent ones.
+        every: slots in a group.
+        acts: "jump" or "tendency".
+        scale: an estimated factor s on the amplitude, or None for 1.
+    """
+
+    covariance: StateCovariance
+    in_time: AbstractCovariance | None = None
+    every: int = eqx.field(default=1, static=True)
+    acts: str = eqx.field(default="jump", static=True)
+    scale: ErrorScale | None = None
+
+    def __check_init__(self) -> None:
+        if self.acts not in ACTS:
+            raise ValueError(f"ModelError: acts must be one of {ACTS}, got {self.acts!r}")
+        if self.every < 1:
+            raise ValueError(f"ModelError: every must be at least 1 slot, got {self.every}")
+
+    @property
+    def joint(self) -> AbstractStateCovariance:
+        """Q over all its fields, once fitted to a model by `on`."""
+        assert isinstance(self.covariance, AbstractStateCovariance)
+        return self.covariance
+
+    def on(self, model: AbstractDynamics, window: Window) -> Self:
+        """This model error for a model and a window.
+
+        Raises:
+            ValueError: groups that do not fill the window, covariances that do not fit, or a
+                kind of model that takes no tendency.
+        """
+        labels = model.labels()
+        if window.slots % self.every:
+            raise ValueError(
+                f"ModelError: groups of {self.every} slots do not fill a window of "
+                f"{window.slots}; choose a divisor"
+            )
+        if self.acts == "tendency" and not isinstance(model, AbstractModel | AbstractODE):
+            raise ValueError(
+                f"ModelError: {type(model).__name__} has neither a step nor a tendency to add to; "
+                'use acts="jump"'
+            )
+        ends = np.asarray(window.edges)[self.every :: self.every]
+        time = Coordinate(ends, labels.time_unit)
+        series = None if self.in_time is None else self.in_time.on((ends.size,), (time,))
+        fitted = state_covariance(self.covariance, labels.state).on(labels)
+        return type(self)(fitted, series, self.every, self.acts, self.scale)
+
+    def blank(self, groups: int) -> dict[str, Array]:
+        """White series of every block for this many groups, as zeros."""
+        length = groups if self.in_time is None else self.in_time.size()
+        return {name: jnp.zeros((length, size)) for name, size in self.joint.sizes().items()}
+
+    def sqrt(self, white: dict[str, Array]) -> State:
+        """η/s, leading dimension groups, from white series."""
+        if self.in_time is not None:
+            white = {n: jax.vmap(self.in_time.sqrt, 1, 1)(w) for n, w in white.items()}
+        return jax.vmap(self.joint.sqrt)(white)
+
+    def whiten(self, eta: State) -> dict[str, Array]:
+        """White series from s·η with s = 1."""
+        white = jax.vmap(self.joint.whiten)(eta)
+        if self.in_time is not None:
+            white = {n: jax.vmap(self.in_time.whiten, 1, 1)(w) for n, w in white.items()}
+        return white
+
+    def stdev(self, groups: int) -> State:
+        """Standard deviation of η/s, leading dimension groups."""
+        variance = jnp.ones(groups) if self.in_time is None else self.in_time.variance()
+        outer = lambda v: variance.reshape(-1, *[1] * v.ndim) * v[None]  # noqa: E731
+        return {name: jnp.sqrt(outer(v)) for name, v in self.joint.variance().items()}
+
+
+def perturbed_states(
+    model: AbstractDynamics, x0: State, theta: Params, window: Window, error: ModelError, eta: State
+) -> State:
+    """Every field at every slot edge under the model errors η, one group after the other.
+
+    Args:
+        model: M.
+        x0: state at the window's start.
+        theta: parameters.
+        window: the slots.
+        error: how η acts.
+        eta: fields with leading dimension groups.
+    """
+    forced = error.acts == "tendency"
+
+    def group(x: State, inputs: tuple[Array, State]) -> tuple[State, State]:
+        edges, now = inputs
+        if forced:
+            added = {f"{_TENDENCY}{name}": value for name, value in now.items()}
+            states = _forced(model).states(x, {**theta, **added}, edges, window.steps)
+        else:
+            states = model.states(x, theta, edges, window.steps)
+            jumps = {name: states[name].at[-1].add(value) for name, value in now.items()}
+            states = {**states, **jumps}
+        return {n: v[-1] for n, v in states.items()}, {n: v[1:] for n, v in states.items()}
+
+    edges = _group_edges(window, error.every)
+    _, later = jax.lax.scan(jax.checkpoint(group, prevent_cse=False), x0, (edges, eta))
+    flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in later.items()}
+    return {name: jnp.concatenate([x0[name][None], flat[name]]) for name in x0}
+
+
+def parallel_states(
+    model: AbstractDynamics, x0: State, theta: Params, window: Window, every: int, later: State
+) -> tuple[State, State]:
+    """The same from the states at the groups' ends, all groups integrated at once.
+
+    Args:
+        model: M.
+        x0: state at the window's start.
+        theta: parameters.
+        window: the slots.
+        every: slots in a group.
+        later: states at the end of every group, leading dimension groups.
+
+    Returns:
+        every field at every slot edge, and the jumps x_k - M(x_(k-1)), leading dimension groups.
+    """
+    starts = {name: jnp.concatenate([x0[name][None], later[name][:-1]]) for name in x0}
+    run = lambda x, edges: model.states(x, theta, edges, window.steps)  # noqa: E731
+    pieces = jax.vmap(run)(starts, _group_edges(window, every))
+    jumps = {name: later[name] - pieces[name][:, -1] for name in x0}
+    kept = {name: p[:, :-1].reshape(-1, *p.shape[2:]) for name, p in pieces.items()}
+    return {name: jnp.concatenate([kept[name], later[name][-1:]]) for name in x0}, jumps
+
+
+def _group_edges(window: Window, every: int) -> Array:
+    """Slot edges of every group, shape (groups, every + 1)."""
+    first = np.arange(0, window.slots, every)
+    return window.edges[first[:, None] + np.arange(every + 1)]
+
+
+def _forced(model: AbstractDynamics) -> AbstractDynamics:
+    """The model with η, found among its parameters, added to its tendency."""
+    if isinstance(model, AbstractODE):
+        return _ForcedODE(model=model, parameters=model.parameters, integrator=model.integrator)
+    assert isinstance(model, AbstractModel)
+    return _ForcedModel(model=model, parameters=model.parameters, dt=model.dt)
+
+
+def _apart(theta: Params) -> tuple[Params, State]:
+    """Parameters of the model itself, and η by field."""
+    eta = {n.removeprefix(_TENDENCY): v for n, v in theta.items() if n.startswith(_TENDENCY)}
+    return {n: v for n, v in theta.items() if not n.startswith(_TENDENCY)}, eta
+
+
+class _ForcedModel(AbstractModel):
+    """A stepping model to whose every step η dt is added."""
+
+    model: AbstractModel
+    parameters: Params
+    dt: float = eqx.field(static=True)
+
+    def labels(self) -> Labels:
+        return self.model.labels()
+
+    def step(self, x: State, theta: Params, t: Array) -> State:
+        own, eta = _apart(theta)
+        after = self.model.step(x, own, t)
+        return {**after, **{name: after[name] + self.dt * value for name, value in eta.items()}}
+
+
+class _ForcedODE(AbstractODE):
+    """An ODE model to whose tendency η is added."""
+
+    model: AbstractODE
+    parameters: Params
+    integrator: AbstractIntegrator
+
+    def labels(self) -> Labels:
+        return self.model.labels()
+
+    def tendency(self, x: State, theta: Params, t: Array) -> State:
+        own, eta = _apart(theta)
+        tendency = self.model.tendency(x, own, t)
+        return {**tendency, **{name: tendency[name] + value for name, value in eta.items()}}

@@ -1,0 +1,296 @@
+"""Weak constraint: linear problems have their answers from the Rauch–Tung–Striebel smoother and
+from joint Gaussians; both formulations have one minimum; no model error is strong constraint.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+
+from assim import (
+    Dense,
+    Diagonal,
+    ErrorScale,
+    GaussNewton,
+    LogNormal,
+    ModelError,
+    NewtonCG,
+    Observations,
+    Points,
+    PointSample,
+    Status,
+    Window,
+    analyse,
+    strong_constraint,
+    weak_constraint,
+)
+from assim.models import Lorenz96, LotkaVolterra
+from tests.solve.linear import (
+    block_diagonal,
+    correlated,
+    driven,
+    innovation_density,
+    ring,
+    smooth,
+)
+
+CASES = {"driven": (driven, "u"), "ring": (ring, "tracer")}
+CLOSE = 1e-8
+EXACT = GaussNewton(tolerance=1e-10, inner_tolerance=1e-12, n_inner=400)
+
+
+def weakened(name, every=1, formulation="forcing", amplitude=0.3, **more):
+    """A linear case with model noise, the same as a covariance of z, and its smoother's input."""
+    make, field = CASES[name]
+    case = make()
+    n = case.problem.control.state[field].shape[0]
+    q = correlated(n, amplitude, 1.5)
+    parameters = case.problem.control.parameters
+    problem = weak_constraint(
+        case.problem.model,
+        case.problem.window,
+        {field: case.background[:n]},
+        Dense(case.covariance[:n, :n]),
+        case.problem.observations,
+        parameters,
+        model_error=ModelError(Dense(q), every=every, **more),
+        formulation=formulation,
+    )
+    rest = case.background.size - n
+    return case, problem, field, block_diagonal([q, np.zeros((rest, rest))])
+
+
+def apart(got, expected):
+    return np.max(np.abs(np.asarray(got) - expected)) / np.max(np.abs(expected))
+
+
+def trajectory_posterior(analysis, field):
+    """Mean and covariance of the field over the whole trajectory, flattened."""
+    problem, gaussian = analysis.problem, analysis.posterior.gaussian
+    values = lambda chi: problem.trajectory(chi).states[field].ravel()  # noqa: E731
+    tangent = jax.jacfwd(values)(gaussian.chi)
+    return values(gaussian.chi), tangent @ jax.vmap(gaussian.covariance)(tangent).T
+
+
+@pytest.mark.parametrize("formulation", ["forcing", "state"])
+@pytest.mark.parametrize(("name", "every"), [("driven", 1), ("ring", 1), ("ring", 2)])
+def test_is_the_smoother(name, every, formulation):
+    """Mean and covariance of the state at every slot edge."""
+    case, problem, field, noise = weakened(name, every, formulation)
+    analysis = analyse(problem, EXACT)
+    assert analysis.solution.status is Status.CONVERGED
+    mean, covariance = trajectory_posterior(analysis, field)
+    smoothed = smooth(case, noise, every)
+    n = problem.control.state[field].size
+    assert apart(mean, np.concatenate([m[:n] for m, _ in smoothed])) < CLOSE
+    for k, (_, expected) in enumerate(smoothed):
+        block = covariance[k * n : (k + 1) * n, k * n : (k + 1) * n]
+        assert apart(block, expected[:n, :n]) < CLOSE
+    stdev = np.stack([np.sqrt(np.diag(c))[:n] for _, c in smoothed])
+    assert apart(analysis.trajectory_stdev[field], stdev) < CLOSE
+
+
+def whole(case, series):
+    """The case with z at every edge as one vector, given the covariance of all η (edges·z)."""
+    edges, size = len(case.propagators), case.background.size
+    advance = case.propagators[1]
+    power = lambda k: np.linalg.matrix_power(advance, k)  # noqa: E731
+    grown = np.block(
+        [
+            [power(k - j) if j <= k else np.zeros((size, size)) for j in range(edges)]
+            for k in range(edges)
+        ]
+    )
+    noise = block_diagonal([case.covariance, series])
+    covariance = grown @ noise @ grown.T
+    background = grown[:, :size] @ case.background
+    operators = {
+        k: np.hstack([np.zeros((len(h), k * size)), h, np.zeros((len(h), (edges - 1 - k) * size))])
+        for k, h in case.operators.items()
+    }
+    same = [np.eye(edges * size)] * edges
+    return case._replace(
+        background=background, covariance=covariance, propagators=same, operators=operators
+    )
+
+
+@pytest.mark.parametrize("formulation", ["forcing", "state"])
+def test_evidence(formulation):
+    case, problem, _, noise = weakened("driven", 1, formulation)
+    slots = problem.window.slots
+    _, expected = innovation_density(whole(case, np.kron(np.eye(slots), noise)))
+    analysis = analyse(problem, EXACT)
+    assert abs(analysis.log_evidence() - expected) < CLOSE * abs(expected)
+
+
+def test_amplitude_is_its_marginal_mode():
+    """The estimated amplitude maximises its own posterior, the series of η integrated out."""
+    prior = LogNormal(median=0.6, log_stdev=0.8)
+    scale = ErrorScale("amplitude", prior)
+    case, problem, _, noise = weakened("ring", 1, "forcing", 1.0, scale=scale)
+    slots = problem.window.slots
+
+    def marginal(w):
+        s = 0.6 * np.exp(0.8 * w)
+        total = whole(case, np.kron(np.eye(slots), s**2 * noise))
+        return w**2 / 2 - innovation_density(total)[1]
+
+    best = scipy.optimize.minimize_scalar(
+        marginal, bounds=(-4, 4), method="bounded", options={"xatol": 1e-10}
+    )
+    step = 1e-3
+    curvature = (marginal(best.x + step) - 2 * best.fun + marginal(best.x - step)) / step**2
+    for formulation in ("forcing", "state"):
+        _, problem, _, _ = weakened("ring", 1, formulation, 1.0, scale=scale)
+        analysis = analyse(problem, NewtonCG(tolerance=1e-9, n_inner=400))
+        white = problem.control.split(analysis.solution.chi)["scales"]["amplitude"]
+        assert abs(white - best.x) < 1e-6
+        stdev = problem.control.split(analysis.posterior.gaussian.stdev())["scales"]["amplitude"]
+        assert abs(stdev * np.sqrt(curvature) - 1) < 1e-4
+        terms = analysis.cost_analysis
+        assert abs(sum(v for k, v in terms.items() if k != "total") - terms["total"]) < 1e-9
+        assert abs(terms["total"] - analysis.solution.cost) < 1e-9
+
+
+# ---- Lorenz-96 -----------------------------------------------------------------------------------
+
+
+def twin(formulation, amplitude=0.3, seed=0, every=1, acts="jump", n=12, slots=6):
+    """Lorenz-96 whose truth is forced by F = 8.5, its model by 8; every second site observed."""
+    model, rng = Lorenz96(n=n), np.random.default_rng(seed)
+    window = Window.regular(model, slots, 2)
+    true = eqx.tree_at(lambda m: m.parameters, model, {"F": jnp.asarray(8.5)})
+    spun = true.states(
+        {"x": 8 + jnp.asarray(rng.normal(size=n))}, true.parameters, window.edges, 200
+    )
+    start = spun["x"][-1]
+    truth = np.asarray(true.states({"x": start}, true.parameters, window.edges, 2)["x"])
+    sites = np.arange(0, n, 2)
+    points = Points.at(
+        np.repeat(np.asarray(window.edges)[1:], sites.size),
+        {"site": np.tile(sites.astype(float), slots)},
+    )
+    values = truth[1:, sites] + 0.5 * rng.normal(size=(slots, sites.size))
+    given = (
+        model,
+        window,
+        {"x": np.asarray(start) + rng.normal(size=n)},
+        Diagonal(1.0),
+        Observations("x", values.ravel(), points, PointSample("x"), stdev=0.5),
+    )
+    if formulation == "strong":
+        return strong_constraint(*given)
+    error = ModelError(Diagonal(amplitude), every=every, acts=acts)
+    return weak_constraint(*given, model_error=error, formulation=formulation)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_formulations_have_one_minimum(seed):
+    tight = GaussNewton(tolerance=1e-9, n_outer=60, n_inner=400)
+    forcing, state = (
+        analyse(twin(formulation, seed=seed, every=2), tight, None)
+        for formulation in ("forcing", "state")
+    )
+    assert forcing.solution.status is Status.CONVERGED
+    assert state.solution.status is Status.CONVERGED
+    assert abs(forcing.solution.cost - state.solution.cost) < 1e-8 * forcing.solution.cost
+    for one, other in zip(
+        jax.tree.leaves(forcing.analysis), jax.tree.leaves(state.analysis), strict=False
+    ):
+        assert one.shape != other.shape or np.allclose(one, other, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        forcing.problem.model_error(forcing.solution.chi)["x"],
+        state.problem.model_error(state.solution.chi)["x"],
+        atol=1e-5,
+    )
+    for term in ("background", "observation", "model_error", "total"):
+        one, other = forcing.cost_analysis[term], state.cost_analysis[term]
+        assert abs(one - other) < 1e-4 * forcing.solution.cost
+
+
+def test_small_model_error_tends_to_strong_constraint():
+    """The minimum's distance from that of strong constraint falls like Q, amplitude squared."""
+    tight = GaussNewton(tolerance=1e-10, n_outer=60, n_inner=400)
+    strong = analyse(twin("strong"), tight, None).analysis.trajectory.states["x"]
+    distances = []
+    for amplitude in (1e-2, 1e-3, 1e-4):
+        weak = analyse(twin("forcing", amplitude), tight, None).analysis.trajectory.states["x"]
+        distances.append(float(jnp.max(jnp.abs(weak - strong))))
+    slopes = -np.diff(np.log10(distances))
+    assert np.all(np.abs(slopes - 2) < 0.1), distances
+
+
+@pytest.mark.parametrize("formulation", ["forcing", "state"])
+def test_derivatives(formulation):
+    problem = twin(formulation)
+    chi = 0.1 * jax.random.normal(jax.random.key(0), (problem.size(),))
+    values = lambda chi: problem(chi).normalised  # noqa: E731
+    direction = jax.random.normal(jax.random.key(1), chi.shape)
+    tangent = jax.jvp(values, (chi,), (direction,))[1]
+    rests = [
+        np.linalg.norm(values(chi + e * direction) - values(chi) - e * tangent)
+        for e in (1e-3, 1e-4)
+    ]
+    assert abs(np.log10(rests[0] / rests[1]) - 2) < 0.01
+    w = jax.random.normal(jax.random.key(2), tangent.shape)
+    back = jax.vjp(values, chi)[1](w)[0]
+    assert abs(tangent @ w - back @ direction) < 1e-12 * np.linalg.norm(tangent) * np.linalg.norm(w)
+
+
+def test_tendency_acts_throughout_a_group():
+    """A constant η is a larger F: Lorenz-96 with η = 0.5 is, to first order, one with F = 8.5."""
+    problem = twin("forcing", acts="tendency", every=3)
+    white = problem.control.split(jnp.zeros(problem.size()))
+    eta = jnp.full_like(white["model_error"]["x"], 0.5 / 0.3)
+    chi = problem.control.join({**white, "model_error": {"x": eta}})
+    got = problem.trajectory(chi).states["x"]
+    x0, more = {"x": problem.control.state["x"]}, {"F": jnp.asarray(8.5)}
+    expected = problem.model.states(x0, more, problem.window.edges, 2)["x"]
+    plain = problem.trajectory(jnp.zeros(problem.size())).states["x"]
+    # η is added after each step: first order in dt, the difference is small against its effect.
+    assert np.max(np.abs(got - expected)) < 0.1 * np.max(np.abs(plain - expected))
+
+
+def test_tendency_of_an_ode_model():
+    """η added to the tendency of an ODE model is exact: it may stand for a harvest."""
+    model = LotkaVolterra()
+    window = Window.at(model, [0.0, 0.5, 1.0])
+    observed = Observations("hare", [30.0], Points.at([1.0]), PointSample("hare"), stdev=1.0)
+    start = {"hare": 30.0, "lynx": 4.0}
+    error = ModelError({"hare": Diagonal(2.0)}, acts="tendency")
+    problem = weak_constraint(model, window, start, None, observed, model_error=error)
+    assert problem.control.names() == ["model_error.hare[0]", "model_error.hare[1]"]
+    chi = jnp.asarray([1.5, -0.5])
+    got = problem.trajectory(chi).states
+
+    theta = {name: float(value) for name, value in model.parameters.items()}
+
+    def tendency(t, x, eta):
+        h, p = x
+        return [
+            (theta["alpha"] - theta["beta"] * p) * h + eta,
+            (-theta["gamma"] + theta["delta"] * h) * p,
+        ]
+
+    x = [30.0, 4.0]
+    for k, eta in enumerate([3.0, -1.0]):
+        solved = scipy.integrate.solve_ivp(
+            tendency, (0, 0.5), x, args=(eta,), rtol=1e-11, atol=1e-11
+        )
+        x = solved.y[:, -1]
+        np.testing.assert_allclose([got["hare"][k + 1], got["lynx"][k + 1]], x, rtol=1e-5)
+
+
+def test_bad_model_errors():
+    with pytest.raises(ValueError, match="groups of 4 slots do not fill a window of 6"):
+        twin("forcing", every=4)
+    with pytest.raises(ValueError, match="acts must be one of"):
+        ModelError(Diagonal(1.0), acts="push")
+    with pytest.raises(ValueError, match="state formulation"):
+        twin("state", acts="tendency")
+    with pytest.raises(ValueError, match="formulation: must be one of"):
+        twin("both")
+    with pytest.raises(ValueError, match="does not fit"):
+        twin("forcing", amplitude=np.ones(5))
