@@ -18,6 +18,7 @@ from assim.problem.likelihood import (
     LogNormal,
     Poisson,
     StudentT,
+    VariationalQC,
 )
 from assim.problem.model import AbstractDynamics, AbstractIntegrator
 from assim.problem.operator import (
@@ -139,6 +140,20 @@ def _huber(y: np.ndarray, mu: np.ndarray, stdev: float, k: float = 1.5) -> np.nd
     return -rho((y - mu) / stdev) - np.log(mass * stdev)
 
 
+def _mixture(
+    y: np.ndarray, mu: np.ndarray, stdev: float, probability: float = 0.02, width: float = 12.0
+) -> np.ndarray:
+    """A Gaussian with a uniform density of ± width, normalised by quadrature of its own."""
+
+    def shape(r: np.ndarray) -> np.ndarray:
+        good = (1 - probability) * scipy.stats.norm.pdf(r)
+        return good + probability * scipy.stats.uniform.pdf(r, -width, 2 * width)
+
+    grid = np.linspace(-width, width, 200_001)
+    mass = np.trapezoid(shape(grid), grid)
+    return np.log(shape((y - mu) / stdev) / (mass * stdev))
+
+
 def _log_normal_moments(mu: float, s: float) -> tuple[float, float]:
     return mu * np.exp(s**2 / 2), mu**2 * np.exp(s**2) * np.expm1(s**2)
 
@@ -168,6 +183,16 @@ LIKELIHOODS = {
         lambda mu, s: (mu, s**2 * 5 / 3),
     ),
     "huber": LikelihoodEntry(lambda: Huber(1.5), _huber, _Y, _HX, lambda mu, s: (mu, s**2)),
+    "variational-qc": LikelihoodEntry(
+        lambda: VariationalQC(0.02, 12.0), _mixture, _Y, _HX, lambda mu, s: (mu, s**2)
+    ),
+    "variational-qc-wide": LikelihoodEntry(
+        lambda: VariationalQC(1e-6, 100.0),
+        lambda y, mu, s: _mixture(y, mu, s, 1e-6, 100.0),
+        _Y,
+        _HX,
+        lambda mu, s: (mu, s**2),
+    ),
     "poisson": LikelihoodEntry(
         Poisson,
         lambda y, mu, s: scipy.stats.poisson.logpmf(y, mu),

@@ -6,6 +6,7 @@ squares; c carries the log of an error scale that is estimated.
 """
 
 import abc
+import math
 
 import equinox as eqx
 import jax
@@ -167,6 +168,57 @@ class Huber(AbstractLikelihood):
         return predicted + covariance.sqrt(_white(key, covariance))
 
 
+class VariationalQC(AbstractLikelihood):
+    """Gaussian errors, or with a small probability P a gross error of any size in ±w.
+
+    Of each whitened departure r, p(r) = (1 - P) N(r; 0, 1) + P/(2w), that is
+    d = sign(r) √(-2 log((γ + exp(-r²/2))/(γ + 1))) with γ = P√(2π)/((1 - P)2w) (Ingleby & Lorenc
+    1993, QJRMS 119, 1195-1225; Andersson & Järvinen 1999, QJRMS 125, 697-722, eqs 13-16). The
+    flat part goes on beyond ±w, so that the gradient is smooth: there p is no density. J is not
+    convex, so that the minimum may depend on the first guess.
+
+    Args:
+        probability: P, prior probability of a gross error, between 0 and 1.
+        width: w, half-width of the flat part, in standard deviations.
+    """
+
+    probability: float = eqx.field(default=0.01, static=True)
+    width: float = eqx.field(default=10.0, static=True)
+
+    def __check_init__(self) -> None:
+        if not 0 < self.probability < 1:
+            raise ValueError(
+                f"VariationalQC: probability must lie between 0 and 1, got {self.probability}"
+            )
+        if not self.width > 0:
+            raise ValueError(f"VariationalQC: width must be positive, got {self.width}")
+
+    def departures(
+        self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
+    ) -> Array:
+        """Signed root deviance of the mixture, bounded by √(2 log(1 + 1/γ))."""
+        r = covariance.whiten(observed - predicted) / scale
+        return r * jnp.sqrt(_mixture_ratio(r**2 / 2, self._flat()))
+
+    def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
+        """m log((1 - P)(1 + γ)/√(2π)) - log|R^(1/2)|."""
+        peak = math.log((1 - self.probability) * (1 + self._flat())) - 0.5 * _LOG_2PI
+        return observed.size * peak - covariance.log_sqrt_determinant()
+
+    def check(self, observed: Array) -> str | None:
+        """Every value is possible."""
+        return None
+
+    def sample(self, key: Array, predicted: Array, covariance: AbstractCovariance) -> Array:
+        """Hx + R^(1/2) w with Gaussian w: the model of good data, without gross errors."""
+        return predicted + covariance.sqrt(_white(key, covariance))
+
+    def _flat(self) -> float:
+        """γ: the flat part over the peak of the Gaussian part."""
+        p = self.probability
+        return p * math.sqrt(2 * math.pi) / ((1 - p) * 2 * self.width)
+
+
 class Poisson(AbstractLikelihood):
     """Counts y ~ Poisson(Hx), by their signed root deviance.
 
@@ -204,11 +256,24 @@ def _white(key: Array, covariance: AbstractCovariance) -> Array:
 
 
 def _log1p_ratio(s: Array) -> Array:
-    """log(1 + s)/s for s ≥ 0, smooth at 0."""
-    small = s < 1e-2
+    """log(1 + s)/s for s > -1, smooth at 0."""
+    small = jnp.abs(s) < 1e-2
     safe = jnp.where(small, 1.0, s)
     series = _alternating(s, [1 / n for n in range(1, 9)])
     return jnp.where(small, series, jnp.log1p(safe) / safe)
+
+
+def _mixture_ratio(s: Array, flat: float) -> Array:
+    """-log((γ + exp(-s))/(γ + 1))/s for s ≥ 0, smooth at 0."""
+    small = s < 0.1
+    near, far = jnp.where(small, s, 0.0), jnp.where(small, 1.0, s)
+    series = _alternating(near, [1 / math.factorial(n) for n in range(1, 11)])  # (1 - exp(-s))/s
+    lost = series / (1 + flat)
+    return jnp.where(
+        small,
+        lost * _log1p_ratio(-near * lost),
+        (math.log1p(flat) - jnp.log(flat + jnp.exp(-far))) / far,
+    )
 
 
 def _deviance_ratio(delta: Array) -> Array:

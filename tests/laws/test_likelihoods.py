@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from assim.problem.covariance import Dense, Diagonal
-from assim.problem.likelihood import Gaussian, Huber, LogNormal, Poisson, StudentT
+from assim.problem.likelihood import Gaussian, Huber, LogNormal, Poisson, StudentT, VariationalQC
 from assim.problem.observation import ErrorScale, Observations
 from assim.problem.operator import Points, PointSample
 from assim.problem.prior import Jeffreys
@@ -131,6 +131,22 @@ def test_sample_moments(entry):
     assert entry.make().check(drawn) is None
 
 
+def test_a_gross_error_costs_no_more_than_the_flat_part():
+    """d is bounded, and its derivative falls to nothing where the Gaussian part has."""
+    one, stdev = VariationalQC(0.01, 5.0), Diagonal(1.0).on((4,))
+    observed = jnp.array([6.0, 10.0, 50.0, 1e6])
+
+    def departures(hx):
+        return one.departures(observed, hx, stdev, jnp.ones(()))
+
+    slope = jax.jvp(departures, (jnp.zeros(4),), (jnp.ones(4),))[1]
+    flat = 0.01 * np.sqrt(2 * np.pi) / (0.99 * 10)
+    bound = np.sqrt(2 * np.log(1 + 1 / flat))
+    np.testing.assert_allclose(departures(jnp.zeros(4)), np.full(4, bound), rtol=1e-5)
+    assert np.all(np.abs(slope) < 1e-4)
+    assert np.all(np.abs(slope[1:]) < 1e-15)
+
+
 def test_own_data_are_accepted(entry):
     assert entry.make().check(jnp.asarray(entry.observed)) is None
 
@@ -157,7 +173,13 @@ def test_values_outside_the_support(likelihood, values, words):
 
 @pytest.mark.parametrize(
     ("make", "words"),
-    [(lambda: StudentT(0.0), "StudentT.*dof"), (lambda: Huber(-1.0), "Huber.*threshold")],
+    [
+        (lambda: StudentT(0.0), "StudentT.*dof"),
+        (lambda: Huber(-1.0), "Huber.*threshold"),
+        (lambda: VariationalQC(0.0), "VariationalQC.*probability"),
+        (lambda: VariationalQC(1.0), "VariationalQC.*probability"),
+        (lambda: VariationalQC(width=0.0), "VariationalQC.*width"),
+    ],
 )
 def test_bad_arguments(make, words):
     with pytest.raises(ValueError, match=words):
