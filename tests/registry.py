@@ -7,9 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from assim.models import AdvectionDiffusion, Lorenz63, Lorenz96, LotkaVolterra, SIRWaterborne
+from assim.models import (
+    AdvectionDiffusion,
+    Lorenz63,
+    Lorenz96,
+    LotkaVolterra,
+    SIRWaterborne,
+    TwoLayer,
+)
 from assim.problem.arrays import Array, State
 from assim.problem.covariance import AbstractCovariance, Blocks, Dense, Diagonal
+from assim.problem.forcing import Forcing
 from assim.problem.integrator import Adaptive, FixedStep
 from assim.problem.likelihood import (
     AbstractLikelihood,
@@ -259,6 +267,14 @@ MODELS = {
     ),
     "advection-diffusion-odd": ModelEntry(
         lambda: AdvectionDiffusion(n=7, length=3.0), lambda: {"tracer": _wave(7)}, (0.0, 0.02)
+    ),
+    "two-layer": ModelEntry(
+        lambda: TwoLayer(
+            Forcing([0.0, 5.0], [1.0, 3.0], "W m-2"),
+            Forcing([0.0, 1.0, 2.0, 3.0], [-0.5, -1.5, -1.0], "W m-2", "steps"),
+        ),
+        _scalars(surface=0.8, deep=0.2, variability=-0.1),
+        (0.0, 1.0, 2.0, 3.0),
     ),
     "sir-waterborne": ModelEntry(
         lambda: SIRWaterborne(INTEGRATORS["tsit5-fixed"]()), _EPIDEMIC, (0.0, 0.3, 1.0)

@@ -17,6 +17,7 @@ from assim.problem.covariance.state import (
 )
 from assim.problem.departure import Problem
 from assim.problem.fit import check_fit
+from assim.problem.forcing import check_span
 from assim.problem.model import AbstractDynamics, check_model
 from assim.problem.model_error import ModelError
 from assim.problem.observation import Observations
@@ -49,8 +50,8 @@ def strong_constraint(
 
     Raises:
         ModelContractError: the model breaks its contract.
-        ValueError: names or shapes that do not belong to the model, nothing to estimate, or no
-            observations.
+        ValueError: names or shapes that do not belong to the model, nothing to estimate, no
+            observations, or an input of the model that does not span the window.
     """
     return _problem(model, window, background, covariance, observations, parameters, None)
 
@@ -165,6 +166,7 @@ def _problem(
             "nothing to estimate: give a background covariance, or a prior for a field or parameter"
         )
     check_model(model, control.state, control.fixed)
+    check_span(model, window)
     return Problem(model, window, control, instruments)
 
 

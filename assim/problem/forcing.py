@@ -1,0 +1,115 @@
+"""Time-dependent inputs of a model."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.problem.arrays import Array
+from assim.problem.window import Window
+
+INTERPOLATIONS = ("linear", "steps")
+_SLACK = 1e-9  # of a span: rounding of times
+
+
+class Forcing(eqx.Module):
+    """F(t), a time series that drives a model; NaN outside its span.
+
+    Linear: the value at times[i] is values[i]. Steps: it is values[i] from times[i] to
+    times[i + 1], as of means over intervals; times has one entry more than values.
+
+    Args:
+        times: in the model's time unit since the window's reference, increasing, shape (n,), or
+            (n + 1,) for steps.
+        values: one value or array a time (an interval), shape (n, ...), finite.
+        units: unit of the values.
+        interpolation: "linear" or "steps".
+
+    Raises:
+        ValueError: times that do not increase or fit the values, values that are not finite, or
+            no such interpolation.
+    """
+
+    times: Array = eqx.field(converter=lambda given: jnp.asarray(given, dtype=float))
+    values: Array = eqx.field(converter=lambda given: jnp.asarray(given, dtype=float))
+    units: str = eqx.field(default="1", static=True)
+    interpolation: str = eqx.field(default="linear", static=True)
+
+    def __check_init__(self) -> None:
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"Forcing: interpolation must be one of {INTERPOLATIONS}, "
+                f"got {self.interpolation!r}"
+            )
+        number = self.values.shape[0] if self.values.ndim else 0
+        wanted = number + (self.interpolation == "steps")
+        if self.times.shape != (wanted,) or wanted < 2:
+            raise ValueError(
+                f"Forcing: {self.interpolation} interpolation of values of shape "
+                f"{self.values.shape} needs {max(wanted, 2)} times, got shape {self.times.shape}"
+            )
+        if not isinstance(self.times, jax.core.Tracer):
+            _check_times(np.asarray(self.times))
+        if not isinstance(self.values, jax.core.Tracer):
+            _check_values(np.asarray(self.values))
+
+    @staticmethod
+    def constant(value: Any, units: str = "1") -> "Forcing":
+        """The same value, a number or an array, at all times."""
+        ends = jnp.array([-jnp.inf, jnp.inf])
+        return Forcing(ends, jnp.asarray(value, dtype=float)[None], units, "steps")
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The first and the last time at which it has a value."""
+        return float(self.times[0]), float(self.times[-1])
+
+    def __call__(self, t: Array) -> Array:
+        """The value at the time `t`, a scalar; the shape is that of one value."""
+        slack = _SLACK * (self.times[-1] - self.times[0])
+        inside = (t >= self.times[0] - slack) & (t <= self.times[-1] + slack)
+        index = jnp.searchsorted(self.times, t, side="right") - 1
+        index = jnp.clip(index, 0, self.times.shape[0] - 2)
+        value = self.values[index]
+        if self.interpolation == "linear":
+            before, after = self.times[index], self.times[index + 1]
+            value = value + (t - before) / (after - before) * (self.values[index + 1] - value)
+        return jnp.where(inside, value, jnp.nan)
+
+
+def _check_times(times: np.ndarray) -> None:
+    if not np.all(np.diff(times) > 0):  # NaN included
+        where = int(np.argmax(~(np.diff(times) > 0)))
+        raise ValueError(
+            f"Forcing: times must increase, but {where} is {times[where]:g} and {where + 1} is "
+            f"{times[where + 1]:g}; sort them and drop repeated ones"
+        )
+
+
+def _check_values(values: np.ndarray) -> None:
+    if not np.all(np.isfinite(values)):
+        where = int(np.argmax(~np.isfinite(values.reshape(len(values), -1)).all(axis=1)))
+        raise ValueError(
+            f"Forcing: values must be finite, the first that is not has index {where}; fill the gap"
+        )
+
+
+def forcings(model: eqx.Module) -> dict[str, Forcing]:
+    """The inputs of a model, by the names of its fields."""
+    return {name: value for name, value in vars(model).items() if isinstance(value, Forcing)}
+
+
+def check_span(model: eqx.Module, window: Window) -> None:
+    """Raise ValueError unless every input of the model has values in the whole window."""
+    first, last = float(window.edges[0]), float(window.edges[-1])
+    slack = _SLACK * (last - first)
+    for name, forcing in forcings(model).items():
+        start, end = forcing.span
+        if start > first + slack or end < last - slack:
+            raise ValueError(
+                f"{type(model).__name__}: the window runs from {first:g} to {last:g}, but its "
+                f"input {name!r} has values from {start:g} to {end:g} only; shorten the window, "
+                f"or give a longer series"
+            )
