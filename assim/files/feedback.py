@@ -10,16 +10,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import equinox as eqx
 import numpy as np
 import xarray as xr
 
 from assim.analysis import Analysis
-from assim.files.observations import Instrument, stdev_units
+from assim.files.observations import Instrument
 from assim.files.schema import MISSING, QC, STDEV, axis_attributes, flag_attributes, time_variable
 from assim.files.schema import time_name as clock_name
 from assim.files.tables import ObservationTable
-from assim.problem.arrays import Labels
+from assim.files.uncertainty import stdev_units
+from assim.problem.arrays import Array, Labels, Params, Trajectory
+from assim.problem.departure import Simulation
 from assim.problem.likelihood import Poisson
+from assim.problem.observation import Observations
 from assim.problem.window import Window
 
 
@@ -36,7 +40,9 @@ def feedback_dataset(instruments: Sequence[Instrument], analysis: Analysis) -> x
     """Observations with predictions, departures and effective quality flags.
 
     For each instrument v: `v`, `v_stddev`, `v_qc`, `v_hofx_background`, `v_hofx_analysis`,
-    `v_ombg`, `v_oman` and `v_effective_qc`; predictions exist where the effective flag is 0.
+    `v_ombg`, `v_oman` and `v_effective_qc`, and where a bias is corrected `v_bias_background` and
+    `v_bias_analysis`, which the predictions include. Predictions exist for every value in the
+    window and on the grid, used or not.
     """
     labels, window = analysis.problem.model.labels(), analysis.problem.window
     return _point_table(instruments, labels, window, lambda one: _compared(one, analysis))
@@ -157,10 +163,11 @@ def _compared(instrument: Instrument, analysis: Analysis) -> list[Column]:
     table = instrument.table
     values, what, units = table.values, table.long_name, table.units
     before, after = (
-        _spread(simulation.predictions[instrument.observations.name], instrument.used)
+        _predicted(instrument, simulation)
         for simulation in (analysis.background, analysis.analysis)
     )
     return [
+        *_corrections(instrument, analysis),
         Column("_hofx_background", before, f"background of {what}", units),
         Column("_hofx_analysis", after, f"analysis of {what}", units),
         Column("_ombg", values - before, f"{what} less its background", units),
@@ -187,10 +194,45 @@ def _variables(
     return content
 
 
-def _spread(values: object, used: np.ndarray) -> np.ndarray:
-    """Values of the rows used, NaN elsewhere."""
+def _predicted(instrument: Instrument, simulation: Simulation) -> np.ndarray:
+    """H of a simulation for every row that can be read; those used as the analysis had them."""
+    used, within = instrument.used, instrument.within
     whole = np.full(used.shape, np.nan)
-    whole[used] = np.asarray(values)
+    if np.any(within & ~used):
+        biases = simulation.control.biases
+        whole[within] = np.asarray(_predict(instrument.readable, simulation.trajectory, biases))
+    whole[used] = np.asarray(simulation.predictions[instrument.observations.name])
+    return whole
+
+
+def _corrections(instrument: Instrument, analysis: Analysis) -> list[Column]:
+    """The corrections of a bias that predictions include, where there is one."""
+    if instrument.readable.bias is None:
+        return []
+    what, units = instrument.table.long_name, instrument.table.units
+    columns = []
+    for name, simulation in (("background", analysis.background), ("analysis", analysis.analysis)):
+        biases = simulation.control.biases
+        found = _correct(instrument.readable, simulation.trajectory, biases)
+        words = f"bias correction of {what} in the {name}"
+        columns.append(Column(f"_bias_{name}", _spread(found, instrument.within), words, units))
+    return columns
+
+
+@eqx.filter_jit
+def _predict(observations: Observations, trajectory: Trajectory, biases: Params) -> Array:
+    return observations.predict(trajectory, biases)
+
+
+@eqx.filter_jit
+def _correct(observations: Observations, trajectory: Trajectory, biases: Params) -> Array:
+    return observations.correction(trajectory, biases)
+
+
+def _spread(values: Array, rows: np.ndarray) -> np.ndarray:
+    """Values of some rows, NaN elsewhere."""
+    whole = np.full(rows.shape, np.nan)
+    whole[rows] = np.asarray(values)
     return whole
 
 

@@ -1,21 +1,26 @@
 """Observations of one instrument from a file, and the fate of every row."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from assim.files.errors import DataError, nearest
-from assim.files.schema import DOMAIN, FLAGS, MISSING
+from assim.files.grouping import Rows, superobbed, thinned
+from assim.files.quality import QualityControl, fails_background_check
+from assim.files.schema import BACKGROUND, BOUNDS, DOMAIN, FLAGS, MISSING, WINDOW
 from assim.files.sources import Source
 from assim.files.tables import ObservationTable, open_observations
 from assim.files.times import date_text
+from assim.files.uncertainty import Uncertainty
 from assim.files.units import check_units
 from assim.files.windows import TOLERANCE, read_window
 from assim.problem.arrays import Labels
 from assim.problem.bias import BiasCorrection
 from assim.problem.covariance import AbstractCovariance
-from assim.problem.likelihood import AbstractLikelihood, LogNormal, Poisson
+from assim.problem.interpolation import reach
+from assim.problem.likelihood import AbstractLikelihood
 from assim.problem.model import AbstractDynamics
 from assim.problem.observation import ErrorScale, Observations
 from assim.problem.operator import (
@@ -36,24 +41,55 @@ class Instrument:
     """Observations with the table they came from and the fate of each of its rows.
 
     Args:
-        table: what the file holds, n rows.
-        observations: the rows used, in file order.
+        table: what the file holds, and the rows made by superobbing, n rows.
+        observations: the rows used, in the table's order.
         flags: effective quality flag of every row, shape (n,); used where 0.
+        within: rows with a value in the window and on the grid, used or not, shape (n,).
+        readable: these rows, for what the model says of them; their errors are not given.
+        quality: what was asked of them.
     """
 
     table: ObservationTable
     observations: Observations
     flags: np.ndarray
+    within: np.ndarray
+    readable: Observations
+    quality: QualityControl
 
     @property
     def used(self) -> np.ndarray:
         """Which rows are used, shape (n,)."""
         return self.flags == 0
 
-    def rejected(self, window: Window, labels: Labels) -> dict[str, int]:
-        """Rows not used, by reason; "window" counts those outside the window."""
-        outside = _outside(self.table, window, labels, self.observations.operator)
-        return _counts(self.flags, outside)
+    def rejected(self) -> dict[str, int]:
+        """Rows not used, by reason."""
+        return _counts(self.flags)
+
+    def check_background(self, innovation: np.ndarray, stdev: np.ndarray) -> "Instrument":
+        """The instrument without values whose innovation exceeds the threshold asked for.
+
+        Args:
+            innovation: y - H(x^b) of the values used, shape (m,).
+            stdev: √(HBHᵀ + R), shape (m,), as `assim.innovation_stdev` gives it.
+
+        Raises:
+            DataError: no value is left.
+        """
+        threshold = self.quality.threshold
+        if threshold is None:
+            return self
+        failed = fails_background_check(innovation, stdev, threshold)
+        if not failed.any():
+            return self
+        if failed.all():
+            raise DataError(
+                f"{self.table.where}: all {failed.size} values fail the background check, "
+                f"|y - H(x^b)| <= {threshold:g} standard deviations; look at the background, its "
+                f"covariance and the units, or ask for a higher threshold"
+            )
+        flags = self.flags.copy()
+        flags[np.flatnonzero(self.used)[failed]] = BACKGROUND
+        return replace(self, observations=self.observations.subset(~failed), flags=flags)
 
 
 def read_observations(
@@ -68,7 +104,9 @@ def read_observations(
     name: str | None = None,
     *,
     covariance: AbstractCovariance | None = None,
+    correlated: bool = True,
     bias: BiasCorrection | None = None,
+    quality: QualityControl | None = None,
 ) -> Observations:
     """Observations of one variable of a file.
 
@@ -80,14 +118,18 @@ def read_observations(
         operator: H; the field of the variable's name at the values' times and places where not
             given.
         stdev: standard deviation of the errors, a number or one a row; the file's
-            `<variable>_stddev` where neither it nor `covariance` is given.
+            `<variable>_covariance` or `<variable>_stddev` where neither it nor `covariance` is
+            given.
         likelihood: Gaussian where not given.
         scale: an estimated factor on the errors, which are 1 where neither the file nor `stdev`
             gives them.
         name: name in results; the variable's where not given.
         covariance: R of the values used, in place of `stdev`.
+        correlated: False leaves the covariances in the file out, and keeps the variances.
         bias: a correction added to what the operator predicts; its columns of numbers have one
             entry a row of the file.
+        quality: bounds, thinning and superobbing. The background check needs a problem: see
+            `Instrument.check_background`.
 
     Raises:
         DataError: the file, or a variable in it, cannot be used.
@@ -95,7 +137,7 @@ def read_observations(
     if window is None:
         window = read_window(source, model)
     table = open_observations(source, variable, model.labels())
-    return to_observations(
+    return to_instrument(
         table,
         model,
         window,
@@ -105,11 +147,13 @@ def read_observations(
         scale,
         name,
         covariance=covariance,
+        correlated=correlated,
         bias=bias,
-    )[0]
+        quality=quality,
+    ).observations
 
 
-def to_observations(
+def to_instrument(
     table: ObservationTable,
     model: AbstractDynamics,
     window: Window,
@@ -120,50 +164,67 @@ def to_observations(
     name: str | None = None,
     *,
     covariance: AbstractCovariance | None = None,
+    correlated: bool = True,
     bias: BiasCorrection | None = None,
-) -> tuple[Observations, np.ndarray]:
+    quality: QualityControl | None = None,
+) -> Instrument:
     """Observations that can be used, and the quality flag of every row of the table.
 
-    Flags of the file are kept; missing values get 10; values outside the window or the model's
-    domain get 13. Arguments are those of `read_observations`.
+    Flags of the file are kept; missing values get 10, values out of bounds 12, off the model's
+    grid 13, outside the window 14, left out by thinning 16, averaged 31. Arguments are those of
+    `read_observations`.
 
     Raises:
         DataError: units, positions, intervals or errors that do not fit, or no row left.
     """
-    labels = model.labels()
+    labels, quality = model.labels(), quality or QualityControl()
     operator = _default_operator(table, labels) if operator is None else operator
     _check_units(table, operator, labels)
-    if stdev is None and covariance is None and table.stdev_units is not None:
-        units = stdev_units(table.units, likelihood)
-        check_units(f"{table.where}_stddev", table.stdev_units, units)
-    flags = _flags(table, window, labels, operator)
-    used = flags == 0
-    _check_some_left(table, flags, window, labels, operator)
+    uncertainty = Uncertainty(stdev, covariance, correlated, likelihood, scale)
+    uncertainty.check_units(table)
+    if bias is not None and (problem := bias.check(table.rows)) is not None:
+        raise DataError(f"{table.where}: {problem}")
+    flags, within = _flags(table, window, labels, operator, quality)
+    rows, dims = Rows(table, flags, within, uncertainty, bias), operator.dims(labels)
+    rows = superobbed(rows, quality, window, labels, dims)
+    rows = thinned(rows, quality, window, labels, dims)
+    _check_some_left(rows, window, labels)
+    chosen, called = rows.flags == 0, name or table.variable
     try:
-        observations = Observations(
-            name or table.variable,
-            table.values[used],
-            _points(table, window, labels, used),
-            operator,
-            None if covariance is not None else _stdev(table, used, stdev, likelihood, scale),
-            likelihood,
-            scale,
-            table.units,
-            covariance=covariance,
-            bias=None if bias is None else _cut(bias, used),
-        )
+        observations = _made(rows, chosen, called, operator, window, labels)
+        readable = _made(rows, rows.within, called, operator, window, labels, used=False)
     except DataError:
         raise
     except ValueError as problem:
         raise DataError(
-            f"{table.where}: the {used.sum()} of {table.rows} values to use do not fit: {problem}"
+            f"{table.where}: the {chosen.sum()} of {chosen.size} values to use do not fit: "
+            f"{problem}"
         ) from problem
-    return observations, flags
+    return Instrument(rows.table, observations, rows.flags, rows.within, readable, quality)
 
 
-def stdev_units(units: str, likelihood: AbstractLikelihood | None) -> str:
-    """Units of the standard deviations: those of the values, or "1" for log-normal errors."""
-    return "1" if isinstance(likelihood, LogNormal) else units
+def _made(
+    rows: Rows,
+    chosen: np.ndarray,
+    name: str,
+    operator: AbstractOperator,
+    window: Window,
+    labels: Labels,
+    *,
+    used: bool = True,
+) -> Observations:
+    """The chosen rows; with their errors and likelihood if they are used."""
+    table, given = rows.table, rows.uncertainty
+    errors: dict[str, Any] = {"likelihood": given.likelihood, "scale": given.scale} if used else {}
+    return Observations(
+        name,
+        table.values[chosen],
+        _points(table, window, labels, chosen),
+        operator,
+        units=table.units,
+        bias=None if rows.bias is None else _cut(rows.bias, chosen),
+        **(errors | given.of(table, chosen) if used else {}),
+    )
 
 
 def _default_operator(table: ObservationTable, labels: Labels) -> AbstractOperator:
@@ -202,23 +263,36 @@ def _check_units(table: ObservationTable, operator: AbstractOperator, labels: La
 
 
 def _flags(
-    table: ObservationTable, window: Window, labels: Labels, operator: AbstractOperator
-) -> np.ndarray:
-    flags = table.qc.copy()
-    outside = _outside(table, window, labels, operator)
-    for dim in operator.dims(labels):
-        axis, place = labels.coordinates[dim], table.coordinates[dim]
+    table: ObservationTable,
+    window: Window,
+    labels: Labels,
+    operator: AbstractOperator,
+    quality: QualityControl,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Effective flags, and which rows have a value in the window and on the grid."""
+    flags, finite = table.qc.copy(), np.isfinite(table.values)
+    late, off = _late(table, window, labels, operator), _off_grid(table, labels, operator)
+    flags[(flags == 0) & ~finite] = MISSING
+    flags[(flags == 0) & late] = WINDOW
+    flags[(flags == 0) & off] = DOMAIN
+    flags[(flags == 0) & quality.exceeded(table.values)] = BOUNDS
+    return flags, finite & ~late & ~off
+
+
+def _off_grid(table: ObservationTable, labels: Labels, operator: AbstractOperator) -> np.ndarray:
+    """Rows whose place cannot be read."""
+    outside = np.zeros(table.rows, bool)
+    axes = {dim: labels.coordinates[dim] for dim in operator.dims(labels)}
+    for dim in axes:
+        place, limits = table.coordinates[dim], reach(axes, dim)
         outside |= ~np.isfinite(place)
-        if axis.period is None:
-            values = np.asarray(axis.values, float)
-            slack = TOLERANCE * np.ptp(values)
-            outside |= (place < values[0] - slack) | (place > values[-1] + slack)
-    flags[(flags == 0) & ~np.isfinite(table.values)] = MISSING
-    flags[(flags == 0) & outside] = DOMAIN
-    return flags
+        if limits is not None:
+            slack = TOLERANCE * (limits[1] - limits[0])
+            outside |= (place < limits[0] - slack) | (place > limits[1] + slack)
+    return outside
 
 
-def _outside(
+def _late(
     table: ObservationTable, window: Window, labels: Labels, operator: AbstractOperator
 ) -> np.ndarray:
     """Rows whose time, or interval where the operator may look at it, leaves the window."""
@@ -234,34 +308,23 @@ def _outside(
     return outside
 
 
-def _counts(flags: np.ndarray, outside: np.ndarray) -> dict[str, int]:
-    counts = {
-        FLAGS.get(int(code), f"flag_{code}"): int(np.sum(flags == code))
-        for code in np.unique(flags[flags != 0])
+def _counts(flags: np.ndarray) -> dict[str, int]:
+    codes, counts = np.unique(flags[flags != 0], return_counts=True)
+    return {
+        FLAGS.get(int(code), f"flag_{code}"): int(count)
+        for code, count in zip(codes, counts, strict=True)
     }
-    late = int(np.sum((flags == DOMAIN) & outside))
-    if late:
-        counts["domain"] -= late
-        counts["window"] = late
-    return {reason: count for reason, count in counts.items() if count}
 
 
-def _check_some_left(
-    table: ObservationTable,
-    flags: np.ndarray,
-    window: Window,
-    labels: Labels,
-    operator: AbstractOperator,
-) -> None:
-    if np.any(flags == 0):
+def _check_some_left(rows: Rows, window: Window, labels: Labels) -> None:
+    if np.any(rows.flags == 0):
         return
-    counts = _counts(flags, _outside(table, window, labels, operator))
-    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items()) or "no rows"
+    reasons = ", ".join(f"{count} {reason}" for reason, count in _counts(rows.flags).items())
     unit, reference = labels.time_unit, window.reference
     first, last = (date_text(float(window.edges[i]), unit, reference) for i in (0, -1))
     raise DataError(
-        f"{table.where}: expected at least one value to use, got none of {table.rows}: {reasons}; "
-        f"the window runs from {first} to {last}"
+        f"{rows.table.where}: expected at least one value to use, got none of {rows.flags.size}: "
+        f"{reasons or 'no rows'}; the window runs from {first} to {last}"
     )
 
 
@@ -277,41 +340,7 @@ def _points(table: ObservationTable, window: Window, labels: Labels, used: np.nd
 def _cut(bias: BiasCorrection, used: np.ndarray) -> BiasCorrection:
     """The correction with its columns of numbers cut to the rows used."""
     columns = {
-        name: p if isinstance(p, AbstractOperator) or p.shape != used.shape else p[used]
+        name: p if isinstance(p, AbstractOperator) else np.asarray(p)[used]
         for name, p in bias.predictors.items()
     }
     return BiasCorrection(bias.priors, columns)
-
-
-def _stdev(
-    table: ObservationTable,
-    used: np.ndarray,
-    given: np.ndarray | float | None,
-    likelihood: AbstractLikelihood | None,
-    scale: ErrorScale | None,
-) -> np.ndarray | float:
-    """Errors of the rows used: those given, else the file's, else one where that makes sense."""
-    if given is not None:
-        stdev = np.asarray(given, float)
-        return stdev[used] if stdev.shape == used.shape else stdev
-    if table.stdev is not None:
-        return _positive(table, table.stdev, used)
-    if scale is not None or isinstance(likelihood, Poisson):
-        return 1.0
-    raise DataError(
-        f"{table.where}: expected the standard deviation of the observation errors, there is no "
-        f"variable '{table.variable}_stddev'; add it to the file, give stdev=..., or let it be "
-        f"estimated with scale=..."
-    )
-
-
-def _positive(table: ObservationTable, stdev: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """The file's standard deviations of the rows used, which must be positive."""
-    bad = np.flatnonzero(used & ~((stdev > 0) & np.isfinite(stdev)))
-    if bad.size:
-        raise DataError(
-            f"{table.where}_stddev: expected positive, finite standard deviations, got "
-            f"{bad.size} that are not, the first ({stdev[bad[0]]:g}) at index {bad[0]}; correct "
-            f"them, flag these rows, or set the values themselves missing"
-        )
-    return stdev[used]

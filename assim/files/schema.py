@@ -20,18 +20,20 @@ from assim.files.errors import DataError
 from assim.files.times import NON_PHYSICAL, encode
 from assim.problem.arrays import Coordinate, Label, Labels
 
-MISSING, DOMAIN = 10, 13
+MISSING, BOUNDS, DOMAIN, WINDOW, THINNED, BACKGROUND, SUPEROBBED = 10, 12, 13, 14, 16, 19, 31
 FLAGS = {
     0: "pass",
     1: "passive",
     10: "missing",
     12: "bounds",
     13: "domain",
+    14: "window",
     15: "operator_failed",
     16: "thinned",
     19: "background_check",
+    31: "superobbed",
 }
-STDEV, QC, INCREMENT = "_stddev", "_qc", "_increment"
+STDEV, COVARIANCE, QC, INCREMENT = "_stddev", "_covariance", "_qc", "_increment"
 _FILL = 9.969209968386869e36  # NetCDF's own default for float64
 _STANDARD_NAMES = {"degrees_east": "longitude", "degrees_north": "latitude"}
 _AXES = {"degrees_east": "X", "degrees_north": "Y"}

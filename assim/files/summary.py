@@ -65,10 +65,8 @@ def _observations(analysis: Analysis, instruments: Sequence[Instrument]) -> dict
     counts: dict[str, Any] = {
         o.name: {"used": int(o.values.size), "rejected": {}} for o in problem.observations
     }
-    labels = problem.model.labels()
     for instrument in instruments:
-        rejected = instrument.rejected(problem.window, labels)
-        counts[instrument.observations.name]["rejected"] = rejected
+        counts[instrument.observations.name]["rejected"] = instrument.rejected()
     return counts
 
 

@@ -1,20 +1,20 @@
 """Observation files as tables: one row a value, whether it came from points or from a grid."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
 
 from assim.files.errors import DataError, nearest
-from assim.files.schema import MISSING, QC, STDEV, time_name
+from assim.files.schema import COVARIANCE, MISSING, QC, STDEV, time_name
 from assim.files.sources import Source, name_of, opened
 from assim.files.times import NON_PHYSICAL, FileTimes, decode
 from assim.files.units import check_units
 from assim.problem.arrays import Labels
 
-_DERIVED = re.compile(r"_(stddev|qc|effective_qc|hofx_\w+|ombg|oman)$")
+_DERIVED = re.compile(r"_(stddev|covariance|qc|effective_qc|hofx_\w+|bias_\w+|ombg|oman)$")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ class ObservationTable:
         stdev_units: its units; None where the file does not give them.
         qc: quality flags of the file, zero where it has none.
         notes: what is unusual but accepted, for people.
+        covariance: covariance of the values' errors, shape (n, n), which goes before `stdev`;
+            None where the file has none.
+        covariance_units: its units; None where the file does not give them.
+        columns: further numbers asked for, such as predictors of a bias, shape (n,) each.
     """
 
     source: str
@@ -50,6 +54,9 @@ class ObservationTable:
     stdev_units: str | None
     qc: np.ndarray
     notes: tuple[str, ...] = ()
+    covariance: np.ndarray | None = None
+    covariance_units: str | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -84,7 +91,9 @@ def only_variable(source: Source, labels: Labels) -> str:
     )
 
 
-def open_observations(source: Source, variable: str | None, labels: Labels) -> ObservationTable:
+def open_observations(
+    source: Source, variable: str | None, labels: Labels, columns: Sequence[str] = ()
+) -> ObservationTable:
     """Read one observed variable with its times, positions, errors and flags.
 
     The file is a point table (dimension `obs`) or gridded (`time`, `y`, `x`); a grid becomes one
@@ -94,6 +103,7 @@ def open_observations(source: Source, variable: str | None, labels: Labels) -> O
         source: path of a NetCDF file, or a Dataset.
         variable: name of the observed variable; None for the only one in the file.
         labels: the model's, for the names and units of the coordinates.
+        columns: names of further variables to read, one number a row.
 
     Raises:
         DataError: no such variable, or times, coordinates or errors that cannot be used.
@@ -103,10 +113,12 @@ def open_observations(source: Source, variable: str | None, labels: Labels) -> O
         if variable not in dataset.variables:
             hint = nearest(variable, _observed(dataset, labels))
             raise DataError(f"{name_of(source)}: there is no variable {variable!r}; {hint}")
-        return _table(dataset, variable, labels, name_of(source))
+        return _table(dataset, variable, labels, columns, name_of(source))
 
 
-def _table(dataset: xr.Dataset, variable: str, labels: Labels, called: str) -> ObservationTable:
+def _table(
+    dataset: xr.Dataset, variable: str, labels: Labels, columns: Sequence[str], called: str
+) -> ObservationTable:
     array, where = dataset[variable], f"{called}: {variable}"
     if array.size == 0:
         raise DataError(f"{where}: expected at least one value, its dimensions are {array.sizes}")
@@ -129,6 +141,9 @@ def _table(dataset: xr.Dataset, variable: str, labels: Labels, called: str) -> O
         stdev_units=_units(dataset, f"{variable}{STDEV}"),
         qc=_flags(dataset, array, called),
         notes=_notes(times, coordinates, where),
+        covariance=_covariance(dataset, array, called),
+        covariance_units=_units(dataset, f"{variable}{COVARIANCE}"),
+        columns={name: _needed(dataset, name, array, called) for name in columns},
     )
 
 
@@ -136,7 +151,8 @@ def _observed(dataset: xr.Dataset, labels: Labels) -> list[str]:
     clock = _find_clock(dataset, labels)
     if clock is None:
         return []
-    about = {dataset[clock].attrs.get("bounds"), clock, *labels.coordinates}
+    places = labels.curvilinear.names if labels.curvilinear else ()
+    about = {dataset[clock].attrs.get("bounds"), clock, *labels.coordinates, *places}
     for variable in dataset.variables.values():
         about |= set(str(variable.attrs.get("ancillary_variables", "")).split())
     dims = set(dataset[clock].dims)
@@ -252,6 +268,13 @@ def _coordinates(
             if "units" in dataset[dim].attrs:
                 check_units(where, dataset[dim].attrs["units"], axis.units)
             found[dim] = _column(dataset[dim], array, where)
+    grid = labels.curvilinear
+    if grid is None or set(grid.dims) <= set(found):
+        return found
+    if all(name in dataset.variables for name in grid.names):
+        pair = [_column(dataset[name], array, f"{called}: {name}") for name in grid.names]
+        found |= dict(zip(grid.names, pair, strict=True))
+        found |= dict(zip(grid.dims, grid.locate(*pair), strict=True))
     return found
 
 
@@ -263,6 +286,37 @@ def _optional(dataset: xr.Dataset, name: str, like: xr.DataArray, called: str) -
     if not set(array.dims) <= set(like.dims):
         raise DataError(f"{where}: expected the dimensions {like.dims}, got {array.dims}")
     return _column(array, like, where)
+
+
+def _needed(dataset: xr.Dataset, name: str, like: xr.DataArray, called: str) -> np.ndarray:
+    column = _optional(dataset, name, like, called)
+    if column is None:
+        known = [str(other) for other in dataset.data_vars]
+        raise DataError(f"{called}: there is no variable {name!r}; {nearest(name, known)}")
+    return column
+
+
+def _covariance(dataset: xr.Dataset, array: xr.DataArray, called: str) -> np.ndarray | None:
+    """Covariance of the errors of all rows, or None; not checked to be positive definite."""
+    name = f"{array.name}{COVARIANCE}"
+    if name not in dataset.variables:
+        return None
+    matrix, where, n = dataset[name], f"{called}: {name}", array.size
+    if array.ndim != 1 or matrix.shape != (n, n) or array.dims[0] not in matrix.dims:
+        raise DataError(
+            f"{where}: expected the dimension of the values, which must have only one, and another "
+            f"of the same length {n}, got {dict(matrix.sizes)} for values on {dict(array.sizes)}"
+        )
+    values = np.asarray(matrix.values, float)
+    finite = np.nan_to_num(values)
+    off = np.abs(finite - finite.T)
+    if np.any(off > 1e-8 * np.abs(finite).max()):
+        row, column = np.unravel_index(np.argmax(off), off.shape)
+        raise DataError(
+            f"{where}: expected a symmetric matrix, got {values[row, column]:g} in row {row}, "
+            f"column {column} and {values[column, row]:g} across the diagonal; use (C + Cᵀ)/2"
+        )
+    return values
 
 
 def _flags(dataset: xr.Dataset, array: xr.DataArray, called: str) -> np.ndarray:

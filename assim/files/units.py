@@ -50,6 +50,14 @@ def check_units(where: str, got: object, expected: str) -> None:
     )
 
 
+def squared(units: str) -> str:
+    """The square of a unit, as variances have it: "K2" of "K"."""
+    factors = _factors(units)
+    if isinstance(factors, str):
+        return f"({units})2"
+    return " ".join(f"{name}{2 * power}" for name, power in factors.items()) or "1"
+
+
 def _factors(text: str) -> Counter | str:
     """Exponent of each factor; the text itself where it does not read as a product."""
     exponents: Counter = Counter()

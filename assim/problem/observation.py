@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from assim.problem.arrays import Array, Coordinate, Trajectory
 from assim.problem.bias import BiasCorrection
-from assim.problem.covariance import AbstractCovariance, Diagonal
+from assim.problem.covariance import AbstractCovariance, Dense, Diagonal
 from assim.problem.covariance.root import Axes, check_invertible
 from assim.problem.likelihood import AbstractLikelihood, Gaussian, Poisson
 from assim.problem.operator import AbstractOperator, Points
@@ -131,6 +132,39 @@ class Observations(eqx.Module):
         """log p(y | x) + ½ dᵀd + c, which does not depend on the control."""
         constant = self.likelihood.log_constant(self.values, self.covariance)
         return constant if self.scale is None else constant + self.covariance.log_sqrt_determinant()
+
+    def subset(self, keep: np.ndarray) -> "Observations":
+        """Those of the values that `keep`, booleans of shape (m,), chooses."""
+
+        def cut(column: Array) -> np.ndarray:
+            return np.asarray(column)[keep]
+
+        bias = self.bias
+        if bias is not None:
+            columns = {
+                name: p if isinstance(p, AbstractOperator) else cut(p)
+                for name, p in bias.predictors.items()
+            }
+            bias = BiasCorrection(bias.priors, columns)
+        return Observations(
+            self.name,
+            cut(self.values),
+            jax.tree.map(cut, self.points),
+            self.operator,
+            likelihood=self.likelihood,
+            scale=self.scale,
+            units=self.units,
+            covariance=_block(self.covariance, keep),
+            bias=bias,
+        )
+
+
+def _block(covariance: AbstractCovariance, keep: np.ndarray) -> AbstractCovariance:
+    """The rows and columns of R that are kept; a correlated one is formed, m × m."""
+    if isinstance(covariance, Diagonal):
+        return Diagonal(np.asarray(covariance.stdev)[keep])
+    factor = np.asarray(jax.vmap(covariance.sqrt, out_axes=1)(jnp.eye(covariance.size())))[keep]
+    return Dense(factor @ factor.T)
 
 
 def _fitted(

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from assim.files.observations import stdev_units
 from assim.files.schema import axis_attributes, time_name, time_variable
+from assim.files.uncertainty import stdev_units
 from assim.problem.arrays import Array, Labels, Trajectory
 from assim.problem.covariance import Diagonal
 from assim.problem.likelihood import Gaussian, Poisson

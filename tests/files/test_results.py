@@ -178,11 +178,13 @@ def test_feedback(datasets, answer):
     assert dict(found.sizes) == {"obs": 9}
     assert found["instrument"].attrs["flag_meanings"] == "u speed"
     np.testing.assert_array_equal(found["instrument"], [0] * 4 + [1] * 5)
-    np.testing.assert_array_equal(found["speed_effective_qc"][4:], [0, 10, 1, 0, 13])
+    np.testing.assert_array_equal(found["speed_effective_qc"][4:], [0, 10, 1, 0, 14])
     np.testing.assert_array_equal(found["speed_qc"][4:], [0, 0, 1, 0, 0])
     predicted = answer[1].analysis.predictions["speed"]
     np.testing.assert_array_equal(found["speed_hofx_analysis"][[4, 7]], predicted)
-    assert np.isnan(found["speed_hofx_analysis"][[5, 6, 8]]).all()
+    assert np.isnan(found["speed_hofx_analysis"][[5, 8]]).all()  # missing, outside the window
+    between = answer[1].analysis.trajectory.states["u"][2, :, 1].mean()
+    np.testing.assert_allclose(found["speed_hofx_analysis"][6], between, rtol=1e-12)  # passive
     np.testing.assert_array_equal(found["u_oman"], found["u"] - found["u_hofx_analysis"])
     assert instrument.table.rows == 5
 

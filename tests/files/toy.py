@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from assim.analysis import Analysis, Quantity
-from assim.files.observations import Instrument, to_observations
+from assim.files.observations import to_instrument
 from assim.files.states import read_state
 from assim.files.tables import open_observations
 from assim.files.windows import read_window
@@ -98,8 +98,7 @@ def instruments(model, window):
     found = []
     for dataset, name, given in ((observation_file(), "u", None), (second, "speed", scale)):
         table = open_observations(dataset, "u", labels)
-        observations, flags = to_observations(table, model, window, scale=given, name=name)
-        found.append(Instrument(table, observations, flags))
+        found.append(to_instrument(table, model, window, scale=given, name=name))
     return found
 
 
