@@ -11,9 +11,9 @@ from assim.files.states import read_state
 from assim.files.tables import open_observations
 from assim.files.windows import read_window
 from assim.problem.arrays import Coordinate, Grid, Label, Labels, Trajectory
+from assim.problem.constraint import strong_constraint
 from assim.problem.control import Physical
 from assim.problem.covariance import Diagonal
-from assim.problem.constraint import strong_constraint
 from assim.problem.departure import Simulation
 from assim.problem.model import AbstractModel
 from assim.problem.observation import ErrorScale
