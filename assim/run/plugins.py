@@ -49,6 +49,7 @@ _NESTED = {
     "operator": "operator",
     "likelihood": "likelihood",
 }
+_SERIES_KEYS = ("file", "variable", "interpolation")
 _SIMPLE = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
@@ -88,9 +89,12 @@ def build(kind: str, table: dict[str, Any], path: str, folder: Path, **extra: An
             {"function": found, **arguments},
             _load("assim.problem.operator:Function"),
         )
+    faults: list[Fault] = []
+    if kind == "model":
+        arguments, faults = _with_series(found, arguments, path)
     known = _arguments(found)
     arguments |= {k: v for k, v in extra.items() if k in known and k not in arguments}
-    faults = _argument_faults(found, known, arguments, path)
+    faults += _argument_faults(found, known, arguments, path)
     for name, value in arguments.items():
         try:
             arguments[name] = _nested(name, value, f"{path}.{name}", folder)
@@ -99,6 +103,56 @@ def build(kind: str, table: dict[str, Any], path: str, folder: Path, **extra: An
     if faults:
         raise PluginError(faults)
     return _construct(found, arguments, path)
+
+
+def is_series(value: Any) -> bool:
+    """Whether an argument is a time series in a file, as a `Forcing` is given in a case."""
+    return isinstance(value, dict) and "file" in value and "use" not in value
+
+
+def _with_series(
+    found: Any, arguments: dict[str, Any], path: str
+) -> tuple[dict[str, Any], list[Fault]]:
+    """Arguments whose time series stand as blanks, until the model's time unit is known."""
+    forcing, hints = _load("assim.problem.forcing:Forcing"), _hints(found)
+    blanks, faults = {}, []
+    for name, given in arguments.items():
+        here, wanted = f"{path}.{name}", hints.get(name) is forcing
+        if is_series(given):
+            blanks[name] = forcing.constant(0.0)
+            faults += _series_faults(given, here)
+            if name in hints and not wanted:
+                faults.append(Fault(here, "takes no time series, and so no `file`"))
+        elif wanted and not isinstance(given, forcing):
+            what = f'must be a time series, {{ file = "...", variable = "..." }}, got {given!r}'
+            faults.append(Fault(here, what))
+    return {**arguments, **blanks}, faults
+
+
+def _series_faults(table: dict[str, Any], path: str) -> list[Fault]:
+    """What is wrong with the table of a time series."""
+    faults = []
+    for key, value in table.items():
+        if key not in _SERIES_KEYS:
+            what = f"no such key; {nearest(key, _SERIES_KEYS)}"
+        elif not isinstance(value, str):
+            what = f"must be a text, got {value!r}"
+        elif key == "interpolation" and value not in ("linear", "steps"):
+            what = f'must be "linear" or "steps", got {value!r}'
+        else:
+            continue
+        faults.append(Fault(f"{path}.{key}", what))
+    if "variable" not in table:
+        faults.append(Fault(f"{path}.variable", "this key is missing"))
+    return faults
+
+
+def _hints(found: Any) -> dict[str, Any]:
+    """Types of the arguments; none where annotations cannot be evaluated."""
+    try:
+        return typing.get_type_hints(found.__init__ if inspect.isclass(found) else found)
+    except Exception:  # annotations that cannot be evaluated say nothing
+        return {}
 
 
 def _construct(found: Callable, arguments: dict[str, Any], path: str) -> Any:
@@ -134,6 +188,8 @@ def resolve(kind: str, use: Any, path: str, folder: Path) -> Any:
         raise PluginError([Fault(here, what)])
     if ":" in use:
         return _of_kind(kind, _imported(use, here, folder), use, here)
+    if kind == "quantity":
+        raise PluginError([Fault(here, f'must be "file.py:function", got {use!r}')])
     if use not in names(kind):
         hint = nearest(use, names(kind), "those that come with assim are")
         own = f'; one of your own is "file.py:{"function" if kind == "operator" else "Class"}"'
@@ -236,10 +292,7 @@ def _argument_faults(
 
 
 def _type_faults(found: Callable, given: dict[str, Any], path: str) -> list[Fault]:
-    try:
-        hints = typing.get_type_hints(found.__init__ if inspect.isclass(found) else found)
-    except Exception:  # annotations that cannot be evaluated say nothing
-        return []
+    hints = _hints(found)
     return [
         Fault(f"{path}.{name}", f"must be {_SIMPLE[hints[name]]}, got {value!r}")
         for name, value in given.items()
