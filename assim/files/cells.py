@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from assim.problem.arrays import Coordinate
-from assim.problem.interpolation import EAST, NORTH
+from assim.problem.curvilinear import EAST, NORTH
 
 Distance = float | Mapping[str, float] | None
 

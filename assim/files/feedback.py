@@ -20,7 +20,7 @@ from assim.files.schema import MISSING, QC, STDEV, axis_attributes, flag_attribu
 from assim.files.schema import time_name as clock_name
 from assim.files.tables import ObservationTable
 from assim.files.uncertainty import stdev_units
-from assim.problem.arrays import Array, Labels, Params, Trajectory
+from assim.problem.arrays import Array, Coordinate, Labels, Params, Trajectory
 from assim.problem.departure import Simulation
 from assim.problem.likelihood import Poisson
 from assim.problem.observation import Observations
@@ -116,7 +116,11 @@ def _coordinates(
     unit, clock = labels.time_unit, clock_name(labels.time_unit)
     times = np.concatenate([t.times.to_model(unit, window.reference) for t in tables])
     found = {clock: xr.Variable(*time_variable(times, unit, window.reference, "obs"))}
-    for dim, axis in labels.coordinates.items():
+    axes, grid = dict(labels.coordinates), labels.curvilinear
+    if grid is not None:
+        pairs = zip(grid.names, grid.units, strict=True)
+        axes |= {name: Coordinate(np.zeros(1), units) for name, units in pairs}
+    for dim, axis in axes.items():
         if any(dim in table.coordinates for table in tables):
             column = np.concatenate(
                 [table.coordinates.get(dim, np.full(table.rows, np.nan)) for table in tables]

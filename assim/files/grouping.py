@@ -15,7 +15,6 @@ from assim.files.times import FileTimes
 from assim.files.uncertainty import Uncertainty
 from assim.problem.arrays import Array, Coordinate, Labels
 from assim.problem.bias import BiasCorrection
-from assim.problem.interpolation import EAST, NORTH
 from assim.problem.likelihood import LogNormal, Poisson
 from assim.problem.operator import AbstractOperator
 from assim.problem.window import Window
@@ -118,9 +117,9 @@ def _cells(
     grid = labels.curvilinear
     if grid is not None and set(grid.names) <= set(table.coordinates):
         axes = {dim: axis for dim, axis in axes.items() if dim not in grid.dims}
-        units, period = ((NORTH, EAST), 360.0) if grid.spherical else (("1", "1"), None)
-        axes[grid.names[0]] = Coordinate(np.zeros(1), units[0])
-        axes[grid.names[1]] = Coordinate(np.zeros(1), units[1], period=period)
+        period = 360.0 if grid.spherical else None
+        axes[grid.names[0]] = Coordinate(np.zeros(1), grid.units[0])
+        axes[grid.names[1]] = Coordinate(np.zeros(1), grid.units[1], period=period)
     unknown = sorted(set(distance) - set(axes)) if isinstance(distance, Mapping) else []
     if unknown:
         raise DataError(

@@ -269,12 +269,17 @@ def _coordinates(
                 check_units(where, dataset[dim].attrs["units"], axis.units)
             found[dim] = _column(dataset[dim], array, where)
     grid = labels.curvilinear
-    if grid is None or set(grid.dims) <= set(found):
-        return found
-    if all(name in dataset.variables for name in grid.names):
-        pair = [_column(dataset[name], array, f"{called}: {name}") for name in grid.names]
+    if grid is not None and all(
+        name in dataset.variables and set(dataset[name].dims) <= set(array.dims)
+        for name in grid.names
+    ):
+        pair = []
+        for name, units in zip(grid.names, grid.units, strict=True):
+            check_units(f"{called}: {name}", dataset[name].attrs.get("units"), units)
+            pair.append(_column(dataset[name], array, f"{called}: {name}"))
         found |= dict(zip(grid.names, pair, strict=True))
-        found |= dict(zip(grid.dims, grid.locate(*pair), strict=True))
+        if not set(grid.dims) <= set(found):
+            found |= dict(zip(grid.dims, grid.locate(*pair), strict=True))
     return found
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+NORTH, EAST = "degrees_north", "degrees_east"
 _TOLERANCE = 1e-9  # of a cell: places on the edge of two cells belong to either
 
 
@@ -20,7 +21,8 @@ class Curvilinear:
         second: longitudes in degrees, in any convention, shape (ny, nx).
         dims: names of the two axes of indices.
         names: names of `first` and `second` in files of observations.
-        spherical: whether they are latitudes and longitudes, not positions in a plane.
+        units: units of `first` and `second`; others than those of latitude and longitude make
+            them positions in a plane.
         wraps: whether the last column is the neighbour of the first; the second axis then has
             the period nx.
 
@@ -32,7 +34,7 @@ class Curvilinear:
     second: np.ndarray
     dims: tuple[str, str] = ("y", "x")
     names: tuple[str, str] = ("latitude", "longitude")
-    spherical: bool = True
+    units: tuple[str, str] = (NORTH, EAST)
     wraps: bool = False
 
     def __post_init__(self) -> None:
@@ -42,6 +44,11 @@ class Curvilinear:
                 f"Curvilinear: {self.names[0]} and {self.names[1]} must have the same two "
                 f"dimensions of length 2 or more, got {shape} and {other}"
             )
+
+    @property
+    def spherical(self) -> bool:
+        """Whether positions are latitudes and longitudes."""
+        return self.units == (NORTH, EAST)
 
     def locate(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Position of m places along the two axes of indices, shape (m,) each; NaN outside.

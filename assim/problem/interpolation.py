@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.problem.arrays import Array, Coordinate, Trajectory
-
-NORTH, EAST = "degrees_north", "degrees_east"
+from assim.problem.curvilinear import EAST, NORTH
 
 AtEdges = Callable[[Array], Array]
 

@@ -136,7 +136,7 @@ def bent(ny=12, nx=17):
 
 
 def test_linear_functions_on_a_curvilinear_plane_are_exact():
-    grid = Curvilinear(*bent(), spherical=False)
+    grid = Curvilinear(*bent(), units=("m", "m"))
     inner = RNG.uniform(0.1, 0.9, (2, 500))
     places = (inner[0] + 0.2 * inner[1], inner[1] - 0.3 * inner[0])
     values, inside = on_indices(grid, 2 + 3 * grid.first - grid.second, places)
@@ -146,7 +146,7 @@ def test_linear_functions_on_a_curvilinear_plane_are_exact():
 
 
 def test_grid_points_are_found_and_places_outside_are_not():
-    grid = Curvilinear(*bent(), spherical=False)
+    grid = Curvilinear(*bent(), units=("m", "m"))
     row, column = grid.locate(grid.first.ravel(), grid.second.ravel())
     rows, columns = np.meshgrid(np.arange(12), np.arange(17), indexing="ij")
     np.testing.assert_allclose(row, rows.ravel(), atol=1e-8)
@@ -157,8 +157,8 @@ def test_grid_points_are_found_and_places_outside_are_not():
 def test_a_hole_in_the_grid_is_outside():
     first, second = bent()
     first[5, 5] = np.nan
-    grid = Curvilinear(first, second, spherical=False)
-    whole = Curvilinear(*bent(), spherical=False)
+    grid = Curvilinear(first, second, units=("m", "m"))
+    whole = Curvilinear(*bent(), units=("m", "m"))
     places = (np.array([whole.first[5, 5], whole.first[8, 8]]),)
     places += (np.array([whole.second[5, 5], whole.second[8, 8]]),)
     np.testing.assert_array_equal(np.isfinite(grid.locate(*places)[0]), [False, True])
