@@ -1,54 +1,36 @@
 """Where question and method meet: analyse() and its Analysis."""
 
+import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.problem.arrays import Params, State
+from assim.problem import assumed
+from assim.problem.arrays import Params, State, Trajectory
 from assim.problem.control import Physical
 from assim.problem.departure import Problem, Simulation
-from assim.problem.likelihood import LogNormal, Poisson
-from assim.problem.observation import Observations
-from assim.solve.diagnose import prior_variance
+from assim.problem.scalars import Derived, OfForecast, OfTrajectory, check_derived, scalar_units
+from assim.problem.window import Window
+from assim.solve.diagnose import Assumed, Diagnostics, Moments, diagnostics, prior_variance, spread
 from assim.solve.gauss_newton import GaussNewton, NewtonCG
-from assim.solve.laplace import (
-    Gaussian,
-    Laplace,
-    LaplacePosterior,
-    laplace,
-    pushed_variance,
-    sampled_variance,
-)
-from assim.solve.minimise import AbstractMinimiser, Progress, Solution, minimise
+from assim.solve.guess import first_guesses
+from assim.solve.impact import Impact, impacts
+from assim.solve.laplace import BATCH_VALUES, Gaussian, Laplace, LaplacePosterior, laplace
+from assim.solve.marginal import Pushed, Quantity, marginals, pushed, quantiles
+from assim.solve.minimise import AbstractMinimiser, Progress, Solution
+from assim.solve.quasi_static import minimise_quasi_static
 from assim.solve.status import Status
 
 Array = jax.Array
 
 MEMBER_VALUES = 20_000_000  # numbers that all draws kept for the results may hold
-EXACT_LIMIT = 2000  # controls up to which standard deviations take one tangent integration each
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """Posterior of one scalar: a parameter, an error scale or a scalar initial field.
-
-    `mean`, `stddev` and the quantiles are those of the physical quantity under the posterior;
-    `map` is its value at the minimum of J.
-    """
-
-    mean: float
-    stddev: float
-    map: float
-    q05: float
-    q50: float
-    q95: float
-    units: str
 
 
 @dataclass(frozen=True)
@@ -62,16 +44,20 @@ class Analysis:
             model is not finite at the minimum.
         background: control, trajectory and predictions at χ = 0.
         analysis: the same at the minimum.
-        state_stdev: posterior standard deviation of every initial field (zero where fixed); empty
-            without a posterior.
-        trajectory_stdev: the same of every field at every slot edge, by the tangent linear.
-        quantities: posterior of every scalar parameter, error scale and scalar initial field.
-        draws: posterior draws of the control in physical units, leading dimension = members.
-        prior_draws: as many draws from the prior.
         cost_background: terms of J at χ = 0.
         cost_analysis: terms of J at the minimum.
         prior_stdev: prior standard deviations of what is estimated.
         log_constant: log p(y | χ) + ½ dᵀd + c, which completes the evidence.
+        state_stdev: posterior standard deviation of every initial field (zero where fixed); empty
+            without a posterior, as all that follows but `seconds`.
+        trajectory_stdev: the same of every field at every slot edge, by the tangent linear.
+        model_error_stdev: the same of η; empty under strong constraint.
+        quantities: posterior of every estimated scalar and of derived quantities.
+        draws: posterior draws of the control in physical units, leading dimension = members.
+        prior_draws: as many draws from the prior.
+        derived: draws of derived quantities, one for each of `draws` and `prior_draws`.
+        diagnostics: what the departures say of the statistics that were assumed.
+        impact: of observations on a forecast, where `observation_impact` was asked.
         seconds: wall time by stage.
     """
 
@@ -80,15 +66,19 @@ class Analysis:
     posterior: LaplacePosterior | None
     background: Simulation
     analysis: Simulation
-    state_stdev: State
-    trajectory_stdev: State
-    quantities: dict[str, Quantity]
-    draws: Physical | None
-    prior_draws: Physical | None
     cost_background: dict[str, float]
     cost_analysis: dict[str, float]
     prior_stdev: Physical
     log_constant: float
+    state_stdev: State = field(default_factory=dict)
+    trajectory_stdev: State = field(default_factory=dict)
+    model_error_stdev: State = field(default_factory=dict)
+    quantities: dict[str, Quantity] = field(default_factory=dict)
+    draws: Physical | None = None
+    prior_draws: Physical | None = None
+    derived: dict[str, Pushed] = field(default_factory=dict)
+    diagnostics: Diagnostics | None = None
+    impact: Impact | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def parameters(self) -> Params:
@@ -108,6 +98,9 @@ def analyse(
     posterior: Laplace | None = Laplace(),  # noqa: B008 (an immutable record of settings)
     *,
     starts: int = 1,
+    stages: int = 1,
+    first_guess: Array | None = None,
+    quantities: Mapping[str, Derived] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Analysis:
@@ -119,27 +112,161 @@ def analyse(
         posterior: settings of the Laplace posterior, or None for the minimum alone.
         starts: first guesses: the prior median, and starts - 1 draws from the prior; all are
             minimised together and the lowest minimum is kept.
+        stages: steps in which the window is lengthened, each minimised from the minimum of the
+            one before (quasi-static); 1 for the whole window at once.
+        first_guess: χ in place of the prior median, shape (n,).
+        quantities: scalar functions of the trajectory whose posterior is wanted, by name.
         seed: of every random draw.
         progress: called with a `Loop` after every outer loop.
 
     Raises:
-        ValueError: fewer than one start.
+        ValueError: fewer than one start or stage, a first guess that does not fit, or a derived
+            quantity with the name of another.
     """
-    if starts < 1:
-        raise ValueError(f"analyse: starts must be at least 1, got {starts}")
+    check_derived(problem, quantities or {})
     keys = jax.random.split(jax.random.key(seed), 4)
     seconds: dict[str, float] = {}
     minimiser = minimiser or GaussNewton()
     with _timed(seconds, "minimise"):
-        guesses = first_guesses(problem, starts, keys[0])
-        solution = minimise(problem, minimiser, guesses, progress)
+        guesses = first_guesses(problem.size(), starts, keys[0], first_guess)
+        windows = (problem,) if stages == 1 else problem.lengthened(stages)
+        solution = minimise_quasi_static(windows, minimiser, guesses, progress)
     fitted = None
     if posterior is not None and solution.status is not Status.NON_FINITE:
         with _timed(seconds, "posterior"):
             exact = solution.state.hessian if _has_exact_hessian(minimiser, solution) else None
             fitted = laplace(problem, solution.chi, posterior, keys[1], exact)
     with _timed(seconds, "spread"):
-        return _assemble(problem, solution, fitted, posterior, keys[2:], seconds)
+        return _assemble(problem, solution, fitted, posterior, quantities or {}, keys[2:], seconds)
+
+
+def _has_exact_hessian(minimiser: AbstractMinimiser, solution: Solution) -> bool:
+    """Whether the minimiser ended with the matrix of ∇²J at its χ."""
+    settled = solution.status is Status.CONVERGED and isinstance(minimiser, NewtonCG)
+    return settled and solution.state.hessian.size > 0
+
+
+def _assemble(
+    problem: Problem,
+    solution: Solution,
+    posterior: LaplacePosterior | None,
+    settings: Laplace | None,
+    wanted: Mapping[str, Derived],
+    keys: Array,
+    seconds: dict[str, float],
+) -> Analysis:
+    before, after = (
+        _evaluate(problem, jnp.zeros_like(solution.chi)),
+        _evaluate(problem, solution.chi),
+    )
+    fixed = _fixed(problem)
+    answer = Analysis(
+        problem,
+        solution,
+        posterior,
+        before.simulation,
+        after.simulation,
+        {name: float(value) for name, value in before.cost.items()},
+        {name: float(value) for name, value in after.cost.items()},
+        fixed.prior_stdev,
+        float(fixed.log_constant),
+        seconds=seconds,
+    )
+    if posterior is None or settings is None:
+        return answer
+    around = _spread(problem, posterior.gaussian, after.simulation, keys[0])
+    number = max(1, min(settings.members, MEMBER_VALUES // problem.size()))
+    draws, prior_draws = _draw(problem, posterior.gaussian, number, keys)
+    derived = _derived(problem, posterior, wanted, number, keys)
+    return dataclasses.replace(
+        answer,
+        state_stdev={name: value[0] for name, value in around.trajectory.items()},
+        trajectory_stdev=around.trajectory,
+        model_error_stdev=around.model_error,
+        quantities=_quantities(problem, posterior, wanted, derived),
+        draws=draws,
+        prior_draws=prior_draws,
+        derived=derived,
+        diagnostics=_diagnostics(problem, (before, after), around),
+    )
+
+
+class _Evaluation(NamedTuple):
+    simulation: Simulation
+    cost: dict[str, Array]
+    departures: dict[str, Array]
+
+
+@eqx.filter_jit
+def _evaluate(problem: Problem, chi: Array) -> _Evaluation:
+    """What χ stands for, the terms of J, and the normalised departures of every instrument."""
+    simulation = problem.simulate(chi)
+    departures = assumed.departures(problem, simulation.control.scales, simulation.predictions)
+    return _Evaluation(simulation, problem.cost_terms(chi), departures)
+
+
+class _Fixed(NamedTuple):
+    prior_stdev: Physical
+    log_constant: Array
+    weight: Array
+
+
+@eqx.filter_jit
+def _fixed(problem: Problem) -> _Fixed:
+    """What does not depend on χ."""
+    return _Fixed(problem.control.stdev(), problem.log_constant(), problem.weight())
+
+
+class _Spread(NamedTuple):
+    """Standard deviations of trajectory and model error, and what diagnostics are made of."""
+
+    trajectory: State
+    model_error: State
+    moments: Moments
+    assumed: Assumed
+
+
+@eqx.filter_jit
+def _spread(problem: Problem, gaussian: Gaussian, analysis: Simulation, key: Array) -> _Spread:
+    """All that one pass of columns through the tangent linear tells."""
+
+    def simulated(chi: Array) -> tuple[Any, dict[str, Array]]:
+        found = problem.simulate(chi)
+        return (found.trajectory.states, found.control.model_error), found.predictions
+
+    scales = analysis.control.scales
+    departures = lambda predicted: assumed.departures(problem, scales, predicted)  # noqa: E731
+    variance, moments = spread(simulated, departures, analysis.predictions, gaussian, key)
+    trajectory, model_error = jax.tree.map(jnp.sqrt, variance)
+    in_errors = assumed.in_units_of_errors(problem, analysis)
+    known = jnp.where(assumed.has_prior_of_predictions(problem), 1.0, jnp.nan)
+    prior = {name: known * v for name, v in moments.prior_variance.items()}
+    return _Spread(
+        trajectory,
+        model_error,
+        moments,
+        Assumed(
+            in_errors(assumed.error_variances(problem, analysis)),
+            in_errors(prior),
+            assumed.signal_of_terms(problem, gaussian.stdev() ** 2),
+            assumed.improper(problem),
+            assumed.jump_normaliser(problem, scales),
+        ),
+    )
+
+
+def _diagnostics(
+    problem: Problem, evaluations: tuple[_Evaluation, _Evaluation], around: _Spread
+) -> Diagnostics:
+    before, after = evaluations
+    return diagnostics(
+        (before.departures, after.departures),
+        {name: float(value) for name, value in after.cost.items()},
+        around.moments,
+        around.assumed,
+        jumps=bool(problem.control.later),
+        gaussian=assumed.is_gaussian(problem),
+    )
 
 
 def innovation_stdev(problem: Problem, seed: int = 0) -> dict[str, Array]:
@@ -158,125 +285,75 @@ def innovation_stdev(problem: Problem, seed: int = 0) -> dict[str, Array]:
     Returns:
         by instrument, shape (m,), in the unit of its values.
     """
-    flat = np.asarray(_weight(problem)) == 0
+    flat = np.asarray(_fixed(problem).weight) == 0
     free = jnp.asarray(flat, dtype=float) if flat.any() else None
     return _innovation_stdev(problem, free, jax.random.key(seed))
 
 
 @eqx.filter_jit
-def _weight(problem: Problem) -> Array:
-    return problem.weight()
+def _innovation_stdev(problem: Problem, flat: Array | None, key: Array) -> dict[str, Array]:
+    origin = jnp.zeros(problem.size())
+    signal = prior_variance(lambda chi: problem.simulate(chi).predictions, origin, flat, key)
+    errors = assumed.error_variances(problem, problem.simulate(origin))
+    return {name: jnp.sqrt(signal[name] + errors[name]) for name in errors}
+
+
+def observation_impact(
+    analysis: Analysis, measure: Callable[[Trajectory], Array], forecast: Window | None = None
+) -> Impact:
+    """δe_i = (y - Hx^b)_i (Kᵀē)_i, what each observation did to a measure e of the forecast.
+
+    ē is the mean of ∇e from background and analysis (Langland & Baker 2004, Tellus A 56,
+    189-201), K = A⁻¹HᵀR⁻¹ the gain at the analysis, x^b that of the last outer loop. For a linear
+    model, Gaussian errors and a quadratic e the sum over all observations is e(x^a) - e(x^b).
+
+    Args:
+        analysis: an analysis with a posterior.
+        measure: Trajectory ↦ e, such as a `ForecastError`.
+        forecast: window of a forecast from the end of the analysed trajectory, without model
+            error, which `measure` gets; None for the analysed trajectory itself.
+
+    Raises:
+        ValueError: the analysis has no posterior.
+    """
+    if analysis.posterior is None:
+        raise ValueError(
+            "observation_impact: the analysis has no posterior, whose A⁻¹ is needed; ask for one: "
+            "analyse(..., posterior=Laplace())"
+        )
+    problem, gaussian = analysis.problem, analysis.posterior.gaussian
+    parts, e = _impact(OfForecast(problem, measure, forecast), gaussian, analysis.analysis)
+    return Impact({name: np.asarray(v) for name, v in parts.items()}, float(e[0]), float(e[1]))
 
 
 @eqx.filter_jit
-def _innovation_stdev(problem: Problem, flat: Array | None, key: Array) -> dict[str, Array]:
-    origin = jnp.zeros(problem.size())
-    background = problem.simulate(origin)
-    signal = prior_variance(lambda chi: problem.simulate(chi).predictions, origin, flat, key)
-    scales = background.control.scales
-    return {
-        o.name: jnp.sqrt(
-            signal[o.name] + _error_variance(o, background.predictions[o.name], scales)
-        )
-        for o in problem.observations
-    }
-
-
-def _error_variance(instrument: Observations, predicted: Array, scales: Params) -> Array:
-    """Variance of the errors of an instrument's values about what is predicted, shape (m,)."""
-    if isinstance(instrument.likelihood, Poisson):
-        return predicted
-    scale = jnp.ones(()) if instrument.scale is None else scales[instrument.scale.name]
-    variance = scale**2 * instrument.error.variance()
-    return predicted**2 * variance if isinstance(instrument.likelihood, LogNormal) else variance
-
-
-def _has_exact_hessian(minimiser: AbstractMinimiser, solution: Solution) -> bool:
-    """Whether the minimiser ended with the matrix of ∇²J at its χ."""
-    settled = solution.status is Status.CONVERGED and isinstance(minimiser, NewtonCG)
-    return settled and solution.state.hessian.size > 0
-
-
-def first_guesses(problem: Problem, starts: int, key: Array) -> Array:
-    """The prior median and draws from the prior, shape (starts, n)."""
-    n = problem.size()
-    draws = np.asarray(jax.random.normal(key, (starts - 1, n)))
-    return jnp.asarray(np.concatenate([np.zeros((1, n)), draws]))
-
-
-def _assemble(
-    problem: Problem,
-    solution: Solution,
-    posterior: LaplacePosterior | None,
-    settings: Laplace | None,
-    keys: Array,
-    seconds: dict[str, float],
-) -> Analysis:
-    origin = jnp.zeros_like(solution.chi)
-    background, cost_background = _evaluate(problem, origin)
-    analysis, cost_analysis = _evaluate(problem, solution.chi)
-    prior_stdev, log_constant = _fixed(problem)
-    state_stdev: State = {}
-    trajectory_stdev: State = {}
-    quantities: dict[str, Quantity] = {}
-    draws = prior_draws = None
-    if posterior is not None and settings is not None:
-        state_stdev, trajectory_stdev = _spread(problem, posterior.gaussian, keys[0])
-        quantities = _quantities(problem, posterior)
-        draws, prior_draws = _draw(problem, posterior.gaussian, settings.members, keys)
-    return Analysis(
-        problem,
-        solution,
-        posterior,
-        background,
-        analysis,
-        state_stdev,
-        trajectory_stdev,
-        quantities,
-        draws,
-        prior_draws,
-        {name: float(value) for name, value in cost_background.items()},
-        {name: float(value) for name, value in cost_analysis.items()},
-        prior_stdev,
-        float(log_constant),
-        seconds,
+def _impact(
+    measure: OfForecast, gaussian: Gaussian, analysis: Simulation
+) -> tuple[dict[str, Array], Array]:
+    problem, scales = measure.problem, analysis.control.scales
+    return impacts(
+        measure,
+        lambda chi: problem.simulate(chi).predictions,
+        lambda predicted: assumed.departures(problem, scales, predicted),
+        assumed.gaussian_values(problem),
+        gaussian,
     )
 
 
-@eqx.filter_jit
-def _evaluate(problem: Problem, chi: Array) -> tuple[Simulation, dict[str, Array]]:
-    return problem.simulate(chi), problem.cost_terms(chi)
-
-
-@eqx.filter_jit
-def _fixed(problem: Problem) -> tuple[Physical, Array]:
-    """What does not depend on χ."""
-    return problem.control.stdev(), problem.log_constant()
-
-
-@eqx.filter_jit
-def _spread(problem: Problem, posterior: Gaussian, key: Array) -> tuple[State, State]:
-    """Standard deviations of the initial state and of the trajectory."""
-
-    def fields(chi: Array) -> State:
-        return problem.trajectory(chi).states
-
-    if posterior.chi.shape[0] <= EXACT_LIMIT:
-        variance = pushed_variance(fields, posterior)
-    else:
-        variance = sampled_variance(fields, posterior, key)
-    stdev = {name: jnp.sqrt(value) for name, value in variance.items()}
-    return {name: value[0] for name, value in stdev.items()}, stdev
+def _members(
+    problem: Problem, posterior: Gaussian, number: int, keys: Array
+) -> tuple[Array, Array]:
+    """χ of posterior draws, and of as many prior draws."""
+    prior = jax.random.normal(keys[0], (number, problem.size()))
+    return posterior.draws(keys[1], number), prior
 
 
 @eqx.filter_jit
 def _draw(
-    problem: Problem, posterior: Gaussian, members: int, keys: Array
+    problem: Problem, posterior: Gaussian, number: int, keys: Array
 ) -> tuple[Physical, Physical]:
     """Control of posterior draws and of prior draws."""
-    number = max(1, min(members, MEMBER_VALUES // problem.size()))
-    prior = jax.random.normal(keys[0], (number, problem.size()))
-    several = jnp.concatenate([posterior.draws(keys[1], number), prior])
+    several = jnp.concatenate(_members(problem, posterior, number, keys))
     mapped = jax.vmap(problem.control)(several)
     return (
         jax.tree.map(lambda leaf: leaf[:number], mapped),
@@ -284,74 +361,35 @@ def _draw(
     )
 
 
-@eqx.filter_jit
-def _marginals(problem: Problem, posterior: Gaussian, z: Array) -> dict[str, Array]:
-    """Every scalar with its entry of χ at its posterior mean + z standard deviations."""
-    stdev = posterior.stdev()
-    return jax.vmap(lambda z: problem.control.scalars(posterior.chi + z * stdev))(z)
+def _derived(
+    problem: Problem,
+    posterior: LaplacePosterior,
+    wanted: Mapping[str, Derived],
+    number: int,
+    keys: Array,
+) -> dict[str, Pushed]:
+    """Derived quantities, for the draws that `_draw` maps as well."""
+    if not wanted:
+        return {}
+    function = OfTrajectory(problem, {name: one.function for name, one in wanted.items()})
+    draws = _members(problem, posterior.gaussian, number, keys)
+    return pushed(function, posterior, *draws, max(1, BATCH_VALUES // problem.workspace()))
 
 
-@eqx.filter_jit
-def _scalars(problem: Problem, draws: Array) -> dict[str, Array]:
-    """Every scalar for every draw of χ."""
-    return jax.vmap(problem.control.scalars)(draws)
-
-
-def _quantities(problem: Problem, posterior: LaplacePosterior) -> dict[str, Quantity]:
-    """Moments and quantiles of every estimated scalar.
-
-    A scalar depends on one entry of χ alone, whose Laplace marginal is Gaussian: its moments are
-    one-dimensional integrals over that density, its quantiles those of the density mapped. Where
-    the certificate's draws may be trusted, each is corrected by the difference between their
-    weighted and their plain estimate, which is nothing for a Gaussian posterior.
-    """
-    labels = problem.model.labels()
-    units = {n: label.units for n, label in {**labels.state, **labels.parameters}.items()}
-    marginals = _marginals(problem, posterior.gaussian, jnp.asarray(_NODES))
-    sampled = {}
-    if posterior.sample is not None and marginals:
-        sampled = _scalars(problem, jnp.asarray(posterior.sample[0]))
-    quantities = {}
-    for name in _scalar_names(problem, marginals):
-        value = np.asarray(marginals[name])
-        here = float(value[-2])
-        moments = np.array(_moments(value - here, _NODE_WEIGHTS))
-        quantiles = value[-3:]
-        if posterior.sample is not None:
-            weights, f = posterior.sample[1], np.asarray(sampled[name])
-            plain = np.full(f.size, 1 / f.size)
-            moments = moments + np.subtract(_moments(f - here, weights), _moments(f - here, plain))
-            quantiles = quantiles + _quantiles(f, weights) - _quantiles(f, plain)
-        mean, stddev = here + moments[0], np.sqrt(max(moments[1] - moments[0] ** 2, 0.0))
-        low, median, high = map(float, quantiles)
-        unit = units.get(name, "1")
-        quantities[name] = Quantity(float(mean), float(stddev), here, low, median, high, unit)
-    return quantities
-
-
-_NORMAL_QUANTILES = (-1.6448536269514722, 0.0, 1.6448536269514722)
-_NODES = np.concatenate([np.linspace(-8.0, 8.0, 2001), _NORMAL_QUANTILES])
-_NODE_WEIGHTS = np.where(np.arange(_NODES.size) < 2001, np.exp(-(_NODES**2) / 2), 0.0)
-_NODE_WEIGHTS /= _NODE_WEIGHTS.sum()
-
-
-def _scalar_names(problem: Problem, scalars: Mapping[str, Array]) -> list[str]:
-    """Parameters, initial fields and error scales that are scalars, in the order given."""
-    control = problem.control
-    estimated = [*control.parameters, *control.state, *control.scales]
-    return [name for name in estimated if name in scalars]
-
-
-def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """E[f] and E[f²]."""
-    return weights @ values, weights @ values**2
-
-
-def _quantiles(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted 5, 50 and 95 per cent quantiles."""
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order]) - weights[order] / 2
-    return np.interp((0.05, 0.5, 0.95), reached, values[order])
+def _quantities(
+    problem: Problem,
+    posterior: LaplacePosterior,
+    wanted: Mapping[str, Derived],
+    derived: Mapping[str, Pushed],
+) -> dict[str, Quantity]:
+    """Every estimated scalar in the order given, then derived ones."""
+    scalars = marginals(problem.control.scalars, posterior)
+    units = scalar_units(problem)
+    found = {n: Quantity(*scalars[n], unit) for n, unit in units.items() if n in scalars}
+    for name, one in derived.items():
+        words = wanted[name].units, wanted[name].long_name
+        found[name] = Quantity(*one.marginal, *words, one.number, quantiles(one.prior))
+    return found
 
 
 @contextmanager

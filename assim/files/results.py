@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from assim.analysis import Analysis
+from assim.files.consistency import consistency_variables
 from assim.files.schema import STDEV, attributes, axes, time_name, time_variable
 from assim.files.states import state_dataset, used_dims
 from assim.problem.arrays import Array, Label, Labels
@@ -37,7 +38,11 @@ to_dataset = analysis_dataset
 
 
 def trajectory_dataset(analysis: Analysis) -> xr.Dataset:
-    """The analysed trajectory at the slot edges, `<v>_stddev`, and `<v>_background`."""
+    """The analysed trajectory at the slot edges, `<v>_stddev`, and `<v>_background`.
+
+    Under weak constraint with `<v>_model_error`, its `_stddev` and `_prior_stddev`: at every edge
+    η of the group of slots that ends there or holds it; missing at the first edge.
+    """
     labels, window = analysis.problem.model.labels(), analysis.problem.window
     clock = time_name(labels.time_unit)
     states, before = analysis.analysis.trajectory.states, analysis.background.trajectory.states
@@ -52,9 +57,47 @@ def trajectory_dataset(analysis: Analysis) -> xr.Dataset:
             content[f"{name}{STDEV}"] = xr.Variable(dims, np.asarray(deviation), words)
         words = attributes(name, label, "background of")
         content[f"{name}_background"] = xr.Variable(dims, np.asarray(before[name]), words)
+    content |= _model_error(analysis, labels, clock)
     times = np.asarray(analysis.analysis.trajectory.times)
     stamps = time_variable(times, labels.time_unit, window.reference, clock)
     return xr.Dataset(content, {clock: stamps, **axes(labels, used_dims(labels, states))})
+
+
+def _model_error(analysis: Analysis, labels: Labels, clock: str) -> dict[str, xr.Variable]:
+    """η of every field that has it, on the slot edges."""
+    error, control = analysis.problem.control.model_error, analysis.analysis.control
+    if error is None:
+        return {}
+    amplitude = np.asarray(analysis.problem.control.amplitude(control.scales))
+    prior = {n: amplitude * np.asarray(v) for n, v in analysis.prior_stdev.model_error.items()}
+    content = {}
+    for name, eta in control.model_error.items():
+        label = _of_model_error(labels.state[name], error.acts, labels.time_unit)
+        parts = {
+            "": ("model error of", eta),
+            STDEV: (
+                "standard deviation of the model error of",
+                analysis.model_error_stdev.get(name),
+            ),
+            f"_prior{STDEV}": ("prior standard deviation of the model error of", prior.get(name)),
+        }
+        for suffix, (what, values) in parts.items():
+            if values is None:
+                continue
+            series = np.repeat(np.asarray(values, dtype=float), error.every, axis=0)
+            first = np.full((1, *series.shape[1:]), np.nan)
+            words = attributes(name, label, what)
+            whole = np.concatenate([first, series])
+            content[f"{name}_model_error{suffix}"] = xr.Variable((clock, *label.dims), whole, words)
+    return content
+
+
+def _of_model_error(label: Label, acts: str, time_unit: str) -> Label:
+    """A jump has the field's unit, a tendency that by the model's time."""
+    if acts == "jump" or time_unit == "1":
+        return label
+    units = f"{time_unit}-1" if label.units == "1" else f"{label.units} {time_unit}-1"
+    return Label(label.dims, units, label.long_name)
 
 
 def posterior_dataset(analysis: Analysis) -> xr.Dataset:
@@ -78,6 +121,7 @@ def posterior_dataset(analysis: Analysis) -> xr.Dataset:
         words = attributes(name, label, "prior of")
         key = f"{name}_prior"
         content[key] = xr.Variable(("realization", *label.dims), np.asarray(values), words)
+    content |= _derived(analysis)
     content["weight"] = xr.Variable(
         "realization", np.full(size, 1 / size), {"units": "1", "long_name": "weight of the member"}
     )
@@ -87,6 +131,18 @@ def posterior_dataset(analysis: Analysis) -> xr.Dataset:
     places = axes(labels, _dims(labels, [*fields, *(n for n in labels.parameters if n in content)]))
     coordinates = {"realization": ("realization", member, words), **places}
     return xr.Dataset(content, coordinates, _certificates(analysis))
+
+
+def _derived(analysis: Analysis) -> dict[str, xr.Variable]:
+    """Draws of derived quantities, posterior and prior."""
+    content = {}
+    for name, one in analysis.derived.items():
+        about = analysis.quantities[name]
+        label = Label((), about.units, about.long_name)
+        words = attributes(name, label), attributes(name, label, "prior of")
+        content[name] = xr.Variable("realization", one.members, words[0])
+        content[f"{name}_prior"] = xr.Variable("realization", one.prior, words[1])
+    return content
 
 
 def diagnostics_dataset(analysis: Analysis) -> xr.Dataset:
@@ -120,8 +176,9 @@ def diagnostics_dataset(analysis: Analysis) -> xr.Dataset:
         )
         freedom = float(posterior.degrees_of_freedom)
         content["degrees_of_freedom"] = _scalar(freedom, "degrees of freedom for signal")
+    content |= consistency_variables(analysis)
     dataset = xr.Dataset(content, attrs=_certificates(analysis))
-    return dataset.set_coords([name for name in ("loop",) if name in dataset])
+    return dataset.set_coords([name for name in ("loop", "instrument") if name in dataset])
 
 
 def method_name(posterior: object) -> str:
@@ -171,15 +228,21 @@ def _columns(dim: str, columns: Mapping[str, tuple[str, object]]) -> dict[str, x
 def _estimated(
     analysis: Analysis, draws: Physical, labels: Labels
 ) -> Iterator[tuple[str, Label, Array]]:
-    """Name, label and draws of every field, parameter and error scale that is estimated."""
+    """Name, label and draws of everything that is estimated but model errors."""
     control = analysis.problem.control
     for name, label in labels.state.items():
         if name in control.covariance.fields() or name in control.fields:
             yield name, label, draws.state[name]
     for name in control.parameters:
         yield name, labels.parameters[name], draws.parameters[name]
+    error = control.model_error
     for name in control.scales:
-        yield name, Label(long_name=f"observation-error scale {name}"), draws.scales[name]
+        amplitude = error is not None and error.scale is not None and error.scale.name == name
+        what = "amplitude of the model error" if amplitude else "observation-error scale"
+        yield name, Label(long_name=f"{what} {name}"), draws.scales[name]
+    for name in control.biases:
+        units = analysis.quantities[name].units if name in analysis.quantities else "1"
+        yield name, Label(units=units, long_name=f"bias coefficient {name}"), draws.biases[name]
 
 
 def _parameters(

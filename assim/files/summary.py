@@ -1,12 +1,12 @@
 """summary.json: the analysis in a few numbers, for scripts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from assim.analysis import Analysis
+from assim.files.consistency import consistency_summary, quantity_summary
 from assim.files.observations import Instrument
 from assim.files.results import method_name
 from assim.files.schema import strict
@@ -34,7 +34,8 @@ def summary(
         "gradient_norm": float(solution.gradient_norm),
         "seconds": analysis.seconds,
         "posterior": _posterior(analysis),
-        "quantities": {name: asdict(value) for name, value in analysis.quantities.items()},
+        "quantities": {n: quantity_summary(value) for n, value in analysis.quantities.items()},
+        "diagnostics": consistency_summary(analysis),
         "observations": _observations(analysis, instruments),
         "minima": [{"cost": float(m.cost), "starts": int(m.starts)} for m in solution.minima],
         "starts": int(solution.starts),

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.analysis import first_guesses
 from assim.files.times import date_text
 from assim.problem.departure import Problem
 from assim.problem.model import AbstractODE
@@ -20,6 +19,7 @@ from assim.run.failure import Exit, NonFiniteError
 from assim.run.finite import non_finite
 from assim.run.screen import Screen
 from assim.solve.cost import cost, gradient
+from assim.solve.guess import first_guesses
 from assim.solve.verify import IdentityTest, TaylorTest, verify
 
 
@@ -82,7 +82,7 @@ def _finite_guess(posed: Posed) -> tuple[Any, Check]:
     problem, table = posed.problem, posed.case.checked
     simulate = eqx.filter_jit(problem.simulate)
     key = jax.random.split(jax.random.key(table.runtime.seed), 4)[0]  # as `analyse` has it
-    first, *others = first_guesses(problem, table.minimiser.starts, key)
+    first, *others = first_guesses(problem.size(), table.minimiser.starts, key)
     trouble = non_finite(problem, simulate(first))
     if trouble is None:
         near = 0.1 * jax.random.normal(jax.random.key(0), first.shape)

@@ -1,20 +1,58 @@
-"""Second moments of functions of χ under prior and posterior, from tangent linears and eigenpairs.
+"""Second moments of functions of χ under prior and posterior, from tangent linears and eigenpairs,
+and what they say of an analysis.
 
 Nothing here forms a matrix above `EXACT_LIMIT` controls: a covariance C = Σ c cᵀ is known by
 columns c, each of which is pushed through the tangent linear on its own.
 """
 
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from assim.solve.chi_squared import upper_tail
+from assim.solve.laplace import Gaussian
 
 Array = jax.Array
 
 EXACT_LIMIT = 2000  # controls up to which variances take one tangent integration each
 PROBES = 200  # random columns above that: a relative standard error of √(2/200) = 10 %
 BATCH = 100  # columns that are integrated together
+
+
+# ---- covariances by their columns ----------------------------------------------------------------
+
+
+class Columns(NamedTuple):
+    """Covariances of χ: Σ c cᵀ = I of the prior, Σ s c cᵀ = A⁻¹ of the posterior.
+
+    Args:
+        vectors: c as rows, shape (number, n).
+        shares: s of each.
+    """
+
+    vectors: Array
+    shares: Array
+
+
+def posterior_columns(gaussian: Gaussian, key: Array) -> Columns:
+    """The eigenvectors of A, whose share is 1/(1 + λ), then the rest of the space, whose is 1.
+
+    The rest is exact up to `EXACT_LIMIT` controls; above, random columns stand for it, with a
+    relative standard error of √(2/200) of its variance.
+    """
+    u, values = gaussian.eigenvectors, gaussian.eigenvalues
+    n, rank = u.shape
+    if rank >= n:
+        return Columns(u.T, 1 / (1 + values))
+    rest = jnp.eye(n) if n <= EXACT_LIMIT else _probes(key, n)
+    rest = rest - (rest @ u) @ u.T
+    shares = jnp.concatenate([1 / (1 + values), jnp.ones(rest.shape[0])])
+    return Columns(jnp.concatenate([u.T, rest]), shares)
 
 
 def prior_variance(
@@ -34,7 +72,10 @@ def prior_variance(
     """
     n = chi.shape[0]
     columns = jnp.eye(n) if n <= EXACT_LIMIT else _probes(key, n)
-    squares = _squares(function, chi)
+
+    def squares(column: Array) -> Any:
+        return jax.tree.map(jnp.square, jax.jvp(function, (chi,), (column,))[1])
+
     if flat is None:
         return accumulate(squares, columns)
     known = accumulate(squares, columns * (1 - flat)[None])
@@ -42,8 +83,11 @@ def prior_variance(
     return jax.tree.map(lambda v, f: jnp.where(f > 0, jnp.inf, v), known, free)
 
 
-def accumulate(contribution: Callable[[Array], Any], columns: Any) -> Any:
-    """Σ contribution(column) over the rows of `columns` (or of a tree of arrays), in batches."""
+def accumulate(contribution: Callable[[Any], Any], columns: Any) -> Any:
+    """Σ contribution(row) over the rows of an array, or of a tree of them, in batches.
+
+    A row of zeros must contribute nothing: the last batch is filled with them.
+    """
     number = jax.tree.leaves(columns)[0].shape[0]
     total = lambda tree: jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), tree)  # noqa: E731
     if number <= BATCH:
@@ -52,8 +96,8 @@ def accumulate(contribution: Callable[[Array], Any], columns: Any) -> Any:
     first = jax.tree.map(lambda leaf: leaf[0, 0], batches)
     start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(contribution, first))
 
-    def add(sum_: Any, several: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, sum_, total(jax.vmap(contribution)(several))), None
+    def add(so_far: Any, several: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, so_far, total(jax.vmap(contribution)(several))), None
 
     return jax.lax.scan(add, start, batches)[0]
 
@@ -69,10 +113,266 @@ def _probes(key: Array, n: int) -> Array:
     return jax.random.normal(key, (PROBES, n)) / PROBES**0.5
 
 
-def _squares(function: Callable[[Array], Any], chi: Array) -> Callable[[Array], Any]:
-    """Column ↦ (f′ column)², entry by entry."""
+# ---- instruments ---------------------------------------------------------------------------------
 
-    def squares(column: Array) -> Any:
-        return jax.tree.map(jnp.square, jax.jvp(function, (chi,), (column,))[1])
 
-    return squares
+Predictions = dict[str, Array]
+
+
+class Moments(NamedTuple):
+    """Second moments of predictions, each by instrument, shape (m,).
+
+    Args:
+        variance: diag(HA⁻¹Hᵀ), of the posterior.
+        influence: diag(HA⁻¹Hᵀ R⁻¹).
+        prior_variance: diag(HBHᵀ), H at the minimum.
+        prior_influence: diag(HBHᵀ R⁻¹).
+        increment: Gχ*, what the tangent linear makes of the analysis increment, in departures.
+    """
+
+    variance: Predictions
+    influence: Predictions
+    prior_variance: Predictions
+    prior_influence: Predictions
+    increment: Predictions
+
+
+def spread(
+    simulated: Callable[[Array], tuple[Any, Predictions]],
+    departures: Callable[[Predictions], Predictions],
+    predicted: Predictions,
+    gaussian: Gaussian,
+    key: Array,
+) -> tuple[Any, Moments]:
+    """Posterior variance of fields, and second moments of predictions, in one pass of columns.
+
+    Args:
+        simulated: χ ↦ (fields, predictions of every instrument).
+        departures: predictions ↦ normalised departures d of every instrument.
+        predicted: Hx^a of every instrument.
+        gaussian: the posterior.
+        key: of random columns.
+    """
+    normalise = jax.linearize(departures, predicted)[1]
+    transpose = jax.linear_transpose(normalise, predicted)
+
+    def contribution(row: tuple[Array, Array]) -> tuple[Any, Moments]:
+        column, share = row
+        fields, tangent = jax.jvp(simulated, (gaussian.chi,), (column,))[1]
+        normalised = normalise(tangent)
+        (weighted,) = transpose(normalised)  # R⁻¹H′c for Gaussian errors
+        along = column @ gaussian.chi  # χ* = Σ c (cᵀχ*)
+        prior = jax.tree.map(jnp.square, tangent)
+        gain = jax.tree.map(jnp.multiply, tangent, weighted)
+        scaled = lambda tree: jax.tree.map(lambda v: share * v, tree)  # noqa: E731
+        squares = jax.tree.map(lambda v: share * v**2, fields)
+        increment = jax.tree.map(lambda v: along * v, normalised)
+        return squares, Moments(scaled(prior), scaled(gain), prior, gain, increment)
+
+    return accumulate(contribution, tuple(posterior_columns(gaussian, key)))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well what was assumed of one instrument agrees with its departures.
+
+    Args:
+        count: m, observations used.
+        cost: ½ dᵀd at the analysis.
+        expected: its expectation ½ (m - signal), where what was assumed is right.
+        signal: degrees of freedom for signal, Σ influence.
+        influence: ∂(Hx^a)_i/∂y_i of every observation, the diagonal of HA⁻¹HᵀR⁻¹ (Cardinali,
+            Pezzulli & Andersson 2004, equation 2.7), shape (m,).
+        predicted_stdev: posterior standard deviation of Hx, shape (m,).
+        error_stdev: σ_o assumed, root mean square; of the logarithm where the errors are.
+        error_ratio: the estimate of σ_o by Desroziers et al. (2005, equation 3) over it; NaN
+            where that of σ_o² is negative.
+        background_stdev: σ_b assumed in observation space, √mean diag(HBHᵀ); NaN where the prior
+            is improper.
+        background_ratio: the estimate of σ_b (equation 2 there) over it; NaN likewise.
+        nonlinearity: |d_b - d_a + Gχ*| / |d_b - d_a|, d_b the departures at the background: how
+            far innovations are from those of the last outer loop, on which all this rests.
+    """
+
+    count: int
+    cost: float
+    expected: float
+    signal: float
+    influence: np.ndarray
+    predicted_stdev: np.ndarray
+    error_stdev: float
+    error_ratio: float
+    background_stdev: float
+    background_ratio: float
+    nonlinearity: float
+
+    @property
+    def expected_stdev(self) -> float:
+        """Largest standard deviation of `cost` about what is expected."""
+        return cost_stdev(self.expected)
+
+
+def fit(
+    before: Array | np.ndarray,
+    after: Array | np.ndarray,
+    moments: Moments,
+    name: str,
+    error_variance: Array | np.ndarray,
+    background_variance: Array | np.ndarray,
+) -> Fit:
+    """Consistency of one instrument.
+
+    With d_i = d_a - Gχ* the innovations of the last outer loop and d_a the departures from the
+    analysis, both normalised, E[d_a d_i] = 1 and E[(d_i - d_a) d_i] = diag(R^(-1/2)HBHᵀR^(-T/2)),
+    on average, where R and B are right.
+
+    Args:
+        before: departures at the background, shape (m,).
+        after: d_a.
+        moments: of all instruments.
+        name: of this one.
+        error_variance: of every error, as assumed.
+        background_variance: of every prediction, as assumed.
+    """
+    change = -np.asarray(moments.increment[name])
+    innovation = after + change
+    influence = np.asarray(moments.influence[name])
+    signal, background = float(np.sum(influence)), float(np.mean(background_variance))
+    prior = np.mean(moments.prior_influence[name]) if background > 0 else np.nan
+    return Fit(
+        count=after.size,
+        cost=float(after @ after / 2),
+        expected=max(after.size - signal, 0.0) / 2,
+        signal=signal,
+        influence=influence,
+        predicted_stdev=np.sqrt(moments.variance[name]),
+        error_stdev=float(np.sqrt(np.mean(error_variance))),
+        error_ratio=_root(np.mean(after * innovation)),
+        background_stdev=_root(background),
+        background_ratio=_root(np.mean(change * innovation) / prior),
+        nonlinearity=_ratio(before - innovation, before - after),
+    )
+
+
+def _ratio(part: Array | np.ndarray, whole: Array | np.ndarray) -> float:
+    """|part| / |whole|; 0 where both are nothing."""
+    size = float(np.linalg.norm(whole))
+    return float(np.linalg.norm(part)) / size if size else 0.0
+
+
+def _root(square: float | np.floating) -> float:
+    """√x, NaN for an estimate of a square that is negative."""
+    return math.sqrt(square) if square >= 0 else math.nan
+
+
+# ---- the cost ------------------------------------------------------------------------------------
+
+
+def cost_stdev(expected: float) -> float:
+    """√E, the largest standard deviation of a term of J whose expectation is E.
+
+    2J_k = zᵀPz with z ~ N(0, I) and 0 ≤ P ≤ I, so that E[J_k] = ½ tr P and
+    Var[J_k] = ½ tr P² ≤ ½ tr P. Equal for J as a whole, where P is a projector.
+    """
+    return math.sqrt(max(expected, 0.0))
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term of J at the minimum and its expectation where what was assumed is right."""
+
+    cost: float
+    expected: float
+
+    @property
+    def expected_stdev(self) -> float:
+        """Largest standard deviation of `cost` about what is expected."""
+        return cost_stdev(self.expected)
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """What an analysis says of the statistics that were assumed.
+
+    At the minimum E[2J_k] = n_k - tr(A⁻¹)_k for a term of the prior with n_k controls, and
+    m_k - tr(R^(-1/2) H A⁻¹ Hᵀ R^(-T/2))_k for an instrument with m_k observations (Talagrand
+    1999; Desroziers & Ivanov 2001, equations 4 and 5; Chapnik et al. 2006).
+
+    Args:
+        instruments: by name.
+        terms: background, parameters and model error; what observations add is in `instruments`.
+        chi_squared: χᵀWχ + dᵀd at the minimum, 2J but for normalisers.
+        degrees: its expectation, the number of observations less that of controls that have no
+            prior.
+        p_value: probability of a χ² variable of as many degrees to be larger; NaN where the
+            errors are not Gaussian or their scale is estimated.
+    """
+
+    instruments: dict[str, Fit]
+    terms: dict[str, Term]
+    chi_squared: float
+    degrees: int
+    p_value: float
+
+
+class Assumed(NamedTuple):
+    """What was assumed, and what of it the observations inform.
+
+    Args:
+        error_variance: of the errors of every instrument, shape (m,).
+        background_variance: of its predictions, likewise.
+        signal: degrees of freedom for signal of each term of the prior.
+        improper: controls that have neither a prior nor a jump in place of one.
+        normaliser: part of the cost of the jumps that is no square.
+    """
+
+    error_variance: Predictions
+    background_variance: Predictions
+    signal: dict[str, Array]
+    improper: Array
+    normaliser: Array
+
+
+def diagnostics(
+    departures: tuple[Predictions, Predictions],
+    cost: Mapping[str, float],
+    moments: Moments,
+    assumed: Assumed,
+    jumps: bool,
+    gaussian: bool,
+) -> Diagnostics:
+    """All diagnostics of an analysis.
+
+    Args:
+        departures: d of every instrument at the background and at the analysis.
+        cost: terms of J at the analysis.
+        moments: of predictions.
+        assumed: what was assumed.
+        jumps: whether jumps between states stand for the prior of model error.
+        gaussian: whether 2J is distributed as χ² where what was assumed is right.
+    """
+    before, after, moments, assumed = jax.tree.map(np.asarray, (*departures, moments, assumed))
+    fits: dict[str, Fit] = {
+        name: fit(
+            before[name],
+            after[name],
+            moments,
+            name,
+            assumed.error_variance[name],
+            assumed.background_variance[name],
+        )
+        for name in after
+    }
+    signal = {name: max(float(value), 0.0) for name, value in assumed.signal.items()}
+    terms = {name: Term(cost[name], value / 2) for name, value in signal.items()}
+    improper = int(assumed.improper)
+    if jumps:  # they expect what the others leave of the total
+        left = sum(one.signal for one in fits.values()) - improper - sum(signal.values())
+        squares = cost["model_error"] - float(assumed.normaliser)
+        terms["model_error"] = Term(squares, max(left, 0.0) / 2)
+    costs = [one.cost for one in fits.values()] + [term.cost for term in terms.values()]
+    degrees = sum(one.count for one in fits.values()) - improper
+    chi_squared = 2 * sum(costs)
+    known = gaussian and degrees > 0 and math.isfinite(chi_squared)
+    p_value = upper_tail(chi_squared, degrees) if known else math.nan
+    return Diagnostics(fits, terms, chi_squared, degrees, p_value)

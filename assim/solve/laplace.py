@@ -1,8 +1,5 @@
 """The Laplace posterior: a Gaussian at the minimum of J, with a certificate."""
 
-from collections.abc import Callable
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -311,53 +308,3 @@ def _weighted_draws(
     batches = white.reshape(-1, batch, n)
     chi, log_weights = jax.lax.map(jax.vmap(one), batches)
     return chi.reshape(rows, n)[: number + 1], log_weights.reshape(rows)[: number + 1]
-
-
-def pushed_variance(function: Callable[[Array], Any], gaussian: Gaussian) -> Any:
-    """Variance of every entry of f(χ) under the posterior, by the tangent linear f′ at χ*.
-
-    diag(f′ A⁻¹ f′ᵀ) as the row sums of squares of f′A^(-1/2), one tangent integration for each
-    entry of χ.
-
-    Args:
-        function: χ ↦ a tree of arrays.
-    """
-    n = gaussian.chi.shape[0]
-    push = _tangent_linear(function, gaussian.chi)
-    return _sum_of_squares(lambda w: push(gaussian.sqrt(w)), jnp.eye(n))
-
-
-def sampled_variance(
-    function: Callable[[Array], Any], gaussian: Gaussian, key: Array, probes: int = 200
-) -> Any:
-    """The same for a large χ: eigenvectors pushed one by one, the rest by random probes.
-
-    Var = Σ (f′u_i)²/(1 + λ_i) + E[(f′(I - UUᵀ)ξ)²]; the last term, what the prior leaves, is a
-    mean over `probes` draws, with relative standard error √(2/probes).
-    """
-    push = _tangent_linear(function, gaussian.chi)
-    u = gaussian.eigenvectors
-    informed = _sum_of_squares(push, (u / jnp.sqrt(1 + gaussian.eigenvalues)).T)
-    white = jax.random.normal(key, (probes, gaussian.chi.shape[0]))
-    rest = _sum_of_squares(push, white - (white @ u) @ u.T)
-    return jax.tree.map(lambda a, b: a + b / probes, informed, rest)
-
-
-def _tangent_linear(function: Callable[[Array], Any], chi: Array) -> Callable[[Array], Any]:
-    return lambda w: jax.jvp(function, (chi,), (w,))[1]
-
-
-def _sum_of_squares(push: Callable[[Array], Any], columns: Array) -> Any:
-    """Σ (push column)² over the rows of `columns`, a batch at a time."""
-    number, n = columns.shape
-    squares = lambda tree: jax.tree.map(lambda leaf: jnp.sum(leaf**2, axis=0), tree)  # noqa: E731
-    if number <= BATCH:
-        return squares(jax.vmap(push)(columns))
-    padded = jnp.zeros((-number % BATCH, n))
-    batches = jnp.concatenate([columns, padded]).reshape(-1, BATCH, n)
-    start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(push, columns[0]))
-
-    def add(total: Any, several: Array) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, squares(jax.vmap(push)(several))), None
-
-    return jax.lax.scan(add, start, batches)[0]

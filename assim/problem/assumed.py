@@ -1,0 +1,108 @@
+"""What a problem assumes of errors, term by term of J: the yardstick of its diagnostics."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from assim.problem.arrays import Array, Params
+from assim.problem.departure import Problem, Simulation
+from assim.problem.likelihood import Gaussian, LogNormal, Poisson
+from assim.problem.observation import Observations
+
+Predictions = dict[str, Array]
+
+KINDS = {
+    "background": ("background", "fields"),
+    "parameters": ("parameters", "scales", "biases"),
+    "model_error": ("model_error",),
+}  # parts of χ in each term of the prior, as `Problem.cost_terms` has them
+
+
+def departures(problem: Problem, scales: Params, predicted: Predictions) -> Predictions:
+    """Hx ↦ d of every instrument, at the error scales given."""
+    return {
+        o.name: o.likelihood.departures(
+            o.values, predicted[o.name], o.covariance, _scale(o, scales)
+        )
+        for o in problem.observations
+    }
+
+
+def _scale(instrument: Observations, scales: Params) -> Array:
+    return jnp.ones(()) if instrument.scale is None else scales[instrument.scale.name]
+
+
+def error_variances(problem: Problem, simulation: Simulation) -> Predictions:
+    """Variance of the errors of every value about what is predicted, in its own unit.
+
+    A log-normal error is taken as the prediction times its standard deviation.
+    """
+    predicted, scales = simulation.predictions, simulation.control.scales
+    return {o.name: _error_variance(o, predicted[o.name], scales) for o in problem.observations}
+
+
+def _error_variance(instrument: Observations, predicted: Array, scales: Params) -> Array:
+    if isinstance(instrument.likelihood, Poisson):
+        return predicted
+    variance = _scale(instrument, scales) ** 2 * instrument.covariance.variance()
+    return predicted**2 * variance if isinstance(instrument.likelihood, LogNormal) else variance
+
+
+def in_units_of_errors(
+    problem: Problem, simulation: Simulation
+) -> Callable[[Predictions], Predictions]:
+    """Variances in the unit of the values ↦ those in the unit of their errors.
+
+    Divided by (Hx)² for log-normal errors, which are those of the logarithm; else as they are.
+    """
+    logarithmic = {o.name for o in problem.observations if isinstance(o.likelihood, LogNormal)}
+    predicted = simulation.predictions
+    return lambda variances: {
+        name: v / predicted[name] ** 2 if name in logarithmic else v
+        for name, v in variances.items()
+    }
+
+
+def is_gaussian(problem: Problem) -> bool:
+    """Whether 2J at the minimum is a χ² variable: Gaussian errors whose scale is known."""
+    kinds = (o.likelihood for o in problem.observations)
+    return not problem.has_normaliser() and all(isinstance(k, Gaussian | LogNormal) for k in kinds)
+
+
+def gaussian_values(problem: Problem) -> dict[str, Array]:
+    """y of the instruments whose errors are Gaussian."""
+    return {o.name: o.values for o in problem.observations if isinstance(o.likelihood, Gaussian)}
+
+
+def improper(problem: Problem) -> Array:
+    """Number of controls that have neither a prior of their own nor a jump in place of one."""
+    weight = problem.control.split(problem.weight())
+    free = [jnp.sum(1 - w) for kind, p in weight.items() if kind != "later" for w in p.values()]
+    return sum(free, jnp.zeros(()))
+
+
+def has_prior_of_predictions(problem: Problem) -> Array:
+    """Whether every control that moves predictions has a prior of its own."""
+    weight = problem.control.split(problem.weight())
+    parts = [jnp.all(w > 0) for kind, p in weight.items() if kind != "scales" for w in p.values()]
+    return jnp.all(jnp.stack([*parts, jnp.asarray(True)]))
+
+
+def signal_of_terms(problem: Problem, variance: Array) -> dict[str, Array]:
+    """Σ W(1 - variance) of the controls in each term of the prior that there is.
+
+    Args:
+        problem: the problem.
+        variance: posterior variance of every entry of χ.
+    """
+    parts = problem.control.split(problem.weight() * (1 - variance))
+    there = {term: [w for k in kinds for w in parts[k].values()] for term, kinds in KINDS.items()}
+    return {term: sum(map(jnp.sum, ws), jnp.zeros(())) for term, ws in there.items() if ws}
+
+
+def jump_normaliser(problem: Problem, scales: Params) -> Array:
+    """m log s of the jumps between states where their amplitude s is estimated, else 0."""
+    later = jax.eval_shape(problem.control.blank)["later"]
+    number = sum(leaf.size for leaf in jax.tree.leaves(later))
+    return number * jnp.log(problem.control.amplitude(scales))

@@ -1,0 +1,132 @@
+"""Scalar functions of the control: of the analysed trajectory, or of a forecast from its end."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from assim.problem.arrays import Array, State, Trajectory
+from assim.problem.departure import Problem
+from assim.problem.window import Window, integrate
+
+TrajectoryFunction = Callable[[Trajectory], Array]
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A scalar function of the trajectory (its states, times and parameters) to report.
+
+    Args:
+        function: Trajectory ↦ a scalar.
+        units: its unit.
+        long_name: words for people and plots.
+    """
+
+    function: TrajectoryFunction
+    units: str = "1"
+    long_name: str = ""
+
+
+def check_derived(problem: Problem, names: Iterable[str]) -> None:
+    """See that derived quantities have names of their own.
+
+    Raises:
+        ValueError: one has the name of a field, parameter, error scale or bias.
+    """
+    control = problem.control
+    taken = {*control.state, *control.fixed, *control.scales, *control.biases}
+    for name in names:
+        if name in taken:
+            raise ValueError(
+                f"analyse: quantity {name!r}: a field, parameter, error scale or bias has this "
+                "name; choose another"
+            )
+
+
+def scalar_units(problem: Problem) -> dict[str, str]:
+    """Units of everything estimated that may be a scalar, by name, in the order given.
+
+    A bias has that of the values where its predictor is the constant 1; otherwise, as an error
+    scale has, "1".
+    """
+    control, labels = problem.control, problem.model.labels()
+    units = {n: label.units for n, label in {**labels.state, **labels.parameters}.items()}
+    for o in problem.observations:
+        constant = o.bias is not None and [n for n in o.bias.priors if n not in o.bias.predictors]
+        units |= {name: o.units for name in constant or ()}
+    names = [*control.parameters, *control.state, *control.scales, *control.biases]
+    return {name: units.get(name, "1") for name in names}
+
+
+class OfTrajectory(eqx.Module):
+    """χ ↦ functions of its trajectory, scalars by name."""
+
+    problem: Problem
+    functions: dict[str, TrajectoryFunction]
+
+    def __call__(self, chi: Array) -> dict[str, Array]:
+        """Every function of the trajectory of χ."""
+        trajectory = self.problem.trajectory(chi)
+        return {name: jnp.reshape(f(trajectory), ()) for name, f in self.functions.items()}
+
+
+class OfForecast(eqx.Module):
+    """χ ↦ e, a measure of the forecast that starts from the end of its trajectory.
+
+    Args:
+        problem: the problem.
+        measure: Trajectory ↦ e.
+        forecast: window of the forecast, without model error; None to measure the analysed
+            trajectory itself.
+    """
+
+    problem: Problem
+    measure: TrajectoryFunction
+    forecast: Window | None
+
+    def __call__(self, chi: Array) -> Array:
+        """e, a scalar."""
+        trajectory = self.problem.trajectory(chi)
+        if self.forecast is not None:
+            start, theta = trajectory.at_end(), trajectory.parameters
+            trajectory = integrate(self.problem.model, start, theta, self.forecast)
+        return jnp.reshape(self.measure(trajectory), ())
+
+
+class ForecastError(eqx.Module):
+    """e = Σ w (x - x^v)² over fields of the state at the end of a trajectory.
+
+    Args:
+        verifying: x^v, the fields that count.
+        weights: w of each field, a number or an array of its shape; 1 where not given.
+    """
+
+    verifying: State
+    weights: State
+
+    def __init__(
+        self, verifying: Mapping[str, Array], weights: Mapping[str, Array | float] | None = None
+    ) -> None:
+        """Keep the fields that count.
+
+        Raises:
+            ValueError: a weight of a field that is not verified.
+        """
+        given = dict(weights or {})
+        if unknown := sorted(set(given) - set(verifying)):
+            raise ValueError(
+                f"ForecastError: weight of {unknown[0]!r}, which is not verified; the fields are "
+                f"{', '.join(sorted(verifying))}"
+            )
+        self.verifying = {n: jnp.asarray(v, dtype=float) for n, v in sorted(verifying.items())}
+        self.weights = {n: jnp.asarray(given.get(n, 1.0), dtype=float) for n in self.verifying}
+
+    def __call__(self, trajectory: Trajectory) -> Array:
+        """e of the last state."""
+        end = trajectory.at_end()
+        parts = [
+            jnp.sum(self.weights[name] * (end[name] - value) ** 2)
+            for name, value in self.verifying.items()
+        ]
+        return sum(parts, jnp.zeros(()))

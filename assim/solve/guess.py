@@ -1,0 +1,31 @@
+"""First guesses from which J is minimised."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array
+
+
+def first_guesses(n: int, starts: int, key: Array, first: Array | None = None) -> Array:
+    """The prior median and draws from the prior, shape (starts, n).
+
+    Args:
+        n: length of χ.
+        starts: how many, at least 1.
+        key: of the draws.
+        first: χ in place of the prior median.
+
+    Raises:
+        ValueError: fewer than one, or a first guess that does not fit or is not finite.
+    """
+    if starts < 1:
+        raise ValueError(f"analyse: starts must be at least 1, got {starts}")
+    median = np.zeros(n) if first is None else np.asarray(first, dtype=float)
+    if median.shape != (n,) or not np.all(np.isfinite(median)):
+        raise ValueError(
+            f"analyse: first_guess must be a finite control vector of shape ({n},), got shape "
+            f"{median.shape}; `problem.control.join` makes one from its parts"
+        )
+    draws = np.asarray(jax.random.normal(key, (starts - 1, n)))
+    return jnp.asarray(np.concatenate([median[None], draws]))
