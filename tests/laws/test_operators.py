@@ -95,6 +95,37 @@ def test_adjoint(name):
     assert abs(one - other) <= 1e-13 * jnp.linalg.norm(pushed) * jnp.linalg.norm(WEIGHTS)
 
 
+FINER = np.union1d(EDGES, [0.05, 0.33, 0.6, 1.0, 1.77, 2.31])
+
+
+@functools.cache
+def refined(name):
+    """H of the same field held at more edges, compiled once."""
+    operator = OPERATORS[name]()
+    held = jax.vmap(lambda column: jnp.interp(FINER, EDGES, column), 1, 1)
+
+    @jax.jit
+    def at(u, points):
+        there = Trajectory(jnp.asarray(FINER), {"u": held(u)}, {}, Grid.of(LABELS))
+        return operator(there, points), operator(trajectory(u), points)
+
+    return at
+
+
+def test_fields_are_linear_between_edges(name):
+    """Edges in between change nothing, whether or not observations fall on them."""
+    fine, coarse = refined(name)(U, INTERVALS)
+    np.testing.assert_allclose(fine, coarse, rtol=1e-12, atol=1e-13)
+
+
+def test_values_at_an_edge_are_those_of_the_edge(name):
+    """Intervals between edges do not see what happens elsewhere."""
+    points = Points.over([0.5, 0.7], [0.7, 2.0], {"x": jnp.array([0.4, 2.7])})
+    moved = U.at[0].add(3.0).at[4].add(-2.0)
+    for one, other in zip(refined(name)(U, points), refined(name)(moved, points), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
+
+
 def test_labels(operator):
     assert operator.dims(LABELS) == ("x",)
     assert isinstance(operator.units(LABELS), str)
