@@ -1,10 +1,12 @@
 """One constructor for everything that the laws are checked on: a new class is one line here."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 import scipy.stats
 
 from assim.models import (
@@ -15,8 +17,21 @@ from assim.models import (
     SIRWaterborne,
     TwoLayer,
 )
-from assim.problem.arrays import Array, State
-from assim.problem.covariance import AbstractCovariance, Blocks, Dense, Diagonal
+from assim.problem.arrays import Array, Coordinate, State
+from assim.problem.covariance import (
+    AbstractCovariance,
+    Autoregressive,
+    Blocks,
+    Dense,
+    Diagonal,
+    Diffusion,
+    Ensemble,
+    GaspariCohn,
+    Kronecker,
+    LowRank,
+    Spectral,
+    Sum,
+)
 from assim.problem.forcing import Forcing
 from assim.problem.integrator import Adaptive, FixedStep
 from assim.problem.likelihood import (
@@ -48,6 +63,7 @@ from assim.problem.prior import (
     Uniform,
 )
 from assim.problem.prior import LogNormal as LogNormalPrior
+from tests import closed_forms
 
 # ---- covariances ---------------------------------------------------------------------------------
 
@@ -56,6 +72,8 @@ class CovarianceEntry(NamedTuple):
     make: Callable[[], AbstractCovariance]
     shape: tuple[int, ...]  # field that it is fitted to
     misfit: tuple[int, ...] | None  # field that it must refuse; None: it fits every field
+    matrix: Callable[[], np.ndarray]  # C from its definition
+    axes: tuple[Coordinate, ...] = ()
 
 
 def _spd(n: int) -> np.ndarray:
@@ -65,14 +83,237 @@ def _spd(n: int) -> np.ndarray:
     return np.exp(-np.abs(i[:, None] - i) / 3) * stdev[:, None] * stdev
 
 
+_RING = Coordinate(np.arange(8) * 0.5, "km", period=4.0)
+_SMALL_RING = Coordinate(np.arange(5) * 0.7, "km", period=3.5)
+_LINE = Coordinate(np.array([0.0, 1.0, 1.5, 3.0, 4.2]), "km")
+_EVEN = Coordinate(np.arange(9) * 0.5, "km")
+_TIMES = Coordinate(np.array([0.0, 0.3, 1.0, 1.1, 4.0, 9.0]), "days")
+_SEA = np.arange(40).reshape(5, 8) % 7 > 1
+_LENGTHS = 0.5 + 0.1 * np.sin(np.arange(40.0)).reshape(5, 8)
+_STDEV = 1.0 + 0.2 * np.cos(np.arange(40.0)).reshape(5, 8)
+_MEMBERS = np.random.default_rng(5).normal(size=(4, 9))
+_VECTORS = np.random.default_rng(6).normal(size=(2, 2, 3))
+
+
+def _places(*axes: Coordinate) -> tuple[list[np.ndarray], list[float | None]]:
+    return [np.asarray(axis.values) for axis in axes], [axis.period for axis in axes]
+
+
+def _diffused(
+    axes: tuple[Coordinate, ...], lengths: list, iterations: int, stdev: Any = 1.0, mask: Any = None
+) -> np.ndarray:
+    correlation = closed_forms.diffusion(*_places(*axes), lengths, iterations, mask)
+    scale = np.broadcast_to(stdev, [len(axis.values) for axis in axes]).ravel()
+    return np.outer(scale, scale) * correlation
+
+
+def _torus(kind: str, lengths: list[float], *axes: Coordinate) -> np.ndarray:
+    return closed_forms.on_torus(kind, *_places(*axes), lengths)
+
+
+def _compact(axis: Coordinate, c: float, turns: int = 9) -> np.ndarray:
+    places, span = np.asarray(axis.values), axis.period
+    if span is None:
+        return closed_forms.gaspari_cohn(np.subtract.outer(places, places), c)
+    shifts = np.arange(-turns, turns + 1) * span
+    total = sum(closed_forms.gaspari_cohn(np.subtract.outer(places, places) + s, c) for s in shifts)
+    return total / sum(closed_forms.gaspari_cohn(s, c) for s in shifts)
+
+
+def _outer(*factors: np.ndarray) -> np.ndarray:
+    return functools.reduce(np.kron, factors)
+
+
+_U = _VECTORS.reshape(2, 6)
+
 COVARIANCES = {
-    "diagonal-number": CovarianceEntry(lambda: Diagonal(0.7), (3, 2), None),
-    "diagonal-array": CovarianceEntry(lambda: Diagonal([0.5, 2.0, 3.0]), (3,), (4,)),
-    "dense": CovarianceEntry(lambda: Dense(_spd(5)), (5,), (4,)),
-    "dense-two-dimensions": CovarianceEntry(lambda: Dense(_spd(6)), (2, 3), (2, 2)),
-    "blocks": CovarianceEntry(lambda: Blocks([Diagonal(0.7), Dense(_spd(3))], [2, 3]), (5,), (6,)),
+    "diagonal-number": CovarianceEntry(
+        lambda: Diagonal(0.7), (3, 2), None, lambda: 0.49 * np.eye(6)
+    ),
+    "diagonal-array": CovarianceEntry(
+        lambda: Diagonal([0.5, 2.0, 3.0]), (3,), (4,), lambda: np.diag([0.25, 4.0, 9.0])
+    ),
+    "dense": CovarianceEntry(lambda: Dense(_spd(5)), (5,), (4,), lambda: _spd(5)),
+    "dense-two-dimensions": CovarianceEntry(
+        lambda: Dense(_spd(6)), (2, 3), (2, 2), lambda: _spd(6)
+    ),
+    "blocks": CovarianceEntry(
+        lambda: Blocks([Diagonal(0.7), Dense(_spd(3))], [2, 3]),
+        (5,),
+        (6,),
+        lambda: scipy.linalg.block_diag(0.49 * np.eye(2), _spd(3)),
+    ),
     "blocks-two-dimensions": CovarianceEntry(
-        lambda: Blocks([Dense(_spd(4)), Diagonal(2.0)], [2, 1]), (3, 2), (4, 2)
+        lambda: Blocks([Dense(_spd(4)), Diagonal(2.0)], [2, 1]),
+        (3, 2),
+        (4, 2),
+        lambda: scipy.linalg.block_diag(_spd(4), 4 * np.eye(2)),
+    ),
+    "blocks-on-axes": CovarianceEntry(
+        lambda: Blocks([Autoregressive(2.0), Autoregressive(0.5, 3.0)], [2, 4]),
+        (6,),
+        (5,),
+        lambda: scipy.linalg.block_diag(
+            closed_forms.exponential(np.asarray(_TIMES.values)[:2], 2.0, np.ones(2)),
+            closed_forms.exponential(np.asarray(_TIMES.values)[2:], 0.5, np.full(4, 3.0)),
+        ),
+        (_TIMES,),
+    ),
+    "autoregressive": CovarianceEntry(
+        lambda: Autoregressive(2.0, [1.0, 2.0, 0.5, 0.7, 1.0, 3.0]),
+        (6,),
+        (2, 3),
+        lambda: closed_forms.exponential(
+            np.asarray(_TIMES.values), 2.0, [1.0, 2.0, 0.5, 0.7, 1.0, 3.0]
+        ),
+        (_TIMES,),
+    ),
+    "diffusion-line": CovarianceEntry(
+        lambda: Diffusion(0.7, 1.2, iterations=4),
+        (5,),
+        None,
+        lambda: _diffused((_LINE,), [1.2], 4, 0.7),
+        (_LINE,),
+    ),
+    "diffusion-ring-odd": CovarianceEntry(
+        lambda: Diffusion(0.7, 1.2, iterations=3),
+        (8,),
+        None,
+        lambda: _diffused((_RING,), [1.2], 3, 0.7),
+        (_RING,),
+    ),
+    "diffusion-two-dimensions": CovarianceEntry(
+        lambda: Diffusion(_STDEV, [1.2, 0.6]),
+        (5, 8),
+        (5, 7),
+        lambda: _diffused((_LINE, _RING), [1.2, 0.6], 10, _STDEV),
+        (_LINE, _RING),
+    ),
+    "diffusion-one-dimension-of-two": CovarianceEntry(
+        lambda: Diffusion(1.0, [0.0, 0.6]),
+        (5, 8),
+        None,
+        lambda: _diffused((_LINE, _RING), [0.0, 0.6], 10),
+        (_LINE, _RING),
+    ),
+    "diffusion-variable": CovarianceEntry(
+        lambda: Diffusion(1.0, [_LENGTHS, 0.6], iterations=5),
+        (5, 8),
+        (4, 8),
+        lambda: _diffused((_LINE, _RING), [_LENGTHS, 0.6], 5),
+        (_LINE, _RING),
+    ),
+    "diffusion-masked": CovarianceEntry(
+        lambda: Diffusion(_STDEV, _LENGTHS, mask=_SEA),
+        (5, 8),
+        (4, 8),
+        lambda: _diffused((_LINE, _RING), [_LENGTHS, _LENGTHS], 10, _STDEV, _SEA),
+        (_LINE, _RING),
+    ),
+    "diffusion-sampled": CovarianceEntry(
+        lambda: Diffusion(1.0, 1.2, iterations=4, samples=50),
+        (5,),
+        None,
+        lambda: _diffused((_LINE,), [1.2], 4),
+        (_LINE,),
+    ),
+    "spectral": CovarianceEntry(
+        lambda: Spectral(0.7, 0.4),
+        (8,),
+        (2, 2, 2, 2),
+        lambda: 0.49 * _torus("Gaussian", [0.4], _RING),
+        (_RING,),
+    ),
+    "spectral-long": CovarianceEntry(
+        lambda: Spectral(1.0, 3.0), (8,), None, lambda: _torus("Gaussian", [3.0], _RING), (_RING,)
+    ),
+    "spectral-torus": CovarianceEntry(
+        lambda: Spectral(_STDEV, [0.5, 1.0], "Matern32"),
+        (5, 8),
+        (8, 5),
+        lambda: np.outer(_STDEV, _STDEV) * _torus("Matern32", [0.5, 1.0], _SMALL_RING, _RING),
+        (_SMALL_RING, _RING),
+    ),
+    **{
+        f"spectral-{kind}": CovarianceEntry(
+            lambda kind=kind: Spectral(2.0, 0.8, kind),
+            (5,),
+            None,
+            lambda kind=kind: 4 * _torus(kind, [0.8], _SMALL_RING),
+            (_SMALL_RING,),
+        )
+        for kind in ("Matern12", "Matern52")
+    },
+    "gaspari-cohn-line": CovarianceEntry(
+        lambda: GaspariCohn(1.3), (5,), None, lambda: _compact(_LINE, 1.3), (_LINE,)
+    ),
+    "gaspari-cohn-rings": CovarianceEntry(
+        lambda: GaspariCohn([1.3, 0.9]),
+        (8, 5),
+        (5,),
+        lambda: _outer(_compact(_RING, 1.3), _compact(_SMALL_RING, 0.9)),
+        (_RING, _SMALL_RING),
+    ),
+    "gaspari-cohn-even-line": CovarianceEntry(
+        lambda: GaspariCohn([1.1, 0.0]),
+        (9, 2),
+        (9,),
+        lambda: _outer(_compact(_EVEN, 1.1), np.ones((2, 2))),
+        (_EVEN, Coordinate(np.arange(2.0))),
+    ),
+    "ensemble": CovarianceEntry(lambda: Ensemble(_MEMBERS), (9,), (8,), lambda: np.cov(_MEMBERS.T)),
+    "ensemble-localised": CovarianceEntry(
+        lambda: Ensemble(_MEMBERS, GaspariCohn(1.1)),
+        (9,),
+        (3, 3),
+        lambda: np.cov(_MEMBERS.T) * _compact(_EVEN, 1.1),
+        (_EVEN,),
+    ),
+    "hybrid": CovarianceEntry(
+        lambda: Sum([Diffusion(0.5, 1.0), Ensemble(_MEMBERS, GaspariCohn(1.1))], [0.3, 0.7]),
+        (9,),
+        (8,),
+        lambda: (
+            0.3 * _diffused((_EVEN,), [1.0], 10, 0.5)
+            + 0.7 * np.cov(_MEMBERS.T) * _compact(_EVEN, 1.1)
+        ),
+        (_EVEN,),
+    ),
+    "low-rank": CovarianceEntry(
+        lambda: LowRank(_VECTORS, [0.5, 2.0]), (2, 3), (6,), lambda: (_U.T * [0.5, 2.0]) @ _U
+    ),
+    "low-rank-and-diagonal": CovarianceEntry(
+        lambda: LowRank(_VECTORS, [0.5, 2.0], 0.3),
+        (2, 3),
+        (6,),
+        lambda: (_U.T * [0.5, 2.0]) @ _U + 0.09 * np.eye(6),
+    ),
+    "kronecker": CovarianceEntry(
+        lambda: Kronecker([Dense(_spd(2)), Autoregressive(2.0), Diagonal(0.7)]),
+        (2, 6, 2),
+        (2, 6),
+        lambda: _outer(
+            _spd(2),
+            closed_forms.exponential(np.asarray(_TIMES.values), 2.0, np.ones(6)),
+            0.49 * np.eye(2),
+        ),
+        (Coordinate(np.arange(2.0)), _TIMES, Coordinate(np.arange(2.0))),
+    ),
+    "kronecker-of-roots-that-are-not-square": CovarianceEntry(
+        lambda: Kronecker([Dense(_spd(2)), Ensemble(_MEMBERS)]),
+        (2, 9),
+        (9, 2),
+        lambda: _outer(_spd(2), np.cov(_MEMBERS.T)),
+    ),
+    "kronecker-over-two-dimensions": CovarianceEntry(
+        lambda: Kronecker([Autoregressive(2.0), Diffusion(0.7, 0.6, 2)], [1, 2]),
+        (6, 5, 8),
+        (6, 5),
+        lambda: _outer(
+            closed_forms.exponential(np.asarray(_TIMES.values), 2.0, np.ones(6)),
+            _diffused((_LINE, _RING), [0.6, 0.6], 2, 0.7),
+        ),
+        (_TIMES, _LINE, _RING),
     ),
 }
 

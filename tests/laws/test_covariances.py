@@ -1,90 +1,192 @@
 """Laws of covariances C = L Lᵀ."""
 
+import functools
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim.problem.covariance import Blocks, Dense, Diagonal
-from tests.registry import COVARIANCES
+from assim.problem.covariance import (
+    AbstractCovariance,
+    Autoregressive,
+    Blocks,
+    Dense,
+    Diagonal,
+    Diffusion,
+    Ensemble,
+    GaspariCohn,
+    Kronecker,
+    LowRank,
+    Spectral,
+    Sum,
+    check_invertible,
+)
+from tests.registry import COVARIANCES, CovarianceEntry
+
+
+class Fitted(NamedTuple):
+    entry: CovarianceEntry
+    covariance: AbstractCovariance
+    factor: np.ndarray  # L
+
+
+@functools.cache
+def fitted(name):
+    entry = COVARIANCES[name]
+    covariance = entry.make().on(entry.shape, entry.axes)
+    return Fitted(entry, covariance, root(covariance))
 
 
 @pytest.fixture(params=COVARIANCES)
-def entry(request):
-    return COVARIANCES[request.param]
+def name(request):
+    return request.param
 
 
 @pytest.fixture
-def covariance(entry):
-    return entry.make().on(entry.shape)
+def entry(name):
+    return COVARIANCES[name]
+
+
+@pytest.fixture
+def covariance(name):
+    return fitted(name).covariance
+
+
+@pytest.fixture
+def factor(name):
+    return fitted(name).factor
+
+
+@jax.jit
+def sqrt(covariance, w):
+    return covariance.sqrt(w)
+
+
+@jax.jit
+def whiten(covariance, field):
+    return covariance.whiten(field)
 
 
 def white(covariance, seed=0):
-    return jax.random.normal(jax.random.key(seed), (covariance.size(),))
+    return np.random.default_rng(seed).normal(size=covariance.size())
+
+
+@jax.jit
+def rows(covariance):
+    """L e for every unit vector e."""
+    return jax.vmap(covariance.sqrt)(jnp.eye(covariance.size()))
 
 
 def root(covariance):
     """L as a matrix, fields flattened."""
-    columns = [covariance.sqrt(e).ravel() for e in jnp.eye(covariance.size())]
-    return np.stack(columns, axis=1)
+    return np.asarray(rows(covariance)).reshape(covariance.size(), -1).T
 
 
 def test_sqrt_gives_a_field(covariance, entry):
-    field = covariance.sqrt(white(covariance))
+    field = jax.eval_shape(covariance.sqrt, white(covariance))
     assert field.shape == entry.shape
     assert field.dtype == jnp.float64
 
 
-def test_sqrt_is_linear(covariance):
+def test_sqrt_is_linear(covariance, factor):
+    """Of two vectors together what it is of each, and nothing of nothing."""
     a, b = white(covariance, 1), white(covariance, 2)
-    combined = covariance.sqrt(2.0 * a - 3.0 * b)
-    np.testing.assert_allclose(
-        combined, 2.0 * covariance.sqrt(a) - 3.0 * covariance.sqrt(b), rtol=1e-12, atol=1e-12
-    )
-    assert np.all(covariance.sqrt(jnp.zeros(covariance.size())) == 0)
+    expected = (factor @ (2.0 * a - 3.0 * b)).reshape(covariance.variance().shape)
+    np.testing.assert_allclose(sqrt(covariance, 2 * a - 3 * b), expected, rtol=1e-12, atol=1e-12)
+    assert np.all(sqrt(covariance, np.zeros(covariance.size())) == 0)
 
 
-def test_transpose(covariance):
+@jax.jit
+def transposed(covariance, w, v):
+    return jax.linear_transpose(covariance.sqrt, w)(v)[0]
+
+
+def test_transpose(covariance, entry):
     w = white(covariance)
-    v = jax.random.normal(jax.random.key(3), covariance.sqrt(w).shape)
-    (transposed,) = jax.linear_transpose(covariance.sqrt, w)(v)
-    one, other = jnp.vdot(covariance.sqrt(w), v), jnp.vdot(w, transposed)
-    assert abs(one - other) <= 1e-14 * jnp.linalg.norm(w) * jnp.linalg.norm(transposed)
+    v = np.random.default_rng(3).normal(size=entry.shape)
+    back = transposed(covariance, w, v)
+    one, other = np.vdot(sqrt(covariance, w), v), np.vdot(w, back)
+    assert abs(one - other) <= 1e-14 * np.linalg.norm(w) * np.linalg.norm(back)
 
 
-def test_whiten_inverts_sqrt(covariance):
-    w = white(covariance)
-    np.testing.assert_allclose(covariance.whiten(covariance.sqrt(w)), w, rtol=1e-12, atol=1e-12)
+def test_it_is_the_matrix_of_its_definition(covariance, entry, factor):
+    """Where Γ is sampled, each row and column may be off by that much."""
+    matrix = entry.matrix()
+    found = factor @ factor.T
+    tolerance = 1e-11
+    if isinstance(covariance, Diffusion):
+        tolerance += 4 * covariance.uncertainty()
+    np.testing.assert_allclose(found, matrix, rtol=1e-9, atol=tolerance * np.max(matrix))
 
 
-def test_variance_is_the_diagonal(covariance, entry):
-    factor = root(covariance)
+@jax.jit
+def members(covariance, w):
+    return jax.vmap(covariance.sqrt)(w)
+
+
+def test_sample_covariance(covariance, factor):
+    """Of 4,000 draws, within 6 of the standard errors of Gaussian samples (Isserlis 1918)."""
+    number, matrix = 4000, factor @ factor.T
+    w = np.random.default_rng(7).normal(size=(number, covariance.size()))
+    draws = np.asarray(members(covariance, w)).reshape(number, -1)
+    variance = np.diag(matrix)
+    stderr = np.sqrt((matrix**2 + np.outer(variance, variance)) / number)
+    assert np.all(np.abs(draws.T @ draws / number - matrix) <= 6 * stderr + 1e-14)
+
+
+def test_variance_is_the_diagonal(covariance, entry, factor):
     assert covariance.variance().shape == entry.shape
-    diagonal = np.diag(factor @ factor.T).reshape(entry.shape)
-    np.testing.assert_allclose(covariance.variance(), diagonal, rtol=1e-13)
+    diagonal = np.sum(factor**2, axis=1).reshape(entry.shape)
+    tolerance = 1e-12
+    if isinstance(covariance, Diffusion):
+        tolerance += 4 * covariance.uncertainty()
+    np.testing.assert_allclose(covariance.variance(), diagonal, rtol=tolerance, atol=1e-14)
 
 
-def test_determinant(covariance):
-    factor = root(covariance)
-    _, log_determinant = np.linalg.slogdet(factor @ factor.T)
-    np.testing.assert_allclose(covariance.log_sqrt_determinant(), log_determinant / 2, rtol=1e-12)
+def test_whiten_inverts_sqrt(covariance, factor):
+    """To rounding times the condition of L, which is what inverting it costs."""
+    w = white(covariance)
+    if covariance.no_inverse():
+        with pytest.raises(ValueError, match=f"{type(covariance).__name__}.*cannot be inverted"):
+            whiten(covariance, sqrt(covariance, w))
+        return
+    condition = np.linalg.cond(factor)
+    np.testing.assert_allclose(
+        whiten(covariance, sqrt(covariance, w)), w, rtol=1e-12, atol=1e-14 * max(condition, 100)
+    )
+
+
+def test_determinant(covariance, factor):
+    if covariance.no_inverse():
+        with pytest.raises(ValueError, match="cannot be inverted"):
+            covariance.log_sqrt_determinant()
+        return
+    _, log_determinant = np.linalg.slogdet(factor)
+    np.testing.assert_allclose(covariance.log_sqrt_determinant(), log_determinant, rtol=1e-10)
 
 
 def test_on_is_repeatable(covariance, entry):
     w = white(covariance)
-    assert np.array_equal(covariance.on(entry.shape).sqrt(w), covariance.sqrt(w))
+    again = covariance.on(entry.shape, entry.axes)
+    assert np.array_equal(sqrt(again, w), sqrt(covariance, w))
 
 
-def test_jit_and_vmap(covariance):
-    w = jnp.stack([white(covariance, seed) for seed in range(3)])
-    members = jax.jit(jax.vmap(covariance.sqrt))(w)
-    np.testing.assert_allclose(members[1], covariance.sqrt(w[1]), rtol=1e-13, atol=1e-13)
+def test_vmap(covariance):
+    w = np.stack([white(covariance, seed) for seed in range(3)])
+    np.testing.assert_allclose(
+        members(covariance, w)[1], sqrt(covariance, w[1]), rtol=1e-12, atol=1e-12
+    )
+
+
+KINDS = "|".join(sorted({type(fitted.make()).__name__ for fitted in COVARIANCES.values()}))
 
 
 @pytest.mark.parametrize("name", [n for n, entry in COVARIANCES.items() if entry.misfit])
 def test_misfit_is_refused(name):
     entry = COVARIANCES[name]
-    with pytest.raises(ValueError, match=type(entry.make()).__name__):
+    with pytest.raises(ValueError, match=f"^({KINDS}): .*(fit|dimension|lengths)"):
         entry.make().on(entry.misfit)
 
 
@@ -103,6 +205,31 @@ def test_dense_is_the_matrix():
         (lambda: Dense(np.array([[1.0, 0.5], [0.0, 1.0]])), "Dense.*symmetric"),
         (lambda: Dense(np.array([[1.0, 2.0], [2.0, 1.0]])), "Dense.*positive definite"),
         (lambda: Blocks([Diagonal(1.0)], [1, 2]), "Blocks.*length"),
+        (lambda: Diffusion(-1.0, 1.0), "Diffusion.*stdev.*positive"),
+        (lambda: Diffusion(1.0, -1.0), "Diffusion.*length"),
+        (lambda: Diffusion(1.0, 1.0, 1), "Diffusion.*2 iterations"),
+        (lambda: Diffusion(1.0, 1.0, mask=[0, 0]), "Diffusion.*mask"),
+        (lambda: Diffusion(1.0, 1.0, samples=1), "Diffusion.*samples"),
+        (lambda: Diffusion(1.0, 1.0).size(), "Diffusion.*on.shape"),
+        (lambda: Spectral(1.0, 1.0, "matern"), "Spectral.*kind.*Matern32"),
+        (lambda: Spectral(1.0, 0.0), "Spectral.*length"),
+        (lambda: Spectral(1.0, 1.0).on((4,)), "Spectral.*periodic.*Diffusion"),
+        (lambda: GaspariCohn(-1.0), "GaspariCohn.*length"),
+        (lambda: Ensemble([[1.0, 2.0]]), "Ensemble.*2 members"),
+        (lambda: Ensemble([[1.0], [np.nan]]), "Ensemble.*finite"),
+        (lambda: Ensemble([[1.0], [2.0]], Diagonal(2.0)).on((1,)), "Ensemble.*variance must be 1"),
+        (lambda: Sum([]), "Sum.*weight"),
+        (lambda: Sum([Diagonal(1.0)], [-1.0]), "Sum.*negative"),
+        (lambda: LowRank([[1.0]], [1.0, 2.0]), "LowRank.*one value"),
+        (lambda: LowRank([[1.0]], [-1.0]), "LowRank.*negative"),
+        (lambda: LowRank([[1.0]], stdev=0.0), "LowRank.*stdev"),
+        (lambda: Kronecker([]), "Kronecker.*factor"),
+        (lambda: Autoregressive(0.0), "Autoregressive.*time"),
+        (lambda: Autoregressive(1.0, -1.0), "Autoregressive.*stdev"),
+        (
+            lambda: check_invertible(Sum([Diagonal(1.0)]).on((2,)), "R of ship"),
+            "R of ship: Sum.*cannot be inverted.*not square.*Diagonal",
+        ),
     ],
 )
 def test_bad_arguments(make, words):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.problem.arrays import Array, Coordinate
-from assim.problem.covariance.root import AbstractCovariance, Axes
+from assim.problem.covariance.root import AbstractCovariance, Axes, check_invertible
 
 
 class Blocks(AbstractCovariance):
@@ -62,6 +62,7 @@ class Blocks(AbstractCovariance):
 
     def whiten(self, field: Array) -> Array:
         """Each L_i⁻¹ on its block of the field."""
+        check_invertible(self)
         blocks = _split(field, list(self.lengths))
         return jnp.concatenate(
             [part.whiten(block) for part, block in zip(self.parts, blocks, strict=True)]
@@ -73,6 +74,7 @@ class Blocks(AbstractCovariance):
 
     def log_sqrt_determinant(self) -> Array:
         """Sum over the blocks."""
+        check_invertible(self)
         return sum((part.log_sqrt_determinant() for part in self.parts), jnp.zeros(()))
 
 

@@ -53,16 +53,21 @@ class _Told(Protocol):
     def no_inverse(self) -> str: ...
 
 
-def check_invertible(covariance: _Told, called: str) -> None:
+def check_invertible(covariance: _Told, called: str = "whiten") -> None:
     """Raise ValueError where C must be inverted and cannot: as R, or as Q between states.
 
     Args:
         covariance: fitted to its field by `on`.
         called: what needs the inverse, for the message.
     """
-    if reason := covariance.no_inverse():
-        raise ValueError(
-            f"{called}: {type(covariance).__name__} cannot be inverted, as {reason}; use it for B "
-            f"or Q, and here one that can: Diagonal, Dense, Blocks, Autoregressive, or LowRank "
-            f"with a diagonal"
-        )
+    if covariance.no_inverse():
+        raise refusal(covariance, called)
+
+
+def refusal(covariance: _Told, called: str = "whiten") -> ValueError:
+    """The error of a covariance that cannot be inverted."""
+    return ValueError(
+        f"{called}: {type(covariance).__name__} cannot be inverted, as {covariance.no_inverse()}; "
+        f"use it for B or Q, and here one that can: Diagonal, Dense, Blocks, Autoregressive, "
+        f"Diffusion without a mask, or LowRank with a diagonal"
+    )

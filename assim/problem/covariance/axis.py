@@ -1,0 +1,61 @@
+"""What covariances ask of the axes of a field."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+
+from assim.problem.arrays import Array, Coordinate
+from assim.problem.covariance.root import Axes
+
+_UNIFORM = 1e-6  # of the mean spacing: positions in files are rounded
+
+
+def axes_of(called: str, shape: tuple[int, ...], axes: Axes) -> Axes:
+    """The axes given; where none are, bounded ones with a spacing of 1.
+
+    Raises:
+        ValueError: axes that are not those of a field of this shape.
+    """
+    if not axes:
+        return tuple(Coordinate(np.arange(float(n))) for n in shape)
+    lengths = tuple(len(axis.values) for axis in axes)
+    if lengths != shape:
+        raise ValueError(f"{called}: axes of {lengths} points do not fit a field of shape {shape}")
+    return axes
+
+
+def positions(axis: Coordinate) -> np.ndarray:
+    """Where the points are, in double precision."""
+    return np.asarray(axis.values, np.float64)
+
+
+def gaps(axis: Coordinate) -> np.ndarray:
+    """Distance from each point to the next, the last one round the ring: infinite if bounded."""
+    places = positions(axis)
+    end = np.inf if axis.period is None else axis.period - (places[-1] - places[0])
+    return np.append(np.diff(places), end)
+
+
+def widths(axis: Coordinate) -> np.ndarray:
+    """Width of the cell about each point: half the gaps on its two sides."""
+    after = gaps(axis)
+    if len(after) == 1:
+        return np.where(np.isfinite(after), after, 1.0)
+    before = np.roll(after, 1)
+    after = np.where(np.isfinite(after), after, before)  # end cells are as wide as their one gap
+    return (np.where(np.isfinite(before), before, after) + after) / 2
+
+
+def is_uniform(axis: Coordinate) -> bool:
+    """Whether all gaps are equal, that round the ring included."""
+    inner = gaps(axis)
+    inner = inner[np.isfinite(inner)]
+    return bool(np.ptp(inner) <= _UNIFORM * inner.mean()) if inner.size else True
+
+
+def along(axis: int, transform: Callable[[Array], Array], field: Array) -> Array:
+    """A transform of arrays (n, lines) along one axis of a field."""
+    moved = jnp.moveaxis(field, axis, 0)
+    out = transform(moved.reshape(moved.shape[0], -1))
+    return jnp.moveaxis(out.reshape(-1, *moved.shape[1:]), 0, axis)
