@@ -15,8 +15,8 @@ class BiasCorrection(eqx.Module):
     """b(β) = Σ_k β_k p_k, added to what the operator predicts: y ≈ H(x) + b(β).
 
     The coefficients β are part of the control (variational bias correction: Dee 2005, QJRMS 131,
-    3323-3343, eq. 6; Auligné, McNally & Dee 2007, QJRMS 133, 631-642, eq. 1). Instruments that
-    name the same coefficient share it. Units: those of the values, divided by the predictor's.
+    3323-3343; Auligné, McNally & Dee 2007, QJRMS 133, 631-642). Instruments that name the same
+    coefficient share it. Units: those of the values, divided by the predictor's.
 
     Args:
         priors: prior of each coefficient, by name.

@@ -173,7 +173,7 @@ class VariationalQC(AbstractLikelihood):
 
     Of each whitened departure r, p(r) = (1 - P) N(r; 0, 1) + P/(2w), that is
     d = sign(r) √(-2 log((γ + exp(-r²/2))/(γ + 1))) with γ = P√(2π)/((1 - P)2w) (Ingleby & Lorenc
-    1993, QJRMS 119, 1195-1225; Andersson & Järvinen 1999, QJRMS 125, 697-722, eqs 13-16). The
+    1993, QJRMS 119, 1195-1225; Andersson & Järvinen 1999, QJRMS 125, 697-722). The
     flat part goes on beyond ±w, so that the gradient is smooth: there p is no density. J is not
     convex, so that the minimum may depend on the first guess.
 
