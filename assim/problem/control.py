@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from assim.problem.arrays import Array, Params, State
-from assim.problem.covariance import AbstractStateCovariance, Independent
+from assim.problem.covariance import AbstractStateCovariance, Independent, check_invertible
 from assim.problem.model_error import ModelError
 from assim.problem.prior import AbstractPrior
 
@@ -157,6 +157,21 @@ class Control(eqx.Module):
         alone = {n: w for n, w in white["background"].items() if w.size == 1}
         parts = {n: self.covariance.parts[n].sqrt(w) for n, w in alone.items()}
         return {**found, **{n: (self.state[n] + p).reshape(()) for n, p in parts.items()}}
+
+    def whiten(self, state: State, parameters: Params) -> Array:
+        """χ of an initial state and parameters; 0, the prior median, where they say nothing.
+
+        Raises:
+            ValueError: a background covariance that cannot be inverted.
+        """
+        check_invertible(self.covariance, "the control of a given state")
+        increment = {name: state[name] - self.state[name] for name in self.covariance.fields()}
+        white = self.blank()
+        white["background"] = self.covariance.whiten(increment)
+        white["fields"] = {n: prior.inverse(state[n]) for n, prior in self.fields.items()}
+        for name in parameters:
+            white["parameters"][name] = self.parameters[name].inverse(parameters[name])
+        return self.join(white)
 
     def weight(self) -> Array:
         """Diagonal of W: 1, or 0 where χ has no prior of its own."""

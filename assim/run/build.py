@@ -1,8 +1,8 @@
 """From a case to the problem that it poses and the methods that answer it."""
 
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,27 @@ import jax.numpy as jnp
 
 import assim
 from assim.files.errors import DataError
-from assim.files.observations import Instrument, to_observations
+from assim.files.observations import Instrument
 from assim.files.schema import hash_file
 from assim.files.states import read_state
-from assim.files.tables import ObservationTable as Rows
 from assim.files.tables import open_observations
-from assim.problem.arrays import State
-from assim.problem.constraint import strong_constraint
+from assim.problem.arrays import Array, State
+from assim.problem.constraint import strong_constraint, weak_constraint
 from assim.problem.departure import Problem
 from assim.problem.model import AbstractDynamics, ModelContractError
-from assim.problem.observation import ErrorScale
+from assim.problem.model_error import ModelError
+from assim.problem.prior import AbstractPrior
+from assim.problem.scalars import Derived
 from assim.problem.window import Window
 from assim.run.case import Case
 from assim.run.failure import CaseError, Fault, nearest
+from assim.run.inputs import with_inputs
+from assim.run.instruments import background_checked, make_instrument
+from assim.run.model_error import make_model_error
 from assim.run.parts import make_parts
 from assim.run.prior import constant, make_background
 from assim.run.slots import Clock, make_window
+from assim.run.wanted import ForecastMeasure, first_guess, impact_of, quantities_of
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,9 @@ class Posed:
         instruments: every instrument with the rows of its file and their fate.
         inputs: sha256 of the data files, by the case's name for them.
         truth: the true state at the window's start, where a twin experiment left one.
+        first_guess: χ from which the minimisation starts, where the case gives a file for it.
+        quantities: derived quantities to report.
+        impact: the forecast on which the impact of observations is asked.
     """
 
     case: Case
@@ -51,12 +59,14 @@ class Posed:
     instruments: tuple[Instrument, ...]
     inputs: dict[str, str]
     truth: State | None = None
+    first_guess: Array | None = None
+    quantities: Mapping[str, Derived] = field(default_factory=dict)
+    impact: ForecastMeasure | None = None
 
     def rejected(self) -> dict[str, dict[str, int]]:
         """Rows of every instrument by fate: "used", and the reasons of those that are not."""
-        window, labels = self.problem.window, self.problem.model.labels()
         return {
-            i.observations.name: {"used": int(i.used.sum()), **i.rejected(window, labels)}
+            i.observations.name: {"used": int(i.used.sum()), **i.rejected()}
             for i in self.instruments
         }
 
@@ -83,6 +93,7 @@ def set_up(case: Case) -> Setting:
 
     Raises:
         CaseError: every error of the case that can be seen without its data.
+        DataError: a time series of the model that cannot be used.
     """
     parts, faults = make_parts(case)
     faults = [*case.faults, *faults]
@@ -94,8 +105,8 @@ def set_up(case: Case) -> Setting:
         faults += _names(case, model)
     if model is not None and case.table is not None and not faults:
         try:
-            model = _with_values(model, case)
             clock = Clock(model.labels().time_unit, case.table.window.start)
+            model = _with_values(with_inputs(model, case, clock), case)
         except CaseError as error:
             faults += error.faults
     if faults or clock is None or model is None:
@@ -121,6 +132,7 @@ def _pose(setting: Setting) -> Posed:
     case, model, parts = setting.case, setting.model, setting.parts
     trouble = _Trouble()
     background = trouble.attempt(make_background, case, model, parts, setting.start)
+    error = trouble.attempt(make_model_error, case, model, parts)
     truth = trouble.attempt(_truth, setting)
     labels = model.labels()
     tables = [
@@ -130,21 +142,35 @@ def _pose(setting: Setting) -> Posed:
     trouble.report()
     window = make_window(case.checked.window, model, setting.clock, tables)
     instruments = [
-        trouble.attempt(_instrument, setting, number, rows, window)
+        trouble.attempt(make_instrument, case, model, parts, number, rows, window)
         for number, rows in enumerate(tables)
     ]
     trouble.report()
-    priors = {
-        name: parts[f"parameters.{name}.prior"]
-        for name, table in case.checked.parameters.items()
+    priors = _priors(setting)
+
+    def posed(instruments: Sequence[Instrument]) -> Problem:
+        observed = [i.observations for i in instruments]
+        return _problem(case, model, window, (*background, observed, priors), error)
+
+    problem = posed(instruments)
+    checked = background_checked(problem, instruments)
+    problem = problem if checked is instruments else posed(checked)
+    guess = first_guess(case, problem, setting.start)
+    quantities = quantities_of(case, problem, parts)
+    impact = impact_of(case, problem, setting.clock)
+    inputs = {name: hash_file(path) for name, path in case.inputs().items()}
+    methods = (parts["minimiser"], parts["posterior"])
+    made = tuple(checked)
+    return Posed(case, problem, *methods, made, inputs, truth, guess, quantities, impact)
+
+
+def _priors(setting: Setting) -> dict[str, AbstractPrior]:
+    """Priors of the parameters that are estimated."""
+    return {
+        name: setting.parts[f"parameters.{name}.prior"]
+        for name, table in setting.case.checked.parameters.items()
         if table.prior is not None
     }
-    fields, covariances = background
-    observed = [i.observations for i in instruments]
-    problem = _problem(model, window, fields, covariances, observed, priors)
-    inputs = {name: hash_file(path) for name, path in case.inputs().items()}
-    minimiser, posterior = parts["minimiser"], parts["posterior"]
-    return Posed(case, problem, minimiser, posterior, tuple(instruments), inputs, truth)
 
 
 def _truth(setting: Setting) -> State | None:
@@ -176,44 +202,36 @@ class _Trouble:
             raise DataError("\n".join(dict.fromkeys(self.data)))
 
 
-def _instrument(setting: Setting, number: int, rows: Rows, window: Window) -> Instrument:
-    table, path = setting.case.checked.observations[number], f"observations.{number}"
-    error = table.error
-    scale = None
-    if error is not None and error.name is not None:
-        scale = ErrorScale(error.name, setting.parts[f"{path}.error.prior"])
-    given = "operator" in setting.case.tree["observations"][number]
-    observations, flags = to_observations(
-        rows,
-        setting.model,
-        window,
-        setting.parts[f"{path}.operator"] if given else None,
-        None if error is None else error.stdev,
-        setting.parts.get(f"{path}.likelihood"),
-        scale,
-        table.name,
-    )
-    return Instrument(rows, observations, flags)
-
-
-def _problem(model: AbstractDynamics, window: Window, *given: Any) -> Problem:
+def _problem(
+    case: Case,
+    model: AbstractDynamics,
+    window: Window,
+    given: tuple[Any, ...],
+    error: ModelError | None,
+) -> Problem:
     """The problem, traced once so that plug-ins that break are reported as the case's errors."""
+    weak = case.checked.model_error
     try:
-        problem = strong_constraint(model, window, *given)
-    except ModelContractError as error:
-        raise CaseError([Fault("model", str(error))]) from error
-    except Exception as error:
-        if _plugin_frames(error):
-            raise CaseError([Fault("model", _traced(error))]) from error
-        if isinstance(error, ValueError):
-            raise CaseError([Fault("", str(error))]) from error
+        if error is None or weak is None:
+            problem = strong_constraint(model, window, *given)
+        else:
+            problem = weak_constraint(
+                model, window, *given, model_error=error, formulation=weak.formulation
+            )
+    except ModelContractError as broken:
+        raise CaseError([Fault("model", str(broken))]) from broken
+    except Exception as broken:
+        if _plugin_frames(broken):
+            raise CaseError([Fault("model", _traced(broken))]) from broken
+        if isinstance(broken, ValueError):
+            raise CaseError([Fault("", str(broken))]) from broken
         raise
     try:
         jax.eval_shape(problem, jnp.zeros(problem.size()))
-    except Exception as error:
-        if not _plugin_frames(error):
+    except Exception as broken:
+        if not _plugin_frames(broken):
             raise  # our own mistake, not the case's
-        raise CaseError([Fault("observations", _traced(error))]) from error
+        raise CaseError([Fault("observations", _traced(broken))]) from broken
     return problem
 
 
@@ -258,8 +276,10 @@ def _names(case: Case, model: AbstractDynamics) -> list[Fault]:
     asked = [
         ("parameters", "parameter", labels.parameters),
         ("background.fields", "field", labels.state),
+        ("model_error.fields", "field", labels.state),
         ("twin.initial", "field", labels.state),
         ("twin.stdev", "field", labels.state),
+        ("twin.parameters", "parameter", labels.parameters),
     ]
     output = case.tree.get("output")
     shown = output.get("variables") if isinstance(output, dict) else None

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assim.run.checked import validate
 from assim.run.failure import CaseError, Fault
-from assim.run.schema import CaseTable, RuntimeTable, validate
+from assim.run.plugins import is_series
+from assim.run.schema import CaseTable, RuntimeTable
 from assim.run.toml import override, write
 
 
@@ -64,9 +66,26 @@ class Case:
     def inputs(self) -> dict[str, Path]:
         """The data files that the case names, by the name it uses."""
         named = [self.checked.background.file, *(o.file for o in self.checked.observations)]
+        named += [table["file"] for table in self.series().values()]
+        named += [*self._covariance_files(), self.checked.minimiser.first_guess]
+        impact = self.checked.forecast_impact
+        named += [] if impact is None else [impact.file]
         if self.checked.twin is not None and self.truth_path() is not None:
             named.append(self.checked.twin.truth)
         return {name: self.input_path(name) for name in named if name is not None}
+
+    def _covariance_files(self) -> list[str]:
+        """The files of covariances."""
+        background, error = self.checked.background, self.checked.model_error
+        tables: list[Any] = [background, *background.fields.values()]
+        tables += [] if error is None else [error, *error.fields.values()]
+        found = [table.covariance for table in tables if table.covariance is not None]
+        return [table.file for table in found if table.file is not None]
+
+    def series(self) -> dict[str, dict[str, str]]:
+        """The tables of the model's time series, by the argument that each is."""
+        model = self.tree["model"]
+        return {name: value for name, value in model.items() if is_series(value)}
 
     def truth_path(self) -> Path | None:
         """The file of the truth, where a twin experiment left one."""

@@ -31,6 +31,10 @@ def make_parts(case: Case) -> tuple[dict[str, Any], list[Fault]]:
             parts[place.path] = None
             continue
         try:
+            if place.kind == "quantity":
+                use = place.table["use"]
+                parts[place.path] = plugins.resolve(place.kind, use, place.path, case.folder)
+                continue
             parts[place.path] = plugins.build(
                 place.kind, place.table, place.path, case.folder, **place.extra
             )
@@ -51,11 +55,27 @@ def _places(tree: dict[str, Any]) -> Iterator[Place]:
     for name in _table(tree, "parameters"):
         prior = _table(tree["parameters"], name).get("prior")
         yield from _place("prior", f"parameters.{name}.prior", prior)
+    yield from _of_model_error(_table(tree, "model_error"))
     yield from _of_observations(tree.get("observations"))
+    for name in _table(tree, "quantities"):
+        use = _table(tree["quantities"], name).get("use")
+        if use is not None:
+            yield Place("quantity", f"quantities.{name}", {"use": use}, {})
     minimiser = {"use": "GaussNewton", **_table(tree, "minimiser")}
-    minimiser.pop("starts", None)
+    for own in ("starts", "first_guess", "stages"):
+        minimiser.pop(own, None)
     yield Place("minimiser", "minimiser", minimiser, {})
     yield Place("posterior", "posterior", {"use": "Laplace", **_table(tree, "posterior")}, {})
+
+
+def _of_model_error(table: dict[str, Any]) -> Iterator[Place]:
+    yield from _place("covariance", "model_error.covariance", table.get("covariance"))
+    yield from _place("covariance", "model_error.in_time", table.get("in_time"))
+    prior = _table(table, "amplitude").get("prior")
+    yield from _place("prior", "model_error.amplitude.prior", prior)
+    for name in _table(table, "fields"):
+        path = f"model_error.fields.{name}.covariance"
+        yield from _place("covariance", path, _table(table["fields"], name).get("covariance"))
 
 
 def _of_observations(tables: Any) -> Iterator[Place]:
@@ -69,6 +89,13 @@ def _of_observations(tables: Any) -> Iterator[Place]:
             "likelihood", f"{path}.likelihood", table.get("likelihood", {"use": "Gaussian"})
         )
         yield from _place("prior", f"{path}.error.prior", _table(table, "error").get("prior"))
+        yield from _place("covariance", f"{path}.covariance", table.get("covariance"))
+        terms = table.get("bias")
+        for index, term in enumerate(terms if isinstance(terms, list) else []):
+            if isinstance(term, dict):
+                here = f"{path}.bias.{index}"
+                yield from _place("prior", f"{here}.prior", term.get("prior"))
+                yield from _place("operator", f"{here}.predictor", term.get("predictor"))
 
 
 def _place(kind: str, path: str, table: Any, **extra: Any) -> Iterator[Place]:

@@ -4,16 +4,18 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from assim.files.covariances import read_covariance
 from assim.files.states import read_state, read_stdev
 from assim.problem.arrays import Array, Labels, State
-from assim.problem.covariance import AbstractCovariance, Diagonal
+from assim.problem.covariance import AbstractCovariance, AbstractStateCovariance, Diagonal
+from assim.problem.covariance.state import StateCovariance
 from assim.problem.model import AbstractDynamics
 from assim.problem.prior import AbstractPrior
 from assim.run.case import Case
 from assim.run.failure import CaseError, Fault
 from assim.run.schema import BackgroundTable, FieldTable
 
-Background = tuple[dict[str, Array | AbstractPrior], dict[str, AbstractCovariance]]
+Background = tuple[dict[str, Array | AbstractPrior], StateCovariance]
 
 
 def make_background(
@@ -35,10 +37,10 @@ def make_background(
     fields: dict[str, Array | AbstractPrior] = {}
     covariances: dict[str, AbstractCovariance] = {}
     faults = _unsaid(table, labels)
-    for name, field in table.fields.items():
+    for name in table.fields:
         if name in labels.state:
             try:
-                _given(name, field, labels, parts, fields, covariances)
+                _given(case, model, name, parts, fields, covariances)
             except CaseError as error:
                 faults += error.faults
     if faults:
@@ -47,8 +49,47 @@ def make_background(
     if wanted:
         read, spread = _from_file(case, model, wanted, start)
         fields |= read
-        covariances |= _covariances_of(wanted, table, spread, parts)
+        joint = parts.get("background.covariance")
+        if isinstance(joint, AbstractStateCovariance):
+            return fields, _alone(joint, covariances, table)
+        covariances |= _covariances_of(case, model, wanted, spread, parts)
     return fields, covariances
+
+
+def _alone(
+    joint: AbstractStateCovariance, others: dict[str, AbstractCovariance], table: BackgroundTable
+) -> AbstractStateCovariance:
+    """A covariance of several fields, beside which no field may have one of its own."""
+    own = [n for n, f in table.fields.items() if f.stdev is not None or f.covariance is not None]
+    for name in [*others, *own]:
+        what = "background.covariance is of several fields together: give none to single fields"
+        raise CaseError([Fault(f"background.fields.{name}", what)])
+    return joint
+
+
+def covariance_of(
+    case: Case, model: AbstractDynamics, table: Any, path: str, parts: dict[str, Any], name: str
+) -> AbstractCovariance | None:
+    """The covariance of a field that a table gives, by plug-in, file or stdev; else None.
+
+    Args:
+        case: the case.
+        model: whose labels a file must match.
+        table: with the keys `covariance` and, where it is of one field, `stdev`.
+        path: dotted path of the table.
+        parts: plug-ins by path.
+        name: the field.
+
+    Raises:
+        DataError: the file cannot be used.
+    """
+    if getattr(table, "stdev", None) is not None:
+        return Diagonal(jnp.asarray(table.stdev))
+    if table.covariance is None:
+        return None
+    if table.covariance.file is not None:
+        return read_covariance(case.input_path(table.covariance.file), model, [name])[name]
+    return parts[f"{path}.covariance"]
 
 
 def _unsaid(table: BackgroundTable, labels: Labels) -> list[Fault]:
@@ -71,14 +112,15 @@ def _is_given(field: FieldTable | None) -> bool:
 
 
 def _given(
+    case: Case,
+    model: AbstractDynamics,
     name: str,
-    field: FieldTable,
-    labels: Labels,
     parts: dict[str, Any],
     fields: dict[str, Array | AbstractPrior],
     covariances: dict[str, AbstractCovariance],
 ) -> None:
     """Take a field from its table in the case, where that provides it."""
+    field = case.checked.background.fields[name]
     if not _is_given(field):
         return
     path = f"background.fields.{name}"
@@ -86,9 +128,10 @@ def _given(
         fields[name] = parts[f"{path}.prior"]
         return
     value, key = (field.value, "value") if field.mean is None else (field.mean, "mean")
-    fields[name] = constant(value, labels.shape(name), f"{path}.{key}")
+    fields[name] = constant(value, model.labels().shape(name), f"{path}.{key}")
     if field.mean is not None:
-        covariances |= _own_covariance(name, field, parts)
+        own = covariance_of(case, model, field, path, parts, name)
+        covariances |= {} if own is None else {name: own}
 
 
 def constant(value: float | list[Any] | None, shape: tuple[int, ...], path: str) -> Array:
@@ -102,18 +145,6 @@ def constant(value: float | list[Any] | None, shape: tuple[int, ...], path: str)
     except (ValueError, TypeError):
         what = f"must be a number, or a list of shape {shape}" if shape else "must be a number"
         raise CaseError([Fault(path, f"{what}, got {value!r}")]) from None
-
-
-def _own_covariance(
-    name: str, field: FieldTable | None, parts: dict[str, Any]
-) -> dict[str, AbstractCovariance]:
-    """The covariance that a field's table gives, if it does."""
-    if field is None:
-        return {}
-    if field.stdev is not None:
-        return {name: Diagonal(jnp.asarray(field.stdev))}
-    made = parts.get(f"background.fields.{name}.covariance")
-    return {} if made is None else {name: made}
 
 
 def _from_file(
@@ -138,30 +169,35 @@ def _has_covariance(name: str, table: BackgroundTable) -> bool:
 
 
 def _covariances_of(
-    wanted: list[str], table: BackgroundTable, spread: State, parts: dict[str, Any]
+    case: Case,
+    model: AbstractDynamics,
+    wanted: list[str],
+    spread: State,
+    parts: dict[str, Any],
 ) -> dict[str, AbstractCovariance]:
     """Covariances of the fields from the file: their own, the common one, or the file's stdev."""
+    table = case.checked.background
     covariances: dict[str, AbstractCovariance] = {}
     faults = []
     for name in wanted:
-        field = table.fields.get(name)
-        own = f"background.fields.{name}.covariance"
-        if own in parts or (field is not None and field.stdev is not None):
-            covariances |= _own_covariance(name, field, parts)
-        elif "background.covariance" in parts:
-            common = parts["background.covariance"]
-            covariances |= {} if common is None else {name: common}
+        field, path = table.fields.get(name), f"background.fields.{name}"
+        if field is not None and (field.covariance is not None or field.stdev is not None):
+            found = covariance_of(case, model, field, path, parts, name)
+        elif table.covariance is not None:
+            found = covariance_of(case, model, table, "background", parts, name)
         elif name in spread:
-            covariances[name] = Diagonal(spread[name])
+            found = Diagonal(spread[name])
         else:
             faults.append(
                 Fault(
-                    f"background.fields.{name}",
+                    path,
                     "no covariance: give stdev or "
                     f"covariance, or {name}_stddev in {table.file}, or covariance = "
                     '{ use = "none" } to keep the field fixed',
                 )
             )
+            continue
+        covariances |= {} if found is None else {name: found}
     if faults:
         raise CaseError(faults)
     return covariances

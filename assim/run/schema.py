@@ -1,13 +1,9 @@
 """The fixed tables of a case file. Tables with `use` are open: a plug-in knows its arguments."""
 
 import datetime
-import types
-import typing
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from assim.run.failure import Fault, nearest
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FILES = ("background", "analysis", "trajectory", "feedback", "posterior", "diagnostics")
 Kept = Literal[
@@ -30,11 +26,38 @@ class Plugin(BaseModel):
     use: str
 
 
+class CovarianceTable(Table):
+    """A covariance: a plug-in, or a file that holds it."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    use: str | None = None
+    file: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.use is None) == (self.file is None):
+            raise ValueError('give either use = "..." or file = "..."')
+        if self.file is not None and self.model_extra:
+            extra = next(iter(self.model_extra))
+            raise ValueError(f"a covariance from a file takes no argument, got {extra!r}")
+        return self
+
+
+class ScaleTable(Table):
+    """A factor on an error that is estimated."""
+
+    name: str
+    prior: Plugin
+
+
 class MinimiserTable(Plugin):
-    """The minimiser, and how many first guesses it starts from."""
+    """The minimiser, what it starts from, and in how many stages the window is lengthened."""
 
     use: str = "GaussNewton"
     starts: int = Field(default=1, ge=1)
+    first_guess: str | None = None
+    stages: int = Field(default=1, ge=1)
 
 
 class PosteriorTable(Plugin):
@@ -73,7 +96,7 @@ class FieldTable(Table):
     value: float | list[Any] | None = None
     mean: float | list[Any] | None = None
     stdev: float | None = Field(None, gt=0)
-    covariance: Plugin | None = None
+    covariance: CovarianceTable | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -93,8 +116,49 @@ class BackgroundTable(Table):
     """Where the background comes from, and its error."""
 
     file: str | None = None
-    covariance: Plugin | None = None
+    covariance: CovarianceTable | None = None
     fields: dict[str, FieldTable] = {}
+
+
+class FieldErrorTable(Table):
+    """Model error of one field."""
+
+    stdev: float | None = Field(None, gt=0)
+    covariance: CovarianceTable | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.stdev is None) == (self.covariance is None):
+            raise ValueError("give either stdev or covariance")
+        return self
+
+
+class ModelErrorTable(Table):
+    """Model error, whose presence makes the constraint weak.
+
+    Args:
+        covariance: Q of all fields alike, or of several together.
+        fields: Q field by field; those without a table have no model error.
+        in_time: correlation of the errors in time.
+        every: slots that share one error.
+        acts: "jump" at the end of these slots, or "tendency" throughout.
+        amplitude: an estimated factor.
+        formulation: whether model errors or states are the control.
+    """
+
+    covariance: CovarianceTable | None = None
+    fields: dict[str, FieldErrorTable] = {}
+    in_time: Plugin | None = None
+    every: int = Field(1, ge=1)
+    acts: Literal["jump", "tendency"] = "jump"
+    amplitude: ScaleTable | None = None
+    formulation: Literal["forcing", "state"] = "forcing"
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.covariance is None) == (not self.fields):
+            raise ValueError("give either covariance or fields")
+        return self
 
 
 class ParameterTable(Table):
@@ -124,8 +188,56 @@ class ErrorTable(Table):
         return self
 
 
+class BiasTable(Table):
+    """One coefficient of a bias correction, and its predictor: 1 where none is given.
+
+    Args:
+        name: of the coefficient in results.
+        prior: its prior.
+        predictor: an operator, evaluated on the trajectory.
+        variable: a variable of the observation file, one number a row.
+    """
+
+    name: str
+    prior: Plugin
+    predictor: Plugin | None = None
+    variable: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.predictor is not None and self.variable is not None:
+            raise ValueError("give either predictor or variable, or neither for a constant")
+        return self
+
+
+class QualityTable(Table):
+    """Quality control, as `QualityControl` has it; lengths are checked there."""
+
+    lower: float | None = None
+    upper: float | None = None
+    threshold: float | None = None
+    thin_time: float | None = None
+    thin_distance: float | dict[str, float] | None = None
+    superob_time: float | None = None
+    superob_distance: float | dict[str, float] | None = None
+    correlation: float = 0.0
+
+
 class ObservationTable(Table):
-    """One instrument."""
+    """One instrument.
+
+    Args:
+        file: of the observations.
+        variable: the observed variable in it.
+        name: in results; the variable's where not given.
+        operator: what it reads of the trajectory; the field of its name where not given.
+        likelihood: how values scatter about predictions.
+        error: standard deviation of the errors, and an estimated factor.
+        covariance: of the errors, in place of `error.stdev`.
+        correlated: whether covariances in the file count, or variances alone.
+        bias: coefficients of a bias correction.
+        quality: quality control.
+    """
 
     file: str
     variable: str
@@ -133,6 +245,38 @@ class ObservationTable(Table):
     operator: Plugin | None = None
     likelihood: Plugin | None = None
     error: ErrorTable | None = None
+    covariance: Plugin | None = None
+    correlated: bool = True
+    bias: list[BiasTable] = []
+    quality: QualityTable | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.covariance is not None and self.error is not None and self.error.stdev is not None:
+            raise ValueError("give either covariance or error.stdev, not both")
+        return self
+
+
+class QuantityTable(Table):
+    """A scalar function of the trajectory whose posterior is wanted."""
+
+    use: str
+    units: str = "1"
+    long_name: str = ""
+
+
+class ImpactTable(Table):
+    """The forecast on which the impact of every observation is asked.
+
+    Args:
+        file: of the state that verifies it.
+        time: when it does; after the window's end.
+        weights: of each field in the squared error; 1 where not given.
+    """
+
+    file: str
+    time: Time
+    weights: dict[str, float] = {}
 
 
 class TwinTable(Table):
@@ -147,6 +291,8 @@ class TwinTable(Table):
         stdev: spread of the background about the truth where the case's covariance is the
             one in the background file, which `twin` writes.
         truth: file of the true trajectory.
+        parameters: true values of parameters; those not here are drawn from their priors.
+        model_error: whether the truth has the model errors that the case allows for.
     """
 
     seed: int = 0
@@ -156,6 +302,8 @@ class TwinTable(Table):
     stride: int = Field(1, ge=1)
     stdev: float | dict[str, float] | None = None
     truth: str = "truth.nc"
+    parameters: dict[str, float | list[Any]] = {}
+    model_error: bool = True
 
 
 class RuntimeTable(Table):
@@ -182,69 +330,12 @@ class CaseTable(Table):
     window: WindowTable
     background: BackgroundTable
     parameters: dict[str, ParameterTable] = {}
+    model_error: ModelErrorTable | None = None
     observations: list[ObservationTable] = Field(min_length=1)
+    quantities: dict[str, QuantityTable] = {}
+    forecast_impact: ImpactTable | None = None
     minimiser: MinimiserTable = MinimiserTable()
     posterior: PosteriorTable = PosteriorTable()
     twin: TwinTable | None = None
     runtime: RuntimeTable = RuntimeTable()
     output: OutputTable = OutputTable()
-
-
-_PLANNED = ("cycle", "model_error")  # tables that the design has, and this version has not
-
-
-def validate(tree: dict[str, Any]) -> tuple[CaseTable | None, list[Fault]]:
-    """The tables of a case, or what is wrong with them."""
-    try:
-        return CaseTable.model_validate(tree), []
-    except ValidationError as error:
-        seen: dict[str, Fault] = {}
-        for problem in error.errors(include_url=False):
-            fault = _fault(dict(problem))
-            seen.setdefault(fault.path, fault)  # a union reports every member: keep the first
-        return None, list(seen.values())
-
-
-def _fault(problem: dict[str, Any]) -> Fault:
-    """A pydantic error in our words."""
-    location, kind = problem["loc"], problem["type"]
-    path = ".".join(str(part) for part in _plain(location))
-    if kind == "missing":
-        what = "the table" if len(location) == 1 else "this key"
-        return Fault(path, f"{what} is missing")
-    if path in _PLANNED:
-        return Fault(path, "not part of this version, which runs one strong-constraint window")
-    if kind == "extra_forbidden":
-        return Fault(path, f"no such key; {nearest(str(location[-1]), _keys(location[:-1]))}")
-    words = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if kind == "value_error":
-        return Fault(path, words)
-    return Fault(path, f"{words}, got {problem['input']!r}")
-
-
-def _plain(location: tuple) -> list:
-    """The location without the names that pydantic adds for the members of a union."""
-    return [part for part in location if isinstance(part, int) or not _is_member(part)]
-
-
-def _is_member(part: str) -> bool:
-    return part in {"float", "int", "str", "date", "datetime"} or part.startswith(
-        ("list[", "dict[", "literal[", "union[")
-    )
-
-
-def _keys(location: tuple) -> list[str]:
-    """The keys that the table at a location may have."""
-    here: Any = CaseTable
-    for part in location:
-        here = _inside(here, part)
-    return list(getattr(here, "model_fields", {}))
-
-
-def _inside(kind: Any, part: str | int) -> Any:
-    """The type of a member of a table, list or dictionary."""
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        kind = kind.model_fields[str(part)].annotation
-        options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-        return next((option for option in options if option is not type(None)), kind)
-    return (typing.get_args(kind) or (None,))[-1]

@@ -1,10 +1,12 @@
 """Twin experiments: truth, background and observations from a case's own model and errors.
 
 The truth is drawn from the background distribution about a spun-up state, parameters from their
-priors; the background is that spun-up state, but for fields whose value or mean the case gives. The
-observations are those of the truth, with errors drawn from their own likelihoods.
+priors, model errors from their own distribution; the background is that spun-up state, but for
+fields whose value or mean the case gives. The observations are those of the truth, with errors
+drawn from their own likelihoods.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,16 +17,24 @@ import xarray as xr
 from assim.files.errors import DataError
 from assim.files.schema import attributes, time_name, time_variable, write_dataset
 from assim.files.states import state_dataset
-from assim.problem.arrays import Array, Labels, Params, State, Trajectory
-from assim.problem.covariance import AbstractCovariance, Diagonal
+from assim.problem.arrays import Array, Grid, Labels, Params, State, Trajectory
+from assim.problem.covariance import (
+    AbstractCovariance,
+    AbstractStateCovariance,
+    Diagonal,
+    Independent,
+)
+from assim.problem.forcing import check_span
 from assim.problem.model import AbstractDynamics, AbstractModel, ModelContractError, check_model
+from assim.problem.model_error import perturbed_states
 from assim.problem.window import Window, integrate
 from assim.run.build import Setting, set_up
 from assim.run.case import Case
 from assim.run.failure import CaseError, Exit, Fault, NonFiniteError
 from assim.run.finite import first_field
+from assim.run.model_error import make_model_error
 from assim.run.network import observe
-from assim.run.prior import constant
+from assim.run.prior import constant, covariance_of
 from assim.run.schema import TwinTable
 from assim.run.screen import Screen
 from assim.run.slots import make_window
@@ -77,7 +87,8 @@ def twin(setting: Setting) -> dict[str, xr.Dataset]:
     background = _centred(setting, _spun_up(setting, table, keys[0]))
     truth, stdev = _drawn(setting, background, table, keys[1])
     parameters = _parameters(setting, keys[2])
-    trajectory = jax.jit(lambda x, p: integrate(model, x, p, window))(truth, parameters)
+    for_errors = jax.random.fold_in(keys[1], 1)
+    trajectory = _true_trajectory(setting, window, truth, parameters, for_errors)
     _check_finite(trajectory)
     labels, first = model.labels(), float(window.edges[0])
     files = {} if named is None else {
@@ -92,7 +103,12 @@ def _window(setting: Setting) -> Window:
     if table.times == "observations":
         what = "a twin experiment makes its observations at the slot edges: give slots or times"
         raise CaseError([Fault("window.times", what)])
-    return make_window(table, setting.model, setting.clock, ())
+    window = make_window(table, setting.model, setting.clock, ())
+    try:
+        check_span(setting.model, window)
+    except ValueError as error:
+        raise CaseError([Fault("window", str(error))]) from error
+    return window
 
 
 def _spun_up(setting: Setting, table: TwinTable, key: Array) -> State:
@@ -108,6 +124,7 @@ def _spun_up(setting: Setting, table: TwinTable, key: Array) -> State:
         if table.spin_up == 0:
             return state
         window = _spin_up_window(model, setting.clock.start, table.spin_up)
+        check_span(model, window)
     except ModelContractError as error:
         raise CaseError([Fault("model", str(error))]) from error
     except ValueError as error:
@@ -160,20 +177,50 @@ def _drawn(
     setting: Setting, background: State, table: TwinTable, key: Array
 ) -> tuple[State, State]:
     """The true state, drawn about the background, and the background's standard deviations."""
-    truth, stdev = {}, {}
-    for (name, value), k in zip(
-        background.items(), jax.random.split(key, len(background)), strict=True
-    ):
+    truth = dict(background)
+    keys = jax.random.split(key, len(background))
+    for (name, value), k in zip(background.items(), keys, strict=True):
         prior = setting.parts.get(f"background.fields.{name}.prior")
-        covariance = _covariance(setting, table, name)
-        truth[name] = value
         if prior is not None:
             truth[name] = prior(jax.random.normal(k, value.shape))
-        elif covariance is not None:
-            fitted = covariance.on(value.shape)
-            truth[name] = value + fitted.sqrt(jax.random.normal(k, (fitted.size(),)))
-            stdev[name] = jnp.sqrt(fitted.variance())
-    return truth, stdev
+    joint = setting.parts.get("background.covariance")
+    if not isinstance(joint, AbstractStateCovariance):
+        own = {name: _covariance(setting, table, name) for name in background}
+        joint = Independent({name: part for name, part in own.items() if part is not None})
+    fitted = joint.on(setting.model.labels())
+    for name, part in fitted.sqrt(_white(fitted.sizes(), key)).items():
+        truth[name] = background[name] + part
+    return truth, {name: jnp.sqrt(value) for name, value in fitted.variance().items()}
+
+
+def _white(sizes: Mapping[str, int | tuple[int, ...]], key: Array) -> dict[str, Array]:
+    """White noise of these sizes, by name."""
+    keys = jax.random.split(key, max(len(sizes), 1))
+    return {
+        name: jax.random.normal(k, size if isinstance(size, tuple) else (size,))
+        for (name, size), k in zip(sizes.items(), keys, strict=False)
+    }
+
+
+def _true_trajectory(
+    setting: Setting, window: Window, x0: State, theta: Params, key: Array
+) -> Trajectory:
+    """The truth, with model errors drawn as the case has them."""
+    model, case = setting.model, setting.case
+    error = make_model_error(case, model, setting.parts)
+    assert case.checked.twin is not None
+    if error is None or not case.checked.twin.model_error:
+        return jax.jit(lambda x, p: integrate(model, x, p, window))(x0, theta)
+    try:
+        fitted = error.on(model, window)
+    except ValueError as problem:
+        raise CaseError([Fault("model_error", str(problem))]) from problem
+    blank = fitted.blank(window.slots // fitted.every)
+    amplitude = jnp.ones(()) if fitted.scale is None else fitted.scale.prior(jnp.zeros(()))
+    series = fitted.sqrt(_white({name: value.shape for name, value in blank.items()}, key))
+    eta = {name: amplitude * value for name, value in series.items()}
+    follow = jax.jit(lambda x, p, e: perturbed_states(model, x, p, window, fitted, e))
+    return Trajectory(window.edges, follow(x0, theta, eta), theta, Grid.of(model.labels()))
 
 
 def _covariance(setting: Setting, table: TwinTable, name: str) -> AbstractCovariance | None:
@@ -181,11 +228,12 @@ def _covariance(setting: Setting, table: TwinTable, name: str) -> AbstractCovari
     field = setting.case.checked.background.fields.get(name)
     if field is not None and field.value is not None:
         return None
-    if field is not None and field.stdev is not None:
-        return Diagonal(jnp.asarray(field.stdev))
-    for path in (f"background.fields.{name}.covariance", "background.covariance"):
-        if path in setting.parts:
-            return setting.parts[path]
+    given = (setting.case, setting.model)
+    background = setting.case.checked.background
+    if field is not None and (field.stdev is not None or field.covariance is not None):
+        return covariance_of(*given, field, f"background.fields.{name}", setting.parts, name)
+    if background.covariance is not None:
+        return covariance_of(*given, background, "background", setting.parts, name)
     stdev = table.stdev.get(name) if isinstance(table.stdev, dict) else table.stdev
     if stdev is None and not (field is not None and field.prior is not None):
         raise CaseError([Fault("twin.stdev", f"this key is missing: the spread of {name!r} about "
@@ -194,10 +242,15 @@ def _covariance(setting: Setting, table: TwinTable, name: str) -> AbstractCovari
 
 
 def _parameters(setting: Setting, key: Array) -> Params:
-    """Parameters drawn from their priors; the others as the model has them."""
+    """Those that the twin table gives; others drawn from their priors, or as the model has them."""
     parameters = _fixed(setting.model)
     keys = jax.random.split(key, max(len(parameters), 1))
+    assert setting.case.checked.twin is not None
+    true = setting.case.checked.twin.parameters
     for (name, value), k in zip(parameters.items(), keys, strict=False):
+        if name in true:
+            parameters[name] = constant(true[name], value.shape, f"twin.parameters.{name}")
+            continue
         prior = setting.parts.get(f"parameters.{name}.prior")
         if prior is not None:
             parameters[name] = prior(jax.random.normal(k, value.shape))

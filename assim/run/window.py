@@ -9,7 +9,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from assim.analysis import Analysis, analyse
+from assim.analysis import Analysis, analyse, observation_impact
 from assim.files.errors import DataError
 from assim.files.feedback import feedback_dataset
 from assim.files.results import (
@@ -74,10 +74,15 @@ def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysi
         starts=table.minimiser.starts,
         seed=table.runtime.seed,
         progress=screen.loop,
+        first_guess=posed.first_guess,
+        quantities=posed.quantities,
     )
     if analysis.solution.status is Status.NON_FINITE:
         trouble = trouble_of(posed.problem, analysis.analysis, analysis.solution.chi)
         raise NonFiniteError(f"{trouble}. {analysis.solution.status.advice}")
+    if posed.impact is not None and analysis.posterior is not None:
+        impact = observation_impact(analysis, posed.impact.measure, posed.impact.window)
+        analysis = dataclasses.replace(analysis, impact=impact)
     return dataclasses.replace(analysis, seconds={**seconds, **analysis.seconds})
 
 

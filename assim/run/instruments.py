@@ -1,0 +1,99 @@
+"""The instruments of a case: observations, their errors, bias correction and quality control."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from assim.analysis import innovation_stdev
+from assim.files.observations import Instrument, to_instrument
+from assim.files.quality import QualityControl
+from assim.files.tables import ObservationTable as Rows
+from assim.files.tables import open_observations
+from assim.problem.bias import BiasCorrection
+from assim.problem.departure import Problem
+from assim.problem.model import AbstractDynamics
+from assim.problem.observation import ErrorScale
+from assim.problem.window import Window
+from assim.run.case import Case
+from assim.run.failure import CaseError, Fault
+
+
+def make_instrument(
+    case: Case,
+    model: AbstractDynamics,
+    parts: dict[str, Any],
+    number: int,
+    rows: Rows,
+    window: Window,
+) -> Instrument:
+    """The instrument of the case's table `number`, from the rows of its file.
+
+    Raises:
+        CaseError: bias correction or quality control that does not fit together.
+        DataError: rows that do not fit the model.
+    """
+    table, path = case.checked.observations[number], f"observations.{number}"
+    error = table.error
+    scale = None
+    if error is not None and error.name is not None:
+        scale = ErrorScale(error.name, parts[f"{path}.error.prior"])
+    given = "operator" in case.tree["observations"][number]
+    try:
+        quality = QualityControl(**({} if table.quality is None else table.quality.model_dump()))
+    except ValueError as problem:
+        raise CaseError([Fault(f"{path}.quality", str(problem))]) from None
+    return to_instrument(
+        rows,
+        model,
+        window,
+        parts[f"{path}.operator"] if given else None,
+        None if error is None else error.stdev,
+        parts.get(f"{path}.likelihood"),
+        scale,
+        table.name,
+        covariance=parts.get(f"{path}.covariance"),
+        correlated=table.correlated,
+        bias=_bias(case, model, parts, number),
+        quality=quality,
+    )
+
+
+def _bias(
+    case: Case, model: AbstractDynamics, parts: dict[str, Any], number: int
+) -> BiasCorrection | None:
+    """The bias correction of an instrument, its predictors by operator or from the file."""
+    table, priors, predictors = case.checked.observations[number], {}, {}
+    for index, term in enumerate(table.bias):
+        path = f"observations.{number}.bias.{index}"
+        if term.name in priors:
+            raise CaseError([Fault(f"{path}.name", f"{term.name!r} stands here twice")])
+        priors[term.name] = parts[f"{path}.prior"]
+        if term.predictor is not None:
+            predictors[term.name] = parts[f"{path}.predictor"]
+        if term.variable is not None:
+            file = case.input_path(table.file)
+            predictors[term.name] = open_observations(file, term.variable, model.labels()).values
+    return BiasCorrection(priors, predictors) if priors else None
+
+
+def background_checked(problem: Problem, instruments: Sequence[Instrument]) -> Sequence[Instrument]:
+    """Instruments without the values that fail their background check; the same where none does.
+
+    Raises:
+        DataError: an instrument has no value left.
+    """
+    if all(one.quality.threshold is None for one in instruments):
+        return instruments
+    expected = innovation_stdev(problem)
+    predict = eqx.filter_jit(lambda problem: problem.simulate(jnp.zeros(problem.size())))
+    predicted = predict(problem).predictions
+    checked = []
+    for one in instruments:
+        name = one.observations.name
+        innovation = np.asarray(one.observations.values - predicted[name])
+        checked.append(one.check_background(innovation, np.asarray(expected[name])))
+    same = all(new is old for new, old in zip(checked, instruments, strict=True))
+    return instruments if same else checked

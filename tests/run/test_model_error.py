@@ -1,0 +1,85 @@
+"""Weak constraint from a case file: its table, its twin, and what is said of bad ones."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from tests.run.toy import Toy
+
+TWIN = {"initial": {"x": 2.0}, "stdev": 0.3, "seed": 3, "parameters": {"rate": 0.2}}
+ERROR = {"covariance": {"use": "Diagonal", "stdev": 0.05}, "every": 2}
+
+
+def summary(toy: Toy, *options: str) -> dict[str, Any]:
+    result = toy.run(*options)
+    assert result.exit_code == 0, result.stderr or result.exception
+    return json.loads((toy.out / "summary.json").read_text())
+
+
+def test_both_formulations(toy: Toy) -> None:
+    """The same minimum, with a cost of model error, from either control."""
+    toy.case["model_error"] = ERROR
+    toy.write()
+    forcing = summary(toy)
+    state = summary(toy, "--set", 'model_error.formulation="state"')
+    assert forcing["cost"]["model_error"] > 0
+    for term, value in forcing["cost"].items():
+        assert abs(state["cost"][term] - value) < 1e-5 * forcing["cost"]["total"]
+
+
+def test_an_estimated_amplitude_is_a_quantity(toy: Toy) -> None:
+    prior = {"use": "LogNormal", "median": 1.0, "log_stdev": 0.5}
+    toy.case["model_error"] = {**ERROR, "amplitude": {"name": "q", "prior": prior}}
+    toy.case["minimiser"] = {"use": "NewtonCG"}
+    toy.case["posterior"] = {"use": "Laplace"}
+    toy.write()
+    found = summary(toy)["quantities"]["q"]
+    assert 0 < found["q05"] < found["map"] < found["q95"]
+
+
+def test_twin_has_model_errors(toy: Toy) -> None:
+    """The truth of a twin departs from the model by jumps at the ends of the groups only."""
+    toy.observations = toy.background = None
+    toy.case |= {"model_error": ERROR, "twin": TWIN}
+    toy.case["observations"][0]["error"] = {"stdev": 0.1}
+    toy.write()
+    truths = []
+    for switch in ("true", "false"):
+        options = ("--force", "--set", f"twin.model_error={switch}")
+        result = toy.run(*options, command="twin")
+        assert result.exit_code == 0, result.stderr
+        with xr.open_dataset(toy.folder / "truth.nc") as file:
+            truths.append(file["x"].values)
+            assert file["rate"] == 0.2
+    with_errors, without = truths
+    np.testing.assert_array_equal(with_errors[:2], without[:2])
+    jump = with_errors[2] - without[2]
+    assert 0.005 < np.std(jump) < 0.2
+    assert summary(toy)["status"] == "converged"
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({}, ("model_error", "give either covariance or fields")),
+        ({**ERROR, "every": 3}, ("groups of 3 slots do not fill a window of 4",)),
+        ({**ERROR, "acts": "push"}, ("model_error.acts", "'jump' or 'tendency'", "push")),
+        ({"fields": {"y": {"stdev": 1.0}}}, ("model_error.fields.y", "no field 'y'")),
+        ({"fields": {"x": {}}}, ("model_error.fields.x", "give either stdev or covariance")),
+        ({"covariance": {"stdev": 1.0}}, ("model_error.covariance", 'use = "..." or file')),
+        ({"covariance": {"use": "Diagnal"}}, ("model_error.covariance.use", "Diagonal")),
+        (
+            {**ERROR, "acts": "tendency", "formulation": "state"},
+            ("in the state formulation model errors are jumps",),
+        ),
+    ],
+)
+def test_bad_tables(toy: Toy, table: dict[str, Any], words: tuple[str, ...]) -> None:
+    toy.case["model_error"] = table
+    result = toy.write().run()
+    assert result.exit_code == 2
+    for word in words:
+        assert word in result.stderr

@@ -1,0 +1,131 @@
+"""What a case may ask for beyond the plain analysis, from the command line."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from tests.run.toy import Toy
+
+QUANTITIES = """
+import jax.numpy as jnp
+
+
+def total(trajectory):
+    return jnp.sum(trajectory.at_end()["x"])
+
+
+def half_life(trajectory):
+    return jnp.log(2.0) / trajectory.parameters["rate"]
+"""
+
+
+def summary(toy: Toy, *options: str) -> dict[str, Any]:
+    result = toy.run(*options)
+    assert result.exit_code == 0, result.stderr or result.exception
+    return json.loads((toy.out / "summary.json").read_text())
+
+
+def written(toy: Toy) -> Toy:
+    toy.write()
+    (toy.folder / "quantities.py").write_text(QUANTITIES, encoding="utf-8")
+    return toy
+
+
+def test_derived_quantities(toy: Toy) -> None:
+    toy.case["posterior"] = {"use": "Laplace"}
+    toy.case["quantities"] = {
+        "half_life": {"use": "quantities.py:half_life", "units": "day"},
+        "total": {"use": "quantities.py:total", "units": "kg", "long_name": "total at the end"},
+    }
+    found = summary(written(toy))["quantities"]
+    rate, half = found["rate"], found["half_life"]
+    assert half["units"] == "day"
+    assert abs(half["map"] * rate["map"] / np.log(2) - 1) < 1e-6
+    assert abs(half["q50"] * rate["q50"] / np.log(2) - 1) < 0.05
+    with xr.open_dataset(toy.out / "trajectory.nc") as file:
+        assert abs(found["total"]["map"] - float(file["x"][-1].sum())) < 1e-8
+    with xr.open_dataset(toy.out / "posterior.nc") as file:
+        assert file["total"].attrs["units"] == "kg"
+
+
+def test_an_outlier_fails_the_background_check(toy: Toy) -> None:
+    """A value 20 standard deviations off is flagged 19, and the others are used."""
+    values = toy.observations["x"].values.copy()
+    values[5] += 20 * 0.6
+    toy.observations = toy.observations.assign(x=("obs", values, {"units": "kg"}))
+    toy.case["observations"][0]["quality"] = {"threshold": 4.0}
+    found = summary(written(toy))["observations"]["x"]
+    assert found["used"] == 11
+    with xr.open_dataset(toy.out / "feedback.nc") as file:
+        assert list(np.flatnonzero(file["x_effective_qc"] == 19)) == [5]
+        assert np.isfinite(file["x_hofx_background"][5])
+
+
+def test_a_bias_is_estimated(toy: Toy) -> None:
+    """A kilogram more in every value moves the offset by nearly as much, and the slope not."""
+    toy.observations["angle"] = ("obs", np.tile([-1.0, 0.0, 1.0], 4), {"units": "1"})
+    normal = {"use": "Normal", "mean": 0.0, "stdev": 2.0}
+    toy.case["observations"][0]["bias"] = [
+        {"name": "offset", "prior": normal},
+        {"name": "slope", "prior": normal, "variable": "angle"},
+    ]
+    toy.case["posterior"] = {"use": "Laplace"}
+    toy.case["background"] |= {"fields": {"x": {"stdev": 0.1}}}
+    before = summary(written(toy))["quantities"]
+    toy.observations["x"] = toy.observations["x"] + 1.0
+    toy.observations["x"].attrs["units"] = "kg"
+    after = summary(written(toy))["quantities"]
+    assert abs(after["offset"]["mean"] - before["offset"]["mean"] - 1) < 0.05
+    assert abs(after["slope"]["mean"] - before["slope"]["mean"]) < 0.05
+    assert after["offset"]["units"] == "kg"
+
+
+def test_restart_from_an_analysis(toy: Toy) -> None:
+    """The minimum of an earlier run as the first guess: nothing is left to do."""
+    first = summary(written(toy))
+    (toy.out / "analysis.nc").rename(toy.folder / "analysis.nc")
+    again = summary(toy, "--set", 'minimiser.first_guess="analysis.nc"')
+    assert abs(again["cost"]["total"] - first["cost"]["total"]) < 1e-9
+    with xr.open_dataset(toy.out / "diagnostics.nc") as file:
+        assert file["inner_iterations"].sum() <= 4
+
+
+def test_impact_on_a_forecast(toy: Toy) -> None:
+    """Impacts of all observations add up to about the change of the forecast's error."""
+    toy.case["posterior"] = {"use": "Laplace"}
+    toy.case["forecast_impact"] = {"file": "verifying.nc", "time": "2000-01-07"}
+    written(toy)
+    kg = {"units": "kg"}
+    verifying = xr.Dataset(
+        {"x": ("cell", [2.0, 1.2, 0.6], kg)}, {"cell": ("cell", [0.0, 1.0, 2.0], {"units": "m"})}
+    )
+    verifying.to_netcdf(toy.folder / "verifying.nc")
+    summary(toy)
+    with xr.open_dataset(toy.out / "diagnostics.nc") as file:
+        names = [name for name in file.variables if "impact" in str(name)]
+        assert names
+
+
+@pytest.mark.parametrize(
+    ("table", "code", "words"),
+    [
+        ({"quantities": {"q": {"use": "total"}}}, 2, ("quantities.q.use", "file.py:function")),
+        ({"quantities": {"q": {"use": "quantities.py:totl"}}}, 2, ("no 'totl'", "total")),
+        ({"quantities": {"rate": {"use": "quantities.py:total"}}}, 2, ("rate", "another")),
+        ({"minimiser": {"first_guess": "none.nc"}}, 3, ("none.nc", "no such file")),
+        (
+            {"forecast_impact": {"file": "background.nc", "time": "2000-01-02"}},
+            2,
+            ("forecast_impact.time", "after the window"),
+        ),
+    ],
+)
+def test_bad_wishes(toy: Toy, table: dict[str, Any], code: int, words: tuple[str, ...]) -> None:
+    toy.case |= table
+    result = written(toy).run()
+    assert result.exit_code == code, result.stderr
+    for word in words:
+        assert word in result.stderr
