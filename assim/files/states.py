@@ -176,7 +176,7 @@ def _read(
     array = _at_time(array, dataset, label, time, where)
     _check_dims(array, labels, label, where)
     for dim in label.dims:
-        _check_axis(dataset, labels, dim, called)
+        check_axis(dataset, labels, dim, called)
     return _finite(array.transpose(*label.dims), where)
 
 
@@ -242,8 +242,8 @@ def _check_dims(array: xr.DataArray, labels: Labels, label: Label, where: str) -
             )
 
 
-def _check_axis(dataset: xr.Dataset, labels: Labels, dim: str, called: str) -> None:
-    """The file's coordinate, where it has one, must be the model's."""
+def check_axis(dataset: xr.Dataset, labels: Labels, dim: str, called: str) -> None:
+    """Raise DataError unless the file's coordinate, where it has one, is the model's."""
     if dim not in dataset.variables:
         return
     axis, where = labels.coordinates[dim], f"{called}: {dim}"
