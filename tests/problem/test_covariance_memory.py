@@ -10,6 +10,7 @@ import pytest
 SCRIPT = """
 import json, resource, time
 import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_enable_x64", True)
 from assim.problem.arrays import Coordinate
 from assim.problem.covariance import *
 
@@ -20,7 +21,7 @@ torus, plane = (ring, ring), (Coordinate(np.arange(float(SIDE))),) * 2
 rng = np.random.default_rng(0)
 sea = np.arange(N).reshape(SIDE, SIDE) % 97 > 5
 lengths = 3 + np.sin(np.arange(N) / 50).reshape(SIDE, SIDE)
-members = rng.normal(size=(5, SIDE, SIDE)).astype(np.float32)
+members = rng.normal(size=(5, SIDE, SIDE))
 CASES = {
     "Diagonal": (Diagonal(1.0), (N,), (line,)),
     "Blocks": (Blocks([Diagonal(1.0), Autoregressive(5.0)], [N // 2, N // 2]), (N,), (line,)),

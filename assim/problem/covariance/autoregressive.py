@@ -17,7 +17,7 @@ class Autoregressive(AbstractCovariance):
         x_0 = w_0,  x_i = φ_i x_(i-1) + √(1 - φ_i²) w_i,  φ_i = exp(-(t_i - t_(i-1))/τ)
 
     Exact at irregular times; root, inverse and determinant cost O(n). It is the
-    Ornstein-Uhlenbeck process (Gillespie 1996, equation 3.5).
+    Ornstein-Uhlenbeck process (Gillespie 1996).
 
     Args:
         time: e-folding time τ, in the axis' unit.

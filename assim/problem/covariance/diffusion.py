@@ -20,7 +20,7 @@ class Diffusion(AbstractCovariance):
     """C = Σ Γ L̂ L̂ᵀ Γ Σ, L̂ L̂ᵀ = (I - ∇·κ∇)^(-M), Γ its normalisation, Σ the stdev.
 
     M steps of implicit diffusion along one axis after another (Weaver & Courtier 2001; Mirouze &
-    Weaver 2010, equations 24-30). Along an axis the correlation is Matérn's of ν = M - 1/2, close
+    Weaver 2010). Along an axis the correlation is Matérn's of ν = M - 1/2, close
     to Gaussian for M = 10; across axes it is the product. κ = D²/(2M - 3) with D the Daley length,
     1/√(-c″(0)). An application costs O(n M) and solves directly.
 

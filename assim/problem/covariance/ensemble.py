@@ -17,8 +17,8 @@ class Ensemble(AbstractCovariance):
 
         L w = Σ_k X′_k ∘ (Λ w_k)/√(N - 1)        ρ = Λ Λᵀ, one white vector w_k a member
 
-    so that no matrix of the field's size is formed (Lorenc 2003, section 3; Buehner 2005,
-    equation 6). Without a localisation ρ = 1 and w_k is one number.
+    so that no matrix of the field's size is formed (Lorenc 2003; Buehner 2005). Without a
+    localisation ρ = 1 and w_k is one number.
 
     Args:
         perturbations: members, shape (N, *field shape); their mean is taken away.

@@ -87,7 +87,7 @@ class Regression(AbstractStateCovariance):
 
     The unbalanced parts u are independent of one another; K_ij are regression coefficients
     between fields of the same shape, point by point (the balance operator of Derber & Bouttier
-    1999, equation 3, with local coefficients). In stated order, so that it is lower triangular
+    1999, with local coefficients). In stated order, so that it is lower triangular
     and inverted by substitution.
 
     Args:

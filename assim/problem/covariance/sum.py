@@ -14,7 +14,7 @@ from assim.problem.covariance.root import AbstractCovariance, Axes, refusal
 class Sum(AbstractCovariance):
     """C = Σ_i a_i C_i, with L = [√a_1 L_1, √a_2 L_2, …]: white vectors follow one another.
 
-    A hybrid of a static and an ensemble covariance (Hamill & Snyder 2000, equation 3).
+    A hybrid of a static and an ensemble covariance (Hamill & Snyder 2000).
 
     Args:
         terms: covariances of the same field.
