@@ -13,10 +13,9 @@ from assim.files.schema import DOMAIN, SUPEROBBED, THINNED
 from assim.files.tables import ObservationTable
 from assim.files.times import FileTimes
 from assim.files.uncertainty import Uncertainty
-from assim.problem.arrays import Array, Coordinate, Labels
+from assim.problem.arrays import Coordinate, Labels
 from assim.problem.bias import BiasCorrection
 from assim.problem.likelihood import LogNormal, Poisson
-from assim.problem.operator import AbstractOperator
 from assim.problem.window import Window
 
 
@@ -161,16 +160,9 @@ def _extended(
         stdev=None if table.stdev is None else more(table.stdev),
         qc=np.concatenate([table.qc, added]),
         covariance=None,
-        columns={name: more(column) for name, column in table.columns.items()},
     )
 
 
 def _averaged(bias: BiasCorrection, many: np.ndarray, cells: Cells) -> BiasCorrection:
-    columns: dict[str, Array | np.ndarray | AbstractOperator] = {}
-    for name, predictor in bias.predictors.items():
-        if not isinstance(predictor, AbstractOperator):
-            column = np.asarray(predictor)
-            columns[name] = np.concatenate([column, cells.means(column[many])])
-        else:
-            columns[name] = predictor
-    return BiasCorrection(bias.priors, columns)
+    columns = bias.columns().items()
+    return bias.replaced({n: np.concatenate([c, cells.means(c[many])]) for n, c in columns})

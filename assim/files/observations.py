@@ -9,7 +9,7 @@ import numpy as np
 from assim.files.errors import DataError, nearest
 from assim.files.grouping import Rows, superobbed, thinned
 from assim.files.quality import QualityControl, fails_background_check
-from assim.files.schema import BACKGROUND, BOUNDS, DOMAIN, FLAGS, MISSING, WINDOW
+from assim.files.schema import BACKGROUND, BOUNDS, DOMAIN, FLAGS, MISSING, OPERATOR_FAILED, WINDOW
 from assim.files.sources import Source
 from assim.files.tables import ObservationTable, open_observations
 from assim.files.times import date_text
@@ -171,7 +171,8 @@ def to_instrument(
     """Observations that can be used, and the quality flag of every row of the table.
 
     Flags of the file are kept; missing values get 10, values out of bounds 12, off the model's
-    grid 13, outside the window 14, left out by thinning 16, averaged 31. Arguments are those of
+    grid 13, outside the window 14, without a predictor of the bias 15, left out by thinning 16,
+    averaged 31. Arguments are those of
     `read_observations`.
 
     Raises:
@@ -185,6 +186,9 @@ def to_instrument(
     if bias is not None and (problem := bias.check(table.rows)) is not None:
         raise DataError(f"{table.where}: {problem}")
     flags, within = _flags(table, window, labels, operator, quality)
+    if bias is not None:
+        within &= bias.known(table.rows)
+        flags[(flags == 0) & ~within] = OPERATOR_FAILED
     rows, dims = Rows(table, flags, within, uncertainty, bias), operator.dims(labels)
     rows = superobbed(rows, quality, window, labels, dims)
     rows = thinned(rows, quality, window, labels, dims)
@@ -215,6 +219,9 @@ def _made(
 ) -> Observations:
     """The chosen rows; with their errors and likelihood if they are used."""
     table, given = rows.table, rows.uncertainty
+    bias = rows.bias
+    if bias is not None:
+        bias = bias.replaced({name: column[chosen] for name, column in bias.columns().items()})
     errors: dict[str, Any] = {"likelihood": given.likelihood, "scale": given.scale} if used else {}
     return Observations(
         name,
@@ -222,7 +229,7 @@ def _made(
         _points(table, window, labels, chosen),
         operator,
         units=table.units,
-        bias=None if rows.bias is None else _cut(rows.bias, chosen),
+        bias=bias,
         **(errors | given.of(table, chosen) if used else {}),
     )
 
@@ -335,12 +342,3 @@ def _points(table: ObservationTable, window: Window, labels: Labels, used: np.nd
     )
     places = {dim: jnp.asarray(place[used]) for dim, place in table.coordinates.items()}
     return Points(times, starts, ends, places, window.reference)
-
-
-def _cut(bias: BiasCorrection, used: np.ndarray) -> BiasCorrection:
-    """The correction with its columns of numbers cut to the rows used."""
-    columns = {
-        name: p if isinstance(p, AbstractOperator) else np.asarray(p)[used]
-        for name, p in bias.predictors.items()
-    }
-    return BiasCorrection(bias.priors, columns)

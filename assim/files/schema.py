@@ -20,7 +20,8 @@ from assim.files.errors import DataError
 from assim.files.times import NON_PHYSICAL, encode
 from assim.problem.arrays import Coordinate, Label, Labels
 
-MISSING, BOUNDS, DOMAIN, WINDOW, THINNED, BACKGROUND, SUPEROBBED = 10, 12, 13, 14, 16, 19, 31
+MISSING, BOUNDS, DOMAIN, WINDOW, OPERATOR_FAILED = 10, 12, 13, 14, 15
+THINNED, BACKGROUND, SUPEROBBED = 16, 19, 31
 FLAGS = {
     0: "pass",
     1: "passive",

@@ -1,8 +1,8 @@
 """Observation files as tables: one row a value, whether it came from points or from a grid."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -14,7 +14,9 @@ from assim.files.times import NON_PHYSICAL, FileTimes, decode
 from assim.files.units import check_units
 from assim.problem.arrays import Labels
 
-_DERIVED = re.compile(r"_(stddev|covariance|qc|effective_qc|hofx_\w+|bias_\w+|ombg|oman)$")
+_DERIVED = re.compile(
+    r"_(stddev|covariance|qc|effective_qc|hofx_\w+|bias_\w+|ombg|oman|influence|impact)$"
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,6 @@ class ObservationTable:
         covariance: covariance of the values' errors, shape (n, n), which goes before `stdev`;
             None where the file has none.
         covariance_units: its units; None where the file does not give them.
-        columns: further numbers asked for, such as predictors of a bias, shape (n,) each.
     """
 
     source: str
@@ -56,7 +57,6 @@ class ObservationTable:
     notes: tuple[str, ...] = ()
     covariance: np.ndarray | None = None
     covariance_units: str | None = None
-    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -91,9 +91,7 @@ def only_variable(source: Source, labels: Labels) -> str:
     )
 
 
-def open_observations(
-    source: Source, variable: str | None, labels: Labels, columns: Sequence[str] = ()
-) -> ObservationTable:
+def open_observations(source: Source, variable: str | None, labels: Labels) -> ObservationTable:
     """Read one observed variable with its times, positions, errors and flags.
 
     The file is a point table (dimension `obs`) or gridded (`time`, `y`, `x`); a grid becomes one
@@ -103,7 +101,6 @@ def open_observations(
         source: path of a NetCDF file, or a Dataset.
         variable: name of the observed variable; None for the only one in the file.
         labels: the model's, for the names and units of the coordinates.
-        columns: names of further variables to read, one number a row.
 
     Raises:
         DataError: no such variable, or times, coordinates or errors that cannot be used.
@@ -113,12 +110,10 @@ def open_observations(
         if variable not in dataset.variables:
             hint = nearest(variable, _observed(dataset, labels))
             raise DataError(f"{name_of(source)}: there is no variable {variable!r}; {hint}")
-        return _table(dataset, variable, labels, columns, name_of(source))
+        return _table(dataset, variable, labels, name_of(source))
 
 
-def _table(
-    dataset: xr.Dataset, variable: str, labels: Labels, columns: Sequence[str], called: str
-) -> ObservationTable:
+def _table(dataset: xr.Dataset, variable: str, labels: Labels, called: str) -> ObservationTable:
     array, where = dataset[variable], f"{called}: {variable}"
     if array.size == 0:
         raise DataError(f"{where}: expected at least one value, its dimensions are {array.sizes}")
@@ -143,7 +138,6 @@ def _table(
         notes=_notes(times, coordinates, where),
         covariance=_covariance(dataset, array, called),
         covariance_units=_units(dataset, f"{variable}{COVARIANCE}"),
-        columns={name: _needed(dataset, name, array, called) for name in columns},
     )
 
 
@@ -291,14 +285,6 @@ def _optional(dataset: xr.Dataset, name: str, like: xr.DataArray, called: str) -
     if not set(array.dims) <= set(like.dims):
         raise DataError(f"{where}: expected the dimensions {like.dims}, got {array.dims}")
     return _column(array, like, where)
-
-
-def _needed(dataset: xr.Dataset, name: str, like: xr.DataArray, called: str) -> np.ndarray:
-    column = _optional(dataset, name, like, called)
-    if column is None:
-        known = [str(other) for other in dataset.data_vars]
-        raise DataError(f"{called}: there is no variable {name!r}; {nearest(name, known)}")
-    return column
 
 
 def _covariance(dataset: xr.Dataset, array: xr.DataArray, called: str) -> np.ndarray | None:

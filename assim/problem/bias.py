@@ -62,13 +62,22 @@ class BiasCorrection(eqx.Module):
             total = total + coefficients[name] * predictor
         return total
 
+    def columns(self) -> dict[str, np.ndarray]:
+        """The predictors that are numbers, by coefficient."""
+        predictors = self.predictors.items()
+        return {n: np.asarray(p) for n, p in predictors if not isinstance(p, AbstractOperator)}
+
     def check(self, number: int) -> str | None:
-        """What is wrong with columns of numbers that do not fit `number` values."""
-        for name, predictor in self.predictors.items():
-            if isinstance(predictor, AbstractOperator):
-                continue
-            if predictor.shape != (number,):
-                return f"the predictor of {name!r} has shape {predictor.shape}, not ({number},)"
-            if not np.all(np.isfinite(predictor)):
-                return f"the predictor of {name!r} is not finite everywhere"
+        """What is wrong with columns of numbers that are not `number` long."""
+        for name, column in self.columns().items():
+            if column.shape != (number,):
+                return f"the predictor of {name!r} has shape {column.shape}, not ({number},)"
         return None
+
+    def known(self, number: int) -> np.ndarray:
+        """Which of `number` values have predictors that are finite."""
+        return np.all([np.ones(number, bool), *map(np.isfinite, self.columns().values())], axis=0)
+
+    def replaced(self, columns: Mapping[str, np.ndarray]) -> "BiasCorrection":
+        """The same correction with other columns of numbers."""
+        return BiasCorrection(self.priors, {**self.predictors, **columns})

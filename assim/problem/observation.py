@@ -93,8 +93,11 @@ class Observations(eqx.Module):
             )
         if scale is not None and isinstance(self.likelihood, Poisson):
             raise ValueError(f"{name}: Poisson counts have no error scale to estimate; drop it")
-        if bias is not None and (problem := bias.check(self.values.size)) is not None:
-            raise ValueError(f"{name}: {problem}")
+        if bias is not None:
+            if (problem := bias.check(self.values.size)) is not None:
+                raise ValueError(f"{name}: {problem}")
+            if not bias.known(self.values.size).all():
+                raise ValueError(f"{name}: the predictors of its bias must be finite")
         self.covariance = _fitted(name, stdev, covariance, self.values.shape, points)
 
     def correction(
@@ -136,16 +139,12 @@ class Observations(eqx.Module):
     def subset(self, keep: np.ndarray) -> "Observations":
         """Those of the values that `keep`, booleans of shape (m,), chooses."""
 
-        def cut(column: Array) -> np.ndarray:
+        def cut(column: Array | np.ndarray) -> np.ndarray:
             return np.asarray(column)[keep]
 
         bias = self.bias
         if bias is not None:
-            columns = {
-                name: p if isinstance(p, AbstractOperator) else cut(p)
-                for name, p in bias.predictors.items()
-            }
-            bias = BiasCorrection(bias.priors, columns)
+            bias = bias.replaced({name: cut(p) for name, p in bias.columns().items()})
         return Observations(
             self.name,
             cut(self.values),

@@ -35,10 +35,10 @@ def rows(values, days, x, y=0.0, stdev=0.1, **more):
     )
 
 
-def read(dataset, columns=(), **given):
+def read(dataset, **given):
     model = toy()
     window = read_window(observation_file(), model)
-    table = open_observations(dataset, "u", model.labels(), columns)
+    table = open_observations(dataset, "u", model.labels())
     return to_instrument(table, model, window, **given)
 
 
@@ -70,6 +70,17 @@ def test_background_check():
 def test_background_check_of_numbers():
     failed = fails_background_check(np.array([3.0, -3.1, np.nan, np.inf]), np.ones(4), 3.0)
     np.testing.assert_array_equal(failed, [False, True, True, True])
+
+
+def test_values_without_a_predictor_cannot_be_predicted():
+    bias = BiasCorrection({"slope": Normal(0.0, 1.0)}, {"slope": [1.0, np.nan, 3.0, 4.0]})
+    found = read(observation_file(), bias=bias)
+    np.testing.assert_array_equal(found.flags, [0, 15, 0, 0])
+    np.testing.assert_array_equal(found.within, found.used)
+    np.testing.assert_array_equal(found.observations.bias.predictors["slope"], [1.0, 3.0, 4.0])
+    short = BiasCorrection({"slope": Normal(0.0, 1.0)}, {"slope": [1.0, 2.0]})
+    with pytest.raises(DataError, match=r"'slope' has shape \(2,\), not \(4,\)"):
+        read(observation_file(), bias=short)
 
 
 # ---- thinning ------------------------------------------------------------------------------------
@@ -143,12 +154,10 @@ def test_superobs_have_the_error_given_or_scaled():
 
 
 def test_superobs_with_predictors_and_in_the_feedback():
-    dataset = rows([1, 3, 5], [1, 1, 2], [0.2, 0.4, 0.4], angle=[10.0, 30.0, 50.0])
-    table_angle = np.array([10.0, 30.0, 50.0])
-    bias = BiasCorrection({"slope": Normal(0.0, 1.0)}, {"slope": table_angle})
-    found = read(dataset, columns=["angle"], bias=bias, **asked(superob_distance=1.0))
+    dataset = rows([1, 3, 5], [1, 1, 2], [0.2, 0.4, 0.4])
+    bias = BiasCorrection({"slope": Normal(0.0, 1.0)}, {"slope": np.array([10.0, 30.0, 50.0])})
+    found = read(dataset, bias=bias, **asked(superob_distance=1.0))
     np.testing.assert_array_equal(found.observations.bias.predictors["slope"], [50.0, 20.0])
-    np.testing.assert_array_equal(found.table.columns["angle"], [10.0, 30.0, 50.0, 20.0])
     window = read_window(observation_file(), toy())
     written = observations_dataset([found], toy().labels(), window)
     np.testing.assert_allclose(written["u"], [1, 3, 5, 2])

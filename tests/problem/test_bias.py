@@ -51,7 +51,7 @@ def test_nothing_without_a_correction():
     [
         ({"angle": ANGLE}, "'angle' has no prior.*offset, slope, warm"),
         ({"slope": ANGLE[:2]}, r"u: the predictor of 'slope' has shape \(2,\), not \(3,\)"),
-        ({"slope": [0.0, np.nan, 1.0]}, "u: the predictor of 'slope' is not finite"),
+        ({"slope": [0.0, np.nan, 1.0]}, "u: the predictors of its bias must be finite"),
     ],
 )
 def test_predictors_that_do_not_fit(predictors, words):
