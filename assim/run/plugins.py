@@ -24,9 +24,10 @@ _PACKAGES = {
 _NAMES = {
     "integrator": "Adaptive FixedStep",
     "prior": "Normal LogNormal HalfNormal HalfCauchy TruncatedNormal Uniform Jeffreys",
-    "covariance": "Diagonal Dense Blocks",
+    "covariance": "Diagonal Dense Blocks Diffusion Spectral Kronecker Autoregressive GaspariCohn "
+    "Sum LowRank Joint Regression",
     "operator": "PointSample TimeIntegral TimeMean TimeDifference Function",
-    "likelihood": "Gaussian LogNormal StudentT Huber Poisson",
+    "likelihood": "Gaussian LogNormal StudentT Huber VariationalQC Poisson",
     "minimiser": "GaussNewton NewtonCG LBFGS Adam",
     "posterior": "Laplace",
 }
@@ -46,6 +47,8 @@ _NESTED = {
     "prior": "prior",
     "covariance": "covariance",
     "parts": "covariance",
+    "factors": "covariance",
+    "terms": "covariance",
     "operator": "operator",
     "likelihood": "likelihood",
 }
@@ -173,6 +176,8 @@ def _nested(name: str, value: Any, path: str, folder: Path) -> Any:
         return build(kind or "plug-in", value, path, folder)
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         return [_nested(name, item, f"{path}.{i}", folder) for i, item in enumerate(value)]
+    if isinstance(value, dict) and name in _NESTED:
+        return {key: _nested(name, item, f"{path}.{key}", folder) for key, item in value.items()}
     return value
 
 

@@ -10,6 +10,7 @@ import pytest
 import scipy.optimize
 
 from assim import (
+    Autoregressive,
     Dense,
     Diagonal,
     ErrorScale,
@@ -34,6 +35,7 @@ from tests.solve.linear import (
     innovation_density,
     ring,
     smooth,
+    stacked,
 )
 
 CASES = {"driven": (driven, "u"), "ring": (ring, "tracer")}
@@ -114,6 +116,34 @@ def whole(case, series):
     return case._replace(
         background=background, covariance=covariance, propagators=same, operators=operators
     )
+
+
+def conditioned(case):
+    """Mean and covariance of z given the data, all at once."""
+    innovation, g, r = stacked(case)
+    gain = np.linalg.solve(g @ case.covariance @ g.T + r, g @ case.covariance).T
+    return case.background + gain @ innovation, case.covariance - gain @ g @ case.covariance
+
+
+def correlation_in_time(problem, length):
+    times = np.asarray(problem.window.edges)[1:]
+    return np.exp(-np.abs(times[:, None] - times) / length)
+
+
+@pytest.mark.parametrize("formulation", ["forcing", "state"])
+def test_correlated_in_time(formulation):
+    """AR(1) model errors: mean, covariance and evidence from one joint Gaussian."""
+    series = Autoregressive(time=0.2)
+    case, problem, field, noise = weakened("ring", 1, formulation, in_time=series)
+    case = whole(case, np.kron(correlation_in_time(problem, 0.2), noise))
+    analysis = analyse(problem, EXACT)
+    mean, covariance = conditioned(case)
+    got_mean, got = trajectory_posterior(analysis, field)
+    assert apart(got_mean, mean) < CLOSE
+    assert apart(got, covariance) < CLOSE
+    half, log_density = innovation_density(case)
+    assert abs(analysis.solution.cost - half) < CLOSE * half
+    assert abs(analysis.log_evidence() - log_density) < CLOSE * abs(log_density)
 
 
 @pytest.mark.parametrize("formulation", ["forcing", "state"])
