@@ -137,7 +137,8 @@ def analyse(
             exact = solution.state.hessian if _has_exact_hessian(minimiser, solution) else None
             fitted = laplace(problem, solution.chi, posterior, keys[1], exact)
     with _timed(seconds, "spread"):
-        return _assemble(problem, solution, fitted, posterior, quantities or {}, keys[2:], seconds)
+        found = _assemble(problem, solution, fitted, posterior, quantities or {}, keys[2:])
+    return dataclasses.replace(found, seconds=seconds)
 
 
 def _has_exact_hessian(minimiser: AbstractMinimiser, solution: Solution) -> bool:
@@ -153,12 +154,9 @@ def _assemble(
     settings: Laplace | None,
     wanted: Mapping[str, Derived],
     keys: Array,
-    seconds: dict[str, float],
 ) -> Analysis:
-    before, after = (
-        _evaluate(problem, jnp.zeros_like(solution.chi)),
-        _evaluate(problem, solution.chi),
-    )
+    origin = jnp.zeros_like(solution.chi)
+    before, after = _evaluate(problem, origin), _evaluate(problem, solution.chi)
     fixed = _fixed(problem)
     answer = Analysis(
         problem,
@@ -170,7 +168,6 @@ def _assemble(
         {name: float(value) for name, value in after.cost.items()},
         fixed.prior_stdev,
         float(fixed.log_constant),
-        seconds=seconds,
     )
     if posterior is None or settings is None:
         return answer
@@ -259,8 +256,9 @@ def _diagnostics(
     problem: Problem, evaluations: tuple[_Evaluation, _Evaluation], around: _Spread
 ) -> Diagnostics:
     before, after = evaluations
+    names = [o.name for o in problem.observations]
     return diagnostics(
-        (before.departures, after.departures),
+        ({n: before.departures[n] for n in names}, {n: after.departures[n] for n in names}),
         {name: float(value) for name, value in after.cost.items()},
         around.moments,
         around.assumed,

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from assim.analysis import Analysis
+from assim.files.consistency import row_columns
 from assim.files.observations import Instrument
 from assim.files.schema import MISSING, QC, STDEV, axis_attributes, flag_attributes, time_variable
 from assim.files.schema import time_name as clock_name
@@ -176,8 +177,20 @@ def _compared(instrument: Instrument, analysis: Analysis) -> list[Column]:
         Column("_hofx_analysis", after, f"analysis of {what}", units),
         Column("_ombg", values - before, f"{what} less its background", units),
         Column("_oman", values - after, f"{what} less its analysis", units),
+        *_diagnosed(instrument, analysis),
         Column("_effective_qc", instrument.flags, f"quality flag of {what} as used", "1"),
     ]
+
+
+def _diagnosed(instrument: Instrument, analysis: Analysis) -> list[Column]:
+    """What is known of every value used: spread of its prediction, influence, impact."""
+    table = instrument.table
+    columns = []
+    for suffix, values, what, dimensionless in row_columns(analysis, instrument.observations.name):
+        units = "1" if dimensionless else table.units
+        whole = _spread(values, instrument.used)
+        columns.append(Column(suffix, whole, f"{what} {table.long_name}", units))
+    return columns
 
 
 def _variables(
@@ -233,7 +246,7 @@ def _correct(observations: Observations, trajectory: Trajectory, biases: Params)
     return observations.correction(trajectory, biases)
 
 
-def _spread(values: Array, rows: np.ndarray) -> np.ndarray:
+def _spread(values: Array | np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Values of some rows, NaN elsewhere."""
     whole = np.full(rows.shape, np.nan)
     whole[rows] = np.asarray(values)

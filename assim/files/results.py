@@ -196,9 +196,10 @@ def _costs(analysis: Analysis) -> Iterator[tuple[str, xr.Variable]]:
             yield f"cost_{term}_at_{place}", _scalar(float(value), what)
     observations, scales = analysis.problem.observations, analysis.analysis.control.scales
     number = sum(o.values.size for o in observations)
-    squares = analysis.cost_analysis["total"] - sum(
-        float(o.normaliser(scales)) for o in observations
-    )
+    normalisers = sum(float(o.normaliser(scales)) for o in observations)
+    squares = analysis.cost_analysis["total"] - normalisers
+    if analysis.diagnostics is not None:
+        squares = analysis.diagnostics.chi_squared / 2
     what = "sum of squares of the cost over the number of observations"
     yield "chi_squared_ratio", _scalar(2 * float(squares) / number, what)
     yield "observation_count", _scalar(np.int32(number), "number of observations used")

@@ -21,7 +21,8 @@ TIMES = ("time", "t")
 WEIGHTS = ("weight", "weights", "log_weight", "log_weights")
 SUFFIXES = (
     *("_stddev", "_increment", "_background", "_prior", "_qc", "_effective_qc"),
-    *("_hofx_background", "_hofx_analysis", "_ombg", "_oman"),
+    *("_hofx_background", "_hofx_analysis", "_ombg", "_oman", "_influence", "_impact"),
+    *("_bias_background", "_bias_analysis", "_model_error", "_model_error_prior_stddev"),
 )
 
 

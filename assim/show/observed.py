@@ -17,6 +17,7 @@ class Observed:
 
     Args:
         stdev: standard deviation of the errors, times their scale where that is estimated.
+        analysis_stdev: posterior standard deviation of what the analysis says.
         logarithmic: whether `stdev` is that of the logarithm (a log-normal likelihood).
         places: every other column of the table, by name: positions by dimension.
     """
@@ -30,6 +31,7 @@ class Observed:
     logarithmic: bool
     background: np.ndarray | None
     analysis: np.ndarray | None
+    analysis_stdev: np.ndarray | None
     ombg: np.ndarray | None
     oman: np.ndarray | None
     used: np.ndarray
@@ -70,6 +72,7 @@ class Observed:
             stdev=part(self.stdev),
             background=part(self.background),
             analysis=part(self.analysis),
+            analysis_stdev=part(self.analysis_stdev),
             ombg=part(self.ombg),
             oman=part(self.oman),
             used=self.used[here],
@@ -110,6 +113,7 @@ def _observed(run: Run, file: xr.Dataset, name: str, time: xr.DataArray) -> Obse
         logarithmic=logarithmic,
         background=before,
         analysis=after,
+        analysis_stdev=values("_hofx_analysis_stddev"),
         ombg=value - before if ombg is None and before is not None else ombg,
         oman=value - after if oman is None and after is not None else oman,
         used=np.isfinite(value) if flags is None else (flags == 0) & np.isfinite(value),

@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from assim.show.finished import Run, spelt_units, time_of
+from assim.files.schema import FLAGS
+from assim.show.consistency import expected_cost
+from assim.show.finished import Run, draws, spelt_units, time_of
 from assim.show.page import (
     GOOD,
     POOR,
@@ -79,17 +81,47 @@ def _window(run: Run) -> list[str]:
 
 def quantities(run: Run) -> list[str]:
     """The table of quantities, and a word about every posterior."""
-    rows = [_quantity(name, one) for name, one in _tables(run.summary.get("quantities")).items()]
-    header = ("", "mean ± standard deviation", "90 % interval", "median", "MAP", "units")
-    return [table(header, rows), *(_posterior(*one) for one in _methods(run))]
+    given = _tables(run.summary.get("quantities"))
+    prior = prior_intervals(run)
+    rows = [_quantity(name, one, prior.get(name, "–")) for name, one in given.items()]
+    header = ("", "mean ± standard deviation", "90 % interval", "median", "MAP", "units",
+              "prior 90 %")  # fmt: skip
+    return [
+        table(header, rows),
+        _draws_used(given),
+        *(_posterior(*one) for one in _methods(run)),
+    ]
 
 
-def _quantity(name: str, one: dict[str, Any]) -> tuple[str, ...]:
+def _draws_used(given: dict[str, dict[str, Any]]) -> str:
+    """How many draws derived quantities come from."""
+    numbers = {name: known(one.get("draws")) for name, one in given.items()}
+    derived = {name: int(n) for name, n in numbers.items() if n is not None}
+    if not derived:
+        return ""
+    least, names = min(derived.values()), ", ".join(derived)
+    text = f"Derived from the trajectories of draws, {least} at least: {names}. "
+    return paragraph(text + f"A mean is off by about {number(100 / least**0.5, 2)} per cent of the "
+                     "standard deviation by sampling.", "soft")  # fmt: skip
+
+
+def prior_intervals(run: Run) -> dict[str, str]:
+    """5 and 95 per cent of the prior draws of every scalar quantity, as text."""
+    found = {}
+    for one in draws(run):
+        if one.prior is not None and one.prior.size > 1:
+            low, high = np.quantile(one.prior, (0.05, 0.95))
+            found[one.name] = f"{number(float(low), 3)} … {number(float(high), 3)}"
+    return found
+
+
+def _quantity(name: str, one: dict[str, Any], prior: str) -> tuple[str, ...]:
     stddev = one.get("stddev")
     mean, spread = with_spread(one.get("mean"), stddev)
     low, middle, high, mode = (alike(one.get(key), stddev) for key in ("q05", "q50", "q95", "map"))
     units = spelt_units(one.get("units"))
-    return name, f"{mean} ± {spread}", f"{low} … {high}", middle, mode, units
+    called = f"{name}: {one['long_name']}" if one.get("long_name") else name
+    return called, f"{mean} ± {spread}", f"{low} … {high}", middle, mode, units, prior
 
 
 def _methods(run: Run) -> list[tuple[str, dict[str, Any]]]:
@@ -140,7 +172,11 @@ def observations(run: Run) -> str:
     counts = {name: _flags(one) for name, one in _tables(given).items()}
     flags = list(dict.fromkeys(flag for one in counts.values() for flag in one))
     rows = [(name, *(one.get(flag, 0) for flag in flags)) for name, one in counts.items()]
-    return table(("", *flags), rows)
+    codes = {words.replace("_", " "): code for code, words in FLAGS.items()}
+    header = (f"{flag} ({codes[flag]})" if flag in codes else flag for flag in flags)
+    rejected = len(flags) > 1
+    text = "Numbers in brackets are the flags of rejected values in feedback.nc."
+    return table(("", *header), rows) + (paragraph(text, "soft") if rejected else "")
 
 
 def _flags(one: dict[str, Any]) -> dict[str, object]:
@@ -161,10 +197,14 @@ def costs(run: Run) -> str:
     if not isinstance(terms, dict):
         return ""
     ordered = [key for key in terms if key != "total"] + ["total"] * ("total" in terms)
-    rows: list[tuple[str, object]] = [(k.replace("_", " "), _six(terms[k])) for k in ordered]
+    rows: list[tuple[object, ...]] = [
+        (k.replace("_", " "), _six(terms[k]), expected_cost(run, k)) for k in ordered
+    ]
     if "gradient_norm" in run.summary:
-        rows.append(("gradient norm ‖∇J‖", run.summary["gradient_norm"]))
-    return table(("Cost at the minimum", ""), rows)
+        rows.append(("gradient norm ‖∇J‖", run.summary["gradient_norm"], ""))
+    if not any(row[2] for row in rows):
+        return table(("Cost at the minimum", ""), [row[:2] for row in rows])
+    return table(("Cost at the minimum", "", "expected"), rows)
 
 
 def _six(value: object) -> str:

@@ -11,6 +11,8 @@ from assim.show.density import draw_densities
 from assim.show.departures import draw_departures
 from assim.show.fields import draw_hovmoeller, draw_initial_state
 from assim.show.finished import Run, eigenvalues, per_loop
+from assim.show.influence import draw_influence
+from assim.show.model_error import draw_model_error
 from assim.show.style import Picture
 from assim.show.trajectory import draw_trajectory
 
@@ -134,8 +136,10 @@ DRAWERS: tuple[Callable[[Run], Picture | None], ...] = (
     draw_trajectory,
     draw_hovmoeller,
     draw_initial_state,
+    draw_model_error,
     draw_densities,
     draw_departures,
+    draw_influence,
     draw_convergence,
     draw_spectrum,
 )

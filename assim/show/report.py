@@ -6,15 +6,15 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from assim.show import page, passages
+from assim.show import consistency, page, passages
 from assim.show.finished import ReportError, Run, finished_run
 
 if TYPE_CHECKING:
     from assim.show.style import Picture
 
 PICTURES = (
-    *("trajectory", "hovmoeller", "initial_state", "densities"),
-    *("departures", "convergence", "spectrum"),
+    *("trajectory", "hovmoeller", "initial_state", "model_error", "densities"),
+    *("departures", "influence", "convergence", "spectrum"),
 )
 
 
@@ -80,10 +80,7 @@ def _sections(run: Run, pictures: "dict[str, Picture]") -> list[str]:
         there = [pictures[name] for name in names if name in pictures]
         return "\n".join(page.figure(one.png, one.caption) for one in there)
 
-    def section(title: str, missing: str, *parts: str) -> str:
-        return page.section(title, *parts) or page.section(title, page.paragraph(missing, "soft"))
-
-    none = "Left out: "
+    none, section = "Left out: ", _section
     return [
         passages.heading(run),
         section("Quantities", none + passages.NO_QUANTITIES, *passages.quantities(run)),
@@ -93,12 +90,19 @@ def _sections(run: Run, pictures: "dict[str, Picture]") -> list[str]:
             shown("trajectory", "hovmoeller", "initial_state"),
             passages.twin(run),
         ),
+        page.section("Model error", shown("model_error")),
         section("Prior and posterior", none + passages.NO_DRAWS, shown("densities")),
         section(
             "Observations",
             none + passages.NO_OBSERVATIONS,
             passages.observations(run),
             shown("departures"),
+        ),
+        section(
+            "Consistency of errors",
+            none + consistency.NO_DIAGNOSTICS,
+            *consistency.consistency(run),
+            shown("influence"),
         ),
         section(
             "Minimisation",
@@ -111,3 +115,8 @@ def _sections(run: Run, pictures: "dict[str, Picture]") -> list[str]:
         page.section("Time spent", passages.seconds(run)),
         section("Provenance", none + passages.NO_PROVENANCE, *passages.provenance(run)),
     ]
+
+
+def _section(title: str, missing: str, *parts: str) -> str:
+    """A section, which says what is missing where it has no part."""
+    return page.section(title, *parts) or page.section(title, page.paragraph(missing, "soft"))

@@ -110,13 +110,14 @@ def _orphan(one: Observed) -> Series:
     rows = rows[np.argsort(one.time.values[rows])]
     assert one.analysis is not None
     before = None if one.background is None else (instants(one.time[rows]), one.background[rows])
+    stdev = None if one.analysis_stdev is None else one.analysis_stdev[rows]
     return Series(
         name=one.name,
         label=one.label,
         units=one.units,
         time=one.time[rows],
         value=one.analysis[rows],
-        stdev=None,
+        stdev=stdev,
         background=before,
         truth=None,
         positive=False,

@@ -361,7 +361,7 @@ def diagnostics(
             assumed.error_variance[name],
             assumed.background_variance[name],
         )
-        for name in after
+        for name in departures[1]
     }
     signal = {name: max(float(value), 0.0) for name, value in assumed.signal.items()}
     terms = {name: Term(cost[name], value / 2) for name, value in signal.items()}

@@ -138,7 +138,7 @@ def test_report_names_every_quantity_with_its_numbers(lynx_hare):
 def test_report_tells_status_costs_counts_and_minima(lynx_hare):
     text = report(lynx_hare)
     for piece in ["Converged.", "The gradient is below the tolerance.", "−44.5641",
-                  "Another minimum", "<th>background check</th>", "<td>40</td><td>2</td>",
+                  "Another minimum", "<th>background check (19)</th>", "<td>40</td><td>2</td>",
                   "assim run case.toml",
                   "1900-01-01 to 1920-01-01", "ab" * 32]:  # fmt: skip
         assert piece in text

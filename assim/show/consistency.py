@@ -1,0 +1,139 @@
+"""What departures say of the errors that were assumed: sentences and tables."""
+
+from typing import Any
+
+from assim.show.finished import Run, spelt_units
+from assim.show.page import GOOD, UNSURE, known, notice, number, paragraph, table
+
+NO_DIAGNOSTICS = "they need a posterior, and none was asked for."
+
+UNLIKELY = 0.01  # in either tail of χ²: one analysis in fifty is outside by chance
+BENT = 0.3  # share of the change of departures that the tangent linear may miss
+
+
+def consistency(run: Run) -> list[str]:
+    """χ² as a sentence, and a table of instruments."""
+    found = run.summary.get("diagnostics")
+    if not isinstance(found, dict):
+        return []
+    return [_chi_squared(found), _instruments(run, found), _linearity(found), _forecast(found)]
+
+
+def expected_cost(run: Run, term: str) -> str:
+    """Expectation of a term of the cost with its standard deviation, as text; "" if unknown."""
+    found = run.summary.get("diagnostics")
+    terms = found.get("terms") if isinstance(found, dict) else None
+    one = terms.get(term) if isinstance(terms, dict) else None
+    return _expected(one.get("expected"), one.get("stddev")) if isinstance(one, dict) else ""
+
+
+def _expected(expected: object, stddev: object) -> str:
+    return f"{number(expected, 3)} ± {number(stddev, 2)}" if known(expected) is not None else "–"
+
+
+def _chi_squared(found: dict[str, Any]) -> str:
+    value, degrees = known(found.get("chi_squared")), known(found.get("chi_squared_expected"))
+    if value is None or degrees is None:
+        return ""
+    spread = (2 * max(degrees, 0.0)) ** 0.5
+    lead = f"χ² = {number(value, 4)}, expected {number(degrees)} ± {number(spread, 2)}."
+    p = known(found.get("p_value"))
+    if p is None:
+        return notice(
+            "With an estimated error scale, or errors that are not Gaussian, this is no test: "
+            "departures fit such errors by construction.",
+            "",
+            lead,
+        )
+    chance = f"A larger χ² has probability {number(p, 2)}. "
+    if p < UNLIKELY:
+        text = "Departures are larger than the errors allow: errors are understated, or the model "
+        return notice(chance + text + "or the observation operator is wrong.", UNSURE, lead)
+    if p > 1 - UNLIKELY:
+        text = "Departures are smaller than the errors make likely: errors are overstated, or "
+        return notice(chance + text + "their correlations are left out.", UNSURE, lead)
+    text = "Departures and increments are as large as the errors that were assumed."
+    return notice(chance + text, GOOD, lead)
+
+
+_HEADER = (
+    *("", "used", "cost", "expected", "signal", "mean influence"),
+    *("σₒ → estimate", "σ_b → estimate", "units"),
+)
+
+
+def _instruments(run: Run, found: dict[str, Any]) -> str:
+    given = found.get("instruments")
+    tables = given.items() if isinstance(given, dict) else ()
+    rows = [_instrument(run, name, one) for name, one in tables if isinstance(one, dict)]
+    if not rows:
+        return ""
+    text = (
+        "Cost: half the sum of squared normalised departures from the analysis. Expected: its mean "
+        "if the errors assumed are right, ± at most one standard deviation. Signal: degrees of "
+        "freedom for signal, how many of the values inform the analysis; mean influence is their "
+        "share. σₒ and σ_b: standard deviations of the errors of values and of their background, "
+        "as assumed (root mean square) → as departures tell (Desroziers et al. 2005), of "
+        "logarithms where the errors are; a dash where the estimate of a variance is negative or "
+        "cannot be made."
+    )
+    return table(_HEADER, rows) + paragraph(text, "soft")
+
+
+def _instrument(run: Run, name: str, one: dict[str, Any]) -> tuple[object, ...]:
+    count, cost = known(one.get("count")), number(one.get("cost"), 4)
+    expected = _expected(one.get("cost_expected"), one.get("cost_expected_stddev"))
+    signal, influence = (number(one.get(k), 3) for k in ("degrees_of_freedom", "mean_influence"))
+    sigmas = (_stdevs(one, f"{key}_stddev") for key in ("error", "background"))
+    used = "–" if count is None else f"{count:.0f}"
+    return (name, used, cost, expected, signal, influence, *sigmas, _units(run, name))
+
+
+def _stdevs(one: dict[str, Any], key: str) -> str:
+    """As assumed → as estimated from departures."""
+    assumed, ratio = known(one.get(key)), known(one.get(f"{key}_ratio"))
+    estimated = None if assumed is None or ratio is None else assumed * ratio
+    return f"{number(assumed, 3)} → {number(estimated, 3)}"
+
+
+def _units(run: Run, name: str) -> str:
+    """Of the standard deviation of errors where the feedback has it, else of the values."""
+    for file in run.feedback:
+        for variable in (f"{name}_stddev", name):
+            if variable in file:
+                return spelt_units(file[variable].attrs.get("units"))
+    return ""
+
+
+def _linearity(found: dict[str, Any]) -> str:
+    given = found.get("instruments")
+    tables = given.items() if isinstance(given, dict) else ()
+    bent = [
+        name
+        for name, one in tables
+        if isinstance(one, dict) and (known(one.get("nonlinearity")) or 0.0) > BENT
+    ]
+    if not bent:
+        return ""
+    text = (
+        "From background to analysis the tangent linear misses more than "
+        f"{100 * BENT:.0f} per cent of the change of departures of {', '.join(bent)}. "
+        "Expectations and estimates here are those of the last outer loop, linearised at the "
+        "analysis: read those of σ_b with care."
+    )
+    return notice(text, UNSURE)
+
+
+def _forecast(found: dict[str, Any]) -> str:
+    forecast = found.get("forecast")
+    if not isinstance(forecast, dict):
+        return ""
+    before, after, total = (forecast.get(k) for k in ("background", "analysis", "impact"))
+    text = (
+        f"The measure of the forecast is {number(before)} from the background and {number(after)} "
+        f"from the analysis; impacts of all observations add up to {number(total)}."
+    )
+    given = found.get("instruments")
+    tables = given.items() if isinstance(given, dict) else ()
+    rows = [(name, number(one.get("impact"), 3)) for name, one in tables if isinstance(one, dict)]
+    return paragraph(text) + table(("Impact on the forecast (negative: it improved)", ""), rows)

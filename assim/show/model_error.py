@@ -1,0 +1,90 @@
+"""Model error over time, with its posterior band and the spread that was assumed."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from assim.show import style
+from assim.show.finished import Run, instants, time_label, time_of, with_units, words
+from assim.show.style import Picture
+from assim.show.trajectory import NINETY, SITES
+
+MOST = 6
+
+
+def draw_model_error(run: Run) -> Picture | None:
+    """One panel a series of model error: scalar fields, and sites of small ones."""
+    file = run.files.get("trajectory")
+    time = None if file is None else time_of(file)
+    if file is None or time is None:
+        return None
+    everything = [panel for name in _names(file) for panel in _panels(file, name)]
+    shown = everything[:MOST]
+    if not shown:
+        return None
+    columns = 1 if len(shown) <= 3 else 2
+    figure, axes = style.panels(len(shown), columns, 1.9, top=0.3)
+    for (name, place, title), where in zip(shown, axes, strict=True):
+        _draw(where, file, name, place, time)
+        where.set_title(title)
+    style.legend(figure, axes)
+    left_out = len(everything) - len(shown)
+    caption = (
+        "Model error, with the band that holds 90 % of its posterior uncertainty; dashed: 90 % of "
+        "what was assumed of it before the observations."
+        + f" {left_out} further series are not drawn."
+        * (left_out > 0)
+    )
+    return style.picture("model_error", figure, caption)
+
+
+def _names(file: xr.Dataset) -> list[str]:
+    return [str(name) for name in file.data_vars if str(name).endswith("_model_error")]
+
+
+def _panels(file: xr.Dataset, name: str) -> list[tuple[str, dict[str, int], str]]:
+    """Name, place and title of every series of a field; a large field gets that at its middle."""
+    dims, title = file[name].dims[1:], words(file[name]).capitalize()
+    if not dims:
+        return [(name, {}, title)]
+    if len(dims) == 1 and file[name].shape[1] <= SITES:
+        dim = str(dims[0])
+        return [(name, {dim: k}, f"{title}, {dim} {k}") for k in range(file[name].shape[1])]
+    place = {str(dim): file.sizes[dim] // 2 for dim in dims}
+    where = ", ".join(f"{dim} {k}" for dim, k in place.items())
+    return [(name, place, f"{title}, {where}")]
+
+
+def _draw(
+    axes: Axes, file: xr.Dataset, name: str, place: dict[str, int], time: xr.DataArray
+) -> None:
+    when, variable = instants(time), file[name]
+
+    def series(ending: str) -> np.ndarray | None:
+        found = file.get(name + ending)
+        return None if found is None else np.asarray(found.isel(place).values, dtype=float)
+
+    value, stdev, prior = series(""), series("_stddev"), series("_prior_stddev")
+    assert value is not None
+    if stdev is not None:
+        low, high = value - NINETY * stdev, value + NINETY * stdev
+        axes.fill_between(
+            when, low, high, step="pre", color=style.ANALYSIS, alpha=0.22, linewidth=0,
+            label="90 % band",
+        )  # fmt: skip
+    axes.step(when, value, where="pre", color=style.ANALYSIS, label="model error")
+    if prior is not None:
+        look: dict[str, Any] = {
+            "color": style.BACKGROUND,
+            "linestyle": "--",
+            "linewidth": 1.0,
+            "where": "pre",
+        }
+        axes.step(when, NINETY * prior, label="90 % before", **look)
+        axes.step(when, -NINETY * prior, **look)
+    axes.axhline(0, color=style.INK, linewidth=0.7)
+    axes.set_ylabel(with_units("η", variable.attrs.get("units")))
+    axes.set_xlabel(time_label(time))
+    axes.margins(x=0.02)

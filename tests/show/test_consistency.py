@@ -1,0 +1,89 @@
+"""What the report says of diagnostics, model error and influence."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from assim.show import write_report
+from tests.show import runs
+
+
+@pytest.fixture
+def lynx_hare(tmp_path):
+    return runs.lynx_hare(tmp_path)
+
+
+def report(directory) -> str:
+    write_report(directory)
+    return (directory / "report.html").read_text(encoding="utf-8")
+
+
+def fit(**changes):
+    one = {"count": 20, "cost": 9.5, "cost_expected": 8.7, "cost_expected_stddev": 2.9,
+           "degrees_of_freedom": 2.6, "mean_influence": 0.13, "error_stddev": 2.0,
+           "error_stddev_ratio": 1.5, "background_stddev": 4.0, "background_stddev_ratio": None,
+           "nonlinearity": 0.1}  # fmt: skip
+    return one | changes
+
+
+def diagnosed(directory, p_value=0.4, **changes):
+    terms = {"background": {"cost": 1.2, "expected": 0.75, "stddev": 0.866}}
+    instruments = {"hare": fit(**changes)}
+    found = {"chi_squared": 42.5, "chi_squared_expected": 40, "p_value": p_value}
+    summary = json.loads((directory / "summary.json").read_text())
+    summary["diagnostics"] = {**found, "terms": terms, "instruments": instruments}
+    runs.write_summary(directory, summary)
+    return report(directory)
+
+
+def test_diagnostics_are_told(lynx_hare):
+    text = diagnosed(lynx_hare)
+    row = "<th>background</th><td>1.2</td><td>0.75 ± 0.87</td>"
+    sigmas = ("<td>2 → 3</td>", "<td>4 → –</td>", "<td>× 1000</td>")
+    for piece in ("χ² = 42.5, expected 40 ± 8.9.", "8.7 ± 2.9", row, *sigmas):
+        assert piece in text
+    assert "tangent linear misses" not in text and "Impact on the forecast" not in text
+
+
+@pytest.mark.parametrize(
+    ("p_value", "verdict", "words"),
+    [
+        (0.4, "good", "are as large as"),
+        (1e-5, "unsure", "errors are understated"),
+        (1 - 1e-5, "unsure", "errors are overstated"),
+        (None, "", "this is no test"),
+    ],
+)
+def test_chi_squared_is_judged(lynx_hare, p_value, verdict, words):
+    text = diagnosed(lynx_hare, p_value)
+    assert f'<p class="notice {verdict}"><strong>χ² = ' in text and words in text
+
+
+def test_bent_departures_are_told(lynx_hare):
+    assert "change of departures of hare." in diagnosed(lynx_hare, nonlinearity=0.5)
+
+
+def test_influence_is_drawn_where_a_value_speaks_alone(lynx_hare):
+    for most, drawn in ((0.3, False), (0.8, True)):
+        data = xr.load_dataset(lynx_hare / "feedback.nc")
+        data["hare_influence"] = ("obs", np.linspace(0.1, most, 21))
+        data.to_netcdf(lynx_hare / "feedback.nc")
+        assert ("influence" in [path.stem for path in write_report(lynx_hare)]) is drawn
+
+
+def test_model_error_is_drawn(tmp_path):
+    runs.twin(tmp_path, 3)
+    data = xr.load_dataset(tmp_path / "trajectory.nc")
+    for end, value in (("", 0.1), ("_stddev", 0.2), ("_prior_stddev", 0.5)):
+        data[f"u_model_error{end}"] = 0 * data["u"] + value
+    data.to_netcdf(tmp_path / "trajectory.nc")
+    assert [path.stem for path in write_report(tmp_path)][:3] == [
+        "report", "trajectory", "model_error"]  # fmt: skip
+
+
+def test_prior_intervals_stand_beside_the_posterior(lynx_hare):
+    prior = xr.load_dataset(lynx_hare / "posterior.nc")["alpha_prior"]
+    low, high = np.quantile(prior, (0.05, 0.95))
+    assert f"<td>{low:.3g} … {high:.3g}</td>" in report(lynx_hare)
