@@ -135,7 +135,8 @@ def perturbed_states(
         return {n: v[-1] for n, v in states.items()}, {n: v[1:] for n, v in states.items()}
 
     edges = _group_edges(window, error.every)
-    _, later = jax.lax.scan(jax.checkpoint(group, prevent_cse=False), x0, (edges, eta))
+    body = jax.checkpoint(group, prevent_cse=False) if error.every > 1 else group
+    _, later = jax.lax.scan(body, x0, (edges, eta))
     flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in later.items()}
     return {name: jnp.concatenate([x0[name][None], flat[name]]) for name in x0}
 

@@ -195,6 +195,9 @@ def _control(problem: Problem) -> str:
     control = problem.control
     kinds = (control.fields, control.parameters, control.scales, control.biases)
     named = [*control.covariance.fields(), *(name for kind in kinds for name in kind)]
+    if (error := control.model_error) is not None:
+        what = "later states" if control.later else "model errors"
+        named.append(f"{control.groups} {what} of {', '.join(error.joint.fields())}")
     return ", ".join(named)
 
 

@@ -86,6 +86,14 @@ def test_split_and_join(problem):
     assert np.array_equal(problem.control.join(white), chi)
 
 
+def test_whiten_inverts_the_transform(problem):
+    """χ of a state and parameters; error scales, which they do not say, at their median."""
+    chi = jnp.array([0.5, -1.0, 2.0, 0.3, -0.8, 0.0, 0.0])
+    state, parameters, *_ = problem.control(chi)
+    back = problem.control.whiten(state, {"rate": parameters["rate"]})
+    np.testing.assert_allclose(back, chi, rtol=1e-12, atol=1e-12)
+
+
 def test_weight_is_zero_without_a_prior(problem):
     assert np.array_equal(problem.weight(), [1, 1, 1, 1, 1, 1, 0])
 
