@@ -187,6 +187,18 @@ def test_second_order_on_a_curvilinear_globe():
     assert np.all(orders > 1.8), orders
 
 
+def test_rows_that_are_a_single_point():
+    """Latitudes and longitudes as a curvilinear grid: the cells at the poles are triangles."""
+    first, second = np.meshgrid(np.linspace(-90, 90, 37), np.arange(72) * 5.0, indexing="ij")
+    grid = Curvilinear(first, second, wraps=True)
+    latitude = np.array([90.0, -90.0, 89.999, 87.5, -89.9, 0.0, 0.0])
+    longitude = np.array([0.0, 13.0, 100.0, 2.5, -170.0, -180.0, 359.999])
+    row, column = grid.locate(latitude, longitude)
+    np.testing.assert_allclose(row, (latitude + 90) / 5, atol=0.01)
+    expected = np.mod(longitude, 360.0) / 5
+    np.testing.assert_allclose(column[2:], expected[2:], atol=0.01)  # at a pole any will do
+
+
 def test_cells_are_searched_as_far_as_the_widest_reaches():
     """Long thin cells beside small ones: the nearest centres are not those of the cell."""
     columns = np.concatenate([np.linspace(0, 0.2, 60), [30.0, 60.0]])
