@@ -185,10 +185,7 @@ def to_instrument(
     uncertainty.check_units(table)
     if bias is not None and (problem := bias.check(table.rows)) is not None:
         raise DataError(f"{table.where}: {problem}")
-    flags, within = _flags(table, window, labels, operator, quality)
-    if bias is not None:
-        within &= bias.known(table.rows)
-        flags[(flags == 0) & ~within] = OPERATOR_FAILED
+    flags, within = _flags(table, window, labels, operator, quality, bias)
     rows, dims = Rows(table, flags, within, uncertainty, bias), operator.dims(labels)
     rows = superobbed(rows, quality, window, labels, dims)
     rows = thinned(rows, quality, window, labels, dims)
@@ -275,6 +272,7 @@ def _flags(
     labels: Labels,
     operator: AbstractOperator,
     quality: QualityControl,
+    bias: BiasCorrection | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Effective flags, and which rows have a value in the window and on the grid."""
     flags, finite = table.qc.copy(), np.isfinite(table.values)
@@ -283,7 +281,11 @@ def _flags(
     flags[(flags == 0) & late] = WINDOW
     flags[(flags == 0) & off] = DOMAIN
     flags[(flags == 0) & quality.exceeded(table.values)] = BOUNDS
-    return flags, finite & ~late & ~off
+    within = finite & ~late & ~off
+    if bias is not None:
+        within &= bias.known(table.rows)
+        flags[(flags == 0) & ~within] = OPERATOR_FAILED
+    return flags, within
 
 
 def _off_grid(table: ObservationTable, labels: Labels, operator: AbstractOperator) -> np.ndarray:
