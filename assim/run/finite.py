@@ -74,7 +74,8 @@ def _first_instrument(simulation: Simulation) -> str | None:
 def _first_departure(problem: Problem, simulation: Simulation) -> str | None:
     """Instrument whose likelihood excludes what is predicted."""
     for o in problem.observations:
-        departures = o.departures(simulation.trajectory, simulation.control.scales)
+        control = simulation.control
+        departures = o.departures(simulation.trajectory, control.scales, control.biases)
         if not np.isfinite(np.asarray(departures)).all():
             return o.name
     return None
