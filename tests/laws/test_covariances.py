@@ -25,18 +25,28 @@ from assim.problem.covariance import (
 )
 from tests.registry import COVARIANCES, CovarianceEntry
 
+DRAWS = 4000
+
 
 class Fitted(NamedTuple):
     entry: CovarianceEntry
     covariance: AbstractCovariance
-    factor: np.ndarray  # L
+    factor: np.ndarray  # L, from its columns
+    draws: np.ndarray  # of the white vectors of `many`
 
 
 @functools.cache
 def fitted(name):
+    """A covariance with what its root makes of unit vectors and of noise, compiled once."""
     entry = COVARIANCES[name]
     covariance = entry.make().on(entry.shape, entry.axes)
-    return Fitted(entry, covariance, root(covariance))
+    n = covariance.size()
+    fields = np.asarray(members(covariance, np.concatenate([np.eye(n), many(n)])))
+    return Fitted(entry, covariance, fields[:n].reshape(n, -1).T, fields[n:])
+
+
+def many(n):
+    return np.random.default_rng(7).normal(size=(DRAWS, n))
 
 
 @pytest.fixture(params=COVARIANCES)
@@ -74,14 +84,8 @@ def white(covariance, seed=0):
 
 
 @jax.jit
-def rows(covariance):
-    """L e for every unit vector e."""
-    return jax.vmap(covariance.sqrt)(jnp.eye(covariance.size()))
-
-
-def root(covariance):
-    """L as a matrix, fields flattened."""
-    return np.asarray(rows(covariance)).reshape(covariance.size(), -1).T
+def members(covariance, w):
+    return jax.vmap(covariance.sqrt)(w)
 
 
 def test_sqrt_gives_a_field(covariance, entry):
@@ -121,19 +125,12 @@ def test_it_is_the_matrix_of_its_definition(covariance, entry, factor):
     np.testing.assert_allclose(found, matrix, rtol=1e-9, atol=tolerance * np.max(matrix))
 
 
-@jax.jit
-def members(covariance, w):
-    return jax.vmap(covariance.sqrt)(w)
-
-
-def test_sample_covariance(covariance, factor):
+def test_sample_covariance(name, factor):
     """Of 4,000 draws, within 6 of the standard errors of Gaussian samples (Isserlis 1918)."""
-    number, matrix = 4000, factor @ factor.T
-    w = np.random.default_rng(7).normal(size=(number, covariance.size()))
-    draws = np.asarray(members(covariance, w)).reshape(number, -1)
+    matrix, draws = factor @ factor.T, fitted(name).draws.reshape(DRAWS, -1)
     variance = np.diag(matrix)
-    stderr = np.sqrt((matrix**2 + np.outer(variance, variance)) / number)
-    assert np.all(np.abs(draws.T @ draws / number - matrix) <= 6 * stderr + 1e-14)
+    stderr = np.sqrt((matrix**2 + np.outer(variance, variance)) / DRAWS)
+    assert np.all(np.abs(draws.T @ draws / DRAWS - matrix) <= 6 * stderr + 1e-14)
 
 
 def test_variance_is_the_diagonal(covariance, entry, factor):
@@ -173,11 +170,10 @@ def test_on_is_repeatable(covariance, entry):
     assert np.array_equal(sqrt(again, w), sqrt(covariance, w))
 
 
-def test_vmap(covariance):
-    w = np.stack([white(covariance, seed) for seed in range(3)])
-    np.testing.assert_allclose(
-        members(covariance, w)[1], sqrt(covariance, w[1]), rtol=1e-12, atol=1e-12
-    )
+def test_vmap(name, covariance):
+    drawn = many(covariance.size())[5]
+    expected = sqrt(covariance, drawn)
+    np.testing.assert_allclose(fitted(name).draws[5], expected, rtol=1e-12, atol=1e-12)
 
 
 KINDS = "|".join(sorted({type(fitted.make()).__name__ for fitted in COVARIANCES.values()}))
@@ -192,7 +188,7 @@ def test_misfit_is_refused(name):
 
 def test_dense_is_the_matrix():
     matrix = np.array([[2.0, 0.5], [0.5, 1.0]])
-    factor = root(Dense(matrix).on((2,)))
+    factor = np.asarray(members(Dense(matrix).on((2,)), np.eye(2))).T
     np.testing.assert_allclose(factor @ factor.T, matrix, rtol=1e-14)
 
 
