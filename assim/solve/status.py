@@ -11,6 +11,7 @@ class Status(enum.IntEnum):
     STAGNATED = 2
     OUT_OF_LOOPS = 3
     NON_FINITE = 4
+    SADDLE = 5
 
     def __str__(self) -> str:
         return self.name.lower()
@@ -36,7 +37,12 @@ _ADVICE = {
         "from several first guesses."
     ),
     Status.NON_FINITE: (
-        "The model or an observation operator is not finite at the first guess: check the "
-        "background, the priors and the length of the window, or start from several first guesses."
+        "The cost or its gradient is not finite at the first guess, or the gradient where a step "
+        "led: check the background, the priors and the length of the window, start from several "
+        "first guesses, and let `assim check` look for where the model is not differentiable."
+    ),
+    Status.SADDLE: (
+        "The gradient is small, but the cost curves downwards from here in some direction: this is "
+        "a saddle or a maximum and no minimum. Start from another first guess, or from several."
     ),
 }

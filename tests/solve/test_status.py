@@ -1,0 +1,79 @@
+"""How a minimisation ends where there is no minimum: saddles, and what is not finite."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from assim import GaussNewton, NewtonCG, Status
+from assim.solve.minimise import minimise
+from tests.solve.departures import Misfit
+
+NEWTON = {
+    "gauss-newton": GaussNewton(),
+    "newton-cg": NewtonCG(),
+    "trust-region": NewtonCG(globalisation="trust_region"),
+    "preconditioned": GaussNewton(precondition=5),
+}
+
+
+def ridge(chi, data):
+    """½ 9 (x² - 1)² in the first coordinate, ½ x² in the others: a saddle at 0."""
+    del data
+    return jnp.concatenate([3.0 * (chi[:1] ** 2 - 1), chi[1:]])
+
+
+@pytest.mark.parametrize("n", [3, 100])
+@pytest.mark.parametrize("globalisation", ["damping", "trust_region"])
+def test_saddle(n, globalisation):
+    """The gradient vanishes there, and only curvature tells; with a matrix and without."""
+    method = NewtonCG(globalisation=globalisation)
+    solution = minimise(Misfit(ridge, n), method, jnp.zeros(n))
+    assert solution.status is Status.SADDLE
+    assert "curves downwards" in solution.status.advice
+    assert not solution.minima
+    other = minimise(Misfit(ridge, n), method, jnp.zeros(n).at[0].set(1e-3))
+    assert other.status is Status.CONVERGED
+
+
+@pytest.mark.parametrize("n", [3, 100])
+def test_a_minimum_is_no_saddle(n):
+    """Nor is one whose curvature is zero in some directions."""
+    flat = Misfit(lambda chi, data: chi[:2] - 1.0, n)
+    solution = minimise(flat, NewtonCG(), jnp.zeros(n).at[:2].set(1.0))
+    assert solution.status is Status.CONVERGED
+
+
+def steep(chi, data):
+    """d = √χ: finite at 0, its derivative is not."""
+    del data
+    return jnp.sqrt(chi)
+
+
+@pytest.mark.parametrize("minimiser", NEWTON.values(), ids=NEWTON)
+def test_gradient_not_finite_at_the_first_guess(minimiser):
+    solution = minimise(Misfit(steep, 2), minimiser, jnp.array([0.0, 1.0]))
+    assert solution.status is Status.NON_FINITE
+    assert "gradient" in solution.status.advice
+    np.testing.assert_array_equal(solution.chi, [0.0, 1.0])
+
+
+@pytest.mark.parametrize("minimiser", NEWTON.values(), ids=NEWTON)
+def test_a_first_guess_that_is_not_finite_stops_no_other(minimiser):
+    problem = Misfit(lambda chi, data: chi**3 + chi - 2.0, 2, 0.1)
+    starts = jnp.array([[jnp.nan, 1.0], [0.5, -0.5], [jnp.inf, 0.0]])
+    solution = minimise(problem, minimiser, starts)
+    assert solution.status is Status.CONVERGED
+    assert (solution.starts, solution.failed_starts) == (3, 2)
+    assert np.all(np.isfinite(solution.chi))
+    alone = minimise(problem, minimiser, starts[0])
+    assert alone.status is Status.NON_FINITE
+    assert alone.cost == np.inf
+
+
+@pytest.mark.parametrize("minimiser", NEWTON.values(), ids=NEWTON)
+def test_a_model_that_overflows_on_the_way(minimiser):
+    """The first full step lands where d overflows: it is shortened, and the rest goes on."""
+    problem = Misfit(lambda chi, data: jnp.exp(chi) - 1.0, 2)
+    solution = minimise(problem, minimiser, jnp.full(2, -8.0))  # the full step is to +2972
+    assert solution.status is Status.CONVERGED
+    np.testing.assert_allclose(solution.chi, 0.0, atol=1e-6)
