@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -75,6 +75,7 @@ class Loop(NamedTuple):
         inner_iterations: inner iterations, or evaluations of J.
         seconds: wall time.
         running: first guesses that have not yet settled.
+        stage: of a window that is lengthened, from 1; J of another stage is another function.
     """
 
     number: int
@@ -83,6 +84,7 @@ class Loop(NamedTuple):
     inner_iterations: int
     seconds: float
     running: int = 0
+    stage: int = 1
 
 
 class Minimum(NamedTuple):
@@ -141,17 +143,53 @@ def minimise(
         first_guesses: χ, shape (n,) or (starts, n).
         progress: called after every outer loop.
     """
-    states = _init(problem, minimiser, jnp.reshape(first_guesses, (-1, first_guesses.shape[-1])))
-    history = [_row(states, 0.0)]
-    for number in range(minimiser.n_outer):
-        if not np.any(np.asarray(states.status) == Status.RUNNING):
-            break
-        begin = time.perf_counter()
-        states = _step(problem, minimiser, states)
-        jax.block_until_ready(states.cost)
-        history.append(_row(states, time.perf_counter() - begin))
-        if progress is not None:
-            progress(_loop(history[-1], number + 1, int(np.argmax(_lowest(history[-1].cost)))))
+    return minimise_stages(
+        [(problem, Leave(minimiser.n_outer))], minimiser, first_guesses, progress
+    )
+
+
+class Leave(NamedTuple):
+    """When to leave a stage that has not settled.
+
+    Args:
+        n_outer: loops after which to go on.
+        tolerance: |∇J| of every first guess at which to go on.
+    """
+
+    n_outer: int | Array
+    tolerance: float | Array = -1.0
+
+
+def minimise_stages(
+    stages: Sequence[tuple[DepartureFunction, Leave]],
+    minimiser: AbstractMinimiser,
+    first_guesses: Array,
+    progress: Progress | None = None,
+) -> Solution:
+    """Minimise several J, each from where the one before was left; the solution is of the last.
+
+    Args:
+        stages: departure functions of one structure, with when to leave each.
+        minimiser: the method.
+        first_guesses: χ, shape (n,) or (starts, n).
+        progress: called after every outer loop.
+    """
+    guesses = jnp.reshape(first_guesses, (-1, first_guesses.shape[-1]))
+    history: list[_Row] = []
+    for stage, (problem, leave) in enumerate(stages, 1):
+        states = _init(problem, minimiser, guesses)
+        history.append(_row(states, 0.0, stage))
+        for _ in range(int(leave.n_outer)):
+            if not np.any(_unsettled(states, leave.tolerance)):
+                break
+            begin = time.perf_counter()
+            states = _step(problem, minimiser, states)
+            jax.block_until_ready(states.cost)
+            history.append(_row(states, time.perf_counter() - begin, stage))
+            if progress is not None:
+                number = len(history) - stage
+                progress(_loop(history[-1], number, int(np.argmax(_lowest(history[-1].cost)))))
+        guesses = states.chi
     solution = _solution(states, history)
     if solution.status is Status.OUT_OF_LOOPS:  # the last gradient is that before the last step
         norm = float(np.linalg.norm(_gradient(problem, solution.chi)))
@@ -166,11 +204,18 @@ def minimise_compiled(
 
     Returns the minimiser's last state.
     """
+    return advance(problem, minimiser, first_guess, Leave(minimiser.n_outer))
+
+
+def advance(
+    problem: DepartureFunction, minimiser: AbstractMinimiser, first_guess: Array, leave: Leave
+) -> Any:
+    """One stage inside `lax.while_loop`: the state where it settled, or was left."""
     state = minimiser.init(problem, first_guess)
 
     def unfinished(carry: tuple[Array, Any]) -> Array:
         number, state = carry
-        return (number < minimiser.n_outer) & (state.status == Status.RUNNING)
+        return (number < leave.n_outer) & _unsettled(state, leave.tolerance)
 
     def advance(carry: tuple[Array, Any]) -> tuple[Array, Any]:
         number, state = carry
@@ -179,12 +224,17 @@ def minimise_compiled(
     return jax.lax.while_loop(unfinished, advance, (jnp.zeros((), int), state))[1]
 
 
+def _unsettled(states: Any, tolerance: float | Array) -> Array:
+    return (states.status == Status.RUNNING) & (states.gradient_norm > tolerance)
+
+
 class _Row(NamedTuple):
     cost: np.ndarray
     gradient_norm: np.ndarray
     inner_iterations: np.ndarray
     seconds: float
     running: int
+    stage: int
 
 
 def _each(function: Callable, several: Any) -> Any:
@@ -216,13 +266,14 @@ def _strongly_typed(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), tree)
 
 
-def _row(states: Any, seconds: float) -> _Row:
+def _row(states: Any, seconds: float, stage: int) -> _Row:
     return _Row(
         np.asarray(states.cost),
         np.asarray(states.gradient_norm),
         np.asarray(states.inner_iterations),
         seconds,
         int(np.sum(np.asarray(states.status) == Status.RUNNING)),
+        stage,
     )
 
 
@@ -234,6 +285,7 @@ def _loop(row: _Row, number: int, start: int) -> Loop:
         int(row.inner_iterations[start]),
         row.seconds,
         row.running,
+        row.stage,
     )
 
 
@@ -244,21 +296,31 @@ def _solution(states: Any, history: list[_Row]) -> Solution:
     status = Status(int(states.status[best]))
     if status is Status.RUNNING:
         status = Status.OUT_OF_LOOPS
-    moved = [number for number, row in enumerate(history) if row.inner_iterations[best] > 0]
-    kept = history[: max(moved, default=0) + 2]  # the loop that found it settled included
-    loops = [_loop(row, number, best) for number, row in enumerate(kept)]
-    loops = loops if np.isfinite(loops[0].cost) else loops[1:]
     return Solution(
         jnp.asarray(states.chi[best]),
         float(costs[best]),
         float(states.gradient_norm[best]),
         status,
-        tuple(loops),
+        _loops(history, best),
         distinct_minima(states),
         costs.size,
         int(np.sum(~np.isfinite(costs))),
         jax.tree.map(lambda leaf: leaf[best], states),
     )
+
+
+def _loops(history: list[_Row], best: int) -> tuple[Loop, ...]:
+    """Every loop of one first guess, that which found it settled included; all stages in turn."""
+    loops: list[Loop] = []
+    for stage in range(1, history[-1].stage + 1):
+        rows = [row for row in history if row.stage == stage]
+        moved = [number for number, row in enumerate(rows) if row.inner_iterations[best] > 0]
+        known = stage == 1 and np.isfinite(rows[0].cost[best])
+        first = 0 if known else 1
+        for row in rows[first : max(moved, default=0) + 2]:
+            number = loops[-1].number + 1 if loops else first
+            loops.append(_loop(row, number, best))
+    return tuple(loops)
 
 
 def _best(costs: np.ndarray, status: np.ndarray, history: list[_Row]) -> int:
