@@ -455,6 +455,14 @@ def test_derived_quantity_needs_a_name_of_its_own():
 # ---- first guesses -------------------------------------------------------------------------------
 
 
+def test_a_window_lengthened_step_by_step_ends_at_the_same_minimum():
+    _, analysis = solved("driven")
+    solution = analyse(analysis.problem, EXACT, None, stages=2).solution
+    np.testing.assert_allclose(solution.chi, analysis.solution.chi, atol=1e-9)
+    with pytest.raises(ValueError, match="at least one stage"):
+        analyse(analysis.problem, stages=0)
+
+
 def test_a_first_guess_takes_the_place_of_the_median():
     problem = observed(likelihood.Gaussian())
     best = analyse(problem, EXACT, None).solution
