@@ -88,6 +88,7 @@ from .solve.minimise import Solution as Solution
 from .solve.minimise import minimise as minimise
 from .solve.quasi_newton import LBFGS as LBFGS
 from .solve.quasi_newton import Adam as Adam
+from .solve.quasi_static import minimise_quasi_static as minimise_quasi_static
 from .solve.status import Status as Status
 from .solve.verify import adjoint_test as adjoint_test
 from .solve.verify import gradient_test as gradient_test
