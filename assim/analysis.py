@@ -283,6 +283,7 @@ def innovation_stdev(problem: Problem, seed: int = 0) -> dict[str, Array]:
     Returns:
         by instrument, shape (m,), in the unit of its values.
     """
+    problem = problem.as_forcing()
     flat = np.asarray(_fixed(problem).weight) == 0
     free = jnp.asarray(flat, dtype=float) if flat.any() else None
     return _innovation_stdev(problem, free, jax.random.key(seed))

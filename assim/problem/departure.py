@@ -9,7 +9,8 @@ from jax.flatten_util import ravel_pytree
 
 from assim.problem.arrays import Array, Grid, State, Trajectory
 from assim.problem.control import Control, Physical
-from assim.problem.model import AbstractDynamics
+from assim.problem.integrator import Adaptive, differentiable_by_jacobian
+from assim.problem.model import AbstractDynamics, AbstractODE
 from assim.problem.model_error import parallel_states, perturbed_states
 from assim.problem.observation import Observations
 from assim.problem.window import Window, integrate
@@ -117,6 +118,12 @@ class Problem(eqx.Module):
             Problem(self.model, self.window, self.control, self.observations, end) for end in ends
         )
 
+    def as_forcing(self) -> "Problem":
+        """The same problem with model errors as the control, where it has later states."""
+        if not self.control.later:
+            return self
+        return eqx.tree_at(lambda p: p.control.later, self, {})
+
     def log_constant(self) -> Array:
         """log p(y | χ) + ½ dᵀd + c, which does not depend on χ."""
         constant = sum((o.log_constant() for o in self.observations), jnp.zeros(()))
@@ -216,6 +223,17 @@ class Problem(eqx.Module):
         """
         if not self._amplitude_estimated():
             return jnp.zeros(())
+        if isinstance(self.model, AbstractODE) and isinstance(self.model.integrator, Adaptive):
+            return self._volume_by_jacobian(chi)
+        return self._volume_of_trajectory(chi)
+
+    def _volume_by_jacobian(self, chi: Array) -> Array:
+        """The same where the loop over time steps can be differentiated forward alone."""
+        arrays, rest = eqx.partition(self, eqx.is_array)
+        volume = lambda chi, data: eqx.combine(data[0], rest)._volume_of_trajectory(chi)  # noqa: E731
+        return differentiable_by_jacobian(volume)(chi, (arrays,))
+
+    def _volume_of_trajectory(self, chi: Array) -> Array:
         white, weight = self.control.split(chi), self.control.split(self.weight())
         kinds = ("background", "fields", "later", "model_error")
         block, unravel = ravel_pytree({kind: white[kind] for kind in kinds})

@@ -72,6 +72,7 @@ def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysi
         posed.minimiser,
         posed.posterior,
         starts=table.minimiser.starts,
+        stages=table.minimiser.stages,
         seed=table.runtime.seed,
         progress=screen.loop,
         first_guess=posed.first_guess,
@@ -153,7 +154,12 @@ def _chosen(posed: Posed, dataset: xr.Dataset) -> xr.Dataset:
     if wanted is None:
         return dataset
     unwanted = [name for name in posed.problem.model.labels().state if name not in wanted]
-    drop = [f"{name}{end}" for name in unwanted for end in ("", "_stddev", "_background")]
+    drop = [
+        name
+        for name in map(str, dataset.data_vars)
+        if any(name == other or name.startswith(f"{other}_") for other in unwanted)
+        and not any(name == other or name.startswith(f"{other}_") for other in wanted)
+    ]
     return dataset.drop_vars(drop, errors="ignore")
 
 

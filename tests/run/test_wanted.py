@@ -51,8 +51,12 @@ def test_derived_quantities(toy: Toy) -> None:
         assert file["total"].attrs["units"] == "kg"
 
 
-def test_an_outlier_fails_the_background_check(toy: Toy) -> None:
+@pytest.mark.parametrize("formulation", [None, "state"])
+def test_an_outlier_fails_the_background_check(toy: Toy, formulation: str | None) -> None:
     """A value 20 standard deviations off is flagged 19, and the others are used."""
+    if formulation is not None:
+        error = {"covariance": {"use": "Diagonal", "stdev": 0.05}, "formulation": formulation}
+        toy.case["model_error"] = error
     values = toy.observations["x"].values.copy()
     values[5] += 20 * 0.6
     toy.observations = toy.observations.assign(x=("obs", values, {"units": "kg"}))

@@ -24,10 +24,12 @@ from assim import (
     Status,
     Window,
     analyse,
+    gradient_test,
     strong_constraint,
     weak_constraint,
 )
 from assim.models import Lorenz96, LotkaVolterra
+from assim.solve.cost import cost
 from tests.solve.linear import (
     block_diagonal,
     correlated,
@@ -311,6 +313,21 @@ def test_tendency_of_an_ode_model():
         )
         x = solved.y[:, -1]
         np.testing.assert_allclose([got["hare"][k + 1], got["lynx"][k + 1]], x, rtol=1e-5)
+
+
+def test_amplitude_of_an_adaptive_ode_model():
+    """The gradient of J with the volume, by forward derivatives alone, passes a Taylor test."""
+    model = LotkaVolterra()
+    window = Window.at(model, [0.0, 0.5, 1.0])
+    points = Points.at([0.5, 1.0])
+    observed = Observations("hare", [33.0, 30.0], points, PointSample("hare"), stdev=1.0)
+    scale = ErrorScale("amplitude", LogNormal(median=1.0, log_stdev=0.5))
+    error = ModelError({"hare": Diagonal(2.0)}, acts="tendency", scale=scale)
+    start = {"hare": 30.0, "lynx": 4.0}
+    problem = weak_constraint(model, window, start, None, observed, model_error=error)
+    result = gradient_test(lambda chi: cost(problem, chi), jnp.asarray([0.5, -0.3, 0.2]))
+    assert result.passed, result
+    assert analyse(problem, NewtonCG()).solution.status is Status.CONVERGED
 
 
 def test_bad_model_errors():
