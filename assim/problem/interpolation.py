@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -112,21 +111,31 @@ def in_time(edges: Array, times: Array, sample: AtEdges) -> Array:
     return (1 - fraction) * sample(slot) + fraction * sample(slot + 1)
 
 
-def integral(edges: Array, starts: Array, ends: Array, sample: AtEdges) -> Array:
-    """Integral of the piecewise linear field over each value's interval."""
-    slots = edges.shape[0] - 1
+def integral(
+    trajectory: Trajectory,
+    variable: str,
+    coordinates: Mapping[str, Array],
+    starts: Array,
+    ends: Array,
+) -> Array:
+    """Integral of a field, linear between slot edges, over each value's interval, shape (m,).
+
+    The field is accumulated once from edge to edge, so that the cost grows with the size of the
+    trajectory and the number of values, not with their product.
+    """
+    edges, field, m = trajectory.times, trajectory.states[variable], starts.shape[0]
     lengths = jnp.diff(edges)
-    every = jnp.broadcast_to(jnp.arange(slots + 1)[:, None], (slots + 1, starts.shape[0]))
-    values = jax.vmap(sample)(every)
-    whole = lengths[:, None] * (values[:-1] + values[1:]) / 2
-    cumulative = jnp.concatenate([jnp.zeros_like(whole[:1]), jnp.cumsum(whole, axis=0)])
+    whole = lengths.reshape(-1, *[1] * (field.ndim - 1)) * (field[:-1] + field[1:]) / 2
+    summed = jnp.concatenate([jnp.zeros_like(field[:1]), jnp.cumsum(whole, axis=0)])
+    grown = Trajectory(edges, {variable: summed}, {}, trajectory.grid)
+    sample = in_space(trajectory, variable, coordinates, m)
+    accumulated = in_space(grown, variable, coordinates, m)
 
     def up_to(times: Array) -> Array:
         slot, fraction = _slot(edges, times)
-        column = jnp.arange(times.shape[0])
-        first, last = values[slot, column], values[slot + 1, column]
+        first, last = sample(slot), sample(slot + 1)
         partial = lengths[slot] * (fraction * first + fraction**2 / 2 * (last - first))
-        return cumulative[slot, column] + partial
+        return accumulated(slot) + partial
 
     return up_to(ends) - up_to(starts)
 

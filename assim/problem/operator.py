@@ -105,8 +105,7 @@ class TimeIntegral(_AbstractOfField):
 
     def __call__(self, trajectory: Trajectory, points: Points) -> Array:
         """Integrals from `points.starts` to `points.ends`."""
-        sample = _in_space(trajectory, self.variable, points)
-        return integral(trajectory.times, points.starts, points.ends, sample)
+        return _integral(trajectory, self.variable, points)
 
     def units(self, labels: Labels) -> str | None:
         """Field unit times time unit."""
@@ -125,10 +124,7 @@ class TimeMean(_AbstractOfField):
 
     def __call__(self, trajectory: Trajectory, points: Points) -> Array:
         """Integral over the interval, divided by its length."""
-        sample = _in_space(trajectory, self.variable, points)
-        return integral(trajectory.times, points.starts, points.ends, sample) / (
-            points.ends - points.starts
-        )
+        return _integral(trajectory, self.variable, points) / (points.ends - points.starts)
 
     def units(self, labels: Labels) -> str | None:
         """That of the field."""
@@ -192,3 +188,7 @@ def sample(trajectory: Trajectory, variable: str, points: Points) -> Array:
 
 def _in_space(trajectory: Trajectory, variable: str, points: Points) -> AtEdges:
     return in_space(trajectory, variable, points.coordinates, points.times.shape[0])
+
+
+def _integral(trajectory: Trajectory, variable: str, points: Points) -> Array:
+    return integral(trajectory, variable, points.coordinates, points.starts, points.ends)
