@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from assim.problem.arrays import Array, Grid, State, Trajectory
+from assim.problem.arrays import Array, Grid, Params, State, Trajectory
 from assim.problem.control import Control, Physical
 from assim.problem.integrator import Adaptive, differentiable_by_jacobian
 from assim.problem.model import AbstractDynamics, AbstractODE
@@ -230,8 +230,11 @@ class Problem(eqx.Module):
     def _volume_by_jacobian(self, chi: Array) -> Array:
         """The same where the loop over time steps can be differentiated forward alone."""
         arrays, rest = eqx.partition(self, eqx.is_array)
-        volume = lambda chi, data: eqx.combine(data[0], rest)._volume_of_trajectory(chi)  # noqa: E731
-        return differentiable_by_jacobian(volume)(chi, (arrays,))
+
+        def volume(chi: Array, data: tuple) -> Params:
+            return {"volume": eqx.combine(data[0], rest)._volume_of_trajectory(chi)}
+
+        return differentiable_by_jacobian(volume)(chi, (arrays,))["volume"]
 
     def _volume_of_trajectory(self, chi: Array) -> Array:
         white, weight = self.control.split(chi), self.control.split(self.weight())
