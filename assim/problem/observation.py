@@ -173,7 +173,7 @@ def _fitted(
     shape: tuple[int, ...],
     points: Points,
 ) -> AbstractCovariance:
-    """R on the values of one instrument, along their times where these increase."""
+    """R on the values of one instrument, along their times: a coordinate if they increase."""
     if stdev is not None and covariance is not None:
         raise ValueError(f"{name}: give either stdev or covariance, not both")
     if isinstance(stdev, AbstractCovariance):
@@ -182,8 +182,12 @@ def _fitted(
         Diagonal(jnp.asarray(1.0 if stdev is None else stdev)) if covariance is None else covariance
     )
     times = np.asarray(points.times)
-    known = times.shape == shape and bool(np.all(np.diff(times) > 0))
-    axes: Axes = (Coordinate(times),) if known else ()
-    fitted = given.on(shape, axes)
+    axes: Axes = ()
+    if times.shape == shape:
+        axes = (Coordinate(times) if np.all(np.diff(times) > 0) else times,)
+    try:
+        fitted = given.on(shape, axes)
+    except ValueError as error:
+        raise ValueError(f"the error covariance of {name}: {error}") from error
     check_invertible(fitted, f"the error covariance of {name}")
     return fitted

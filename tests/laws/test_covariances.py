@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from assim.problem.arrays import Coordinate
 from assim.problem.covariance import (
     AbstractCovariance,
     Autoregressive,
@@ -176,6 +177,10 @@ def test_vmap(name, covariance):
     np.testing.assert_allclose(fitted(name).draws[5], expected, rtol=1e-12, atol=1e-12)
 
 
+def even(shape):
+    return tuple(Coordinate(np.arange(float(n))) for n in shape)
+
+
 KINDS = "|".join(sorted({type(fitted.make()).__name__ for fitted in COVARIANCES.values()}))
 
 
@@ -183,7 +188,7 @@ KINDS = "|".join(sorted({type(fitted.make()).__name__ for fitted in COVARIANCES.
 def test_misfit_is_refused(name):
     entry = COVARIANCES[name]
     with pytest.raises(ValueError, match=f"^({KINDS}): .*(fit|dimension|lengths)"):
-        entry.make().on(entry.misfit)
+        entry.make().on(entry.misfit, even(entry.misfit))
 
 
 def test_dense_is_the_matrix():
@@ -209,7 +214,11 @@ def test_dense_is_the_matrix():
         (lambda: Diffusion(1.0, 1.0).size(), "Diffusion.*on.shape"),
         (lambda: Spectral(1.0, 1.0, "matern"), "Spectral.*kind.*Matern32"),
         (lambda: Spectral(1.0, 0.0), "Spectral.*length"),
-        (lambda: Spectral(1.0, 1.0).on((4,)), "Spectral.*periodic.*Diffusion"),
+        (lambda: Spectral(1.0, 1.0).on((4,), even((4,))), "Spectral.*periodic.*Diffusion"),
+        (lambda: Spectral(1.0, 1.0).on((4,)), "Spectral.*positions.*not known.*Coordinate"),
+        (lambda: Diffusion(1.0, 1.0).on((4,)), "Diffusion.*not known.*Coordinate"),
+        (lambda: Autoregressive(1.0).on((4,)), "Autoregressive.*not known.*Coordinate"),
+        (lambda: GaspariCohn(1.0).on((2,), (np.array([1.0, 0.0]),)), "GaspariCohn.*0 is at 1"),
         (lambda: GaspariCohn(-1.0), "GaspariCohn.*length"),
         (lambda: Ensemble([[1.0, 2.0]]), "Ensemble.*2 members"),
         (lambda: Ensemble([[1.0], [np.nan]]), "Ensemble.*finite"),

@@ -19,6 +19,10 @@ def correlations(covariance, index):
     return covariance.sqrt(back)
 
 
+def plane(*shape):
+    return tuple(Coordinate(np.arange(float(n))) for n in shape)
+
+
 def ring(n, gap):
     return Coordinate(np.arange(n) * gap, "km", period=n * gap)
 
@@ -53,7 +57,7 @@ def test_length_of_spectral_kinds():
 
 def test_ten_iterations_are_almost_isotropic():
     """Products of ten-step correlations: within 0.02 of one another at equal distance."""
-    c = correlations(Diffusion(1.0, 10.0).on((129, 129)), (64, 64))
+    c = correlations(Diffusion(1.0, 10.0).on((129, 129), plane(129, 129)), (64, 64))
     along, across = c[64 + 10, 64], c[64 + 6, 64 + 8]  # both at the distance 10
     assert abs(along - across) < 0.02
     assert along == pytest.approx(math.exp(-0.5), abs=0.03)
@@ -62,7 +66,7 @@ def test_ten_iterations_are_almost_isotropic():
 def test_nothing_crosses_land():
     mask = np.ones((9, 9))
     mask[:, 4] = 0
-    c = correlations(Diffusion(1.0, 2.0, mask=mask).on((9, 9)), (4, 3))
+    c = correlations(Diffusion(1.0, 2.0, mask=mask).on((9, 9), plane(9, 9)), (4, 3))
     assert np.all(c[:, 4:] == 0) and c[4, 2] > 0.5
 
 
@@ -70,10 +74,10 @@ def test_sampling_says_how_good_it_is(monkeypatch):
     """A normalised error with the stated standard deviation, over 2,500 points."""
     stdev = 1.0 + np.arange(2500.0).reshape(50, 50) / 2500
     lengths = 2.0 + np.sin(np.arange(2500.0)).reshape(50, 50) / 2
-    sampled = Diffusion(stdev, lengths).on((50, 50))
+    sampled = Diffusion(stdev, lengths).on((50, 50), plane(50, 50))
     assert sampled.uncertainty() == math.sqrt(2 / 400)
     monkeypatch.setattr(sweeps, "EXACT", 2500)
-    exact = Diffusion(stdev, lengths).on((50, 50))
+    exact = Diffusion(stdev, lengths).on((50, 50), plane(50, 50))
     assert exact.uncertainty() == 0
     ratio = np.asarray(exact.fitted.gamma / sampled.fitted.gamma) ** 2 - 1
     assert 0.7 < np.std(ratio) / sampled.uncertainty() < 1.3
@@ -82,7 +86,7 @@ def test_sampling_says_how_good_it_is(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [np.float32])
 def test_single_precision(dtype):
-    fitted = Diffusion(1.0, 4.0).on((40, 30))
+    fitted = Diffusion(1.0, 4.0).on((40, 30), plane(40, 30))
     single = jax.tree.map(
         lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, fitted
     )

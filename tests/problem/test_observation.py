@@ -5,7 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import BiasCorrection, Dense, Diagonal, Normal, Observations, Points, PointSample
+from assim import (
+    Autoregressive,
+    BiasCorrection,
+    Blocks,
+    Dense,
+    Diagonal,
+    Diffusion,
+    Normal,
+    Observations,
+    Points,
+    PointSample,
+)
 from assim.problem.arrays import Array, Coordinate, Grid, Label, Labels, Trajectory
 from assim.problem.covariance import AbstractCovariance
 
@@ -54,7 +65,36 @@ def test_a_covariance_along_increasing_times():
     np.testing.assert_array_equal(o.covariance.axes[0].values, [0.5, 1.0, 2.0])
     again = Points.at([0.5, 0.5, 2.0], {"x": np.zeros(3)})
     o = Observations("u", np.zeros(3), again, PointSample("u"), covariance=Told())
-    assert o.covariance.axes == ()
+    np.testing.assert_array_equal(o.covariance.axes[0], [0.5, 0.5, 2.0])
+
+
+def formed(times, covariance):
+    """R of an instrument with values at these times."""
+    points = Points.at(times, {"x": np.zeros(len(times))})
+    o = Observations("u", np.zeros(len(times)), points, PointSample("u"), covariance=covariance)
+    factor = np.asarray(jax.vmap(o.covariance.sqrt)(jnp.eye(len(times)))).T
+    return factor @ factor.T
+
+
+@pytest.mark.parametrize("covariance", [Autoregressive(0.2), Diffusion(1.0, 0.2)])
+@pytest.mark.parametrize("times", [[0.0, 0.2, 0.1], [0.0, 0.1, 0.1]], ids=["permuted", "repeated"])
+def test_distances_of_times_that_do_not_increase_are_refused(covariance, times):
+    words = r"error covariance of u: \w+: positions must increase.*sort the rows.*Blocks.*Dense"
+    with pytest.raises(ValueError, match=words):
+        formed(times, covariance)
+
+
+def test_times_increase_within_each_block():
+    """Two stations, one after the other: each series has its own times."""
+    times = np.array([0.0, 0.1, 0.05, 0.3])
+    found = formed(times, Blocks([Autoregressive(0.2), Autoregressive(0.4, 3.0)], [2, 2]))
+    first, second = np.exp(-0.1 / 0.2), np.exp(-0.25 / 0.4)
+    expected = np.zeros((4, 4))
+    expected[:2, :2] = [[1, first], [first, 1]]
+    expected[2:, 2:] = 9 * np.array([[1, second], [second, 1]])
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="positions must increase"):
+        formed(times, Blocks([Autoregressive(0.2), Autoregressive(0.4)], [3, 1]))
 
 
 def test_a_covariance_without_an_inverse_is_refused():

@@ -45,7 +45,7 @@ class Autoregressive(AbstractCovariance):
             raise ValueError(f"Autoregressive: time must be one number, got {self.time.shape}")
 
     def on(self, shape: tuple[int, ...], axes: Axes = ()) -> Self:
-        """The series at the positions of one axis, 1 apart where they are not known."""
+        """The series at the positions of one axis; ValueError where they do not increase."""
         if len(shape) != 1 or shape[0] == 0 or self.stdev.shape not in ((), shape):
             raise ValueError(
                 f"Autoregressive: a field of one dimension is needed, with one stdev or as many "

@@ -11,18 +11,41 @@ from assim.problem.covariance.root import Axes
 _UNIFORM = 1e-6  # of the mean spacing: positions in files are rounded
 
 
-def axes_of(called: str, shape: tuple[int, ...], axes: Axes) -> Axes:
-    """The axes given; where none are, bounded ones with a spacing of 1.
+def axes_of(called: str, shape: tuple[int, ...], axes: Axes) -> tuple[Coordinate, ...]:
+    """The axes along which a covariance measures distances.
 
     Raises:
-        ValueError: axes that are not those of a field of this shape.
+        ValueError: axes that are not known, not those of a field of this shape, or positions that
+            do not increase.
     """
-    if not axes:
-        return tuple(Coordinate(np.arange(float(n))) for n in shape)
-    lengths = tuple(len(axis.values) for axis in axes)
+    if shape and not axes:
+        raise ValueError(
+            f"{called}: the positions of a field of shape {shape} are not known, and without them "
+            f"no distances; give on(shape, axes) a Coordinate for each dimension"
+        )
+    lengths = tuple(len(values_of(axis)) for axis in axes)
     if lengths != shape:
         raise ValueError(f"{called}: axes of {lengths} points do not fit a field of shape {shape}")
-    return axes
+    return tuple(_increasing(called, axis) for axis in axes)
+
+
+def values_of(axis: Coordinate | np.ndarray) -> np.ndarray:
+    """Positions along an axis, whether or not they increase."""
+    return np.asarray(axis.values if isinstance(axis, Coordinate) else axis)
+
+
+def _increasing(called: str, axis: Coordinate | np.ndarray) -> Coordinate:
+    if isinstance(axis, Coordinate):
+        return axis
+    places = np.asarray(axis)
+    if not np.all(np.diff(places) > 0):
+        row = int(np.argmax(~(np.diff(places) > 0)))
+        raise ValueError(
+            f"{called}: positions must increase, but {row} is at {places[row]:g} and {row + 1} at "
+            f"{places[row + 1]:g}; sort the rows by time, or give each series a block of its own "
+            f"by Blocks, or the whole matrix by Dense"
+        )
+    return Coordinate(places)
 
 
 def positions(axis: Coordinate) -> np.ndarray:

@@ -7,14 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.problem.arrays import Array, Coordinate
+from assim.problem.covariance.axis import values_of
 from assim.problem.covariance.root import AbstractCovariance, Axes, check_invertible
 
 
 class Blocks(AbstractCovariance):
     """Block-diagonal C along the first dimension of a field.
 
-    Errors of different blocks are independent: the parts of one instrument, or the layers of a
-    field. Each block covers `lengths[i]` consecutive entries.
+    Errors of different blocks are independent: the series of one instrument, or the layers of a
+    field. Each block covers `lengths[i]` consecutive entries, and has its own stretch of the axis:
+    positions need to increase only within a block.
 
     Args:
         parts: one covariance a block.
@@ -83,10 +85,10 @@ def _stretches(axes: Axes, lengths: tuple[int, ...]) -> list[Axes]:
     if not axes:
         return [() for _ in lengths]
     first = axes[0]
-    return [
-        (Coordinate(values, first.units, first.long_name), *axes[1:])
-        for values in np.split(np.asarray(first.values), np.cumsum(lengths)[:-1])
-    ]
+    parts = np.split(values_of(first), np.cumsum(lengths)[:-1])
+    if isinstance(first, Coordinate):
+        return [(Coordinate(part, first.units, first.long_name), *axes[1:]) for part in parts]
+    return [(part, *axes[1:]) for part in parts]
 
 
 def _split(values: Array, lengths: list[int]) -> list[Array]:

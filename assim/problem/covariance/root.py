@@ -4,10 +4,11 @@ import abc
 from typing import Protocol, Self
 
 import equinox as eqx
+import numpy as np
 
 from assim.problem.arrays import Array, Coordinate
 
-Axes = tuple[Coordinate, ...]
+Axes = tuple[Coordinate | np.ndarray, ...]  # an array of positions where they do not increase
 
 
 class AbstractCovariance(eqx.Module):
@@ -21,7 +22,9 @@ class AbstractCovariance(eqx.Module):
     def on(self, shape: tuple[int, ...], axes: Axes = ()) -> Self:
         """This covariance for a field of the given shape; ValueError where it does not fit.
 
-        `axes` has one coordinate for each dimension, or none where they are not known.
+        `axes` has one coordinate for each dimension, or none where they are not known. In place
+        of a coordinate there is a plain array of positions where these do not increase, as times
+        of an instrument may: what measures distance refuses it.
         """
 
     @abc.abstractmethod

@@ -162,7 +162,7 @@ class Spectrum(eqx.Module):
         return np.broadcast_to(count, (*self.shape[:-1], count.size))
 
 
-def _correlation(kind: str, axes: Axes, lengths: np.ndarray) -> np.ndarray:
+def _correlation(kind: str, axes: Sequence[Coordinate], lengths: np.ndarray) -> np.ndarray:
     """c of the distance of every point from the first, summed over images round the torus."""
     total = np.zeros([len(axis.values) for axis in axes])
     squares = [
