@@ -17,6 +17,7 @@ from assim import (
     Regression,
 )
 from assim.problem.covariance import Ensemble
+from assim.problem.covariance.state import Independent
 
 X = Coordinate(np.array([0.0, 1.0, 1.5, 3.0]), "m")
 LABELS = Labels(
@@ -151,6 +152,8 @@ def test_a_part_without_an_inverse_is_told():
         (lambda: Regression({"u": Diagonal(1.0)}, {"u": {"v": 1.0}}), "u cannot depend on v"),
         (lambda: Regression({"u": Diagonal(1.0)}, {}, ["v"]), "order"),
         (lambda: Regression({"w": Diagonal(1.0)}, {}).on(LABELS), "no field 'w'"),
+        (lambda: Independent({"w": Diagonal(1.0)}).on(LABELS), "no field 'w'; it has u, a, v, c"),
+        (lambda: Joint(["uu"], Diagonal(1.0)).on(LABELS), "no field 'uu'; did you mean 'u'"),
         (
             lambda: Regression({"u": Diagonal(1.0), "c": Diagonal(1.0)}, {"c": {"u": 1.0}}).on(
                 LABELS

@@ -9,7 +9,7 @@ import numpy as np
 
 from assim.problem.arrays import Array, Coordinate, Labels, State
 from assim.problem.covariance.root import AbstractCovariance, Axes
-from assim.problem.covariance.state import AbstractStateCovariance, Independent
+from assim.problem.covariance.state import AbstractStateCovariance, Independent, check_fields
 
 
 class Joint(AbstractStateCovariance):
@@ -32,7 +32,7 @@ class Joint(AbstractStateCovariance):
 
     def on(self, labels: Labels) -> Self:
         """The stack on the fields' common grid."""
-        _check_known("Joint", self.names, labels)
+        check_fields("Joint", self.names, labels)
         first = self.names[0]
         for name in self.names:
             if labels.state[name].dims != labels.state[first].dims:
@@ -127,7 +127,7 @@ class Regression(AbstractStateCovariance):
 
     def on(self, labels: Labels) -> Self:
         """Each part on its field."""
-        _check_known("Regression", self.order, labels)
+        check_fields("Regression", self.order, labels)
         for name, row in self.coefficients.items():
             for other, k in row.items():
                 shape = labels.shape(name)
@@ -191,11 +191,3 @@ class Regression(AbstractStateCovariance):
 
 def _axes(labels: Labels, name: str) -> Axes:
     return tuple(labels.coordinates[dim] for dim in labels.state[name].dims)
-
-
-def _check_known(called: str, names: Sequence[str], labels: Labels) -> None:
-    for name in names:
-        if name not in labels.state:
-            raise ValueError(
-                f"{called}: the model has no field {name!r}; it has {', '.join(labels.state)}"
-            )

@@ -1,6 +1,7 @@
 """Covariances of several fields at once."""
 
 import abc
+import difflib
 from collections.abc import Iterable, Mapping
 from typing import Self
 
@@ -61,6 +62,7 @@ class Independent(AbstractStateCovariance):
 
     def on(self, labels: Labels) -> Self:
         """Each part on its field."""
+        check_fields("covariance", self.parts, labels)
         fitted = {}
         for name, part in self.parts.items():
             axes = tuple(labels.coordinates[dim] for dim in labels.state[name].dims)
@@ -95,6 +97,15 @@ class Independent(AbstractStateCovariance):
         """Sum over the parts."""
         logs = (part.log_sqrt_determinant() for part in self.parts.values())
         return sum(logs, jnp.zeros(()))
+
+
+def check_fields(called: str, names: Iterable[str], labels: Labels) -> None:
+    """Raise ValueError, naming the nearest, where one is no field of the model."""
+    for name in names:
+        if name not in labels.state:
+            near = difflib.get_close_matches(name, labels.state, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(labels.state)}"
+            raise ValueError(f"{called}: the model has no field {name!r}; {hint}")
 
 
 StateCovariance = AbstractStateCovariance | AbstractCovariance | Mapping[str, AbstractCovariance]
