@@ -12,6 +12,7 @@ from assim.problem.window import Window
 
 INTERPOLATIONS = ("linear", "steps")
 _SLACK = 1e-9  # of a span: rounding of times
+_UNITS = 4  # of rounding of a time itself
 
 
 class Forcing(eqx.Module):
@@ -68,7 +69,8 @@ class Forcing(eqx.Module):
 
     def __call__(self, t: Array) -> Array:
         """The value at the time `t`, a scalar; the shape is that of one value."""
-        slack = _SLACK * (self.times[-1] - self.times[0])
+        slack = _UNITS * jnp.finfo(self.times.dtype).eps * jnp.abs(t)
+        slack = jnp.maximum(_SLACK * (self.times[-1] - self.times[0]), slack)
         inside = (t >= self.times[0] - slack) & (t <= self.times[-1] + slack)
         index = jnp.searchsorted(self.times, t, side="right") - 1
         index = jnp.clip(index, 0, self.times.shape[0] - 2)
@@ -104,7 +106,8 @@ def forcings(model: eqx.Module) -> dict[str, Forcing]:
 def check_span(model: eqx.Module, window: Window) -> None:
     """Raise ValueError unless every input of the model has values in the whole window."""
     first, last = float(window.edges[0]), float(window.edges[-1])
-    slack = _SLACK * (last - first)
+    rounding = _UNITS * float(jnp.finfo(window.edges.dtype).eps)
+    slack = max(_SLACK * (last - first), rounding * max(abs(first), abs(last)))
     for name, forcing in forcings(model).items():
         start, end = forcing.span
         if start > first + slack or end < last - slack:

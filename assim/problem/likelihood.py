@@ -258,8 +258,8 @@ def _white(key: Array, covariance: AbstractCovariance) -> Array:
 def _log1p_ratio(s: Array) -> Array:
     """log(1 + s)/s for s > -1, smooth at 0."""
     small = jnp.abs(s) < 1e-2
-    safe = jnp.where(small, 1.0, s)
-    series = _alternating(s, [1 / n for n in range(1, 9)])
+    near, safe = jnp.where(small, s, 0.0), jnp.where(small, 1.0, s)  # no overflow in a branch
+    series = _alternating(near, [1 / n for n in range(1, 9)])
     return jnp.where(small, series, jnp.log1p(safe) / safe)
 
 
@@ -279,8 +279,8 @@ def _mixture_ratio(s: Array, flat: float) -> Array:
 def _deviance_ratio(delta: Array) -> Array:
     """2((1 + δ) log(1 + δ) - δ)/δ² for δ ≥ -1, smooth at 0."""
     small, zero_count = jnp.abs(delta) < 1e-2, delta <= -1
-    safe = jnp.where(small | zero_count, 1.0, delta)
-    series = _alternating(delta, [2 / (n * (n - 1)) for n in range(2, 10)])
+    near, safe = jnp.where(small, delta, 0.0), jnp.where(small | zero_count, 1.0, delta)
+    series = _alternating(near, [2 / (n * (n - 1)) for n in range(2, 10)])
     ratio = 2 * ((1 + safe) * jnp.log1p(safe) - safe) / safe**2
     return jnp.where(small, series, jnp.where(zero_count, 2.0, ratio))
 

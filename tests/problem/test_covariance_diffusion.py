@@ -9,6 +9,7 @@ import pytest
 
 from assim import Coordinate, Diffusion, Spectral
 from assim.problem.covariance import sweeps
+from assim.problem.covariance.axis import is_uniform
 
 
 @jax.jit
@@ -94,3 +95,26 @@ def test_single_precision(dtype):
     found = single.sqrt(jnp.asarray(w))
     assert found.dtype == dtype
     np.testing.assert_allclose(found, fitted.sqrt(jnp.asarray(w, float)), atol=2e-4)
+
+
+def even(n, start=0.0, gap=0.1, period=None):
+    """Positions as a file in single precision has them."""
+    return Coordinate(np.float32(start + np.arange(n) * gap), "degrees_east", period=period)
+
+
+@pytest.mark.parametrize("n", [1080, 3600])
+def test_a_ring_in_single_precision_is_even(n):
+    axis = even(n, gap=360 / n, period=360.0)
+    assert is_uniform(axis)
+    exact = Coordinate(np.arange(n) * (360 / n), period=360.0)
+    for make in (lambda: Spectral(1.0, 1.0, "Matern32"), lambda: Diffusion(1.0, 1.0)):
+        found = correlations(make().on((n,), (axis,)), 0)
+        np.testing.assert_allclose(found, correlations(make().on((n,), (exact,)), 0), atol=1e-10)
+    assert make().on((n,), (axis,)).uncertainty() == 0  # though it has more than 2,048 points
+
+
+def test_an_uneven_axis_far_from_its_origin_stays_uneven():
+    """Rounding explains the gaps of 1.00 and 1.05 at 5,000,000, but no one rounds so."""
+    places = 5e6 + np.cumsum(1.0 + 0.05 * (np.arange(50) % 2))
+    assert not is_uniform(Coordinate(places, "m"))
+    assert is_uniform(Coordinate(5e6 + np.arange(50.0), "m"))

@@ -9,6 +9,8 @@ from assim.problem.arrays import Array, Coordinate
 from assim.problem.covariance.root import Axes
 
 _UNIFORM = 1e-6  # of the mean spacing: positions in files are rounded
+_SINGLE = 4 * 2.0**-23  # of the largest position, where the rounding was to single precision
+_UNEVEN = 1e-2  # of the mean spacing, more than which rounding does not explain
 
 
 def axes_of(called: str, shape: tuple[int, ...], axes: Axes) -> tuple[Coordinate, ...]:
@@ -71,10 +73,25 @@ def widths(axis: Coordinate) -> np.ndarray:
 
 
 def is_uniform(axis: Coordinate) -> bool:
-    """Whether all gaps are equal, that round the ring included."""
+    """Whether all gaps are equal but for rounding, that round the ring included."""
     inner = gaps(axis)
     inner = inner[np.isfinite(inner)]
-    return bool(np.ptp(inner) <= _UNIFORM * inner.mean()) if inner.size else True
+    if not inner.size:
+        return True
+    rounding = min(_SINGLE * np.max(np.abs(positions(axis))), _UNEVEN * inner.mean())
+    return bool(np.ptp(inner) <= max(_UNIFORM * inner.mean(), rounding))
+
+
+def evened(axis: Coordinate) -> Coordinate:
+    """The axis without its rounding, where it is uniform."""
+    places = positions(axis)
+    if not is_uniform(axis) or len(places) < 2:
+        return axis
+    if axis.period is None:
+        even = np.linspace(places[0], places[-1], len(places))
+    else:
+        even = places[0] + np.arange(len(places)) * (axis.period / len(places))
+    return Coordinate(even, axis.units, axis.long_name, axis.period)
 
 
 def along(axis: int, transform: Callable[[Array], Array], field: Array) -> Array:

@@ -8,11 +8,12 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from assim.problem.arrays import Array
-from assim.problem.covariance.axis import axes_of
+from assim.problem.arrays import Array, Coordinate
+from assim.problem.covariance.axis import axes_of, evened, gaps, widths
 from assim.problem.covariance.root import AbstractCovariance, Axes, check_invertible
 from assim.problem.covariance.sweeps import Sweep, Sweeps, exact_diagonal, sampled_diagonal
 
+_SPOILT = 0.1  # of a bound on what rounding costs a white value, some ten times what it does
 _SAMPLES = 400  # where the diagonal is sampled: 7 % of the variance, 3.5 % of the stdev
 
 
@@ -75,7 +76,7 @@ class Diffusion(AbstractCovariance):
 
     def on(self, shape: tuple[int, ...], axes: Axes = ()) -> Self:
         """The operator on a grid, normalised."""
-        axes = axes_of("Diffusion", shape, axes)
+        grid = tuple(evened(axis) for axis in axes_of("Diffusion", shape, axes))
         for name, value in (("stdev", self.stdev), ("mask", self.mask)):
             if value is not None and value.shape not in ((), shape):
                 raise ValueError(
@@ -85,10 +86,13 @@ class Diffusion(AbstractCovariance):
         kappas = [part**2 / (2 * self.iterations - 3) for part in _maps(self.length, shape)]
         sweeps = tuple(
             Sweep.of(i, axis, *_lines(i, kappa, open_))
-            for i, (axis, kappa) in enumerate(zip(axes, kappas, strict=True))
+            for i, (axis, kappa) in enumerate(zip(grid, kappas, strict=True))
             if np.any(kappa > 0)
         )
-        fitted = _normalised(Sweeps(sweeps, shape, self.iterations), open_, self.samples)
+        swept = Sweeps(sweeps, shape, self.iterations)
+        rounding = float(jnp.finfo(jnp.result_type(float)).eps)
+        lost = _condition(grid, kappas, self.iterations) * rounding > _SPOILT
+        fitted = _normalised(swept, open_, self.samples, lost)
         return type(self)(self.stdev, self.length, self.iterations, self.mask, self.samples, fitted)
 
     def size(self) -> int:
@@ -112,7 +116,12 @@ class Diffusion(AbstractCovariance):
         return math.sqrt(2 / sampled) if sampled else 0.0
 
     def no_inverse(self) -> str:
-        """It has one, but for land."""
+        """It has one, but for land, and for lengths of so many cells that rounding spoils it."""
+        if self._operator.lost:
+            return (
+                f"rounding would spoil the inverse of {self.iterations} iterations with lengths of "
+                f"so many cells; take fewer iterations, or double precision"
+            )
         return "fields are 0 on land" if self._operator.points is not None else ""
 
     def whiten(self, field: Array) -> Array:
@@ -141,12 +150,14 @@ class Normalised(eqx.Module):
         gamma: Γ, with the field's shape; 0 on land.
         points: where the field lives, as indices of the flat field; None for everywhere.
         sampled: number of random fields that Γ comes from; 0 where it is exact.
+        lost: whether rounding spoils the inverse.
     """
 
     sweeps: Sweeps
     gamma: Array
     points: Array | None
     sampled: int = eqx.field(static=True)
+    lost: bool = eqx.field(static=True)
 
     def size(self) -> int:
         """Number of points where the field lives."""
@@ -167,13 +178,24 @@ class Normalised(eqx.Module):
         return jnp.sum(jnp.log(self.gamma)) + self.sweeps.log_determinant()
 
 
-def _normalised(sweeps: Sweeps, open_: np.ndarray, samples: int | None) -> Normalised:
+def _condition(axes: Sequence[Coordinate], kappas: list[np.ndarray], iterations: int) -> float:
+    """Bound on the condition of L̂: Gershgorin's of A, to the power M/2, over the axes."""
+    largest = 1.0
+    for axis, kappa in zip(axes, kappas, strict=True):
+        if len(axis.values) > 1:
+            largest *= 1 + 4 * float(np.max(kappa)) / float(
+                np.min(gaps(axis)) * np.min(widths(axis))
+            )
+    return largest ** min(iterations / 2, 300 / max(math.log10(largest), 1.0))
+
+
+def _normalised(sweeps: Sweeps, open_: np.ndarray, samples: int | None, lost: bool) -> Normalised:
     exact = exact_diagonal(sweeps) if samples is None else None
     sampled = 0 if exact is not None else samples or _SAMPLES
     diagonal = sampled_diagonal(sweeps, sampled) if exact is None else exact
     gamma = jnp.where(open_, 1 / jnp.sqrt(diagonal), 0.0)
     points = None if open_.all() else jnp.asarray(np.flatnonzero(open_))
-    return Normalised(sweeps, gamma, points, sampled)
+    return Normalised(sweeps, gamma, points, sampled, lost)
 
 
 def _parts(length: Any) -> tuple[Array, ...]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.problem.arrays import Array, Coordinate
-from assim.problem.covariance.axis import axes_of, is_uniform, positions
+from assim.problem.covariance.axis import axes_of, evened, is_uniform, positions
 from assim.problem.covariance.root import AbstractCovariance, Axes, check_invertible
 
 # Correlations of the scaled distance r/length: Rasmussen & Williams (2006), equations 4.9-4.17.
@@ -22,6 +22,7 @@ KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 _REACH = {"Gaussian": 9.0, "Matern12": 40.0, "Matern32": 26.0, "Matern52": 21.0}  # 10⁻¹⁶ beyond
 _ZERO = 1e-13  # of the largest value of a spectrum: rounding of the transform
+_LOST = 450  # times the unit of rounding: 1e-13 in double precision, 5e-5 in single
 _MAX_DIMENSIONS = 3  # of XLA's FFT
 
 
@@ -32,7 +33,8 @@ class Spectral(AbstractCovariance):
 
     Λ is the discrete Fourier transform of c, so that the diagonal is exact; what rounding makes of
     its smallest values (below 10⁻¹³ of the largest) is set to 0. L = Σ F⁻¹ Λ^(1/2) F, symmetric and
-    invertible where no value of Λ is 0. An application costs two FFTs.
+    invertible where no value of Λ is 0 to rounding (10⁻¹³ of the largest, in single precision
+    5·10⁻⁵). An application costs two FFTs.
 
     Args:
         stdev: standard deviations in the field's unit: a number, or an array of its shape.
@@ -66,7 +68,7 @@ class Spectral(AbstractCovariance):
 
     def on(self, shape: tuple[int, ...], axes: Axes = ()) -> Self:
         """The spectrum on a torus."""
-        axes = axes_of("Spectral", shape, axes)
+        grid = axes_of("Spectral", shape, axes)
         if self.stdev.shape not in ((), shape) or self.length.shape not in ((), (len(shape),)):
             raise ValueError(
                 f"Spectral: stdev of shape {self.stdev.shape} and length of shape "
@@ -74,14 +76,15 @@ class Spectral(AbstractCovariance):
             )
         if not 1 <= len(shape) <= _MAX_DIMENSIONS:
             raise ValueError(f"Spectral: 1 to {_MAX_DIMENSIONS} dimensions, got shape {shape}")
-        for axis in axes:
+        for axis in grid:
             if axis.period is None or not is_uniform(axis):
                 raise ValueError(
                     "Spectral: every axis must be periodic with equal spacing; use Diffusion on "
                     "bounded or irregular axes"
                 )
         lengths = np.broadcast_to(np.asarray(self.length, np.float64), (len(shape),))
-        fitted = Spectrum.of(_correlation(self.kind, axes, lengths))
+        even = [evened(axis) for axis in grid]
+        fitted = Spectrum.of(_correlation(self.kind, even, lengths))
         return type(self)(self.stdev, self.length, self.kind, fitted)
 
     def size(self) -> int:
@@ -128,7 +131,7 @@ class Spectrum(eqx.Module):
     Args:
         values: Λ.
         shape: of the field.
-        zeros: how many of the values are 0.
+        zeros: how many of the values are 0, or too small to be divided by.
     """
 
     values: Array
@@ -140,7 +143,9 @@ class Spectrum(eqx.Module):
         """Λ of the correlations with the first point; rounding below 10⁻¹³ of the largest is 0."""
         values = np.fft.rfftn(correlation).real
         values = np.where(values > _ZERO * values.max(), values, 0.0)
-        found = cls(jnp.asarray(values, dtype=float), correlation.shape, int(np.sum(values == 0)))
+        kept = jnp.asarray(values, dtype=float)
+        lost = values <= _LOST * float(jnp.finfo(kept.dtype).eps) * values.max()
+        found = cls(kept, correlation.shape, int(np.sum(lost)))
         total = np.sum(values * found.multiplicity()) / correlation.size
         return eqx.tree_at(lambda s: s.values, found, found.values / total)
 
