@@ -154,7 +154,8 @@ class Control(eqx.Module):
         }
         if not isinstance(self.covariance, Independent):
             return found
-        alone = {n: w for n, w in white["background"].items() if w.size == 1}
+        given = white["background"].items()
+        alone = {n: w for n, w in given if w.size == 1 and self.state[n].size == 1}
         parts = {n: self.covariance.parts[n].sqrt(w) for n, w in alone.items()}
         return {**found, **{n: (self.state[n] + p).reshape(()) for n, p in parts.items()}}
 

@@ -5,13 +5,15 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from assim.problem.arrays import Array, Grid, Params, State, Trajectory
 from assim.problem.control import Control, Physical
+from assim.problem.covariance import AbstractCovariance, Autoregressive, Blocks, Dense, Diagonal
 from assim.problem.integrator import Adaptive, differentiable_by_jacobian
 from assim.problem.model import AbstractDynamics, AbstractODE
-from assim.problem.model_error import parallel_states, perturbed_states
+from assim.problem.model_error import parallel_states, sequential_states
 from assim.problem.observation import Observations
 from assim.problem.window import Window, integrate
 
@@ -103,17 +105,24 @@ class Problem(eqx.Module):
     def lengthened(self, stages: int) -> tuple["Problem", ...]:
         """The problem with the first 1/stages of its window observed, 2/stages, … and all of it.
 
-        All have one structure, so that what is compiled for one serves all. Departures of later
-        observations are zero; with a correlated R, its observations must be in order of time.
+        All have one structure, so that what is compiled for one serves all. The model stands still
+        after the horizon, and departures of later observations are zero.
 
         Raises:
-            ValueError: fewer than one stage.
+            ValueError: fewer than one stage, or correlated errors of which departures up to a time
+                cannot be told from later ones.
         """
         if stages < 1:
             raise ValueError(f"lengthened: at least one stage is needed, got {stages}")
+        for o in self.observations:
+            if not _causal(o.covariance, o.points.ends):
+                raise ValueError(
+                    f"lengthened: the errors of {o.name!r} are correlated so that departures up to "
+                    "a time depend on later values; sort its rows by time and give Autoregressive "
+                    "or Dense errors, or minimise the window at once"
+                )
         start, end = self.window.edges[0], self.window.edges[-1]
-        slack = 1e-6 * (end - start)
-        ends = [start + (end - start) * (k + 1) / stages + slack for k in range(stages)]
+        ends = [start + (end - start) * (k + 1) / stages for k in range(stages)]
         return tuple(
             Problem(self.model, self.window, self.control, self.observations, end) for end in ends
         )
@@ -123,6 +132,26 @@ class Problem(eqx.Module):
         if not self.control.later:
             return self
         return eqx.tree_at(lambda p: p.control.later, self, {})
+
+    def guess(self, state: State, parameters: Params) -> Array:
+        """χ of an initial state and parameters, from which to start.
+
+        Parameters that are not given, error scales and bias coefficients are at their prior median;
+        model errors are zero.
+
+        Raises:
+            ValueError: a background covariance that cannot be inverted.
+        """
+        chi = self.control.whiten(state, parameters)
+        error = self.control.model_error
+        if error is None or not self.control.later:
+            return chi
+        given = self.control(chi)
+        free = integrate(self.model, given.state, given.parameters, self.window)
+        ends = {name: value[error.every :: error.every] for name, value in free.states.items()}
+        moved = {name: value - self.control.later[name] for name, value in ends.items()}
+        white = self.control.split(chi)
+        return self.control.join({**white, "later": jax.vmap(error.joint.whiten)(moved)})
 
     def log_constant(self) -> Array:
         """log p(y | χ) + ½ dᵀd + c, which does not depend on χ."""
@@ -176,13 +205,14 @@ class Problem(eqx.Module):
         """The trajectory, and the jumps where states are the control."""
         model, window, error = self.model, self.window, self.control.model_error
         x0, theta = physical.state, physical.parameters
-        if error is None:
+        if error is None and self.horizon is None:
             return integrate(model, x0, theta, window), {}
         jumps: State = {}
-        if self.control.later:
+        if error is not None and self.control.later:
             states, jumps = parallel_states(model, x0, theta, window, error.every, physical.later)
         else:
-            states = perturbed_states(model, x0, theta, window, error, physical.model_error)
+            eta = physical.model_error
+            states = sequential_states(model, x0, theta, window, error, eta, self.horizon)
         return Trajectory(window.edges, states, theta, Grid.of(model.labels())), jumps
 
     def _parts(self, chi: Array) -> _Parts:
@@ -194,7 +224,8 @@ class Problem(eqx.Module):
             departures = o.departures(trajectory, scales, physical.biases)
             normaliser = o.normaliser(scales)
             if self.horizon is not None:
-                counted = o.points.ends <= self.horizon
+                slack = 1e-6 * (self.window.edges[-1] - self.window.edges[0])
+                counted = o.points.ends <= self.horizon + slack
                 departures = jnp.where(counted, departures, 0.0)
                 normaliser = normaliser * jnp.mean(counted)
             observed.append(departures)
@@ -248,3 +279,20 @@ class Problem(eqx.Module):
 
         g = jax.jacfwd(departures)(block)
         return jnp.sum(jnp.log(jnp.diagonal(jnp.linalg.cholesky(jnp.diag(prior) + g.T @ g))))
+
+
+def _causal(covariance: AbstractCovariance, times: Array) -> bool:
+    """Whether a whitened entry depends on values up to its own time alone; times may be traced."""
+    if isinstance(covariance, Diagonal):
+        return True
+    if isinstance(covariance, Blocks):
+        starts = np.cumsum((0, *covariance.lengths))
+        return all(
+            _causal(part, times[start : start + length])
+            for part, start, length in zip(
+                covariance.parts, starts, covariance.lengths, strict=False
+            )
+        )
+    if not isinstance(covariance, Autoregressive | Dense):
+        return False
+    return isinstance(times, jax.core.Tracer) or bool(np.all(np.diff(np.asarray(times)) >= 0))

@@ -108,34 +108,52 @@ class ModelError(eqx.Module):
         return {name: jnp.sqrt(outer(v)) for name, v in self.joint.variance().items()}
 
 
-def perturbed_states(
-    model: AbstractDynamics, x0: State, theta: Params, window: Window, error: ModelError, eta: State
+def sequential_states(
+    model: AbstractDynamics,
+    x0: State,
+    theta: Params,
+    window: Window,
+    error: ModelError | None,
+    eta: State,
+    horizon: Array | None = None,
 ) -> State:
-    """Every field at every slot edge under the model errors η, one group after the other.
+    """Every field at every slot edge, one group of slots after the other.
 
     Args:
         model: M.
         x0: state at the window's start.
         theta: parameters.
         window: the slots.
-        error: how η acts.
-        eta: fields with leading dimension groups.
+        error: how η acts; None where there is none, and a group is a slot.
+        eta: model errors, fields with leading dimension groups.
+        horizon: time from which groups on the state stands still, so that no model runs there.
     """
-    forced = error.acts == "tendency"
+    every = 1 if error is None else error.every
+    forced = error is not None and error.acts == "tendency"
+
+    def run(x: State, edges: Array, now: State) -> State:
+        if forced:
+            added = {f"{_TENDENCY}{name}": value for name, value in now.items()}
+            return _forced(model).states(x, {**theta, **added}, edges, window.steps)
+        states = model.states(x, theta, edges, window.steps)
+        jumps = {name: states[name].at[-1].add(value) for name, value in now.items()}
+        return {**states, **jumps}
+
+    def rest(x: State, edges: Array, now: State) -> State:
+        del edges, now
+        return {n: jnp.broadcast_to(v, (every + 1, *v.shape)) for n, v in x.items()}
 
     def group(x: State, inputs: tuple[Array, State]) -> tuple[State, State]:
         edges, now = inputs
-        if forced:
-            added = {f"{_TENDENCY}{name}": value for name, value in now.items()}
-            states = _forced(model).states(x, {**theta, **added}, edges, window.steps)
+        if horizon is None:
+            states = run(x, edges, now)
         else:
-            states = model.states(x, theta, edges, window.steps)
-            jumps = {name: states[name].at[-1].add(value) for name, value in now.items()}
-            states = {**states, **jumps}
+            begun = edges[0] + 1e-3 * (edges[1] - edges[0]) < horizon
+            states = jax.lax.cond(begun, run, rest, x, edges, now)
         return {n: v[-1] for n, v in states.items()}, {n: v[1:] for n, v in states.items()}
 
-    edges = _group_edges(window, error.every)
-    body = jax.checkpoint(group, prevent_cse=False) if error.every > 1 else group
+    edges = _group_edges(window, every)
+    body = jax.checkpoint(group, prevent_cse=False) if every > 1 else group
     _, later = jax.lax.scan(body, x0, (edges, eta))
     flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in later.items()}
     return {name: jnp.concatenate([x0[name][None], flat[name]]) for name in x0}

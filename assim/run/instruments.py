@@ -12,6 +12,7 @@ from assim.files.observations import Instrument, to_instrument
 from assim.files.quality import QualityControl
 from assim.files.tables import ObservationTable as Rows
 from assim.files.tables import open_observations
+from assim.problem.arrays import Array
 from assim.problem.bias import BiasCorrection
 from assim.problem.departure import Problem
 from assim.problem.model import AbstractDynamics
@@ -88,8 +89,7 @@ def background_checked(problem: Problem, instruments: Sequence[Instrument]) -> S
     if all(one.quality.threshold is None for one in instruments):
         return instruments
     expected = innovation_stdev(problem)
-    predict = eqx.filter_jit(lambda problem: problem.simulate(jnp.zeros(problem.size())))
-    predicted = predict(problem).predictions
+    predicted = _at_background(problem)
     checked = []
     for one in instruments:
         name = one.observations.name
@@ -97,3 +97,8 @@ def background_checked(problem: Problem, instruments: Sequence[Instrument]) -> S
         checked.append(one.check_background(innovation, np.asarray(expected[name])))
     same = all(new is old for new, old in zip(checked, instruments, strict=True))
     return instruments if same else checked
+
+
+@eqx.filter_jit
+def _at_background(problem: Problem) -> dict[str, Array]:
+    return problem.simulate(jnp.zeros(problem.size())).predictions

@@ -26,7 +26,7 @@ from assim.problem.covariance import (
 )
 from assim.problem.forcing import check_span
 from assim.problem.model import AbstractDynamics, AbstractModel, ModelContractError, check_model
-from assim.problem.model_error import perturbed_states
+from assim.problem.model_error import sequential_states
 from assim.problem.window import Window, integrate
 from assim.run.build import Setting, set_up
 from assim.run.case import Case
@@ -219,7 +219,7 @@ def _true_trajectory(
     amplitude = jnp.ones(()) if fitted.scale is None else fitted.scale.prior(jnp.zeros(()))
     series = fitted.sqrt(_white({name: value.shape for name, value in blank.items()}, key))
     eta = {name: amplitude * value for name, value in series.items()}
-    follow = jax.jit(lambda x, p, e: perturbed_states(model, x, p, window, fitted, e))
+    follow = jax.jit(lambda x, p, e: sequential_states(model, x, p, window, fitted, e))
     return Trajectory(window.edges, follow(x0, theta, eta), theta, Grid.of(model.labels()))
 
 

@@ -1,18 +1,24 @@
 """What a case asks for beyond the analysis: where to start, derived quantities, a forecast."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from assim.files.errors import DataError
+from assim.files.sources import opened
 from assim.files.states import read_arrays, read_state
-from assim.problem.arrays import Array, Params
+from assim.problem.arrays import Array
 from assim.problem.departure import Problem
+from assim.problem.prior import AbstractPrior
 from assim.problem.scalars import Derived, ForecastError, check_derived
 from assim.problem.window import Window
 from assim.run.case import Case
 from assim.run.failure import CaseError, Fault
+from assim.run.parts import NONE
 from assim.run.slots import Clock
 
 
@@ -26,29 +32,41 @@ class ForecastMeasure(NamedTuple):
 def first_guess(case: Case, problem: Problem, start: str | float) -> Array | None:
     """χ of the state and parameters in the file that the case names, or None.
 
-    Parameters that the file does not have start from their prior median, as error scales, bias
-    coefficients and model errors do.
+    Parameters that the file does not have start from their prior median, as error scales and bias
+    coefficients do; model errors start from zero.
 
     Raises:
         CaseError: a covariance of the case that cannot be inverted.
-        DataError: the file cannot be used.
+        DataError: the file cannot be used, or a prior excludes what it holds.
     """
     named = case.checked.minimiser.first_guess
     if named is None:
         return None
     path, control = case.input_path(named), problem.control
     state = read_state(path, problem.model, time=start)
-    parameters: Params = {}
-    for name in control.parameters:
-        try:
-            parameters |= read_arrays(path, problem.model.labels(), [name])
-        except DataError as error:
-            if f"{name!r}, there is none" not in str(error):
-                raise
+    with opened(path) as dataset:
+        present = [name for name in control.parameters if name in dataset.variables]
+    parameters = read_arrays(path, problem.model.labels(), present)
+    _check_within(path, {name: state[name] for name in control.fields}, control.fields)
+    _check_within(path, parameters, control.parameters)
     try:
-        return control.whiten(state, parameters)
+        return eqx.filter_jit(problem.guess)(state, parameters)
     except ValueError as error:
         raise CaseError([Fault("minimiser.first_guess", str(error))]) from error
+
+
+def _check_within(
+    path: Path, values: Mapping[str, Array], priors: Mapping[str, AbstractPrior]
+) -> None:
+    """Raise DataError where a prior excludes a value."""
+    for name, value in values.items():
+        inside = np.isfinite(np.asarray(priors[name].inverse(value)))
+        if not inside.all():
+            first = np.asarray(value)[~inside].ravel()[0]
+            raise DataError(
+                f"{path}: {name}: expected values that its prior, {type(priors[name]).__name__}, "
+                f"allows, got {first:g}; start from another state, or widen the prior"
+            )
 
 
 def quantities_of(case: Case, problem: Problem, parts: dict[str, Any]) -> dict[str, Derived]:
@@ -78,6 +96,9 @@ def impact_of(case: Case, problem: Problem, clock: Clock) -> ForecastMeasure | N
     table = case.checked.forecast_impact
     if table is None:
         return None
+    if case.checked.posterior.use == NONE:
+        what = 'needs a posterior, for which the case has use = "none"; give one, or drop the table'
+        raise CaseError([Fault("forecast_impact", what)])
     model, end = problem.model, float(np.asarray(problem.window.edges)[-1])
     text, time = clock.text(table.time), clock.time(table.time, "forecast_impact.time")
     if not time > end:

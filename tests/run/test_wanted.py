@@ -97,6 +97,31 @@ def test_restart_from_an_analysis(toy: Toy) -> None:
         assert file["inner_iterations"].sum() <= 4
 
 
+def test_restart_in_the_state_formulation(toy: Toy) -> None:
+    """Later states start from the model's run from the guess: J is that without model error."""
+    error = {"covariance": {"use": "Diagonal", "stdev": 0.05}}
+    toy.case["model_error"] = error
+    options = ("--set", 'minimiser.first_guess="analysis.nc"', "--set", "minimiser.use=LBFGS")
+    summary(written(toy))
+    (toy.out / "analysis.nc").rename(toy.folder / "analysis.nc")
+    costs = []
+    for formulation in ("forcing", "state"):
+        summary(toy, *options, "--set", f'model_error.formulation="{formulation}"')
+        with xr.open_dataset(toy.out / "diagnostics.nc") as file:
+            costs.append(float(file["cost"][0]))
+    assert abs(costs[0] - costs[1]) < 1e-8 * costs[0]
+
+
+def test_a_first_guess_that_a_prior_excludes(toy: Toy) -> None:
+    written(toy)
+    guess = toy.background.assign(rate=((), -0.1, {"units": "day-1"}))
+    guess.to_netcdf(toy.folder / "guess.nc")
+    result = toy.run("--set", 'minimiser.first_guess="guess.nc"')
+    assert result.exit_code == 3
+    for word in ("guess.nc", "rate", "LogNormal", "-0.1"):
+        assert word in result.stderr
+
+
 def test_impact_on_a_forecast(toy: Toy) -> None:
     """Impacts of all observations add up to about the change of the forecast's error."""
     toy.case["posterior"] = {"use": "Laplace"}
@@ -121,7 +146,15 @@ def test_impact_on_a_forecast(toy: Toy) -> None:
         ({"quantities": {"rate": {"use": "quantities.py:total"}}}, 2, ("rate", "another")),
         ({"minimiser": {"first_guess": "none.nc"}}, 3, ("none.nc", "no such file")),
         (
-            {"forecast_impact": {"file": "background.nc", "time": "2000-01-02"}},
+            {"forecast_impact": {"file": "background.nc", "time": "2000-02-01"}},
+            2,
+            ("forecast_impact", "needs a posterior"),
+        ),
+        (
+            {
+                "forecast_impact": {"file": "background.nc", "time": "2000-01-02"},
+                "posterior": {"use": "Laplace"},
+            },
             2,
             ("forecast_impact.time", "after the window"),
         ),

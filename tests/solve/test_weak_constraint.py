@@ -15,6 +15,7 @@ from assim import (
     Diagonal,
     ErrorScale,
     GaussNewton,
+    Laplace,
     LogNormal,
     ModelError,
     NewtonCG,
@@ -25,11 +26,13 @@ from assim import (
     Window,
     analyse,
     gradient_test,
+    minimise,
     strong_constraint,
     weak_constraint,
 )
 from assim.models import Lorenz96, LotkaVolterra
 from assim.solve.cost import cost
+from assim.solve.laplace import laplace
 from tests.solve.linear import (
     block_diagonal,
     correlated,
@@ -70,30 +73,38 @@ def apart(got, expected):
     return np.max(np.abs(np.asarray(got) - expected)) / np.max(np.abs(expected))
 
 
-def trajectory_posterior(analysis, field):
+def solved(problem, minimiser=EXACT):
+    """Minimum and Laplace posterior, without what an analysis adds to them."""
+    solution = minimise(problem, minimiser, jnp.zeros(problem.size()))
+    assert solution.status is Status.CONVERGED
+    settings = Laplace(certificate=0)
+    return solution, laplace(problem, solution.chi, settings, jax.random.key(0))
+
+
+def log_evidence(problem, posterior):
+    return posterior.log_evidence + float(problem.log_constant())
+
+
+def trajectory_posterior(problem, gaussian, field):
     """Mean and covariance of the field over the whole trajectory, flattened."""
-    problem, gaussian = analysis.problem, analysis.posterior.gaussian
     values = lambda chi: problem.trajectory(chi).states[field].ravel()  # noqa: E731
     tangent = jax.jacfwd(values)(gaussian.chi)
     return values(gaussian.chi), tangent @ jax.vmap(gaussian.covariance)(tangent).T
 
 
 @pytest.mark.parametrize("formulation", ["forcing", "state"])
-@pytest.mark.parametrize(("name", "every"), [("driven", 1), ("ring", 1), ("ring", 2)])
+@pytest.mark.parametrize(("name", "every"), [("driven", 1), ("ring", 2)])
 def test_is_the_smoother(name, every, formulation):
     """Mean and covariance of the state at every slot edge."""
     case, problem, field, noise = weakened(name, every, formulation)
-    analysis = analyse(problem, EXACT)
-    assert analysis.solution.status is Status.CONVERGED
-    mean, covariance = trajectory_posterior(analysis, field)
+    _, posterior = solved(problem)
+    mean, covariance = trajectory_posterior(problem, posterior.gaussian, field)
     smoothed = smooth(case, noise, every)
     n = problem.control.state[field].size
     assert apart(mean, np.concatenate([m[:n] for m, _ in smoothed])) < CLOSE
     for k, (_, expected) in enumerate(smoothed):
         block = covariance[k * n : (k + 1) * n, k * n : (k + 1) * n]
         assert apart(block, expected[:n, :n]) < CLOSE
-    stdev = np.stack([np.sqrt(np.diag(c))[:n] for _, c in smoothed])
-    assert apart(analysis.trajectory_stdev[field], stdev) < CLOSE
 
 
 def whole(case, series):
@@ -138,14 +149,14 @@ def test_correlated_in_time(formulation):
     series = Autoregressive(time=0.2)
     case, problem, field, noise = weakened("ring", 1, formulation, in_time=series)
     case = whole(case, np.kron(correlation_in_time(problem, 0.2), noise))
-    analysis = analyse(problem, EXACT)
+    solution, posterior = solved(problem)
     mean, covariance = conditioned(case)
-    got_mean, got = trajectory_posterior(analysis, field)
+    got_mean, got = trajectory_posterior(problem, posterior.gaussian, field)
     assert apart(got_mean, mean) < CLOSE
     assert apart(got, covariance) < CLOSE
     half, log_density = innovation_density(case)
-    assert abs(analysis.solution.cost - half) < CLOSE * half
-    assert abs(analysis.log_evidence() - log_density) < CLOSE * abs(log_density)
+    assert abs(solution.cost - half) < CLOSE * half
+    assert abs(log_evidence(problem, posterior) - log_density) < CLOSE * abs(log_density)
 
 
 @pytest.mark.parametrize("formulation", ["forcing", "state"])
@@ -153,8 +164,8 @@ def test_evidence(formulation):
     case, problem, _, noise = weakened("driven", 1, formulation)
     slots = problem.window.slots
     _, expected = innovation_density(whole(case, np.kron(np.eye(slots), noise)))
-    analysis = analyse(problem, EXACT)
-    assert abs(analysis.log_evidence() - expected) < CLOSE * abs(expected)
+    _, posterior = solved(problem)
+    assert abs(log_evidence(problem, posterior) - expected) < CLOSE * abs(expected)
 
 
 def test_amplitude_is_its_marginal_mode():
@@ -176,14 +187,14 @@ def test_amplitude_is_its_marginal_mode():
     curvature = (marginal(best.x + step) - 2 * best.fun + marginal(best.x - step)) / step**2
     for formulation in ("forcing", "state"):
         _, problem, _, _ = weakened("ring", 1, formulation, 1.0, scale=scale)
-        analysis = analyse(problem, NewtonCG(tolerance=1e-9, n_inner=400))
-        white = problem.control.split(analysis.solution.chi)["scales"]["amplitude"]
+        solution, posterior = solved(problem, NewtonCG(tolerance=1e-9, n_inner=400))
+        white = problem.control.split(solution.chi)["scales"]["amplitude"]
         assert abs(white - best.x) < 1e-6
-        stdev = problem.control.split(analysis.posterior.gaussian.stdev())["scales"]["amplitude"]
+        stdev = problem.control.split(posterior.gaussian.stdev())["scales"]["amplitude"]
         assert abs(stdev * np.sqrt(curvature) - 1) < 1e-4
-        terms = analysis.cost_analysis
+        terms = eqx.filter_jit(problem.cost_terms)(solution.chi)
         assert abs(sum(v for k, v in terms.items() if k != "total") - terms["total"]) < 1e-9
-        assert abs(terms["total"] - analysis.solution.cost) < 1e-9
+        assert abs(terms["total"] - solution.cost) < 1e-9
 
 
 # ---- Lorenz-96 -----------------------------------------------------------------------------------
@@ -228,10 +239,11 @@ def test_formulations_have_one_minimum(seed):
     assert forcing.solution.status is Status.CONVERGED
     assert state.solution.status is Status.CONVERGED
     assert abs(forcing.solution.cost - state.solution.cost) < 1e-8 * forcing.solution.cost
-    for one, other in zip(
-        jax.tree.leaves(forcing.analysis), jax.tree.leaves(state.analysis), strict=False
-    ):
-        assert one.shape != other.shape or np.allclose(one, other, rtol=0, atol=1e-5)
+    one, other = forcing.analysis, state.analysis
+    np.testing.assert_allclose(
+        one.trajectory.states["x"], other.trajectory.states["x"], rtol=0, atol=1e-5
+    )
+    np.testing.assert_allclose(one.predictions["x"], other.predictions["x"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(
         forcing.problem.model_error(forcing.solution.chi)["x"],
         state.problem.model_error(state.solution.chi)["x"],
