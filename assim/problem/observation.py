@@ -9,8 +9,9 @@ import numpy as np
 
 from assim.problem.arrays import Array, Coordinate, Trajectory
 from assim.problem.bias import BiasCorrection
-from assim.problem.covariance import AbstractCovariance, Dense, Diagonal
+from assim.problem.covariance import AbstractCovariance, Diagonal
 from assim.problem.covariance.root import Axes, check_invertible
+from assim.problem.covariance.rows import of_rows
 from assim.problem.likelihood import AbstractLikelihood, Gaussian, Poisson
 from assim.problem.operator import AbstractOperator, Points
 from assim.problem.prior import AbstractPrior
@@ -137,7 +138,11 @@ class Observations(eqx.Module):
         return constant if self.scale is None else constant + self.covariance.log_sqrt_determinant()
 
     def subset(self, keep: np.ndarray) -> "Observations":
-        """Those of the values that `keep`, booleans of shape (m,), chooses."""
+        """Those of the values that `keep`, booleans of shape (m,), chooses.
+
+        Raises:
+            ValueError: correlated errors of many values, of which a matrix would be formed.
+        """
 
         def cut(column: Array | np.ndarray) -> np.ndarray:
             return np.asarray(column)[keep]
@@ -153,17 +158,9 @@ class Observations(eqx.Module):
             likelihood=self.likelihood,
             scale=self.scale,
             units=self.units,
-            covariance=_block(self.covariance, keep),
+            covariance=of_rows(self.covariance, np.asarray(keep)),
             bias=bias,
         )
-
-
-def _block(covariance: AbstractCovariance, keep: np.ndarray) -> AbstractCovariance:
-    """The rows and columns of R that are kept; a correlated one is formed, m × m."""
-    if isinstance(covariance, Diagonal):
-        return Diagonal(np.asarray(covariance.stdev)[keep])
-    factor = np.asarray(jax.vmap(covariance.sqrt, out_axes=1)(jnp.eye(covariance.size())))[keep]
-    return Dense(factor @ factor.T)
 
 
 def _fitted(

@@ -12,6 +12,7 @@ from assim import (
     Dense,
     Diagonal,
     Diffusion,
+    LowRank,
     Normal,
     Observations,
     Points,
@@ -82,6 +83,46 @@ def test_distances_of_times_that_do_not_increase_are_refused(covariance, times):
     words = r"error covariance of u: \w+: positions must increase.*sort the rows.*Blocks.*Dense"
     with pytest.raises(ValueError, match=words):
         formed(times, covariance)
+
+
+CORRELATED = {
+    "Autoregressive": (Autoregressive(0.2, [1.0, 2.0, 3.0, 4.0, 5.0]), Autoregressive),
+    "Blocks": (
+        Blocks([Autoregressive(0.2), Dense([[2.0, 1.0], [1.0, 3.0]]), Diagonal(0.5)], [2, 2, 1]),
+        Blocks,
+    ),
+    "LowRank": (LowRank([[1.0, 2.0, 0.0, 1.0, 3.0]], stdev=0.5), LowRank),
+    "Diffusion": (Diffusion(1.0, 0.2, 4), Dense),
+}
+
+
+@pytest.mark.parametrize("name", CORRELATED)
+def test_a_subset_of_correlated_errors_is_their_block(name):
+    """Rows and columns of R, in the same form where there is one."""
+    covariance, kind = CORRELATED[name]
+    times, keep = np.array([0.0, 0.1, 0.15, 0.4, 0.6]), np.array([True, False, True, True, False])
+    points = Points.at(times, {"x": np.zeros(5)})
+    o = Observations("u", np.zeros(5), points, PointSample("u"), covariance=covariance)
+    some = o.subset(keep).covariance
+    assert type(some) is kind
+    factor = np.asarray(jax.vmap(some.sqrt)(jnp.eye(3))).T
+    expected = formed(times, covariance)[np.ix_(keep, keep)]
+    np.testing.assert_allclose(factor @ factor.T, expected, rtol=1e-10, atol=1e-12)
+    assert o.subset(np.ones(5, bool)).covariance.size() == 5
+
+
+def test_a_subset_of_many_correlated_errors():
+    """No matrix of m × m is formed without being asked for."""
+    times = np.arange(6000.0)
+    points, keep = Points.at(times, {"x": np.zeros(6000)}), times % 2 == 0
+
+    def some(covariance):
+        o = Observations("u", times, points, PointSample("u"), covariance=covariance)
+        return o.subset(keep).covariance
+
+    np.testing.assert_allclose(some(Autoregressive(5.0)).steps, np.full(2999, 2 / 5))
+    with pytest.raises(ValueError, match=r"subset: .*Diffusion covariance of 6000.*5000.*Blocks"):
+        some(Diffusion(1.0, 2.0, 2, samples=2))
 
 
 def test_times_increase_within_each_block():
