@@ -24,6 +24,7 @@ from assim.problem.covariance import (
     Sum,
     check_invertible,
 )
+from assim.problem.covariance.gaspari_cohn import gaspari_cohn
 from tests.registry import COVARIANCES, CovarianceEntry
 
 DRAWS = 4000
@@ -195,6 +196,29 @@ def test_dense_is_the_matrix():
     matrix = np.array([[2.0, 0.5], [0.5, 1.0]])
     factor = np.asarray(members(Dense(matrix).on((2,)), np.eye(2))).T
     np.testing.assert_allclose(factor @ factor.T, matrix, rtol=1e-14)
+
+
+@pytest.mark.parametrize("length", [50.0, 900.0, 1e9])
+@pytest.mark.parametrize("period", [None, 9.0])
+def test_localisation_much_longer_than_the_axis(length, period):
+    """The correlation all the same, and no more than a few white values a point."""
+    axis = Coordinate(np.arange(9.0), period=period)
+    covariance = GaspariCohn(length).on((9,), (axis,))
+    assert covariance.size() <= 8 * 9
+    factor = np.asarray(members(covariance, np.eye(covariance.size()))).T
+    apart = np.abs(np.subtract.outer(np.arange(9.0), np.arange(9.0)))
+    if period is None:
+        expected = gaspari_cohn(apart / length)
+    else:
+        turns = np.arange(-300, 301) * period
+        total = lambda x: np.sum(gaspari_cohn((np.add.outer(x, turns)) / length), axis=-1)  # noqa: E731
+        expected = total(apart) / total(0.0) if length < 1e3 else np.ones((9, 9))
+    np.testing.assert_allclose(factor @ factor.T, expected, atol=1e-11)
+
+
+def test_localisation_longer_than_an_axis_of_many_points_is_refused():
+    with pytest.raises(ValueError, match=r"GaspariCohn: an axis of 5000.*length 0"):
+        GaspariCohn(1e9).on((5000,), even((5000,)))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A covariance given as a matrix."""
 
 import math
+from collections.abc import Sequence
 from typing import Self
 
 import equinox as eqx
@@ -23,22 +24,15 @@ class Dense(AbstractCovariance):
     factor: Array
     shape: tuple[int, ...] = eqx.field(static=True)
 
-    def __init__(self, matrix: Array | np.ndarray, shape: tuple[int, ...] | None = None) -> None:
-        """Factorise the matrix; `shape` is that of the field, (n,) where not given."""
-        matrix = np.asarray(matrix, float)
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-            raise ValueError(f"Dense: a square matrix is needed, got shape {matrix.shape}")
-        if not np.allclose(matrix, matrix.T, rtol=1e-8, atol=1e-12 * np.abs(matrix).max()):
-            raise ValueError("Dense: the matrix is not symmetric; use (C + Cᵀ)/2")
-        try:
-            self.factor = jnp.asarray(np.linalg.cholesky(matrix))
-        except np.linalg.LinAlgError:
-            smallest = np.linalg.eigvalsh(matrix).min()
-            raise ValueError(
-                f"Dense: the matrix is not positive definite, its smallest eigenvalue is "
-                f"{smallest:.3g}; add a small diagonal, or give fewer correlated values"
-            ) from None
-        self.shape = (matrix.shape[0],) if shape is None else shape
+    def __init__(
+        self,
+        matrix: Array | np.ndarray | Sequence | None,
+        shape: tuple[int, ...] | None = None,
+        factor: Array | None = None,
+    ) -> None:
+        """Factorise the matrix, unless `factor` is given; `shape` of the field is (n,) if not."""
+        self.factor = _factor(np.asarray(matrix, float)) if factor is None else factor
+        self.shape = self.factor.shape[:1] if shape is None else shape
 
     def on(self, shape: tuple[int, ...], axes: Axes = ()) -> Self:
         """The same matrix for a field of this shape."""
@@ -47,8 +41,7 @@ class Dense(AbstractCovariance):
                 f"Dense: a matrix of {self.factor.shape[0]} rows does not fit a field of "
                 f"shape {shape}"
             )
-        blank = type(self)(np.eye(self.factor.shape[0]), shape)  # `shape` is static: made anew
-        return eqx.tree_at(lambda c: c.factor, blank, self.factor)
+        return type(self)(None, shape, self.factor)
 
     def size(self) -> int:
         """Number of rows."""
@@ -73,3 +66,19 @@ class Dense(AbstractCovariance):
     def log_sqrt_determinant(self) -> Array:
         """Σ log L_ii."""
         return jnp.sum(jnp.log(jnp.diagonal(self.factor)))
+
+
+def _factor(matrix: np.ndarray) -> Array:
+    """The lower Cholesky factor, of what has one."""
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"Dense: a square matrix is needed, got shape {matrix.shape}")
+    if not np.allclose(matrix, matrix.T, rtol=1e-8, atol=1e-12 * np.abs(matrix).max()):
+        raise ValueError("Dense: the matrix is not symmetric; use (C + Cᵀ)/2")
+    try:
+        return jnp.asarray(np.linalg.cholesky(matrix))
+    except np.linalg.LinAlgError:
+        smallest = np.linalg.eigvalsh(matrix).min()
+        raise ValueError(
+            f"Dense: the matrix is not positive definite, its smallest eigenvalue is "
+            f"{smallest:.3g}; add a small diagonal, or give fewer correlated values"
+        ) from None

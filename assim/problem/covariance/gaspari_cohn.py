@@ -14,7 +14,9 @@ from assim.problem.covariance.kronecker import product
 from assim.problem.covariance.root import AbstractCovariance, Axes, refusal
 from assim.problem.covariance.spectral import Spectrum
 
-_DENSE = 4096  # points of an axis of unequal spacing up to which its matrix is formed
+_DENSE = 4096  # points of an axis up to which its matrix is formed
+_PADDED = 8  # times the points of an axis, up to which it is part of a ring
+_TURNS = 100  # periods of a ring, from which length on its correlation is 1 to 10⁻¹²
 
 
 class GaspariCohn(AbstractCovariance):
@@ -23,8 +25,8 @@ class GaspariCohn(AbstractCovariance):
     Gaspari & Cohn (1999), equation 4.10 with c = `length`, along each axis; a ring sums over its
     turns. Its variance is 1. The root of an axis is exact to rounding: of equal spacing by FFT
     on a ring that is long enough not to join the ends (circulant embedding, Dietrich & Newsam
-    1997), so that there may be a few more white values than points; of unequal spacing by the
-    eigenvectors of its matrix.
+    1997), so that there may be a few more white values than points; of unequal spacing, or much
+    shorter than the length, by the eigenvectors of its matrix.
 
     Args:
         length: half of the support in the axes' units, a number or one for each dimension; 0 for
@@ -122,7 +124,7 @@ def gaspari_cohn(z: np.ndarray) -> np.ndarray:
 def _root(axis: Coordinate, length: float) -> AxisRoot:
     """Root along one axis, by the cheapest exact way."""
     n = len(axis.values)
-    if length == 0:
+    if length == 0 or (axis.period is not None and length > _TURNS * axis.period):
         return AxisRoot(n, matrix=jnp.ones((n, 1)))
     if not is_uniform(axis):
         return AxisRoot(n, matrix=_matrix_root(axis, length))
@@ -130,7 +132,10 @@ def _root(axis: Coordinate, length: float) -> AxisRoot:
     gap = (places[-1] - places[0]) / (n - 1) if n > 1 else length
     count, period = n, axis.period
     if period is None:
-        count = n + math.ceil(2 * length / gap)  # the ends are 2c apart, round the ring
+        padding = 2 * length / gap  # the ends are 2c apart, round the ring
+        if padding > (_PADDED - 1) * n:
+            return AxisRoot(n, matrix=_matrix_root(axis, length))
+        count = n + math.ceil(padding)
         period = count * gap
     offsets = np.arange(count) * (period / count)
     return AxisRoot(n, spectrum=Spectrum.of(_on_ring(offsets, length, period)))
@@ -151,8 +156,9 @@ def _matrix_root(axis: Coordinate, length: float) -> Array:
     places = positions(axis)
     if len(places) > _DENSE:
         raise ValueError(
-            f"GaspariCohn: an axis of unequal spacing with {len(places)} points, at most {_DENSE} "
-            f"are possible; localise with Diffusion(1.0, length) instead"
+            f"GaspariCohn: an axis of {len(places)} points that is of unequal spacing, or short of "
+            f"the length {length:g}, can have at most {_DENSE}; localise with Diffusion(1.0, "
+            f"length), or not along it, with length 0"
         )
     rho = _on_ring(places[:, None] - places, length, axis.period)
     values, vectors = np.linalg.eigh(rho)
