@@ -10,7 +10,7 @@ from assim.files.errors import DataError
 from assim.files.schema import STDEV, write_dataset
 from assim.files.sources import Source, name_of, opened
 from assim.files.states import check_axis, read_arrays
-from assim.files.units import check_units
+from assim.files.units import check_units, squared
 from assim.problem.arrays import Labels
 from assim.problem.covariance import (
     AbstractCovariance,
@@ -193,17 +193,3 @@ def members(
 def length_name(name: str, suffix: str, dim: str, dims: tuple[str, ...]) -> str:
     """Variable of a length along one of the dimensions of a field."""
     return f"{name}{suffix}" if len(dims) == 1 else f"{name}{suffix}_{dim}"
-
-
-def squared(units: str) -> str:
-    """The square of a unit: "K2", "m2 s-2", "1"."""
-    if units.strip() in ("", "1"):
-        return "1"
-    if set(units) & set("/^*"):
-        return f"({units})2"
-    factors = []
-    for token in units.split():
-        word = token.rstrip("-+0123456789")
-        power = token[len(word) :]
-        factors.append(f"{word}{2 * int(power or 1)}" if word else token)
-    return " ".join(factors)

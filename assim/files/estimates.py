@@ -13,12 +13,12 @@ from assim.files.covariances import (
     PERTURBATION,
     length_name,
     members,
-    squared,
 )
 from assim.files.errors import DataError
 from assim.files.schema import STDEV, attributes, axes
 from assim.files.sources import Source, name_of, opened
 from assim.files.states import used_dims
+from assim.files.units import squared
 from assim.problem.arrays import Coordinate, Labels
 from assim.problem.model import AbstractDynamics
 
@@ -37,6 +37,9 @@ def covariance_from_ensemble(
 ) -> xr.Dataset:
     """B (or Q) from the spread of an ensemble: factor·X′X′ᵀ/(N - 1), in one of four forms.
 
+    Each field has a covariance of its own: correlations between fields are left out, in every form.
+    `Ensemble` over stacked fields in `Joint` keeps them.
+
     Args:
         source: file or Dataset with a dimension `realization`.
         model: whose labels the fields must match.
@@ -48,7 +51,8 @@ def covariance_from_ensemble(
         factor: on variances.
 
     Raises:
-        DataError: fields that do not fit, or fewer than 2 members.
+        DataError: fields that do not fit, fewer than 2 members, or a dimension of a field that
+            the localisation leaves out.
     """
     labels = model.labels()
     samples = _samples(source, labels, fields, "realization")
@@ -165,7 +169,8 @@ def _estimated(
         else:
             content |= _stdev_variables(labels, name, perturbations, form == "diffusion")
     dataset = xr.Dataset(content, axes(labels, used_dims(labels, samples)))
-    return dataset.assign_attrs(comment=f"from {len(values)} states, variances times {factor:g}")
+    number = len(next(iter(samples.values())))
+    return dataset.assign_attrs(comment=f"from {number} states, variances times {factor:g}")
 
 
 def _stdev_variables(
@@ -201,11 +206,23 @@ def _perturbation_variables(
         f"{name}{PERTURBATION}": xr.Variable(("realization", *label.dims), perturbations, words)
     }
     for dim in label.dims if localisation is not None else ():
-        length = localisation[dim] if isinstance(localisation, Mapping) else localisation
+        length = _localisation(localisation, name, dim)
         found[length_name(name, LOCALISATION, dim, label.dims)] = _length(
-            float(length or 0.0), labels.coordinates[dim], f"localisation of {name} along {dim}"
+            length, labels.coordinates[dim], f"localisation of {name} along {dim}"
         )
     return found
+
+
+def _localisation(given: float | Mapping[str, float] | None, name: str, dim: str) -> float:
+    """Length along one dimension of a field."""
+    if isinstance(given, Mapping):
+        if dim not in given:
+            raise DataError(
+                f"covariance: localisation has {', '.join(given)}, but {name} also varies along "
+                f"{dim!r}; 0 is for a dimension without localisation"
+            )
+        given = given[dim]
+    return float(given or 0.0)
 
 
 def _dense_variables(

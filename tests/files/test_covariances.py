@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from assim import Coordinate, Dense, Diagonal, Diffusion, Ensemble, GaspariCohn, Label, Labels
-from assim.files.covariances import read_covariance, squared, write_covariance
+from assim.files.covariances import read_covariance, write_covariance
 from assim.files.errors import DataError
 from assim.files.estimates import (
     covariance_from_ensemble,
@@ -15,6 +15,7 @@ from assim.files.estimates import (
     covariance_from_tendencies,
     daley_length,
 )
+from assim.files.units import squared
 from tests.files.toy import toy
 
 RING = Coordinate(np.arange(60) * 0.5, "km", "distance", period=30.0)
@@ -170,7 +171,14 @@ def test_daley_length_of_one_point():
 
 @pytest.mark.parametrize(
     ("unit", "square"),
-    [("K", "K2"), ("m s-1", "m2 s-2"), ("1", "1"), ("m2", "m4"), ("m/s", "(m/s)2")],
+    [
+        ("K", "K2"),
+        ("m s-1", "m2 s-2"),
+        ("1", "1"),
+        ("m2", "m4"),
+        ("m/s", "m2 s-2"),
+        ("10 m", "(10 m)2"),
+    ],
 )
 def test_squares_of_units(unit, square):
     assert squared(unit) == square
@@ -223,6 +231,13 @@ def test_too_few_states_are_refused():
         covariance_from_ensemble(same, Grid())
     with pytest.raises(ValueError, match="form must be one of"):
         covariance_from_ensemble(states(4, "realization"), Grid(), form="spectral")
+
+
+def test_a_localisation_that_leaves_out_a_dimension_is_refused():
+    with pytest.raises(DataError, match="localisation has x, but u also varies along 'z'; 0 is"):
+        covariance_from_ensemble(
+            states(4, "realization"), Grid(), form="ensemble", localisation={"x": 5.0}
+        )
 
 
 def test_other_valid_times_are_refused():
