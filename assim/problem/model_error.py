@@ -35,7 +35,7 @@ class ModelError(eqx.Module):
         covariance: Q of one η: one covariance for all fields alike, one a field, or a joint one;
             fields without one have no model error.
         in_time: T, correlation of the series η_1 … η_K of each white entry, as from
-            `Autoregressive`; None for independent ones.
+            `Autoregressive`, of variance 1; None for independent ones.
         every: slots in a group.
         acts: "jump" or "tendency".
         scale: an estimated factor s on the amplitude, or None for 1.
@@ -63,8 +63,8 @@ class ModelError(eqx.Module):
         """This model error for a model and a window.
 
         Raises:
-            ValueError: groups that do not fill the window, covariances that do not fit, or a
-                kind of model that takes no tendency.
+            ValueError: groups that do not fill the window, covariances that do not fit, a T
+                whose variance is not 1, or a kind of model that takes no tendency.
         """
         labels = model.labels()
         if window.slots % self.every:
@@ -80,6 +80,11 @@ class ModelError(eqx.Module):
         ends = np.asarray(window.edges)[self.every :: self.every]
         time = Coordinate(ends, labels.time_unit)
         series = None if self.in_time is None else self.in_time.on((ends.size,), (time,))
+        if series is not None and not np.allclose(series.variance(), 1.0, rtol=1e-6):
+            raise ValueError(
+                "ModelError: in_time is a correlation, and its variance must be 1 at all times; "
+                "give it stdev = 1, and the size of the errors to the covariance"
+            )
         fitted = state_covariance(self.covariance, labels.state).on(labels)
         return type(self)(fitted, series, self.every, self.acts, self.scale)
 
