@@ -17,9 +17,10 @@ from assim.models import (
     SIRWaterborne,
     TwoLayer,
 )
-from assim.problem.arrays import Array, Coordinate, State
+from assim.problem.arrays import Array, Coordinate, Label, Labels, State
 from assim.problem.covariance import (
     AbstractCovariance,
+    AbstractStateCovariance,
     Autoregressive,
     Blocks,
     Dense,
@@ -27,8 +28,11 @@ from assim.problem.covariance import (
     Diffusion,
     Ensemble,
     GaspariCohn,
+    Independent,
+    Joint,
     Kronecker,
     LowRank,
+    Regression,
     Spectral,
     Sum,
 )
@@ -211,7 +215,7 @@ COVARIANCES = {
         (_LINE, _RING),
     ),
     "diffusion-sampled": CovarianceEntry(
-        lambda: Diffusion(1.0, 1.2, iterations=4, samples=50),
+        lambda: Diffusion(1.0, 1.2, iterations=4, samples=10_000),
         (5,),
         None,
         lambda: _diffused((_LINE,), [1.2], 4),
@@ -314,6 +318,32 @@ COVARIANCES = {
             _diffused((_LINE, _RING), [0.6, 0.6], 2, 0.7),
         ),
         (_TIMES, _LINE, _RING),
+    ),
+}
+
+STATE_LABELS = Labels(
+    {
+        "u": Label(("x",), "m s-1"),
+        "a": Label(("x",), "K"),
+        "v": Label(("x",), "m s-1"),
+        "c": Label((), "K"),
+    },
+    coordinates={"x": Coordinate(np.array([0.0, 1.0, 1.5, 3.0]), "m")},
+)
+VARIABLES = np.array([[1.0, 0.6], [0.6, 2.0]])  # covariance of u and a
+SLOPES = np.array([0.5, -1.0, 2.0, 0.1])  # of v on u
+
+# The regression's v depends on u, and a on both: their order is not alphabetical.
+STATE_COVARIANCES: dict[str, Callable[[], AbstractStateCovariance]] = {
+    "independent": lambda: Independent(
+        {"v": Diffusion(1.5, 1.0, iterations=4), "a": Diagonal(0.3), "c": Diagonal(2.0)}
+    ),
+    "joint": lambda: Joint(
+        ["u", "a"], Kronecker([Dense(VARIABLES), Diffusion(1.0, 1.0, iterations=4)])
+    ),
+    "regression": lambda: Regression(
+        {"u": Diffusion(1.5, 1.0, iterations=4), "v": Diagonal(0.3), "a": Dense(np.eye(4) + 0.5)},
+        {"v": {"u": SLOPES}, "a": {"u": 2.0, "v": -0.7}},
     ),
 }
 

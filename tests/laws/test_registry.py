@@ -8,7 +8,7 @@ import pytest
 
 import assim.models
 import assim.problem
-from assim.problem.covariance import AbstractCovariance
+from assim.problem.covariance import AbstractCovariance, AbstractStateCovariance
 from assim.problem.likelihood import AbstractLikelihood
 from assim.problem.model import AbstractDynamics, AbstractIntegrator
 from assim.problem.operator import AbstractOperator
@@ -17,6 +17,7 @@ from tests import registry
 
 KINDS = {
     AbstractCovariance: [entry.make for entry in registry.COVARIANCES.values()],
+    AbstractStateCovariance: list(registry.STATE_COVARIANCES.values()),
     AbstractPrior: [entry.make for entry in registry.PRIORS.values()],
     AbstractLikelihood: [entry.make for entry in registry.LIKELIHOODS.values()],
     AbstractOperator: list(registry.OPERATORS.values()),

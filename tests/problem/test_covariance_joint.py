@@ -4,48 +4,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 
 from assim import (
-    Coordinate,
-    Dense,
     Diagonal,
     Diffusion,
     Joint,
     Kronecker,
-    Label,
-    Labels,
     Regression,
 )
 from assim.problem.covariance import Ensemble
 from assim.problem.covariance.state import Independent
+from tests.registry import SLOPES, STATE_COVARIANCES, VARIABLES
+from tests.registry import STATE_LABELS as LABELS
 
-X = Coordinate(np.array([0.0, 1.0, 1.5, 3.0]), "m")
-LABELS = Labels(
-    {
-        "u": Label(("x",), "m s-1"),
-        "a": Label(("x",), "K"),
-        "v": Label(("x",), "m s-1"),
-        "c": Label((), "K"),
-    },
-    coordinates={"x": X},
-)
-VARIABLES = np.array([[1.0, 0.6], [0.6, 2.0]])
-SLOPES = np.array([0.5, -1.0, 2.0, 0.1])
-
-
-def joint():
-    space = Diffusion(1.0, 1.0, iterations=4)
-    return Joint(["u", "a"], Kronecker([Dense(VARIABLES), space]))
-
-
-def regression():
-    """v depends on u, and a on both: the order is not alphabetical."""
-    parts = {
-        "u": Diffusion(1.5, 1.0, iterations=4),
-        "v": Diagonal(0.3),
-        "a": Dense(np.eye(4) + 0.5),
-    }
-    return Regression(parts, {"v": {"u": SLOPES}, "a": {"u": 2.0, "v": -0.7}})
+joint, regression = STATE_COVARIANCES["joint"], STATE_COVARIANCES["regression"]
+X = LABELS.coordinates["x"]
 
 
 def correlation():
@@ -68,13 +42,20 @@ def regression_matrix():
     return np.block([[u, vu.T, au.T], [vu, vv, av.T], [au, av, aa]]), ["u", "v", "a"]
 
 
-CASES = {"joint": (joint, joint_matrix), "regression": (regression, regression_matrix)}
+def independent_matrix():
+    return scipy.linalg.block_diag(2.25 * correlation(), 0.09 * np.eye(4), 4.0), ["v", "a", "c"]
 
 
-@pytest.fixture(params=CASES)
+MATRICES = {
+    "independent": independent_matrix,
+    "joint": joint_matrix,
+    "regression": regression_matrix,
+}
+
+
+@pytest.fixture(params=STATE_COVARIANCES)
 def case(request):
-    make, matrix = CASES[request.param]
-    return make().on(LABELS), *matrix()
+    return STATE_COVARIANCES[request.param]().on(LABELS), *MATRICES[request.param]()
 
 
 def white(covariance):
@@ -86,7 +67,7 @@ def root(covariance, order):
     """L as a matrix, by columns of the blocks one after another."""
     blank = {name: jnp.zeros(n) for name, n in covariance.sizes().items()}
     columns = [
-        np.concatenate([covariance.sqrt({**blank, name: e})[field] for field in order])
+        np.concatenate([jnp.ravel(covariance.sqrt({**blank, name: e})[field]) for field in order])
         for name, n in covariance.sizes().items()
         for e in np.eye(n)
     ]
@@ -97,7 +78,7 @@ def test_it_is_the_matrix_written_by_hand(case):
     covariance, matrix, order = case
     factor = root(covariance, order)
     np.testing.assert_allclose(factor @ factor.T, matrix, rtol=1e-12, atol=1e-13)
-    variance = np.concatenate([covariance.variance()[name] for name in order])
+    variance = np.concatenate([np.ravel(covariance.variance()[name]) for name in order])
     np.testing.assert_allclose(variance, np.diag(matrix), rtol=1e-12)
 
 
