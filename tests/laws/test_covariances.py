@@ -198,6 +198,13 @@ def test_dense_is_the_matrix():
     np.testing.assert_allclose(factor @ factor.T, matrix, rtol=1e-14)
 
 
+def test_dense_is_factorised_once(monkeypatch):
+    given = Dense(np.eye(4))
+    monkeypatch.setattr(np.linalg, "cholesky", None)
+    fitted = given.on((2, 2))
+    assert fitted.shape == (2, 2) and fitted.factor is given.factor
+
+
 @pytest.mark.parametrize("length", [50.0, 900.0, 1e9])
 @pytest.mark.parametrize("period", [None, 9.0])
 def test_localisation_much_longer_than_the_axis(length, period):

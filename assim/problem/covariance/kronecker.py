@@ -43,7 +43,8 @@ class Kronecker(AbstractCovariance):
         if sum(self.dims) != len(shape):
             raise ValueError(
                 f"Kronecker: factors on {self.dims} dimensions do not fit a field of shape "
-                f"{shape}; say with dims how many each covers"
+                f"{shape}; say with dims how many each covers. The rows of an instrument are one "
+                f"dimension: their R is Dense(np.kron(…)), or Blocks"
             )
         ends = [sum(self.dims[: i + 1]) for i in range(len(self.dims))]
         fitted = [
