@@ -22,10 +22,16 @@ def first_guesses(n: int, starts: int, key: Array, first: Array | None = None) -
     if starts < 1:
         raise ValueError(f"analyse: starts must be at least 1, got {starts}")
     median = np.zeros(n) if first is None else np.asarray(first, dtype=float)
-    if median.shape != (n,) or not np.all(np.isfinite(median)):
+    if median.shape != (n,):
         raise ValueError(
-            f"analyse: first_guess must be a finite control vector of shape ({n},), got shape "
-            f"{median.shape}; `problem.control.join` makes one from its parts"
+            f"analyse: first_guess must be a control vector of shape ({n},), got shape "
+            f"{median.shape}; `problem.guess` makes one from a state and parameters"
+        )
+    if not np.all(np.isfinite(median)):
+        where = int(np.argmax(~np.isfinite(median)))
+        raise ValueError(
+            f"analyse: first_guess must be finite, got {median[where]} at entry {where}, which "
+            "`problem.control.names()` names: a prior may exclude the value it was made from"
         )
     draws = np.asarray(jax.random.normal(key, (starts - 1, n)))
     return jnp.asarray(np.concatenate([median[None], draws]))

@@ -20,6 +20,7 @@ SMALL = 64  # up to this size the exact Hessian is taken by default
 FULL_CERTIFICATE = 200  # controls above which a tenth of the draws must do
 FLATTEST = 1e-10  # curvature below which a direction counts as free
 FREE = 1e4  # variance of a flat coordinate above which nothing informs it
+INDEFINITE = ", as the exact Hessian is not positive definite here"
 LEFT_OUT = 1.0  # nats that may be left out without a warning
 TRUSTED_K_HAT = 0.5  # below it, with enough effective draws, weighted draws may be published
 TRUSTED_DRAWS = 400
@@ -111,6 +112,7 @@ class LaplacePosterior(eqx.Module):
         log_evidence: log p(y) but for the likelihood's constants; NaN for an improper prior, and
             where too much is left out.
         hessian: which Hessian A is, and why, in words.
+        indefinite: whether the exact Hessian is not positive definite at χ*, so that A is not it.
     """
 
     gaussian: Gaussian
@@ -122,6 +124,7 @@ class LaplacePosterior(eqx.Module):
     sample: tuple[np.ndarray, np.ndarray] | None = None
     flat_variance: float = 0.0
     proper: bool = True
+    indefinite: bool = False
 
     @property
     def chi(self) -> Array:
@@ -148,7 +151,13 @@ class LaplacePosterior(eqx.Module):
         return float(np.sum(values / (1 + values))) + self.flat_variance
 
     def advice(self) -> str:
-        """What eigenpairs left out, else k̂, say about this posterior, in a sentence."""
+        """What curvature, eigenpairs left out, else k̂ say about this posterior, in a sentence."""
+        if self.indefinite:
+            return (
+                "The cost curves downwards here: this is a saddle, or flat, and no minimum, so "
+                "that standard deviations mean little; minimise with NewtonCG, or from several "
+                "first guesses."
+            )
         if self.flat_variance > FREE and not self.proper:
             return (
                 "A coordinate without a prior of its own is not informed by the observations "
@@ -213,7 +222,16 @@ def laplace(
     evidence = float(log_weights[0] - information / 2) if known else float("nan")
     free = float(np.sum(np.asarray(gaussian.stdev())[flat] ** 2)) if flat.any() else 0.0
     return LaplacePosterior(
-        gaussian, float(left_out), k_hat, effective, evidence, which, sample, free, problem.proper()
+        gaussian,
+        float(left_out),
+        k_hat,
+        effective,
+        evidence,
+        which,
+        sample,
+        free,
+        problem.proper(),
+        which.endswith(INDEFINITE),
     )
 
 
@@ -243,7 +261,7 @@ def _spectrum(
         )
         if np.min(np.asarray(spectrum[0]), initial=0.0) > -1 + FLATTEST:
             return spectrum, "exact Hessian"
-    why = ", as the exact Hessian is not positive definite here" if exact else ""
+    why = INDEFINITE if exact else ""
     values, vectors, left_out = _eigenpairs(problem, chi, settings, key, exact=False)
     return (jnp.maximum(values, -1 + FLATTEST), vectors, left_out), "Gauss-Newton Hessian" + why
 

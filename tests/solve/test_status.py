@@ -1,10 +1,12 @@
 """How a minimisation ends where there is no minimum: saddles, and what is not finite."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import GaussNewton, NewtonCG, Status
+from assim import GaussNewton, Laplace, NewtonCG, Status
+from assim.solve.laplace import laplace
 from assim.solve.minimise import minimise
 from tests.solve.departures import Misfit
 
@@ -33,6 +35,21 @@ def test_saddle(n, globalisation):
     assert not solution.minima
     other = minimise(Misfit(ridge, n), method, jnp.zeros(n).at[0].set(1e-3))
     assert other.status is Status.CONVERGED
+
+
+@pytest.mark.parametrize(("n", "j"), [(64, 41), (200, 112), (5000, 995)])
+def test_a_maximum_of_one_coordinate(n, j):
+    """Whichever coordinate it is that J falls along: ½ (2 - χ_j²)² + ½ |χ|² curves by -3 at 0."""
+    problem = Misfit(lambda chi, data: 2.0 - chi[j : j + 1] ** 2, n)
+    assert minimise(problem, NewtonCG(), jnp.zeros(n)).status is Status.SADDLE
+
+
+def test_the_posterior_tells_of_a_saddle():
+    """Where Gauss-Newton, whose Hessian cannot see it, has ended on one."""
+    problem = Misfit(ridge, 3)
+    assert minimise(problem, GaussNewton(), jnp.zeros(3)).status is Status.CONVERGED
+    posterior = laplace(problem, jnp.zeros(3), Laplace(certificate=0), jax.random.key(0))
+    assert "saddle" in posterior.advice()
 
 
 @pytest.mark.parametrize("n", [3, 100])
