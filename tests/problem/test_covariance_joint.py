@@ -13,7 +13,8 @@ from assim import (
     Kronecker,
     Regression,
 )
-from assim.problem.covariance import Ensemble
+from assim.problem.covariance import Ensemble, GaspariCohn
+from assim.problem.covariance.gaspari_cohn import gaspari_cohn
 from assim.problem.covariance.state import Independent
 from tests.registry import SLOPES, STATE_COVARIANCES, VARIABLES
 from tests.registry import STATE_LABELS as LABELS
@@ -116,6 +117,18 @@ def test_the_order_survives_a_compiled_function():
     w = white(covariance)
     through = jax.jit(lambda c, w: c.sqrt(w))(covariance, w)
     np.testing.assert_allclose(through["a"], covariance.sqrt(w)["a"], rtol=1e-12)
+
+
+def test_an_ensemble_keeps_what_fields_have_in_common():
+    """Members stacked, with a localisation that is none between the fields."""
+    stack = np.random.default_rng(2).normal(size=(30, 2, 4))
+    stack[:, 1] += stack[:, 0]
+    fitted = Joint(["u", "a"], Ensemble(stack, GaspariCohn([0.0, 1.0]))).on(LABELS)
+    factor = root(fitted, ["u", "a"])
+    x = np.asarray(X.values)
+    rho = gaspari_cohn(np.subtract.outer(x, x))
+    expected = np.cov(stack.reshape(30, 8).T) * np.kron(np.ones((2, 2)), rho)
+    np.testing.assert_allclose(factor @ factor.T, expected, atol=1e-11)
 
 
 def test_a_part_without_an_inverse_is_told():
