@@ -18,7 +18,15 @@ from assim.problem.control import Physical
 from assim.problem.departure import Problem, Simulation
 from assim.problem.scalars import Derived, OfForecast, OfTrajectory, check_derived, scalar_units
 from assim.problem.window import Window
-from assim.solve.diagnose import Assumed, Diagnostics, Moments, diagnostics, prior_variance, spread
+from assim.solve.diagnose import (
+    Assumed,
+    Departed,
+    Diagnostics,
+    Moments,
+    diagnostics,
+    prior_variance,
+    spread,
+)
 from assim.solve.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.guess import first_guesses
 from assim.solve.impact import Impact, impacts
@@ -220,6 +228,7 @@ class _Spread(NamedTuple):
     trajectory: State
     model_error: State
     moments: Moments
+    increment: dict[str, Array]
     assumed: Assumed
 
 
@@ -233,7 +242,9 @@ def _spread(problem: Problem, gaussian: Gaussian, analysis: Simulation, key: Arr
 
     scales = analysis.control.scales
     departures = lambda predicted: assumed.departures(problem, scales, predicted)  # noqa: E731
-    variance, moments = spread(simulated, departures, analysis.predictions, gaussian, key)
+    variance, moments, increment = spread(
+        simulated, departures, analysis.predictions, gaussian, key
+    )
     trajectory, model_error = jax.tree.map(jnp.sqrt, variance)
     in_errors = assumed.in_units_of_errors(problem, analysis)
     known = jnp.where(assumed.has_prior_of_predictions(problem), 1.0, jnp.nan)
@@ -242,6 +253,7 @@ def _spread(problem: Problem, gaussian: Gaussian, analysis: Simulation, key: Arr
         trajectory,
         model_error,
         moments,
+        increment,
         Assumed(
             in_errors(assumed.error_variances(problem, analysis)),
             in_errors(prior),
@@ -257,8 +269,9 @@ def _diagnostics(
 ) -> Diagnostics:
     before, after = evaluations
     names = [o.name for o in problem.observations]
+    parts = (before.departures, after.departures, around.increment)
     return diagnostics(
-        ({n: before.departures[n] for n in names}, {n: after.departures[n] for n in names}),
+        Departed(*({name: part[name] for name in names} for part in parts)),
         {name: float(value) for name, value in after.cost.items()},
         around.moments,
         around.assumed,

@@ -127,14 +127,12 @@ class Moments(NamedTuple):
         influence: diag(HA⁻¹Hᵀ R⁻¹).
         prior_variance: diag(HBHᵀ), H at the minimum.
         prior_influence: diag(HBHᵀ R⁻¹).
-        increment: Gχ*, what the tangent linear makes of the analysis increment, in departures.
     """
 
     variance: Predictions
     influence: Predictions
     prior_variance: Predictions
     prior_influence: Predictions
-    increment: Predictions
 
 
 def spread(
@@ -143,8 +141,11 @@ def spread(
     predicted: Predictions,
     gaussian: Gaussian,
     key: Array,
-) -> tuple[Any, Moments]:
-    """Posterior variance of fields, and second moments of predictions, in one pass of columns.
+) -> tuple[Any, Moments, Predictions]:
+    """Posterior variance of fields, second moments of predictions and Gχ*, in one pass of columns.
+
+    Gχ*, what the tangent linear makes of the analysis increment in departures, is exact: χ* is a
+    column of its own.
 
     Args:
         simulated: χ ↦ (fields, predictions of every instrument).
@@ -156,20 +157,22 @@ def spread(
     normalise = jax.linearize(departures, predicted)[1]
     transpose = jax.linear_transpose(normalise, predicted)
 
-    def contribution(row: tuple[Array, Array]) -> tuple[Any, Moments]:
-        column, share = row
+    def contribution(row: tuple[Array, Array, Array]) -> tuple[Any, Moments, Predictions]:
+        column, share, along = row  # along is 1 for χ*, which no covariance counts, else 0
         fields, tangent = jax.jvp(simulated, (gaussian.chi,), (column,))[1]
         normalised = normalise(tangent)
         (weighted,) = transpose(normalised)  # R⁻¹H′c for Gaussian errors
-        along = column @ gaussian.chi  # χ* = Σ c (cᵀχ*)
-        prior = jax.tree.map(jnp.square, tangent)
-        gain = jax.tree.map(jnp.multiply, tangent, weighted)
-        scaled = lambda tree: jax.tree.map(lambda v: share * v, tree)  # noqa: E731
+        scaled = lambda by, tree: jax.tree.map(lambda v: by * v, tree)  # noqa: E731
+        prior = scaled(1 - along, jax.tree.map(jnp.square, tangent))
+        gain = scaled(1 - along, jax.tree.map(jnp.multiply, tangent, weighted))
         squares = jax.tree.map(lambda v: share * v**2, fields)
-        increment = jax.tree.map(lambda v: along * v, normalised)
-        return squares, Moments(scaled(prior), scaled(gain), prior, gain, increment)
+        moments = Moments(scaled(share, prior), scaled(share, gain), prior, gain)
+        return squares, moments, scaled(along, normalised)
 
-    return accumulate(contribution, tuple(posterior_columns(gaussian, key)))
+    vectors, shares = posterior_columns(gaussian, key)
+    rows = jnp.concatenate([vectors, gaussian.chi[None]])
+    along = jnp.zeros(rows.shape[0]).at[-1].set(1.0)
+    return accumulate(contribution, (rows, jnp.append(shares, 0.0), along))
 
 
 @dataclass(frozen=True)
@@ -212,9 +215,22 @@ class Fit:
         return cost_stdev(self.expected)
 
 
+class Departed(NamedTuple):
+    """Normalised departures by instrument, each of shape (m,).
+
+    Args:
+        before: d_b, at the background.
+        after: d_a, at the analysis.
+        increment: Gχ*, what the tangent linear makes of the analysis increment.
+    """
+
+    before: Predictions
+    after: Predictions
+    increment: Predictions
+
+
 def fit(
-    before: Array | np.ndarray,
-    after: Array | np.ndarray,
+    departures: Departed,
     moments: Moments,
     name: str,
     error_variance: Array | np.ndarray,
@@ -227,14 +243,14 @@ def fit(
     on average, where R and B are right.
 
     Args:
-        before: departures at the background, shape (m,).
-        after: d_a.
+        departures: of all instruments.
         moments: of all instruments.
         name: of this one.
         error_variance: of every error, as assumed.
         background_variance: of every prediction, as assumed.
     """
-    change = -np.asarray(moments.increment[name])
+    before, after, increment = (np.asarray(one[name]) for one in departures)
+    change = -increment
     innovation = after + change
     influence = np.asarray(moments.influence[name])
     signal, background = float(np.sum(influence)), float(np.mean(background_variance))
@@ -334,7 +350,7 @@ class Assumed(NamedTuple):
 
 
 def diagnostics(
-    departures: tuple[Predictions, Predictions],
+    departures: Departed,
     cost: Mapping[str, float],
     moments: Moments,
     assumed: Assumed,
@@ -344,24 +360,23 @@ def diagnostics(
     """All diagnostics of an analysis.
 
     Args:
-        departures: d of every instrument at the background and at the analysis.
+        departures: of every instrument.
         cost: terms of J at the analysis.
         moments: of predictions.
         assumed: what was assumed.
         jumps: whether jumps between states stand for the prior of model error.
         gaussian: whether 2J is distributed as χ² where what was assumed is right.
     """
-    before, after, moments, assumed = jax.tree.map(np.asarray, (*departures, moments, assumed))
+    departures, moments, assumed = jax.tree.map(np.asarray, (departures, moments, assumed))
     fits: dict[str, Fit] = {
         name: fit(
-            before[name],
-            after[name],
+            departures,
             moments,
             name,
             assumed.error_variance[name],
             assumed.background_variance[name],
         )
-        for name in departures[1]
+        for name in departures.after
     }
     signal = {name: max(float(value), 0.0) for name, value in assumed.signal.items()}
     terms = {name: Term(cost[name], value / 2) for name, value in signal.items()}

@@ -287,10 +287,26 @@ def test_desroziers(analysed):
 
 
 def test_a_negative_estimate_is_not_a_number():
-    moments = diagnose.Moments(*({"x": np.full(2, 0.5)} for _ in range(4)), {"x": -2 * np.ones(2)})
-    one = diagnose.fit(np.ones(2), -np.ones(2), moments, "x", np.ones(2), np.ones(2))
+    moments = diagnose.Moments(*({"x": np.full(2, 0.5)} for _ in range(4)))
+    departures = diagnose.Departed(*({"x": v * np.ones(2)} for v in (1.0, -1.0, -2.0)))
+    one = diagnose.fit(departures, moments, "x", np.ones(2), np.ones(2))
     assert np.isnan(one.error_ratio) and one.background_ratio == 2.0
     assert one.nonlinearity == 0.0
+
+
+def test_innovations_are_exact_with_random_columns(monkeypatch):
+    """Of a linear problem with fewer eigenpairs than controls they are those of the background."""
+    monkeypatch.setattr(diagnose, "EXACT_LIMIT", 3)
+    problem, m = split("driven")
+    settings = Laplace(rank=2, dense_limit=0, certificate=0, members=2)
+    analysis = analyse(problem, EXACT, settings)
+    assert analysis.posterior.eigenvalues.size < problem.size()
+    after = m.innovation - m.g @ m.gain @ m.innovation
+    for name, rows in m.rows.items():
+        one = analysis.diagnostics.instruments[name]
+        whiten = np.linalg.inv(np.linalg.cholesky(m.r[rows, rows]))
+        ratio = np.mean((whiten @ m.innovation[rows]) * (whiten @ after[rows]))
+        assert one.nonlinearity < 1e-9 and abs(one.error_ratio**2 - ratio) < 1e-9
 
 
 def test_nonlinearity_compares_innovations():
@@ -469,6 +485,6 @@ def test_a_first_guess_takes_the_place_of_the_median():
     again = analyse(problem, EXACT, None, first_guess=best.chi).solution
     assert again.loops[0].cost == pytest.approx(best.cost, rel=1e-12) and len(again.loops) <= 2
     with pytest.raises(
-        ValueError, match=r"first_guess must be a finite .* \(8,\), got shape \(3,\)"
+        ValueError, match=r"first_guess must be a control .* \(8,\), got shape \(3,\)"
     ):
         analyse(problem, first_guess=np.zeros(3))
