@@ -11,6 +11,7 @@ from assim.solve.cost import (
     gauss_newton_linearisation,
     negative_log_density,
 )
+from assim.solve.hessian import exact_hessian
 from assim.solve.krylov import Operator, lanczos_eigenpairs, randomised_eigenpairs
 from assim.solve.pareto import pareto_smooth
 
@@ -254,6 +255,8 @@ def _spectrum(
         settings.hessian == "auto" and (chi.shape[0] <= SMALL or problem.has_normaliser())
     )
     if exact:
+        if known is None and SMALL < chi.shape[0] <= settings.dense_limit:
+            known = jnp.asarray(exact_hessian(problem, chi))
         spectrum = (
             _eigenpairs(problem, chi, settings, key, exact=True)
             if known is None
