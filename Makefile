@@ -25,10 +25,10 @@ run: $(VENV)/.run ## run a case (CASE=..., by default lynx and hare)
 	$(BIN)/assim run $(CASE)
 
 test: check ## every check, then the tests but for the slow ones
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.dev ## the slow tests
-	$(BIN)/python -m pytest -m slow -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## style, types and documentation
 	$(BIN)/ruff check .
