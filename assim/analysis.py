@@ -16,8 +16,9 @@ from assim.problem import assumed
 from assim.problem.arrays import Params, State, Trajectory
 from assim.problem.control import Physical
 from assim.problem.departure import Problem, Simulation
-from assim.problem.scalars import Derived, OfForecast, OfTrajectory, check_derived, scalar_units
+from assim.problem.scalars import Derived, OfForecast, check_derived
 from assim.problem.window import Window
+from assim.quantities import at_minimum, scalars_and_draws
 from assim.solve.diagnose import (
     Assumed,
     Departed,
@@ -30,15 +31,13 @@ from assim.solve.diagnose import (
 from assim.solve.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.guess import first_guesses
 from assim.solve.impact import Impact, impacts
-from assim.solve.laplace import BATCH_VALUES, Gaussian, Laplace, LaplacePosterior, laplace
-from assim.solve.marginal import Pushed, Quantity, marginals, pushed, quantiles
+from assim.solve.laplace import Gaussian, Laplace, LaplacePosterior, laplace
+from assim.solve.marginal import Pushed, Quantity
 from assim.solve.minimise import AbstractMinimiser, Progress, Solution
 from assim.solve.quasi_static import minimise_quasi_static
 from assim.solve.status import Status
 
 Array = jax.Array
-
-MEMBER_VALUES = 20_000_000  # numbers that all draws kept for the results may hold
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,10 @@ class Analysis:
             without a posterior, as all that follows but `seconds`.
         trajectory_stdev: the same of every field at every slot edge, by the tangent linear.
         model_error_stdev: the same of η; empty under strong constraint.
-        quantities: posterior of every estimated scalar and of derived quantities.
+        quantities: posterior of every estimated scalar and of derived quantities; without one
+            those derived alone, at the minimum.
         draws: posterior draws of the control in physical units, leading dimension = members.
-        prior_draws: as many draws from the prior.
+        prior_draws: as many draws from the prior, NaN where there is none.
         derived: draws of derived quantities, one for each of `draws` and `prior_draws`.
         diagnostics: what the departures say of the statistics that were assumed.
         impact: of observations on a forecast, where `observation_impact` was asked.
@@ -178,20 +178,19 @@ def _assemble(
         float(fixed.log_constant),
     )
     if posterior is None or settings is None:
-        return answer
+        minimum = after.simulation.trajectory
+        return dataclasses.replace(answer, quantities=at_minimum(minimum, wanted))
     around = _spread(problem, posterior.gaussian, after.simulation, keys[0])
-    number = max(1, min(settings.members, MEMBER_VALUES // problem.size()))
-    draws, prior_draws = _draw(problem, posterior.gaussian, number, keys)
-    derived = _derived(problem, posterior, wanted, number, keys)
+    found = scalars_and_draws(problem, posterior, settings, wanted, keys)
     return dataclasses.replace(
         answer,
         state_stdev={name: value[0] for name, value in around.trajectory.items()},
         trajectory_stdev=around.trajectory,
         model_error_stdev=around.model_error,
-        quantities=_quantities(problem, posterior, wanted, derived),
-        draws=draws,
-        prior_draws=prior_draws,
-        derived=derived,
+        quantities=found.quantities,
+        draws=found.draws,
+        prior_draws=found.prior_draws,
+        derived=found.derived,
         diagnostics=_diagnostics(problem, (before, after), around),
     )
 
@@ -350,58 +349,6 @@ def _impact(
         assumed.gaussian_values(problem),
         gaussian,
     )
-
-
-def _members(
-    problem: Problem, posterior: Gaussian, number: int, keys: Array
-) -> tuple[Array, Array]:
-    """χ of posterior draws, and of as many prior draws."""
-    prior = jax.random.normal(keys[0], (number, problem.size()))
-    return posterior.draws(keys[1], number), prior
-
-
-@eqx.filter_jit
-def _draw(
-    problem: Problem, posterior: Gaussian, number: int, keys: Array
-) -> tuple[Physical, Physical]:
-    """Control of posterior draws and of prior draws."""
-    several = jnp.concatenate(_members(problem, posterior, number, keys))
-    mapped = jax.vmap(problem.control)(several)
-    return (
-        jax.tree.map(lambda leaf: leaf[:number], mapped),
-        jax.tree.map(lambda leaf: leaf[number:], mapped),
-    )
-
-
-def _derived(
-    problem: Problem,
-    posterior: LaplacePosterior,
-    wanted: Mapping[str, Derived],
-    number: int,
-    keys: Array,
-) -> dict[str, Pushed]:
-    """Derived quantities, for the draws that `_draw` maps as well."""
-    if not wanted:
-        return {}
-    function = OfTrajectory(problem, {name: one.function for name, one in wanted.items()})
-    draws = _members(problem, posterior.gaussian, number, keys)
-    return pushed(function, posterior, *draws, max(1, BATCH_VALUES // problem.workspace()))
-
-
-def _quantities(
-    problem: Problem,
-    posterior: LaplacePosterior,
-    wanted: Mapping[str, Derived],
-    derived: Mapping[str, Pushed],
-) -> dict[str, Quantity]:
-    """Every estimated scalar in the order given, then derived ones."""
-    scalars = marginals(problem.control.scalars, posterior)
-    units = scalar_units(problem)
-    found = {n: Quantity(*scalars[n], unit) for n, unit in units.items() if n in scalars}
-    for name, one in derived.items():
-        words = wanted[name].units, wanted[name].long_name
-        found[name] = Quantity(*one.marginal, *words, one.number, quantiles(one.prior))
-    return found
 
 
 @contextmanager

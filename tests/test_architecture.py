@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {
     "problem": set(),
     "solve": set(),
-    "analysis": {"problem", "solve"},
+    "quantities": {"problem", "solve"},
+    "analysis": {"problem", "solve", "quantities"},
     "files": {"problem", "analysis"},
     "couple": {"problem"},
     "show": {"files"},

@@ -59,6 +59,24 @@ def scalar_units(problem: Problem) -> dict[str, str]:
     return {name: units.get(name, "1") for name in names}
 
 
+def scalar_fields(problem: Problem) -> list[str]:
+    """Initial fields of one value that have a background error."""
+    control = problem.control
+    return [name for name in control.covariance.fields() if control.state[name].size == 1]
+
+
+class OfInitial(eqx.Module):
+    """χ ↦ initial fields of one value, by name."""
+
+    problem: Problem
+    fields: tuple[str, ...] = eqx.field(static=True)
+
+    def __call__(self, chi: Array) -> dict[str, Array]:
+        """Every field of the initial state of χ."""
+        state = self.problem.control(chi).state
+        return {name: jnp.reshape(state[name], ()) for name in self.fields}
+
+
 class OfTrajectory(eqx.Module):
     """χ ↦ functions of its trajectory, scalars by name."""
 

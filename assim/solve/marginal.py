@@ -38,9 +38,10 @@ class Quantity:
     """Posterior of one scalar: a parameter, an error scale, a bias, a scalar field, or derived.
 
     `mean`, `stddev` and the quantiles are those of the physical quantity under the posterior;
-    `map` is its value at the minimum of J. A derived quantity has `draws`, the number of draws
-    that it was computed from, and `prior`: 5, 50 and 95 per cent quantiles of as many draws from
-    the prior as there are members.
+    `map` is its value at the minimum of J, and all that there is without a posterior. A derived
+    quantity, or a scalar field that shares its background errors with others, has `draws`, the
+    number of draws that it was computed from, and `prior`: 5, 50 and 95 per cent quantiles of as
+    many draws from the prior as there are members, NaN where it depends on what has no prior.
     """
 
     mean: float
@@ -129,7 +130,12 @@ class Pushed(NamedTuple):
 
 
 def pushed(
-    function: ScalarFunction, posterior: LaplacePosterior, members: Array, prior: Array, batch: int
+    function: ScalarFunction,
+    posterior: LaplacePosterior,
+    members: Array,
+    prior: Array,
+    batch: int,
+    of_prior: ScalarFunction | None = None,
 ) -> dict[str, Pushed]:
     """Scalars that depend on χ in any way, from the draws of the posterior pushed through them.
 
@@ -141,20 +147,26 @@ def pushed(
         function: χ ↦ scalars by name; a pytree where it holds arrays.
         posterior: the posterior.
         members: posterior draws of χ, shape (N, n).
-        prior: prior draws of χ, shape (N, n).
+        prior: prior draws, shape (N, n), or (N, p) for `of_prior`.
         batch: draws that are pushed together.
+        of_prior: what prior draws are pushed through, where they are of another control; None
+            for `function`.
     """
-    number, parts = members.shape[0], [posterior.chi[None], members, prior]
+    number, parts = members.shape[0], [posterior.chi[None], members]
     weights = np.full(number, 1 / number)
     if posterior.sample is not None:
         weights = posterior.sample[1]
         parts.append(jnp.asarray(posterior.sample[0]))
+    apart = None if of_prior is None else _in_batches(of_prior, prior, batch)
+    if apart is None:
+        parts.append(prior)
     values = _in_batches(function, jnp.concatenate(parts), batch)
     found = {}
     for name, every in values.items():
         f = np.asarray(every)
-        mine, drawn = f[1 : number + 1], f[number + 1 : 2 * number + 1]
-        measured = mine if posterior.sample is None else f[2 * number + 1 :]
+        mine, rest = f[1 : number + 1], f[number + 1 :]
+        drawn = rest[-number:] if apart is None else np.asarray(apart[name])
+        measured = mine if posterior.sample is None else rest[: weights.size]
         marginal = _by_draws(measured, weights, float(f[0]))
         found[name] = Pushed(marginal, int(np.isfinite(measured).sum()), mine, drawn)
     return found
