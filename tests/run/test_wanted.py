@@ -123,7 +123,7 @@ def test_a_first_guess_that_a_prior_excludes(toy: Toy) -> None:
 
 
 def test_impact_on_a_forecast(toy: Toy) -> None:
-    """Impacts of all observations add up to about the change of the forecast's error."""
+    """Impacts of all observations add up to the change of the forecast's error, to third order."""
     toy.case["posterior"] = {"use": "Laplace"}
     toy.case["forecast_impact"] = {"file": "verifying.nc", "time": "2000-01-07"}
     written(toy)
@@ -132,10 +132,15 @@ def test_impact_on_a_forecast(toy: Toy) -> None:
         {"x": ("cell", [2.0, 1.2, 0.6], kg)}, {"cell": ("cell", [0.0, 1.0, 2.0], {"units": "m"})}
     )
     verifying.to_netcdf(toy.folder / "verifying.nc")
-    summary(toy)
+    forecast = summary(toy)["diagnostics"]["forecast"]
     with xr.open_dataset(toy.out / "diagnostics.nc") as file:
-        names = [name for name in file.variables if "impact" in str(name)]
-        assert names
+        total = float(file["instrument_impact"].sum())
+        before, after = (
+            float(file[f"forecast_measure_{place}"]) for place in ("background", "analysis")
+        )
+    assert forecast == {"background": before, "analysis": after, "impact": total}
+    assert abs(after - before) > 0.05 * before
+    assert abs(total / (after - before) - 1) < 0.1
 
 
 @pytest.mark.parametrize(
