@@ -16,7 +16,7 @@ from assim.problem import assumed
 from assim.problem.arrays import Params, State, Trajectory
 from assim.problem.control import Physical
 from assim.problem.departure import Problem, Simulation
-from assim.problem.scalars import Derived, OfForecast, check_derived
+from assim.problem.scalars import Derived, OfForecast, check_derived, check_forecast
 from assim.problem.window import Window
 from assim.quantities import at_minimum, scalars_and_draws
 from assim.solve.diagnose import (
@@ -54,6 +54,8 @@ class Analysis:
         cost_background: terms of J at χ = 0.
         cost_analysis: terms of J at the minimum.
         prior_stdev: prior standard deviations of what is estimated.
+        chi_squared: χᵀWχ + dᵀd at the minimum, jumps between states included: 2J but for
+            normalisers and volume.
         log_constant: log p(y | χ) + ½ dᵀd + c, which completes the evidence.
         state_stdev: posterior standard deviation of every initial field (zero where fixed); empty
             without a posterior, as all that follows but `seconds`.
@@ -78,6 +80,7 @@ class Analysis:
     cost_analysis: dict[str, float]
     prior_stdev: Physical
     log_constant: float
+    chi_squared: float = float("nan")
     state_stdev: State = field(default_factory=dict)
     trajectory_stdev: State = field(default_factory=dict)
     model_error_stdev: State = field(default_factory=dict)
@@ -176,6 +179,7 @@ def _assemble(
         {name: float(value) for name, value in after.cost.items()},
         fixed.prior_stdev,
         float(fixed.log_constant),
+        2 * float(after.squares),
     )
     if posterior is None or settings is None:
         minimum = after.simulation.trajectory
@@ -199,14 +203,18 @@ class _Evaluation(NamedTuple):
     simulation: Simulation
     cost: dict[str, Array]
     departures: dict[str, Array]
+    squares: Array
 
 
 @eqx.filter_jit
 def _evaluate(problem: Problem, chi: Array) -> _Evaluation:
     """What χ stands for, the terms of J, and the normalised departures of every instrument."""
     simulation = problem.simulate(chi)
-    departures = assumed.departures(problem, simulation.control.scales, simulation.predictions)
-    return _Evaluation(simulation, problem.cost_terms(chi), departures)
+    scales, cost = simulation.control.scales, problem.cost_terms(chi)
+    departures = assumed.departures(problem, scales, simulation.predictions)
+    squares = sum((jnp.sum(d**2) / 2 for d in departures.values()), jnp.zeros(()))
+    squares += sum(cost[term] for term in assumed.KINDS) - assumed.jump_normaliser(problem, scales)
+    return _Evaluation(simulation, cost, departures, squares)
 
 
 class _Fixed(NamedTuple):
@@ -276,6 +284,7 @@ def _diagnostics(
         around.assumed,
         jumps=bool(problem.control.later),
         gaussian=assumed.is_gaussian(problem),
+        fitted=assumed.fitted(problem),
     )
 
 
@@ -315,7 +324,8 @@ def observation_impact(
     """δe_i = (y - Hx^b)_i (Kᵀē)_i, what each observation did to a measure e of the forecast.
 
     ē is the mean of ∇e from background and analysis (Langland & Baker 2004, Tellus A 56,
-    189-201), K = A⁻¹HᵀR⁻¹ the gain at the analysis, x^b that of the last outer loop. For a linear
+    189-201), K = A⁻¹HᵀR⁻¹ the gain at the analysis with A the Hessian of the Laplace posterior, and
+    Hx^b = Hx^a - H′χ*. For a linear
     model, Gaussian errors and a quadratic e the sum over all observations is e(x^a) - e(x^b).
 
     Args:
@@ -325,8 +335,10 @@ def observation_impact(
             error, which `measure` gets; None for the analysed trajectory itself.
 
     Raises:
-        ValueError: the analysis has no posterior.
+        ValueError: the analysis has no posterior, or the forecast does not start, by the same
+            reference, where the analysed window ends.
     """
+    check_forecast(analysis.problem.window, forecast)
     if analysis.posterior is None:
         raise ValueError(
             "observation_impact: the analysis has no posterior, whose A⁻¹ is needed; ask for one: "

@@ -73,9 +73,11 @@ def _totals(analysis: Analysis) -> Iterator[tuple[str, xr.Variable]]:
         yield f"cost_{term}_expected_stddev", _number(one.expected_stdev, what)
     what = "sum of squares of the cost at the analysis"
     yield "chi_squared", _number(found.chi_squared, what)
-    yield "chi_squared_expected", _number(float(found.degrees), f"expected {what}")
+    yield "chi_squared_expected", _number(found.degrees, f"expected {what}")
     what = "probability of a larger sum of squares where the statistics assumed are right"
     yield "chi_squared_p_value", _number(found.p_value, what)
+    signal = sum(one.signal for one in found.instruments.values())
+    yield "degrees_of_freedom", _number(signal, "degrees of freedom for signal")
     if impact is not None:
         for place, value in (("background", impact.background), ("analysis", impact.analysis)):
             what = f"measure of the forecast from the {place}"
@@ -114,7 +116,7 @@ def _by_instrument(analysis: Analysis) -> dict[str, tuple[str, list[Any]]]:
             [one.background_ratio for one in fits],
         ),
         "nonlinearity": (
-            "departure of innovations from those of the last outer loop, over the change of "
+            "departure of innovations from those of the tangent linear, over the change of "
             "departures by the analysis",
             [one.nonlinearity for one in fits],
         ),
@@ -135,6 +137,7 @@ def consistency_summary(analysis: Analysis) -> dict[str, Any] | None:
         "chi_squared": found.chi_squared,
         "chi_squared_expected": found.degrees,
         "p_value": found.p_value,
+        "degrees_of_freedom": sum(one.signal for one in found.instruments.values()),
         "terms": {
             name: {"cost": one.cost, "expected": one.expected, "stddev": one.expected_stdev}
             for name, one in found.terms.items()

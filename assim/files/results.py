@@ -174,8 +174,6 @@ def diagnostics_dataset(analysis: Analysis) -> xr.Dataset:
         content |= _columns(
             "mode", {"hessian_eigenvalue": ("eigenvalue of the Hessian's observation part", values)}
         )
-        freedom = float(posterior.degrees_of_freedom)
-        content["degrees_of_freedom"] = _scalar(freedom, "degrees of freedom for signal")
     content |= consistency_variables(analysis)
     dataset = xr.Dataset(content, attrs=_certificates(analysis))
     return dataset.set_coords([name for name in ("loop", "instrument") if name in dataset])
@@ -194,14 +192,9 @@ def _costs(analysis: Analysis) -> Iterator[tuple[str, xr.Variable]]:
         for term, value in terms.items():
             what = f"cost at the {place}: {term.replace('_', ' ')}"
             yield f"cost_{term}_at_{place}", _scalar(float(value), what)
-    observations, scales = analysis.problem.observations, analysis.analysis.control.scales
-    number = sum(o.values.size for o in observations)
-    normalisers = sum(float(o.normaliser(scales)) for o in observations)
-    squares = analysis.cost_analysis["total"] - normalisers
-    if analysis.diagnostics is not None:
-        squares = analysis.diagnostics.chi_squared / 2
+    number = sum(o.values.size for o in analysis.problem.observations)
     what = "sum of squares of the cost over the number of observations"
-    yield "chi_squared_ratio", _scalar(2 * float(squares) / number, what)
+    yield "chi_squared_ratio", _scalar(analysis.chi_squared / number, what)
     yield "observation_count", _scalar(np.int32(number), "number of observations used")
     norm = analysis.solution.gradient_norm
     yield "final_gradient_norm", _scalar(float(norm), "norm of the cost's gradient at the end")

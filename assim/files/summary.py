@@ -56,7 +56,6 @@ def _posterior(analysis: Analysis) -> dict[str, Any] | None:
         "effective_draws": posterior.effective_draws,
         "log_evidence": analysis.log_evidence(),
         "advice": posterior.advice(),
-        "degrees_of_freedom": float(posterior.degrees_of_freedom),
         "left_out": float(posterior.left_out),
     }
 

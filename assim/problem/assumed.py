@@ -70,6 +70,20 @@ def is_gaussian(problem: Problem) -> bool:
     return not problem.has_normaliser() and all(isinstance(k, Gaussian | LogNormal) for k in kinds)
 
 
+def fitted(problem: Problem) -> tuple[frozenset[str], frozenset[str]]:
+    """Instruments whose error scale is estimated, and terms of the prior that take part.
+
+    Those are `parameters`, which has the scales, and `model_error` where its amplitude is
+    estimated, or where jumps expect what all others leave.
+    """
+    if not problem.control.scales:
+        return frozenset(), frozenset()
+    error = problem.control.model_error
+    amplitude = error is not None and (error.scale is not None or bool(problem.control.later))
+    scaled = frozenset(o.name for o in problem.observations if o.scale is not None)
+    return scaled, frozenset({"parameters", *(("model_error",) if amplitude else ())})
+
+
 def gaussian_values(problem: Problem) -> dict[str, Array]:
     """y of the instruments whose errors are Gaussian."""
     return {o.name: o.values for o in problem.observations if isinstance(o.likelihood, Gaussian)}

@@ -44,6 +44,26 @@ def check_derived(problem: Problem, names: Iterable[str]) -> None:
             )
 
 
+def check_forecast(window: Window, forecast: Window | None) -> None:
+    """See that a forecast goes on from the end of a window.
+
+    Raises:
+        ValueError: it starts at another time, or counts time from another reference.
+    """
+    if forecast is None:
+        return
+    end, start = float(window.edges[-1]), float(forecast.edges[0])
+    first = float(window.edges[0])
+    rounding = 4 * float(jnp.finfo(window.edges.dtype).eps) * max(abs(first), abs(end))
+    same = forecast.reference == window.reference
+    if not same or abs(start - end) > max(1e-9 * (end - first), rounding):
+        raise ValueError(
+            f"observation_impact: the forecast must start where the analysed window ends, at "
+            f"{end:g} since {window.reference}, got {start:g} since {forecast.reference}; give "
+            "Window.regular(..., start=float(window.edges[-1]), reference=window.reference)"
+        )
+
+
 def scalar_units(problem: Problem) -> dict[str, str]:
     """Units of everything estimated that may be a scalar, by name, in the order given.
 

@@ -33,10 +33,12 @@ def _expected(expected: object, stddev: object) -> str:
 
 def _chi_squared(found: dict[str, Any]) -> str:
     value, degrees = known(found.get("chi_squared")), known(found.get("chi_squared_expected"))
-    if value is None or degrees is None:
+    if value is None:
         return ""
-    spread = (2 * max(degrees, 0.0)) ** 0.5
-    lead = f"χ² = {number(value, 4)}, expected {number(degrees)} ± {number(spread, 2)}."
+    lead = f"χ² = {number(value, 4)}, expected –."
+    if degrees is not None:
+        spread = (2 * max(degrees, 0.0)) ** 0.5
+        lead = f"χ² = {number(value, 4)}, expected {number(degrees)} ± {number(spread, 2)}."
     p = known(found.get("p_value"))
     if p is None:
         return notice(
@@ -118,7 +120,7 @@ def _linearity(found: dict[str, Any]) -> str:
     text = (
         "From background to analysis the tangent linear misses more than "
         f"{100 * BENT:.0f} per cent of the change of departures of {', '.join(bent)}. "
-        "Expectations and estimates here are those of the last outer loop, linearised at the "
+        "Expectations and estimates here are those of the tangent linear at the "
         "analysis: read those of σ_b with care."
     )
     return notice(text, UNSURE)

@@ -7,7 +7,7 @@ columns c, each of which is pushed through the tangent linear on its own.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -182,7 +182,8 @@ class Fit:
     Args:
         count: m, observations used.
         cost: ½ dᵀd at the analysis.
-        expected: its expectation ½ (m - signal), where what was assumed is right.
+        expected: its expectation ½ (m - signal), where what was assumed is right; NaN where the
+            error scale is estimated.
         signal: degrees of freedom for signal, Σ influence.
         influence: ∂(Hx^a)_i/∂y_i of every observation, the diagonal of HA⁻¹HᵀR⁻¹ (Cardinali,
             Pezzulli & Andersson 2004, equation 2.7), shape (m,).
@@ -194,7 +195,7 @@ class Fit:
             is improper.
         background_ratio: the estimate of σ_b (equation 2 there) over it; NaN likewise.
         nonlinearity: |d_b - d_a + Gχ*| / |d_b - d_a|, d_b the departures at the background: how
-            far innovations are from those of the last outer loop, on which all this rests.
+            far innovations are from those of the tangent linear, on which all this rests.
     """
 
     count: int
@@ -238,9 +239,9 @@ def fit(
 ) -> Fit:
     """Consistency of one instrument.
 
-    With d_i = d_a - Gχ* the innovations of the last outer loop and d_a the departures from the
-    analysis, both normalised, E[d_a d_i] = 1 and E[(d_i - d_a) d_i] = diag(R^(-1/2)HBHᵀR^(-T/2)),
-    on average, where R and B are right.
+    With d_a the departures from the analysis and d_i = d_a - Gχ* the innovations of the tangent
+    linear at the minimum, both normalised, E[d_a d_i] = 1 and
+    E[(d_i - d_a) d_i] = diag(R^(-1/2)HBHᵀR^(-T/2)), on average, where R and B are right.
 
     Args:
         departures: of all instruments.
@@ -319,7 +320,8 @@ class Diagnostics:
         terms: background, parameters and model error; what observations add is in `instruments`.
         chi_squared: χᵀWχ + dᵀd at the minimum, 2J but for normalisers.
         degrees: its expectation, the number of observations less that of controls that have no
-            prior.
+            prior; NaN where an error scale or amplitude is estimated, as then it has no closed
+            form, nor has what is expected of the instruments and terms concerned.
         p_value: probability of a χ² variable of as many degrees to be larger; NaN where the
             errors are not Gaussian or their scale is estimated.
     """
@@ -327,7 +329,7 @@ class Diagnostics:
     instruments: dict[str, Fit]
     terms: dict[str, Term]
     chi_squared: float
-    degrees: int
+    degrees: float
     p_value: float
 
 
@@ -356,6 +358,7 @@ def diagnostics(
     assumed: Assumed,
     jumps: bool,
     gaussian: bool,
+    fitted: tuple[frozenset[str], frozenset[str]],
 ) -> Diagnostics:
     """All diagnostics of an analysis.
 
@@ -366,6 +369,7 @@ def diagnostics(
         assumed: what was assumed.
         jumps: whether jumps between states stand for the prior of model error.
         gaussian: whether 2J is distributed as χ² where what was assumed is right.
+        fitted: instruments and terms of whose errors a scale or an amplitude is estimated.
     """
     departures, moments, assumed = jax.tree.map(np.asarray, (departures, moments, assumed))
     fits: dict[str, Fit] = {
@@ -386,8 +390,10 @@ def diagnostics(
         squares = cost["model_error"] - float(assumed.normaliser)
         terms["model_error"] = Term(squares, max(left, 0.0) / 2)
     costs = [one.cost for one in fits.values()] + [term.cost for term in terms.values()]
-    degrees = sum(one.count for one in fits.values()) - improper
+    degrees = float(sum(one.count for one in fits.values()) - improper)
+    fits |= {n: replace(one, expected=math.nan) for n, one in fits.items() if n in fitted[0]}
+    terms |= {n: replace(one, expected=math.nan) for n, one in terms.items() if n in fitted[1]}
     chi_squared = 2 * sum(costs)
     known = gaussian and degrees > 0 and math.isfinite(chi_squared)
     p_value = upper_tail(chi_squared, degrees) if known else math.nan
-    return Diagnostics(fits, terms, chi_squared, degrees, p_value)
+    return Diagnostics(fits, terms, chi_squared, math.nan if fitted[1] else degrees, p_value)

@@ -53,9 +53,9 @@ def impacts(
     """δe_i = (y - Hx^b)_i (Kᵀē)_i, with Kᵀ = R⁻¹HA⁻¹ and Hx^b = Hx^a - H′χ*.
 
     Langland & Baker (2004, equations 8 to 11), with the gradient ē averaged over background and
-    analysis, in a variational scheme whose last outer loop is linearised at the analysis
-    (Trémolet 2008). Σ δe_i over all instruments is ē·χ*. It takes two adjoint integrations of
-    the measure and two tangent-linear ones of the predictions.
+    analysis, in a variational scheme linearised at the analysis (Trémolet 2008),
+    and A the Hessian of the Laplace posterior. Σ δe_i over all instruments is ē·χ*. It takes two
+    adjoint integrations of the measure and two tangent-linear ones of the predictions.
 
     Args:
         measure: χ ↦ e, a scalar.

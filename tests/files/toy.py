@@ -172,5 +172,6 @@ def analysis():
         cost_analysis={**costs, "total": 3.5},
         prior_stdev=problem.control.stdev(),
         log_constant=float(problem.log_constant()),
+        chi_squared=6.6,
         seconds={"minimise": 1.5},
     )

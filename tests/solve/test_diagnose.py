@@ -32,6 +32,7 @@ from assim import (
     strong_constraint,
     weak_constraint,
 )
+from assim.files.results import diagnostics_dataset
 from assim.models import Lorenz96
 from assim.solve import diagnose
 from assim.solve.chi_squared import upper_tail
@@ -362,8 +363,37 @@ def test_upper_tail_of_chi_squared():
 def test_no_p_value_where_an_error_scale_is_estimated():
     problem = observed(likelihood.Gaussian(), ErrorScale("sigma", LogNormal(1.0, 0.5)))
     found = analyse(problem, posterior=PLAIN).diagnostics
-    assert np.isnan(found.p_value) and found.degrees == 8
+    assert np.isnan(found.p_value) and np.isnan(found.degrees)
     assert set(found.terms) == {"background", "parameters"}
+    assert np.isnan(found.terms["parameters"].expected) and found.terms["background"].expected > 0
+    one = found.instruments["x"]
+    assert np.isnan(one.expected) and np.isnan(one.expected_stdev) and 0 < one.signal < 8
+
+
+@pytest.mark.parametrize("formulation", ["forcing", "state"])
+def test_squares_and_expectations_where_an_amplitude_is_estimated(formulation):
+    """χ² is χᵀWχ + dᵀd, with a posterior or not: neither log s nor the volume is a square."""
+    problem, _ = split("driven")
+    error = ModelError(Diagonal(0.3), scale=ErrorScale("s", LogNormal(1.0, 0.5)))
+    known = (problem.model, problem.window, problem.control.state)
+    problem = weak_constraint(
+        *known, Diagonal(0.5), problem.observations, model_error=error, formulation=formulation
+    )
+    bare = analyse(problem, posterior=None)
+    chi = bare.solution.chi
+    expected = float(chi @ (problem.weight() * chi) + jnp.sum(problem(chi).normalised ** 2))
+    assert abs(bare.chi_squared / expected - 1) < 1e-12
+    number = sum(o.values.size for o in problem.observations)
+    ratio = diagnostics_dataset(bare)["chi_squared_ratio"]
+    assert abs(float(ratio) * number / expected - 1) < 1e-12
+    full = analyse(problem, posterior=PLAIN)
+    found = full.diagnostics
+    assert abs(found.chi_squared / full.chi_squared - 1) < 1e-12
+    assert abs(full.chi_squared / expected - 1) < 1e-12
+    assert np.isnan(found.degrees)
+    assert np.isnan([found.terms[term].expected for term in ("parameters", "model_error")]).all()
+    signal = sum(one.signal for one in found.instruments.values())
+    assert diagnostics_dataset(full)["degrees_of_freedom"] == signal
 
 
 # ---- observation impact --------------------------------------------------------------------------
@@ -408,6 +438,19 @@ def test_impact_sums_up_for_other_likelihoods():
     e = lambda chi: measure(problem.trajectory(chi))  # noqa: E731
     mean = (jax.grad(e)(0 * chi) + jax.grad(e)(chi)) / 2
     assert abs(found.total() - float(mean @ chi)) < 1e-7 * abs(float(mean @ chi))
+
+
+@pytest.mark.parametrize(("start", "reference"), [(100.0, None), (None, "2000-01-01")])
+def test_a_forecast_goes_on_from_the_window(start, reference):
+    problem = observed(likelihood.Gaussian())
+    analysis = analyse(problem, EXACT, PLAIN)
+    end = float(problem.window.edges[-1])
+    forecast = Window.regular(
+        problem.model, 1, 1, start=end if start is None else start, reference=reference
+    )
+    words = rf"ends, at {end:g} since None, got {start or end:g} since {reference};"
+    with pytest.raises(ValueError, match=words):
+        observation_impact(analysis, ForecastError({"x": np.zeros(8)}), forecast)
 
 
 def test_impact_needs_a_posterior_and_known_weights():
