@@ -371,6 +371,7 @@ def diagnostics(
         gaussian: whether 2J is distributed as χ² where what was assumed is right.
         fitted: instruments and terms of whose errors a scale or an amplitude is estimated.
     """
+    names = list(departures.after)  # in the order given, which tree_map does not keep
     departures, moments, assumed = jax.tree.map(np.asarray, (departures, moments, assumed))
     fits: dict[str, Fit] = {
         name: fit(
@@ -380,7 +381,7 @@ def diagnostics(
             assumed.error_variance[name],
             assumed.background_variance[name],
         )
-        for name in departures.after
+        for name in names
     }
     signal = {name: max(float(value), 0.0) for name, value in assumed.signal.items()}
     terms = {name: Term(cost[name], value / 2) for name, value in signal.items()}
