@@ -31,6 +31,8 @@ def draw_influence(run: Run) -> Picture | None:
     )
     if any(label == "Impact" for _, _, _, label, _ in shown):
         caption += " Impact of each observation on the measure of the forecast: below 0 it helped."
+    if (left_out := len(everything) - len(shown)) > 0:
+        caption += f" {left_out} further panels are not drawn."
     return style.picture("influence", figure, caption)
 
 
@@ -57,6 +59,7 @@ def _draw(axes: Axes, time: xr.DataArray, values: np.ndarray, label: str, colour
     axes.axhline(0, color=style.INK, linewidth=0.7)
     if label == "Influence":
         axes.axhline(TELLING, color=style.BACKGROUND, linewidth=0.8, linestyle="--")
-        axes.set_ylim(min(0.0, float(values[good].min())) - 0.03, 1.03)
+        low, high = float(values[good].min()), float(values[good].max())
+        axes.set_ylim(min(0.0, low) - 0.03, max(1.0, high) + 0.03)  # outside [0, 1] by correlated R
     axes.set_ylabel(label)
     axes.set_xlabel(time_label(time))

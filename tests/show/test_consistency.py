@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 from assim.show import write_report
+from assim.show.finished import time_of
+from assim.show.influence import _draw
 from tests.show import runs
 
 
@@ -71,6 +74,24 @@ def test_influence_is_drawn_where_a_value_speaks_alone(lynx_hare):
         data["hare_influence"] = ("obs", np.linspace(0.1, most, 21))
         data.to_netcdf(lynx_hare / "feedback.nc")
         assert ("influence" in [path.stem for path in write_report(lynx_hare)]) is drawn
+
+
+def test_every_influence_is_in_view_and_panels_left_out_are_counted(lynx_hare):
+    data = xr.load_dataset(lynx_hare / "feedback.nc")
+    data["hare_influence"] = ("obs", np.linspace(-0.4, 1.7, 21))
+    axes = Figure().subplots()
+    _draw(axes, time_of(data), data["hare_influence"].values, "Influence", "C0")
+    low, high = axes.get_ylim()
+    assert low < -0.4 and high > 1.7
+    for k in range(7):
+        data[f"hare{k}"], data[f"hare{k}_impact"] = data["hare"], data["hare_influence"]
+    data.to_netcdf(lynx_hare / "feedback.nc")
+    assert "2 further panels are not drawn." in report(lynx_hare)
+
+
+def test_squares_without_an_expectation_are_told(lynx_hare):
+    text = diagnosed(lynx_hare, None, cost_expected=None)
+    assert "χ² = 42.5" in text and "8.7 ± 2.9" not in text
 
 
 def test_model_error_is_drawn(tmp_path):
