@@ -28,7 +28,7 @@ def draw_model_error(run: Run) -> Picture | None:
     figure, axes = style.panels(len(shown), columns, 1.9, top=0.3)
     for (name, place, title), where in zip(shown, axes, strict=True):
         _draw(where, file, name, place, time)
-        where.set_title(title)
+        where.set_title(style.wrapped(title))
     style.legend(figure, axes)
     left_out = len(everything) - len(shown)
     caption = (
@@ -64,7 +64,7 @@ def _draw(
 
     def series(ending: str) -> np.ndarray | None:
         found = file.get(name + ending)
-        return None if found is None else np.asarray(found.isel(place).values, dtype=float)
+        return None if found is None else _from_start(found.isel(place).values)
 
     value, stdev, prior = series(""), series("_stddev"), series("_prior_stddev")
     assert value is not None
@@ -88,3 +88,11 @@ def _draw(
     axes.set_ylabel(with_units("η", variable.attrs.get("units")))
     axes.set_xlabel(time_label(time))
     axes.margins(x=0.02)
+
+
+def _from_start(values: np.ndarray) -> np.ndarray:
+    """A series whose first edge, at which no model error acts, shows the first one that does."""
+    values = np.array(values, dtype=float)
+    if values.size > 1 and np.isnan(values[0]):
+        values[0] = values[1]
+    return values

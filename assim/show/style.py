@@ -2,6 +2,7 @@
 
 import io
 import math
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -164,3 +165,8 @@ def picture(name: str, figure: Figure, caption: str) -> Picture:
     # no metadata: the same run gives the same bytes
     figure.savefig(memory, format="png", dpi=DPI, metadata={"Software": None})
     return Picture(name, memory.getvalue(), caption)
+
+
+def wrapped(title: str) -> str:
+    """A title that does not run past its panel."""
+    return textwrap.fill(title, 46)

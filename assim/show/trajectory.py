@@ -241,7 +241,7 @@ def _draw_series(axes: Axes, one: Series) -> None:
         draw_observations(axes, observations)
     _keep_in_view(axes, one)
     axes.set_ylabel(with_units(one.name, one.units))
-    axes.set_title(one.label)
+    axes.set_title(style.wrapped(one.label))
     axes.set_xlabel(time_label(one.time))
     axes.margins(x=0.02)
 

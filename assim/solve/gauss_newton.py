@@ -205,7 +205,7 @@ class GaussNewton(_AbstractNewton):
             |S⁻¹δχ|² and the radius bounds |S⁻¹δχ|.
     """
 
-    n_outer: int = eqx.field(default=30, static=True)
+    n_outer: int = eqx.field(default=100, static=True)
     n_inner: int = eqx.field(default=100, static=True)
     tolerance: float = eqx.field(default=1e-6, static=True)
     inner_tolerance: float = eqx.field(default=1e-2, static=True)

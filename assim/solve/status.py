@@ -33,8 +33,8 @@ _ADVICE = {
         "rtol, or relax the minimiser's tolerance), or the model is not differentiable here."
     ),
     Status.OUT_OF_LOOPS: (
-        "The outer loops ran out while the cost was still falling: allow more of them, or start "
-        "from several first guesses."
+        "The outer loops ran out before the gradient fell below the tolerance: allow more of them "
+        "(n_outer); where the cost was still falling much, start from several first guesses."
     ),
     Status.NON_FINITE: (
         "The cost or its gradient is not finite at the first guess, or the gradient where a step "
