@@ -131,9 +131,10 @@ class _AbstractNewton(AbstractMinimiser):
             )
         status = _judged(here.cost, Model(pairs.norm * ritz[1][0], ritz[0]), trial, moving)
         if self.may_be_indefinite():
-            values = jnp.linalg.eigvalsh(inner.hessian) if inner.hessian.size else ritz[0]
+            ended = status == Status.CONVERGED
+            values = self._curvatures(here, inner.hessian, ended)
             downwards = values[0] < -INDEFINITE * jnp.max(jnp.abs(values))
-            status = jnp.where((status == Status.CONVERGED) & downwards, Status.SADDLE, status)
+            status = jnp.where(ended & downwards, Status.SADDLE, status)
         taken = moving & trial.accepted
         return NewtonState(
             jnp.where(taken, trial.chi, state.chi),
@@ -151,17 +152,27 @@ class _AbstractNewton(AbstractMinimiser):
     def _inner(
         self, here: Linearisation, before: Preconditioner, moving: Array, forcing: Array
     ) -> _Inner:
-        """Solve for the increment; where there is none to solve for, look for a way down."""
+        """Solve for the increment."""
         n = here.gradient.shape[0]
         hessian, matrix = _batched(here.hessian, n)
         b = jnp.where(moving, -before.sqrt(here.gradient), 0.0)
-        if self.may_be_indefinite() and not matrix.size:
-            b = jnp.where(moving, b, jax.random.normal(jax.random.key(0), (n,), b.dtype))
-            forcing = jnp.where(moving, forcing, 0.0)
         operator = lambda z: before.sqrt(hessian(before.sqrt(z)))  # noqa: E731
         pairs = lanczos(operator, b, min(self.n_inner, n), forcing)
         pairs = pairs._replace(norm=jnp.where(moving, pairs.norm, 0.0))
         return _Inner(pairs, pairs.ritz(), matrix)
+
+    def _curvatures(self, here: Linearisation, matrix: Array, ended: Array) -> Array:
+        """Eigenvalues of the Hessian in ascending order, all or those of a random Krylov space.
+
+        Gradients on the way may have no part in a direction that J falls along, so that the space
+        is one of its own; it is formed where the minimisation ends, and only there.
+        """
+        if matrix.size:
+            return jnp.linalg.eigvalsh(matrix)
+        n, dtype = here.gradient.shape[0], here.gradient.dtype
+        random = jax.random.normal(jax.random.key(0), (n,), dtype)
+        never = jnp.where(ended, 0.0, jnp.inf)
+        return lanczos(here.hessian, random, min(self.n_inner, n), never).ritz()[0]
 
 
 def _judged(here: Array, model: Model, trial: Trial, moving: Array) -> Array:

@@ -44,6 +44,15 @@ def test_a_maximum_of_one_coordinate(n, j):
     assert minimise(problem, NewtonCG(), jnp.zeros(n)).status is Status.SADDLE
 
 
+@pytest.mark.parametrize("n", [20, 200])
+def test_a_maximum_reached_by_a_last_step(n):
+    """Where nothing is left of J to gain though |∇J| = 10⁻⁵, and that gradient cannot see it."""
+    problem = Misfit(lambda chi, data: jnp.stack([100 * chi[0], 2.0 - chi[7] ** 2]), n)
+    solution = minimise(problem, NewtonCG(), jnp.zeros(n).at[0].set(1e-9))
+    assert solution.gradient_norm > 1e-6
+    assert solution.status is Status.SADDLE
+
+
 def test_the_posterior_tells_of_a_saddle():
     """Where Gauss-Newton, whose Hessian cannot see it, has ended on one."""
     problem = Misfit(ridge, 3)
