@@ -21,7 +21,7 @@ SMALL = 64  # up to this size the exact Hessian is taken by default
 FULL_CERTIFICATE = 200  # controls above which a tenth of the draws must do
 FLATTEST = 1e-10  # curvature below which a direction counts as free
 FREE = 1e4  # variance of a flat coordinate above which nothing informs it
-INDEFINITE = ", as the exact Hessian is not positive definite here"
+INDEFINITE = 1e-8  # share of the largest curvature below which a negative one is rounding
 LEFT_OUT = 1.0  # nats that may be left out without a warning
 TRUSTED_K_HAT = 0.5  # below it, with enough effective draws, weighted draws may be published
 TRUSTED_DRAWS = 400
@@ -113,7 +113,7 @@ class LaplacePosterior(eqx.Module):
         log_evidence: log p(y) but for the likelihood's constants; NaN for an improper prior, and
             where too much is left out.
         hessian: which Hessian A is, and why, in words.
-        indefinite: whether the exact Hessian is not positive definite at χ*, so that A is not it.
+        indefinite: whether the exact Hessian has a negative eigenvalue at χ*, so that A is not it.
     """
 
     gaussian: Gaussian
@@ -155,8 +155,8 @@ class LaplacePosterior(eqx.Module):
         """What curvature, eigenpairs left out, else k̂ say about this posterior, in a sentence."""
         if self.indefinite:
             return (
-                "The cost curves downwards here: this is a saddle, or flat, and no minimum, so "
-                "that standard deviations mean little; minimise with NewtonCG, or from several "
+                "The cost curves downwards here: this is a saddle and no minimum, so that "
+                "standard deviations mean little; minimise with NewtonCG, or from several "
                 "first guesses."
             )
         if self.flat_variance > FREE and not self.proper:
@@ -207,7 +207,7 @@ def laplace(
         key: of the random draws.
         exact: ∇²J at χ* as a matrix, where the minimiser already has it.
     """
-    spectrum, which = _spectrum(problem, chi, settings, key, exact)
+    spectrum, which, indefinite = _spectrum(problem, chi, settings, key, exact)
     values, vectors, left_out = spectrum
     gaussian = Gaussian(chi, values, vectors)
     number = settings.certificate
@@ -232,7 +232,7 @@ def laplace(
         sample,
         free,
         problem.proper(),
-        which.endswith(INDEFINITE),
+        indefinite,
     )
 
 
@@ -249,11 +249,12 @@ _Spectrum = tuple[Array, Array, Array]
 
 def _spectrum(
     problem: DepartureFunction, chi: Array, settings: Laplace, key: Array, known: Array | None
-) -> tuple[_Spectrum, str]:
-    """Eigenpairs of A - I with what they leave out, and which Hessian they belong to."""
+) -> tuple[_Spectrum, str, bool]:
+    """Eigenpairs of A - I with what they leave out, which A it is, and if ∇²J has negative ones."""
     exact = settings.hessian == "exact" or (
         settings.hessian == "auto" and (chi.shape[0] <= SMALL or problem.has_normaliser())
     )
+    why, downwards = "", False
     if exact:
         if known is None and SMALL < chi.shape[0] <= settings.dense_limit:
             known = jnp.asarray(exact_hessian(problem, chi))
@@ -262,11 +263,17 @@ def _spectrum(
             if known is None
             else _decomposed(known)
         )
-        if np.min(np.asarray(spectrum[0]), initial=0.0) > -1 + FLATTEST:
-            return spectrum, "exact Hessian"
-    why = INDEFINITE if exact else ""
+        curvatures = 1 + np.asarray(spectrum[0])
+        if np.min(curvatures, initial=1.0) > FLATTEST:
+            return spectrum, "exact Hessian", False
+        why = ", as the exact Hessian is not positive definite here"
+        downwards = bool(np.min(curvatures) < -INDEFINITE * np.max(np.abs(curvatures)))
     values, vectors, left_out = _eigenpairs(problem, chi, settings, key, exact=False)
-    return (jnp.maximum(values, -1 + FLATTEST), vectors, left_out), "Gauss-Newton Hessian" + why
+    return (
+        (jnp.maximum(values, -1 + FLATTEST), vectors, left_out),
+        "Gauss-Newton Hessian" + why,
+        downwards,
+    )
 
 
 @eqx.filter_jit

@@ -61,6 +61,15 @@ def test_the_posterior_tells_of_a_saddle():
     assert "saddle" in posterior.advice()
 
 
+def test_the_posterior_tells_of_a_flat_coordinate():
+    """Which is no saddle, and which another minimiser does not mend."""
+    problem = Misfit(lambda chi, data: chi[:1] - 1.0, 2)
+    chi = jnp.array([1.0, 0.0])
+    posterior = laplace(problem, chi, Laplace(certificate=0), jax.random.key(0))
+    assert not posterior.indefinite
+    assert "give it a proper prior" in posterior.advice()
+
+
 @pytest.mark.parametrize("n", [3, 100])
 def test_a_minimum_is_no_saddle(n):
     """Nor is one whose curvature is zero in some directions."""
