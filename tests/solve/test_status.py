@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from assim import GaussNewton, Laplace, NewtonCG, Status
+from assim.solve.guess import first_guesses
 from assim.solve.laplace import laplace
 from assim.solve.minimise import minimise
 from tests.solve.departures import Misfit
@@ -112,3 +113,16 @@ def test_a_model_that_overflows_on_the_way(minimiser):
     solution = minimise(problem, minimiser, jnp.full(2, -8.0))  # the full step is to +2972
     assert solution.status is Status.CONVERGED
     np.testing.assert_allclose(solution.chi, 0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        (np.zeros(3), r"must be a control vector of shape \(8,\), got shape \(3,\)"),
+        (np.full(8, np.nan), "must be finite, got nan at entry 0"),
+    ],
+)
+def test_a_first_guess_that_is_refused(first, message):
+    """For its shape or for its values: no message tells of the other."""
+    with pytest.raises(ValueError, match=message):
+        first_guesses(8, 1, jax.random.key(0), first)
