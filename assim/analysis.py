@@ -29,9 +29,10 @@ from assim.solve.diagnose import (
     spread,
 )
 from assim.solve.gauss_newton import GaussNewton, NewtonCG
+from assim.solve.gaussian import Gaussian
 from assim.solve.guess import first_guesses
 from assim.solve.impact import Impact, impacts
-from assim.solve.laplace import Gaussian, Laplace, LaplacePosterior, laplace
+from assim.solve.laplace import Laplace, LaplacePosterior, laplace
 from assim.solve.marginal import Pushed, Quantity
 from assim.solve.minimise import AbstractMinimiser, Progress, Solution
 from assim.solve.quasi_static import minimise_quasi_static

@@ -19,7 +19,8 @@ from assim.problem.scalars import (
     scalar_fields,
     scalar_units,
 )
-from assim.solve.laplace import BATCH_VALUES, Gaussian, Laplace, LaplacePosterior
+from assim.solve.gaussian import Gaussian
+from assim.solve.laplace import BATCH_VALUES, Laplace, LaplacePosterior
 from assim.solve.marginal import Pushed, Quantity, marginals, pushed, quantiles
 
 Array = jax.Array

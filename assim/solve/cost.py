@@ -69,6 +69,13 @@ def negative_log_density(problem: DepartureFunction, chi: Array) -> Array:
     return _finite(_density_terms(problem, chi, problem(chi)))
 
 
+def scored_density(problem: DepartureFunction, chi: Array) -> tuple[Array, Array]:
+    """log p = v - J and its gradient, the score; -∞ and 0 where either is not finite."""
+    j, slope = jax.value_and_grad(lambda chi: negative_log_density(problem, chi))(chi)
+    fine = jnp.isfinite(j) & jnp.all(jnp.isfinite(slope))
+    return jnp.where(fine, -j, -jnp.inf), jnp.where(fine, -slope, 0.0)
+
+
 def _density_terms(problem: DepartureFunction, chi: Array, value: Value) -> Array:
     prior = jnp.sum(problem.weight() * chi**2) / 2
     return prior + jnp.sum(value.normalised**2) / 2 + value.normaliser

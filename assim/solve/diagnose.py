@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.chi_squared import upper_tail
-from assim.solve.laplace import Gaussian
+from assim.solve.gaussian import Gaussian
 
 Array = jax.Array
 

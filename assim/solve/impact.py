@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.solve.laplace import Gaussian
+from assim.solve.gaussian import Gaussian
 
 Array = jax.Array
 Predictions = dict[str, Array]

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.solve.laplace import Gaussian, LaplacePosterior
+from assim.solve.gaussian import Gaussian
+from assim.solve.laplace import LaplacePosterior
 
 Array = jax.Array
 Scalars = dict[str, Array]

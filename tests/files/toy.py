@@ -18,7 +18,8 @@ from assim.problem.departure import Simulation
 from assim.problem.model import AbstractModel
 from assim.problem.observation import ErrorScale
 from assim.problem.prior import LogNormal
-from assim.solve.laplace import Gaussian, LaplacePosterior
+from assim.solve.gaussian import Gaussian
+from assim.solve.laplace import LaplacePosterior
 from assim.solve.minimise import Loop, Minimum, Solution
 from assim.solve.status import Status
 

@@ -36,7 +36,7 @@ from assim.files.results import diagnostics_dataset
 from assim.models import Lorenz96
 from assim.solve import diagnose
 from assim.solve.chi_squared import upper_tail
-from assim.solve.laplace import Gaussian
+from assim.solve.gaussian import Gaussian
 from tests.solve.linear import block_diagonal, correlated, driven, ring, stacked
 
 CLOSE = 1e-10  # relative to the largest entry
