@@ -39,8 +39,22 @@ class AbstractLikelihood(eqx.Module):
         """What is wrong with observed values outside the likelihood's support, if any are."""
 
     @abc.abstractmethod
-    def sample(self, key: Array, predicted: Array, covariance: AbstractCovariance) -> Array:
-        """Observations drawn about predicted values, for twin experiments."""
+    def log_constants(self, observed: Array, stdev: Array) -> Array:
+        """log p + ½ d² + log(scale) of every value where errors are independent, shape (m,)."""
+
+    @abc.abstractmethod
+    def sample(
+        self, key: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
+    ) -> Array:
+        """Observations drawn about predicted values, with error covariance scale²·R."""
+
+    def log_densities(
+        self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
+    ) -> Array:
+        """log p(y_i | Hx) of every value, shape (m,), where errors are independent: R diagonal."""
+        d = self.departures(observed, predicted, covariance, scale)
+        stdev = jnp.sqrt(covariance.variance())
+        return self.log_constants(observed, stdev) - d**2 / 2 - jnp.log(scale)
 
 
 def _gaussian_constant(observed: Array, covariance: AbstractCovariance) -> Array:
@@ -60,13 +74,19 @@ class Gaussian(AbstractLikelihood):
         """-(m/2) log 2π - log|R^(1/2)|."""
         return _gaussian_constant(observed, covariance)
 
+    def log_constants(self, observed: Array, stdev: Array) -> Array:
+        """-½ log 2π - log(stdev)."""
+        return jnp.broadcast_to(-0.5 * _LOG_2PI - jnp.log(stdev), observed.shape)
+
     def check(self, observed: Array) -> str | None:
         """Every value is possible."""
         return None
 
-    def sample(self, key: Array, predicted: Array, covariance: AbstractCovariance) -> Array:
-        """Hx + R^(1/2) w."""
-        return predicted + covariance.sqrt(_white(key, covariance))
+    def sample(
+        self, key: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
+    ) -> Array:
+        """Hx + scale·R^(1/2) w."""
+        return predicted + scale * covariance.sqrt(_white(key, covariance))
 
 
 class LogNormal(AbstractLikelihood):
@@ -82,14 +102,21 @@ class LogNormal(AbstractLikelihood):
         """The Gaussian's, less Σ log y."""
         return _gaussian_constant(observed, covariance) - jnp.sum(jnp.log(observed))
 
+    def log_constants(self, observed: Array, stdev: Array) -> Array:
+        """The Gaussian's, less log y."""
+        return -0.5 * _LOG_2PI - jnp.log(stdev) - jnp.log(observed)
+
     def check(self, observed: Array) -> str | None:
         """Values must be positive."""
         positive = np.all(np.asarray(observed) > 0)
         return None if positive else "a log-normal likelihood needs values > 0"
 
-    def sample(self, key: Array, predicted: Array, covariance: AbstractCovariance) -> Array:
-        """Hx·exp(R^(1/2) w)."""
-        return predicted * jnp.exp(covariance.sqrt(_white(key, covariance)))
+    def sample(
+        self, key: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
+    ) -> Array:
+        """Hx·exp(scale·R^(1/2) w); NaN where Hx is not positive."""
+        exact = jnp.where(predicted > 0, predicted, jnp.nan)
+        return exact * jnp.exp(scale * covariance.sqrt(_white(key, covariance)))
 
 
 class StudentT(AbstractLikelihood):
@@ -116,17 +143,26 @@ class StudentT(AbstractLikelihood):
 
     def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
         """Normaliser of the t density, less log|R^(1/2)|."""
-        half = self.dof / 2
-        one = gammaln(half + 0.5) - gammaln(half) - 0.5 * jnp.log(self.dof * jnp.pi)
-        return observed.size * one - covariance.log_sqrt_determinant()
+        return observed.size * self._log_peak() - covariance.log_sqrt_determinant()
+
+    def log_constants(self, observed: Array, stdev: Array) -> Array:
+        """Normaliser of the t density, less log(stdev)."""
+        return jnp.broadcast_to(self._log_peak() - jnp.log(stdev), observed.shape)
 
     def check(self, observed: Array) -> str | None:
         """Every value is possible."""
         return None
 
-    def sample(self, key: Array, predicted: Array, covariance: AbstractCovariance) -> Array:
-        """Hx + R^(1/2) t."""
-        return predicted + covariance.sqrt(jax.random.t(key, self.dof, (covariance.size(),)))
+    def sample(
+        self, key: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
+    ) -> Array:
+        """Hx + scale·R^(1/2) t."""
+        white = jax.random.t(key, self.dof, (covariance.size(),))
+        return predicted + scale * covariance.sqrt(white)
+
+    def _log_peak(self) -> Array:
+        half = self.dof / 2
+        return gammaln(half + 0.5) - gammaln(half) - 0.5 * jnp.log(self.dof * jnp.pi)
 
 
 class Huber(AbstractLikelihood):
@@ -155,17 +191,25 @@ class Huber(AbstractLikelihood):
 
     def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
         """Normaliser √2π(2Φ(k) - 1) + (2/k) exp(-k²/2), less log|R^(1/2)|."""
-        k = self.threshold
-        mass = jnp.sqrt(2 * jnp.pi) * (2 * norm.cdf(k) - 1) + 2 / k * jnp.exp(-(k**2) / 2)
-        return -observed.size * jnp.log(mass) - covariance.log_sqrt_determinant()
+        return -observed.size * self._log_mass() - covariance.log_sqrt_determinant()
+
+    def log_constants(self, observed: Array, stdev: Array) -> Array:
+        """-log(√2π(2Φ(k) - 1) + (2/k) exp(-k²/2)) - log(stdev)."""
+        return jnp.broadcast_to(-self._log_mass() - jnp.log(stdev), observed.shape)
 
     def check(self, observed: Array) -> str | None:
         """Every value is possible."""
         return None
 
-    def sample(self, key: Array, predicted: Array, covariance: AbstractCovariance) -> Array:
-        """Hx + R^(1/2) w with Gaussian w: the model of good data, without outliers."""
-        return predicted + covariance.sqrt(_white(key, covariance))
+    def sample(
+        self, key: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
+    ) -> Array:
+        """Hx + scale·R^(1/2) w, w Gaussian: the model of good data, without outliers."""
+        return predicted + scale * covariance.sqrt(_white(key, covariance))
+
+    def _log_mass(self) -> Array:
+        k = self.threshold
+        return jnp.log(jnp.sqrt(2 * jnp.pi) * (2 * norm.cdf(k) - 1) + 2 / k * jnp.exp(-(k**2) / 2))
 
 
 class VariationalQC(AbstractLikelihood):
@@ -202,21 +246,29 @@ class VariationalQC(AbstractLikelihood):
 
     def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
         """m log((1 - P)(1 + γ)/√(2π)) - log|R^(1/2)|."""
-        peak = math.log((1 - self.probability) * (1 + self._flat())) - 0.5 * _LOG_2PI
-        return observed.size * peak - covariance.log_sqrt_determinant()
+        return observed.size * self._log_peak() - covariance.log_sqrt_determinant()
+
+    def log_constants(self, observed: Array, stdev: Array) -> Array:
+        """log((1 - P)(1 + γ)/√(2π)) - log(stdev)."""
+        return jnp.broadcast_to(self._log_peak() - jnp.log(stdev), observed.shape)
 
     def check(self, observed: Array) -> str | None:
         """Every value is possible."""
         return None
 
-    def sample(self, key: Array, predicted: Array, covariance: AbstractCovariance) -> Array:
-        """Hx + R^(1/2) w with Gaussian w: the model of good data, without gross errors."""
-        return predicted + covariance.sqrt(_white(key, covariance))
+    def sample(
+        self, key: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
+    ) -> Array:
+        """Hx + scale·R^(1/2) w, w Gaussian: the model of good data, without gross errors."""
+        return predicted + scale * covariance.sqrt(_white(key, covariance))
 
     def _flat(self) -> float:
         """γ: the flat part over the peak of the Gaussian part."""
         p = self.probability
         return p * math.sqrt(2 * math.pi) / ((1 - p) * 2 * self.width)
+
+    def _log_peak(self) -> float:
+        return math.log((1 - self.probability) * (1 + self._flat())) - 0.5 * _LOG_2PI
 
 
 class Poisson(AbstractLikelihood):
@@ -236,8 +288,12 @@ class Poisson(AbstractLikelihood):
 
     def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
         """Σ y log y - y - log y!."""
-        del covariance
-        return jnp.sum(xlogy(observed, observed) - observed - gammaln(observed + 1))
+        return jnp.sum(self.log_constants(observed, jnp.sqrt(covariance.variance())))
+
+    def log_constants(self, observed: Array, stdev: Array) -> Array:
+        """log(yʸ e^(-y)/y!)."""
+        del stdev
+        return xlogy(observed, observed) - observed - gammaln(observed + 1)
 
     def check(self, observed: Array) -> str | None:
         """Counts are whole and not negative."""
@@ -245,10 +301,14 @@ class Poisson(AbstractLikelihood):
         whole = (counts >= 0) & (counts == np.round(counts))
         return None if np.all(whole) else "a Poisson likelihood needs whole counts >= 0"
 
-    def sample(self, key: Array, predicted: Array, covariance: AbstractCovariance) -> Array:
-        """Counts with mean Hx."""
-        del covariance
-        return jax.random.poisson(key, jnp.maximum(predicted, 0.0)).astype(predicted.dtype)
+    def sample(
+        self, key: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
+    ) -> Array:
+        """Counts with mean Hx; NaN where the mean is not finite or is negative."""
+        del covariance, scale
+        possible = jnp.isfinite(predicted) & (predicted >= 0)
+        counts = jax.random.poisson(key, jnp.where(possible, predicted, 0.0))
+        return jnp.where(possible, counts.astype(predicted.dtype), jnp.nan)
 
 
 def _white(key: Array, covariance: AbstractCovariance) -> Array:

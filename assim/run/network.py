@@ -97,8 +97,8 @@ def _instrument(
     likelihood = setting.parts.get(f"observations.{number}.likelihood") or Gaussian()
     stdev, scale = _error(setting, number, member, isinstance(likelihood, Poisson))
     exact = jax.jit(operator)(trajectory, points)
-    error = Diagonal(jnp.asarray(stdev * scale)).on(exact.shape)
-    values = np.asarray(likelihood.sample(key, exact, error))
+    error = Diagonal(jnp.asarray(stdev)).on(exact.shape)
+    values = np.asarray(likelihood.sample(key, exact, error, jnp.asarray(scale)))
     units = operator.units(setting.model.labels()) or "1"
     words = {"units": units, "long_name": f"observed {member.variable}"}
     content: dict[str, Any] = {member.variable: ("obs", values, words)}

@@ -70,6 +70,22 @@ def test_observations_keep_the_book(name):
         np.testing.assert_allclose(ours, expected, rtol=1e-10)
 
 
+def test_log_densities_of_each_value(entry):
+    observed, predicted, _ = arrays(entry)
+    stdevs = jnp.linspace(0.4, 1.3, observed.size)
+    scale = 1.9 if entry.has_scale else 1.0
+    ours = entry.make().log_densities(observed, predicted, Diagonal(stdevs), jnp.asarray(scale))
+    expected = entry.log_density(np.array(observed), np.array(predicted), scale * stdevs)
+    np.testing.assert_allclose(ours, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("likelihood", "impossible"), [(LogNormal(), 0.0), (Poisson(), -1.0)])
+def test_no_draw_about_what_cannot_be_predicted(likelihood, impossible):
+    hx = jnp.array([2.0, impossible, jnp.nan])
+    drawn = likelihood.sample(jax.random.key(0), hx, Diagonal(1.0).on((3,)), jnp.ones(()))
+    assert list(np.isfinite(drawn)) == [True, False, False]
+
+
 def test_sign_and_zero(entry):
     d, hx = departures(entry)
     observed = jnp.asarray(entry.observed)
@@ -122,7 +138,8 @@ def test_second_derivatives(name):
 def test_sample_moments(entry):
     mean, n = 3.0, 40_000
     hx = jnp.full(n, mean)
-    drawn = entry.make().sample(jax.random.key(0), hx, Diagonal(0.4).on((n,)))
+    error, scale = Diagonal(0.2).on((n,)), jnp.asarray(2.0)
+    drawn = entry.make().sample(jax.random.key(0), hx, error, scale)
     expected_mean, expected_variance = entry.moments(mean, 0.4)
     assert drawn.shape == hx.shape
     assert drawn.dtype == hx.dtype
