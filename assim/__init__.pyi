@@ -1,7 +1,7 @@
-from .analysis import Analysis as Analysis
-from .analysis import analyse as analyse
-from .analysis import innovation_stdev as innovation_stdev
-from .analysis import observation_impact as observation_impact
+from .analysis.analyse import Analysis as Analysis
+from .analysis.analyse import analyse as analyse
+from .analysis.impact import innovation_stdev as innovation_stdev
+from .analysis.impact import observation_impact as observation_impact
 from .files.covariances import read_covariance as read_covariance
 from .files.covariances import write_covariance as write_covariance
 from .files.errors import DataError as DataError

@@ -20,8 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {
     "problem": set(),
     "solve": set(),
-    "quantities": {"problem", "solve"},
-    "analysis": {"problem", "solve", "quantities"},
+    "analysis": {"problem", "solve"},
     "files": {"problem", "analysis"},
     "couple": {"problem"},
     "show": {"files"},

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from assim.analysis import Analysis
+from assim.analysis.analyse import Analysis
 
 _OWN_UNIT = "in the unit of the instrument's errors"
 

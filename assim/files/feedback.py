@@ -14,7 +14,7 @@ import equinox as eqx
 import numpy as np
 import xarray as xr
 
-from assim.analysis import Analysis
+from assim.analysis.analyse import Analysis
 from assim.files.consistency import row_columns
 from assim.files.observations import Instrument
 from assim.files.schema import MISSING, QC, STDEV, axis_attributes, flag_attributes, time_variable

@@ -6,7 +6,8 @@ from math import isfinite
 import numpy as np
 import xarray as xr
 
-from assim.analysis import Analysis
+from assim.analysis.analyse import Analysis
+from assim.analysis.posterior import Posterior
 from assim.files.consistency import consistency_variables
 from assim.files.schema import STDEV, attributes, axes, time_name, time_variable
 from assim.files.states import state_dataset, used_dims
@@ -37,34 +38,47 @@ def analysis_dataset(analysis: Analysis) -> xr.Dataset:
 to_dataset = analysis_dataset
 
 
-def trajectory_dataset(analysis: Analysis) -> xr.Dataset:
+def trajectory_dataset(analysis: Analysis, posterior: Posterior | None = None) -> xr.Dataset:
     """The analysed trajectory at the slot edges, `<v>_stddev`, and `<v>_background`.
 
+    `<v>` is that of the least cost; where the posterior is an ensemble, `<v>_mean` is its mean.
     Under weak constraint with `<v>_model_error`, its `_stddev` and `_prior_stddev`: at every edge
     η of the group of slots that ends there or holds it; missing at the first edge.
+
+    Args:
+        analysis: the analysis.
+        posterior: whose standard deviations are given; the one that is reported where None.
     """
+    posterior = posterior or analysis.posterior
+    spread = {} if posterior is None else posterior.trajectory_stdev
     labels, window = analysis.problem.model.labels(), analysis.problem.window
     clock = time_name(labels.time_unit)
     states, before = analysis.analysis.trajectory.states, analysis.background.trajectory.states
     content = {}
     for name, values in states.items():
-        label, deviation = labels.state[name], analysis.trajectory_stdev.get(name)
+        label, deviation = labels.state[name], spread.get(name)
         dims = (clock, *label.dims)
         content[name] = xr.Variable(dims, np.asarray(values), attributes(name, label))
         if deviation is not None:
             content[name].attrs["ancillary_variables"] = f"{name}{STDEV}"
             words = attributes(name, label, "standard deviation of")
             content[f"{name}{STDEV}"] = xr.Variable(dims, np.asarray(deviation), words)
+        if posterior is not None and (mean := posterior.trajectory_mean.get(name)) is not None:
+            words = attributes(name, label, "posterior mean of")
+            content[f"{name}_mean"] = xr.Variable(dims, np.asarray(mean), words)
         words = attributes(name, label, "background of")
         content[f"{name}_background"] = xr.Variable(dims, np.asarray(before[name]), words)
-    content |= _model_error(analysis, labels, clock)
+    content |= _model_error(analysis, posterior, labels, clock)
     times = np.asarray(analysis.analysis.trajectory.times)
     stamps = time_variable(times, labels.time_unit, window.reference, clock)
     return xr.Dataset(content, {clock: stamps, **axes(labels, used_dims(labels, states))})
 
 
-def _model_error(analysis: Analysis, labels: Labels, clock: str) -> dict[str, xr.Variable]:
+def _model_error(
+    analysis: Analysis, posterior: Posterior | None, labels: Labels, clock: str
+) -> dict[str, xr.Variable]:
     """η of every field that has it, on the slot edges."""
+    spread = {} if posterior is None else posterior.model_error_stdev
     error, control = analysis.problem.control.model_error, analysis.analysis.control
     if error is None:
         return {}
@@ -77,7 +91,7 @@ def _model_error(analysis: Analysis, labels: Labels, clock: str) -> dict[str, xr
             "": ("model error of", eta),
             STDEV: (
                 "standard deviation of the model error of",
-                analysis.model_error_stdev.get(name),
+                spread.get(name),
             ),
             f"_prior{STDEV}": ("prior standard deviation of the model error of", prior.get(name)),
         }
@@ -100,54 +114,67 @@ def _of_model_error(label: Label, acts: str, time_unit: str) -> Label:
     return Label(label.dims, units, label.long_name)
 
 
-def posterior_dataset(analysis: Analysis) -> xr.Dataset:
-    """Draws of everything estimated, on dimension `realization`, with draws from the prior.
+def posterior_dataset(analysis: Analysis, posterior: Posterior | None = None) -> xr.Dataset:
+    """Members of everything estimated, on dimension `realization`, with draws from the prior.
 
-    `<name>_prior` are as many independent draws from the prior. Members have equal weight.
+    `weight` is that of each member; `<name>_prior` are independent draws from the prior, on
+    `prior_realization` where they are not as many as the members.
+
+    Args:
+        analysis: the analysis.
+        posterior: whose members they are; that of the posterior reported where None.
 
     Raises:
         ValueError: the analysis has no posterior.
     """
-    posterior, draws, prior = analysis.posterior, analysis.draws, analysis.prior_draws
-    if posterior is None or draws is None:
+    posterior, prior = posterior or analysis.posterior, analysis.prior_draws
+    if posterior is None:
         raise ValueError("the analysis has no posterior; ask for one: analyse(..., posterior=...)")
-    labels = analysis.problem.model.labels()
-    content, size = {}, 1
-    for name, label, values in _estimated(analysis, draws, labels):
+    labels, size = analysis.problem.model.labels(), posterior.weights.size
+    content = {}
+    for name, label, values in _estimated(analysis, posterior.draws, labels):
         words = attributes(name, label)
         content[name] = xr.Variable(("realization", *label.dims), np.asarray(values), words)
-        size = len(values)
     for name, label, values in _estimated(analysis, prior, labels) if prior else ():
-        words = attributes(name, label, "prior of")
-        key = f"{name}_prior"
-        content[key] = xr.Variable(("realization", *label.dims), np.asarray(values), words)
-    content |= _derived(analysis)
+        words, key = attributes(name, label, "prior of"), f"{name}_prior"
+        content[key] = _of_prior(np.asarray(values), size, label.dims, words)
+    content |= _derived(posterior)
     content["weight"] = xr.Variable(
-        "realization", np.full(size, 1 / size), {"units": "1", "long_name": "weight of the member"}
+        "realization",
+        np.asarray(posterior.weights),
+        {"units": "1", "long_name": "weight of the member"},
     )
     fields = [name for name in labels.state if name in content]
     member = np.arange(size, dtype=np.int32)
     words = {"units": "1", "long_name": "posterior draw", "standard_name": "realization"}
     places = axes(labels, _dims(labels, [*fields, *(n for n in labels.parameters if n in content)]))
     coordinates = {"realization": ("realization", member, words), **places}
-    return xr.Dataset(content, coordinates, _certificates(analysis))
+    return xr.Dataset(content, coordinates, _certificates(analysis, posterior))
 
 
-def _derived(analysis: Analysis) -> dict[str, xr.Variable]:
+def _of_prior(
+    values: np.ndarray, size: int, dims: tuple[str, ...], words: dict[str, str]
+) -> xr.Variable:
+    """Prior draws on the members' dimension, or on their own where there are fewer or more."""
+    own = "realization" if len(values) == size else "prior_realization"
+    return xr.Variable((own, *dims), values, words)
+
+
+def _derived(posterior: Posterior) -> dict[str, xr.Variable]:
     """Draws of derived quantities, posterior and prior."""
     content = {}
-    for name, one in analysis.derived.items():
-        about = analysis.quantities[name]
+    for name, one in posterior.derived.items():
+        about = posterior.quantities[name]
         label = Label((), about.units, about.long_name)
         words = attributes(name, label), attributes(name, label, "prior of")
         content[name] = xr.Variable("realization", one.members, words[0])
-        content[f"{name}_prior"] = xr.Variable("realization", one.prior, words[1])
+        content[f"{name}_prior"] = _of_prior(one.prior, one.members.size, (), words[1])
     return content
 
 
 def diagnostics_dataset(analysis: Analysis) -> xr.Dataset:
     """How the minimisation went: cost terms, loops, spectrum of the Hessian, minima met."""
-    solution, posterior = analysis.solution, analysis.posterior
+    solution, posterior = analysis.solution, analysis.laplace
     content = dict(_costs(analysis))
     loops = solution.loops
     columns = {
@@ -175,13 +202,8 @@ def diagnostics_dataset(analysis: Analysis) -> xr.Dataset:
             "mode", {"hessian_eigenvalue": ("eigenvalue of the Hessian's observation part", values)}
         )
     content |= consistency_variables(analysis)
-    dataset = xr.Dataset(content, attrs=_certificates(analysis))
+    dataset = xr.Dataset(content, attrs=_certificates(analysis, analysis.posterior))
     return dataset.set_coords([name for name in ("loop", "instrument") if name in dataset])
-
-
-def method_name(posterior: object) -> str:
-    """How a posterior was found, as users name it: "Laplace"."""
-    return type(posterior).__name__.removesuffix("Posterior")
 
 
 def _costs(analysis: Analysis) -> Iterator[tuple[str, xr.Variable]]:
@@ -262,20 +284,19 @@ def _dims(labels: Labels, names: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(dim for name in names for dim in label[name].dims))
 
 
-def _certificates(analysis: Analysis) -> dict[str, str | float]:
+def _certificates(analysis: Analysis, posterior: Posterior | None) -> dict[str, str | float]:
     """Global attributes: how it ended, and what is known of the posterior's quality."""
-    status = analysis.solution.status
-    found: dict[str, str | float] = {"assim_status": status.name.lower()}
-    if (posterior := analysis.posterior) is not None:
+    found: dict[str, str | float] = {"assim_status": analysis.solution.status.name.lower()}
+    if posterior is not None:
         found |= {
-            "assim_method": method_name(posterior),
-            "hessian": posterior.hessian,
-            "k_hat": posterior.k_hat,
-            "effective_draws": posterior.effective_draws,
-            "log_evidence": analysis.log_evidence(),
-            "left_out": float(posterior.left_out),
-            "advice": posterior.advice(),
+            "assim_method": posterior.method,
+            "trust": str(posterior.trust),
+            "advice": posterior.advice,
+            "log_evidence": posterior.log_evidence,
+            **posterior.certificates,
         }
+    if analysis.laplace is not None:
+        found["hessian"] = analysis.laplace.hessian
     return {
         name: value for name, value in found.items() if isinstance(value, str) or isfinite(value)
     }

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from assim.analysis import Analysis
+from assim.analysis.analyse import Analysis
+from assim.analysis.posterior import Posterior
 from assim.files.consistency import consistency_summary, quantity_summary
 from assim.files.observations import Instrument
-from assim.files.results import method_name
 from assim.files.schema import strict
 from assim.problem.arrays import Array
 
@@ -34,6 +34,8 @@ def summary(
         "gradient_norm": float(solution.gradient_norm),
         "seconds": analysis.seconds,
         "posterior": _posterior(analysis),
+        "chosen": analysis.chosen or None,
+        "choice": analysis.choice,
         "quantities": {n: quantity_summary(value) for n, value in analysis.quantities.items()},
         "diagnostics": consistency_summary(analysis),
         "observations": _observations(analysis, instruments),
@@ -47,16 +49,31 @@ def summary(
 
 
 def _posterior(analysis: Analysis) -> dict[str, Any] | None:
-    posterior = analysis.posterior
-    if posterior is None:
+    """The posterior, or one entry a method with its own quantities where several ran."""
+    several = analysis.posteriors
+    if not several:
         return None
+    if len(several) == 1:
+        return _method(next(iter(several.values())))
+    found = {name: _method(one) for name, one in several.items()}
+    for name, one in several.items():
+        quantities = {n: quantity_summary(value) for n, value in one.quantities.items()}
+        found[name]["quantities"] = quantities
+        suffix = "" if name == analysis.chosen else f"_{name}"
+        found[name]["files"] = [f"posterior{suffix}.nc", f"trajectory{suffix}.nc"]
+    return found
+
+
+def _method(posterior: Posterior) -> dict[str, Any]:
     return {
-        "method": method_name(posterior),
-        "k_hat": posterior.k_hat,
-        "effective_draws": posterior.effective_draws,
-        "log_evidence": analysis.log_evidence(),
-        "advice": posterior.advice(),
-        "left_out": float(posterior.left_out),
+        "method": posterior.method,
+        "trust": str(posterior.trust),
+        "advice": posterior.advice,
+        "log_evidence": posterior.log_evidence,
+        **posterior.certificates,
+        "gradients": int(posterior.gradients),
+        "evaluations": int(posterior.evaluations),
+        "seconds": posterior.seconds,
     }
 
 

@@ -30,6 +30,7 @@ from assim.run.inputs import with_inputs
 from assim.run.instruments import background_checked, make_instrument
 from assim.run.model_error import make_model_error
 from assim.run.parts import make_parts
+from assim.run.posteriors import methods_of, posterior_faults
 from assim.run.prior import constant, make_background
 from assim.run.slots import Clock, make_window
 from assim.run.wanted import ForecastMeasure, first_guess, impact_of, quantities_of
@@ -43,7 +44,7 @@ class Posed:
         case: where it comes from.
         problem: the question.
         minimiser: how J is minimised.
-        posterior: settings of the posterior, or None.
+        posterior: ways to quantify uncertainty by name, "auto", or None.
         instruments: every instrument with the rows of its file and their fate.
         inputs: sha256 of the data files, by the case's name for them.
         truth: the true state at the window's start, where a twin experiment left one.
@@ -96,7 +97,7 @@ def set_up(case: Case) -> Setting:
         DataError: a time series of the model that cannot be used.
     """
     parts, faults = make_parts(case)
-    faults = [*case.faults, *faults]
+    faults = [*case.faults, *faults, *posterior_faults(case, parts)]
     model, clock = parts.get("model"), None
     if model is not None:
         faults += _check_labels(model)
@@ -159,7 +160,7 @@ def _pose(setting: Setting) -> Posed:
     quantities = quantities_of(case, problem, parts)
     impact = impact_of(case, problem, setting.clock)
     inputs = {name: hash_file(path) for name, path in case.inputs().items()}
-    methods = (parts["minimiser"], parts["posterior"])
+    methods = (parts["minimiser"], methods_of(case, parts))
     made = tuple(checked)
     return Posed(case, problem, *methods, made, inputs, truth, guess, quantities, impact)
 

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from assim.analysis import innovation_stdev
+from assim.analysis.impact import innovation_stdev
 from assim.files.observations import Instrument, to_instrument
 from assim.files.quality import QualityControl
 from assim.files.tables import ObservationTable as Rows

@@ -8,6 +8,7 @@ from assim.run.case import Case
 from assim.run.failure import Fault
 
 NONE = "none"  # of a posterior or a covariance: there is none
+AUTO = "auto"  # of a posterior: what is needed
 
 
 class Place(NamedTuple):
@@ -29,6 +30,9 @@ def make_parts(case: Case) -> tuple[dict[str, Any], list[Fault]]:
     for place in _places(case.tree):
         if place.table.get("use") == NONE and place.kind in {"posterior", "covariance"}:
             parts[place.path] = None
+            continue
+        if place.table.get("use") == AUTO and place.kind == "posterior":
+            parts[place.path] = AUTO
             continue
         try:
             if place.kind == "quantity":
@@ -65,7 +69,17 @@ def _places(tree: dict[str, Any]) -> Iterator[Place]:
     for own in ("starts", "first_guess", "stages"):
         minimiser.pop(own, None)
     yield Place("minimiser", "minimiser", minimiser, {})
-    yield Place("posterior", "posterior", {"use": "Laplace", **_table(tree, "posterior")}, {})
+    yield from _of_posterior(tree.get("posterior", {}))
+
+
+def _of_posterior(given: Any) -> Iterator[Place]:
+    """One table, a name, or a list of both."""
+    for number, item in enumerate(given if isinstance(given, list) else [given]):
+        path = f"posterior.{number}" if isinstance(given, list) else "posterior"
+        table = {"use": item} if isinstance(item, str) else item
+        if isinstance(table, dict):
+            settings = {key: value for key, value in table.items() if key != "name"}
+            yield Place("posterior", path, {"use": "Laplace", **settings}, {})
 
 
 def _of_model_error(table: dict[str, Any]) -> Iterator[Place]:

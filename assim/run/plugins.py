@@ -39,7 +39,7 @@ _ABSTRACT = {
     "operator": "assim.problem.operator:AbstractOperator",
     "likelihood": "assim.problem.likelihood:AbstractLikelihood",
     "minimiser": "assim.solve.minimise:AbstractMinimiser",
-    "posterior": "assim.solve.laplace:Laplace",
+    "posterior": "assim.solve.method:AbstractMethod",
 }
 # Arguments that are themselves plug-ins, or lists of them.
 _NESTED = {

@@ -1,9 +1,9 @@
 """The fixed tables of a case file. Tables with `use` are open: a plug-in knows its arguments."""
 
 import datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 FILES = ("background", "analysis", "trajectory", "feedback", "posterior", "diagnostics")
 Kept = Literal[
@@ -61,9 +61,24 @@ class MinimiserTable(Plugin):
 
 
 class PosteriorTable(Plugin):
-    """The posterior; "none" for the minimum alone."""
+    """One way to quantify uncertainty; "none" for the minimum alone, "auto" for what is needed.
+
+    Args:
+        use: the method.
+        name: in results and of files; the method's own where not given.
+    """
 
     use: str = "Laplace"
+    name: str | None = Field(None, pattern=r"^[a-z][a-z0-9_]*$")
+
+
+def _several(given: Any) -> Any:
+    """A posterior as a list of tables: it may be a table, a name, or a list of both."""
+    items = given if isinstance(given, list) else [given]
+    return [{"use": item} if isinstance(item, str) else item for item in items]
+
+
+Posteriors = Annotated[list[PosteriorTable], BeforeValidator(_several), Field(min_length=1)]
 
 
 class WindowTable(Table):
@@ -335,7 +350,7 @@ class CaseTable(Table):
     quantities: dict[str, QuantityTable] = {}
     forecast_impact: ImpactTable | None = None
     minimiser: MinimiserTable = MinimiserTable()
-    posterior: PosteriorTable = PosteriorTable()
+    posterior: Posteriors = [PosteriorTable()]
     twin: TwinTable | None = None
     runtime: RuntimeTable = RuntimeTable()
     output: OutputTable = OutputTable()

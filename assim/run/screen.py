@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from assim.analysis import Analysis
+    from assim.analysis.analyse import Analysis
     from assim.solve.minimise import Loop
 
 _WIDTH = 120  # of tables in files and pipes
@@ -66,11 +66,24 @@ class Screen:
         if analysis.quantities:
             columns = ("quantity", "mean", "stddev", "5 %", "95 %", "MAP", "units")
             self.table(columns, (_quantity_row(*pair) for pair in analysis.quantities.items()))
-        posterior = analysis.posterior
-        if posterior is not None:
-            method = type(posterior).__name__.removesuffix("Posterior")
-            self.say(f"{method} posterior: {posterior.advice()}")
+        if len(analysis.posteriors) > 1:
+            self._compared(analysis)
+        for name, posterior in analysis.posteriors.items():
+            self.say(f"{name} ({posterior.trust}): {posterior.advice}")
+        if analysis.choice:
+            self.say(analysis.choice)
         self._minima(analysis)
+
+    def _compared(self, analysis: "Analysis") -> None:
+        """Mean and standard deviation of every scalar by every method, and what each cost."""
+        methods = analysis.posteriors
+        rows = [
+            (name, *(_with_stddev(one.quantities[name]) for one in methods.values()))
+            for name in analysis.quantities
+        ]
+        rows.append(("gradients", *(f"{one.gradients:,}" for one in methods.values())))
+        rows.append(("seconds", *(f"{one.seconds:.1f}" for one in methods.values())))
+        self.table(("mean ± stddev", *methods), rows)
 
     def _minima(self, analysis: "Analysis") -> None:
         solution = analysis.solution
@@ -100,6 +113,10 @@ class Screen:
 def _quantity_row(name: str, q: Any) -> tuple[str, ...]:
     numbers = (q.mean, q.stddev, q.q05, q.q95, q.map)
     return (name, *(f"{number:.5g}" for number in numbers), q.units)
+
+
+def _with_stddev(q: Any) -> str:
+    return f"{q.mean:.4g} ± {q.stddev:.3g}"
 
 
 def _starts(number: int) -> str:

@@ -96,7 +96,7 @@ def impact_of(case: Case, problem: Problem, clock: Clock) -> ForecastMeasure | N
     table = case.checked.forecast_impact
     if table is None:
         return None
-    if case.checked.posterior.use == NONE:
+    if case.checked.posterior[0].use == NONE:
         what = 'needs a posterior, for which the case has use = "none"; give one, or drop the table'
         raise CaseError([Fault("forecast_impact", what)])
     model, end = problem.model, float(np.asarray(problem.window.edges)[-1])

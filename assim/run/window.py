@@ -5,11 +5,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import xarray as xr
 
-from assim.analysis import Analysis, analyse, observation_impact
+from assim.analysis.analyse import Analysis, analyse
+from assim.analysis.impact import observation_impact
+from assim.analysis.posterior import Posterior
 from assim.files.errors import DataError
 from assim.files.feedback import feedback_dataset
 from assim.files.results import (
@@ -75,13 +78,14 @@ def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysi
         stages=table.minimiser.stages,
         seed=table.runtime.seed,
         progress=screen.loop,
+        report=screen.say,
         first_guess=posed.first_guess,
         quantities=posed.quantities,
     )
     if analysis.solution.status is Status.NON_FINITE:
         trouble = trouble_of(posed.problem, analysis.analysis, analysis.solution.chi)
         raise NonFiniteError(f"{trouble}. {analysis.solution.status.advice}")
-    if posed.impact is not None and analysis.posterior is not None:
+    if posed.impact is not None and analysis.laplace is not None:
         impact = observation_impact(analysis, posed.impact.measure, posed.impact.window)
         analysis = dataclasses.replace(analysis, impact=impact)
     return dataclasses.replace(analysis, seconds={**seconds, **analysis.seconds})
@@ -96,8 +100,9 @@ def write_results(posed: Posed, analysis: Analysis, directory: Path, written: li
         DataError: one cannot be written; those before it stand.
     """
     case, seconds = posed.case, dict(analysis.seconds)
-    for name in FILES:
-        (directory / f"{name}.nc").unlink(missing_ok=True)
+    stale = [directory / f"{name}.nc" for name in FILES]
+    for path in (*stale, *directory.glob("posterior_*.nc"), *directory.glob("trajectory_*.nc")):
+        path.unlink(missing_ok=True)
     with _timed(seconds, "write"):
         for name, make in _makers(posed, analysis).items():
             path = directory / f"{name}.nc"
@@ -126,14 +131,25 @@ def _makers(posed: Posed, analysis: Analysis) -> dict[str, Callable[[], xr.Datas
     makers: dict[str, Callable[[], xr.Dataset]] = {
         "background": lambda: background_dataset(analysis),
         "analysis": lambda: analysis_dataset(analysis),
-        "trajectory": lambda: _chosen(posed, trajectory_dataset(analysis)),
+        "trajectory": lambda: _trajectory(posed, analysis, None),
         "feedback": lambda: feedback_dataset(posed.instruments, analysis),
         "diagnostics": lambda: diagnostics_dataset(analysis),
     }
     if analysis.posterior is not None:
         makers["posterior"] = lambda: posterior_dataset(analysis)
+    for name, one in analysis.posteriors.items():
+        if name != analysis.chosen:
+            makers[f"posterior_{name}"] = partial(posterior_dataset, analysis, one)
+            makers[f"trajectory_{name}"] = partial(_trajectory, posed, analysis, one)
     keep = posed.case.checked.output.keep
-    return {name: make for name, make in makers.items() if keep is None or name in keep}
+    return {
+        name: make for name, make in makers.items() if keep is None or name.split("_")[0] in keep
+    }
+
+
+def _trajectory(posed: Posed, analysis: Analysis, posterior: Posterior | None) -> xr.Dataset:
+    """The trajectory of the variables that the case asks for."""
+    return _chosen(posed, trajectory_dataset(analysis, posterior))
 
 
 def background_dataset(analysis: Analysis) -> xr.Dataset:

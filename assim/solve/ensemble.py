@@ -1,11 +1,9 @@
 """Ensembles of χ that stand for a posterior, and what every method that draws one must do."""
 
 import abc
-import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,20 +11,11 @@ import numpy as np
 from assim.solve.cost import DepartureFunction
 from assim.solve.gaussian import Gaussian
 from assim.solve.laplace import LaplacePosterior
+from assim.solve.method import AbstractMethod
+from assim.solve.method import Trust as Trust
 
 Array = jax.Array
 Report = Callable[[str], None]  # is told of progress, a line at a time
-
-
-class Trust(enum.IntEnum):
-    """How far an ensemble may be trusted, by its own certificates."""
-
-    FAILED = 0
-    DOUBTFUL = 1
-    CERTIFIED = 2
-
-    def __str__(self) -> str:
-        return self.name.lower()
 
 
 @dataclass(frozen=True)
@@ -66,12 +55,8 @@ class Ensemble:
         return float(1 / np.sum(np.square(np.asarray(self.weights))))
 
 
-class AbstractPosterior(eqx.Module):
+class AbstractPosterior(AbstractMethod):
     """Settings of a method that draws the posterior, starting from its Laplace approximation."""
-
-    @abc.abstractmethod
-    def name(self) -> str:
-        """Name in results, as "svgd"."""
 
     @abc.abstractmethod
     def sample(

@@ -14,6 +14,7 @@ from assim.solve.cost import (
 from assim.solve.gaussian import Gaussian
 from assim.solve.hessian import exact_hessian
 from assim.solve.krylov import Operator, lanczos_eigenpairs, randomised_eigenpairs
+from assim.solve.method import AbstractMethod, Trust
 from assim.solve.pareto import pareto_smooth
 
 Array = jax.Array
@@ -23,6 +24,7 @@ FULL_CERTIFICATE = 200  # controls above which a tenth of the draws must do
 FLATTEST = 1e-10  # curvature below which a direction counts as free
 FREE = 1e4  # variance of a flat coordinate above which nothing informs it
 INDEFINITE = 1e-8  # share of the largest curvature below which a negative one is rounding
+INFORMED = 0.1  # |λ| above which a direction counts as informed
 LEFT_OUT = 1.0  # nats that may be left out without a warning
 TRUSTED_K_HAT = 0.5  # below it, with enough effective draws, weighted draws may be published
 TRUSTED_DRAWS = 400
@@ -30,7 +32,7 @@ BATCH = 100  # columns that are integrated together
 BATCH_VALUES = 50_000  # departures and controls of all draws that are integrated together
 
 
-class Laplace(eqx.Module):
+class Laplace(AbstractMethod):
     """Laplace approximation of the posterior: N(χ*, A⁻¹), A the Hessian of J at χ*.
 
     Args:
@@ -61,6 +63,10 @@ class Laplace(eqx.Module):
         for name, least in (("rank", 1), ("dense_limit", 0), ("certificate", 0), ("members", 1)):
             if (given := getattr(self, name)) < least:
                 raise ValueError(f"Laplace: {name} must be at least {least}, got {given}")
+
+    def name(self) -> str:
+        """The name "laplace"."""
+        return "laplace"
 
 
 class LaplacePosterior(eqx.Module):
@@ -116,6 +122,17 @@ class LaplacePosterior(eqx.Module):
         values = np.asarray(self.eigenvalues)
         return float(np.sum(values / (1 + values))) + self.flat_variance
 
+    def rank(self) -> int:
+        """Number of directions that the observations inform, |λ| > 0.1."""
+        return int(np.sum(np.abs(np.asarray(self.eigenvalues)) > INFORMED))
+
+    def trust(self) -> Trust:
+        """CERTIFIED where k̂ < 0.5 and nothing is left out; DOUBTFUL otherwise."""
+        whole = not self.indefinite and self.left_out <= LEFT_OUT
+        free = self.flat_variance > FREE and not self.proper
+        sound = whole and not free and self.k_hat < TRUSTED_K_HAT
+        return Trust.CERTIFIED if sound else Trust.DOUBTFUL
+
     def advice(self) -> str:
         """What curvature, eigenpairs left out, else k̂ say about this posterior, in a sentence."""
         if self.indefinite:
@@ -147,7 +164,7 @@ class LaplacePosterior(eqx.Module):
         return (
             f"{k} is above 0.7: the posterior is not Gaussian enough, these standard deviations "
             "may be 10 per cent and more off, usually too small; for error bars to publish run a "
-            "sampler (MCMC or SVGD) from here."
+            'sampler from here (SVGD, NUTS or MCLMC; posterior = "auto" chooses one).'
         )
 
 

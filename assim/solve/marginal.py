@@ -1,6 +1,6 @@
 """Moments and quantiles of scalar functions of χ under the Laplace posterior and its weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -114,14 +114,30 @@ def _by_quadrature(
     return _marginal(here, moments, found)
 
 
+class Drawn(NamedTuple):
+    """Draws of χ, and those that moments are measured from where they are others.
+
+    Args:
+        members: shape (N, n).
+        weights: of the members, shape (N,), of sum one.
+        measured: shape (M, n); None for the members.
+        measured_weights: likewise.
+    """
+
+    members: Array
+    weights: np.ndarray
+    measured: Array | np.ndarray | None = None
+    measured_weights: np.ndarray | None = None
+
+
 class Pushed(NamedTuple):
     """One scalar pushed through draws.
 
     Args:
         marginal: its posterior.
         number: finite draws that its moments were computed from.
-        members: its values for posterior draws of equal weight, shape (N,).
-        prior: for as many prior draws.
+        members: its values for the members, shape (N,).
+        prior: for draws from the prior; empty where there are none.
     """
 
     marginal: Marginal
@@ -132,50 +148,48 @@ class Pushed(NamedTuple):
 
 def pushed(
     function: ScalarFunction,
-    posterior: LaplacePosterior,
-    members: Array,
-    prior: Array,
+    chi: Array,
+    drawn: Drawn,
+    prior: Mapping[str, np.ndarray],
     batch: int,
-    of_prior: ScalarFunction | None = None,
 ) -> dict[str, Pushed]:
-    """Scalars that depend on χ in any way, from the draws of the posterior pushed through them.
+    """Scalars that depend on χ in any way, from draws pushed through them.
 
-    Moments and quantiles are those of the certificate's weighted draws where they may be trusted
-    (importance sampling with Pareto-smoothed weights), else of the members. The sampling error of
-    a mean is its standard deviation over the root of the effective number of draws.
+    The sampling error of a mean is its standard deviation over the root of the effective number
+    of draws.
 
     Args:
         function: χ ↦ scalars by name; a pytree where it holds arrays.
-        posterior: the posterior.
-        members: posterior draws of χ, shape (N, n).
-        prior: prior draws, shape (N, n), or (N, p) for `of_prior`.
+        chi: χ*, where the cost is least.
+        drawn: draws of the posterior.
+        prior: values for draws from the prior, by name.
         batch: draws that are pushed together.
-        of_prior: what prior draws are pushed through, where they are of another control; None
-            for `function`.
     """
-    number, parts = members.shape[0], [posterior.chi[None], members]
-    weights = np.full(number, 1 / number)
-    if posterior.sample is not None:
-        weights = posterior.sample[1]
-        parts.append(jnp.asarray(posterior.sample[0]))
-    apart = None if of_prior is None else _in_batches(of_prior, prior, batch)
-    if apart is None:
-        parts.append(prior)
-    values = _in_batches(function, jnp.concatenate(parts), batch)
+    parts, weights = [chi[None], drawn.members], drawn.weights
+    if drawn.measured is not None and drawn.measured_weights is not None:
+        parts.append(jnp.asarray(drawn.measured))
+        weights = drawn.measured_weights
+    values, number = in_batches(function, jnp.concatenate(parts), batch), drawn.members.shape[0]
     found = {}
-    for name, every in values.items():
-        f = np.asarray(every)
-        mine, rest = f[1 : number + 1], f[number + 1 :]
-        drawn = rest[-number:] if apart is None else np.asarray(apart[name])
-        measured = mine if posterior.sample is None else rest[: weights.size]
+    for name, f in values.items():
+        mine = f[1 : number + 1]
+        measured = mine if drawn.measured is None else f[number + 1 :]
         marginal = _by_draws(measured, weights, float(f[0]))
-        found[name] = Pushed(marginal, int(np.isfinite(measured).sum()), mine, drawn)
+        of_prior = np.asarray(prior.get(name, ()), dtype=float)
+        found[name] = Pushed(marginal, int(np.isfinite(measured).sum()), mine, of_prior)
     return found
 
 
-@eqx.filter_jit
-def _in_batches(function: ScalarFunction, chi: Array, batch: int) -> Scalars:
-    return jax.lax.map(function, chi, batch_size=min(batch, chi.shape[0]))
+def in_batches(function: ScalarFunction, chi: Array, batch: int) -> dict[str, np.ndarray]:
+    """f of several χ; one program of `batch` rows serves any number of them."""
+    number = chi.shape[0]
+    rows = -(-number // batch) * batch
+    padded = jnp.pad(chi, ((0, rows - number), (0, 0)), mode="edge")
+    parts = [_each(function, padded[at : at + batch]) for at in range(0, rows, batch)]
+    return {
+        name: np.concatenate([np.asarray(part[name]) for part in parts])[:number]
+        for name in parts[0]
+    }
 
 
 def _by_draws(values: np.ndarray, weights: np.ndarray, here: float) -> Marginal:

@@ -149,7 +149,7 @@ def test_posterior(datasets):
     found = datasets["posterior"]
     assert found.sizes["realization"] == 8
     assert {"u", "c", "rate", "sigma", "rate_prior", "sigma_prior", "u_prior"} <= set(found)
-    assert found.attrs["assim_method"] == "Laplace"
+    assert found.attrs["assim_method"] == "laplace"
     assert found.attrs["k_hat"] == 0.3
     assert "effective_draws" not in found.attrs  # not a number
     np.testing.assert_allclose(found["weight"].sum(), 1)
@@ -157,7 +157,7 @@ def test_posterior(datasets):
 
 def test_no_posterior_no_file(answer):
     with pytest.raises(ValueError, match="no posterior"):
-        posterior_dataset(dataclasses.replace(answer[1], posterior=None))
+        posterior_dataset(dataclasses.replace(answer[1], posteriors={}))
 
 
 def test_diagnostics(datasets, answer):
@@ -215,8 +215,8 @@ def test_summary(answer):
     rejected = {"missing": 1, "passive": 1, "window": 1}
     assert found["observations"]["speed"] == {"used": 2, "rejected": rejected}
     assert found["minima"][0] == {"cost": 5.0, "starts": 3}
-    assert found["rmse"]["u"]["background"] == 0 and found["spread"]["u"] == pytest.approx(0.2)
-    assert summary(dataclasses.replace(one, posterior=None))["posterior"] is None
+    assert found["rmse"]["u"]["background"] == 0 and found["spread"]["u"] == pytest.approx(0.3)
+    assert summary(dataclasses.replace(one, posteriors={}))["posterior"] is None
 
 
 # ---- all or nothing ------------------------------------------------------------------------------

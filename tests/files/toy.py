@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from assim.analysis import Analysis, Quantity
+from assim.analysis.analyse import Analysis, Quantity
+from assim.analysis.posterior import Posterior
 from assim.files.observations import to_instrument
 from assim.files.states import read_state
 from assim.files.tables import open_observations
@@ -20,6 +21,7 @@ from assim.problem.observation import ErrorScale
 from assim.problem.prior import LogNormal
 from assim.solve.gaussian import Gaussian
 from assim.solve.laplace import LaplacePosterior
+from assim.solve.method import Trust
 from assim.solve.minimise import Loop, Minimum, Solution
 from assim.solve.status import Status
 
@@ -121,6 +123,23 @@ def _draws(seed):
     return Physical(state, {"rate": draw(size=8)}, {"sigma": draw(size=8)}, {}, {}, {})
 
 
+def posterior(after, draws):
+    return Posterior(
+        method="laplace",
+        trust=Trust.CERTIFIED,
+        advice="k̂ = 0.30: close to the true one.",
+        certificates={"k_hat": 0.3, "effective_draws": float("nan"), "left_out": 0.25},
+        log_evidence=-3.0,
+        quantities={
+            "rate": Quantity(0.11, 0.02, 0.1, 0.07, 0.1, 0.14, "day-1"),
+            "sigma": Quantity(1.1, float("inf"), 1.0, 0.5, 1.0, 2.0, "1"),
+        },
+        draws=draws,
+        weights=np.full(8, 1 / 8),
+        trajectory_stdev={n: 0 * v + 0.3 for n, v in after.trajectory.states.items()},
+    )
+
+
 def analysis():
     """An analysis put together by hand, with its instruments."""
     model = toy()
@@ -151,7 +170,7 @@ def analysis():
             failed_starts=1,
             state=None,
         ),
-        posterior=LaplacePosterior(
+        laplace=LaplacePosterior(
             gaussian=Gaussian(chi, np.array([3.0, 1.0]), np.eye(chi.size)[:, :2]),
             left_out=0.25,
             k_hat=0.3,
@@ -161,13 +180,8 @@ def analysis():
         ),
         background=before,
         analysis=after,
-        state_stdev={name: 0 * value + 0.2 for name, value in after.control.state.items()},
-        trajectory_stdev={n: 0 * v + 0.3 for n, v in after.trajectory.states.items()},
-        quantities={
-            "rate": Quantity(0.11, 0.02, 0.1, 0.07, 0.1, 0.14, "day-1"),
-            "sigma": Quantity(1.1, float("inf"), 1.0, 0.5, 1.0, 2.0, "1"),
-        },
-        draws=draws,
+        posteriors={"laplace": posterior(after, draws)},
+        chosen="laplace",
         prior_draws=prior_draws,
         cost_background={**costs, "total": 9.0},
         cost_analysis={**costs, "total": 3.5},

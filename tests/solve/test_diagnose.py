@@ -301,7 +301,7 @@ def test_innovations_are_exact_with_random_columns(monkeypatch):
     problem, m = split("driven")
     settings = Laplace(rank=2, dense_limit=0, certificate=0, members=2)
     analysis = analyse(problem, EXACT, settings)
-    assert analysis.posterior.eigenvalues.size < problem.size()
+    assert analysis.laplace.eigenvalues.size < problem.size()
     after = m.innovation - m.g @ m.gain @ m.innovation
     for name, rows in m.rows.items():
         one = analysis.diagnostics.instruments[name]

@@ -63,7 +63,7 @@ def estimated(control, case):
 
 def dense_posterior(analysis, case):
     """Covariance of z at the start, and the tangent linear of the field to the window's end."""
-    problem, gaussian = case.problem, analysis.posterior.gaussian
+    problem, gaussian = case.problem, analysis.laplace.gaussian
     whole = jax.vmap(gaussian.covariance)(jnp.eye(problem.size()))
     chi = gaussian.chi
     to_start = jax.jacfwd(lambda chi: estimated(problem.control(chi), case))(chi)
@@ -114,16 +114,16 @@ def test_eigenvalues_and_degrees_of_freedom(analysis, case):
     _, g, r = stacked(case)
     root = np.linalg.solve(np.linalg.cholesky(r), g @ np.linalg.cholesky(case.covariance))
     expected = np.linalg.eigvalsh(root.T @ root)[::-1]
-    assert apart(analysis.posterior.eigenvalues, expected) < CLOSE
+    assert apart(analysis.laplace.eigenvalues, expected) < CLOSE
     signal = np.trace(root.T @ np.linalg.solve(root @ root.T + np.eye(len(r)), root))
-    assert abs(analysis.posterior.degrees_of_freedom - signal) < CLOSE * signal
+    assert abs(analysis.laplace.degrees_of_freedom - signal) < CLOSE * signal
 
 
 def test_certificate_of_a_gaussian(analysis):
     """Equal weights but for rounding."""
-    assert analysis.posterior.k_hat < 0.5
-    assert analysis.posterior.effective_draws > 0.999 * 10_000
-    assert "close to the true one" in analysis.posterior.advice()
+    assert analysis.laplace.k_hat < 0.5
+    assert analysis.laplace.effective_draws > 0.999 * 10_000
+    assert "close to the true one" in analysis.laplace.advice()
 
 
 def test_quantity_is_exactly_gaussian(analysis, case, smoothed):

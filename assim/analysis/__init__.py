@@ -1,0 +1,1 @@
+"""Where question and method meet: one analysis, its posteriors, and what checks them."""

@@ -1,0 +1,254 @@
+"""Where question and method meet: analyse() and its Analysis."""
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+
+from assim.analysis.evaluation import diagnosed, evaluate, fixed, spread_of
+from assim.analysis.methods import Methods, Named, Start, base_settings, named, run_methods
+from assim.analysis.posterior import Asked, Fields, Posterior
+from assim.analysis.quantities import at_minimum, members_kept, prior_of
+from assim.problem.arrays import Params, State
+from assim.problem.control import Physical
+from assim.problem.departure import Problem, Simulation
+from assim.problem.scalars import Derived, check_derived
+from assim.solve.diagnose import Diagnostics
+from assim.solve.ensemble import Report
+from assim.solve.gauss_newton import GaussNewton, NewtonCG
+from assim.solve.guess import first_guesses
+from assim.solve.impact import Impact
+from assim.solve.laplace import Laplace, LaplacePosterior, laplace
+from assim.solve.marginal import Pushed, Quantity
+from assim.solve.minimise import AbstractMinimiser, Progress, Solution
+from assim.solve.quasi_static import minimise_quasi_static
+from assim.solve.status import Status
+
+Array = jax.Array
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The answer to a data-assimilation problem.
+
+    Args:
+        problem: the question.
+        solution: the minimisation: χ, cost, status, history of loops, minima met.
+        laplace: Laplace approximation about χ, from which every method starts; None where no
+            posterior was asked for, or where the model is not finite at the minimum.
+        background: control, trajectory and predictions at χ = 0.
+        analysis: the same at the minimum.
+        cost_background: terms of J at χ = 0.
+        cost_analysis: terms of J at the minimum.
+        prior_stdev: prior standard deviations of what is estimated.
+        chi_squared: χᵀWχ + dᵀd at the minimum, jumps between states included: 2J but for
+            normalisers and volume.
+        log_constant: log p(y | χ) + ½ dᵀd + c, which completes the evidence.
+        posteriors: what each method found, by its name; empty without a posterior.
+        chosen: name of the one that is reported: the first that is certified, else the first of
+            those trusted most.
+        choice: how it was chosen, in a sentence; "" where only one was asked for.
+        prior_draws: draws from the prior, NaN where there is none.
+        derived_map: derived quantities at the minimum, where there is no posterior.
+        diagnostics: what the departures say of the statistics that were assumed.
+        impact: of observations on a forecast, where `observation_impact` was asked.
+        seconds: wall time by stage.
+    """
+
+    problem: Problem
+    solution: Solution
+    laplace: LaplacePosterior | None
+    background: Simulation
+    analysis: Simulation
+    cost_background: dict[str, float]
+    cost_analysis: dict[str, float]
+    prior_stdev: Physical
+    log_constant: float
+    chi_squared: float = float("nan")
+    posteriors: dict[str, Posterior] = field(default_factory=dict)
+    chosen: str = ""
+    choice: str = ""
+    prior_draws: Physical | None = None
+    derived_map: dict[str, Quantity] = field(default_factory=dict)
+    diagnostics: Diagnostics | None = None
+    impact: Impact | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def posterior(self) -> Posterior | None:
+        """The posterior that is reported."""
+        return self.posteriors.get(self.chosen)
+
+    @property
+    def quantities(self) -> dict[str, Quantity]:
+        """Its scalars; without one those derived alone, at the minimum."""
+        return self.derived_map if self.posterior is None else self.posterior.quantities
+
+    @property
+    def state_stdev(self) -> State:
+        """Its standard deviation of every initial field (zero where fixed)."""
+        return {} if self.posterior is None else self.posterior.state_stdev
+
+    @property
+    def trajectory_stdev(self) -> State:
+        """The same at every slot edge."""
+        return {} if self.posterior is None else self.posterior.trajectory_stdev
+
+    @property
+    def model_error_stdev(self) -> State:
+        """The same of η; empty under strong constraint."""
+        return {} if self.posterior is None else self.posterior.model_error_stdev
+
+    @property
+    def draws(self) -> Physical | None:
+        """Its members in physical units."""
+        return None if self.posterior is None else self.posterior.draws
+
+    @property
+    def derived(self) -> dict[str, Pushed]:
+        """Derived quantities of its members."""
+        return {} if self.posterior is None else self.posterior.derived
+
+    def parameters(self) -> Params:
+        """Every model parameter at the minimum."""
+        return self.analysis.control.parameters
+
+    def log_evidence(self) -> float:
+        """log p(y) by Laplace's method; NaN without a posterior or with an improper prior."""
+        if self.laplace is None:
+            return float("nan")
+        return self.laplace.log_evidence + self.log_constant
+
+
+def analyse(
+    problem: Problem,
+    minimiser: AbstractMinimiser | None = None,
+    posterior: Methods = Laplace(),  # noqa: B008 (an immutable record of settings)
+    *,
+    starts: int = 1,
+    stages: int = 1,
+    first_guess: Array | None = None,
+    quantities: Mapping[str, Derived] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    report: Report | None = None,
+) -> Analysis:
+    """Minimise J and quantify the uncertainty about the minimum.
+
+    Args:
+        problem: what is asked, as from `strong_constraint`.
+        minimiser: how J is minimised; Gauss-Newton where not given.
+        posterior: how uncertainty is quantified: settings of one method, a list of them, a
+            mapping from names of your own, "auto" for Laplace and, where it is not certified,
+            what else is needed; or None for the minimum alone.
+        starts: first guesses: the prior median, and starts - 1 draws from the prior; all are
+            minimised together and the lowest minimum is kept.
+        stages: steps in which the window is lengthened, each minimised from the minimum of the
+            one before (quasi-static); 1 for the whole window at once.
+        first_guess: χ in place of the prior median, shape (n,).
+        quantities: scalar functions of the trajectory whose posterior is wanted, by name.
+        seed: of every random draw.
+        progress: called with a `Loop` after every outer loop.
+        report: called with a line at a time while a posterior is sampled.
+
+    Raises:
+        ValueError: fewer than one start or stage, a first guess that does not fit, a derived
+            quantity with the name of another, or two methods of one name.
+    """
+    check_derived(problem, quantities or {})
+    methods = named(posterior)
+    keys = jax.random.split(jax.random.key(seed), 4)
+    seconds: dict[str, float] = {}
+    minimiser = minimiser or GaussNewton()
+    with _timed(seconds, "minimise"):
+        guesses = first_guesses(problem.size(), starts, keys[0], first_guess)
+        windows = (problem,) if stages == 1 else problem.lengthened(stages)
+        solution = minimise_quasi_static(windows, minimiser, guesses, progress)
+    fitted, settings = None, base_settings(methods)
+    if settings is not None and solution.status is not Status.NON_FINITE:
+        with _timed(seconds, "posterior"):
+            exact = solution.state.hessian if _has_exact_hessian(minimiser, solution) else None
+            fitted = laplace(problem, solution.chi, settings, keys[1], exact)
+    wanted = quantities or {}
+    with _timed(seconds, "spread"):
+        found, fields = _assemble(problem, solution, fitted, wanted, keys[2])
+    found = dataclasses.replace(found, seconds=seconds)
+    if fitted is None or settings is None or fields is None:
+        return found
+    start = Start(fitted, settings, fields, seconds["posterior"])
+    return _with_posteriors(found, methods, start, wanted, keys, report)
+
+
+def _with_posteriors(
+    found: Analysis,
+    methods: Named,
+    start: Start,
+    wanted: Mapping[str, Derived],
+    keys: Array,
+    report: Report | None,
+) -> Analysis:
+    """The analysis with what each method says."""
+    problem, seconds = found.problem, dict(found.seconds)
+    with _timed(seconds, "spread"):
+        number = members_kept(problem, start.settings.members)
+        prior = prior_of(problem, wanted, number, keys[2])
+    asked = Asked(problem, wanted, prior, found.log_constant, found.solution.chi)
+    run = run_methods(methods, asked, start, (keys[1], keys[3]), report)
+    for name, one in run.posteriors.items():
+        seconds[f"posterior_{name}"] = one.seconds
+    return dataclasses.replace(
+        found,
+        posteriors=run.posteriors,
+        chosen=run.chosen,
+        choice=run.choice,
+        prior_draws=prior.draws,
+        seconds=seconds,
+    )
+
+
+def _has_exact_hessian(minimiser: AbstractMinimiser, solution: Solution) -> bool:
+    """Whether the minimiser ended with the matrix of ∇²J at its χ."""
+    settled = solution.status is Status.CONVERGED and isinstance(minimiser, NewtonCG)
+    return settled and solution.state.hessian.size > 0
+
+
+def _assemble(
+    problem: Problem,
+    solution: Solution,
+    fitted: LaplacePosterior | None,
+    wanted: Mapping[str, Derived],
+    key: Array,
+) -> tuple[Analysis, Fields | None]:
+    """All but the posteriors, and the fields of the Laplace approximation."""
+    origin = jnp.zeros_like(solution.chi)
+    before, after = evaluate(problem, origin), evaluate(problem, solution.chi)
+    known = fixed(problem)
+    answer = Analysis(
+        problem,
+        solution,
+        fitted,
+        before.simulation,
+        after.simulation,
+        {name: float(value) for name, value in before.cost.items()},
+        {name: float(value) for name, value in after.cost.items()},
+        known.prior_stdev,
+        float(known.log_constant),
+        2 * float(after.squares),
+    )
+    if fitted is None:
+        derived = at_minimum(after.simulation.trajectory, wanted)
+        return dataclasses.replace(answer, derived_map=derived), None
+    around = spread_of(problem, fitted.gaussian, after.simulation, key)
+    answer = dataclasses.replace(answer, diagnostics=diagnosed(problem, (before, after), around))
+    return answer, Fields(around.trajectory, around.model_error)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    begin = time.perf_counter()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - begin

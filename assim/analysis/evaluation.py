@@ -1,0 +1,110 @@
+"""What one χ gives, and what the Laplace approximation says of trajectory and departures."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from assim.problem import assumed
+from assim.problem.arrays import State
+from assim.problem.control import Physical
+from assim.problem.departure import Problem, Simulation
+from assim.solve.diagnose import Assumed, Departed, Diagnostics, Moments, diagnostics, spread
+from assim.solve.gaussian import Gaussian
+
+Array = jax.Array
+
+
+class Evaluation(NamedTuple):
+    """One χ: simulation, terms of J, normalised departures, χᵀWχ/2 + dᵀd/2."""
+
+    simulation: Simulation
+    cost: dict[str, Array]
+    departures: dict[str, Array]
+    squares: Array
+
+
+@eqx.filter_jit
+def evaluate(problem: Problem, chi: Array) -> Evaluation:
+    """What χ stands for, the terms of J, and the normalised departures of every instrument."""
+    simulation = problem.simulate(chi)
+    scales, cost = simulation.control.scales, problem.cost_terms(chi)
+    departures = assumed.departures(problem, scales, simulation.predictions)
+    squares = sum((jnp.sum(d**2) / 2 for d in departures.values()), jnp.zeros(()))
+    squares += sum(cost[term] for term in assumed.KINDS) - assumed.jump_normaliser(problem, scales)
+    return Evaluation(simulation, cost, departures, squares)
+
+
+class Fixed(NamedTuple):
+    """What does not depend on χ."""
+
+    prior_stdev: Physical
+    log_constant: Array
+    weight: Array
+
+
+@eqx.filter_jit
+def fixed(problem: Problem) -> Fixed:
+    """What does not depend on χ."""
+    return Fixed(problem.control.stdev(), problem.log_constant(), problem.weight())
+
+
+class Spread(NamedTuple):
+    """Standard deviations of trajectory and model error, and what diagnostics are made of."""
+
+    trajectory: State
+    model_error: State
+    moments: Moments
+    increment: dict[str, Array]
+    assumed: Assumed
+
+
+@eqx.filter_jit
+def spread_of(problem: Problem, gaussian: Gaussian, analysis: Simulation, key: Array) -> Spread:
+    """All that one pass of columns through the tangent linear tells."""
+
+    def simulated(chi: Array) -> tuple[Any, dict[str, Array]]:
+        found = problem.simulate(chi)
+        return (found.trajectory.states, found.control.model_error), found.predictions
+
+    scales = analysis.control.scales
+    departures = lambda predicted: assumed.departures(problem, scales, predicted)  # noqa: E731
+    variance, moments, increment = spread(
+        simulated, departures, analysis.predictions, gaussian, key
+    )
+    trajectory, model_error = jax.tree.map(jnp.sqrt, variance)
+    in_errors = assumed.in_units_of_errors(problem, analysis)
+    known = jnp.where(assumed.has_prior_of_predictions(problem), 1.0, jnp.nan)
+    prior = {name: known * v for name, v in moments.prior_variance.items()}
+    return Spread(
+        trajectory,
+        model_error,
+        moments,
+        increment,
+        Assumed(
+            in_errors(assumed.error_variances(problem, analysis)),
+            in_errors(prior),
+            assumed.signal_of_terms(problem, gaussian.stdev() ** 2),
+            assumed.improper(problem),
+            assumed.jump_normaliser(problem, scales),
+        ),
+    )
+
+
+def diagnosed(
+    problem: Problem, evaluations: tuple[Evaluation, Evaluation], around: Spread
+) -> Diagnostics:
+    """What the departures before and after say of the statistics that were assumed."""
+    before, after = evaluations
+    names = [o.name for o in problem.observations]
+    parts = (before.departures, after.departures, around.increment)
+    return diagnostics(
+        Departed(*({name: part[name] for name in names} for part in parts)),
+        {name: float(value) for name, value in after.cost.items()},
+        around.moments,
+        around.assumed,
+        jumps=bool(problem.control.later),
+        gaussian=assumed.is_gaussian(problem),
+        fitted=assumed.fitted(problem),
+    )

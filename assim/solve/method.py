@@ -1,0 +1,25 @@
+"""What all methods that quantify uncertainty share: a name, and how far they may be trusted."""
+
+import abc
+import enum
+
+import equinox as eqx
+
+
+class Trust(enum.IntEnum):
+    """How far a posterior may be trusted, by its own certificates."""
+
+    FAILED = 0
+    DOUBTFUL = 1
+    CERTIFIED = 2
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+class AbstractMethod(eqx.Module):
+    """Settings of a way to quantify uncertainty."""
+
+    @abc.abstractmethod
+    def name(self) -> str:
+        """Name in results and of files, as "svgd"."""
