@@ -40,7 +40,8 @@ class Posterior:
         certificates: the numbers behind it, by name.
         log_evidence: log p(y); NaN where the method gives none.
         quantities: posterior of every estimated scalar and of derived quantities.
-        draws: members of the control in physical units, leading dimension = members.
+        chi: members, shape (N, n).
+        draws: the same in physical units, leading dimension = members.
         weights: of the members, shape (N,), of sum one.
         derived: values of derived quantities for each member, and for prior draws.
         trajectory_mean: posterior mean of every field at every slot edge; empty for Laplace, whose
@@ -50,6 +51,7 @@ class Posterior:
         gradients: evaluations of J with its gradient, those of the minimisation not counted.
         evaluations: evaluations of J alone.
         seconds: wall time, compilation included.
+        chains: members are those of so many chains of equal length, one after the other.
     """
 
     method: str
@@ -58,6 +60,7 @@ class Posterior:
     certificates: Mapping[str, float]
     log_evidence: float
     quantities: dict[str, Quantity]
+    chi: Array
     draws: Physical
     weights: np.ndarray
     derived: dict[str, Pushed] = field(default_factory=dict)
@@ -67,6 +70,7 @@ class Posterior:
     gradients: int = 0
     evaluations: int = 0
     seconds: float = 0.0
+    chains: int = 1
 
     @property
     def state_stdev(self) -> State:
@@ -105,7 +109,6 @@ def of_laplace(
         key: of the draws.
     """
     found = quantities_of_laplace(asked.problem, fitted, settings, asked.wanted, asked.prior, key)
-    number = len(jax.tree.leaves(found.draws)[0])
     n = asked.problem.size()
     columns = n if n <= settings.dense_limit else 2 * settings.rank + 10
     draws = 0 if np.isnan(fitted.k_hat) else settings.certificate
@@ -116,8 +119,9 @@ def of_laplace(
         _laplace_certificates(fitted),
         fitted.log_evidence + asked.log_constant,
         found.quantities,
+        found.chi,
         found.draws,
-        np.full(number, 1 / number),
+        found.weights,
         found.derived,
         trajectory_stdev=fields.trajectory_stdev,
         model_error_stdev=fields.model_error_stdev,
@@ -170,22 +174,24 @@ def of_ensemble(name: str, ensemble: Ensemble, asked: Asked) -> Posterior:
         dict(ensemble.certificates),
         ensemble.log_evidence + asked.log_constant,
         found.quantities,
+        found.chi,
         found.draws,
-        np.asarray(found.weights),
+        found.weights,
         found.derived,
         mean,
         stdev,
         error_stdev,
         ensemble.gradients,
         ensemble.evaluations,
+        chains=ensemble.chains,
     )
 
 
-def thinned(members: Array, weights: Array, most: int) -> tuple[Array, Array]:
+def thinned(members: Array, weights: Array | np.ndarray, most: int) -> tuple[Array, Array]:
     """At most so many members, taken evenly; those of unequal weights drawn systematically."""
     number = members.shape[0]
     if number <= most:
-        return members, weights
+        return members, jnp.asarray(weights)
     w = np.asarray(weights)
     places = (np.arange(most) + 0.5) / most
     chosen = np.minimum(np.searchsorted(np.cumsum(w) / np.sum(w), places), number - 1)

@@ -44,12 +44,14 @@ class Found(NamedTuple):
 
     Args:
         quantities: posterior of every estimated scalar in the order given, then of derived ones.
-        draws: members of the control in physical units, leading dimension = members.
+        chi: members, shape (N, n).
+        draws: the same in physical units, leading dimension = members.
         weights: of the members.
         derived: values of derived quantities for every member.
     """
 
     quantities: dict[str, Quantity]
+    chi: Array
     draws: Physical
     weights: np.ndarray
     derived: dict[str, Pushed]
@@ -140,7 +142,7 @@ def _found(
     for name, about in wanted.items():
         found[name] = _quantity(values[name], about.units, about.long_name)
     derived = {name: values[name] for name in wanted}
-    return Found(found, _mapped(problem, drawn.members), drawn.weights, derived)
+    return Found(found, drawn.members, _mapped(problem, drawn.members), drawn.weights, derived)
 
 
 def _functions(

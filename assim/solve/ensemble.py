@@ -31,6 +31,7 @@ class Ensemble:
         gradients: evaluations of J with its gradient that were spent, those of a metric included.
         evaluations: evaluations of J alone.
         log_evidence: log p(y) but for the likelihood's constants; NaN where the method gives none.
+        chains: members are those of so many chains of equal length, one after the other.
     """
 
     members: Array
@@ -41,6 +42,7 @@ class Ensemble:
     gradients: int = 0
     evaluations: int = 0
     log_evidence: float = float("nan")
+    chains: int = 1
 
     def mean(self) -> Array:
         """Σ w χ, shape (n,)."""

@@ -134,6 +134,7 @@ def posterior(after, draws):
             "rate": Quantity(0.11, 0.02, 0.1, 0.07, 0.1, 0.14, "day-1"),
             "sigma": Quantity(1.1, float("inf"), 1.0, 0.5, 1.0, 2.0, "1"),
         },
+        chi=np.zeros((8, 2)),
         draws=draws,
         weights=np.full(8, 1 / 8),
         trajectory_stdev={n: 0 * v + 0.3 for n, v in after.trajectory.states.items()},
