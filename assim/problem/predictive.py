@@ -1,0 +1,190 @@
+"""Predictive draws: what instruments would read, for draws of the control from any density."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.problem.arrays import Array
+from assim.problem.covariance import AbstractCovariance, Blocks, Diagonal
+from assim.problem.departure import Problem
+from assim.problem.likelihood import Huber, VariationalQC
+from assim.problem.observation import Observations
+
+BATCH_VALUES = 50_000  # numbers that all draws integrated together may hold
+
+Readings = dict[str, Array]
+
+
+class Predictive(NamedTuple):
+    """Readings of every instrument for N draws of χ, by its name.
+
+    Args:
+        predicted: H(M(x(χ))) without errors, each of shape (N, m).
+        readings: drawn about it with the instrument's errors, shape (N, m); NaN where the model
+            fails at a draw.
+        log_density: log p(y | χ) of all values of the instrument together, shape (N,); -∞ where
+            the model fails.
+        log_densities: log p(y_i | χ) of each value, shape (N, m), of the instruments whose errors
+            are independent; others are absent.
+    """
+
+    predicted: Readings
+    readings: Readings
+    log_density: Readings
+    log_densities: Readings
+
+
+def predictive(
+    problem: Problem,
+    chi: Array,
+    key: Array,
+    observations: Observations | Sequence[Observations] | None = None,
+) -> Predictive:
+    """Posterior predictive draws: y_rep ~ p(y | χ), each with its own draw of χ.
+
+    Gelman et al. (2013, Bayesian Data Analysis, section 6.3). Huber and VariationalQC draw good
+    data alone, without the outliers that they allow for.
+
+    Args:
+        problem: the problem.
+        chi: draws of χ from its posterior, shape (N, n).
+        key: of the errors.
+        observations: others in place of the problem's own, such as readings that were held back;
+            the window must cover them. Slot edges at their times make predictions there exact.
+
+    Raises:
+        ValueError: draws of another length, or observations whose error scale or bias the problem
+            does not estimate.
+    """
+    if chi.ndim != 2 or chi.shape[1] != problem.size():
+        raise ValueError(
+            f"predictive: draws of χ must have shape (N, {problem.size()}), got {chi.shape}"
+        )
+    if observations is not None:
+        problem = observing(problem, observations)
+    batch = max(1, min(chi.shape[0], BATCH_VALUES // problem.workspace()))
+    return _predictive(problem, chi, key, batch)
+
+
+def prior_predictive(
+    problem: Problem,
+    number: int,
+    key: Array,
+    observations: Observations | Sequence[Observations] | None = None,
+) -> Predictive:
+    """Predictive draws with χ from the prior: what the problem expects before any data.
+
+    Args:
+        problem: the problem.
+        number: of draws, N.
+        key: of the draws.
+        observations: others in place of the problem's own.
+
+    Raises:
+        ValueError: a prior that is flat, or observations that do not fit.
+    """
+    first, second = jax.random.split(key)
+    forced = problem.as_forcing()
+    return predictive(forced, prior_draws(forced, number, first), second, observations)
+
+
+def prior_draws(problem: Problem, number: int, key: Array) -> Array:
+    """χ ~ N(0, I) of a problem without flat priors, shape (N, n).
+
+    Raises:
+        ValueError: a prior that is flat, from which nothing can be drawn.
+    """
+    flat = np.asarray(problem.weight()) == 0
+    if flat.any():
+        name = problem.control.names()[int(np.argmax(flat))]
+        raise ValueError(
+            f"the prior of {name!r} is flat or improper, so that nothing can be drawn from it; "
+            "give it a proper one"
+        )
+    return jax.random.normal(key, (number, problem.size()))
+
+
+def observing(problem: Problem, observations: Observations | Sequence[Observations]) -> Problem:
+    """The same problem with other observations.
+
+    Raises:
+        ValueError: an error scale or a bias that the problem does not estimate.
+    """
+    several = [observations] if isinstance(observations, Observations) else list(observations)
+    control = problem.control
+    for o in several:
+        scale = [] if o.scale is None else [o.scale.name]
+        biases = [] if o.bias is None else list(o.bias.priors)
+        for what, known, asked in (
+            ("error scale", control.scales, scale),
+            ("bias coefficient", control.biases, biases),
+        ):
+            for name in asked:
+                if name not in known:
+                    raise ValueError(
+                        f"predictive: {o.name}: its {what} {name!r} is not estimated in this "
+                        f"problem, which has {', '.join(sorted(known)) or 'none'}"
+                    )
+    return Problem(problem.model, problem.window, control, tuple(several))
+
+
+def with_values(problem: Problem, values: Readings) -> Problem:
+    """The same problem with other values of its instruments; traceable."""
+    return eqx.tree_at(
+        lambda p: [o.values for o in p.observations],
+        problem,
+        [values[o.name] for o in problem.observations],
+    )
+
+
+def drawn_readings(problem: Problem, chi: Array, key: Array) -> Readings:
+    """One draw of p(y | χ), every instrument of shape (m,); NaN where the model fails."""
+    return _of_one(problem, chi, key).readings
+
+
+def samples_its_density(problem: Problem) -> dict[str, bool]:
+    """Whether what an instrument's likelihood draws has the density that it evaluates."""
+    return {
+        o.name: not isinstance(o.likelihood, Huber | VariationalQC) for o in problem.observations
+    }
+
+
+def independent(covariance: AbstractCovariance) -> bool:
+    """Whether errors are independent, so that every value has a density of its own."""
+    if isinstance(covariance, Blocks):
+        return all(independent(part) for part in covariance.parts)
+    return isinstance(covariance, Diagonal)
+
+
+@eqx.filter_jit
+def _predictive(problem: Problem, chi: Array, key: Array, batch: int) -> Predictive:
+    keys = jax.random.split(key, chi.shape[0])
+    return jax.lax.map(lambda pair: _of_one(problem, *pair), (chi, keys), batch_size=batch)
+
+
+def _of_one(problem: Problem, chi: Array, key: Array) -> Predictive:
+    found = problem.simulate(chi)
+    scales, parts = found.control.scales, Predictive({}, {}, {}, {})
+    keys = jax.random.split(key, len(problem.observations))
+    for o, own in zip(problem.observations, keys, strict=True):
+        exact = found.predictions[o.name]
+        scale = jnp.ones(()) if o.scale is None else scales[o.scale.name]
+        arguments = o.values, exact, o.covariance, scale
+        d = o.likelihood.departures(*arguments)
+        total = o.log_constant() - jnp.sum(d**2) / 2 - o.normaliser(scales)
+        parts.predicted[o.name] = exact
+        drawn = o.likelihood.sample(own, exact, o.covariance, scale)
+        parts.readings[o.name] = jnp.where(jnp.isfinite(drawn), drawn, jnp.nan)
+        parts.log_density[o.name] = _or_impossible(total)
+        if independent(o.covariance):
+            each = o.likelihood.log_densities(*arguments)
+            parts.log_densities[o.name] = _or_impossible(each)
+    return parts
+
+
+def _or_impossible(log_density: Array) -> Array:
+    return jnp.where(jnp.isfinite(log_density), log_density, -jnp.inf)
