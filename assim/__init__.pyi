@@ -2,6 +2,12 @@ from .analysis.analyse import Analysis as Analysis
 from .analysis.analyse import analyse as analyse
 from .analysis.impact import innovation_stdev as innovation_stdev
 from .analysis.impact import observation_impact as observation_impact
+from .analysis.posterior import Posterior as Posterior
+from .analysis.predictive import PredictiveCheck as PredictiveCheck
+from .analysis.predictive import predictive_checks as predictive_checks
+from .analysis.sloppy import Sloppy as Sloppy
+from .analysis.sloppy import stiff_and_sloppy as stiff_and_sloppy
+from .files.arviz import to_datatree as to_datatree
 from .files.covariances import read_covariance as read_covariance
 from .files.covariances import write_covariance as write_covariance
 from .files.errors import DataError as DataError
@@ -76,11 +82,13 @@ from .problem.runge_kutta import rk4_step as rk4_step
 from .problem.scalars import Derived as Derived
 from .problem.scalars import ForecastError as ForecastError
 from .problem.window import Window as Window
+from .solve.ensemble import AbstractPosterior as AbstractPosterior
 from .solve.gauss_newton import GaussNewton as GaussNewton
 from .solve.gauss_newton import NewtonCG as NewtonCG
 from .solve.impact import Impact as Impact
 from .solve.laplace import Laplace as Laplace
 from .solve.marginal import Quantity as Quantity
+from .solve.method import Trust as Trust
 from .solve.minimise import AbstractMinimiser as AbstractMinimiser
 from .solve.minimise import Loop as Loop
 from .solve.minimise import Minimum as Minimum

@@ -128,6 +128,15 @@ def write_dataset(
     )
 
 
+def write_tree(tree: xr.DataTree, path: str | PathLike[str]) -> None:
+    """Write NetCDF-4 with groups, whole or not at all.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    _write_whole(Path(path), lambda temporary: tree.to_netcdf(temporary, engine="netcdf4"))
+
+
 def write_json(content: Mapping[str, Any], path: str | PathLike[str]) -> None:
     """Write strict JSON, whole or not at all; numbers that are not finite become null.
 

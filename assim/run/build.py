@@ -51,6 +51,7 @@ class Posed:
         first_guess: χ from which the minimisation starts, where the case gives a file for it.
         quantities: derived quantities to report.
         impact: the forecast on which the impact of observations is asked.
+        held_back: instruments that are not assimilated.
     """
 
     case: Case
@@ -63,6 +64,7 @@ class Posed:
     first_guess: Array | None = None
     quantities: Mapping[str, Derived] = field(default_factory=dict)
     impact: ForecastMeasure | None = None
+    held_back: tuple[Instrument, ...] = ()
 
     def rejected(self) -> dict[str, dict[str, int]]:
         """Rows of every instrument by fate: "used", and the reasons of those that are not."""
@@ -142,11 +144,14 @@ def _pose(setting: Setting) -> Posed:
     ]
     trouble.report()
     window = make_window(case.checked.window, model, setting.clock, tables)
-    instruments = [
+    made = [
         trouble.attempt(make_instrument, case, model, parts, number, rows, window)
         for number, rows in enumerate(tables)
     ]
     trouble.report()
+    apart = [table.held_back for table in case.checked.observations]
+    instruments = [one for one, held in zip(made, apart, strict=True) if not held]
+    held_back = tuple(one for one, held in zip(made, apart, strict=True) if held)
     priors = _priors(setting)
 
     def posed(instruments: Sequence[Instrument]) -> Problem:
@@ -161,8 +166,8 @@ def _pose(setting: Setting) -> Posed:
     impact = impact_of(case, problem, setting.clock)
     inputs = {name: hash_file(path) for name, path in case.inputs().items()}
     methods = (parts["minimiser"], methods_of(case, parts))
-    made = tuple(checked)
-    return Posed(case, problem, *methods, made, inputs, truth, guess, quantities, impact)
+    used = tuple(checked)
+    return Posed(case, problem, *methods, used, inputs, truth, guess, quantities, impact, held_back)
 
 
 def _priors(setting: Setting) -> dict[str, AbstractPrior]:

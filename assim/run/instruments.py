@@ -54,7 +54,7 @@ def make_instrument(
         None if error is None else error.stdev,
         parts.get(f"{path}.likelihood"),
         scale,
-        table.name,
+        table.name or (f"{table.variable}_held_back" if table.held_back else None),
         covariance=parts.get(f"{path}.covariance"),
         correlated=table.correlated,
         bias=_bias(case, model, parts, number),

@@ -69,7 +69,7 @@ class PosteriorTable(Plugin):
     """
 
     use: str = "Laplace"
-    name: str | None = Field(None, pattern=r"^[a-z][a-z0-9_]*$")
+    name: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
 
 
 def _several(given: Any) -> Any:
@@ -252,6 +252,8 @@ class ObservationTable(Table):
         correlated: whether covariances in the file count, or variances alone.
         bias: coefficients of a bias correction.
         quality: quality control.
+        held_back: whether its values are kept from the assimilation, to verify what the
+            posterior predicts.
     """
 
     file: str
@@ -264,6 +266,7 @@ class ObservationTable(Table):
     correlated: bool = True
     bias: list[BiasTable] = []
     quality: QualityTable | None = None
+    held_back: bool = False
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -292,6 +295,18 @@ class ImpactTable(Table):
     file: str
     time: Time
     weights: dict[str, float] = {}
+
+
+class PredictiveTable(Table):
+    """What new readings the posterior predicts, against those made."""
+
+    draws: int = Field(1000, ge=10)
+
+
+class SloppyTable(Table):
+    """Stiff and sloppy directions: whether J is profiled along the sloppiest."""
+
+    profile: bool = False
 
 
 class TwinTable(Table):
@@ -330,15 +345,25 @@ class RuntimeTable(Table):
 
 
 class OutputTable(Table):
-    """Where results go: the directory, the fields of the trajectory, the files to keep."""
+    """Where results go: the directory, the fields of the trajectory, the files to keep.
+
+    With `arviz`, the posterior is also written as ArviZ reads it, in groups.
+    """
 
     directory: str | None = None
+    arviz: bool = False
     variables: list[str] | None = None
     keep: list[Kept] | None = None
 
 
 class CaseTable(Table):
     """A whole case."""
+
+    @model_validator(mode="after")
+    def _something_to_assimilate(self) -> Self:
+        if all(one.held_back for one in self.observations):
+            raise ValueError("observations: every instrument is held back; none is assimilated")
+        return self
 
     title: str = ""
     model: Plugin
@@ -349,6 +374,8 @@ class CaseTable(Table):
     observations: list[ObservationTable] = Field(min_length=1)
     quantities: dict[str, QuantityTable] = {}
     forecast_impact: ImpactTable | None = None
+    predictive: PredictiveTable | None = None
+    sloppy: SloppyTable = SloppyTable()
     minimiser: MinimiserTable = MinimiserTable()
     posterior: Posteriors = [PosteriorTable()]
     twin: TwinTable | None = None

@@ -13,6 +13,7 @@ import xarray as xr
 from assim.analysis.analyse import Analysis, analyse
 from assim.analysis.impact import observation_impact
 from assim.analysis.posterior import Posterior
+from assim.files.arviz import to_datatree
 from assim.files.errors import DataError
 from assim.files.feedback import feedback_dataset
 from assim.files.results import (
@@ -21,7 +22,7 @@ from assim.files.results import (
     posterior_dataset,
     trajectory_dataset,
 )
-from assim.files.schema import write_dataset, write_json
+from assim.files.schema import write_dataset, write_json, write_tree
 from assim.files.states import state_dataset
 from assim.files.summary import summary
 from assim.run.build import Posed, pose
@@ -33,6 +34,8 @@ from assim.run.screen import Screen
 from assim.show.finished import ReportError
 from assim.show.report import PICTURES
 from assim.solve.status import Status
+
+ARVIZ = "inference_data.nc"
 
 
 def run_case(case: Case, out: Path | None, screen: Screen, started: float | None = None) -> Exit:
@@ -100,7 +103,7 @@ def write_results(posed: Posed, analysis: Analysis, directory: Path, written: li
         DataError: one cannot be written; those before it stand.
     """
     case, seconds = posed.case, dict(analysis.seconds)
-    stale = [directory / f"{name}.nc" for name in FILES]
+    stale = [directory / ARVIZ, *(directory / f"{name}.nc" for name in FILES)]
     for path in (*stale, *directory.glob("posterior_*.nc"), *directory.glob("trajectory_*.nc")):
         path.unlink(missing_ok=True)
     with _timed(seconds, "write"):
@@ -109,6 +112,9 @@ def write_results(posed: Posed, analysis: Analysis, directory: Path, written: li
             title = f"{case.checked.title or case.name}: {name}"
             write_dataset(make(), path, title=title, config=case.text(), inputs=posed.inputs)
             written.append(path)
+    if case.checked.output.arviz and analysis.posterior is not None:
+        write_tree(to_datatree(analysis), directory / ARVIZ)
+        written.append(directory / ARVIZ)
     content = summary(
         dataclasses.replace(analysis, seconds=seconds), posed.instruments, posed.truth
     )

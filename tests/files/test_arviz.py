@@ -1,0 +1,70 @@
+"""The export for ArviZ: group names, dimensions, and values that are those of the posterior."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from assim import (
+    Diagonal,
+    Laplace,
+    Normal,
+    Observations,
+    Points,
+    PointSample,
+    Window,
+    analyse,
+    strong_constraint,
+)
+from assim.files.arviz import to_datatree
+from assim.files.schema import write_tree
+from assim.models import Lorenz63
+
+GROUPS = {
+    *("posterior", "prior", "posterior_predictive"),
+    *("log_likelihood", "observed_data", "sample_stats"),
+}
+
+
+@pytest.fixture(scope="module")
+def analysis():
+    model = Lorenz63()
+    window = Window.regular(model, 3, 5)
+    observed = Observations(
+        "x", [1.2, 1.3, 1.5], Points.at(window.edges[1:]), PointSample("x"), 0.5
+    )
+    start = {"x": 1.0, "y": 1.0, "z": 20.0}
+    given = {"rho": Normal(28.0, 1.0)}
+    problem = strong_constraint(model, window, start, Diagonal(0.5), observed, parameters=given)
+    return analyse(problem, posterior=Laplace(certificate=0, members=40))
+
+
+def test_groups_and_values(analysis, tmp_path):
+    write_tree(to_datatree(analysis), tmp_path / "a.nc")
+    tree = xr.open_datatree(tmp_path / "a.nc")
+    assert set(tree.children) == GROUPS
+    rho = tree["posterior"]["rho"]
+    assert rho.dims == ("chain", "draw") and rho.shape == (1, 40)
+    np.testing.assert_array_equal(rho[0], analysis.draws.parameters["rho"])
+    assert tree["posterior_predictive"]["x"].dims == ("chain", "draw", "x_obs")
+    np.testing.assert_array_equal(tree["observed_data"]["x"], [1.2, 1.3, 1.5])
+    each, total = tree["log_likelihood"]["x"], tree["sample_stats"]["log_likelihood"]
+    np.testing.assert_allclose(each.sum("x_obs"), total, rtol=1e-12)
+    assert np.ptp(tree["prior"]["rho"].values) > 2
+    tree.close()
+
+
+def test_unequal_weights_are_resampled_and_chains_kept(analysis):
+    weights = np.zeros(40)
+    weights[[3, 7]] = 0.5
+    posterior = dataclasses.replace(analysis.posterior, weights=weights, chains=4)
+    rho = to_datatree(analysis, posterior)["posterior"]["rho"]
+    assert rho.shape == (4, 10)
+    expected = np.asarray(analysis.draws.parameters["rho"])[[3, 7]]
+    np.testing.assert_array_equal(rho.values.ravel(), np.repeat(expected, 20))
+
+
+def test_no_posterior(analysis):
+    with pytest.raises(ValueError, match="has no posterior"):
+        to_datatree(dataclasses.replace(analysis, posteriors={}))
