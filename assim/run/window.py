@@ -1,9 +1,8 @@
 """One window from a case to finished files."""
 
 import dataclasses
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,10 +10,12 @@ from pathlib import Path
 import xarray as xr
 
 from assim.analysis.analyse import Analysis, analyse
+from assim.analysis.findings import PredictiveCheck
 from assim.analysis.impact import observation_impact
 from assim.analysis.posterior import Posterior
+from assim.analysis.predictive import predictive_checks
+from assim.analysis.sloppy import stiff_and_sloppy
 from assim.files.arviz import to_datatree
-from assim.files.errors import DataError
 from assim.files.feedback import feedback_dataset
 from assim.files.results import (
     analysis_dataset,
@@ -27,9 +28,10 @@ from assim.files.states import state_dataset
 from assim.files.summary import summary
 from assim.run.build import Posed, pose
 from assim.run.case import Case
-from assim.run.failure import Exit, Interrupted, NonFiniteError
+from assim.run.directory import interruptible, writable
+from assim.run.failure import Exit, NonFiniteError
 from assim.run.finite import trouble_of
-from assim.run.schema import FILES
+from assim.run.schema import FILES, PredictiveTable
 from assim.run.screen import Screen
 from assim.show.finished import ReportError
 from assim.show.report import PICTURES
@@ -58,7 +60,7 @@ def run_case(case: Case, out: Path | None, screen: Screen, started: float | None
         posed = pose(case)
     directory = case.directory(out)
     written: list[Path] = []
-    with _writable(directory), _interruptible(directory, written):
+    with writable(directory), interruptible(directory, written):
         _remove_ending(directory)
         screen.say(case.checked.title or case.name, "bold")
         screen.rejected(posed.rejected())
@@ -91,7 +93,23 @@ def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysi
     if posed.impact is not None and analysis.laplace is not None:
         impact = observation_impact(analysis, posed.impact.measure, posed.impact.window)
         analysis = dataclasses.replace(analysis, impact=impact)
+    analysis = _examined(posed, analysis, seconds)
     return dataclasses.replace(analysis, seconds={**seconds, **analysis.seconds})
+
+
+def _examined(posed: Posed, analysis: Analysis, seconds: dict[str, float]) -> Analysis:
+    """The analysis with its stiff and sloppy directions, and checks of what it predicts."""
+    if analysis.posterior is None:
+        return analysis
+    table, held_back = posed.case.checked, [one.observations for one in posed.held_back]
+    with _timed(seconds, "sloppy"):
+        sloppy = stiff_and_sloppy(analysis, table.sloppy.profile)
+    checks: Mapping[str, PredictiveCheck] = {}
+    if table.predictive is not None or held_back:
+        draws = (table.predictive or PredictiveTable()).draws
+        with _timed(seconds, "predictive"):
+            checks = predictive_checks(analysis, held_back, draws=draws, seed=table.runtime.seed)
+    return dataclasses.replace(analysis, sloppy=sloppy, predictive=checks)
 
 
 def write_results(posed: Posed, analysis: Analysis, directory: Path, written: list[Path]) -> None:
@@ -116,7 +134,9 @@ def write_results(posed: Posed, analysis: Analysis, directory: Path, written: li
         write_tree(to_datatree(analysis), directory / ARVIZ)
         written.append(directory / ARVIZ)
     content = summary(
-        dataclasses.replace(analysis, seconds=seconds), posed.instruments, posed.truth
+        dataclasses.replace(analysis, seconds=seconds),
+        [*posed.instruments, *posed.held_back],
+        posed.truth,
     )
     write_json(content, directory / "summary.json")
     written.append(directory / "summary.json")
@@ -138,7 +158,7 @@ def _makers(posed: Posed, analysis: Analysis) -> dict[str, Callable[[], xr.Datas
         "background": lambda: background_dataset(analysis),
         "analysis": lambda: analysis_dataset(analysis),
         "trajectory": lambda: _trajectory(posed, analysis, None),
-        "feedback": lambda: feedback_dataset(posed.instruments, analysis),
+        "feedback": lambda: feedback_dataset([*posed.instruments, *posed.held_back], analysis),
         "diagnostics": lambda: diagnostics_dataset(analysis),
     }
     if analysis.posterior is not None:
@@ -219,40 +239,6 @@ def _outcome(analysis: Analysis, screen: Screen) -> Exit:
         return Exit.DONE
     screen.say(f"Not converged. {status.advice}", "bold red")
     return Exit.NOT_CONVERGED
-
-
-@contextmanager
-def _writable(directory: Path) -> Iterator[None]:
-    """Make the directory and see that files can be written, before anything is computed.
-
-    A directory made here is removed again if nothing was written to it.
-    """
-    made = not directory.exists()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        raise DataError(
-            f"{directory}: cannot be written to ({error.strerror}); choose another directory "
-            "with --out"
-        ) from error
-    try:
-        yield
-    finally:
-        if made and not any(directory.iterdir()):
-            directory.rmdir()
-
-
-@contextmanager
-def _interruptible(directory: Path, written: list[Path]) -> Iterator[None]:
-    """Turn Ctrl-C into a sentence that says which files this run has written."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        names = ", ".join(path.name for path in written)
-        what = f"written to {directory}: {names}" if written else "nothing written"
-        raise Interrupted(f"interrupted; {what}") from None
 
 
 @contextmanager
