@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from assim.analysis.evaluation import diagnosed, evaluate, fixed, spread_of
+from assim.analysis.findings import PredictiveCheck, Sloppy
 from assim.analysis.methods import Methods, Named, Start, base_settings, named, run_methods
 from assim.analysis.posterior import Asked, Fields, Posterior
 from assim.analysis.quantities import at_minimum, members_kept, prior_of
@@ -56,6 +57,9 @@ class Analysis:
         derived_map: derived quantities at the minimum, where there is no posterior.
         diagnostics: what the departures say of the statistics that were assumed.
         impact: of observations on a forecast, where `observation_impact` was asked.
+        sloppy: stiff and sloppy directions, where `stiff_and_sloppy` was asked.
+        predictive: checks of what the posterior predicts, by instrument, where
+            `predictive_checks` was asked.
         seconds: wall time by stage.
     """
 
@@ -76,6 +80,8 @@ class Analysis:
     derived_map: dict[str, Quantity] = field(default_factory=dict)
     diagnostics: Diagnostics | None = None
     impact: Impact | None = None
+    sloppy: Sloppy | None = None
+    predictive: Mapping[str, PredictiveCheck] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property

@@ -1,13 +1,12 @@
 """What a posterior predicts of readings, those held back included, and how that scores."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from assim.analysis.analyse import Analysis
+from assim.analysis.findings import Predicted, PredictiveCheck
 from assim.analysis.posterior import Posterior, thinned
 from assim.problem.observation import Observations
 from assim.problem.predictive import Predictive, predictive, prior_predictive
@@ -16,48 +15,6 @@ from assim.solve.scores import coverage, crps, log_score, pit
 DRAWS = 1000
 LEVELS = (0.5, 0.9)
 QUANTILES = (0.05, 0.5, 0.95)
-
-
-class Predicted(NamedTuple):
-    """Quantiles of predictive draws of one instrument, each of shape (m,), and ranks in them.
-
-    Args:
-        q05: 5 per cent quantile of new readings at the same places, errors included.
-        q50: median.
-        q95: 95 per cent quantile.
-        pit: probability integral transform of what was observed: uniform where the posterior
-            and the errors are right and the reading was held back.
-    """
-
-    q05: np.ndarray
-    q50: np.ndarray
-    q95: np.ndarray
-    pit: np.ndarray
-
-
-@dataclass(frozen=True)
-class PredictiveCheck:
-    """How the readings of one instrument compare with their predictive distribution.
-
-    Args:
-        observations: the instrument.
-        held_back: whether its readings were not assimilated, so that scores are honest.
-        predicted: quantiles and ranks, by reading.
-        coverage: share of readings within the central 50 and 90 per cent intervals.
-        band: of the share, 99 per cent of binomial numbers lie in, likewise.
-        crps: mean continuous ranked probability score, in the unit of the readings.
-        crps_prior: the same of the prior; NaN where it has none.
-        log_score: mean log density of a reading, in nats; NaN where errors are correlated.
-    """
-
-    observations: Observations
-    held_back: bool
-    predicted: Predicted
-    coverage: tuple[float, float]
-    band: tuple[tuple[float, float], tuple[float, float]]
-    crps: float
-    crps_prior: float
-    log_score: float
 
 
 def predictive_checks(

@@ -1,24 +1,10 @@
 """Which combinations of what was estimated the data fix, and which they leave to the prior."""
 
-from dataclasses import dataclass
-
 from assim.analysis.analyse import Analysis
-from assim.solve.sloppy import Directions, Profile, directions, profile
+from assim.analysis.findings import Sloppy
+from assim.solve.sloppy import directions, profile
 
 MOST = 40  # named coordinates
-
-
-@dataclass(frozen=True)
-class Sloppy:
-    """Stiff and sloppy directions of an analysis.
-
-    Args:
-        directions: of all estimated scalars, the rest of χ integrated out.
-        profile: of J along the sloppiest of them, where asked for.
-    """
-
-    directions: Directions
-    profile: Profile | None = None
 
 
 def stiff_and_sloppy(analysis: Analysis, with_profile: bool = False) -> Sloppy | None:

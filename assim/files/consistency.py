@@ -24,12 +24,12 @@ class RowColumn(NamedTuple):
 def row_columns(analysis: Analysis, name: str) -> list[RowColumn]:
     """Posterior standard deviation, influence and impact of the values of one instrument."""
     columns = []
-    if analysis.diagnostics is not None:
+    if analysis.diagnostics is not None and name in analysis.diagnostics.instruments:
         one = analysis.diagnostics.instruments[name]
         spread = "standard deviation of the analysis of"
         columns.append(RowColumn("_hofx_analysis_stddev", one.predicted_stdev, spread, False))
         columns.append(RowColumn("_influence", one.influence, "influence on the analysis of", True))
-    if analysis.impact is not None:
+    if analysis.impact is not None and name in analysis.impact.observations:
         impact = np.asarray(analysis.impact.observations[name])
         columns.append(RowColumn("_impact", impact, "impact on the forecast of", True))
     return columns

@@ -17,7 +17,16 @@ import xarray as xr
 from assim.analysis.analyse import Analysis
 from assim.files.consistency import row_columns
 from assim.files.observations import Instrument
-from assim.files.schema import MISSING, QC, STDEV, axis_attributes, flag_attributes, time_variable
+from assim.files.predictive import predictive_columns
+from assim.files.schema import (
+    MISSING,
+    PASSIVE,
+    QC,
+    STDEV,
+    axis_attributes,
+    flag_attributes,
+    time_variable,
+)
 from assim.files.schema import time_name as clock_name
 from assim.files.tables import ObservationTable
 from assim.files.uncertainty import stdev_units
@@ -178,15 +187,30 @@ def _compared(instrument: Instrument, analysis: Analysis) -> list[Column]:
         Column("_ombg", values - before, f"{what} less its background", units),
         Column("_oman", values - after, f"{what} less its analysis", units),
         *_diagnosed(instrument, analysis),
-        Column("_effective_qc", instrument.flags, f"quality flag of {what} as used", "1"),
+        Column(
+            "_effective_qc", _flags(instrument, analysis), f"quality flag of {what} as used", "1"
+        ),
     ]
+
+
+def _flags(instrument: Instrument, analysis: Analysis) -> np.ndarray:
+    """Flags as used: values that were held back are passive."""
+    flags = instrument.flags
+    held_back = instrument.observations.name not in analysis.analysis.predictions
+    return (
+        np.where(instrument.used, np.asarray(PASSIVE, flags.dtype), flags) if held_back else flags
+    )
 
 
 def _diagnosed(instrument: Instrument, analysis: Analysis) -> list[Column]:
     """What is known of every value used: spread of its prediction, influence, impact."""
     table = instrument.table
     columns = []
-    for suffix, values, what, dimensionless in row_columns(analysis, instrument.observations.name):
+    name = instrument.observations.name
+    found = row_columns(analysis, name)
+    if name in analysis.predictive:
+        found += predictive_columns(analysis.predictive[name])
+    for suffix, values, what, dimensionless in found:
         units = "1" if dimensionless else table.units
         whole = _spread(values, instrument.used)
         columns.append(Column(suffix, whole, f"{what} {table.long_name}", units))
@@ -215,10 +239,12 @@ def _predicted(instrument: Instrument, simulation: Simulation) -> np.ndarray:
     """H of a simulation for every row that can be read; those used as the analysis had them."""
     used, within = instrument.used, instrument.within
     whole = np.full(used.shape, np.nan)
-    if np.any(within & ~used):
+    known = simulation.predictions.get(instrument.observations.name)
+    if known is None or np.any(within & ~used):
         biases = simulation.control.biases
         whole[within] = np.asarray(_predict(instrument.readable, simulation.trajectory, biases))
-    whole[used] = np.asarray(simulation.predictions[instrument.observations.name])
+    if known is not None:
+        whole[used] = np.asarray(known)
     return whole
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from assim.analysis.predictive import PredictiveCheck
+from assim.analysis.findings import PredictiveCheck
 from assim.files.consistency import RowColumn
 
 

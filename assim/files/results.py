@@ -10,9 +10,12 @@ from assim.analysis.analyse import Analysis
 from assim.analysis.posterior import Posterior
 from assim.files.consistency import consistency_variables
 from assim.files.schema import STDEV, attributes, axes, time_name, time_variable
+from assim.files.sloppy import sloppy_variables
 from assim.files.states import state_dataset, used_dims
 from assim.problem.arrays import Array, Label, Labels
 from assim.problem.control import Physical
+
+COORDINATES = ("loop", "instrument", "direction", "coordinate")  # of diagnostics
 
 
 def analysis_dataset(analysis: Analysis) -> xr.Dataset:
@@ -202,8 +205,10 @@ def diagnostics_dataset(analysis: Analysis) -> xr.Dataset:
             "mode", {"hessian_eigenvalue": ("eigenvalue of the Hessian's observation part", values)}
         )
     content |= consistency_variables(analysis)
+    if analysis.sloppy is not None:
+        content |= sloppy_variables(analysis.sloppy)
     dataset = xr.Dataset(content, attrs=_certificates(analysis, analysis.posterior))
-    return dataset.set_coords([name for name in ("loop", "instrument") if name in dataset])
+    return dataset.set_coords([name for name in COORDINATES if name in dataset])
 
 
 def _costs(analysis: Analysis) -> Iterator[tuple[str, xr.Variable]]:

@@ -20,7 +20,7 @@ from assim.files.errors import DataError
 from assim.files.times import NON_PHYSICAL, encode
 from assim.problem.arrays import Coordinate, Label, Labels
 
-MISSING, BOUNDS, DOMAIN, WINDOW, OPERATOR_FAILED = 10, 12, 13, 14, 15
+PASSIVE, MISSING, BOUNDS, DOMAIN, WINDOW, OPERATOR_FAILED = 1, 10, 12, 13, 14, 15
 THINNED, BACKGROUND, SUPEROBBED = 16, 19, 31
 FLAGS = {
     0: "pass",

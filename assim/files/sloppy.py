@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from assim.analysis.sloppy import Sloppy
+from assim.analysis.findings import Sloppy
 
 
 def sloppy_variables(sloppy: Sloppy) -> dict[str, xr.Variable]:

@@ -9,7 +9,9 @@ from assim.analysis.analyse import Analysis
 from assim.analysis.posterior import Posterior
 from assim.files.consistency import consistency_summary, quantity_summary
 from assim.files.observations import Instrument
+from assim.files.predictive import predictive_summary
 from assim.files.schema import strict
+from assim.files.sloppy import sloppy_summary
 from assim.problem.arrays import Array
 
 
@@ -43,6 +45,10 @@ def summary(
         "starts": int(solution.starts),
         "failed_starts": int(solution.failed_starts),
     }
+    if analysis.sloppy is not None:
+        content["sloppy"] = sloppy_summary(analysis.sloppy)
+    if analysis.predictive:
+        content["predictive"] = predictive_summary(analysis.predictive)
     if truth is not None:
         content |= _against(truth, analysis)
     return strict(content)
@@ -83,7 +89,9 @@ def _observations(analysis: Analysis, instruments: Sequence[Instrument]) -> dict
         o.name: {"used": int(o.values.size), "rejected": {}} for o in problem.observations
     }
     for instrument in instruments:
-        counts[instrument.observations.name]["rejected"] = instrument.rejected()
+        name = instrument.observations.name
+        held_back = {"used": 0, "held_back": int(instrument.used.sum())}
+        counts.setdefault(name, held_back)["rejected"] = instrument.rejected()
     return counts
 
 

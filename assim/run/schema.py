@@ -300,7 +300,7 @@ class ImpactTable(Table):
 class PredictiveTable(Table):
     """What new readings the posterior predicts, against those made."""
 
-    draws: int = Field(1000, ge=10)
+    draws: int = Field(default=1000, ge=10)
 
 
 class SloppyTable(Table):
