@@ -14,6 +14,7 @@ from assim.models import (
     Lorenz63,
     Lorenz96,
     LotkaVolterra,
+    RateAndState,
     SIRWaterborne,
     TwoLayer,
 )
@@ -528,6 +529,7 @@ def _scalars(**values: float) -> Callable[[], State]:
 
 
 _PREY = _scalars(hare=30.0, lynx=4.0)
+_SLIDING = {"a": 1.0, "b": 0.8, "D_c": 1.3, "k": 0.7, "mu_0": 2.0, "v_0": 0.9}  # all of order one
 _EPIDEMIC = _scalars(S=9000.0, I=300.0, R=700.0, B=10000.0)
 
 MODELS = {
@@ -546,6 +548,27 @@ MODELS = {
         ),
         _scalars(surface=0.8, deep=0.2, variability=-0.1),
         (0.0, 1.0, 2.0, 3.0),
+    ),
+    "rate-and-state-ageing": ModelEntry(
+        lambda: RateAndState(
+            step_times=[0.2],
+            rise=0.5,
+            integrator=INTEGRATORS["tsit5-jacobian"](),
+            parameters={**_SLIDING, "load_velocity_0": 1.0, "load_velocity_1": 2.0},
+        ),
+        _scalars(friction=2.1, log_theta=0.3),
+        (0.0, 0.3, 1.0),
+    ),
+    "rate-and-state-slip-inertia": ModelEntry(
+        lambda: RateAndState(
+            Forcing([0.0, 2.0], [1.0, 3.0], "m s-1"),
+            law="slip",
+            inertia=True,
+            integrator=INTEGRATORS["tsit5-fixed"](),
+            parameters={**_SLIDING, "period": 5.0},
+        ),
+        _scalars(friction=2.1, log_theta=0.3, log_velocity=0.2),
+        (0.0, 0.3, 1.0),
     ),
     "sir-waterborne": ModelEntry(
         lambda: SIRWaterborne(INTEGRATORS["tsit5-fixed"]()), _EPIDEMIC, (0.0, 0.3, 1.0)
