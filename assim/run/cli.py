@@ -95,6 +95,46 @@ def check(case: Path, assignments: tuple[str, ...], debug: bool) -> None:
 
 @main.command()
 @_CASE
+@click.option(
+    "--n",
+    "number",
+    type=click.IntRange(min=10),
+    default=200,
+    show_default=True,
+    help="Simulations.",
+)
+@click.option(
+    "--method", help="A method of the case by its name, or a built-in one such as Laplace."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Directory for the results.")
+@_SET
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@_DEBUG
+def calibrate(
+    case: Path,
+    number: int,
+    method: str | None,
+    out: Path | None,
+    assignments: tuple[str, ...],
+    quiet: bool,
+    debug: bool,
+) -> None:
+    """Check error bars on data simulated from the case's own prior: ranks must be uniform.
+
+    Exits with 4 where more than 5 in 100 simulations have no posterior.
+    """
+
+    def work() -> int:
+        read = _read(case, assignments)
+        from assim.run.calibrate import calibrate_case
+
+        return calibrate_case(read, number, method, out, _screen(quiet))
+
+    _finish(work, debug)
+
+
+@main.command()
+@_CASE
 @_SET
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @_DEBUG

@@ -166,7 +166,8 @@ def covered(inside: np.ndarray, level: float) -> Coverage:
     """The share of booleans that are true, with its binomial band of 99 per cent."""
     number = inside.size
     low, high = binomial_interval(number, level, 0.99)
-    return Coverage(level, float(np.mean(inside)), low / number, high / number, number)
+    share = float(np.mean(inside)) if number else float("nan")
+    return Coverage(level, share, low / max(number, 1), high / max(number, 1), number)
 
 
 def quantile_interval(

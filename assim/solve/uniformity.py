@@ -97,8 +97,8 @@ def ecdf_band(number: int, draws: int, level: float = 0.95, seed: int = 0) -> Ba
         from_ = 1 - np.where(below > 0, tables[places, below - 1], 0.0)
         least[i] = 2 * np.min(np.minimum(upto, from_))
     pointwise = float(np.clip(1 - np.quantile(least, 1 - level), 0.0, 1.0))
-    ends = np.array([binomial_interval(number, p, pointwise) for p in at])
-    return Band(at, ends[:, 0] / number, ends[:, 1] / number, level)
+    ends = np.array([binomial_interval(number, p, pointwise) for p in at]) / max(number, 1)
+    return Band(at, ends[:, 0], ends[:, 1], level)
 
 
 def within(share: np.ndarray, band: Band) -> bool:

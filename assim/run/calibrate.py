@@ -1,0 +1,130 @@
+"""Simulation-based calibration of a case: `assim calibrate`."""
+
+import time
+from pathlib import Path
+
+import jax
+
+from assim.analysis.calibration import FAILED, Calibration, Method, calibrate
+from assim.analysis.methods import named
+from assim.files.calibration import calibration_dataset
+from assim.files.schema import write_dataset
+from assim.run import plugins
+from assim.run.build import Posed, pose
+from assim.run.case import Case
+from assim.run.directory import interruptible, writable
+from assim.run.failure import CaseError, Exit, Fault, NonFiniteError
+from assim.run.screen import Screen
+
+
+def calibrate_case(
+    case: Case, number: int, method: str | None, out: Path | None, screen: Screen
+) -> Exit:
+    """Calibrate a method on data simulated from a case's own prior, and write what was found.
+
+    Args:
+        case: the case.
+        number: simulations.
+        method: of those that the case names, or a built-in; the case's own where None.
+        out: directory for the results, in place of the case's own.
+        screen: where progress is shown.
+
+    Raises:
+        CaseError: errors of the case, a prior that is flat, or a method that is not there.
+        DataError: errors of its files, or a directory that cannot be written.
+        NonFiniteError: the model is not finite at nearly all draws of the prior.
+        Interrupted: by the user.
+    """
+    posed = pose(case)
+    chosen = _method(posed, method)
+    directory, written = case.directory(out), list[Path]()
+    with writable(directory), interruptible(directory, written):
+        screen.say(f"{case.checked.title or case.name}: calibration of {chosen.name()}", "bold")
+        found = _calibrated(posed, chosen, number, screen)
+        _show(found, screen)
+        _write(posed, found, directory, written)
+        screen.written(directory, written)
+    return Exit.NOT_CONVERGED if found.failed > FAILED * number else Exit.DONE
+
+
+def _method(posed: Posed, wanted: str | None) -> Method:
+    """The one method to calibrate."""
+    methods = named(posed.posterior)
+    own = {} if isinstance(methods, str) else methods
+    if wanted is None:
+        if len(own) == 1:
+            return next(iter(own.values()))
+        several = ", ".join(own) or "none by name"
+        what = f"one method is calibrated at a time, the case has {several}"
+        raise CaseError([Fault("posterior", f"{what}; choose one with --method")])
+    if wanted in own:
+        return own[wanted]
+    try:
+        made: Method = plugins.build("posterior", {"use": wanted}, "--method", posed.case.folder)
+    except plugins.PluginError as error:
+        raise CaseError(error.faults) from error
+    return made
+
+
+def _calibrated(posed: Posed, method: Method, number: int, screen: Screen) -> Calibration:
+    seed = posed.case.checked.runtime.seed
+    begin = time.perf_counter()
+
+    def progress(done: int, total: int) -> None:
+        screen.say(f"{done:>5} of {total} simulations, {time.perf_counter() - begin:.0f} s")
+
+    try:
+        return calibrate(
+            posed.problem,
+            method,
+            number,
+            jax.random.key(seed),
+            minimiser=posed.minimiser,
+            progress=progress,
+        )
+    except ArithmeticError as error:
+        raise NonFiniteError(str(error)) from error
+    except ValueError as error:
+        raise CaseError([Fault("", str(error))], str(posed.case.path)) from error
+
+
+def _show(found: Calibration, screen: Screen) -> None:
+    """A table of quantities, and the verdict."""
+    levels = list(found.coverage)
+    rows = [
+        (
+            name,
+            f"{found.p_values[k]:.2g}",
+            *(f"{100 * found.coverage[level][k].covered:.0f} %" for level in levels),
+            "inside" if found.inside[k] else "outside",
+        )
+        for k, name in enumerate(found.names)
+    ]
+    screen.say()
+    shares = (f"within {100 * level:.0f} %" for level in levels)
+    screen.table(("quantity", "p of uniform ranks", *shares, "ECDF band"), rows)
+    screen.say(found.verdict())
+    for count, what in (
+        (found.redrawn, "draws of the prior, at which the model fails, were replaced."),
+        (found.failed, "simulations have no posterior."),
+        (found.unsettled, "simulations were not minimised to the tolerance."),
+    ):
+        if count:
+            screen.say(f"{count} {what}")
+
+
+def _write(posed: Posed, found: Calibration, directory: Path, written: list[Path]) -> None:
+    from assim.show.calibration import draw_calibration
+
+    path, title = directory / "calibration.nc", posed.case.checked.title or posed.case.name
+    write_dataset(
+        calibration_dataset(found),
+        path,
+        title=f"{title}: calibration",
+        config=posed.case.text(),
+        inputs=posed.inputs,
+    )
+    written.append(path)
+    picture = directory / "calibration.png"
+    picture.write_bytes(draw_calibration(path).png)
+    written.append(picture)

@@ -1,0 +1,116 @@
+"""`assim calibrate` from a case to its files."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from tests.run.toy import Toy, invoke
+
+N = 40
+
+
+@pytest.fixture(scope="module")
+def calibrated(shared: Toy):
+    result = shared.run(
+        "--n", str(N), "--method", "Laplace", "--out", str(shared.out), command="calibrate"
+    )
+    assert result.exit_code == 0, result.stderr or result.exception
+    return shared, result.stdout
+
+
+def test_what_is_printed(calibrated) -> None:
+    toy, text = calibrated
+    for word in (
+        "calibration of laplace",
+        f"{N} of {N} simulations",
+        "rate",
+        "x[2]",
+        "log_density",
+    ):
+        assert word in text
+    assert "within 90 %" in text and "ECDF band" in text
+    assert f"Wrote to {toy.out}: calibration.nc, calibration.png" in text
+
+
+def test_file(calibrated) -> None:
+    toy, text = calibrated
+    with xr.open_dataset(toy.out / "calibration.nc") as file:
+        file = file.load()
+    names = ["x[0]", "x[1]", "x[2]", "rate", "log_density"]
+    assert file["quantity"].attrs["quantity_names"].split("\n") == names
+    assert file["quantity"].attrs["flag_meanings"] == "x_0 x_1 x_2 rate log_density"
+    assert file["rank"].shape == (N, 5)
+    assert file["rank"].min() >= 0 and file["rank"].max() <= file["rank"].attrs["draws"] == 99
+    assert (file["histogram"].sum("bin") == N).all()
+    below = (file["rank"] < 50).mean("simulation")
+    at = int(np.argmin(np.abs(file["expected"].values - 0.5)))
+    np.testing.assert_allclose(file["ecdf"].isel(rank_place=at), below)
+    assert (file["ecdf_low"] <= file["expected"]).all()
+    assert (file["expected"] <= file["ecdf_high"]).all()
+    inside = ((file["rank"] >= 5) & (file["rank"] < 95)).mean("simulation")
+    np.testing.assert_allclose(file["coverage"].sel(level=0.9), inside)
+    assert file.attrs["assim_verdict"] in text.replace("\n", " ")
+    assert file.attrs["assim_method"] == "laplace"
+    assert "toy.py:Decay" in file.attrs["assim_config"]
+
+
+def test_picture(calibrated) -> None:
+    toy, _ = calibrated
+    assert (toy.out / "calibration.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_conventions_are_kept(calibrated, tmp_path) -> None:
+    toy, _ = calibrated
+    runner = pytest.importorskip("compliance_checker.runner")
+    runner.CheckSuite.load_all_available_checkers()
+    report = tmp_path / "report.json"
+    runner.ComplianceChecker.run_checker(
+        str(toy.out / "calibration.nc"),
+        ["cf:1.11"],
+        0,
+        "strict",
+        skip_checks=["check_domain_variables"],
+        output_filename=str(report),
+        output_format="json",
+    )
+    found = json.loads(report.read_text())["cf:1.11"]["high_priorities"]
+    assert [check["msgs"] for check in found if check["msgs"]] == []
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+
+def test_a_case_without_a_method(shared: Toy) -> None:
+    result = shared.run(command="calibrate")
+    assert result.exit_code == 2
+    assert "choose one with --method" in result.stderr
+
+
+def test_a_method_that_is_not_there(shared: Toy) -> None:
+    result = shared.run("--method", "Laplac", command="calibrate")
+    assert result.exit_code == 2
+    assert "Laplace" in result.stderr
+
+
+def test_a_flat_prior(toy: Toy) -> None:
+    toy.case["parameters"]["rate"]["prior"] = {"use": "Jeffreys"}
+    result = toy.write().run("--method", "Laplace", "--n", "10", command="calibrate")
+    assert result.exit_code == 2
+    assert "the prior of 'rate' is flat" in result.stderr
+
+
+def test_too_few_simulations(shared: Toy) -> None:
+    assert invoke("calibrate", str(shared.folder / "case.toml"), "--n", "3").exit_code == 2
+
+
+def test_a_model_that_is_never_finite(toy: Toy) -> None:
+    toy.model = toy.model.replace('return {"x": y}', 'return {"x": y + jnp.nan}')
+    out = toy.folder / "nothing"
+    options = ("--method", "Laplace", "--n", "10", "--out", str(out))
+    result = toy.write().run(*options, command="calibrate")
+    assert result.exit_code == 5
+    assert "fails at" in result.stderr
+    assert not out.exists()
