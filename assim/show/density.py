@@ -5,11 +5,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from assim.show import style
-from assim.show.finished import Draws, Run, draws, quantity, spelt_units, with_units
+from assim.show.draws import Draws, draws
+from assim.show.finished import Run, quantity, spelt_units, truth, with_units
 from assim.show.style import Picture
 
 MOST = 24
 COLUMNS = 4
+FEW = 2000  # draws whose kernels are added one by one
 
 
 def draw_densities(run: Run) -> Picture | None:
@@ -21,7 +23,7 @@ def draw_densities(run: Run) -> Picture | None:
     columns = min(COLUMNS, max(len(shown), 2)) if len(shown) != 6 else 3
     figure, axes = style.panels(len(shown), columns, 1.95, top=0.3, left=0.15, below=0.62)
     for one, where in zip(shown, axes, strict=True):
-        _draw_one(where, one, quantity(run, one.name, "map"), _truth(run, one.name))
+        _draw_one(where, one, quantity(run, one.name, "map"), truth(run, one.name))
     style.legend(figure, axes)
     caption = (
         "Prior and posterior marginal densities on a common scale (kernel estimates from draws; "
@@ -55,14 +57,11 @@ def _draw_one(axes: Axes, one: Draws, mode: float | None, truth: float | None) -
         )
     axes.set_xlim(low, high)
     axes.set_ylim(0, 1.12 * min(max(1.0, highest), 3.0))
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.set_title(one.name)
-    axes.set_xlabel(_label(one), fontsize=8)
+    style.bare(axes, one.name, label_below(one))
 
 
-def _label(one: Draws, width: int = 26) -> str:
+def label_below(one: Draws, width: int = 26) -> str:
     """What the title does not say: words and units, on two lines where they are long."""
     if one.label == one.name:
         return "" if one.units == "1" else spelt_units(one.units)
@@ -99,33 +98,50 @@ def density(values: np.ndarray, weights: np.ndarray, grid: np.ndarray) -> np.nda
     """Σᵢ wᵢ N(grid; xᵢ, h²), mirrored at an end where the draws stop abruptly.
 
     The bandwidth h is Silverman's, 0.9 min(σ, IQR/1.34) n^(-1/5) with n the effective number of
-    draws (Silverman 1986, equation 3.31): a few wild draws do not widen it.
+    draws (Silverman 1986, equation 3.31): a few wild draws do not widen it. Draws that do not stop
+    abruptly are shrunk towards their mean, so that kernels do not widen the density of a small
+    ensemble (West 1993, J. R. Statist. Soc. B 55, 409).
     """
-    q25, q75 = quantile(values, weights, np.array([0.25, 0.75]))
-    mean = weights @ values
-    spread = np.sqrt(weights @ (values - mean) ** 2)
-    scale = min(spread, (q75 - q25) / 1.34) or spread or abs(mean) * 1e-6 or 1e-12
-    width = 0.9 * scale * (1.0 / (weights**2).sum()) ** -0.2
-    result = _kernels(values, weights, grid, width)
+    width, spread = bandwidth(values, weights)
+    centres, masses = _binned(values, weights, width)
+    result = _kernels(centres, masses, grid, width)
     least = values.min()
     least = 0.0 if 0 <= least < width else least  # zero is the bound of what is positive
-    for end, side in ((least, 1), (values.max(), -1)):
-        if weights[side * (values - end) < width].sum() / width > 0.6 * result.max():
-            mirrored = _kernels(2 * end - values, weights, grid, width)
-            result = np.where(side * (grid - end) >= 0, result + mirrored, 0.0)
+    abrupt = [
+        (end, side)
+        for end, side in ((least, 1), (values.max(), -1))
+        if masses[side * (centres - end) < width].sum() / width > 0.8 * result.max()
+    ]
+    if not abrupt and width < spread:
+        mean = masses @ centres
+        shrunk = mean + np.sqrt(1 - (width / spread) ** 2) * (centres - mean)
+        return _kernels(shrunk, masses, grid, width)
+    for end, side in abrupt:
+        mirrored = _kernels(2 * end - centres, masses, grid, width)
+        result = np.where(side * (grid - end) >= 0, result + mirrored, 0.0)
     return result
+
+
+def bandwidth(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Silverman's h, and the standard deviation."""
+    q25, q75 = quantile(values, weights, np.array([0.25, 0.75]))
+    mean = weights @ values
+    spread = float(np.sqrt(weights @ (values - mean) ** 2))
+    scale = min(spread, float(q75 - q25) / 1.34) or spread or abs(mean) * 1e-6 or 1e-12
+    return 0.9 * scale * float(1.0 / (weights**2).sum()) ** -0.2, spread
+
+
+def _binned(values: np.ndarray, weights: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Many draws as mean and mass of bins much narrower than the kernel; few as they are."""
+    if values.size <= FEW:
+        return values, weights
+    bins = np.floor((values - values.min()) / (0.1 * width)).astype(int)
+    mass = np.bincount(bins, weights)
+    full = mass > 0
+    return np.bincount(bins, weights * values)[full] / mass[full], mass[full]
 
 
 def _kernels(values: np.ndarray, weights: np.ndarray, grid: np.ndarray, width: float) -> np.ndarray:
     near = (values > grid[0] - 5 * width) & (values < grid[-1] + 5 * width)
     distance = (grid[:, None] - values[None, near]) / width
     return np.exp(-0.5 * distance**2) @ weights[near] / (width * np.sqrt(2 * np.pi))
-
-
-def _truth(run: Run, name: str) -> float | None:
-    """True value of a parameter or scalar initial field, where a truth file tells it."""
-    file = run.files.get("truth")
-    if file is None or name not in file or file[name].ndim > 1:
-        return None
-    value = float(np.asarray(file[name].values, dtype=float).ravel()[0])
-    return value if np.isfinite(value) else None

@@ -7,8 +7,8 @@ known to this file alone.
 import json
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ import xarray as xr
 
 STAGES = ("background", "analysis", "truth", "trajectory", "posterior", "diagnostics")
 TIMES = ("time", "t")
-WEIGHTS = ("weight", "weights", "log_weight", "log_weights")
 SUFFIXES = (
-    *("_stddev", "_increment", "_background", "_prior", "_qc", "_effective_qc"),
+    *("_stddev", "_mean", "_increment", "_background", "_prior", "_qc", "_effective_qc"),
     *("_hofx_background", "_hofx_analysis", "_ombg", "_oman", "_influence", "_impact"),
     *("_bias_background", "_bias_analysis", "_model_error", "_model_error_prior_stddev"),
+    *("_predictive_q05", "_predictive_q50", "_predictive_q95", "_predictive_pit"),
 )
 
 
@@ -31,13 +31,36 @@ class ReportError(ValueError):
 
 
 @dataclass(frozen=True)
+class Method:
+    """One of several methods that ran: its entry in `summary.json`, and its files.
+
+    Args:
+        name: of the method.
+        chosen: whether it is the one that is reported.
+        entry: what the summary says of it.
+        posterior: its draws; None where the file is not there.
+        trajectory: its trajectory; None where the file is not there.
+    """
+
+    name: str
+    chosen: bool
+    entry: dict[str, Any]
+    posterior: xr.Dataset | None
+    trajectory: xr.Dataset | None
+
+
+@dataclass(frozen=True)
 class Run:
-    """One run directory: `summary.json` and the NetCDF files that are there, by stage."""
+    """One run directory: `summary.json` and the NetCDF files that are there, by stage.
+
+    Where several methods ran, `methods` has each, in their order; else it is empty.
+    """
 
     directory: Path
     summary: dict[str, Any]
     files: dict[str, xr.Dataset]
     feedback: tuple[xr.Dataset, ...]
+    methods: tuple[Method, ...] = ()
 
     def attributes(self) -> dict[str, Any]:
         """Global attributes of the first file that has any."""
@@ -52,14 +75,59 @@ def finished_run(directory: Path) -> Iterator[Run]:
         ReportError: no directory, no `summary.json` in it, or one that is not JSON.
     """
     summary = _read_summary(directory)
-    files = {name: directory / f"{name}.nc" for name in STAGES}
-    opened = {name: _open(path) for name, path in files.items() if path.is_file()}
-    feedback = tuple(_open(path) for path in sorted(directory.glob("feedback*.nc")))
-    try:
-        yield Run(directory, summary, opened, feedback)
-    finally:
-        for file in (*opened.values(), *feedback):
-            file.close()
+    with ExitStack() as stack:
+
+        def there(path: Path) -> xr.Dataset | None:
+            return stack.enter_context(_open(path)) if path.is_file() else None
+
+        found = {name: there(directory / f"{name}.nc") for name in STAGES}
+        files = {name: file for name, file in found.items() if file is not None}
+        feedback = [there(path) for path in sorted(directory.glob("feedback*.nc"))]
+        yield Run(
+            directory,
+            summary,
+            files,
+            tuple(file for file in feedback if file is not None),
+            _methods(directory, summary, files, there),
+        )
+
+
+def _methods(
+    directory: Path,
+    summary: dict[str, Any],
+    files: dict[str, xr.Dataset],
+    there: Callable[[Path], xr.Dataset | None],
+) -> tuple[Method, ...]:
+    """Every method, where the summary has an entry for each of several."""
+    entries = methods_of(summary)
+    if len(entries) < 2:
+        return ()
+    chosen = str(summary.get("chosen"))
+    chosen = chosen if chosen in entries else next(iter(entries))
+    found = []
+    for name, entry in entries.items():
+        if name == chosen:
+            pair = files.get("posterior"), files.get("trajectory")
+        else:
+            names = [f"{stage}_{name}.nc" for stage in ("posterior", "trajectory")]
+            given = entry.get("files")
+            names = given if isinstance(given, list) and len(given) == 2 else names
+            first, second = (there(directory / Path(str(one)).name) for one in names)
+            pair = first, second
+        found.append(Method(name, name == chosen, entry, *pair))
+    return tuple(found)
+
+
+def methods_of(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Entries of the summary's posteriors by name: of the one that ran, or of each of several."""
+    given = summary.get("posterior")
+    if isinstance(given, dict) and ("method" in given or "k_hat" in given):
+        given = [given]
+    if isinstance(given, list):
+        return {str(one.get("method", "")): one for one in given if isinstance(one, dict)}
+    if not isinstance(given, dict):
+        return {}
+    return {str(name): one for name, one in given.items() if isinstance(one, dict)}
 
 
 def _read_summary(directory: Path) -> dict[str, Any]:
@@ -87,7 +155,10 @@ def _open(path: Path) -> xr.Dataset:
         with warnings.catch_warnings():
             # times finer than a second are decoded as they need it
             warnings.simplefilter("ignore", xr.SerializationWarning)
-            return xr.open_dataset(path, decode_times=dates, decode_timedelta=False)
+            found = xr.open_dataset(path, decode_times=dates, decode_timedelta=False)
+            for name in set(TIMES) & set(found.variables):
+                found.variables[name].load()  # which decodes it
+            return found
     except (OSError, ValueError) as error:
         raise ReportError(f"{path}: cannot be read as NetCDF ({error})") from error
 
@@ -97,6 +168,15 @@ def quantity(run: Run, name: str, what: str) -> float | None:
     entry = (run.summary.get("quantities") or {}).get(name)
     value = entry.get(what) if isinstance(entry, dict) else None
     return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
+
+
+def truth(run: Run, name: str) -> float | None:
+    """True value of a parameter or scalar initial field, where a truth file tells it."""
+    file = run.files.get("truth")
+    if file is None or name not in file or file[name].ndim > 1:
+        return None
+    value = float(np.asarray(file[name].values, dtype=float).ravel()[0])
+    return value if np.isfinite(value) else None
 
 
 # ---- words and units -----------------------------------------------------------------------------
@@ -124,14 +204,14 @@ def _raised(power: str) -> str:
     return power.removeprefix("^").translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def field_names(file: xr.Dataset) -> list[str]:
+def field_names(file: xr.Dataset, suffixes: tuple[str, ...] = SUFFIXES) -> list[str]:
     """The variables that are not another one's stddev, increment, departure, ..."""
-    names = [str(name) for name in file.data_vars]
-    return [name for name in names if not _is_ancillary(name, set(names))]
+    names = {str(name) for name in file.data_vars}
 
+    def ancillary(name: str) -> bool:
+        return any(name.endswith(end) and name.removesuffix(end) in names for end in suffixes)
 
-def _is_ancillary(name: str, names: set[str]) -> bool:
-    return any(name.endswith(end) and name.removesuffix(end) in names for end in SUFFIXES)
+    return [name for name in map(str, file.data_vars) if not ancillary(name)]
 
 
 # ---- time ----------------------------------------------------------------------------------------
@@ -157,51 +237,6 @@ def time_label(time: xr.DataArray) -> str:
     if time.dtype == object:
         return "Year"
     return with_units(words(time, "time").capitalize(), time.attrs.get("units"))
-
-
-# ---- draws ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Posterior and prior draws of one scalar quantity; `weights` add up to one."""
-
-    name: str
-    label: str
-    units: str
-    posterior: np.ndarray
-    prior: np.ndarray | None
-    weights: np.ndarray
-
-
-def draws(run: Run) -> list[Draws]:
-    """Every scalar quantity that has draws, in the order of the file."""
-    file = run.files.get("posterior")
-    if file is None:
-        return []
-    scalars = [n for n in field_names(file) if file[n].dims == ("realization",)]
-    weights = _weights(file)
-    return [_draws(file, name, weights) for name in scalars if name not in WEIGHTS]
-
-
-def _draws(file: xr.Dataset, name: str, weights: np.ndarray) -> Draws:
-    posterior = np.asarray(file[name].values, dtype=float)
-    prior = np.asarray(file[name + "_prior"].values, float) if name + "_prior" in file else None
-    label, units = words(file[name]), str(file[name].attrs.get("units", "1"))
-    good = np.isfinite(posterior)
-    kept = weights[good]
-    total = kept.sum() or 1.0
-    prior = None if prior is None else prior[np.isfinite(prior)]
-    return Draws(name, label, units, posterior[good], prior, kept / total)
-
-
-def _weights(file: xr.Dataset) -> np.ndarray:
-    size = file.sizes.get("realization", 0)
-    for name in WEIGHTS:
-        if name in file and file[name].dims == ("realization",):
-            values = np.asarray(file[name].values, dtype=float)
-            return np.exp(values - np.nanmax(values)) if name.startswith("log") else values
-    return np.ones(size)
 
 
 # ---- diagnostics ---------------------------------------------------------------------------------

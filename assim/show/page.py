@@ -32,22 +32,36 @@ def section(title: str, *parts: str) -> str:
     return f"<section>\n<h2>{escaped(title)}</h2>\n{body}\n</section>" if body else ""
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Cell]], caption: str = "") -> str:
-    """A table: first column to the left, others to the right; without rows there is none."""
-    body = "\n".join(_row(row) for row in rows)
+def table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    caption: str = "",
+    marked: int | None = None,
+) -> str:
+    """A table: first column to the left, others to the right; without rows there is none.
+
+    Where a column is `marked`, it is shaded, and the table set closer, as it has many.
+    """
+    body = "\n".join(_row(row, marked) for row in rows)
     if not body:
         return ""
     above = f"<caption>{escaped(caption)}</caption>" if caption else ""
-    head = "".join(f"<th>{escaped(name)}</th>" for name in header)
+    head = "".join(f"<th{_mark(k == marked)}>{escaped(name)}</th>" for k, name in enumerate(header))
+    kind = "" if marked is None else ' class="close"'
     return (
-        f'<div class="wide"><table>{above}<thead><tr>{head}</tr></thead>\n'
+        f'<div class="wide"><table{kind}>{above}<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
 
 
-def _row(cells: Sequence[Cell]) -> str:
+def _row(cells: Sequence[Cell], marked: int | None) -> str:
     first, *rest = (escaped(cell if isinstance(cell, str) else number(cell)) for cell in cells)
-    return f"<tr><th>{first}</th>{''.join(f'<td>{cell}</td>' for cell in rest)}</tr>"
+    others = (f"<td{_mark(k == marked)}>{cell}</td>" for k, cell in enumerate(rest, 1))
+    return f"<tr><th>{first}</th>{''.join(others)}</tr>"
+
+
+def _mark(marked: bool) -> str:
+    return ' class="marked"' if marked else ""
 
 
 def figure(png: bytes, caption: str) -> str:
@@ -62,7 +76,12 @@ def figure(png: bytes, caption: str) -> str:
 
 def folded(title: str, text: object) -> str:
     """Long text that opens at a click."""
-    return f"<details><summary>{escaped(title)}</summary><pre>{escaped(text)}</pre></details>"
+    return unfolding(title, f"<pre>{escaped(text)}</pre>")
+
+
+def unfolding(title: str, part: str) -> str:
+    """A part of the page that opens at a click; without one there is nothing."""
+    return f"<details><summary>{escaped(title)}</summary>{part}</details>" if part else ""
 
 
 def _kind(kind: str) -> str:

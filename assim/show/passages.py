@@ -6,7 +6,9 @@ import numpy as np
 
 from assim.files.schema import FLAGS
 from assim.show.consistency import expected_cost
-from assim.show.finished import Run, draws, spelt_units, time_of
+from assim.show.draws import draws
+from assim.show.finished import Run, methods_of, spelt_units, time_of
+from assim.show.methods import told
 from assim.show.page import (
     GOOD,
     POOR,
@@ -29,15 +31,6 @@ NO_OBSERVATIONS = "the directory holds no feedback.nc with observations and depa
 NO_DIAGNOSTICS = "the directory holds no diagnostics.nc with outer loops."
 NO_SPECTRUM = "diagnostics.nc holds no eigenvalues of the Hessian."
 NO_PROVENANCE = "no NetCDF file of this run tells where it comes from."
-
-K_HAT_GOOD, K_HAT_POOR = 0.5, 0.7  # Vehtari, Simpson, Gelman, Yao & Gabry (2024), section 3.2
-
-_K_HAT_WORDS = {
-    GOOD: "The approximate posterior is close to the true one: importance weights behave.",
-    UNSURE: "The approximate posterior is usable; its tails are not quite right.",
-    POOR: "The approximate posterior cannot be trusted: compare with a sampler such as NUTS.",
-    "": "How close the approximate posterior is to the true one is not known.",
-}
 
 
 def title(run: Run) -> str:
@@ -80,17 +73,14 @@ def _window(run: Run) -> list[str]:
 
 
 def quantities(run: Run) -> list[str]:
-    """The table of quantities, and a word about every posterior."""
+    """The table of quantities, and a word about the posterior where there is one."""
     given = _tables(run.summary.get("quantities"))
     prior = prior_intervals(run)
     rows = [_quantity(name, one, prior.get(name, "–")) for name, one in given.items()]
     header = ("", "mean ± standard deviation", "90 % interval", "median", "MAP", "units",
               "prior 90 %")  # fmt: skip
-    return [
-        table(header, rows),
-        _draws_used(given),
-        *(_posterior(*one) for one in _methods(run)),
-    ]
+    alone = [] if run.methods else [told(*one) for one in methods_of(run.summary).items()]
+    return [table(header, rows), _draws_used(given), *alone]
 
 
 def _draws_used(given: dict[str, dict[str, Any]]) -> str:
@@ -122,43 +112,6 @@ def _quantity(name: str, one: dict[str, Any], prior: str) -> tuple[str, ...]:
     units = spelt_units(one.get("units"))
     called = f"{name}: {one['long_name']}" if one.get("long_name") else name
     return called, f"{mean} ± {spread}", f"{low} … {high}", middle, mode, units, prior
-
-
-def _methods(run: Run) -> list[tuple[str, dict[str, Any]]]:
-    """Method and what is known of it: one posterior, a list of them, or a table by method."""
-    given = run.summary.get("posterior")
-    if isinstance(given, dict) and ("method" in given or "k_hat" in given):
-        given = [given]
-    if isinstance(given, list):
-        return [(str(one.get("method", "")), one) for one in given if isinstance(one, dict)]
-    return [(str(one.get("method", name)), one) for name, one in _tables(given).items()]
-
-
-def _posterior(method: str, one: dict[str, Any]) -> str:
-    if not method and not one:
-        return ""
-    k_hat = known(one.get("k_hat"))
-    verdict = k_hat_verdict(k_hat)
-    lead = f"{method or 'Posterior'}" + (f", k̂ = {k_hat:.2f}." if k_hat is not None else ".")
-    advice = str(one.get("advice") or _K_HAT_WORDS[verdict])
-    lead = f"{method}:" if method and advice.startswith("k̂") else lead  # it is said once
-    parts = [notice(advice, verdict, lead)]
-    rest = {
-        key.replace("_", " "): value
-        for key, value in one.items()
-        if key not in {"method", "k_hat", "advice"} and isinstance(value, int | float | str)
-    }
-    facts = "; ".join(f"{key} {number(value)}" for key, value in rest.items())
-    return "\n".join([*parts, paragraph(facts.capitalize() + ".", "soft") if facts else ""])
-
-
-def k_hat_verdict(k_hat: float | None) -> str:
-    """Pareto k̂ of the importance weights: good below 0.5, poor from 0.7 on."""
-    if k_hat is None:
-        return ""
-    if k_hat < K_HAT_GOOD:
-        return GOOD
-    return UNSURE if k_hat < K_HAT_POOR else POOR
 
 
 # ---- observations --------------------------------------------------------------------------------

@@ -7,12 +7,17 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from assim.show import style
+from assim.show.corner import draw_corner
 from assim.show.density import draw_densities
 from assim.show.departures import draw_departures
 from assim.show.fields import draw_hovmoeller, draw_initial_state
 from assim.show.finished import Run, eigenvalues, per_loop
 from assim.show.influence import draw_influence
 from assim.show.model_error import draw_model_error
+from assim.show.overlay import draw_methods
+from assim.show.readings import draw_predictive
+from assim.show.spreads import draw_methods_trajectory
+from assim.show.stiffness import draw_sloppy
 from assim.show.style import Picture
 from assim.show.trajectory import draw_trajectory
 
@@ -138,6 +143,11 @@ DRAWERS: tuple[Callable[[Run], Picture | None], ...] = (
     draw_initial_state,
     draw_model_error,
     draw_densities,
+    draw_corner,
+    draw_methods,
+    draw_methods_trajectory,
+    draw_sloppy,
+    draw_predictive,
     draw_departures,
     draw_influence,
     draw_convergence,

@@ -1,21 +1,26 @@
 """The report of one run: `report.html` and the PNGs behind it, from its finished files alone."""
 
 import os
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from assim.show import consistency, page, passages
+from assim.show import consistency, methods, page, passages, predictive, sloppy
 from assim.show.finished import ReportError, Run, finished_run
 
 if TYPE_CHECKING:
     from assim.show.style import Picture
 
 PICTURES = (
-    *("trajectory", "hovmoeller", "initial_state", "model_error", "densities"),
+    *("trajectory", "hovmoeller", "initial_state", "model_error", "densities", "corner"),
+    *("methods", "methods_trajectory", "sloppy", "predictive"),
     *("departures", "influence", "convergence", "spectrum"),
 )
+
+
+NONE = "Left out: "
 
 
 def write_report(directory: Path) -> list[Path]:
@@ -76,45 +81,62 @@ def render(run: Run, pictures: "dict[str, Picture]") -> str:
 
 
 def _sections(run: Run, pictures: "dict[str, Picture]") -> list[str]:
-    def shown(*names: str) -> str:
-        there = [pictures[name] for name in names if name in pictures]
-        return "\n".join(page.figure(one.png, one.caption) for one in there)
-
-    none, section = "Left out: ", _section
     return [
         passages.heading(run),
-        section("Quantities", none + passages.NO_QUANTITIES, *passages.quantities(run)),
-        section(
+        *_of_posterior(run, pictures),
+        *_of_observations(run, pictures),
+        page.section("Time spent", passages.seconds(run)),
+        _section("Provenance", NONE + passages.NO_PROVENANCE, *passages.provenance(run)),
+    ]
+
+
+def _of_posterior(run: Run, pictures: "dict[str, Picture]") -> list[str]:
+    shown = partial(_shown, pictures)
+    return [
+        _section("Quantities", NONE + passages.NO_QUANTITIES, *passages.quantities(run)),
+        page.section("Methods", *methods.methods(run), shown("methods", "methods_trajectory")),
+        _section(
             "Trajectory",
-            none + passages.NO_TRAJECTORY,
+            NONE + passages.NO_TRAJECTORY,
             shown("trajectory", "hovmoeller", "initial_state"),
             passages.twin(run),
         ),
         page.section("Model error", shown("model_error")),
-        section("Prior and posterior", none + passages.NO_DRAWS, shown("densities")),
-        section(
+        _section("Prior and posterior", NONE + passages.NO_DRAWS, shown("densities", "corner")),
+        page.section("Stiff and sloppy directions", *sloppy.directions(run), shown("sloppy")),
+    ]
+
+
+def _of_observations(run: Run, pictures: "dict[str, Picture]") -> list[str]:
+    shown = partial(_shown, pictures)
+    return [
+        _section(
             "Observations",
-            none + passages.NO_OBSERVATIONS,
+            NONE + passages.NO_OBSERVATIONS,
             passages.observations(run),
             shown("departures"),
         ),
-        section(
+        page.section("Predictive checks", *predictive.predictive(run), shown("predictive")),
+        _section(
             "Consistency of errors",
-            none + consistency.NO_DIAGNOSTICS,
+            NONE + consistency.NO_DIAGNOSTICS,
             *consistency.consistency(run),
             shown("influence"),
         ),
-        section(
+        _section(
             "Minimisation",
-            none + passages.NO_DIAGNOSTICS,
+            NONE + passages.NO_DIAGNOSTICS,
             passages.costs(run),
             shown("convergence"),
             passages.minima(run),
         ),
-        section("Hessian", none + passages.NO_SPECTRUM, shown("spectrum")),
-        page.section("Time spent", passages.seconds(run)),
-        section("Provenance", none + passages.NO_PROVENANCE, *passages.provenance(run)),
+        _section("Hessian", NONE + passages.NO_SPECTRUM, shown("spectrum")),
     ]
+
+
+def _shown(pictures: "dict[str, Picture]", *names: str) -> str:
+    there = [pictures[name] for name in names if name in pictures]
+    return "\n".join(page.figure(one.png, one.caption) for one in there)
 
 
 def _section(title: str, missing: str, *parts: str) -> str:

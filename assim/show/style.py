@@ -12,6 +12,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator, ScalarFormatter
 
@@ -19,8 +20,14 @@ from matplotlib.ticker import FuncFormatter, NullLocator, ScalarFormatter
 ANALYSIS, BACKGROUND, REJECTED, TRUTH = "#0072B2", "#8A8A8A", "#D55E00", "#009E73"
 INK = "#222222"
 TRUTH_DASH = (0, (3, 1.5))
+DASHES: tuple[Any, ...] = (
+    *((0, (5, 1.6)), (0, (1.2, 1.2)), (0, (7, 1.6, 1.2, 1.6)), (0, (2.6, 1.2))),
+    *((0, (10, 2.2)), (0, (5, 1.2, 1.2, 1.2, 1.2, 1.2)), "-"),
+)
+OTHERS = ("#D55E00", "#111111", "#CC79A7", "#009E73", "#E69F00", "#56B4E9", "#7A5230")
 DPI = 160
 WIDTH = 7.6  # inches, as all lengths here
+DATES = 3.6  # width of a panel that has room for as many dates as matplotlib likes
 TITLE, LABELS, RIGHT = 0.26, 0.5, 0.12  # room above, below and to the right of a panel
 
 _STYLE: dict[Any, Any] = {
@@ -59,6 +66,11 @@ class Picture:
     name: str
     png: bytes
     caption: str
+
+
+def look(place: int) -> dict[str, Any]:
+    """Colour and dashes of the line of one of several: both differ, so that either tells."""
+    return {"color": OTHERS[place % len(OTHERS)], "linestyle": DASHES[place % len(DASHES)]}
 
 
 @contextmanager
@@ -148,6 +160,14 @@ def _plain_numbers(axes: Axes) -> None:
             axis.set_minor_locator(NullLocator())
 
 
+def bare(axes: Axes, title: str, below: str) -> None:
+    """A panel of densities: no scale at the side, its name above and units below."""
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_title(title)
+    axes.set_xlabel(below, fontsize=8)
+
+
 def colour_bar(figure: Figure, axes: Axes, mesh: QuadMesh, room: float = 0.65) -> None:
     """A colour bar in `room` inches taken from the right of a panel."""
     box, width = axes.get_position(), figure.get_size_inches()[0]
@@ -157,10 +177,19 @@ def colour_bar(figure: Figure, axes: Axes, mesh: QuadMesh, room: float = 0.65) -
     bar.outline.set_visible(False)
 
 
+def _few_dates(axes: Axes, width: float) -> None:
+    """As many dates as a panel of so many inches has room for."""
+    if width < DATES and type(axes.xaxis.get_major_locator()) is AutoDateLocator:
+        locator = AutoDateLocator(minticks=3, maxticks=6)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
 def picture(name: str, figure: Figure, caption: str) -> Picture:
     """The PNG of a figure."""
     for axes in figure.axes:
         _plain_numbers(axes)
+        _few_dates(axes, axes.get_position().width * figure.get_size_inches()[0])
     memory = io.BytesIO()
     # no metadata: the same run gives the same bytes
     figure.savefig(memory, format="png", dpi=DPI, metadata={"Software": None})

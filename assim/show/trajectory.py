@@ -131,9 +131,7 @@ def _series(run: Run, file: xr.Dataset, name: str, place: dict[str, int]) -> Ser
     assert time is not None and value is not None
     stdev = None if stdev is None or not np.nanmax(stdev, initial=0.0) > 0 else stdev
     before = _at_place(file, name + "_background", place)
-    label = words(file[name]) + "".join(
-        f", {d} = {_position(file, d, i)}" for d, i in place.items()
-    )
+    label = words(file[name]) + "".join(f", {d} = {position(file, d, i)}" for d, i in place.items())
     return Series(
         name=name,
         label=label,
@@ -167,7 +165,8 @@ def _truth(run: Run, name: str, place: dict[str, int]) -> tuple[np.ndarray, np.n
     return instants(time), value
 
 
-def _position(file: xr.Dataset, dim: str, index: int) -> str:
+def position(file: xr.Dataset, dim: str, index: int) -> str:
+    """Where an entry along a dimension is, with its units."""
     if dim not in file.variables:
         return str(index)
     value = file[dim].values[index]

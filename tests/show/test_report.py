@@ -11,6 +11,7 @@ import xarray as xr
 from assim.show import ReportError, write_report
 from assim.show.finished import finished_run
 from assim.show.observed import observed
+from assim.show.report import render
 from assim.show.trajectory import orphans
 from tests.show import runs
 
@@ -25,6 +26,12 @@ def lynx_hare(tmp_path):
 def report(directory) -> str:
     write_report(directory)
     return (directory / "report.html").read_text(encoding="utf-8")
+
+
+def words(directory) -> str:
+    """The page without its pictures."""
+    with finished_run(directory) as run:
+        return render(run, {})
 
 
 def edit(directory, **changes):
@@ -80,7 +87,7 @@ def test_times_finer_than_a_second(lynx_hare, recwarn):
 
 
 def test_files_are_written_and_returned(lynx_hare):
-    names = ["trajectory", "densities", "departures", "convergence", "spectrum"]
+    names = ["trajectory", "densities", "corner", "departures", "convergence", "spectrum"]
     expected = [lynx_hare / "report.html", *(lynx_hare / f"figures/{n}.png" for n in names)]
     assert write_report(lynx_hare) == expected
     assert all(path.read_bytes().startswith(PNG) for path in expected[1:])
@@ -101,7 +108,7 @@ def test_page_loads_nothing(lynx_hare):
     text = report(lynx_hare)
     page = Page(text)
     assert page.open == []
-    assert len(page.loads) == 5
+    assert len(page.loads) == 6
     assert all(load.startswith("data:image/png;base64,") for load in page.loads)
     assert not {"script", "link", "iframe"} & set(page.tags)
     assert "url(" not in text and "@import" not in text and "http" not in text
@@ -128,7 +135,7 @@ def test_picture_of_an_earlier_run_does_not_stay(lynx_hare):
 
 
 def test_report_names_every_quantity_with_its_numbers(lynx_hare):
-    text = report(lynx_hare)
+    text = words(lynx_hare)
     for name in [*runs.MEANS, "sigma"]:
         assert f"<tr><th>{name}</th>" in text
     assert "0.550 ± 0.055" in text
@@ -136,7 +143,7 @@ def test_report_names_every_quantity_with_its_numbers(lynx_hare):
 
 
 def test_report_tells_status_costs_counts_and_minima(lynx_hare):
-    text = report(lynx_hare)
+    text = words(lynx_hare)
     for piece in ["Converged.", "The gradient is below the tolerance.", "−44.5641",
                   "Another minimum", "<th>background check (19)</th>", "<td>40</td><td>2</td>",
                   "assim run case.toml",
@@ -149,12 +156,12 @@ def test_report_tells_status_costs_counts_and_minima(lynx_hare):
 )
 def test_k_hat_is_coloured(lynx_hare, k_hat, verdict):
     edit(lynx_hare, posterior={"method": "Laplace", "k_hat": k_hat})
-    assert f'<p class="notice {verdict}"><strong>Laplace' in report(lynx_hare)
+    assert f'<p class="notice {verdict}"><strong>Laplace' in words(lynx_hare)
 
 
 def test_several_posteriors_are_each_told(lynx_hare):
     edit(lynx_hare, posterior={"Laplace": {"k_hat": 0.9}, "NUTS": {"r_hat": 1.002}})
-    text = report(lynx_hare)
+    text = words(lynx_hare)
     assert "<strong>Laplace, k̂ = 0.90.</strong>" in text and "<strong>NUTS.</strong>" in text
 
 
@@ -164,7 +171,7 @@ def test_several_posteriors_are_each_told(lynx_hare):
 )
 def test_status_is_coloured(lynx_hare, status, verdict):
     edit(lynx_hare, status=status)
-    assert f'<p class="notice {verdict}"><strong>{status.replace("_", " ").capitalize()}' in report(
+    assert f'<p class="notice {verdict}"><strong>{status.replace("_", " ").capitalize()}' in words(
         lynx_hare
     )
 
@@ -268,7 +275,7 @@ def test_style_is_put_back(lynx_hare):
 
 def test_captions_are_sentences(lynx_hare):
     captions = re.findall("<figcaption>(.*?)</figcaption>", report(lynx_hare))
-    assert len(captions) == 5 and all(text.endswith(".") for text in captions)
+    assert len(captions) == 6 and all(text.endswith(".") for text in captions)
 
 
 def test_errors_of_the_logarithm_are_scaled_and_multiply(lynx_hare):
@@ -309,7 +316,7 @@ def test_observed_quantity_that_is_no_field_has_its_panel(lynx_hare):
 def test_twin_errors_of_background_and_analysis(tmp_path):
     runs.twin(tmp_path)
     edit(tmp_path, rmse={"u": {"background": 2.0, "analysis": 0.3}}, failed_starts=3)
-    text = report(tmp_path)
+    text = words(tmp_path)
     assert "<td>2</td><td>0.3</td><td>0.33</td>" in text and "From 3 first guesses" in text
 
 
@@ -317,7 +324,7 @@ def test_title_of_the_files_without_their_stage(lynx_hare):
     data = xr.load_dataset(lynx_hare / "trajectory.nc")
     data.attrs["title"] = "Pelts: trajectory"
     data.to_netcdf(lynx_hare / "trajectory.nc")
-    assert "<h1>Pelts</h1>" in report(lynx_hare)
+    assert "<h1>Pelts</h1>" in words(lynx_hare)
 
 
 def test_maps_of_a_field_in_two_dimensions(tmp_path):

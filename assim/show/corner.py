@@ -1,0 +1,219 @@
+"""Corner plot: every pair of the scalar quantities, by each method."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from assim.show import style
+from assim.show.density import density
+from assim.show.draws import Draws, draws, draws_by_method
+from assim.show.finished import Method, Run, with_units
+from assim.show.overlay import Lines, common_limits, looks_of
+from assim.show.style import Picture
+
+MOST = 8
+CELLS = 96  # of the grid on which densities are drawn, a side
+LEAST = 0.7  # standard deviation of a kernel at least, in cells
+ROOM = 48  # cells beyond each end of the axes
+POINTS = 250  # draws shown as dots
+LEVELS = (0.9, 0.5)
+LEFT, BELOW, GAP = 0.68, 0.62, 0.07  # inches
+
+
+def draw_corner(run: Run) -> Picture | None:
+    """Contours of 50 and 90 per cent of the method reported, and of 90 per cent of others."""
+    alone = Method("posterior", True, {}, None, None)
+    found = draws_by_method(run) or [(alone, {one.name: one for one in draws(run)})]
+    reported = next((some for method, some in found if method.chosen), None)
+    if reported is None:
+        return None
+    free = [name for name, one in reported.items() if _varies(one)]
+    names = _of_control(run, free)[:MOST]
+    if len(names) < 2:
+        return None
+    found = [(m, some) for m, some in found if all(n in some and _varies(some[n]) for n in names)]
+    looks = looks_of(run) or {"posterior": {"color": style.ANALYSIS}}
+    ranges = [common_limits([(m, some[n]) for m, some in found]) for n in names]
+    figure, grid = _triangle(len(names))
+    for row, name in enumerate(names):
+        _draw_marginal(grid[row][row], [(m, s[name]) for m, s in found], looks, ranges[row])
+        for column in range(row):
+            ends = ranges[column], ranges[row]
+            for method, some in found:
+                pair = some[names[column]], some[name]
+                _draw_pair(grid[row][column], pair, ends, method.chosen, looks[method.name])
+    for row, line in enumerate(grid):
+        for column, axes in enumerate(line):
+            axes.set_xticks(_ticks(*ranges[column]))
+            axes.set_yticks(_ticks(*ranges[row]) if row != column else [])
+    _name(figure, grid, [_label(reported[name]) for name in names])
+    _legend(figure, found, looks)
+    return style.picture("corner", figure, _caption(run, len(free) - len(names)))
+
+
+def _varies(one: Draws) -> bool:
+    return one.posterior.size > 2 and float(np.ptp(one.posterior)) > 0
+
+
+def _of_control(run: Run, names: list[str]) -> list[str]:
+    """What is estimated before what is derived from it."""
+    given = run.summary.get("quantities")
+    entries = given if isinstance(given, dict) else {}
+    derived = {n for n, one in entries.items() if isinstance(one, dict) and "draws" in one}
+    return sorted(names, key=lambda name: name in derived)
+
+
+def _caption(run: Run, left_out: int) -> str:
+    several = bool(run.methods)
+    return (
+        "Posterior of every pair of quantities: shaded, the regions of highest density that hold "
+        "50 % and 90 %"
+        + (" by the method reported; lines, 90 % by the others" if several else "")
+        + " (kernel estimates); dots, some of the draws. On the diagonal the marginals."
+        + f" {left_out} further quantities are not drawn." * (left_out > 0)
+    )
+
+
+def _label(one: Draws) -> str:
+    """Name, and units on a line of their own."""
+    return one.name + with_units("", one.units).replace(" (", "\n(")
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """A few, away from the ends, where they would run into those of the next panel."""
+    margin = 0.1 * (high - low)
+    ticks = MaxNLocator(3).tick_values(low, high)
+    return [float(tick) for tick in ticks if low + margin <= tick <= high - margin]
+
+
+def _name(figure: Figure, grid: list[list[Axes]], labels: list[str]) -> None:
+    """Labels at the foot and at the left, each row of them on one line."""
+    width, height = figure.get_size_inches()
+    for axes, label in zip(grid[-1], labels, strict=True):
+        middle = axes.get_position().x0 + axes.get_position().width / 2
+        figure.text(middle, 0.34 / height, label, ha="center", va="top", fontsize=7.5)
+    for line, label in zip(grid[1:], labels[1:], strict=True):
+        box = line[0].get_position()
+        figure.text(0.02 / width, box.y0 + box.height / 2, label, rotation=90, va="center",
+                    ha="left", multialignment="center", fontsize=7.5)  # fmt: skip
+
+
+def _triangle(count: int) -> tuple[Figure, list[list[Axes]]]:
+    """Panels below and on the diagonal; ticks at the left and below alone."""
+    side = min(1.35, (style.WIDTH - LEFT - style.RIGHT) / count - GAP)
+    size = style.WIDTH, BELOW + count * (side + GAP) + 0.12
+    figure = Figure(figsize=size)
+    FigureCanvasAgg(figure)
+    grid: list[list[Axes]] = []
+    for row in range(count):
+        bottom = BELOW + (count - 1 - row) * (side + GAP)
+        places = ((LEFT + k * (side + GAP), bottom) for k in range(row + 1))
+        boxes = [(x / size[0], y / size[1], side / size[0], side / size[1]) for x, y in places]
+        grid.append([figure.add_axes(box) for box in boxes])
+    for row, line in enumerate(grid):
+        for column, axes in enumerate(line):
+            axes.tick_params(labelsize=6.5, length=2.5, pad=2)
+            axes.tick_params(labelbottom=row == count - 1, labelleft=column == 0 < row)
+            axes.spines[["top", "right"]].set_visible(row != column)
+    return figure, grid
+
+
+def _draw_marginal(axes: Axes, lines: Lines, looks: dict, ends: tuple[float, float]) -> None:
+    grid = np.linspace(*ends, 200)
+    top = 0.0
+    for method, one in lines:
+        curve = density(one.posterior, one.weights, grid)
+        axes.plot(grid, curve, **{**looks[method.name], "linewidth": 1.1})
+        if method.chosen:
+            axes.fill_between(grid, curve, color=style.ANALYSIS, alpha=0.16, linewidth=0)
+            top = float(curve.max())
+    axes.set_xlim(*ends)
+    axes.set_ylim(0, max(2.0 * top if len(lines) > 1 else 1.1 * top, 1e-300))
+    axes.spines["left"].set_visible(False)
+
+
+def _draw_pair(
+    axes: Axes,
+    pair: tuple[Draws, Draws],
+    ends: tuple[tuple[float, float], tuple[float, float]],
+    chosen: bool,
+    look: dict,
+) -> None:
+    x, y = pair
+    if x.posterior.size != y.posterior.size:
+        return  # draws of one are missing where the other has them: no pairs
+    points = np.stack([x.posterior, y.posterior])
+    height = density_of_pairs(points, x.weights, ends)
+    levels = levels_of(height, LEVELS)
+    height = height[ROOM:-ROOM, ROOM:-ROOM]
+    at = [np.linspace(low, high, CELLS) for low, high in ends]
+    if levels is None:
+        axes.plot(*points, ".", color=look["color"], markersize=2)
+    elif chosen:
+        shades = [(*_rgb(style.ANALYSIS), 0.22), (*_rgb(style.ANALYSIS), 0.5)]
+        axes.contourf(*at, height.T, [*levels, np.inf], colors=shades)
+        axes.contour(*at, height.T, levels, colors=style.ANALYSIS, linewidths=0.9)
+        some = np.linspace(0, points.shape[1] - 1, min(POINTS, points.shape[1])).astype(int)
+        axes.plot(
+            *points[:, some], ".", color=style.INK, markersize=1.4, markeredgewidth=0, alpha=0.5
+        )
+    else:
+        axes.contour(*at, height.T, levels[:1], colors=look["color"],
+                     linestyles=[look["linestyle"]], linewidths=1.0)  # fmt: skip
+    axes.set(xlim=ends[0], ylim=ends[1])
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    return tuple(int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))
+
+
+def density_of_pairs(
+    points: np.ndarray, weights: np.ndarray, ends: tuple[tuple[float, float], tuple[float, float]]
+) -> np.ndarray:
+    """Mass of weighted points (2, N) by cells, smoothed by a kernel of their own covariance.
+
+    The kernel's covariance is h² times that of the points, h = n^(-1/6) (Scott 1992, equation
+    6.43), and the points are shrunk towards their mean so that the estimate keeps it. The kernel
+    is applied by its Fourier transform, never narrower than `LEAST`. Cells reach half the axes'
+    length beyond each end, where the first and last hold what lies further still.
+    """
+    low, high = np.array(ends).T
+    step = (high - low) / (CELLS - 1)
+    room = ROOM * step
+    points = np.clip(points, (low - room)[:, None], (high + room)[:, None])
+    mean = points @ weights
+    away = points - mean[:, None]
+    covariance = (weights * away) @ away.T
+    h2 = min(float(1 / np.sum(weights**2)) ** (-1 / 3), 0.9)
+    points = mean[:, None] + np.sqrt(1 - h2) * away
+    width = h2 * covariance + np.diag((LEAST * step) ** 2)
+    count = CELLS + 2 * ROOM
+    cells = np.rint((points - low[:, None]) / step[:, None]).astype(int) + ROOM
+    row, column = np.clip(cells, 0, count - 1)
+    counts = np.bincount(row * count + column, weights, count**2).reshape(count, count)
+    frequency = [2 * np.pi * np.fft.fftfreq(count, s) for s in step]
+    k = np.stack(np.meshgrid(*frequency, indexing="ij"))
+    kernel = np.exp(-0.5 * np.einsum("iab,ij,jab->ab", k, width, k))
+    return np.maximum(np.fft.ifft2(np.fft.fft2(counts) * kernel).real, 0.0)
+
+
+def levels_of(height: np.ndarray, masses: tuple[float, ...]) -> list[float] | None:
+    """Levels of density above which so much mass lies, lowest first; None where they are not."""
+    flat = np.sort(height.ravel())[::-1]
+    mass = np.cumsum(flat)
+    levels = [float(flat[np.searchsorted(mass, share)]) for share in masses if share < mass[-1]]
+    good = len(levels) == len(masses) and bool(np.all(np.diff([0.0, *levels]) > 0))
+    return levels if good else None
+
+
+def _legend(figure: Figure, found: list, looks: dict) -> None:
+    if len(found) < 2:
+        return
+    handles = [
+        Line2D([], [], **looks[m.name], label=f"{m.name} (reported)" if m.chosen else m.name)
+        for m, _ in found
+    ]
+    figure.legend(handles=handles, loc="upper right", handlelength=2.6, fontsize=9)

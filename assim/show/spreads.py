@@ -1,0 +1,170 @@
+"""Means and standard deviations of the trajectory by method, against those reported."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from assim.show import style
+from assim.show.finished import Run, field_names, instants, time_label, time_of, words
+from assim.show.overlay import looks_of
+from assim.show.style import Picture
+from assim.show.trajectory import SITES, position
+
+MOST = 6
+Moments = tuple[np.ndarray, np.ndarray]  # mean and standard deviation
+WITHIN = 0.05  # of the ratio: differences that hardly matter
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One series: by method, the ratio of standard deviations and the shift of means in them."""
+
+    title: str
+    time: xr.DataArray
+    reported: str
+    ratio: dict[str, np.ndarray]
+    shift: dict[str, np.ndarray]
+
+
+def draw_methods_trajectory(run: Run) -> Picture | None:
+    """A row a field, or a site of a small field; None where one method ran."""
+    everything = compared(run)
+    shown = everything[:MOST]
+    if not shown:
+        return None
+    looks = looks_of(run)
+    rows = 1 + len(looks) // 6
+    figure, axes = style.panels(2 * len(shown), 2, 2.0, 0.1 + 0.2 * rows, left=0.62)
+    for row, one in enumerate(shown):
+        _draw_ratio(axes[2 * row], one, looks)
+        _draw_shift(axes[2 * row + 1], one, looks)
+    style.legend(figure, axes)
+    return style.picture("methods_trajectory", figure, _caption(run, len(everything) - len(shown)))
+
+
+def _caption(run: Run, left_out: int) -> str:
+    reported = next(one.name for one in run.methods if one.chosen)
+    return (
+        "Trajectory by method. Left: posterior standard deviation over that of "
+        f"{reported}, the method reported; right: its mean less that of {reported}, in standard "
+        f"deviations of the latter. Shaded: within {100 * WITHIN:.0f} %. A ratio well below one "
+        "is an ensemble that has collapsed."
+        + f" {left_out} further series are not drawn."
+        * (left_out > 0)
+    )
+
+
+def compared(run: Run) -> list[Compared]:
+    """Every series of scalar fields and of sites of small fields; of others the mean over space."""
+    chosen = next((one for one in run.methods if one.chosen), None)
+    file = None if chosen is None else chosen.trajectory
+    others = {
+        m.name: m.trajectory for m in run.methods if not m.chosen and m.trajectory is not None
+    }
+    time = None if file is None else time_of(file)
+    if chosen is None or file is None or time is None or time.ndim != 1:
+        return []
+    found: list[Compared] = []
+    for name in field_names(file):
+        if file[name].dims[:1] != time.dims or f"{name}_stddev" not in file:
+            continue
+        mean, stdev = _moments(file, name)
+        fine = {
+            n: _moments(other, name) for n, other in others.items() if f"{name}_stddev" in other
+        }
+        fine = {n: pair for n, pair in fine.items() if pair[1].shape == stdev.shape}
+        if fine:
+            parts = _parts(file, name, mean.shape)
+            found += [
+                _series(
+                    title,
+                    time,
+                    chosen.name,
+                    cut((mean, stdev)),
+                    {n: cut(p) for n, p in fine.items()},
+                )
+                for title, cut in parts
+            ]
+    return found
+
+
+def _parts(
+    file: xr.Dataset, name: str, shape: tuple[int, ...]
+) -> list[tuple[str, Callable[[Moments], Moments]]]:
+    """Titles of the series of a field, and how each is cut from its mean and deviation."""
+    title = words(file[name])
+    if len(shape) == 1:
+        return [(title, lambda pair: pair)]
+    if len(shape) == 2 and shape[1] <= SITES:
+        dim = str(file[name].dims[1])
+        return [
+            (f"{title}, {dim} = {position(file, dim, k)}", partial(_site, k))
+            for k in range(shape[1])
+        ]
+    centre = _moments(file, name)[0]
+    return [(f"{title}, root mean square over space", partial(_over_space, centre))]
+
+
+def _site(place: int, pair: Moments) -> Moments:
+    return pair[0][:, place], pair[1][:, place]
+
+
+def _over_space(centre: np.ndarray, pair: Moments) -> Moments:
+    """Root mean squares of the shift of the mean and of standard deviations, at each time."""
+    squares = (pair[0] - centre) ** 2, pair[1] ** 2
+    shift, spread = (np.sqrt(one.reshape(len(one), -1).mean(axis=1)) for one in squares)
+    return shift, spread
+
+
+def _moments(file: xr.Dataset, name: str) -> Moments:
+    """Posterior mean (the trajectory itself where it has none) and standard deviation."""
+    mean = f"{name}_mean" if f"{name}_mean" in file else name
+    return np.asarray(file[mean].values, float), np.asarray(file[f"{name}_stddev"].values, float)
+
+
+def _series(
+    title: str, time: xr.DataArray, reported: str, own: Moments, others: dict[str, Moments]
+) -> Compared:
+    mean, stdev = own[0], np.where(own[1] > 0, own[1], np.nan)
+    return Compared(
+        title,
+        time,
+        reported,
+        {name: spread / stdev for name, (_, spread) in others.items()},
+        {name: (centre - mean) / stdev for name, (centre, _) in others.items()},
+    )
+
+
+def _draw_ratio(axes: Axes, one: Compared, looks: dict) -> None:
+    values = _draw(axes, one, one.ratio, looks, 1.0)
+    top = float(np.nanquantile(values, 0.98)) if values.size else 1.0
+    axes.set_ylim(0, min(max(1.15 * top, 1.3), 4.0))
+    axes.set_ylabel("Ratio of stddev")
+    axes.set_title(style.wrapped(one.title))
+
+
+def _draw_shift(axes: Axes, one: Compared, looks: dict) -> None:
+    values = np.abs(_draw(axes, one, one.shift, looks, 0.0))
+    top = float(np.nanquantile(values, 0.98)) if values.size else 0.0
+    reach = min(max(1.2 * top, 0.15), 4.0)
+    axes.set_ylim(-reach, reach)
+    axes.set_ylabel("Shift of mean / stddev")
+
+
+def _draw(
+    axes: Axes, one: Compared, lines: dict[str, np.ndarray], looks: dict, level: float
+) -> np.ndarray:
+    """Lines by method about that of the method reported; returns every finite value."""
+    time = instants(one.time)
+    axes.axhspan(level - WITHIN, level + WITHIN, color="#E8E8E8", linewidth=0)
+    axes.axhline(level, label=f"{one.reported} (reported)", **looks[one.reported])
+    for name, values in lines.items():
+        axes.plot(time, values, label=name, **looks[name])
+    axes.set_xlabel(time_label(one.time))
+    axes.margins(x=0.01)
+    everything = np.concatenate(list(lines.values()))
+    return everything[np.isfinite(everything)]

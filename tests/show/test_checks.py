@@ -1,0 +1,152 @@
+"""Stiff and sloppy directions and predictive checks in the report."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+from assim.show import write_report
+from assim.show.finished import finished_run
+from assim.show.readings import _draw_ranks, binomial_band, predicted
+from assim.show.report import render
+from assim.show.sloppy import along, stiffness
+from assim.show.stiffness import _draw_composition, _draw_eigenvalues
+from tests.show import runs
+from tests.show.several import add_checks, add_directions
+
+
+@pytest.fixture
+def lynx_hare(tmp_path):
+    return runs.lynx_hare(tmp_path)
+
+
+def words(directory) -> str:
+    with finished_run(directory) as run:
+        return render(run, {})
+
+
+def test_both_are_drawn_and_told(lynx_hare):
+    names = [path.stem for path in write_report(add_checks(add_directions(lynx_hare)))]
+    assert {"sloppy", "predictive"} <= set(names)
+    text = (lynx_hare / "report.html").read_text(encoding="utf-8")
+    for title in ("Stiff and sloppy directions", "Predictive checks"):
+        assert f"<h2>{title}</h2>" in text
+
+
+def test_neither_where_there_is_none(lynx_hare):
+    text = words(lynx_hare)
+    assert "Stiff and sloppy" not in text and "Predictive checks" not in text
+
+
+# ---- directions ----------------------------------------------------------------------------------
+
+
+def test_directions_are_told(lynx_hare):
+    text = words(add_directions(lynx_hare))
+    assert "Of 5 combinations of what was estimated the data tell more than the prior of 3" in text
+    assert "of these the stiffest is known 17 times as well as the last." in text  # √300
+    row = "<tr><th>1</th><td>1.00 alpha</td><td>900</td><td>0.033</td><td>data</td></tr>"
+    assert row in text and "<td>prior</td></tr>" in text
+
+
+def test_names_come_from_the_summary_else_from_the_file(lynx_hare):
+    add_directions(lynx_hare)
+    summary = json.loads((lynx_hare / "summary.json").read_text())
+    for spelt, expected in ((["x[0]", "b", "c", "d", "e"], "x[0]"), (["one"], "alpha")):
+        summary["sloppy"]["coordinates"] = spelt
+        runs.write_summary(lynx_hare, summary)
+        with finished_run(lynx_hare) as run:
+            assert stiffness(run).names[0] == expected
+
+
+def test_bars_are_eigenvalues_and_shares(lynx_hare):
+    with finished_run(add_directions(lynx_hare)) as run:
+        found = stiffness(run)
+    left, right = Figure().subplots(1, 2)
+    shown = np.arange(5)
+    _draw_eigenvalues(left, found, shown)
+    ends = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in left.patches)
+    np.testing.assert_allclose(ends, [(0.2, 1.0), (1.0, 3.0), (1.0, 40.0), (1.0, 900.0)])
+    triangles = [line for line in left.lines if line.get_marker() == "<"]
+    assert [list(line.get_ydata()) for line in triangles] == [[4]]
+    _draw_composition(right, found, shown)
+    for k in shown:
+        mine = [bar for bar in right.patches if round(bar.get_y() + bar.get_height() / 2) == k]
+        shares = found.vectors[:, k] ** 2
+        assert sum(bar.get_width() for bar in mine) == pytest.approx(1)
+        reach = max(bar.get_x() + bar.get_width() for bar in mine)
+        assert reach == pytest.approx(shares[found.vectors[:, k] > 0].sum())
+
+
+def test_many_directions_are_drawn_in_part(lynx_hare):
+    data = xr.load_dataset(lynx_hare / "diagnostics.nc")
+    count = 40
+    runs.save(
+        lynx_hare / "diagnostics.nc",
+        data.assign(
+            direction_eigenvalue=("direction", np.geomspace(1e9, 1e-9, count)),
+            direction_component=(("coordinate", "direction"), np.eye(count)),
+        ),
+    )
+    write_report(lynx_hare)
+    text = (lynx_hare / "report.html").read_text(encoding="utf-8")
+    assert "24 directions between are not drawn." in text
+
+
+def test_profile_is_read(lynx_hare):
+    with finished_run(add_directions(lynx_hare)) as run:
+        found = along(run)
+    assert found.direction == 5 and np.isnan(found.rise[-1])
+    np.testing.assert_array_equal(found.settled, [0, 1, 1, 1, 1, 1, 0])
+
+
+# ---- predictive ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("covered", "verdict", "sentence"),
+    [
+        (0.9, "good", "what chance allows"),
+        (0.6, "unsure", "too narrow"),
+        (1.0, "unsure", "too wide"),
+    ],
+)
+def test_readings_held_back_are_judged(lynx_hare, covered, verdict, sentence):
+    text = words(add_checks(lynx_hare, covered))
+    share = f"{100 * covered:.0f} % of readings held back are within their 90 % intervals."
+    assert f'<p class="notice {verdict}"><strong>lynx: {share}</strong>' in text
+    assert sentence in text and "Other readings were used in the analysis" in text
+
+
+def test_scores_are_told(lynx_hare):
+    text = words(add_checks(lynx_hare, held_back=False))
+    row = "<td>21</td><td>50 % (30 to 70)</td><td>90 % (75 to 99)</td><td>1.5</td><td>20.2</td>"
+    assert f"<tr><th>hare</th>{row}<td>−2.5</td><td>× 1000</td></tr>" in text
+    assert "The readings were used in the analysis" in text and "notice good" in text
+    assert "held back are within" not in text
+
+
+def test_columns_are_read_by_instrument(lynx_hare):
+    with finished_run(add_checks(lynx_hare)) as run:
+        hare, lynx = predicted(run)
+    assert not hare.held_back and lynx.held_back
+    assert hare.value.size == 21 and (hare.q05 < hare.q50).all()
+
+
+def test_band_is_that_of_binomial_numbers():
+    counts = np.random.default_rng(0).binomial(200, 0.1, 200_000)
+    low, high = binomial_band(200, 0.1, 0.95)
+    assert np.mean(counts < low) <= 0.025 < np.mean(counts <= low)
+    assert np.mean(counts > high) <= 0.025 < np.mean(counts >= high)
+    assert binomial_band(0, 0.5, 0.95) == (0, 0)
+
+
+def test_histogram_counts_every_reading(lynx_hare):
+    with finished_run(add_checks(lynx_hare)) as run:
+        one = predicted(run)[0]
+    axes = Figure().subplots()
+    _draw_ranks(axes, one)
+    heights = [bar.get_height() for bar in axes.patches if bar.get_width() < 0.5]
+    assert sum(heights) == 21
