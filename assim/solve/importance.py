@@ -1,0 +1,400 @@
+"""Importance correction: draws about a Gaussian, weighted by the posterior over their proposal."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import gammaln
+
+from assim.solve.cost import DepartureFunction, negative_log_density
+from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust
+from assim.solve.gaussian import Gaussian
+from assim.solve.laplace import (
+    BATCH_VALUES,
+    INFORMED,
+    SMALL,
+    TRUSTED_DRAWS,
+    TRUSTED_K_HAT,
+    LaplacePosterior,
+)
+from assim.solve.pareto import ParetoSmoothed, pareto_smooth
+
+Array = jax.Array
+
+DEGREES = 5  # of freedom of the t proposal
+USABLE_K_HAT = 0.7  # above it the mean weight says nothing
+FEWEST_DRAWS = 10  # effective draws below which an ensemble is none
+PROPOSAL_VALUES = 20_000_000  # numbers that all draws may hold
+LEAST_DRAWS = 1000  # that are made however many entries χ has
+
+
+class Proposal(eqx.Module):
+    """A Gaussian that is moved, stretched and given heavy tails in what the data inform.
+
+    χ = χ* + A^(-1/2)(z + U(m + L s∘a - a)) with z ~ N(0, I) and a = Uᵀz. Along informed directions
+    s = (5/u)^½ with one u ~ χ²₅ for all of them, so that they follow a multivariate t with 5
+    degrees of freedom; s = 1 along others, which are left to the Gaussian.
+
+    Args:
+        gaussian: the Laplace approximation, whose coordinates these are.
+        mean: m, shape (r,).
+        root: L, lower triangular, shape (r, r).
+        informed: which of the r eigenpairs are informed.
+        heavy: whether tails are those of a t.
+    """
+
+    gaussian: Gaussian
+    mean: Array
+    root: Array
+    informed: Array
+    heavy: bool = eqx.field(static=True)
+
+    def draw(self, key: Array, number: int) -> tuple[Array, Array]:
+        """Draws of χ, shape (number, n), with log of their density over (2π)^(-n/2)."""
+        first, second = jax.random.split(key)
+        white = jax.random.normal(first, (number, self.gaussian.chi.shape[0]))
+        scales = jnp.ones(number)
+        if self.heavy:
+            scales = jnp.sqrt(DEGREES / jax.random.chisquare(second, DEGREES, (number,)))
+        return jax.vmap(self._one)(white, scales)
+
+    def _one(self, white: Array, scale: Array) -> tuple[Array, Array]:
+        gaussian = self.gaussian
+        a = gaussian.eigenvectors.T @ white
+        inner = jnp.where(self.informed, scale * a, 0.0)
+        outer = jnp.where(self.informed, 0.0, a)
+        z = white + gaussian.eigenvectors @ (self.mean + self.root @ (inner + outer) - a)
+        rest = (jnp.sum(white**2) - jnp.sum(jnp.where(self.informed, a, 0.0) ** 2)) / 2
+        radial = self._radial(jnp.sum(inner**2), jnp.sum(self.informed))
+        return gaussian.chi + gaussian.sqrt(z), self._log_stretch() - rest + radial
+
+    def log_density(self, chi: Array) -> Array:
+        """Log q(χ) over (2π)^(-n/2)."""
+        gaussian = self.gaussian
+        z = gaussian.whiten(chi - gaussian.chi)
+        a = gaussian.eigenvectors.T @ z
+        t = jax.scipy.linalg.solve_triangular(self.root, a - self.mean, lower=True)
+        square = jnp.sum(jnp.where(self.informed, t, 0.0) ** 2)
+        rest = jnp.sum(z**2) - jnp.sum(a**2) + jnp.sum(jnp.where(self.informed, 0.0, t) ** 2)
+        radial = self._radial(square, jnp.sum(self.informed))
+        return self._log_stretch() - rest / 2 + radial
+
+    def _log_stretch(self) -> Array:
+        stretch = jnp.sum(jnp.log1p(self.gaussian.eigenvalues)) / 2
+        return stretch - jnp.sum(jnp.log(jnp.diagonal(self.root)))
+
+    def _radial(self, square: Array, dimensions: Array) -> Array:
+        return log_standard_t(square, dimensions) if self.heavy else -square / 2
+
+
+def log_standard_t(square: Array, dimensions: Array) -> Array:
+    """Log of a t's density with 5 degrees of freedom at |t|², over (2π)^(-d/2)."""
+    whole = (DEGREES + dimensions) / 2
+    constant = gammaln(whole) - gammaln(DEGREES / 2) - dimensions / 2 * np.log(DEGREES / 2)
+    return constant - whole * jnp.log1p(square / DEGREES)
+
+
+def about(gaussian: Gaussian, heavy: bool) -> Proposal:
+    """The proposal that is the Laplace approximation itself, with heavier tails if wanted.
+
+    Up to 64 controls all of them count as informed, above those with |λ| > 0.1.
+    """
+    rank, n = gaussian.eigenvalues.shape[0], gaussian.chi.shape[0]
+    informed = (jnp.abs(gaussian.eigenvalues) > INFORMED) | (rank == n <= SMALL)
+    return Proposal(gaussian, jnp.zeros(rank), jnp.eye(rank), informed, heavy)
+
+
+def fitted(proposal: Proposal, members: Array, weights: Array) -> Proposal:
+    """The same family with the mean and covariance of a weighted ensemble, in what is informed.
+
+    The covariance is drawn towards that of the Laplace approximation by r parts to 1/Σ w², so that
+    it is positive definite however few members count.
+
+    Args:
+        proposal: whose Gaussian and directions are kept.
+        members: χ, finite, shape (N, n).
+        weights: of sum one, shape (N,).
+    """
+    gaussian, informed = proposal.gaussian, proposal.informed
+    whitened = jax.vmap(gaussian.whiten)(members - gaussian.chi[None])
+    a = whitened @ gaussian.eigenvectors
+    mean = weights @ a
+    away = a - mean[None]
+    effective = 1 / jnp.sum(weights**2)
+    share = effective / (effective + jnp.sum(informed))
+    identity = jnp.eye(mean.shape[0])
+    covariance = share * (weights[:, None] * away).T @ away + (1 - share) * identity
+    both = informed[:, None] & informed[None]
+    root = jnp.linalg.cholesky(jnp.where(both, covariance, identity))
+    return Proposal(gaussian, jnp.where(informed, mean, 0.0), root, informed, proposal.heavy)
+
+
+def weighted(
+    problem: DepartureFunction, proposal: Proposal, key: Array, number: int
+) -> tuple[Array, Array]:
+    """Draws of χ, shape (number, n), with log p(χ, y) - log q(χ); traceable.
+
+    The log weights are normalised so that the mean weight is p(y) but for the likelihood's
+    constants, for a prior that integrates to one.
+    """
+    chi, log_q = proposal.draw(key, number)
+    return chi, log_density(problem, chi) - log_q
+
+
+def log_density(problem: DepartureFunction, chi: Array) -> Array:
+    """v - J of many χ in batches, shape (N,); -∞ where it is not finite. Traceable."""
+    number, n = chi.shape
+    batch = max(1, min(number, BATCH_VALUES // problem.workspace()))
+    extra = -number % batch
+    rows = jnp.pad(chi, ((0, extra), (0, 0)), mode="edge").reshape(-1, batch, n)
+    found = jax.lax.map(jax.vmap(lambda chi: -negative_log_density(problem, chi)), rows)
+    return found.reshape(-1)[:number]
+
+
+class Importance(AbstractPosterior):
+    """Draws about the Laplace approximation, weighted to the posterior itself.
+
+    w = exp(v - J(χ))/q(χ), smoothed by their Pareto tail (Vehtari et al. 2024, JMLR 25, 72). Where
+    k̂ or too few effective draws refuse them, the proposal is fitted to the weighted draws and
+    drawn from anew (adaptive importance sampling: Cappé et al. 2008, Stat. Comput. 18, 447).
+
+    Args:
+        number: draws of each round; above 20,000 controls fewer, so that they fit in memory.
+        proposal: "t" with 5 degrees of freedom in what the data inform, or "gaussian".
+        rounds: most fits of the proposal, 0 for none.
+    """
+
+    number: int = eqx.field(default=10_000, static=True)
+    proposal: str = eqx.field(default="t", static=True)
+    rounds: int = eqx.field(default=2, static=True)
+
+    def __check_init__(self) -> None:
+        if self.proposal not in ("t", "gaussian"):
+            raise ValueError(
+                f"Importance: proposal must be 't' or 'gaussian', got {self.proposal!r}"
+            )
+        for name, least in (("number", 100), ("rounds", 0)):
+            if (given := getattr(self, name)) < least:
+                raise ValueError(f"Importance: {name} must be at least {least}, got {given}")
+
+    def name(self) -> str:
+        """Importance."""
+        return "importance"
+
+    def sample(
+        self,
+        problem: DepartureFunction,
+        around: LaplacePosterior,
+        key: Array,
+        report: Report | None = None,
+    ) -> Ensemble:
+        """Weighted draws; certified by k̂ < 0.5 and 400 effective draws."""
+        start = about(around.gaussian, self.proposal == "t")
+        return _in_rounds(problem, self, start, key, report)
+
+    def draws(
+        self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
+    ) -> Array:
+        """Weighted draws resampled to equal weights, after all rounds; weights are not smoothed."""
+        proposal = about(gaussian, self.proposal == "t")
+        keys = jax.random.split(key, self.rounds + 2)
+        chi, weights = _normalised(problem, proposal, keys[0], self.number)
+        for again in keys[1:-1]:
+            proposal = fitted(proposal, chi, weights)
+            chi, weights = _normalised(problem, proposal, again, self.number)
+        return resampled(keys[-1], chi, weights, number)
+
+
+def corrected(
+    problem: DepartureFunction,
+    ensemble: Ensemble,
+    around: LaplacePosterior,
+    key: Array,
+    settings: Importance | None = None,
+    report: Report | None = None,
+) -> Ensemble:
+    """An ensemble of another method, corrected: its mean and covariance make the first proposal.
+
+    Its members are replaced by weighted draws; what it cost is added to what they cost.
+
+    Args:
+        problem: the departure function.
+        ensemble: what to correct, with finite members.
+        around: the Laplace posterior, in whose informed directions moments are taken.
+        key: of the draws.
+        settings: draws, tails and rounds.
+        report: told of progress.
+    """
+    settings = settings or Importance()
+    if ensemble.trust is Trust.FAILED:
+        return ensemble
+    start = _fitted(about(around.gaussian, settings.proposal == "t"), *_finite(ensemble))
+    found = _in_rounds(problem, settings, start, key, report)
+    return _spent(found, ensemble.gradients, ensemble.evaluations)
+
+
+def resampled(key: Array, members: Array, weights: Array, number: int) -> Array:
+    """Members in equal weights by systematic resampling, in random order; traceable.
+
+    NaN where no weight is positive.
+    """
+    first, second = jax.random.split(key)
+    places = (jnp.arange(number) + jax.random.uniform(first)) / number
+    total = jnp.cumsum(weights)
+    chosen = jnp.searchsorted(total / total[-1], places)
+    chosen = jnp.minimum(chosen, members.shape[0] - 1)
+    found = members[jax.random.permutation(second, chosen)]
+    return jnp.where(total[-1] > 0, found, jnp.nan)
+
+
+def _normalised(
+    problem: DepartureFunction, proposal: Proposal, key: Array, number: int
+) -> tuple[Array, Array]:
+    """Draws and weights of sum one, nowhere -∞; equal ones where all are zero."""
+    chi, log_weights = weighted(problem, proposal, key, number)
+    inside = jnp.isfinite(log_weights)
+    top = jnp.max(jnp.where(inside, log_weights, -jnp.inf))
+    raw = jnp.where(inside, jnp.exp(log_weights - jnp.where(jnp.isfinite(top), top, 0.0)), 0.0)
+    total = jnp.sum(raw)
+    return chi, jnp.where(total > 0, raw / jnp.where(total > 0, total, 1.0), 0.0)
+
+
+# ---- rounds --------------------------------------------------------------------------------------
+
+
+_weighted = eqx.filter_jit(weighted)
+_fitted = eqx.filter_jit(fitted)
+
+
+class _Round(NamedTuple):
+    members: Array
+    smoothed: ParetoSmoothed
+    number: int  # of the round, from 0
+    outside: float  # share of draws where the density is not finite
+
+
+def _in_rounds(
+    problem: DepartureFunction,
+    settings: Importance,
+    proposal: Proposal,
+    key: Array,
+    report: Report | None,
+) -> Ensemble:
+    """Draw, weigh and fit until the weights may be trusted; the round of the lowest k̂."""
+    n = proposal.gaussian.chi.shape[0]
+    number = min(settings.number, max(LEAST_DRAWS, PROPOSAL_VALUES // n))
+    best: _Round | None = None
+    spent = 0
+    for turn, now in enumerate(jax.random.split(key, settings.rounds + 1)):
+        found = _one_round(problem, proposal, now, number, turn)
+        spent += number
+        if report is not None:
+            report(f"round {turn}: {_figures(found.smoothed)}")
+        if best is None or found.smoothed.k_hat < best.smoothed.k_hat:
+            best = found
+        if _trusted(found.smoothed) or found.smoothed.effective_draws == 0:
+            break
+        proposal = _fitted(proposal, found.members, jnp.asarray(found.smoothed.weights))
+    assert best is not None
+    return _ensemble(problem, best, spent)
+
+
+def _one_round(
+    problem: DepartureFunction, proposal: Proposal, key: Array, number: int, turn: int
+) -> _Round:
+    chi, log_weights = _weighted(problem, proposal, key, number)
+    inside = jnp.isfinite(log_weights)  # the rest has no weight, and may have no trajectory
+    members = jnp.where(inside[:, None], chi, proposal.gaussian.chi[None])
+    smoothed = pareto_smooth(np.asarray(log_weights))
+    return _Round(members, smoothed, turn, 1 - float(np.mean(np.asarray(inside))))
+
+
+def _trusted(smoothed: ParetoSmoothed) -> bool:
+    return smoothed.k_hat < TRUSTED_K_HAT and smoothed.effective_draws >= TRUSTED_DRAWS
+
+
+def _figures(smoothed: ParetoSmoothed) -> str:
+    return f"k̂ = {smoothed.k_hat:.2f}, {smoothed.effective_draws:.0f} effective draws"
+
+
+def _ensemble(problem: DepartureFunction, found: _Round, spent: int) -> Ensemble:
+    smoothed = found.smoothed
+    number = smoothed.weights.size
+    trust, advice = _verdict(smoothed)
+    some = smoothed.effective_draws > 0
+    weights = smoothed.weights if some else np.full(number, 1 / number)
+    known = problem.proper() and smoothed.k_hat < USABLE_K_HAT
+    certificates = {
+        "k_hat": smoothed.k_hat,
+        "effective_draws": smoothed.effective_draws,
+        "log_evidence_stdev": log_mean_stdev(weights) if known else float("nan"),
+        "outside": found.outside,
+        "rounds": float(found.number),
+    }
+    return Ensemble(
+        found.members,
+        jnp.asarray(weights),
+        trust,
+        advice,
+        certificates,
+        evaluations=spent,
+        log_evidence=smoothed.log_mean if known else float("nan"),
+    )
+
+
+def log_mean_stdev(weights: np.ndarray) -> float:
+    """Standard deviation of log (1/N) Σ w, √(Σ w² - 1/N) of weights of sum one (delta method)."""
+    return float(np.sqrt(max(np.sum(np.square(weights)) - 1 / np.size(weights), 0.0)))
+
+
+def _verdict(smoothed: ParetoSmoothed) -> tuple[Trust, str]:
+    figures = _figures(smoothed)
+    if smoothed.effective_draws == 0:
+        return Trust.FAILED, (
+            "The density is finite at none of the draws: the model fails everywhere about the "
+            "minimum; check it there with `assim check`, and start from several first guesses."
+        )
+    if smoothed.effective_draws < FEWEST_DRAWS:
+        return Trust.FAILED, (
+            f"{figures}: the proposal misses the posterior, and these weights say nothing; run a "
+            "chain instead (NUTS or MCLMC)."
+        )
+    if not smoothed.k_hat < USABLE_K_HAT:
+        return Trust.DOUBTFUL, (
+            f"{figures}: the weights have too heavy a tail to be averaged, and moments may be far "
+            "off; run a chain instead (NUTS or MCLMC)."
+        )
+    if smoothed.k_hat >= TRUSTED_K_HAT:
+        return Trust.DOUBTFUL, (
+            f"{figures}: usable, but standard deviations may be several per cent off; for error "
+            "bars to publish run a chain (NUTS or MCLMC), or draw more."
+        )
+    if smoothed.effective_draws < TRUSTED_DRAWS:
+        return Trust.DOUBTFUL, (
+            f"{figures}, of {TRUSTED_DRAWS} that are wanted: raise `number`, or run a chain."
+        )
+    return Trust.CERTIFIED, f"{figures}: these moments and quantiles may be published."
+
+
+def _finite(ensemble: Ensemble) -> tuple[Array, Array]:
+    """Members and weights without those that are not finite."""
+    fine = jnp.all(jnp.isfinite(ensemble.members), axis=1)
+    weights = jnp.where(fine, ensemble.weights, 0.0)
+    members = jnp.where(fine[:, None], ensemble.members, 0.0)
+    return members, weights / jnp.sum(weights)
+
+
+def _spent(ensemble: Ensemble, gradients: int, evaluations: int) -> Ensemble:
+    """The same with what was spent before it."""
+    return Ensemble(
+        ensemble.members,
+        ensemble.weights,
+        ensemble.trust,
+        ensemble.advice,
+        ensemble.certificates,
+        ensemble.gradients + gradients,
+        ensemble.evaluations + evaluations,
+        ensemble.log_evidence,
+    )
