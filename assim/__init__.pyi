@@ -3,6 +3,7 @@ from .analysis.analyse import analyse as analyse
 from .analysis.impact import innovation_stdev as innovation_stdev
 from .analysis.impact import observation_impact as observation_impact
 from .analysis.posterior import Posterior as Posterior
+from .analysis.evidence import evidence_table as evidence_table
 from .analysis.findings import PredictiveCheck as PredictiveCheck
 from .analysis.predictive import predictive_checks as predictive_checks
 from .analysis.findings import Sloppy as Sloppy

@@ -134,6 +134,36 @@ def calibrate(
 
 
 @main.command()
+@click.argument("cases", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--tempered", is_flag=True, help="Temper from the prior too: slow, and certain.")
+@click.option("--out", type=click.Path(path_type=Path), help="Directory for the results.")
+@_SET
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@_DEBUG
+def compare(
+    cases: tuple[Path, ...],
+    tempered: bool,
+    out: Path | None,
+    assignments: tuple[str, ...],
+    quiet: bool,
+    debug: bool,
+) -> None:
+    """Compare two or more CASES of the same observations by their evidence."""
+    if len(cases) < 2:
+        raise click.UsageError("compare needs two cases or more")
+    if len(set(cases)) < len(cases):
+        raise click.UsageError("a case is named twice")
+
+    def work() -> int:
+        read = [_read(case, assignments) for case in cases]
+        from assim.run.compare import compare_cases
+
+        return compare_cases(read, tempered, out, _screen(quiet))
+
+    _finish(work, debug)
+
+
+@main.command()
 @_CASE
 @_SET
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")

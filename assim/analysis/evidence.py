@@ -1,0 +1,28 @@
+"""The evidence of an analysis by every method that gives one."""
+
+from math import isfinite
+
+from assim.analysis.analyse import Analysis
+from assim.solve.evidence import Evidence, bic, of_laplace
+
+
+def evidence_table(analysis: Analysis) -> tuple[Evidence, ...]:
+    """log p(y) by Laplace, BIC and every other method of the analysis, constants included.
+
+    BIC counts every entry of χ as a parameter and every value as an observation.
+
+    Raises:
+        ValueError: the analysis has no posterior.
+    """
+    if analysis.laplace is None:
+        raise ValueError("evidence_table: the analysis has no posterior; ask for one")
+    problem, constant = analysis.problem, analysis.log_constant
+    values = sum(o.values.size for o in problem.observations)
+    own = (of_laplace(analysis.laplace), bic(problem, analysis.solution.chi, observations=values))
+    nan = float("nan")
+    others = (
+        Evidence(name, one.log_evidence, one.certificates.get("log_evidence_stdev", nan), one.trust)
+        for name, one in analysis.posteriors.items()
+        if one.method != "laplace" and isfinite(one.log_evidence)
+    )
+    return (*(one.completed(constant) for one in own), *others)
