@@ -4,7 +4,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from assim.solve.cost import DepartureFunction, gauss_newton_linearisation, scored_density
+from assim.solve.cost import (
+    FORWARD_LIMIT,
+    DepartureFunction,
+    gauss_newton_linearisation,
+    scored_density,
+)
 from assim.solve.gaussian import Gaussian
 from assim.solve.krylov import randomised_eigenpairs
 from assim.solve.laplace import BATCH
@@ -66,8 +71,7 @@ def _mean_hessian(problem: DepartureFunction, points: Array) -> Array:
     n = points.shape[1]
 
     def one(total: tuple[Array, Array], chi: Array) -> tuple[tuple[Array, Array], None]:
-        hessian = gauss_newton_linearisation(problem, chi).hessian
-        matrix = jax.lax.map(hessian, jnp.eye(n), batch_size=min(n, BATCH))
+        matrix = _hessian(problem, chi)
         fine = jnp.all(jnp.isfinite(matrix))
         matrix = jnp.where(fine, (matrix + matrix.T) / 2, 0.0)
         return (total[0] + matrix, total[1] + fine), None
@@ -75,6 +79,30 @@ def _mean_hessian(problem: DepartureFunction, points: Array) -> Array:
     blank = (jnp.zeros((n, n)), jnp.zeros(()))
     (total, number), _ = jax.lax.scan(one, blank, points)
     return jnp.where(number > 0, total / jnp.maximum(number, 1.0), jnp.eye(n))
+
+
+def _hessian(problem: DepartureFunction, chi: Array) -> Array:
+    """W + GᵀG, by columns of it or by rows of G, whichever are fewer."""
+    n, departures = chi.shape[0], _departures(problem)
+    if n <= max(departures, FORWARD_LIMIT):
+        product = gauss_newton_linearisation(problem, chi).hessian
+        return jax.lax.map(product, jnp.eye(n), batch_size=min(n, BATCH))
+    _, pull = jax.vjp(lambda chi: problem(chi).normalised, chi)
+    unit = jnp.eye(departures)
+    g = jax.lax.map(lambda row: pull(row)[0], unit, batch_size=min(departures, BATCH))
+    return jnp.diag(problem.weight()) + g.T @ g
+
+
+def _departures(problem: DepartureFunction) -> int:
+    blank = jax.ShapeDtypeStruct((problem.size(),), jnp.result_type(float))
+    return eqx.filter_eval_shape(lambda p, chi: p(chi).normalised, problem, blank).shape[0]
+
+
+def averaged_cost(problem: DepartureFunction, draws: int = 20, rank: int = 200) -> int:
+    """Gradients that `averaged` is worth: one for every column of a Hessian, or row of G."""
+    n = problem.size()
+    each = min(n, max(_departures(problem), 1)) if n <= FORMED else 2 * rank
+    return draws * each
 
 
 def _low_rank(

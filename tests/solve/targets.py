@@ -1,0 +1,96 @@
+"""Posteriors whose moments are known, for everything that draws them."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from assim.solve.cost import Array, DepartureFunction
+from assim.solve.ensemble import Ensemble
+from assim.solve.gaussian import Gaussian
+from assim.solve.laplace import LaplacePosterior
+from tests.solve.departures import Misfit
+
+EDGE = -0.5  # where `truncated` ends
+
+
+class Target(NamedTuple):
+    """A departure function, where to start, and the truth."""
+
+    problem: DepartureFunction
+    around: LaplacePosterior
+    mean: np.ndarray
+    stdev: np.ndarray
+
+
+def laplace_at(chi, covariance) -> LaplacePosterior:
+    """A Laplace posterior that was given instead of computed."""
+    values, vectors = np.linalg.eigh(np.linalg.inv(covariance))
+    gaussian = Gaussian(jnp.asarray(chi), jnp.asarray(values - 1), jnp.asarray(vectors))
+    return LaplacePosterior(gaussian, 0.0, np.nan, np.nan, np.nan, "given")
+
+
+def _linear(chi: Array, data: Array) -> Array:
+    matrix = data.reshape(-1, chi.shape[0] + 1)
+    return matrix[:, :-1] @ chi - matrix[:, -1]
+
+
+def gaussian(n: int = 50, seed: int = 0) -> Target:
+    """Linear departures of 60 observations whose errors span two decades; BLUE."""
+    rng = np.random.default_rng(seed)
+    g = rng.normal(size=(60, n)) * np.logspace(0.5, -1.5, n)
+    y = g @ rng.normal(size=n) + rng.normal(size=60)
+    covariance = np.linalg.inv(np.eye(n) + g.T @ g)
+    mean = covariance @ g.T @ y
+    problem = Misfit(_linear, n, 1.0, jnp.asarray(np.column_stack([g, y]).ravel()))
+    return Target(problem, laplace_at(mean, covariance), mean, np.sqrt(np.diag(covariance)))
+
+
+def _curved(chi: Array, data: Array) -> Array:
+    del data
+    return jnp.concatenate([chi[:2], (chi[2:] - 0.4 * chi[:2] ** 2) / 0.5])
+
+
+def banana() -> Target:
+    """Two of N(0, 1) and, beside each x, one of N(0.4 x², 0.5²); no weight of their own."""
+    covariance = np.diag([1.0, 1.0, 0.25, 0.25])
+    stdev = np.sqrt([1.0, 1.0, 2 * 0.16 + 0.25, 2 * 0.16 + 0.25])
+    around = laplace_at(np.zeros(4), covariance)
+    return Target(Misfit(_curved, 4), around, np.array([0, 0, 0.4, 0.4]), stdev)
+
+
+def _cut(chi: Array, data: Array) -> Array:
+    del data
+    return jnp.where(chi[0] < EDGE, jnp.nan, chi[1] - chi[0])[None]
+
+
+def truncated() -> Target:
+    """N(0, 1) priors and x₁ - x₀ observed as 0 ± 1, but no model for x₀ < -1/2; by quadrature."""
+    x = np.linspace(EDGE, 9, 400_001)
+    weight = np.exp(-0.75 * x**2)  # x₁ is integrated out
+    mean = weight @ x / weight.sum()
+    variance = weight @ x**2 / weight.sum() - mean**2
+    covariance = np.linalg.inv([[2.0, -1.0], [-1.0, 2.0]])
+    stdev = np.sqrt([variance, 0.5 + variance / 4])
+    around = laplace_at(np.zeros(2), covariance)
+    return Target(Misfit(_cut, 2, 1.0), around, np.array([mean, mean / 2]), stdev)
+
+
+def _double_well(chi: Array, data: Array) -> Array:
+    return jnp.concatenate([(chi[:1] ** 2 - data) / 0.5, chi[1:]])
+
+
+def two_modes(separation: float = 3.0) -> Target:
+    """Halves of the mass at x₀ = ±3, and nothing between; started at one of them."""
+    n = 3
+    at = np.array([separation, 0.0, 0.0])
+    curvature = (2 * separation / 0.5) ** 2
+    around = laplace_at(at, np.diag([1 / curvature, 1, 1]))
+    problem = Misfit(_double_well, n, data=jnp.asarray([separation**2]))
+    return Target(problem, around, np.zeros(n), np.array([separation, 1, 1]))
+
+
+def errors(found: Ensemble, target: Target) -> tuple[np.ndarray, np.ndarray]:
+    """Of means in standard deviations, and of standard deviations relative to themselves."""
+    mean = (np.asarray(found.mean()) - target.mean) / target.stdev
+    return mean, np.asarray(found.stdev()) / target.stdev - 1
