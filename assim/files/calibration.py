@@ -46,6 +46,11 @@ def _by_quantity(calibration: Calibration) -> dict[str, xr.Variable]:
         "p_value": _number(
             "quantity", calibration.p_values, "probability of bins as unequal as these"
         ),
+        "ecdf_p_value": _number(
+            "quantity",
+            calibration.ecdf_p_values,
+            "probability of a distribution function of ranks that strays as far",
+        ),
         "inside": _count(
             ("quantity",),
             np.array(calibration.inside),

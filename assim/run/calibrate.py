@@ -96,13 +96,13 @@ def _show(found: Calibration, screen: Screen) -> None:
             name,
             f"{found.p_values[k]:.2g}",
             *(f"{100 * found.coverage[level][k].covered:.0f} %" for level in levels),
-            "inside" if found.inside[k] else "outside",
+            f"{found.ecdf_p_values[k]:.2g}" + ("" if found.inside[k] else " outside"),
         )
         for k, name in enumerate(found.names)
     ]
     screen.say()
     shares = (f"within {100 * level:.0f} %" for level in levels)
-    screen.table(("quantity", "p of uniform ranks", *shares, "ECDF band"), rows)
+    screen.table(("quantity", "p of bins", *shares, "p of ECDF"), rows)
     screen.say(found.verdict())
     for count, what in (
         (found.redrawn, "draws of the prior, at which the model fails, were replaced."),

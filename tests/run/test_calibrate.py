@@ -30,7 +30,7 @@ def test_what_is_printed(calibrated) -> None:
         "log_density",
     ):
         assert word in text
-    assert "within 90 %" in text and "ECDF band" in text
+    assert "within 90 %" in text and "p of ECDF" in text
     assert f"Wrote to {toy.out}: calibration.nc, calibration.png" in text
 
 

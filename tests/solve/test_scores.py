@@ -21,6 +21,7 @@ from assim.solve.uniformity import (
     choose_bins,
     ecdf,
     ecdf_band,
+    ecdf_p_value,
     rank_histogram,
     within,
 )
@@ -130,7 +131,7 @@ def test_coverage_of_weighted_draws():
     rng = np.random.default_rng(5)
     x, y = rng.normal(0.0, 2.0, 20_000), rng.normal(size=3000)
     w = scipy.stats.norm.pdf(x) / scipy.stats.norm.pdf(x, 0, 2)
-    wide = np.repeat(x[:, None], 3000, axis=1)[:, :200]
+    wide = np.repeat(x[:, None], 200, axis=1)
     assert coverage(wide, y[:200], (0.9,), w / w.sum())[0].right()
     assert not coverage(wide, y[:200], (0.9,))[0].right()
 
@@ -170,3 +171,15 @@ def test_ecdf_band_holds_as_often_as_it_says():
     assert low <= np.sum(inside) <= high + 40  # discrete: it may hold a little more often
     skewed = rng.beta(1.6, 1, 100) * 50
     assert not within(ecdf(skewed.astype(int), 49), band)
+
+
+def test_p_value_of_an_ecdf_is_uniform_and_goes_with_its_band():
+    rng = np.random.default_rng(7)
+    band, several = ecdf_band(100, 49, 0.9), [rng.integers(0, 50, 100) for _ in range(1000)]
+    values = np.array([ecdf_p_value(ranks, 49) for ranks in several])
+    for level in (0.05, 0.5):
+        low, high = scipy.stats.binom(1000, level).interval(0.999)
+        assert low <= np.sum(values <= level) <= high
+    inside = np.array([within(ecdf(ranks, 49), band) for ranks in several])
+    assert np.all(inside[values > 0.12]) and not np.any(inside[values < 0.08])
+    assert ecdf_p_value(np.full(100, 3), 49) == 1 / 4001
