@@ -17,6 +17,7 @@ from assim.show.style import Picture
 MOST = 8
 CELLS = 96  # of the grid on which densities are drawn, a side
 LEAST = 0.7  # standard deviation of a kernel at least, in cells
+LETTERS = 14  # of the labels of an axis, spaces between them included
 ROOM = 48  # cells beyond each end of the axes
 POINTS = 250  # draws shown as dots
 LEVELS = (0.9, 0.5)
@@ -85,8 +86,12 @@ def _label(one: Draws) -> str:
 def _ticks(low: float, high: float) -> list[float]:
     """A few, away from the ends, where they would run into those of the next panel."""
     margin = 0.1 * (high - low)
-    ticks = MaxNLocator(3).tick_values(low, high)
-    return [float(tick) for tick in ticks if low + margin <= tick <= high - margin]
+    for most in (4, 3, 2):
+        every = MaxNLocator(most).tick_values(low, high)
+        ticks = [float(tick) for tick in every if low + margin <= tick <= high - margin]
+        if sum(len(f"{tick:.3g}") + 1 for tick in ticks) <= LETTERS:
+            break
+    return ticks
 
 
 def _name(figure: Figure, grid: list[list[Axes]], labels: list[str]) -> None:

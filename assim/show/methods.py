@@ -32,6 +32,7 @@ _CERTIFICATES = {
     "effective_draws": "effective draws",
     "log_evidence": "log evidence",
 }
+_DIGITS = {"seconds": 3, "k_hat": 2}
 _WORDS = {"method", "trust", "advice", "quantities", "files"}
 
 
@@ -88,9 +89,8 @@ def _quantities(method: Method) -> dict[str, dict[str, Any]]:
 def _across(run: Run, key: str, words: str, told: bool) -> tuple[object, ...]:
     """One row of the table from the methods' entries."""
     cells = [one.entry.get(key) for one in run.methods]
-    shown = [
-        str(c) if isinstance(c, str) else number(c, 3 if key == "seconds" else 4) for c in cells
-    ]
+    digits = _DIGITS.get(key, 4)
+    shown = (cell if isinstance(cell, str) else number(cell, digits) for cell in cells)
     return words, *[""] * told, *shown
 
 
@@ -111,28 +111,32 @@ def told(name: str, one: dict[str, Any]) -> str:
     if not name and not one:
         return ""
     lead, advice, verdict = _judged(name, one)
+    said = {*_WORDS, "k_hat"} if "k̂" in lead + advice else _WORDS
     rest = {
-        key.replace("_", " "): value
+        "Pareto k̂" if key == "k_hat" else key.replace("_", " "): value
         for key, value in one.items()
-        if key not in {*_WORDS, "k_hat"} and isinstance(value, int | float | str)
+        if key not in said and isinstance(value, int | float | str)
     }
     facts = "; ".join(f"{key} {number(value)}" for key, value in rest.items())
     parts = [notice(advice, verdict, lead)]
-    return "\n".join([*parts, paragraph(facts.capitalize() + ".", "soft") if facts else ""])
+    return "\n".join(
+        [*parts, paragraph(facts[:1].upper() + facts[1:] + ".", "soft") if facts else ""]
+    )
 
 
 def _judged(name: str, one: dict[str, Any]) -> tuple[str, str, str]:
     """Name with trust, advice, and the verdict that colours them.
 
-    Trust decides; k̂ where a file does not tell of trust.
+    Trust decides; k̂, which may be that of the approximation a method started from, only where a
+    file does not tell of trust.
     """
     trust, k_hat = one.get("trust"), known(one.get("k_hat"))
     by_trust = isinstance(trust, str) and trust in TRUST
     verdict = TRUST[str(trust)] if by_trust else k_hat_verdict(k_hat)
     advice = str(one.get("advice") or _K_HAT_WORDS[k_hat_verdict(k_hat)])
     lead = ", ".join([name or "Posterior", *[str(trust)] * by_trust])
-    if "k̂" not in advice and k_hat is not None:
-        lead += f", k̂ = {k_hat:.2f}"  # else it is said once
+    if not by_trust and "k̂" not in advice and k_hat is not None:
+        lead += f", k̂ = {k_hat:.2f}"
     return lead + (":" if advice.startswith("k̂") else "."), advice, verdict
 
 

@@ -10,6 +10,8 @@ import xarray as xr
 
 from assim.show.finished import SUFFIXES, TIMES, Run, field_names, quantity, time_of, words
 
+PASSIVE = 1  # quality flag of values that are compared and not used
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -19,6 +21,7 @@ class Observed:
         stdev: standard deviation of the errors, times their scale where that is estimated.
         analysis_stdev: posterior standard deviation of what the analysis says.
         logarithmic: whether `stdev` is that of the logarithm (a log-normal likelihood).
+        passive: what is compared and not used, as values held back to verify a prediction.
         places: every other column of the table, by name: positions by dimension.
     """
 
@@ -35,6 +38,7 @@ class Observed:
     ombg: np.ndarray | None
     oman: np.ndarray | None
     used: np.ndarray
+    passive: np.ndarray
     places: dict[str, np.ndarray]
 
     def bars(self) -> np.ndarray | None:
@@ -76,6 +80,7 @@ class Observed:
             ombg=part(self.ombg),
             oman=part(self.oman),
             used=self.used[here],
+            passive=self.passive[here],
             places={name: column[here] for name, column in self.places.items()},
         )
 
@@ -117,6 +122,7 @@ def _observed(run: Run, file: xr.Dataset, name: str, time: xr.DataArray) -> Obse
         ombg=value - before if ombg is None and before is not None else ombg,
         oman=value - after if oman is None and after is not None else oman,
         used=np.isfinite(value) if flags is None else (flags == 0) & np.isfinite(value),
+        passive=np.zeros(value.shape, bool) if flags is None else flags == PASSIVE,
         places=_places(file, time),
     )
 

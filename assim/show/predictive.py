@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from assim.files.feedback import variable_name
 from assim.show.finished import Run, spelt_units
 from assim.show.page import GOOD, UNSURE, known, notice, number, paragraph, table
 
@@ -12,7 +13,7 @@ _HEADER = (
 
 
 def checks(run: Run) -> dict[str, dict[str, Any]]:
-    """Entries of the summary by instrument."""
+    """Entries of the summary by instrument; see `variable_name` for what files call it."""
     given = run.summary.get("predictive")
     if not isinstance(given, dict):
         return {}
@@ -81,5 +82,6 @@ def _share(one: dict[str, Any], key: str) -> str:
 
 
 def _units(run: Run, name: str) -> str:
+    name = variable_name(name)
     found = (file[name].attrs.get("units") for file in run.feedback if name in file)
     return spelt_units(next(found, "1"))

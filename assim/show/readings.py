@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from assim.files.feedback import variable_name
 from assim.show import style
 from assim.show.finished import Run, field_names, instants, time_label, time_of, with_units, words
 from assim.show.predictive import checks
@@ -63,7 +64,7 @@ def _caption(shown: list[Predicted], left_out: int) -> str:
 def predicted(run: Run) -> list[Predicted]:
     """Every instrument whose feedback has predictive quantiles and ranks."""
     found = []
-    told = checks(run)
+    told = {variable_name(name): one for name, one in checks(run).items()}
     for file in run.feedback:
         time = time_of(file)
         for name in field_names(file) if time is not None else ():

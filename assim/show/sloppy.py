@@ -82,21 +82,15 @@ def directions(run: Run) -> list[str]:
     entries = [one for one in rows if isinstance(one, dict)] if isinstance(rows, list) else []
     if not entries:
         return []
-    fixed = sum(bool(one.get("informed")) for one in entries)
+    told = [one for one in entries if one.get("informed")]
     text = (
         f"Of {len(entries)} combinations of what was estimated the data tell more than the prior "
-        f"of {fixed}"
+        f"of {len(told)}"
     )
-    condition = known(given.get("condition_number"))
-    inner = known(given.get("condition_number_informed"))
-    if condition is not None:
-        text += (
-            f"; the stiffest is known {number(condition**0.5, 2)} times as well as the sloppiest"
-        )
-    elif inner is not None:
-        text += (
-            f"; of these the stiffest is known {number(inner**0.5, 2)} times as well as the last"
-        )
+    ends = [known(one.get("stddev")) for one in (told[0], told[-1])] if len(told) > 1 else []
+    if len(ends) == 2 and ends[0] and ends[1]:
+        ratio = number(ends[1] / ends[0], 2)
+        text += f"; of these the stiffest is known {ratio} times as well as the sloppiest"
     note = (
         "Combinations are of whitened values: each estimated quantity in standard deviations of "
         "its prior (as a normal variate), all else integrated out. λ is the data's precision over "

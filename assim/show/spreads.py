@@ -141,16 +141,16 @@ def _series(
 
 def _draw_ratio(axes: Axes, one: Compared, looks: dict) -> None:
     values = _draw(axes, one, one.ratio, looks, 1.0)
-    top = float(np.nanquantile(values, 0.98)) if values.size else 1.0
-    axes.set_ylim(0, min(max(1.15 * top, 1.3), 4.0))
+    top = float(values.max(initial=1.0))
+    axes.set_ylim(0, min(max(1.1 * top, 1.3), 4.0))
     axes.set_ylabel("Ratio of stddev")
     axes.set_title(style.wrapped(one.title))
 
 
 def _draw_shift(axes: Axes, one: Compared, looks: dict) -> None:
     values = np.abs(_draw(axes, one, one.shift, looks, 0.0))
-    top = float(np.nanquantile(values, 0.98)) if values.size else 0.0
-    reach = min(max(1.2 * top, 0.15), 4.0)
+    top = float(values.max(initial=0.0))
+    reach = min(max(1.1 * top, 0.15), 4.0)
     axes.set_ylim(-reach, reach)
     axes.set_ylabel("Shift of mean / stddev")
 

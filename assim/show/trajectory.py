@@ -246,8 +246,14 @@ def _draw_series(axes: Axes, one: Series) -> None:
 
 
 def draw_observations(axes: Axes, one: Observed) -> None:
-    """Used observations as dots with error bars, rejected ones as crosses."""
+    """Used observations as dots with error bars, passive ones open, rejected ones as crosses."""
     time, used = instants(one.time), one.used
+    passive = one.passive & np.isfinite(one.value)
+    if passive.any():
+        axes.plot(
+            time[passive], one.value[passive], "o", color=style.INK, markerfacecolor="white",
+            markersize=3.6, markeredgewidth=0.9, zorder=3, label="observation not used",
+        )  # fmt: skip
     if used.any():
         axes.errorbar(
             time[used],
@@ -259,9 +265,10 @@ def draw_observations(axes: Axes, one: Observed) -> None:
             elinewidth=0.7,
             label="observation",
         )
-    if (~used & np.isfinite(one.value)).any():
+    rejected = ~used & ~one.passive & np.isfinite(one.value)
+    if rejected.any():
         axes.plot(
-            time[~used], one.value[~used], "x", color=style.REJECTED, markersize=5.5,
+            time[rejected], one.value[rejected], "x", color=style.REJECTED, markersize=5.5,
             markeredgewidth=1.4, label="rejected observation",
         )  # fmt: skip
 

@@ -46,7 +46,7 @@ def test_neither_where_there_is_none(lynx_hare):
 def test_directions_are_told(lynx_hare):
     text = words(add_directions(lynx_hare))
     assert "Of 5 combinations of what was estimated the data tell more than the prior of 3" in text
-    assert "of these the stiffest is known 17 times as well as the last." in text  # √300
+    assert "of these the stiffest is known 15 times as well as the sloppiest." in text  # √901/2
     row = "<tr><th>1</th><td>1.00 alpha</td><td>900</td><td>0.033</td><td>data</td></tr>"
     assert row in text and "<td>prior</td></tr>" in text
 
@@ -133,6 +133,21 @@ def test_columns_are_read_by_instrument(lynx_hare):
         hare, lynx = predicted(run)
     assert not hare.held_back and lynx.held_back
     assert hare.value.size == 21 and (hare.q05 < hare.q50).all()
+
+
+def test_names_are_those_of_variables(lynx_hare):
+    add_checks(lynx_hare)
+    summary = json.loads((lynx_hare / "summary.json").read_text())
+    summary["predictive"] = {"lynx": summary["predictive"]["lynx"]}
+    with xr.open_dataset(lynx_hare / "feedback.nc") as file:
+        data = file.load()
+    data = data.rename({str(n): str(n).replace("lynx", "lynx_2") for n in data if "lynx" in n})
+    runs.save(lynx_hare / "feedback.nc", data)
+    summary["predictive"] = {"lynx-2": summary["predictive"]["lynx"]}
+    runs.write_summary(lynx_hare, summary)
+    with finished_run(lynx_hare) as run:
+        assert predicted(run)[1].held_back
+    assert "<tr><th>lynx-2 (held back)</th>" in words(lynx_hare)
 
 
 def test_band_is_that_of_binomial_numbers():

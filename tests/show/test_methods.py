@@ -104,8 +104,7 @@ def test_a_derived_quantity_may_be_called_a_mean(tmp_path):
 def test_each_method_is_told_with_its_verdict(text):
     for name, verdict in (("laplace", "unsure"), ("svgd_plain", "poor"), ("nuts", "good")):
         trust = METHODS[name][-1]
-        k_hat = ", k̂ = 0.62" if name == "laplace" else ""
-        lead = f'<p class="notice {verdict}"><strong>{name}, {trust}{k_hat}.</strong>'
+        lead = f'<p class="notice {verdict}"><strong>{name}, {trust}.</strong>'
         assert f"{lead} So {name} is {trust}." in text
     assert "svgd is reported: the first of those that are certified." in text
 
@@ -117,7 +116,8 @@ def test_trust_outweighs_k_hat_where_one_method_ran(tmp_path):
     runs.write_summary(tmp_path, summary | {"posterior": entry})
     with finished_run(tmp_path) as run:
         told = render(run, {})
-    assert '<p class="notice poor"><strong>laplace, failed, k̂ = 0.20.</strong> It is not' in told
+    assert '<p class="notice poor"><strong>laplace, failed.</strong> It is not finite.' in told
+    assert '<p class="soft">Pareto k̂ 0.2.</p>' in told
 
 
 def test_comparison_has_a_column_a_method(text, folder):
@@ -129,6 +129,7 @@ def test_comparison_has_a_column_a_method(text, folder):
         assert mean == pytest.approx(entry["quantities"]["alpha"]["mean"], abs=5e-4)
         assert stddev == pytest.approx(entry["quantities"]["alpha"]["stddev"], rel=0.05)
     assert row(text, "trust") == [trust for *_, trust in METHODS.values()]
+    assert row(text, "k̂")[0] == "0.62"
     assert row(text, "R̂") == ["–", "–", "–", "1.002", "–"]
     assert row(text, "log evidence") == ["31.2", "–", "–", "31.2", "31.2"]
     assert row(text, "seconds") == ["7.89"] * 5

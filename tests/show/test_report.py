@@ -7,12 +7,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 from assim.show import ReportError, write_report
 from assim.show.finished import finished_run
 from assim.show.observed import observed
 from assim.show.report import render
-from assim.show.trajectory import orphans
+from assim.show.trajectory import draw_observations, orphans
 from tests.show import runs
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -311,6 +312,18 @@ def test_observed_quantity_that_is_no_field_has_its_panel(lynx_hare):
         (one,) = orphans(run)
     assert one.name == "catch" and one.value.size == 20
     report(lynx_hare)
+
+
+def test_values_held_back_are_open_and_not_rejected(lynx_hare):
+    data = xr.load_dataset(lynx_hare / "feedback.nc")
+    flags = data["hare_effective_qc"].values
+    flags[:5] = 1
+    runs.save(lynx_hare / "feedback.nc", data)
+    axes = Figure().subplots()
+    with finished_run(lynx_hare) as run:
+        draw_observations(axes, observed(run)[0])
+    drawn = {line.get_label(): line.get_xdata().size for line in axes.lines}
+    assert drawn["observation not used"] == 5 and drawn["rejected observation"] == 1
 
 
 def test_twin_errors_of_background_and_analysis(tmp_path):
