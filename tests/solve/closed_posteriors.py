@@ -22,8 +22,13 @@ def affine(chi, data):
 
 
 def walled(chi, data):
-    """The same, but no density where χ₀ < 0."""
-    return jnp.where(chi[0] < 0, jnp.nan, affine(chi, data))
+    """The same, but no density where χ₀ is below the wall, the first entry of the last row."""
+    return jnp.where(chi[0] < data[-1, 0], jnp.nan, affine(chi, data[:-1]))
+
+
+def with_wall(data, wall):
+    """Data of `walled`: -∞ for none, ∞ for no density anywhere."""
+    return jnp.concatenate([data, jnp.full((1, data.shape[1]), wall)])
 
 
 def nowhere(chi, data):

@@ -19,6 +19,7 @@ from tests.solve.closed_posteriors import (
     posterior_at,
     separable,
     walled,
+    with_wall,
 )
 from tests.solve.departures import Misfit, UnknownScale
 from tests.solve.linear import driven, innovation_density, stacked
@@ -171,7 +172,7 @@ def test_skewed_posterior(skewed_case):
 def test_half_of_the_space_has_no_density():
     """Evidence and moments of a truncated Gaussian; members are finite where it is."""
     data = jnp.asarray([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    problem = Misfit(walled, 2, 1.0, data)
+    problem = Misfit(walled, 2, 1.0, with_wall(data, 0.0))
     found = Importance(20_000).sample(problem, given([0.0, 0.0], [0.5, 0.5]), KEY)
     assert found.trust is Trust.CERTIFIED
     assert abs(found.certificates["outside"] - 0.5) < 0.02
