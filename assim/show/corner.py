@@ -17,7 +17,7 @@ from assim.show.style import Picture
 MOST = 8
 CELLS = 96  # of the grid on which densities are drawn, a side
 LEAST = 0.7  # standard deviation of a kernel at least, in cells
-LETTERS = 14  # of the labels of an axis, spaces between them included
+LETTERS = 14  # that a label as wide as a panel has
 ROOM = 48  # cells beyond each end of the axes
 POINTS = 250  # draws shown as dots
 LEVELS = (0.9, 0.5)
@@ -89,7 +89,8 @@ def _ticks(low: float, high: float) -> list[float]:
     for most in (4, 3, 2):
         every = MaxNLocator(most).tick_values(low, high)
         ticks = [float(tick) for tick in every if low + margin <= tick <= high - margin]
-        if sum(len(f"{tick:.3g}") + 1 for tick in ticks) <= LETTERS:
+        letters = max((len(f"{tick:.3g}") + 1 for tick in ticks), default=0)
+        if len(ticks) < 2 or letters * (high - low) <= LETTERS * (ticks[1] - ticks[0]):
             break
     return ticks
 

@@ -103,7 +103,7 @@ def _table(entries: list[dict]) -> str:
     rows = [
         (
             str(k),
-            str(one.get("words", "")),
+            str(one.get("words", "")).replace("- ", "− "),
             number(one.get("eigenvalue"), 3),
             number(one.get("stddev"), 2),
             "data" if one.get("informed") else "prior",

@@ -27,13 +27,17 @@ HALF, NINETY = 0.6745, 1.6449  # quantiles of N(0,1): bands that hold 50 % and 9
 
 @dataclass(frozen=True)
 class Series:
-    """One panel: a scalar in time, and the same of background and truth where they are known."""
+    """One panel: a scalar in time, and the same of background and truth where they are known.
+
+    Bands lie about `mean`, which an ensemble has, else about `value`.
+    """
 
     name: str
     label: str
     units: str
     time: xr.DataArray
     value: np.ndarray
+    mean: np.ndarray | None
     stdev: np.ndarray | None
     background: tuple[np.ndarray, np.ndarray] | None
     truth: tuple[np.ndarray, np.ndarray] | None
@@ -59,6 +63,7 @@ def _caption(everything: list[Series], shown: list[Series]) -> str:
     text = "Analysed trajectory"
     if any(one.stdev is not None for one in shown):
         text += " with bands that hold 50 % and 90 % of its posterior uncertainty"
+        text += " about its mean" * any(one.mean is not None for one in shown)
         text += " (log-normal bands for positive quantities)" * any(o.positive for o in shown)
     text += "." if not any(one.observed for one in shown) else ", and the observations."
     if any(o.stdev is not None for one in shown for o in one.observed):
@@ -117,6 +122,7 @@ def _orphan(one: Observed) -> Series:
         units=one.units,
         time=one.time[rows],
         value=one.analysis[rows],
+        mean=None,
         stdev=stdev,
         background=before,
         truth=None,
@@ -138,6 +144,7 @@ def _series(run: Run, file: xr.Dataset, name: str, place: dict[str, int]) -> Ser
         units=str(file[name].attrs.get("units", "1")),
         time=time,
         value=value,
+        mean=_at_place(file, name + "_mean", place),
         stdev=stdev,
         background=None if before is None else (instants(time), before),
         truth=_truth(run, name, place),
@@ -223,11 +230,25 @@ def band(
     return value * np.exp(-z * sigma), value * np.exp(z * sigma)
 
 
+def band_of(one: Series, z: float) -> tuple[np.ndarray, np.ndarray]:
+    """The band of a series, about its mean where it has one.
+
+    A log-normal of mean m and standard deviation s has the median m/√(1 + s²/m²).
+    """
+    assert one.stdev is not None
+    if one.mean is None:
+        return band(one.value, one.stdev, z, one.positive)
+    middle = one.mean
+    if one.positive:
+        middle = one.mean / np.sqrt(1 + (one.stdev / one.mean) ** 2)
+    return band(middle, one.stdev, z, one.positive)
+
+
 def _draw_series(axes: Axes, one: Series) -> None:
     time = instants(one.time)
     if one.stdev is not None:
         for z, alpha, label in ((NINETY, 0.18, "90 % band"), (HALF, 0.32, "50 % band")):
-            low, high = band(one.value, one.stdev, z, one.positive)
+            low, high = band_of(one, z)
             axes.fill_between(
                 time, low, high, color=style.ANALYSIS, alpha=alpha, linewidth=0, label=label
             )
@@ -281,7 +302,7 @@ def _keep_in_view(axes: Axes, one: Series) -> None:
     if one.truth is not None:
         parts.append(one.truth[1])
     if one.stdev is not None:
-        parts += band(one.value, one.stdev, NINETY, one.positive)
+        parts += band_of(one, NINETY)
     values = np.concatenate(parts)
     values = values[np.isfinite(values)]
     if not values.size:

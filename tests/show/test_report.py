@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,7 +14,7 @@ from assim.show import ReportError, write_report
 from assim.show.finished import finished_run
 from assim.show.observed import observed
 from assim.show.report import render
-from assim.show.trajectory import draw_observations, orphans
+from assim.show.trajectory import band_of, draw_observations, orphans, series_of
 from tests.show import runs
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -324,6 +325,23 @@ def test_values_held_back_are_open_and_not_rejected(lynx_hare):
         draw_observations(axes, observed(run)[0])
     drawn = {line.get_label(): line.get_xdata().size for line in axes.lines}
     assert drawn["observation not used"] == 5 and drawn["rejected observation"] == 1
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_bands_of_an_ensemble_lie_about_its_mean(lynx_hare, positive):
+    """Of a log-normal with μ = 3 and σ = 0.5 they end at exp(μ ± zσ)."""
+    data = xr.load_dataset(lynx_hare / "trajectory.nc")
+    mean = np.exp(3 + 0.5**2 / 2)
+    data["hare_mean"] = 0 * data["hare"] + mean
+    data["hare_stddev"] = 0 * data["hare"] + mean * np.sqrt(np.expm1(0.5**2))
+    runs.save(lynx_hare / "trajectory.nc", data)
+    with finished_run(lynx_hare) as run:
+        one = replace(series_of(run)[0], positive=positive)
+    low, high = band_of(one, 1.2)
+    stdev = data["hare_stddev"].values
+    ends = np.exp([3 - 0.6, 3 + 0.6]) if positive else (mean - 1.2 * stdev, mean + 1.2 * stdev)
+    np.testing.assert_allclose(low, np.broadcast_to(ends[0], 21))
+    np.testing.assert_allclose(high, np.broadcast_to(ends[1], 21))
 
 
 def test_twin_errors_of_background_and_analysis(tmp_path):
