@@ -90,6 +90,7 @@ from .solve.gauss_newton import GaussNewton as GaussNewton
 from .solve.gauss_newton import NewtonCG as NewtonCG
 from .solve.impact import Impact as Impact
 from .solve.importance import Importance as Importance
+from .solve.kernels import kernelised_stein_discrepancy as kernelised_stein_discrepancy
 from .solve.laplace import Laplace as Laplace
 from .solve.marginal import Quantity as Quantity
 from .solve.mclmc import MCLMC as MCLMC
@@ -106,6 +107,7 @@ from .solve.quasi_newton import Adam as Adam
 from .solve.quasi_static import minimise_quasi_static as minimise_quasi_static
 from .solve.randomise import Randomise as Randomise
 from .solve.status import Status as Status
+from .solve.svgd import SVGD as SVGD
 from .solve.tempering import Tempering as Tempering
 from .solve.variational import Variational as Variational
 from .solve.verify import adjoint_test as adjoint_test

@@ -29,7 +29,7 @@ _NAMES = {
     "operator": "PointSample TimeIntegral TimeMean TimeDifference Function",
     "likelihood": "Gaussian LogNormal StudentT Huber VariationalQC Poisson",
     "minimiser": "GaussNewton NewtonCG LBFGS Adam",
-    "posterior": "Laplace",
+    "posterior": "Laplace SVGD NUTS HMC MCLMC Importance Randomise Variational Tempering",
 }
 _ABSTRACT = {
     "model": "assim.problem.model:AbstractDynamics",
