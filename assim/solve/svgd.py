@@ -1,0 +1,371 @@
+"""Stein variational gradient descent on the subspace that observations inform."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.solve.affine_polish import Polish, polished, stein_residual
+from assim.solve.complement import antithetic, balanced, combined
+from assim.solve.cost import DepartureFunction
+from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
+from assim.solve.gaussian import Gaussian
+from assim.solve.informed import Informed, informed
+from assim.solve.kernels import KERNELS, stein_discrepancy
+from assim.solve.laplace import LaplacePosterior
+from assim.solve.metric import averaged
+from assim.solve.stein_flow import Particles, Transport, moved, scored, sharding, started
+from assim.solve.svgd_verdict import Measured, verdict
+
+Array = jax.Array
+
+CHUNK = 50  # steps of one compiled call
+WIDER = 1.1  # than Laplace, by which particles start
+LEAST_DRAWS, MOST_DRAWS = 10, 100  # over which the Hessian is averaged
+COLUMNS_OF_METRIC = 1000  # columns of Hessians that the average may take beyond the least
+POLISHED = 3e-3  # residual at which the polish ends
+MEMBER_VALUES = 20_000_000  # numbers that all members may hold
+COLUMNS = 8  # multiples of which the subspace is filled up to, so that few shapes compile
+MOST_NOISY = 2000  # particles whose kernel matrix can be factorised
+
+
+class SVGD(AbstractPosterior):
+    """Stein variational gradient descent, projected, whitened and polished.
+
+    Particles a in the informed subspace, |λ| > cutoff and coordinates without a prior, follow the
+    Stein force (Liu & Wang 2016) with Adam; an affine map then makes Stein's identity hold for
+    linear functions, as it does for the posterior. The complement is drawn, not moved.
+
+    Args:
+        particles: N.
+        kernel: "rbf" exp(-|δ|²/h) or "imq" (1 + |δ|²/h)^(-1/2).
+        steps: of transport; each costs N gradients.
+        step: length of Adam's first step, which decays a hundredfold.
+        bandwidth: h in medians of the squared distances. The narrower, the better the shape of the
+            posterior is resolved, and the more of the spread is left to the polish.
+        polish: most steps of the affine polish; each costs N gradients.
+        cutoff: |λ| above which a direction counts as informed.
+        averaged: whether the Hessian is averaged over Laplace draws: ten, or up to a hundred
+            where controls are few.
+        stochastic: whether particles move with noise, so that they are draws in the limit of small
+            steps whatever N; Euler steps of length `step`, no polish.
+        plain: textbook SVGD instead, for comparison: h = median/ln N in all whitened
+            coordinates, neither projected nor polished. Its spread collapses.
+        members: most members of the result, where particles are combined with several draws of
+            the complement.
+    """
+
+    particles: int = eqx.field(default=100, static=True)
+    kernel: str = eqx.field(default="rbf", static=True)
+    steps: int = eqx.field(default=500, static=True)
+    step: float = eqx.field(default=0.2, static=True)
+    bandwidth: float = eqx.field(default=0.2, static=True)
+    polish: int = eqx.field(default=200, static=True)
+    cutoff: float = eqx.field(default=0.1, static=True)
+    averaged: bool = eqx.field(default=True, static=True)
+    stochastic: bool = eqx.field(default=False, static=True)
+    plain: bool = eqx.field(default=False, static=True)
+    members: int = eqx.field(default=2000, static=True)
+
+    def __check_init__(self) -> None:
+        if self.kernel not in KERNELS:
+            raise ValueError(f"SVGD: kernel must be one of {KERNELS}, got {self.kernel!r}")
+        least = {"particles": 2, "steps": 0, "polish": 0, "members": 2, "cutoff": 0}
+        for name, bound in least.items():
+            if (given := getattr(self, name)) < bound:
+                raise ValueError(f"SVGD: {name} must be at least {bound}, got {given}")
+        for name in ("step", "bandwidth"):
+            if not (given := getattr(self, name)) > 0:
+                raise ValueError(f"SVGD: {name} must be above 0, got {given}")
+        if self.stochastic and self.plain:
+            raise ValueError("SVGD: choose stochastic or plain, not both")
+        if self.stochastic and self.particles > MOST_NOISY:
+            raise ValueError(
+                f"SVGD: stochastic takes at most {MOST_NOISY} particles, got {self.particles}"
+            )
+
+    def name(self) -> str:
+        """Name in results: "svgd" or "svgd_plain"."""
+        return "svgd_plain" if self.plain else "svgd"
+
+    def sample(
+        self,
+        problem: DepartureFunction,
+        around: LaplacePosterior,
+        key: Array,
+        report: Report | None = None,
+    ) -> Ensemble:
+        """The ensemble with its certificates; see `AbstractPosterior.sample`."""
+        keys = jax.random.split(key, 5)
+        gaussian = around.gaussian
+        if self.averaged and not self.plain:
+            gaussian = _averaged(problem, gaussian, keys[0])
+        chosen = _chosen(problem, gaussian, self)
+        rank, n = int(chosen.sum()), gaussian.chi.shape[0]
+        subspace = _subspace(gaussian, chosen)
+        particles, spent = _placed(problem, subspace, self, keys[1])
+        if not np.all(np.isfinite(np.asarray(particles.density))):
+            return _failed(gaussian, self, spent * self.particles)
+        steps = self.steps if rank else 0
+        particles, stayed = _transported(problem, subspace, particles, self, keys[2], steps, report)
+        polish = 0 if self.plain or self.stochastic or rank == 0 else self.polish
+        found = _polished(problem, subspace, particles, polish)
+        gradients = (spent + steps + int(found.steps) + 2) * self.particles
+        if self.averaged and not self.plain:
+            gradients += _draws_of_metric(n) * n
+        chi = _members(subspace, found.particles, n - rank, self.members, keys[4])
+        measured = _measured(problem, around, subspace, found.particles, chi, keys[3], stayed)
+        certificates = measured.certificates() | {
+            "k_hat": around.k_hat,
+            "information_left_out": around.left_out + _left_out(gaussian, chosen),
+            "polish_steps": float(found.steps),
+        }
+        judged = verdict(measured, around, self.plain)
+        weights = equal_weights(chi.shape[0])
+        return Ensemble(chi, weights, *judged, certificates, gradients)
+
+    def draws(
+        self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
+    ) -> Array:
+        """Particles of one traceable run; see `AbstractPosterior.draws`."""
+        keys = jax.random.split(key, 4)
+        if self.averaged and not self.plain:
+            gaussian = _averaged(problem, gaussian, keys[0])
+        keep = jnp.ones_like(gaussian.eigenvalues, dtype=bool)
+        if not self.plain:
+            keep = informed(gaussian, problem.weight(), self.cutoff)
+        subspace = Informed(gaussian, gaussian.eigenvectors, _shrink(gaussian.eigenvalues, keep))
+        a, rest = _first(subspace, keys[1], number)
+        particles, _ = started(problem, subspace, a, rest)
+        transport = _transport(self, number)
+        particles, _, _ = _steps(
+            problem, subspace, transport, particles, transport.init(particles), self.steps, keys[2]
+        )
+        if not self.plain and not self.stochastic:
+            particles = polished(problem, subspace, particles, self.polish, POLISHED).particles
+        fine = jnp.isfinite(particles.density)
+        chi = jax.vmap(subspace.chi)(particles.a, particles.rest)
+        return jnp.where(fine[:, None], chi, jnp.nan)
+
+
+@eqx.filter_jit
+def _averaged(problem: DepartureFunction, gaussian: Gaussian, key: Array) -> Gaussian:
+    return averaged(problem, gaussian, key, _draws_of_metric(gaussian.chi.shape[0]))
+
+
+def _draws_of_metric(n: int) -> int:
+    return max(LEAST_DRAWS, min(MOST_DRAWS, COLUMNS_OF_METRIC // n))
+
+
+def _chosen(problem: DepartureFunction, gaussian: Gaussian, settings: SVGD) -> np.ndarray:
+    """Which eigenpairs span the subspace."""
+    if settings.plain:
+        return np.ones(gaussian.eigenvalues.shape[0], dtype=bool)
+    return np.asarray(informed(gaussian, problem.weight(), settings.cutoff))
+
+
+def _shrink(values: Array, keep: Array) -> Array:
+    return jnp.where(keep, 1 / jnp.sqrt(1 + jnp.where(keep, values, 0.0)), 0.0)
+
+
+def _subspace(gaussian: Gaussian, chosen: np.ndarray) -> Informed:
+    """The chosen eigenpairs, filled up by others to a multiple of eight columns."""
+    columns = max(1, min(chosen.size, -(-int(chosen.sum()) // COLUMNS) * COLUMNS))
+    order = np.argsort(~chosen, kind="stable")[:columns]
+    return _selected(gaussian, jnp.asarray(order), jnp.asarray(chosen[order]))
+
+
+@eqx.filter_jit
+def _selected(gaussian: Gaussian, order: Array, keep: Array) -> Informed:
+    shrink = _shrink(gaussian.eigenvalues[order], keep)
+    return Informed(gaussian, gaussian.eigenvectors[:, order], shrink)
+
+
+def _left_out(gaussian: Gaussian, chosen: np.ndarray) -> float:
+    """Σ |ln(1 + λ)| over the eigenpairs that are left to the Laplace approximation."""
+    return float(np.sum(np.abs(np.log1p(np.asarray(gaussian.eigenvalues)[~chosen]))))
+
+
+def _first(subspace: Informed, key: Array, number: int) -> tuple[Array, Array]:
+    one, two = jax.random.split(key)
+    a = WIDER * jax.random.normal(one, (number, subspace.shrink.shape[0]))
+    return a * subspace.mask[None], antithetic(subspace, two, number)
+
+
+def _placed(
+    problem: DepartureFunction, subspace: Informed, settings: SVGD, key: Array
+) -> tuple[Particles, int]:
+    a, rest = _first(subspace, key, settings.particles)
+    if (rows := sharding(settings.particles)) is not None:
+        a, rest = jax.device_put((a, rest), rows)
+    particles, rounds = _started(problem, subspace, a, rest)
+    return particles, int(rounds)
+
+
+_started = eqx.filter_jit(started)
+
+
+def _transport(settings: SVGD, number: int) -> Transport:
+    share = 1 / np.log(max(number, 3)) if settings.plain else settings.bandwidth
+    return Transport(
+        settings.kernel,
+        jnp.asarray(float(max(settings.steps, 1))),
+        jnp.asarray(settings.step),
+        jnp.asarray(share),
+        settings.stochastic,
+    )
+
+
+_State = tuple[object, Array]
+
+
+def _steps(
+    problem: DepartureFunction,
+    subspace: Informed,
+    transport: Transport,
+    particles: Particles,
+    state: _State,
+    steps: Array | int,
+    key: Array,
+    first: Array | int = 0,
+) -> tuple[Particles, _State, Array]:
+    """Some steps of transport, and the share of the moves that led to where log p is not finite."""
+
+    def one(number: Array, carry: tuple) -> tuple:
+        particles, state, stayed = carry
+        now = jax.random.fold_in(key, number)
+        increment, state = transport.increment(particles, state, jnp.asarray(number, float), now)
+        particles, share = moved(problem, subspace, particles, particles.a + increment)
+        return particles, state, stayed + share / jnp.maximum(steps, 1)
+
+    start = (particles, state, jnp.zeros(()))
+    return jax.lax.fori_loop(first, first + steps, one, start)
+
+
+_chunk = eqx.filter_jit(_steps)
+
+
+def _transported(
+    problem: DepartureFunction,
+    subspace: Informed,
+    particles: Particles,
+    settings: SVGD,
+    key: Array,
+    steps: int,
+    report: Report | None,
+) -> tuple[Particles, Array]:
+    """All steps, and the share of rejected moves over the last of them."""
+    transport = _transport(settings, settings.particles)
+    state, stayed = _initial(transport, particles), jnp.zeros(())
+    for first in range(0, steps, CHUNK):
+        length = jnp.asarray(min(CHUNK, steps - first))
+        particles, state, stayed = _chunk(
+            problem, subspace, transport, particles, state, length, key, jnp.asarray(first)
+        )
+        if report is not None:
+            spread = float(jnp.mean(jnp.var(particles.a, axis=0)))
+            report(f"SVGD: step {first + int(length)} of {steps}, mean variance {spread:.3f}")
+    return particles, stayed
+
+
+@eqx.filter_jit
+def _initial(transport: Transport, particles: Particles) -> _State:
+    return transport.init(particles)
+
+
+@eqx.filter_jit
+def _polished(
+    problem: DepartureFunction, subspace: Informed, particles: Particles, steps: int
+) -> Polish:
+    return polished(problem, subspace, particles, steps, POLISHED)
+
+
+class _Numbers(NamedTuple):
+    stein_covariance: Array
+    stein_mean: Array
+    ksd: Array
+    ksd_of_draws: Array
+    noise: Array
+    beyond: Array
+
+
+@eqx.filter_jit
+def _numbers(
+    problem: DepartureFunction, subspace: Informed, particles: Particles, key: Array
+) -> _Numbers:
+    """Residuals, discrepancy, noise, and the share outside of a Gaussian about the particles."""
+    rank = jnp.sum(subspace.mask)
+    residual = stein_residual(subspace, particles)
+    number = particles.a.shape[0]
+    covariance, mean = residual.norms(rank)
+    ksd = stein_discrepancy(particles.a, particles.score, equal_weights(number), rank)
+    _, mirrored = scored(problem, subspace, particles.a, -particles.rest)
+    noise = jnp.sum((particles.score - mirrored) ** 2) / (4 * number * jnp.maximum(rank, 1.0))
+    spread = jnp.std(particles.a, axis=0)
+    around = residual.centre[None] + jax.random.normal(key, particles.a.shape) * spread[None]
+    density, _ = scored(problem, subspace, around, particles.rest)
+    beyond = jnp.mean(jnp.isinf(density))
+    return _Numbers(covariance, mean, ksd.value, ksd.of_draws, jnp.sqrt(noise), beyond)
+
+
+def _measured(
+    problem: DepartureFunction,
+    around: LaplacePosterior,
+    subspace: Informed,
+    particles: Particles,
+    chi: Array,
+    key: Array,
+    stayed: Array,
+) -> Measured:
+    """All certificates of particles and of the members made of them."""
+    numbers = _numbers(problem, subspace, particles, key)._asdict()
+    low, high = map(float, _against(around.gaussian, chi))
+    rank = int(np.sum(np.asarray(subspace.mask)))
+    return Measured(
+        **{name: float(value) for name, value in numbers.items()},
+        narrowest=low,
+        widest=high,
+        stayed=float(stayed),
+        particles=particles.a.shape[0],
+        rank=rank,
+        free=chi.shape[1] - rank,
+    )
+
+
+@eqx.filter_jit
+def _against(gaussian: Gaussian, chi: Array) -> tuple[Array, Array]:
+    """Least and largest ratio of the members' standard deviations to Laplace's."""
+    ratio = jnp.std(chi, axis=0) / gaussian.stdev()
+    return jnp.min(ratio), jnp.max(ratio)
+
+
+def _members(subspace: Informed, particles: Particles, free: int, most: int, key: Array) -> Array:
+    """χ of the result: every particle with balanced draws of the complement, where there is one."""
+    number, n = particles.rest.shape
+    most = min(most, MEMBER_VALUES // n)
+    each = min(-(-free // number), most // (2 * number))
+    if free == 0 or each == 0:
+        return _own(subspace, particles)
+    pairs = each * number
+    rest = balanced(subspace, jnp.asarray(float(free)), key, pairs, pairs >= free)
+    return combined(subspace, particles.a, rest)
+
+
+@eqx.filter_jit
+def _own(subspace: Informed, particles: Particles) -> Array:
+    return jax.vmap(subspace.chi)(particles.a, particles.rest)
+
+
+def _failed(gaussian: Gaussian, settings: SVGD, gradients: int) -> Ensemble:
+    number = settings.particles
+    return Ensemble(
+        jnp.broadcast_to(gaussian.chi[None], (number, gaussian.chi.shape[0])),
+        equal_weights(number),
+        Trust.FAILED,
+        "SVGD did not start: the model is not finite even next to the minimum; minimise again, "
+        "from several first guesses.",
+        {},
+        gradients,
+    )

@@ -1,0 +1,226 @@
+"""SVGD against posteriors in closed form, and on targets that it must not be trusted on."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from assim.solve.ensemble import Trust
+from assim.solve.gaussian import Gaussian
+from assim.solve.laplace import Laplace, laplace
+from assim.solve.svgd import SVGD
+from tests.solve.departures import Misfit
+
+KEY = jax.random.key(1)
+SITES, OBSERVED = 1000, 20
+
+
+def around(problem, chi=None):
+    chi = jnp.zeros(problem.size()) if chi is None else chi
+    return laplace(problem, chi, Laplace(certificate=500), jax.random.key(0))
+
+
+def variance(ensemble):
+    return float(np.mean(np.var(np.asarray(ensemble.members), axis=0)))
+
+
+# ---- closed forms --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def white():
+    """N(0, I₁₀₀), all of it by departures, and its Laplace posterior."""
+    problem = Misfit(lambda chi, data: chi, 100)
+    return problem, around(problem)
+
+
+def test_hundred_particles_in_a_hundred_dimensions(white):
+    """One particle fewer than spans them: the spread is nearly right, and the status says why."""
+    ensemble = SVGD(steps=200).sample(*white, KEY)
+    assert abs(variance(ensemble) - 1) < 0.03
+    assert ensemble.trust is Trust.DOUBTFUL
+    assert "cannot span 100" in ensemble.advice
+    assert 200 * 100 < ensemble.gradients <= 404 * 100 + 10 * 100
+
+
+def test_plain_collapses_and_says_so(white):
+    plain = SVGD(plain=True, steps=200)
+    ensemble = plain.sample(*white, KEY)
+    assert plain.name() == "svgd_plain"
+    assert variance(ensemble) < 0.1
+    assert ensemble.certificates["stein_covariance"] > 0.8
+    assert ensemble.trust is Trust.DOUBTFUL
+
+
+def walk(chi, data):
+    """Departures of a random walk of 1000 steps at 20 sites, errors of stdev 0.5."""
+    states = jnp.cumsum(chi) / jnp.sqrt(1.0 * SITES / 4)
+    return (data - states[SITES // OBSERVED // 2 :: SITES // OBSERVED]) / 0.5
+
+
+@pytest.fixture(scope="module")
+def smoother():
+    """The problem, mean and standard deviation of all states, and the ensemble of 200."""
+    root = np.tril(np.ones((SITES, SITES))) / np.sqrt(SITES / 4)
+    observed = root[SITES // OBSERVED // 2 :: SITES // OBSERVED]
+    data = np.random.default_rng(0).normal(size=OBSERVED)
+    covariance = root @ root.T
+    gain = np.linalg.solve(observed @ observed.T + 0.25 * np.eye(OBSERVED), observed @ root.T).T
+    mean = gain @ data
+    stdev = np.sqrt(np.diag(covariance - gain @ observed @ root.T))
+    chi = root.T @ np.linalg.solve(root @ root.T, mean)
+    problem = Misfit(walk, SITES, 1.0, jnp.asarray(data))
+    found = around(problem, jnp.asarray(chi))
+    ensemble = SVGD(particles=200, steps=100).sample(problem, found, KEY)
+    return found, root, mean, stdev, ensemble
+
+
+def test_smoother(smoother):
+    """All thousand pointwise standard deviations, of states and of χ."""
+    found, root, mean, stdev, ensemble = smoother
+    states = np.asarray(ensemble.members) @ root.T
+    assert ensemble.trust is Trust.CERTIFIED, ensemble.advice
+    assert ensemble.certificates["rank"] <= OBSERVED
+    np.testing.assert_allclose(states.std(axis=0), stdev, rtol=0.03)
+    assert np.max(np.abs(states.mean(axis=0) - mean) / stdev) < 0.05
+    np.testing.assert_allclose(ensemble.stdev(), found.gaussian.stdev(), rtol=0.03)
+
+
+def test_prior_alone():
+    """Nothing is informed: balanced pairs have the prior's covariance itself."""
+    problem = Misfit(lambda chi, data: jnp.zeros(1), 30, 1.0)
+    ensemble = SVGD().sample(problem, around(problem), KEY)
+    members = np.asarray(ensemble.members)
+    np.testing.assert_allclose(members.T @ members / len(members), np.eye(30), atol=1e-10)
+    assert ensemble.trust is Trust.CERTIFIED
+
+
+# ---- targets that are not to be trusted ----------------------------------------------------------
+
+
+def edged(chi, data):
+    """A normal density that ends half a standard deviation below its mode."""
+    return jnp.where(chi[0] > -0.5, 2 * chi, jnp.nan)
+
+
+def test_edge():
+    problem = Misfit(edged, 2, 1.0)
+    ensemble = SVGD(steps=100).sample(problem, around(problem), KEY)
+    assert ensemble.trust is Trust.DOUBTFUL
+    assert "-∞" in ensemble.advice
+    assert np.all(np.asarray(ensemble.members)[:, 0] > -0.5)
+
+
+def test_nowhere_finite():
+    problem = Misfit(lambda chi, data: 2 * chi + data[0], 2, 1.0, jnp.zeros(1))
+    broken = Misfit(problem.function, 2, 1.0, jnp.full(1, jnp.nan))
+    ensemble = SVGD(steps=100).sample(broken, around(problem), KEY)
+    assert ensemble.trust is Trust.FAILED
+    assert "not finite" in ensemble.advice
+
+
+def test_fewer_particles_than_directions():
+    problem = Misfit(lambda chi, data: 3 * chi, 6, 1.0)
+    ensemble = SVGD(particles=4, steps=20).sample(problem, around(problem), KEY)
+    assert ensemble.trust is Trust.DOUBTFUL
+    assert "4 particles cannot span 6" in ensemble.advice
+
+
+def test_duplicated_observations():
+    """Twice the same reading counts twice, in one direction."""
+    problem = Misfit(lambda chi, data: jnp.stack([2 * chi[0], 2 * chi[0]]), 2, 1.0)
+    ensemble = SVGD(steps=100).sample(problem, around(problem), KEY)
+    assert ensemble.trust is Trust.CERTIFIED
+    np.testing.assert_allclose(ensemble.stdev(), [1 / 3, 1.0], rtol=0.02)
+
+
+# ---- options -------------------------------------------------------------------------------------
+
+
+def test_draws_are_traceable():
+    """A batch of problems at once, each with its own answer."""
+    method = SVGD(particles=40, steps=60, polish=60)
+
+    def one(data):
+        problem = Misfit(lambda chi, data: 2 * (chi - data), 2, 1.0, data)
+        gaussian = Gaussian(0.8 * data, jnp.full(2, 4.0), jnp.eye(2))
+        return method.draws(problem, gaussian, KEY, 40)
+
+    data = jnp.array([[1.0, -1.0], [3.0, 2.0]])
+    members = jax.jit(jax.vmap(one))(data)
+    np.testing.assert_allclose(members.mean(axis=1), 0.8 * data, atol=0.01)
+    np.testing.assert_allclose(members.std(axis=1), np.full((2, 2), 1 / np.sqrt(5)), rtol=0.02)
+
+
+def test_stochastic():
+    """Particles with noise keep the spread without any polish."""
+    problem = Misfit(lambda chi, data: 2 * chi, 2, 1.0)
+    method = SVGD(particles=200, stochastic=True, steps=400, step=0.3)
+    ensemble = method.sample(problem, around(problem), KEY)
+    np.testing.assert_allclose(ensemble.stdev(), np.full(2, 1 / np.sqrt(5)), rtol=0.15)
+    assert ensemble.certificates["polish_steps"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"kernel": "laplace"}, "kernel must be one of"),
+        ({"particles": 1}, "particles must be at least 2"),
+        ({"step": 0.0}, "step must be above 0"),
+        ({"plain": True, "stochastic": True}, "not both"),
+        ({"particles": 5000, "stochastic": True}, "at most 2000"),
+    ],
+)
+def test_settings(arguments, expected):
+    with pytest.raises(ValueError, match=expected):
+        SVGD(**arguments)
+
+
+def test_same_shapes_compile_once():
+    compiled = []
+    listen = lambda event, seconds, **more: compiled.append(event)  # noqa: E731
+    function = lambda chi, data: chi - data  # noqa: E731
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    counts = []
+    try:
+        for number in range(3):
+            problem = Misfit(function, 3, 1.0, jnp.full(3, 1.0 + number))
+            posterior = around(problem, jnp.full(3, (1.0 + number) / 2))
+            before = compiled.count("/jax/core/compile/backend_compile_duration")
+            SVGD(particles=40, steps=20).sample(problem, posterior, jax.random.key(number))
+            counts.append(compiled.count("/jax/core/compile/backend_compile_duration") - before)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert counts[0] > 0
+    assert counts[1:] == [0, 0]
+
+
+SHARDED = """
+import jax
+jax.config.update("jax_enable_x64", True)
+import jax.numpy as jnp, numpy as np
+from assim.solve.laplace import Laplace, laplace
+from assim.solve.stein_flow import sharding
+from assim.solve.svgd import SVGD
+from tests.solve.departures import Misfit
+assert len(sharding(20).mesh.devices) == jax.device_count() == 2
+problem = Misfit(lambda chi, data: chi + chi**2 / 4, 3, 1.0)
+posterior = laplace(problem, jnp.zeros(3), Laplace(certificate=100), jax.random.key(0))
+found = SVGD(particles=20, steps=30, polish=5).sample(problem, posterior, jax.random.key(1))
+np.save("members.npy", np.asarray(found.members))
+"""
+
+
+def test_two_devices_agree_with_one(tmp_path):
+    flags = "--xla_force_host_platform_device_count=2"
+    path = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", SHARDED], cwd=tmp_path, env=environment, check=True)
+    problem = Misfit(lambda chi, data: chi + chi**2 / 4, 3, 1.0)
+    posterior = laplace(problem, jnp.zeros(3), Laplace(certificate=100), jax.random.key(0))
+    found = SVGD(particles=20, steps=30, polish=5).sample(problem, posterior, KEY)
+    np.testing.assert_allclose(np.load(tmp_path / "members.npy"), found.members, atol=1e-8)
