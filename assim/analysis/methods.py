@@ -11,7 +11,9 @@ from assim.analysis.posterior import Asked, Fields, Posterior, of_ensemble, of_l
 from assim.problem.departure import Problem
 from assim.solve.ensemble import AbstractPosterior, Report
 from assim.solve.laplace import Laplace, LaplacePosterior, laplace
+from assim.solve.mclmc import MCLMC
 from assim.solve.method import Trust
+from assim.solve.svgd import SVGD
 
 Array = jax.Array
 Method = Laplace | AbstractPosterior
@@ -122,9 +124,6 @@ def _automatic(
     asked: Asked, start: Start, keys: tuple[Array, Array], report: Report | None
 ) -> Outcome:
     """Laplace where it is certified; else SVGD where few directions are informed; else MCLMC."""
-    from assim.solve.mclmc import MCLMC
-    from assim.solve.svgd import SVGD
-
     found = {"laplace": _run("laplace", start.settings, asked, start, keys, report)}
     said = [f"laplace: {found['laplace'].advice}"]
     if found["laplace"].trust is not Trust.CERTIFIED:
