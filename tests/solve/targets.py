@@ -22,6 +22,11 @@ class Target(NamedTuple):
     mean: np.ndarray
     stdev: np.ndarray
 
+    def covariance(self) -> np.ndarray:
+        """Of the Laplace posterior that was given."""
+        vectors, values = self.around.eigenvectors, self.around.eigenvalues
+        return np.asarray((vectors / (1 + values)[None]) @ vectors.T)
+
 
 def laplace_at(chi, covariance) -> LaplacePosterior:
     """A Laplace posterior that was given instead of computed."""
@@ -48,15 +53,15 @@ def gaussian(n: int = 50, seed: int = 0) -> Target:
 
 def _curved(chi: Array, data: Array) -> Array:
     del data
-    return jnp.concatenate([chi[:2], (chi[2:] - 0.4 * chi[:2] ** 2) / 0.5])
+    return jnp.concatenate([chi[:2], (chi[2:] - 0.3 * chi[:2] ** 2) / 0.5])
 
 
 def banana() -> Target:
-    """Two of N(0, 1) and, beside each x, one of N(0.4 x², 0.5²); no weight of their own."""
+    """Two of N(0, 1) and, beside each x, one of N(0.3 x², 0.5²); no weight of their own."""
     covariance = np.diag([1.0, 1.0, 0.25, 0.25])
-    stdev = np.sqrt([1.0, 1.0, 2 * 0.16 + 0.25, 2 * 0.16 + 0.25])
+    stdev = np.sqrt([1.0, 1.0, 2 * 0.09 + 0.25, 2 * 0.09 + 0.25])
     around = laplace_at(np.zeros(4), covariance)
-    return Target(Misfit(_curved, 4), around, np.array([0, 0, 0.4, 0.4]), stdev)
+    return Target(Misfit(_curved, 4), around, np.array([0, 0, 0.3, 0.3]), stdev)
 
 
 def _cut(chi: Array, data: Array) -> Array:
@@ -77,7 +82,7 @@ def truncated() -> Target:
 
 
 def _double_well(chi: Array, data: Array) -> Array:
-    return jnp.concatenate([(chi[:1] ** 2 - data) / 0.5, chi[1:]])
+    return jnp.concatenate([(chi[:1] ** 2 - data) / 0.5, 0 * chi[1:]])
 
 
 def two_modes(separation: float = 3.0) -> Target:
@@ -86,8 +91,23 @@ def two_modes(separation: float = 3.0) -> Target:
     at = np.array([separation, 0.0, 0.0])
     curvature = (2 * separation / 0.5) ** 2
     around = laplace_at(at, np.diag([1 / curvature, 1, 1]))
-    problem = Misfit(_double_well, n, data=jnp.asarray([separation**2]))
+    problem = Misfit(_double_well, n, 1.0, jnp.asarray([separation**2]))
     return Target(problem, around, np.zeros(n), np.array([separation, 1, 1]))
+
+
+def smoother(n: int = 1000, number: int = 20, rho: float = 0.98) -> tuple[Target, np.ndarray]:
+    """x(t + 1) = ρ x(t) + √(1 - ρ²) χ, observed with an error of 0.2; and the path as L χ."""
+    rng = np.random.default_rng(0)
+    lag = np.subtract.outer(np.arange(n), np.arange(n))
+    path = np.where(lag >= 0, rho ** np.abs(lag), 0.0) * np.sqrt(1 - rho**2)
+    path[:, 0] /= np.sqrt(1 - rho**2)
+    g = path[np.linspace(25, n - 25, number).astype(int)] / 0.2
+    y = g @ rng.normal(size=n) + rng.normal(size=number)
+    covariance = np.linalg.inv(np.eye(n) + g.T @ g)
+    mean = covariance @ g.T @ y
+    problem = Misfit(_linear, n, 1.0, jnp.asarray(np.column_stack([g, y]).ravel()))
+    around = laplace_at(mean, covariance)
+    return Target(problem, around, mean, np.sqrt(np.diag(covariance))), path
 
 
 def errors(found: Ensemble, target: Target) -> tuple[np.ndarray, np.ndarray]:
