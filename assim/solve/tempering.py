@@ -1,7 +1,6 @@
 """Tempering: sequential Monte Carlo to the posterior by stages, the reference for evidence."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,8 +10,9 @@ import numpy as np
 from assim.solve.cost import DepartureFunction, negative_log_density, scored_density
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust
 from assim.solve.gaussian import Gaussian
-from assim.solve.importance import DEGREES, Proposal, about, log_density, log_standard_t, resampled
+from assim.solve.importance import about, log_density, resampled
 from assim.solve.laplace import BATCH_VALUES, LaplacePosterior
+from assim.solve.metropolis import Start, load_blackjax, proposals, trajectories
 
 Array = jax.Array
 
@@ -24,7 +24,6 @@ LARGEST_SCATTER = 0.05  # of standard deviations, relative, that is still certif
 LARGEST_SPREAD = 0.3  # nats between runs above which the evidence is not certified
 INDEPENDENT = 20  # controls up to which particles are moved by independent proposals
 SETTLING = 3  # stages at τ = 1, so that particles spread to the posterior's tails
-JITTER = 0.3  # relative, of step sizes: no trajectory closes on itself
 
 
 class Tempering(AbstractPosterior):
@@ -90,7 +89,7 @@ class Tempering(AbstractPosterior):
         report: Report | None = None,
     ) -> Ensemble:
         """All runs' particles, each run weighted by its evidence; Laplace is not needed."""
-        _blackjax()
+        load_blackjax()
         if self.start == "prior" and (reason := _unfit(problem)) is not None:
             return _failed(around.chi, reason)
         found = []
@@ -111,37 +110,6 @@ class Tempering(AbstractPosterior):
         found = run(problem, self, gaussian, first)
         chosen = resampled(second, found.particles, found.weights, number)
         return jnp.where(found.settled >= SETTLING, chosen, jnp.nan)
-
-
-class Start(eqx.Module):
-    """q(χ): N(0, I), or half of it a t about the minimum, or that alone.
-
-    Args:
-        proposal: the t.
-        prior: share of N(0, I), between 0 and 1.
-    """
-
-    proposal: Proposal
-    prior: Array
-
-    def draw(self, key: Array, number: int) -> Array:
-        """Draws of χ, the shares as near to exact as a whole number allows, shape (number, n)."""
-        first, second = jax.random.split(key)
-        near, _ = self.proposal.draw(first, number)
-        wide = jax.random.normal(second, near.shape, near.dtype)
-        chosen = (jnp.arange(number) + 0.5) / number < self.prior
-        return jnp.where(chosen[:, None], wide, near)
-
-    def draw_one(self, key: Array, wide: Array) -> Array:
-        """One draw, from the prior if so told."""
-        first, second = jax.random.split(key)
-        near = self.proposal.draw(first, 1)[0][0]
-        return jnp.where(wide, jax.random.normal(second, near.shape, near.dtype), near)
-
-    def log_density(self, chi: Array) -> Array:
-        """Log q(χ) over (2π)^(-n/2)."""
-        wide = jnp.log(self.prior) - jnp.sum(chi**2) / 2
-        return jnp.logaddexp(wide, jnp.log1p(-self.prior) + self.proposal.log_density(chi))
 
 
 def _start(problem: DepartureFunction, settings: Tempering, gaussian: Gaussian) -> Start:
@@ -203,33 +171,26 @@ def _stage(
     problem: DepartureFunction, settings: Tempering, origin: Start, key: Array, state: _Run
 ) -> _Run:
     """Resample, move at the present τ, and raise it."""
-    blackjax = _blackjax()
     first, second = jax.random.split(key)
-    mean, covariance = _moments(state.particles, state.weights)
-    hamiltonian = settings.hamiltonian(mean.shape[0])
+    smc = load_blackjax().smc
+    where = state.particles, state.weights
+    hamiltonian = settings.hamiltonian(state.particles.shape[1])
     if hamiltonian:
-        way = blackjax.mcmc.hmc.init, _trajectories(settings.leapfrogs)
-        shape = (settings.particles,)
-        spread = jax.random.uniform(second, shape, minval=-JITTER, maxval=JITTER)
-        parameters = {
-            "step_size": state.step_size * (1 + spread),
-            "inverse_mass": covariance[None],
-        }
+        moves = trajectories(second, *where, state.step_size, settings.leapfrogs)
     else:
-        way = blackjax.mcmc.random_walk.init, _proposals(origin)
-        parameters = {"mean": mean[None], "root": jnp.linalg.cholesky(covariance)[None]}
+        moves = proposals(origin, *where)
     batch = max(1, BATCH_VALUES // problem.workspace())
-    kernel = blackjax.smc.adaptive_tempered.build_kernel(
+    kernel = smc.adaptive_tempered.build_kernel(
         origin.log_density,
         lambda chi: _log_ratio(problem, origin, chi, hamiltonian),
-        way[1],
-        way[0],
-        blackjax.smc.resampling.systematic,
+        moves.step,
+        moves.init,
+        smc.resampling.systematic,
         settings.share,
         batch_size=0 if batch >= settings.particles else batch,
     )
-    before = blackjax.smc.tempered.TemperedSMCState(state.particles, state.weights, state.power)
-    after, info = kernel(first, before, settings.moves, parameters)
+    before = smc.tempered.TemperedSMCState(*where, state.power)
+    after, info = kernel(first, before, settings.moves, moves.parameters)
     acceptance = jnp.mean(info.update_info.acceptance_rate)
     effective = 1 / jnp.sum(after.weights**2) / settings.particles
     return _Run(
@@ -246,46 +207,6 @@ def _stage(
     )
 
 
-def _trajectories(leapfrogs: int) -> Callable:
-    hmc = _blackjax().mcmc.hmc.build_kernel()
-
-    def move(key: Array, chain: Any, density: Any, step_size: Array, inverse_mass: Array) -> Any:
-        return hmc(key, chain, density, step_size, inverse_mass, leapfrogs)
-
-    return move
-
-
-def _proposals(origin: Start) -> Callable:
-    """Metropolis moves to draws of q, or of a t about the particles, by equal chance."""
-    walk = _blackjax().mcmc.random_walk
-
-    def move(key: Array, chain: Any, density: Any, mean: Array, root: Array) -> Any:
-        def propose(key: Array) -> Array:
-            coin, first, second, third, fourth = jax.random.split(key, 5)
-            scale = jnp.sqrt(DEGREES / jax.random.chisquare(second, DEGREES))
-            near = mean + scale * (root @ jax.random.normal(first, mean.shape))
-            wide = jax.random.uniform(third) < origin.prior
-            afar = origin.draw_one(fourth, wide)
-            return jnp.where(jax.random.uniform(coin) < 0.5, near, afar)
-
-        def log_density(now: Any, there: Any) -> Array:
-            del now  # proposals do not depend on where a chain is
-            near = _log_t(there.position, mean, root)
-            return jnp.logaddexp(near, origin.log_density(there.position))
-
-        return walk.build_irmh()(key, chain, density, propose, log_density)
-
-    return move
-
-
-def _log_t(chi: Array, mean: Array, root: Array) -> Array:
-    """Log of a multivariate t's density over (2π)^(-n/2)."""
-    n = mean.shape[0]
-    white = jax.scipy.linalg.solve_triangular(root, chi - mean, lower=True)
-    stretch = jnp.sum(jnp.log(jnp.diagonal(root)))
-    return log_standard_t(jnp.sum(white**2), jnp.asarray(n)) - stretch
-
-
 def _log_ratio(problem: DepartureFunction, origin: Start, chi: Array, sloped: bool) -> Array:
     """Log p(χ, y)/q(χ), not below `NOWHERE`; its gradient, if needed, is finite everywhere."""
     fixed = jax.lax.stop_gradient(chi)
@@ -295,27 +216,6 @@ def _log_ratio(problem: DepartureFunction, origin: Start, chi: Array, sloped: bo
     else:
         density = along = jax.lax.stop_gradient(-negative_log_density(problem, fixed))
     return jnp.where(jnp.isfinite(density), along - origin.log_density(chi), NOWHERE)
-
-
-def _moments(particles: Array, weights: Array) -> tuple[Array, Array]:
-    """Mean and covariance of the particles, the latter drawn to its diagonal by n parts to N."""
-    number, n = particles.shape
-    mean = weights @ particles
-    away = particles - mean[None]
-    matrix = (weights[:, None] * away).T @ away
-    diagonal = jnp.diag(jnp.maximum(jnp.diagonal(matrix), 1e-12))
-    return mean, (number * matrix + n * diagonal) / (number + n)
-
-
-def _blackjax() -> Any:
-    try:
-        import blackjax
-        import blackjax.smc.adaptive_tempered
-    except ImportError as e:
-        raise ImportError(
-            "Tempering needs blackjax, which is not installed: pip install 'assim[mcmc]'"
-        ) from e
-    return blackjax
 
 
 # ---- what the runs say together ------------------------------------------------------------------
