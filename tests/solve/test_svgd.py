@@ -210,7 +210,8 @@ from tests.solve.departures import Misfit
 assert len(sharding(20).mesh.devices) == jax.device_count() == 2
 problem = Misfit(lambda chi, data: chi + chi**2 / 4, 3, 1.0)
 posterior = laplace(problem, jnp.zeros(3), Laplace(certificate=100), jax.random.key(0))
-found = SVGD(particles=20, steps=30, polish=5).sample(problem, posterior, jax.random.key(1))
+settings = SVGD(particles=20, steps=30, polish=5, averaged=False)
+found = settings.sample(problem, posterior, jax.random.key(1))
 np.save("members.npy", np.asarray(found.members))
 """
 
@@ -222,5 +223,5 @@ def test_two_devices_agree_with_one(tmp_path):
     subprocess.run([sys.executable, "-c", SHARDED], cwd=tmp_path, env=environment, check=True)
     problem = Misfit(lambda chi, data: chi + chi**2 / 4, 3, 1.0)
     posterior = laplace(problem, jnp.zeros(3), Laplace(certificate=100), jax.random.key(0))
-    found = SVGD(particles=20, steps=30, polish=5).sample(problem, posterior, KEY)
+    found = SVGD(particles=20, steps=30, polish=5, averaged=False).sample(problem, posterior, KEY)
     np.testing.assert_allclose(np.load(tmp_path / "members.npy"), found.members, atol=1e-8)
