@@ -103,7 +103,7 @@ def _name(figure: Figure, grid: list[list[Axes]], labels: list[str]) -> None:
         figure.text(middle, 0.34 / height, label, ha="center", va="top", fontsize=7.5)
     for line, label in zip(grid[1:], labels[1:], strict=True):
         box = line[0].get_position()
-        figure.text(0.02 / width, box.y0 + box.height / 2, label, rotation=90, va="center",
+        figure.text(0.05 / width, box.y0 + box.height / 2, label, rotation=90, va="center",
                     ha="left", multialignment="center", fontsize=7.5)  # fmt: skip
 
 

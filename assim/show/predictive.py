@@ -49,15 +49,24 @@ def _not_held_back(held: dict[str, dict[str, Any]]) -> str:
 
 def _judged(name: str, one: dict[str, Any]) -> str:
     """Whether readings held back are covered as often as they should be."""
-    share, band = known(one.get("coverage_90")), _band(one, "coverage_90")
-    if share is None or band is None:
-        return ""
-    lead = f"{name}: {100 * share:.0f} % of readings held back are within their 90 % intervals."
-    if share < band[0]:
-        return notice("Intervals are too narrow.", UNSURE, lead)
-    if share > band[1]:
-        return notice("Intervals are too wide.", UNSURE, lead)
-    return notice("That is what chance allows if they are right.", GOOD, lead)
+    below, above, told = False, False, []
+    for level in ("50", "90"):
+        share, band = known(one.get(f"coverage_{level}")), _band(one, f"coverage_{level}")
+        if share is None or band is None:
+            return ""
+        below, above = below or share < band[0], above or share > band[1]
+        told.append(f"{100 * share:.0f} % within their {level} % intervals")
+    lead = f"{name}: of the readings held back {' and '.join(told)}."
+    if below and above:
+        text = "Neither is what chance allows: the predictive distribution has another shape."
+    elif below:
+        text = "That is less than chance allows: intervals are too narrow"
+    elif above:
+        text = "That is more than chance allows: intervals are too wide"
+    else:
+        return notice("That is what chance allows if they are right.", GOOD, lead)
+    either = "" if below and above else ", or an error is common to many readings."
+    return notice(text + either, UNSURE, lead)
 
 
 def _band(one: dict[str, Any], key: str) -> tuple[float, float] | None:

@@ -16,6 +16,7 @@ from assim.show.style import Picture
 MOST = 5
 LEVEL = 0.95  # of the band about a uniform histogram
 BARS = "#8FBFDD"
+DECADES = 300  # largest over smallest from which an axis is logarithmic
 APART = 200  # readings up to which each has its own interval
 ENDS = ("q05", "q50", "q95", "pit")
 
@@ -122,6 +123,8 @@ def _draw_readings(axes: Axes, one: Predicted) -> None:
     axes.plot(time[inside], value[inside], "o", color=style.INK, markersize=size, label="reading")
     axes.plot(time[~inside], value[~inside], "D", color=style.REJECTED, markersize=size + 0.6,
               label="reading outside")  # fmt: skip
+    if low.min() > 0 and value.min() > 0 and high.max() > DECADES * low.min():
+        axes.set_yscale("log")
     axes.set_ylabel(with_units("Reading", one.units))
     axes.set_xlabel(time_label(one.time))
     axes.margins(x=0.02)

@@ -1,6 +1,7 @@
 """Stiff and sloppy directions and predictive checks in the report."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from assim.show import write_report
 from assim.show.finished import finished_run
-from assim.show.readings import _draw_ranks, binomial_band, predicted
+from assim.show.readings import _draw_ranks, _draw_readings, binomial_band, predicted
 from assim.show.report import render
 from assim.show.sloppy import along, stiffness
 from assim.show.stiffness import _draw_composition, _draw_eigenvalues
@@ -106,18 +107,24 @@ def test_profile_is_read(lynx_hare):
 
 
 @pytest.mark.parametrize(
-    ("covered", "verdict", "sentence"),
+    ("half", "covered", "verdict", "sentence"),
     [
-        (0.9, "good", "what chance allows"),
-        (0.6, "unsure", "too narrow"),
-        (1.0, "unsure", "too wide"),
+        (0.5, 0.9, "good", "That is what chance allows"),
+        (0.5, 0.6, "unsure", "intervals are too narrow"),
+        (0.9, 0.9, "unsure", "intervals are too wide"),
+        (0.9, 0.6, "unsure", "has another shape."),
     ],
 )
-def test_readings_held_back_are_judged(lynx_hare, covered, verdict, sentence):
-    text = words(add_checks(lynx_hare, covered))
-    share = f"{100 * covered:.0f} % of readings held back are within their 90 % intervals."
-    assert f'<p class="notice {verdict}"><strong>lynx: {share}</strong>' in text
-    assert sentence in text and "Other readings were used in the analysis" in text
+def test_readings_held_back_are_judged(lynx_hare, half, covered, verdict, sentence):
+    add_checks(lynx_hare, covered)
+    summary = json.loads((lynx_hare / "summary.json").read_text())
+    summary["predictive"]["lynx"]["coverage_50"] = half
+    runs.write_summary(lynx_hare, summary)
+    text = words(lynx_hare)
+    share = f"{100 * half:.0f} % within their 50 % intervals and {100 * covered:.0f} % within"
+    lead = f'<p class="notice {verdict}"><strong>lynx: of the readings held back {share}'
+    assert lead in text and sentence in text
+    assert "Other readings were used in the analysis" in text
 
 
 def test_scores_are_told(lynx_hare):
@@ -125,7 +132,7 @@ def test_scores_are_told(lynx_hare):
     row = "<td>21</td><td>50 % (30 to 70)</td><td>90 % (75 to 99)</td><td>1.5</td><td>20.2</td>"
     assert f"<tr><th>hare</th>{row}<td>−2.5</td><td>× 1000</td></tr>" in text
     assert "The readings were used in the analysis" in text and "notice good" in text
-    assert "held back are within" not in text
+    assert "of the readings held back" not in text
 
 
 def test_columns_are_read_by_instrument(lynx_hare):
@@ -148,6 +155,15 @@ def test_names_are_those_of_variables(lynx_hare):
     with finished_run(lynx_hare) as run:
         assert predicted(run)[1].held_back
     assert "<tr><th>lynx-2 (held back)</th>" in words(lynx_hare)
+
+
+@pytest.mark.parametrize(("factor", "scale"), [(1.0, "linear"), (100.0, "log")])
+def test_wide_intervals_of_what_is_positive_are_drawn_on_a_log_axis(lynx_hare, factor, scale):
+    with finished_run(add_checks(lynx_hare)) as run:
+        one = predicted(run)[0]
+    axes = Figure().subplots()
+    _draw_readings(axes, replace(one, q95=factor * one.q95))
+    assert axes.get_yscale() == scale
 
 
 def test_band_is_that_of_binomial_numbers():
