@@ -116,13 +116,22 @@ class Calibration:
             return f"{self.method}: ranks are uniform ({least}): error bars mean what they say."
         level = max(self.coverage)
         middle = np.mean([one.covered for one in self.coverage[level][:-1]])
+        held = (
+            f"central intervals of {100 * level:.0f} % hold the truth in {100 * middle:.0f} % of "
+            f"{len(self.ranks)} simulations."
+        )
+        if np.min(each[:-1]) > REJECTED / (2 * each.size):
+            return (
+                f"{self.method}: ranks of the log density are not uniform ({least}), those of "
+                "single quantities pass: members do not spread as draws of the posterior do, so "
+                f"take joint statements from a chain; {held}"
+            )
         what = "are not right"
         if abs(middle - level) > 0.01:
             what = "are too narrow" if middle < level else "are too wide"
         return (
             f"{self.method}: ranks are not uniform ({least}, of {self.names[worst]}): error bars "
-            f"{what}; central intervals of {100 * level:.0f} % hold the truth in "
-            f"{100 * middle:.0f} % of {len(self.ranks)} simulations."
+            f"{what}; {held}"
         )
 
 
