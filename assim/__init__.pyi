@@ -2,13 +2,13 @@ from .analysis.analyse import Analysis as Analysis
 from .analysis.analyse import analyse as analyse
 from .analysis.calibration import Calibration as Calibration
 from .analysis.calibration import calibrate as calibrate
+from .analysis.evidence import evidence_table as evidence_table
+from .analysis.findings import PredictiveCheck as PredictiveCheck
+from .analysis.findings import Sloppy as Sloppy
 from .analysis.impact import innovation_stdev as innovation_stdev
 from .analysis.impact import observation_impact as observation_impact
 from .analysis.posterior import Posterior as Posterior
-from .analysis.evidence import evidence_table as evidence_table
-from .analysis.findings import PredictiveCheck as PredictiveCheck
 from .analysis.predictive import predictive_checks as predictive_checks
-from .analysis.findings import Sloppy as Sloppy
 from .analysis.sloppy import stiff_and_sloppy as stiff_and_sloppy
 from .files.arviz import to_datatree as to_datatree
 from .files.covariances import read_covariance as read_covariance

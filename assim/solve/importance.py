@@ -6,129 +6,26 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln
 
 from assim.solve.cost import DepartureFunction, negative_log_density
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust
 from assim.solve.gaussian import Gaussian
 from assim.solve.laplace import (
     BATCH_VALUES,
-    INFORMED,
-    SMALL,
     TRUSTED_DRAWS,
     TRUSTED_K_HAT,
     LaplacePosterior,
 )
 from assim.solve.pareto import ParetoSmoothed, pareto_smooth
+from assim.solve.proposal import Proposal, about, fitted
 
 Array = jax.Array
 
-DEGREES = 5  # of freedom of the t proposal
 USABLE_K_HAT = 0.7  # above it the mean weight says nothing
+ACCURATE = 0.03  # relative standard error of standard deviations that may be published
 FEWEST_DRAWS = 10  # effective draws below which an ensemble is none
 PROPOSAL_VALUES = 20_000_000  # numbers that all draws may hold
 LEAST_DRAWS = 1000  # that are made however many entries χ has
-
-
-class Proposal(eqx.Module):
-    """A Gaussian that is moved, stretched and given heavy tails in what the data inform.
-
-    χ = χ* + A^(-1/2)(z + U(m + L s∘a - a)) with z ~ N(0, I) and a = Uᵀz. Along informed directions
-    s = (5/u)^½ with one u ~ χ²₅ for all of them, so that they follow a multivariate t with 5
-    degrees of freedom; s = 1 along others, which are left to the Gaussian.
-
-    Args:
-        gaussian: the Laplace approximation, whose coordinates these are.
-        mean: m, shape (r,).
-        root: L, lower triangular, shape (r, r).
-        informed: which of the r eigenpairs are informed.
-        heavy: whether tails are those of a t.
-    """
-
-    gaussian: Gaussian
-    mean: Array
-    root: Array
-    informed: Array
-    heavy: bool = eqx.field(static=True)
-
-    def draw(self, key: Array, number: int) -> tuple[Array, Array]:
-        """Draws of χ, shape (number, n), with log of their density over (2π)^(-n/2)."""
-        first, second = jax.random.split(key)
-        white = jax.random.normal(first, (number, self.gaussian.chi.shape[0]))
-        scales = jnp.ones(number)
-        if self.heavy:
-            scales = jnp.sqrt(DEGREES / jax.random.chisquare(second, DEGREES, (number,)))
-        return jax.vmap(self._one)(white, scales)
-
-    def _one(self, white: Array, scale: Array) -> tuple[Array, Array]:
-        gaussian = self.gaussian
-        a = gaussian.eigenvectors.T @ white
-        inner = jnp.where(self.informed, scale * a, 0.0)
-        outer = jnp.where(self.informed, 0.0, a)
-        z = white + gaussian.eigenvectors @ (self.mean + self.root @ (inner + outer) - a)
-        rest = (jnp.sum(white**2) - jnp.sum(jnp.where(self.informed, a, 0.0) ** 2)) / 2
-        radial = self._radial(jnp.sum(inner**2), jnp.sum(self.informed))
-        return gaussian.chi + gaussian.sqrt(z), self._log_stretch() - rest + radial
-
-    def log_density(self, chi: Array) -> Array:
-        """Log q(χ) over (2π)^(-n/2)."""
-        gaussian = self.gaussian
-        z = gaussian.whiten(chi - gaussian.chi)
-        a = gaussian.eigenvectors.T @ z
-        t = jax.scipy.linalg.solve_triangular(self.root, a - self.mean, lower=True)
-        square = jnp.sum(jnp.where(self.informed, t, 0.0) ** 2)
-        rest = jnp.sum(z**2) - jnp.sum(a**2) + jnp.sum(jnp.where(self.informed, 0.0, t) ** 2)
-        radial = self._radial(square, jnp.sum(self.informed))
-        return self._log_stretch() - rest / 2 + radial
-
-    def _log_stretch(self) -> Array:
-        stretch = jnp.sum(jnp.log1p(self.gaussian.eigenvalues)) / 2
-        return stretch - jnp.sum(jnp.log(jnp.diagonal(self.root)))
-
-    def _radial(self, square: Array, dimensions: Array) -> Array:
-        return log_standard_t(square, dimensions) if self.heavy else -square / 2
-
-
-def log_standard_t(square: Array, dimensions: Array) -> Array:
-    """Log of a t's density with 5 degrees of freedom at |t|², over (2π)^(-d/2)."""
-    whole = (DEGREES + dimensions) / 2
-    constant = gammaln(whole) - gammaln(DEGREES / 2) - dimensions / 2 * np.log(DEGREES / 2)
-    return constant - whole * jnp.log1p(square / DEGREES)
-
-
-def about(gaussian: Gaussian, heavy: bool) -> Proposal:
-    """The proposal that is the Laplace approximation itself, with heavier tails if wanted.
-
-    Up to 64 controls all of them count as informed, above those with |λ| > 0.1.
-    """
-    rank, n = gaussian.eigenvalues.shape[0], gaussian.chi.shape[0]
-    informed = (jnp.abs(gaussian.eigenvalues) > INFORMED) | (rank == n <= SMALL)
-    return Proposal(gaussian, jnp.zeros(rank), jnp.eye(rank), informed, heavy)
-
-
-def fitted(proposal: Proposal, members: Array, weights: Array) -> Proposal:
-    """The same family with the mean and covariance of a weighted ensemble, in what is informed.
-
-    The covariance is drawn towards that of the Laplace approximation by r parts to 1/Σ w², so that
-    it is positive definite however few members count.
-
-    Args:
-        proposal: whose Gaussian and directions are kept.
-        members: χ, finite, shape (N, n).
-        weights: of sum one, shape (N,).
-    """
-    gaussian, informed = proposal.gaussian, proposal.informed
-    whitened = jax.vmap(gaussian.whiten)(members - gaussian.chi[None])
-    a = whitened @ gaussian.eigenvectors
-    mean = weights @ a
-    away = a - mean[None]
-    effective = 1 / jnp.sum(weights**2)
-    share = effective / (effective + jnp.sum(informed))
-    identity = jnp.eye(mean.shape[0])
-    covariance = share * (weights[:, None] * away).T @ away + (1 - share) * identity
-    both = informed[:, None] & informed[None]
-    root = jnp.linalg.cholesky(jnp.where(both, covariance, identity))
-    return Proposal(gaussian, jnp.where(informed, mean, 0.0), root, informed, proposal.heavy)
 
 
 def weighted(
@@ -190,7 +87,7 @@ class Importance(AbstractPosterior):
         key: Array,
         report: Report | None = None,
     ) -> Ensemble:
-        """Weighted draws; certified by k̂ < 0.5 and 400 effective draws."""
+        """Weighted draws; certified by k̂ < 0.5, 400 effective draws, and moments."""
         start = about(around.gaussian, self.proposal == "t")
         return _in_rounds(problem, self, start, key, report)
 
@@ -273,6 +170,23 @@ class _Round(NamedTuple):
     smoothed: ParetoSmoothed
     number: int  # of the round, from 0
     outside: float  # share of draws where the density is not finite
+    accuracy: float  # largest relative standard error of a standard deviation
+    moment_k_hat: float  # largest k̂ of weight times square
+
+    def trusted(self) -> bool:
+        """Whether moments may be published."""
+        weights = self.smoothed
+        enough = weights.effective_draws >= TRUSTED_DRAWS and self.accuracy <= ACCURATE
+        return max(weights.k_hat, self.moment_k_hat) < TRUSTED_K_HAT and enough
+
+    def figures(self) -> str:
+        """The numbers in words."""
+        weights = self.smoothed
+        return (
+            f"k̂ = {weights.k_hat:.2f} ({self.moment_k_hat:.2f} of squares), "
+            f"{weights.effective_draws:.0f} effective draws, standard deviations within "
+            f"{100 * self.accuracy:.1f} %"
+        )
 
 
 def _in_rounds(
@@ -282,7 +196,7 @@ def _in_rounds(
     key: Array,
     report: Report | None,
 ) -> Ensemble:
-    """Draw, weigh and fit until the weights may be trusted; the round of the lowest k̂."""
+    """Draw, weigh and fit until the weights may be trusted; the most accurate round."""
     n = proposal.gaussian.chi.shape[0]
     number = min(settings.number, max(LEAST_DRAWS, PROPOSAL_VALUES // n))
     best: _Round | None = None
@@ -291,10 +205,10 @@ def _in_rounds(
         found = _one_round(problem, proposal, now, number, turn)
         spent += number
         if report is not None:
-            report(f"round {turn}: {_figures(found.smoothed)}")
-        if best is None or found.smoothed.k_hat < best.smoothed.k_hat:
+            report(f"round {turn}: {found.figures()}")
+        if best is None or found.accuracy < best.accuracy:
             best = found
-        if _trusted(found.smoothed) or found.smoothed.effective_draws == 0:
+        if found.trusted() or found.smoothed.effective_draws == 0:
             break
         proposal = _fitted(proposal, found.members, jnp.asarray(found.smoothed.weights))
     assert best is not None
@@ -308,21 +222,42 @@ def _one_round(
     inside = jnp.isfinite(log_weights)  # the rest has no weight, and may have no trajectory
     members = jnp.where(inside[:, None], chi, proposal.gaussian.chi[None])
     smoothed = pareto_smooth(np.asarray(log_weights))
-    return _Round(members, smoothed, turn, 1 - float(np.mean(np.asarray(inside))))
+    quality = _of_moments(_along(proposal, members), np.asarray(log_weights), smoothed.weights)
+    return _Round(members, smoothed, turn, 1 - float(np.mean(np.asarray(inside))), *quality)
 
 
-def _trusted(smoothed: ParetoSmoothed) -> bool:
-    return smoothed.k_hat < TRUSTED_K_HAT and smoothed.effective_draws >= TRUSTED_DRAWS
+@eqx.filter_jit
+def _along(proposal: Proposal, members: Array) -> Array:
+    """Whitened coordinates of the informed directions, 0 along others, shape (N, r)."""
+    gaussian = proposal.gaussian
+    whitened = jax.vmap(gaussian.whiten)(members - gaussian.chi[None])
+    return jnp.where(proposal.informed[None], whitened @ gaussian.eigenvectors, 0.0)
 
 
-def _figures(smoothed: ParetoSmoothed) -> str:
-    return f"k̂ = {smoothed.k_hat:.2f}, {smoothed.effective_draws:.0f} effective draws"
+def _of_moments(a: Array, log_weights: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """How far second moments may be trusted, of the worst direction.
+
+    The relative standard error of a standard deviation is √(Σ w² ((a - m)² - v)²)/(2v) (delta
+    method), and k̂ that of w (a - m)²: a tail too heavy for squares may hide from k̂ of w alone
+    (Vehtari et al. 2024, section 3.2.8).
+    """
+    if not np.sum(weights) > 0:
+        return float("inf"), float("inf")
+    square = (np.asarray(a) - weights @ np.asarray(a)) ** 2
+    square = square[:, square.max(axis=0) > 0]
+    if square.shape[1] == 0:
+        return 0.0, 0.0
+    variance = weights @ square
+    errors = np.sqrt(weights**2 @ (square - variance) ** 2) / (2 * variance)
+    with np.errstate(divide="ignore"):
+        logs = log_weights[:, None] + np.log(square)
+    return float(np.max(errors)), max(pareto_smooth(column).k_hat for column in logs.T)
 
 
 def _ensemble(problem: DepartureFunction, found: _Round, spent: int) -> Ensemble:
     smoothed = found.smoothed
     number = smoothed.weights.size
-    trust, advice = _verdict(smoothed)
+    trust, advice = _verdict(found)
     some = smoothed.effective_draws > 0
     weights = smoothed.weights if some else np.full(number, 1 / number)
     known = problem.proper() and smoothed.k_hat < USABLE_K_HAT
@@ -330,6 +265,8 @@ def _ensemble(problem: DepartureFunction, found: _Round, spent: int) -> Ensemble
         "k_hat": smoothed.k_hat,
         "effective_draws": smoothed.effective_draws,
         "log_evidence_stdev": log_mean_stdev(weights) if known else float("nan"),
+        "moment_k_hat": found.moment_k_hat,
+        "accuracy": found.accuracy,
         "outside": found.outside,
         "rounds": float(found.number),
     }
@@ -349,8 +286,8 @@ def log_mean_stdev(weights: np.ndarray) -> float:
     return float(np.sqrt(max(np.sum(np.square(weights)) - 1 / np.size(weights), 0.0)))
 
 
-def _verdict(smoothed: ParetoSmoothed) -> tuple[Trust, str]:
-    figures = _figures(smoothed)
+def _verdict(found: _Round) -> tuple[Trust, str]:
+    smoothed, figures = found.smoothed, found.figures()
     if smoothed.effective_draws == 0:
         return Trust.FAILED, (
             "The density is finite at none of the draws: the model fails everywhere about the "
@@ -371,9 +308,10 @@ def _verdict(smoothed: ParetoSmoothed) -> tuple[Trust, str]:
             f"{figures}: usable, but standard deviations may be several per cent off; for error "
             "bars to publish run a chain (NUTS or MCLMC), or draw more."
         )
-    if smoothed.effective_draws < TRUSTED_DRAWS:
+    if not found.trusted():
         return Trust.DOUBTFUL, (
-            f"{figures}, of {TRUSTED_DRAWS} that are wanted: raise `number`, or run a chain."
+            f"{figures}; wanted are {TRUSTED_K_HAT} of squares too, {TRUSTED_DRAWS} draws and "
+            f"{100 * ACCURATE:.0f} %: raise `number`, or run a chain (NUTS or MCLMC)."
         )
     return Trust.CERTIFIED, f"{figures}: these moments and quantiles may be published."
 

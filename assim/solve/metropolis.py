@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from assim.solve.importance import DEGREES, Proposal, log_standard_t
+from assim.solve.proposal import DEGREES, Proposal, log_standard_t
 
 Array = jax.Array
 

@@ -187,7 +187,7 @@ def _ensemble(problem: DepartureFunction, around: LaplacePosterior, found: _Memb
         equal_weights(len(members)),
         trust,
         advice,
-        {"converged": share, "loops": loops / fine.size, "k_hat": around.k_hat},
+        {"converged": share, "loops": loops / fine.size, "laplace_k_hat": around.k_hat},
         gradients=loops + int(products),
         evaluations=loops,
     )

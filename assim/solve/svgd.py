@@ -118,7 +118,7 @@ class SVGD(AbstractPosterior):
         chi = _members(subspace, found.particles, n - rank, self.members, keys[4])
         measured = _measured(problem, around, subspace, found.particles, chi, keys[3], stayed)
         certificates = measured.certificates() | {
-            "k_hat": around.k_hat,
+            "laplace_k_hat": around.k_hat,
             "information_left_out": around.left_out + _left_out(gaussian, chosen),
             "polish_steps": float(found.steps),
         }

@@ -10,9 +10,10 @@ import numpy as np
 from assim.solve.cost import DepartureFunction, negative_log_density, scored_density
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust
 from assim.solve.gaussian import Gaussian
-from assim.solve.importance import about, log_density, resampled
+from assim.solve.importance import log_density, resampled
 from assim.solve.laplace import BATCH_VALUES, LaplacePosterior
 from assim.solve.metropolis import Start, load_blackjax, proposals, trajectories
+from assim.solve.proposal import about
 
 Array = jax.Array
 

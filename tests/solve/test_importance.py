@@ -10,7 +10,8 @@ import scipy.stats
 
 from assim.solve.ensemble import Ensemble, Trust, equal_weights
 from assim.solve.gaussian import Gaussian
-from assim.solve.importance import Importance, about, corrected, fitted, resampled
+from assim.solve.importance import Importance, corrected, resampled
+from assim.solve.proposal import about, fitted
 from tests.solve.closed_posteriors import (
     affine,
     given,
