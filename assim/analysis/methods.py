@@ -1,5 +1,6 @@
 """Which methods quantify uncertainty: those asked for, or those that turn out to be needed."""
 
+import importlib.util
 import time
 import zlib
 from collections.abc import Mapping
@@ -7,12 +8,13 @@ from typing import Literal, NamedTuple
 
 import jax
 
+from assim.analysis.evaluation import evaluate, spread_of
 from assim.analysis.posterior import Asked, Fields, Posterior, of_ensemble, of_laplace, timed
-from assim.problem.departure import Problem
 from assim.solve.ensemble import AbstractPosterior, Report
 from assim.solve.laplace import Laplace, LaplacePosterior, laplace
 from assim.solve.mclmc import MCLMC
 from assim.solve.method import Trust
+from assim.solve.nuts import NUTS
 from assim.solve.svgd import SVGD
 
 Array = jax.Array
@@ -20,7 +22,9 @@ Method = Laplace | AbstractPosterior
 Methods = Method | list[Method] | tuple[Method, ...] | Mapping[str, Method] | Literal["auto"] | None
 Named = dict[str, Method] | Literal["auto"]
 
-SMALL_RANK = 20  # informed directions up to which SVGD is the cheaper: it needs 30 particles each
+SMALL_RANK = 20  # informed directions up to which SVGD is the cheapest
+PARTICLES = 30  # for each of them
+ASSUMES_LESS = ("nuts", "hmc", "mclmc", "tempered", "svgd", "importance")  # than what follows
 
 
 class Start(NamedTuple):
@@ -57,8 +61,13 @@ def named(posterior: Methods) -> Named:
         return {}
     if isinstance(posterior, str):
         if posterior != "auto":
-            raise ValueError(f'analyse: posterior must be methods or "auto", got {posterior!r}')
+            raise ValueError(
+                f"analyse: posterior must be settings such as Laplace() or SVGD(), a list of them, "
+                f'"auto" or None, got {posterior!r}'
+            )
         return "auto"
+    if isinstance(posterior, list | tuple | Mapping) and not posterior:
+        raise ValueError("analyse: posterior is empty; give settings such as Laplace(), or None")
     if isinstance(posterior, Mapping):
         pairs = list(posterior.items())
     else:
@@ -108,41 +117,68 @@ def run_methods(
         return _automatic(asked, start, keys, report)
     found = {n: _run(n, one, asked, start, keys, report) for n, one in methods.items()}
     chosen = best(found)
-    choice = ""
-    if len(found) > 1:
-        choice = f"{chosen} is reported: the first of those that are {found[chosen].trust}."
+    choice = "" if len(found) == 1 else _why(found, chosen)
     return Outcome(found, chosen, choice)
 
 
 def best(posteriors: Mapping[str, Posterior]) -> str:
-    """The first of those trusted most."""
+    """Of those trusted most that which assumes least: chains before particles and Gaussians."""
     most = max(one.trust for one in posteriors.values())
-    return next(name for name, one in posteriors.items() if one.trust == most)
+    able = [name for name, one in posteriors.items() if one.trust == most]
+    return min(able, key=lambda name: _assumes(posteriors[name].kind))
+
+
+def _assumes(kind: str) -> int:
+    return ASSUMES_LESS.index(kind) if kind in ASSUMES_LESS else len(ASSUMES_LESS)
+
+
+def _why(found: Mapping[str, Posterior], chosen: str) -> str:
+    trust = found[chosen].trust
+    if trust is Trust.CERTIFIED:
+        alike = [name for name, one in found.items() if one.trust is Trust.CERTIFIED]
+        others = f", which assumes least of {', '.join(alike)}" if len(alike) > 1 else ""
+        return f"{chosen} is reported: it is certified{others}."
+    return (
+        f"None of the methods is certified; {chosen} is reported as it is {trust} and assumes "
+        "least of those: take its error bars with care."
+    )
 
 
 def _automatic(
     asked: Asked, start: Start, keys: tuple[Array, Array], report: Report | None
 ) -> Outcome:
-    """Laplace where it is certified; else SVGD where few directions are informed; else MCLMC."""
+    """Laplace where it is certified; else SVGD where few directions are informed; else chains."""
     found = {"laplace": _run("laplace", start.settings, asked, start, keys, report)}
-    said = [f"laplace: {found['laplace'].advice}"]
+    said = []
     if found["laplace"].trust is not Trust.CERTIFIED:
         rank = start.fitted.rank()
-        few = rank <= SMALL_RANK
-        said.append(
-            f"{rank} informed directions: {'SVGD is the cheaper' if few else 'SVGD would need'}"
-            + (" here." if few else f" {30 * rank} particles, MCLMC is the cheaper.")
-        )
-        ladder: list[AbstractPosterior] = [SVGD(), MCLMC()] if few else [MCLMC()]
+        ladder, why = _ladder(rank, asked.problem.size())
+        said.append(f"Laplace is not certified. {rank} directions are informed: {why}")
+        if report is not None:
+            report(said[-1])
         for method in ladder:
             name = method.name()
-            if report is not None:
-                report(said[-1])
             found[name] = _run(name, method, asked, start, keys, report)
-            said.append(f"{name}: {found[name].advice}")
             if found[name].trust is Trust.CERTIFIED:
                 break
-    return Outcome(found, best(found), " ".join(said))
+    chosen = best(found)
+    return Outcome(found, chosen, " ".join([*said, _why(found, chosen)]))
+
+
+def _ladder(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
+    """What to try in turn, the cheapest first, and why."""
+    particles = PARTICLES * max(rank, 1)
+    svgd = SVGD(particles=max(100, particles))
+    if importlib.util.find_spec("blackjax") is None:
+        why = "SVGD, as chains need blackjax, which is not installed (pip install 'assim[mcmc]')."
+        return [svgd], why
+    last = NUTS()
+    if n == 1:
+        return [svgd, last], "SVGD, then NUTS if it is not certified."
+    if rank <= SMALL_RANK:
+        return [svgd, MCLMC(), last], "SVGD is the cheapest; MCLMC and NUTS follow where needed."
+    why = f"SVGD would need {particles} particles, MCLMC is cheaper; NUTS follows if needed."
+    return [MCLMC(), last], why
 
 
 def _run(
@@ -156,19 +192,23 @@ def _run(
     key = jax.random.fold_in(keys[1], zlib.crc32(name.encode()))
     begin = time.perf_counter()
     if isinstance(method, Laplace):
-        fitted, seconds = _fit(asked.problem, method, start, keys[0])
-        found = of_laplace(name, fitted, method, asked, start.fields, key)
+        fitted, fields, seconds = _fit(asked, method, start, keys[0])
+        found = of_laplace(name, fitted, method, asked, fields, key)
         return timed(found, seconds + time.perf_counter() - begin)
     if report is not None:
         report(f"{name}: sampling")
     ensemble = method.sample(asked.problem, start.fitted, key, report)
-    return timed(of_ensemble(name, ensemble, asked), time.perf_counter() - begin)
+    found = of_ensemble(name, ensemble, asked, method.name())
+    return timed(found, time.perf_counter() - begin)
 
 
 def _fit(
-    problem: Problem, settings: Laplace, start: Start, key: Array
-) -> tuple[LaplacePosterior, float]:
-    """The Laplace posterior of these settings, and the seconds that it has taken already."""
+    asked: Asked, settings: Laplace, start: Start, key: Array
+) -> tuple[LaplacePosterior, Fields, float]:
+    """The Laplace posterior of these settings, its fields, and the seconds it took already."""
     if settings == start.settings:
-        return start.fitted, start.seconds
-    return laplace(problem, start.fitted.chi, settings, key), 0.0
+        return start.fitted, start.fields, start.seconds
+    problem, chi = asked.problem, start.fitted.chi
+    fitted = laplace(problem, chi, settings, key)
+    around = spread_of(problem, fitted.gaussian, evaluate(problem, chi).simulation, key)
+    return fitted, Fields(around.trajectory, around.model_error), 0.0

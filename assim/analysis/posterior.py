@@ -34,7 +34,8 @@ class Posterior:
     """The posterior as one method has it.
 
     Args:
-        method: its name in results, as "laplace" or "svgd".
+        method: its name in results, as "laplace" or "svgd_400".
+        kind: the method's own name, as "laplace" or "svgd".
         trust: what its certificates say, as one value.
         advice: the same in a sentence or two.
         certificates: the numbers behind it, by name.
@@ -55,6 +56,7 @@ class Posterior:
     """
 
     method: str
+    kind: str
     trust: Trust
     advice: str
     certificates: Mapping[str, float]
@@ -114,6 +116,7 @@ def of_laplace(
     draws = 0 if np.isnan(fitted.k_hat) else settings.certificate
     return Posterior(
         name,
+        "laplace",
         fitted.trust(),
         fitted.advice(),
         _laplace_certificates(fitted),
@@ -158,8 +161,15 @@ class Asked(NamedTuple):
     chi: Array
 
 
-def of_ensemble(name: str, ensemble: Ensemble, asked: Asked) -> Posterior:
-    """The posterior that an ensemble of χ stands for, every member pushed through the model."""
+def of_ensemble(name: str, ensemble: Ensemble, asked: Asked, kind: str) -> Posterior:
+    """The posterior that an ensemble of χ stands for, every member pushed through the model.
+
+    Args:
+        name: in results.
+        ensemble: members of χ.
+        asked: the problem and the scalars wanted.
+        kind: the method's own name.
+    """
     found = quantities_of_ensemble(
         asked.problem, ensemble.members, ensemble.weights, asked.chi, asked.wanted, asked.prior
     )
@@ -169,6 +179,7 @@ def of_ensemble(name: str, ensemble: Ensemble, asked: Asked) -> Posterior:
     stdev, error_stdev = jax.tree.map(lambda v: np.sqrt(np.maximum(v, 0.0)), (variance, error))
     return Posterior(
         name,
+        kind,
         ensemble.trust,
         ensemble.advice,
         dict(ensemble.certificates),

@@ -126,6 +126,7 @@ def _draws(seed):
 def posterior(after, draws):
     return Posterior(
         method="laplace",
+        kind="laplace",
         trust=Trust.CERTIFIED,
         advice="k̂ = 0.30: close to the true one.",
         certificates={"k_hat": 0.3, "effective_draws": float("nan"), "left_out": 0.25},

@@ -1,0 +1,84 @@
+"""Which posteriors are run and which is reported, on problems of three controls."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import assim
+from assim.analysis.methods import best, named
+from assim.models import Lorenz63
+
+START = {"x": jnp.asarray(1.0), "y": jnp.asarray(1.0), "z": jnp.asarray(20.0)}
+
+
+def problem(stdev):
+    """Lorenz-63 over 1.2 units: the wider the background, the less Gaussian."""
+    model = Lorenz63()
+    window = assim.Window.regular(model, 4, 30)
+    points = assim.Points.at(window.edges[1:])
+    observed = assim.Observations("x", [1.0, 5.0, 9.0, -6.0], points, assim.PointSample("x"), 2.0)
+    return assim.strong_constraint(model, window, START, assim.Diagonal(stdev), observed)
+
+
+@pytest.fixture(scope="module")
+def laplace():
+    return assim.analyse(problem(0.01), posterior="auto")
+
+
+def test_auto_stops_at_a_certified_laplace(laplace):
+    assert list(laplace.posteriors) == ["laplace"] and laplace.chosen == "laplace"
+    assert laplace.posterior.trust is assim.Trust.CERTIFIED
+    assert "certified" in laplace.choice
+
+
+def test_auto_goes_on_where_laplace_is_not_certified():
+    found = assim.analyse(problem(3.0), posterior="auto", starts=4)
+    assert found.posteriors["laplace"].trust is not assim.Trust.CERTIFIED
+    assert list(found.posteriors)[:2] == ["laplace", "svgd"]
+    assert "directions are informed" in found.choice and found.chosen in found.choice
+    if found.posterior.trust is assim.Trust.CERTIFIED:
+        assert list(found.posteriors)[-1] == found.chosen
+    stdev = np.std(found.posterior.chi, axis=0)
+    assert np.all(np.isfinite(stdev)) and np.all(stdev > 0)
+
+
+def test_two_settings_of_laplace_have_spreads_of_their_own():
+    methods = {
+        "newton": assim.Laplace(certificate=0, hessian="gauss_newton"),
+        "exact": assim.Laplace(certificate=0, hessian="exact"),
+    }
+    found = assim.analyse(problem(0.5), posterior=methods).posteriors
+    away = {
+        n: one.trajectory_stdev["x"][0] / one.quantities["x"].stddev for n, one in found.items()
+    }
+    assert found["newton"].trajectory_stdev["x"][0] != found["exact"].trajectory_stdev["x"][0]
+    np.testing.assert_allclose(list(away.values()), 1.0, rtol=1e-6)
+
+
+def test_the_one_reported_assumes_least(laplace):
+    """Of those trusted most, chains come before particles and Gaussians."""
+
+    def one(kind, trust):
+        return dataclasses.replace(laplace.posterior, kind=kind, trust=trust)
+
+    sure, unsure = assim.Trust.CERTIFIED, assim.Trust.DOUBTFUL
+    both = {"a": one("svgd", sure), "b": one("nuts", sure), "c": one("laplace", sure)}
+    assert best(both) == "b"
+    assert best(both | {"b": one("nuts", unsure)}) == "a"
+    assert best({"a": one("laplace", unsure), "b": one("mclmc", unsure)}) == "b"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "is empty"),
+        ("autp", '"auto" or None'),
+        ([assim.Laplace(), assim.Laplace()], "two posteriors are called 'laplace'"),
+        (assim.GaussNewton(), "must be settings such as"),
+    ],
+)
+def test_what_is_no_posterior(given, said):
+    with pytest.raises(ValueError, match=said):
+        named(given)
