@@ -63,7 +63,8 @@ def bic(
 ) -> Evidence:
     """Log p(y) ≈ log L(χ*) - (k/2) ln m (Schwarz 1978, Ann. Stat. 6, 461).
 
-    log L = -½ dᵀd - c is that at the minimum of J, not at the maximum of L, which may not exist.
+    log L = -½ dᵀd - c is that at the minimum of J, where the prior has its say, not at the maximum
+    of L, which may not exist.
     Unless told otherwise k counts all entries of χ, however little the observations inform them,
     and m all departures, jumps between states that are the control included.
 
@@ -85,40 +86,19 @@ def _log_likelihood(problem: DepartureFunction, chi: Array) -> tuple[Array, Arra
     return -jnp.sum(value.normalised**2) / 2 - value.normaliser, value.normalised
 
 
-def evidences(
-    problem: DepartureFunction,
-    posterior: LaplacePosterior,
-    ensembles: Mapping[str, Ensemble] | None = None,
-    observations: int | None = None,
-) -> tuple[Evidence, ...]:
-    """The table of one problem: Laplace, BIC, and every ensemble that gives an evidence.
-
-    Args:
-        problem: the departure function.
-        posterior: the Laplace posterior.
-        ensembles: by the name of their method.
-        observations: m of BIC.
-    """
-    others = (of_ensemble(name, one) for name, one in (ensembles or {}).items())
-    return (
-        of_laplace(posterior),
-        bic(problem, posterior.chi, observations=observations),
-        *(one for one in others if np.isfinite(one.log_evidence)),
-    )
-
-
 def preferred(table: tuple[Evidence, ...]) -> Evidence:
-    """The evidence to go by: certified before doubtful, then of the smallest known error.
+    """The evidence to go by: certified before doubtful, then of the smallest error.
 
-    Laplace counts behind whatever has an error estimate, and BIC behind Laplace.
+    Where trust is equal one whose error is not known, as of Laplace, comes last. BIC is never
+    taken: it is no estimate of p(y) that could be weighed against another. NaN where nothing else
+    is known.
     """
-    known = [one for one in table if np.isfinite(one.log_evidence)]
+    known = [one for one in table if np.isfinite(one.log_evidence) and one.method != "bic"]
     if not known:
         return Evidence("none", float("nan"), trust=Trust.FAILED)
 
-    def rank(one: Evidence) -> tuple[bool, int, float]:
-        error = one.stdev if np.isfinite(one.stdev) else float("inf")
-        return one.method == "bic", -int(one.trust), error
+    def rank(one: Evidence) -> tuple[int, float]:
+        return -int(one.trust), one.stdev if np.isfinite(one.stdev) else float("inf")
 
     return min(known, key=rank)
 

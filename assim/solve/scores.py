@@ -84,7 +84,7 @@ def pit(
     """P(x < y) + u P(x = y) under the draws, u uniform: uniform itself where they are right.
 
     The probability integral transform (Dawid 1984), randomised for ties as of counts (Czado et
-    al. 2009, Biometrics 65, 1254), shape (…).
+    al. 2009, Biometrics 65, 1254), shape (…). Draws that are NaN are left out; NaN where all are.
 
     Args:
         draws: predictive draws, shape (N, …).
@@ -96,11 +96,16 @@ def pit(
     w = _weights(draws, weights)
     below = np.tensordot(w, draws < observed[None], axes=1)
     tied = np.tensordot(w, draws == observed[None], axes=1)
-    return below + rng.uniform(size=observed.shape) * tied
+    share = np.tensordot(w, ~np.isnan(draws), axes=1)
+    share = np.where(share > 0, share, np.nan)
+    return (below + rng.uniform(size=observed.shape) * tied) / share
 
 
 def ranks(draws: np.ndarray, observed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Number of draws below y, 0 to N, ties broken at random; uniform where draws are right.
+
+    Draws that are NaN are left out: with M others and the rank r among them it is
+    ⌊(N + 1)(r + u)/(M + 1)⌋, u uniform, so that ranks of different M are of one distribution.
 
     Args:
         draws: shape (N, …).
@@ -109,7 +114,12 @@ def ranks(draws: np.ndarray, observed: np.ndarray, rng: np.random.Generator) -> 
     """
     draws, observed = np.asarray(draws), np.asarray(observed)
     tied = np.sum(draws == observed[None], axis=0)
-    return np.sum(draws < observed[None], axis=0) + rng.integers(0, tied + 1)
+    rank = np.sum(draws < observed[None], axis=0) + rng.integers(0, tied + 1)
+    known = np.sum(~np.isnan(draws), axis=0)
+    if np.all(known == len(draws)):
+        return rank
+    spread = (rank + rng.uniform(size=rank.shape)) / (known + 1)
+    return np.where(known == len(draws), rank, np.floor((len(draws) + 1) * spread)).astype(int)
 
 
 @dataclass(frozen=True)
@@ -198,7 +208,7 @@ class LeaveOneOut:
 
     Args:
         elpd: Σ of `pointwise`, in nats.
-        stderr: its standard error over the readings.
+        stderr: its standard error over the readings; NaN where one of them is not finite.
         pointwise: log p(y_i | all other y), shape (m,).
         k_hat: Pareto shape of the weights that leave each reading out; above 0.7 the estimate of
             that reading is not to be trusted.
@@ -213,21 +223,32 @@ class LeaveOneOut:
 def leave_one_out(log_densities: np.ndarray) -> LeaveOneOut:
     """PSIS-LOO: log Σ w p(y_i | χ) with smoothed weights w ∝ 1/p(y_i | χ) (Vehtari et al. 2017).
 
-    Statistics and Computing 27, 1413. For readings whose errors are independent given χ.
+    Statistics and Computing 27, 1413. For readings whose errors are independent given χ. A draw at
+    which p(y_i | χ) = 0 has all the weight: -∞ with k̂ = ∞. Draws that are NaN are left out.
 
     Args:
         log_densities: log p(y_i | χ) for posterior draws of equal weight, shape (N, m).
     """
     log_densities = np.asarray(log_densities, float)
-    smoothed = [pareto_smooth(-column) for column in log_densities.T]
-    each = zip(log_densities.T, smoothed, strict=True)
-    pointwise = np.array([_log_sum(column, one.weights) for column, one in each])
-    return LeaveOneOut(
-        float(np.sum(pointwise)),
-        float(np.sqrt(pointwise.size * np.var(pointwise, ddof=1))) if pointwise.size > 1 else 0.0,
-        pointwise,
-        np.array([one.k_hat for one in smoothed]),
-    )
+    found = [_left_out(column[~np.isnan(column)]) for column in log_densities.T]
+    pointwise, k_hat = np.array(found).reshape(-1, 2).T
+    return LeaveOneOut(float(np.sum(pointwise)), _stderr(pointwise), pointwise, k_hat)
+
+
+def _left_out(log_densities: np.ndarray) -> tuple[float, float]:
+    """Log p(y_i | others) and k̂ of one reading."""
+    if log_densities.size == 0:
+        return float("nan"), float("inf")
+    if np.min(log_densities) == -np.inf:
+        return -float("inf"), float("inf")
+    smoothed = pareto_smooth(-log_densities)
+    return float(_log_sum(log_densities, smoothed.weights)), smoothed.k_hat
+
+
+def _stderr(pointwise: np.ndarray) -> float:
+    if not np.all(np.isfinite(pointwise)):
+        return float("nan")
+    return float(np.sqrt(pointwise.size * np.var(pointwise, ddof=1))) if pointwise.size > 1 else 0.0
 
 
 def _weights(draws: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

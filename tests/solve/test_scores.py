@@ -97,6 +97,19 @@ def test_leave_one_out_of_a_known_mean():
     assert np.all(found.k_hat < 0.5)
 
 
+def test_leave_one_out_of_an_impossible_draw():
+    """No weight is finite there: -∞, and no other reading is touched. NaN draws are left out."""
+    logs = scipy.stats.norm.logpdf(np.random.default_rng(0).normal(size=(500, 3)))
+    whole, broken = leave_one_out(logs), logs.copy()
+    broken[7, 1] = -np.inf
+    found = leave_one_out(broken)
+    assert found.pointwise[1] == -np.inf and found.k_hat[1] == np.inf
+    assert found.elpd == -np.inf and np.isnan(found.stderr)
+    np.testing.assert_array_equal(found.pointwise[::2], whole.pointwise[::2])
+    holed = np.vstack([logs, np.full((2, 3), np.nan)])
+    np.testing.assert_array_equal(leave_one_out(holed).pointwise, whole.pointwise)
+
+
 # ---- ranks and coverage --------------------------------------------------------------------------
 
 
@@ -106,6 +119,17 @@ def test_pit_of_counts_is_uniform():
     values = pit(draws, y, rng)
     assert scipy.stats.kstest(values, "uniform").pvalue > 0.01
     assert set(np.unique(ranks(draws[:9], y, rng))) == set(range(10))
+
+
+def test_draws_that_are_nan_are_left_out():
+    """Ranks and PIT stay uniform where a third of the draws is none."""
+    rng = np.random.default_rng(8)
+    y, draws = rng.normal(size=6000), rng.normal(size=(9, 6000))
+    draws[:3, :4000] = np.nan
+    assert chi_squared_uniform(rank_histogram(ranks(draws, y, rng), 9, 10)) > 0.01
+    assert abs(np.mean(pit(draws, y, rng)) - 0.5) < 4 * np.sqrt(0.12 / 6000)
+    whole = ranks(draws[:, 4000:], y[4000:], rng)
+    np.testing.assert_array_equal(whole, np.sum(draws[:, 4000:] < y[None, 4000:], axis=0))
 
 
 def test_pit_with_weights():
