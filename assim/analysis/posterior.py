@@ -138,6 +138,7 @@ def _laplace_certificates(fitted: LaplacePosterior) -> dict[str, float]:
         "k_hat": fitted.k_hat,
         "effective_draws": fitted.effective_draws,
         "left_out": fitted.left_out,
+        "outside": fitted.outside,
         "rank": float(fitted.rank()),
         "degrees_of_freedom": fitted.degrees_of_freedom,
     }

@@ -33,7 +33,8 @@ def local_gaussian(
     if n > settings.dense_limit:
         hessian = gauss_newton_linearisation(problem, chi).hessian
         misfit: Operator = lambda v: hessian(v) - v  # noqa: E731
-        return Gaussian(chi, *randomised_eigenpairs(misfit, n, min(settings.rank, n), key))
+        values, vectors = randomised_eigenpairs(misfit, n, min(settings.rank, n), key)
+        return Gaussian(chi, jnp.maximum(values, -1 + FLATTEST), vectors)
     approximate = gauss_newton_linearisation(problem, chi).hessian
     values, vectors = _decomposed(approximate, n)
     if settings.hessian == "exact" or (

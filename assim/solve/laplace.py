@@ -28,6 +28,7 @@ INFORMED = 0.1  # |λ| above which a direction counts as informed
 LEFT_OUT = 1.0  # nats that may be left out without a warning
 TRUSTED_K_HAT = 0.5  # below it, with enough effective draws, weighted draws may be published
 TRUSTED_DRAWS = 400
+OUTSIDE = 0.01  # share of the certificate's draws that may meet a density of nothing
 BATCH = 100  # columns that are integrated together
 BATCH_VALUES = 50_000  # departures and controls of all draws that are integrated together
 
@@ -85,6 +86,7 @@ class LaplacePosterior(eqx.Module):
             where too much is left out.
         hessian: which Hessian A is, and why, in words.
         indefinite: whether the exact Hessian has a negative eigenvalue at χ*, so that A is not it.
+        outside: share of the certificate's draws at which log p is -∞; 0 where there are none.
     """
 
     gaussian: Gaussian
@@ -97,6 +99,7 @@ class LaplacePosterior(eqx.Module):
     flat_variance: float = 0.0
     proper: bool = True
     indefinite: bool = False
+    outside: float = 0.0
 
     @property
     def chi(self) -> Array:
@@ -127,14 +130,14 @@ class LaplacePosterior(eqx.Module):
         return int(np.sum(np.abs(np.asarray(self.eigenvalues)) > INFORMED))
 
     def trust(self) -> Trust:
-        """CERTIFIED where k̂ < 0.5 and nothing is left out; DOUBTFUL otherwise."""
+        """CERTIFIED where k̂ < 0.5, nothing is left out and no edge is met; else DOUBTFUL."""
         whole = not self.indefinite and self.left_out <= LEFT_OUT
         free = self.flat_variance > FREE and not self.proper
-        sound = whole and not free and self.k_hat < TRUSTED_K_HAT
+        sound = whole and not free and self.k_hat < TRUSTED_K_HAT and self.outside <= OUTSIDE
         return Trust.CERTIFIED if sound else Trust.DOUBTFUL
 
     def advice(self) -> str:
-        """What curvature, eigenpairs left out, else k̂ say about this posterior, in a sentence."""
+        """What curvature, eigenpairs left out, edges, else k̂ say, in a sentence."""
         if self.indefinite:
             return (
                 "The cost curves downwards here: this is a saddle and no minimum, so that "
@@ -151,6 +154,12 @@ class LaplacePosterior(eqx.Module):
                 f"{self.eigenvalues.size} eigenpairs are too few: up to {self.left_out:.3g} nats "
                 "of what the observations say are left out, so that standard deviations are too "
                 "large; raise the posterior's rank, or its dense_limit to form all of them."
+            )
+        if self.outside > OUTSIDE:
+            return (
+                f"Log p is -∞ at {100 * self.outside:.0f} per cent of the draws: the posterior has "
+                "an edge that a Gaussian does not, whatever k̂ says; check the model there, or run "
+                "NUTS or Importance from here."
             )
         if np.isnan(self.k_hat):
             return "k̂ was not measured: nothing is known about how Gaussian the posterior is."
@@ -215,6 +224,7 @@ def laplace(
         free,
         problem.proper(),
         indefinite,
+        float(np.mean(~np.isfinite(log_weights[1:]))) if number else 0.0,
     )
 
 
