@@ -113,7 +113,12 @@ class Calibration:
         worst = int(np.argmin(each))
         least = f"the least p of {2 * each.size} tests is {each[worst]:.2g}"
         if self.uniform:
-            return f"{self.method}: ranks are uniform ({least}): error bars mean what they say."
+            low, high = binomial_interval(total, 0.9, 0.99)
+            return (
+                f"{self.method}: ranks are uniform ({least}): {total} simulations show no error of "
+                f"the error bars; 90 % intervals that hold {100 * low / total:.0f} to "
+                f"{100 * high / total:.0f} % would pass, too."
+            )
         level = max(self.coverage)
         middle = np.mean([one.covered for one in self.coverage[level][:-1]])
         held = (
