@@ -25,7 +25,6 @@ USABLE_K_HAT = 0.7  # above it the mean weight says nothing
 ACCURATE = 0.03  # relative standard error of standard deviations that may be published
 FEWEST_DRAWS = 10  # effective draws below which an ensemble is none
 PROPOSAL_VALUES = 20_000_000  # numbers that all draws may hold
-LEAST_DRAWS = 1000  # that are made however many entries χ has
 
 
 def weighted(
@@ -38,6 +37,11 @@ def weighted(
     """
     chi, log_q = proposal.draw(key, number)
     return chi, log_density(problem, chi) - log_q
+
+
+def affordable(number: int, n: int) -> int:
+    """Draws of n controls that fit in memory, at most `number`, and ten however large n is."""
+    return min(number, max(FEWEST_DRAWS, PROPOSAL_VALUES // n))
 
 
 def log_density(problem: DepartureFunction, chi: Array) -> Array:
@@ -58,7 +62,7 @@ class Importance(AbstractPosterior):
     drawn from anew (adaptive importance sampling: Cappé et al. 2008, Stat. Comput. 18, 447).
 
     Args:
-        number: draws of each round; above 20,000 controls fewer, so that they fit in memory.
+        number: draws of each round; fewer where they would hold over 20 million numbers.
         proposal: "t" with 5 degrees of freedom in what the data inform, or "gaussian".
         rounds: most fits of the proposal, 0 for none.
     """
@@ -173,6 +177,16 @@ class _Round(NamedTuple):
     accuracy: float  # largest relative standard error of a standard deviation
     moment_k_hat: float  # largest k̂ of weight times square
 
+    def poorness(self) -> tuple[bool, float, float]:
+        """By which rounds are ordered, the best first: draws enough, k̂, and `accuracy` at last.
+
+        The latter, by the delta method, says nothing where few draws count or tails are heavy.
+        """
+        few = self.smoothed.effective_draws < TRUSTED_DRAWS
+        worst = float(np.max([self.smoothed.k_hat, self.moment_k_hat]))
+        worst = worst if np.isfinite(worst) else np.inf
+        return few, worst if few else max(worst, TRUSTED_K_HAT), self.accuracy
+
     def trusted(self) -> bool:
         """Whether moments may be published."""
         weights = self.smoothed
@@ -196,9 +210,8 @@ def _in_rounds(
     key: Array,
     report: Report | None,
 ) -> Ensemble:
-    """Draw, weigh and fit until the weights may be trusted; the most accurate round."""
-    n = proposal.gaussian.chi.shape[0]
-    number = min(settings.number, max(LEAST_DRAWS, PROPOSAL_VALUES // n))
+    """Draw, weigh and fit until the weights may be trusted; the round of the least poorness."""
+    number = affordable(settings.number, proposal.gaussian.chi.shape[0])
     best: _Round | None = None
     spent = 0
     for turn, now in enumerate(jax.random.split(key, settings.rounds + 1)):
@@ -206,7 +219,7 @@ def _in_rounds(
         spent += number
         if report is not None:
             report(f"round {turn}: {found.figures()}")
-        if best is None or found.accuracy < best.accuracy:
+        if best is None or found.poorness() < best.poorness():
             best = found
         if found.trusted() or found.smoothed.effective_draws == 0:
             break

@@ -11,14 +11,15 @@ from assim.solve.cost import DepartureFunction, Value
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
 from assim.solve.gauss_newton import DENSE_LIMIT, GaussNewton, NewtonCG
 from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import TRUSTED_K_HAT, LaplacePosterior
+from assim.solve.laplace import FREE, LEFT_OUT, OUTSIDE, TRUSTED_K_HAT, LaplacePosterior
 from assim.solve.minimise import AbstractMinimiser
 from assim.solve.status import Status
 
 Array = jax.Array
 
-CERTIFIED_SHARE = 0.95  # of members that must have converged
+CERTIFIED_SHARE = 0.99  # of members that must have converged: those that do not are not random
 FAILED_SHARE = 0.5
+SAMPLING = 0.1  # relative standard error of standard deviations that is still certified
 
 
 class _Departures(NamedTuple):
@@ -202,6 +203,8 @@ def _verdict(
         return Trust.FAILED, (
             f"{figures}: give the minimiser more loops (n_outer), or check the model's derivatives."
         )
+    if _ill_posed(around):
+        return Trust.DOUBTFUL, f"{figures}. {around.advice()}"
     if problem.has_normaliser():
         return Trust.DOUBTFUL, (
             f"{figures}. With an estimated error scale their spread is not that of the posterior, "
@@ -218,7 +221,17 @@ def _verdict(
             "loops (n_outer)."
         )
     sampling = 1 / np.sqrt(2 * (number - 1))
-    return Trust.CERTIFIED, (
+    linear = (
         f"{figures}, and the problem is nearly linear (k̂ = {around.k_hat:.2f}); with {number} "
-        f"members standard deviations are known to {sampling:.0%}."
+        f"members standard deviations are known to {sampling:.0%}"
     )
+    if sampling > SAMPLING:
+        return Trust.DOUBTFUL, f"{linear} only: raise `members`."
+    return Trust.CERTIFIED, f"{linear}."
+
+
+def _ill_posed(around: LaplacePosterior) -> bool:
+    """Whether Laplace's minimum is none, a direction is free or left out, or the model ends."""
+    free = around.flat_variance > FREE and not around.proper
+    whole = around.left_out <= LEFT_OUT and around.outside <= OUTSIDE
+    return around.indefinite or free or not whole

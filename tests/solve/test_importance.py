@@ -10,7 +10,7 @@ import scipy.stats
 
 from assim.solve.ensemble import Ensemble, Trust, equal_weights
 from assim.solve.gaussian import Gaussian
-from assim.solve.importance import Importance, corrected, resampled
+from assim.solve.importance import Importance, affordable, corrected, resampled
 from assim.solve.proposal import about, fitted
 from tests.solve.closed_posteriors import (
     affine,
@@ -198,6 +198,21 @@ def test_rounds_find_a_posterior_that_the_proposal_missed(gaussian_case):
     assert abs(found.log_evidence - case.log_evidence) < 0.1
     assert off(found, case.mean, stdev)[0] < 0.15
     assert found.evaluations == 5000 * len(lines) and "k̂" in lines[0]
+
+
+def test_the_round_that_is_kept():
+    """N(4, ½) from N(0, 0.2²): rounds of few draws deceive the delta method."""
+    problem = Misfit(affine, 1, 1.0, jnp.asarray([[1.0, 8.0]]))
+    settings = Importance(2000, "gaussian", rounds=8)
+    found = settings.sample(problem, given([0.0], [0.04]), jax.random.key(2))
+    mean, stdev = off(found, 4.0, 0.5**0.5)
+    assert mean < 0.3 and stdev < 0.3  # the fifth is two standard deviations off
+    assert found.certificates["k_hat"] < 0.5 and found.certificates["effective_draws"] >= 400
+
+
+def test_draws_fit_in_memory():
+    """Twenty million numbers, and ten draws of however many controls."""
+    assert [affordable(10_000, n) for n in (2000, 20_000, 10**6, 10**8)] == [10_000, 1000, 20, 10]
 
 
 def test_corrected_ensemble(skewed_case):

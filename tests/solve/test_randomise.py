@@ -1,5 +1,7 @@
 """Perturbed analyses: exact for linear problems, and what they say where they are not."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,8 +10,15 @@ import pytest
 
 from assim import GaussNewton, NewtonCG
 from assim.solve.ensemble import Trust
-from assim.solve.randomise import Perturbed, Randomise, perturbed_analysis
-from tests.solve.closed_posteriors import affine, given, linear, nowhere, separable
+from assim.solve.randomise import Randomise, _verdict, perturbed_analysis
+from tests.solve.closed_posteriors import (
+    affine,
+    given,
+    linear,
+    nowhere,
+    posterior_at,
+    separable,
+)
 from tests.solve.departures import Misfit, UnknownScale
 from tests.solve.linear import driven, kalman
 
@@ -27,17 +36,22 @@ def around(case):
     return given(case.mean, np.diag(case.covariance))
 
 
-def test_member_is_the_analysis_of_its_perturbations(case):
-    """χ = (I + GᵀG)⁻¹(ξ - Gᵀ(ε - y)), the closed form."""
-    perturbed = Perturbed(case.problem, jnp.asarray([0.3, -1.0, 2.0]), jnp.arange(5.0))
-    moved = np.asarray(perturbed.prior)
+_analysis = eqx.filter_jit(perturbed_analysis)
+
+
+def member(case, key):
+    """χ = (I + GᵀG)⁻¹(ξ - Gᵀ(ε - y)), the closed form, of the noise that a key gives."""
+    first, second = jax.random.split(key)
     g, y = np.split(np.asarray(case.problem.data), [3], axis=1)
-    noise = np.asarray(perturbed.noise)
-    exact = case.covariance @ (moved - g.T @ (noise - y[:, 0]))
-    value = perturbed(jnp.asarray(exact - moved))
-    gradient = (exact - moved) + g.T @ np.asarray(value.normalised)
-    assert np.max(np.abs(gradient)) < 1e-12  # of J' where the closed form says it vanishes
-    np.testing.assert_allclose(value.normalised, g @ exact - y[:, 0] + noise, atol=1e-12)
+    moved = np.asarray(jax.random.normal(first, (3,)))
+    noise = np.asarray(jax.random.normal(second, y[:, 0].shape))
+    return case.covariance @ (moved - g.T @ (noise - y[:, 0]))
+
+
+def test_member_is_the_analysis_of_its_perturbations(case, around):
+    for key in jax.random.split(KEY, 3):
+        found = _analysis(case.problem, TIGHT, around.chi, key)
+        np.testing.assert_allclose(found.chi, member(case, key), atol=1e-8)
 
 
 def test_linear_problem(case, around):
@@ -76,6 +90,37 @@ def test_flat_coordinates_are_not_moved():
     found = Randomise(1000, TIGHT, together=500).sample(problem, around, KEY)
     np.testing.assert_allclose(found.mean(), [0.0, 1.0], atol=0.13)
     np.testing.assert_allclose(found.stdev(), [0.5, 1.0], rtol=0.1)
+    assert found.trust is Trust.CERTIFIED
+
+
+def test_uninformed_coordinate_is_named():
+    """Nothing in the data, nothing in the prior: it is not that the problem is not linear."""
+    problem = Misfit(affine, 2, 0.0, jnp.asarray([[2.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
+    around = posterior_at(problem, [0.0, 0.0])
+    found = Randomise(100, TIGHT, together=100).sample(problem, around, KEY)
+    assert found.trust is Trust.DOUBTFUL and "not informed" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"indefinite": True}, "saddle"),
+        ({"left_out": 2.0}, "left out"),
+        ({"outside": 0.5}, "-∞ at 50 per cent"),
+    ],
+)
+def test_laplace_that_is_none_is_not_certified(case, around, changed, words):
+    doubted = dataclasses.replace(around, **changed)
+    trust, advice = _verdict(case.problem, doubted, 1.0, 1000)
+    assert trust is Trust.DOUBTFUL and words in advice
+
+
+def test_few_members_and_lost_ones_are_not_certified(case, around):
+    """Standard deviations of 51 are known to a tenth; one member of fifty that is lost counts."""
+    for share, number, words in ((1.0, 2, "71%"), (1.0, 50, "raise `members`"), (0.98, 400, "98%")):
+        trust, advice = _verdict(case.problem, around, share, number)
+        assert trust is Trust.DOUBTFUL and words in advice
+    assert _verdict(case.problem, around, 0.995, 51)[0] is Trust.CERTIFIED
 
 
 def test_nonlinear_problem_is_doubtful():
@@ -115,8 +160,9 @@ def test_no_density():
 
 
 def test_draws_of_a_batch(case, around):
-    """The same members as one by one; NaN where one does not converge."""
-    stack = jnp.stack([case.problem.data, linear(n=3, m=5, seed=1).problem.data])
+    """Each problem's own closed form; NaN where a member does not converge."""
+    other = linear(n=3, m=5, seed=1)
+    stack = jnp.stack([case.problem.data, other.problem.data])
 
     @jax.jit
     @jax.vmap
@@ -126,9 +172,14 @@ def test_draws_of_a_batch(case, around):
 
     found = batch(stack)
     keys = jax.random.split(KEY, 5)
-    alone = eqx.filter_jit(perturbed_analysis)(case.problem, TIGHT, around.chi, keys[2])
-    np.testing.assert_allclose(found[0, 2], alone.chi, atol=1e-8)
-    assert np.all(np.isfinite(found))
+    for draws, one in zip(found, (case, other), strict=True):
+        np.testing.assert_allclose(draws, [member(one, key) for key in keys], atol=1e-8)
+
+
+def test_draws_that_do_not_converge(case, around):
+    hasty = Randomise(2, GaussNewton(n_outer=1, tolerance=1e-14))
+    found = eqx.filter_jit(hasty.draws)(case.problem, around.gaussian, KEY, 3)
+    assert np.all(np.isnan(found))
 
 
 @pytest.mark.parametrize("arguments", [{"members": 1}, {"together": 0}])
