@@ -23,7 +23,7 @@ from assim.solve.chains import (
     traced_draws,
 )
 from assim.solve.cost import DepartureFunction
-from assim.solve.ensemble import Ensemble, Report
+from assim.solve.ensemble import Ensemble, Report, Trust, equal_weights
 from assim.solve.gaussian import Gaussian
 from assim.solve.laplace import LaplacePosterior
 from assim.solve.sampling import sample_chains
@@ -85,17 +85,25 @@ class MCLMC(AbstractChains):
         key: Array,
         report: Report | None = None,
     ) -> Ensemble:
-        """Chains until they are accurate enough; see `AbstractPosterior.sample`.
-
-        Raises:
-            ValueError: for a single control, which leaves no direction to forget.
-        """
+        """Chains until they are accurate enough; see `AbstractPosterior.sample`."""
+        if problem.size() < 2:
+            return Ensemble(
+                around.chi[None],
+                equal_weights(1),
+                Trust.FAILED,
+                "MCLMC needs at least two controls: a single one leaves no direction to forget; "
+                "run NUTS.",
+            )
         return sample_chains(self, problem, around, key, report)
 
     def draws(
         self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
     ) -> Array:
-        """Traceable; see `AbstractPosterior.draws`."""
+        """Traceable; see `AbstractPosterior.draws`.
+
+        Raises:
+            ValueError: for a single control.
+        """
         return traced_draws(self, problem, gaussian, key, number)
 
     def exact(self) -> bool:

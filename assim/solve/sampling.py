@@ -23,7 +23,7 @@ from assim.solve.chains import (
 from assim.solve.convergence import Convergence, convergence
 from assim.solve.cost import DepartureFunction
 from assim.solve.ensemble import Ensemble, Report, equal_weights
-from assim.solve.laplace import LaplacePosterior
+from assim.solve.laplace import FREE, LaplacePosterior
 from assim.solve.method import Trust
 from assim.solve.metric import averaged_cost
 from assim.solve.starts import cost_of_starts
@@ -70,6 +70,8 @@ class _Warmed(NamedTuple):
     walk: Walk
     source: np.ndarray  # chain that each one goes on from, composed over all phases
     behind: float  # nats by which the largest mode that was left was smaller, NaN if none was
+    share: float  # of its draws that were made
+    last: Block
 
 
 def sample_chains(
@@ -89,15 +91,31 @@ def sample_chains(
         report: told of progress.
     """
     keys = jax.random.split(key, 3)
-    walk, own = _set_out(method, problem, around.gaussian, keys[0])
     spent, looked = cost_of_starts(method.chains)
-    metric = averaged_cost(problem)
-    account = _Account(spent + metric, looked)
+    first = spent + averaged_cost(problem)
+    if first > method.max_gradients:
+        return _failed(
+            around,
+            f"The metric and the starts of {method.name()} take {first} gradients, and "
+            f"max_gradients = {method.max_gradients}: raise it.",
+            _Account(0, 0),
+        )
+    account = _Account(first, looked)
+    walk, own = _set_out(method, problem, around.gaussian, keys[0])
     if not np.all(np.isfinite(np.asarray(walk.state.logdensity))):
-        return _failed(method, around, account)
+        return _failed(
+            around,
+            f"The model is not finite at the minimum, so that {method.name()} has nowhere to "
+            "start; minimise again from other first guesses.",
+            account,
+        )
     warmed = _warm(method, problem, walk, keys[1], account, report)
-    draws, found = _drawn(method, problem, warmed.walk, keys[2], account, report)
-    return _ensemble(method, draws, found, np.asarray(own), warmed, account)
+    if warmed.share < 1:
+        draws, found = _cut_short(warmed.last, account)
+    else:
+        draws, found = _drawn(method, problem, warmed.walk, keys[2], account, report)
+    made = _certificates(draws, found, np.asarray(own), warmed, account)
+    return _ensemble(method, draws, made, _judged(method, made, _free(around)), account)
 
 
 def _warm(
@@ -108,14 +126,19 @@ def _warm(
     account: _Account,
     report: Report | None,
 ) -> _Warmed:
+    """All phases, or as much of them as max_gradients allows."""
     source, behind = np.arange(method.chains), math.nan
+    length = phase_draws(method) // BLOCK
     for phase in range(PHASES):
-        blocks = []
-        for _ in range(phase_draws(method) // BLOCK):
+        blocks: list[Block] = []
+        for _ in range(length):
             key, first = jax.random.split(key)
             walk, block = _advance(method, problem, walk, first, jnp.asarray(True))
             account.spend(block)
             blocks.append(block)
+            if account.gradients + account.last > method.max_gradients:
+                share = (phase + len(blocks) / length) / PHASES
+                return _Warmed(walk, source, float(behind), min(share, 0.99), block)
         key, second = jax.random.split(key)
         chi = jnp.concatenate([block.chi for block in blocks])
         log_density = jnp.concatenate([block.log_density for block in blocks])
@@ -129,7 +152,14 @@ def _warm(
                 f"{method.name()}: warm-up {phase + 1}/{PHASES}, {account.gradients} gradients, "
                 f"{left.size} chains moved"
             )
-    return _Warmed(walk, source, float(behind))
+    return _Warmed(walk, source, float(behind), 1.0, blocks[-1])
+
+
+def _cut_short(block: Block, account: _Account) -> tuple[np.ndarray, Convergence]:
+    """The last draws of a warm-up that was not ended, (chains, draws, n)."""
+    account.note(block)
+    draws = np.swapaxes(np.asarray(block.chi), 0, 1)
+    return draws, convergence(draws)
 
 
 def _drawn(
@@ -175,30 +205,33 @@ def _drawn(
 def _ensemble(
     method: AbstractChains,
     draws: np.ndarray,
-    found: Convergence,
-    drawn: np.ndarray,
-    warmed: _Warmed,
+    certificates: dict[str, float],
+    judged: tuple[Trust, str],
     account: _Account,
 ) -> Ensemble:
     chains, number, n = draws.shape
     stride = -(-number // (method.members // chains))
     members = jnp.asarray(draws[:, ::stride].reshape(-1, n))
-    certificates = {
-        **_of_draws(draws, found, drawn, warmed),
-        **_of_steps(account, chains),
-        "step_size": float(warmed.walk.tuning.step),
-    }
-    trust, advice = _judged(method, certificates)
     return Ensemble(
         members,
         equal_weights(len(members)),
-        trust,
-        advice,
+        *judged,
         certificates,
         account.gradients,
         account.evaluations,
         chains=chains,
     )
+
+
+def _certificates(
+    draws: np.ndarray, found: Convergence, drawn: np.ndarray, warmed: _Warmed, account: _Account
+) -> dict[str, float]:
+    return {
+        **_of_draws(draws, found, drawn, warmed),
+        **_of_steps(account, len(draws)),
+        "step_size": float(warmed.walk.tuning.step),
+        "warm_up": warmed.share,
+    }
 
 
 def _of_draws(
@@ -243,7 +276,12 @@ def _disagreement(draws: np.ndarray, prior: np.ndarray) -> float:
     return float(np.max(np.divide(gap, spread, out=np.full_like(gap, np.inf), where=spread > 0)))
 
 
-def _judged(method: AbstractChains, found: dict[str, float]) -> tuple[Trust, str]:
+def _free(around: LaplacePosterior) -> bool:
+    """Whether neither a prior nor the data hold some coordinate, so that there is no posterior."""
+    return around.flat_variance > FREE and not around.proper
+
+
+def _judged(method: AbstractChains, found: dict[str, float], free: bool) -> tuple[Trust, str]:
     """What the certificates say, the worst first."""
     r_hat, accuracy = found["r_hat"], found["accuracy"]
     reached = f"R̂ = {r_hat:.3f}, means and standard deviations within {100 * accuracy:.2g} %"
@@ -252,6 +290,18 @@ def _judged(method: AbstractChains, found: dict[str, float]) -> tuple[Trust, str
         left = (
             f" {round(found['moved'] * method.chains)} of {method.chains} chains began in modes at "
             f"least {found['moved_behind']:.3g} nats less probable and were moved."
+        )
+    if free:
+        return Trust.DOUBTFUL, (
+            f"{reached}. A coordinate without a prior of its own is not informed by the "
+            "observations either, so that chains wander along it without end: what depends on it "
+            f"is arbitrary; give it a proper prior.{left}"
+        )
+    if found["warm_up"] < 1:
+        return Trust.DOUBTFUL, (
+            f"max_gradients = {method.max_gradients} were spent after {found['warm_up']:.0%} of "
+            "the warm-up: these draws are its last ones, and need have nothing to do with the "
+            f"posterior; raise max_gradients, or lower warm_up.{left}"
         )
     if not r_hat < SEVERAL_MODES:
         return Trust.DOUBTFUL, (
@@ -284,13 +334,12 @@ def _judged(method: AbstractChains, found: dict[str, float]) -> tuple[Trust, str
     return Trust.CERTIFIED, f"{reached}: the chains agree.{left}"
 
 
-def _failed(method: AbstractChains, around: LaplacePosterior, account: _Account) -> Ensemble:
+def _failed(around: LaplacePosterior, advice: str, account: _Account) -> Ensemble:
     return Ensemble(
         around.chi[None],
         equal_weights(1),
         Trust.FAILED,
-        f"The model is not finite at the minimum, so that {method.name()} has nowhere to start; "
-        "minimise again from other first guesses.",
+        advice,
         {},
         account.gradients,
         account.evaluations,

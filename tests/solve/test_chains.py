@@ -7,12 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from assim import Laplace
 from assim.solve import sampling
 from assim.solve.chains import blackjax as imported
 from assim.solve.convergence import convergence
+from assim.solve.laplace import laplace
 from assim.solve.method import Trust
 from assim.solve.metric import averaged, averaged_cost
 from assim.solve.nuts import NUTS
+from assim.solve.starts import cost_of_starts
 from tests.solve.departures import Misfit
 from tests.solve.targets import gaussian, laplace_at, truncated
 
@@ -100,11 +103,6 @@ def test_stuck_chains_are_moved(walk):
     assert set(source) == set(good)
 
 
-def far_away(chi, data):
-    del data
-    return jnp.where(jnp.max(jnp.abs(chi - 9)) > 1, jnp.nan, 10 * (chi - 9))
-
-
 def test_no_draw_of_the_prior_is_finite():
     """Then all chains start near the minimum, and the certificate counts none from the prior."""
     narrow = Misfit(
@@ -149,6 +147,36 @@ def test_gradients_and_memory_run_out(monkeypatch):
     assert found.members.shape[0] <= 100 and found.members.shape[0] % found.chains == 0
     np.testing.assert_allclose(found.mean(), np.full(3, 1 / 27), atol=0.4 / 27**0.5)
     np.testing.assert_allclose(found.stdev(), np.full(3, 27**-0.5), rtol=0.3)
+
+
+def test_gradients_run_out_in_the_warm_up():
+    """It stops there and says so; and does not begin where the starts alone cost more."""
+    target = gaussian(5)
+    least = cost_of_starts(8)[0] + averaged_cost(target.problem)
+    method = NUTS(max_gradients=least + 3000)
+    found = method.sample(target.problem, target.around, jax.random.key(0))
+    assert found.trust is Trust.DOUBTFUL and "of the warm-up" in found.advice
+    assert least < found.gradients <= least + 3000
+    assert 0 < found.certificates["warm_up"] < 1
+    assert found.members.shape == (8 * 20, 5) and np.all(np.isfinite(found.members))
+    none = NUTS(max_gradients=100).sample(target.problem, target.around, jax.random.key(0))
+    assert none.trust is Trust.FAILED and f"take {least} gradients" in none.advice
+    assert none.gradients == 0
+
+
+def test_uninformed_coordinate_is_named():
+    """Chains along it disagree, but not because there were several modes."""
+    problem = Misfit(half_seen, 2, 0.0)
+    around = laplace(problem, jnp.zeros(2), Laplace(certificate=0), jax.random.key(0))
+    method = NUTS(max_gradients=20_000, warm_up=60, doublings=4)
+    found = method.sample(problem, around, jax.random.key(0))
+    assert found.trust is Trust.DOUBTFUL
+    assert "not informed" in found.advice and "modes" not in found.advice
+
+
+def half_seen(chi, data):
+    del data
+    return jnp.stack([2 * chi[0], 0 * chi[1]])
 
 
 def test_metric_by_rows_is_the_metric_by_columns(monkeypatch):
