@@ -11,7 +11,7 @@ from assim.solve.cost import DepartureFunction, negative_log_density, scored_den
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust
 from assim.solve.gaussian import Gaussian
 from assim.solve.importance import log_density, resampled
-from assim.solve.laplace import BATCH_VALUES, LaplacePosterior
+from assim.solve.laplace import BATCH_VALUES, FREE, LaplacePosterior
 from assim.solve.metropolis import Start, load_blackjax, proposals, trajectories
 from assim.solve.proposal import about
 
@@ -24,6 +24,7 @@ LEAST_ACCEPTANCE = 0.1  # below which particles hardly move
 LARGEST_SCATTER = 0.05  # of standard deviations, relative, that is still certified
 LARGEST_SPREAD = 0.3  # nats between runs above which the evidence is not certified
 INDEPENDENT = 20  # controls up to which particles are moved by independent proposals
+LARGEST = 2000  # controls whose covariance is formed
 SETTLING = 3  # stages at τ = 1, so that particles spread to the posterior's tails
 
 
@@ -91,7 +92,7 @@ class Tempering(AbstractPosterior):
     ) -> Ensemble:
         """All runs' particles, each run weighted by its evidence; Laplace is not needed."""
         load_blackjax()
-        if self.start == "prior" and (reason := _unfit(problem)) is not None:
+        if (reason := _unfit(problem, self)) is not None:
             return _failed(around.chi, reason)
         found = []
         for number, now in enumerate(jax.random.split(key, self.runs), 1):
@@ -101,7 +102,8 @@ class Tempering(AbstractPosterior):
                 log_z = f"log p(y) = {one.log_evidence:.3f}"
                 report(f"run {number} of {self.runs}: {log_z}, {one.stage} stages")
         whole = jax.tree.map(lambda *leaves: np.stack(leaves), *found)
-        return _pooled(self, whole, around.chi, problem.proper())
+        free = around.flat_variance > FREE and not around.proper
+        return _pooled(self, whole, around.chi, problem.proper(), free)
 
     def draws(
         self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
@@ -222,10 +224,15 @@ def _log_ratio(problem: DepartureFunction, origin: Start, chi: Array, sloped: bo
 # ---- what the runs say together ------------------------------------------------------------------
 
 
-def _unfit(problem: DepartureFunction) -> str | None:
-    """Why there is no prior to start from; None where there is one."""
+def _unfit(problem: DepartureFunction, settings: Tempering) -> str | None:
+    """Why particles cannot be moved, or have no prior to start from; None where they can."""
+    if (n := problem.size()) > LARGEST:
+        return (
+            f"Tempering forms the covariance of its particles, that of {n} controls is too large "
+            f"(at most {LARGEST}): run MCLMC for moments, and take Laplace's evidence."
+        )
     flat = int(np.sum(np.asarray(problem.weight()) == 0))
-    if flat == 0:
+    if flat == 0 or settings.start != "prior":
         return None
     return (
         f"{flat} entries of the control vector have no prior of their own to start tempering from: "
@@ -237,7 +244,7 @@ def _failed(chi: Array, advice: str) -> Ensemble:
     return Ensemble(chi[None], jnp.ones(1), Trust.FAILED, advice)
 
 
-def _pooled(settings: Tempering, found: _Run, chi: Array, proper: bool) -> Ensemble:
+def _pooled(settings: Tempering, found: _Run, chi: Array, proper: bool, free: bool) -> Ensemble:
     """Runs weighed by their evidence; leaves have the runs as leading axis."""
     gradients, evaluations = _cost(settings, found)
     if not np.all(found.settled >= SETTLING):
@@ -260,7 +267,7 @@ def _pooled(settings: Tempering, found: _Run, chi: Array, proper: bool) -> Ensem
         "inside": float(np.mean(found.inside)),
     }
     members = jnp.asarray(found.particles.reshape(-1, found.particles.shape[-1]))
-    trust, advice = _verdict(certificates)
+    trust, advice = _verdict(certificates, free)
     return Ensemble(
         members,
         jnp.asarray(weights / weights.sum()),
@@ -303,10 +310,15 @@ def _unfinished(settings: Tempering, found: _Run) -> str:
     )
 
 
-def _verdict(certificates: dict[str, float]) -> tuple[Trust, str]:
+def _verdict(certificates: dict[str, float], free: bool) -> tuple[Trust, str]:
     stdev, spread = certificates["log_evidence_stdev"], certificates["log_evidence_spread"]
     acceptance = certificates["least_acceptance"]
     figures = f"log p(y) is known to {stdev:.2g} nats (runs scatter by {spread:.2g})"
+    if free:
+        return Trust.DOUBTFUL, (
+            "A coordinate without a prior of its own is not informed by the observations either: "
+            "what depends on it is arbitrary; give it a proper prior."
+        )
     if acceptance < LEAST_ACCEPTANCE:
         return Trust.DOUBTFUL, (
             f"{figures}, but at some stage only {acceptance:.0%} of moves were accepted, so that "

@@ -11,8 +11,14 @@ import optax
 from assim.solve.cost import DepartureFunction, scored_density
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
 from assim.solve.gaussian import Gaussian
-from assim.solve.importance import log_density
-from assim.solve.laplace import BATCH_VALUES, TRUSTED_DRAWS, TRUSTED_K_HAT, LaplacePosterior
+from assim.solve.importance import affordable, log_density
+from assim.solve.laplace import (
+    BATCH_VALUES,
+    FREE,
+    TRUSTED_DRAWS,
+    TRUSTED_K_HAT,
+    LaplacePosterior,
+)
 from assim.solve.pareto import pareto_smooth
 
 Array = jax.Array
@@ -78,7 +84,7 @@ class Variational(AbstractPosterior):
         steps: of Adam.
         draws_per_step: gradients of each, in antithetic pairs.
         step_size: the first, in the units of the coordinates.
-        number: draws of the result.
+        number: draws of the result; fewer where they would hold over 20 million numbers.
     """
 
     family: str = eqx.field(default="full_rank", static=True)
@@ -127,9 +133,11 @@ class Variational(AbstractPosterior):
             state = _advance(problem, self, state, first, jnp.asarray(part))
             if report is not None:
                 report(f"{part + 1} of {PARTS} parts: bound {float(state.bound):.3f}")
-        chi, log_weights = _weighted(problem, state.fit, second, self.number)
-        slope = float(_steepness(problem, state.fit, first))
-        return _ensemble(self, chi, np.asarray(log_weights), slope)
+        number, measured = affordable(self.number, n), affordable(MEASURED, n)
+        chi, log_weights = _weighted(problem, state.fit, second, number)
+        slope = float(_steepness(problem, state.fit, first, measured))
+        free = around.flat_variance > FREE and not around.proper
+        return _ensemble(self, chi, np.asarray(log_weights), slope, measured, free)
 
     def draws(
         self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
@@ -229,22 +237,29 @@ def _weighted(problem: DepartureFunction, fit: Fit, key: Array, number: int) -> 
 
 
 @eqx.filter_jit
-def _steepness(problem: DepartureFunction, fit: Fit, key: Array) -> Array:
+def _steepness(problem: DepartureFunction, fit: Fit, key: Array, draws: int) -> Array:
     """The largest slope of the bound by m, in q's own standard deviations, or by log_stdev."""
-    (mean, log_stdev, _), _ = _slopes(problem, fit, key, MEASURED)
+    (mean, log_stdev, _), _ = _slopes(problem, fit, key, draws)
     return jnp.max(jnp.maximum(jnp.abs(mean) * jnp.exp(fit.log_stdev), jnp.abs(log_stdev)))
 
 
 # ---- what it is worth ----------------------------------------------------------------------------
 
 
-def _ensemble(settings: Variational, chi: Array, log_weights: np.ndarray, slope: float) -> Ensemble:
+def _ensemble(
+    settings: Variational,
+    chi: Array,
+    log_weights: np.ndarray,
+    slope: float,
+    measured: int,
+    free: bool,
+) -> Ensemble:
     finite = np.isfinite(log_weights)
     smoothed = pareto_smooth(log_weights)
-    known = log_weights[finite] if finite.any() else np.full(1, np.nan)
+    bound, bound_stdev = _bound(log_weights)
     certificates = {
-        "bound": float(np.mean(known)),
-        "bound_stdev": float(np.std(known) / np.sqrt(known.size)),
+        "bound": bound,
+        "bound_stdev": bound_stdev,
         "k_hat": smoothed.k_hat,
         "effective_draws": smoothed.effective_draws,
         "outside": float(np.mean(~finite)),
@@ -252,7 +267,7 @@ def _ensemble(settings: Variational, chi: Array, log_weights: np.ndarray, slope:
         "stdev_ratio": _stdev_ratio(np.asarray(chi), smoothed.weights),
     }
     sound = bool(np.all(np.isfinite(np.asarray(chi)))) and bool(finite.any())
-    trust, advice = _verdict(certificates, sound)
+    trust, advice = _verdict(certificates, sound, free)
     per_step = 2 * ((settings.draws_per_step + 1) // 2)
     return Ensemble(
         chi,
@@ -260,9 +275,16 @@ def _ensemble(settings: Variational, chi: Array, log_weights: np.ndarray, slope:
         trust,
         advice,
         certificates,
-        gradients=PARTS * (settings.steps // PARTS) * per_step + MEASURED,
-        evaluations=settings.number,
+        gradients=PARTS * (settings.steps // PARTS) * per_step + 2 * ((measured + 1) // 2),
+        evaluations=chi.shape[0],
     )
+
+
+def _bound(log_weights: np.ndarray) -> tuple[float, float]:
+    """E_q[log p - log q] with its standard error; -∞ where q reaches to where p is nothing."""
+    if not np.all(np.isfinite(log_weights)):
+        return -float("inf"), float("nan")
+    return float(np.mean(log_weights)), float(np.std(log_weights) / np.sqrt(log_weights.size))
 
 
 def _stdev_ratio(chi: np.ndarray, weights: np.ndarray) -> float:
@@ -275,12 +297,17 @@ def _stdev_ratio(chi: np.ndarray, weights: np.ndarray) -> float:
     return float(ratio[np.argmax(np.abs(np.log(np.maximum(ratio, 1e-300))))])
 
 
-def _verdict(certificates: dict[str, float], sound: bool) -> tuple[Trust, str]:
+def _verdict(certificates: dict[str, float], sound: bool, free: bool) -> tuple[Trust, str]:
     k, slope = certificates["k_hat"], certificates["slope"]
     if not sound:
         return Trust.FAILED, (
             "The fit left every place where the density is finite: lower `step_size`, or run a "
             "chain (NUTS or MCLMC)."
+        )
+    if free:
+        return Trust.DOUBTFUL, (
+            "A coordinate without a prior of its own is not informed by the observations either: "
+            "what depends on it is arbitrary; give it a proper prior."
         )
     if not slope < SETTLED:
         return Trust.DOUBTFUL, (

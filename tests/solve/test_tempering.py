@@ -1,5 +1,6 @@
 """Tempered posteriors: evidence and moments against closed forms, and clear failures."""
 
+import dataclasses
 import sys
 
 import jax
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 from assim.solve.ensemble import Trust
+from assim.solve.gaussian import Gaussian
+from assim.solve.laplace import LaplacePosterior
 from assim.solve.tempering import Tempering
 from tests.solve.closed_posteriors import affine, given, linear, separable, walled, with_wall
 from tests.solve.departures import Misfit
@@ -112,6 +115,19 @@ def test_flat_coordinates():
     assert np.isnan(found.log_evidence)
     np.testing.assert_allclose(found.mean(), [0.0, 1.0], atol=0.1)
     np.testing.assert_allclose(found.stdev(), [0.5, 1.0], rtol=0.1)
+    assert found.trust is Trust.CERTIFIED
+    loose = dataclasses.replace(around, flat_variance=1e9, proper=False)
+    doubted = SMALL.sample(flat, loose, KEY)
+    assert doubted.trust is Trust.DOUBTFUL and "not informed" in doubted.advice
+
+
+def test_too_many_controls_for_a_covariance():
+    many = Misfit(affine, 2001, 1.0, jnp.zeros((1, 2002)))
+    gaussian = Gaussian(jnp.zeros(2001), jnp.zeros(1), jnp.zeros((2001, 1)).at[0].set(1.0))
+    around = LaplacePosterior(gaussian, 0.0, 0.1, 1000.0, 0.0, "given")
+    found = Tempering().sample(many, around, KEY)
+    assert found.trust is Trust.FAILED and "MCLMC" in found.advice
+    assert found.evaluations == 0
 
 
 @pytest.mark.slow

@@ -7,7 +7,16 @@ import pytest
 
 from assim.solve.ensemble import Trust
 from assim.solve.variational import Variational
-from tests.solve.closed_posteriors import affine, given, linear, nowhere, posterior_at, separable
+from tests.solve.closed_posteriors import (
+    affine,
+    given,
+    linear,
+    nowhere,
+    posterior_at,
+    separable,
+    walled,
+    with_wall,
+)
 from tests.solve.departures import Misfit
 
 KEY = jax.random.key(2)
@@ -98,6 +107,33 @@ def test_flat_coordinates():
     found = Variational(steps=1000).sample(problem, given([0.1, 0.9], [0.2, 0.8]), KEY)
     np.testing.assert_allclose(found.mean(), [0.0, 1.0], atol=0.05)
     np.testing.assert_allclose(found.stdev(), [0.5, 1.0], rtol=0.05)
+    assert found.trust is Trust.CERTIFIED
+
+
+def test_uninformed_coordinate_is_named():
+    problem = Misfit(affine, 2, 0.0, jnp.asarray([[2.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
+    around = posterior_at(problem, [0.0, 0.0], 0)
+    found = Variational(steps=20).sample(problem, around, KEY)
+    assert found.trust is Trust.DOUBTFUL and "not informed" in found.advice
+
+
+def test_no_bound_where_q_passes_an_edge():
+    """E_q[log p] is -∞, however finite the draws inside."""
+    data = jnp.asarray([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    problem = Misfit(walled, 2, 1.0, with_wall(data, -0.5))
+    found = Variational(steps=20).sample(problem, given([0.0, 0.0], [0.5, 0.5]), KEY)
+    assert found.certificates["outside"] > 0.1
+    assert found.certificates["bound"] == -np.inf
+    assert np.isnan(found.certificates["bound_stdev"])
+
+
+def test_draws_fit_in_memory(monkeypatch):
+    monkeypatch.setattr("assim.solve.importance.PROPOSAL_VALUES", 60 * 40)
+    problem = Misfit(affine, 60, 1.0, jnp.zeros((1, 61)))
+    around = given(np.zeros(60), np.ones(60))
+    found = Variational("mean_field", steps=10, draws_per_step=2).sample(problem, around, KEY)
+    assert found.members.shape == (40, 60) and found.evaluations == 40
+    assert found.gradients == 20 + 40
 
 
 def test_no_density():
