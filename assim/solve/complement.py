@@ -8,6 +8,8 @@ from assim.solve.informed import Informed
 
 Array = jax.Array
 
+MEMBER_VALUES = 20_000_000  # numbers that all members may hold
+
 
 @eqx.filter_jit
 def antithetic(informed: Informed, key: Array, number: int) -> Array:
@@ -57,3 +59,31 @@ def combined(informed: Informed, a: Array, rest: Array) -> Array:
     every = jnp.repeat(a, rest.shape[0] // a.shape[0], axis=0)
     place = jax.vmap(informed.chi)
     return jnp.concatenate([place(every, rest), place(every, -rest)])
+
+
+def members(informed: Informed, a: Array, own: Array, free: int, most: int, key: Array) -> Array:
+    """χ of every particle with balanced draws of the complement; with its own c where none fit.
+
+    Args:
+        informed: the subspace.
+        a: whitened coordinates of particles, shape (N, r).
+        own: the c of each, shape (N, n).
+        free: dimension of the complement.
+        most: members of the result.
+        key: of the draws.
+    """
+    number, n = own.shape
+    most = min(most, MEMBER_VALUES // n)
+    each = min(-(-free // number), most // (2 * number))
+    if free == 0 or each == 0:
+        return with_own(informed, a, own)
+    pairs = each * number
+    return combined(
+        informed, a, balanced(informed, jnp.asarray(float(free)), key, pairs, pairs >= free)
+    )
+
+
+@eqx.filter_jit
+def with_own(informed: Informed, a: Array, own: Array) -> Array:
+    """χ of every particle with its own c, shape (N, n)."""
+    return jax.vmap(informed.chi)(a, own)

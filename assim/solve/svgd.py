@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.affine_polish import Polish, polished, stein_residual
-from assim.solve.complement import antithetic, balanced, combined
+from assim.solve.complement import antithetic, members, with_own
 from assim.solve.cost import DepartureFunction
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
 from assim.solve.gaussian import Gaussian
-from assim.solve.informed import Informed, informed
+from assim.solve.importance import log_density
+from assim.solve.informed import Informed, either, informed, survives
 from assim.solve.kernels import KERNELS, stein_discrepancy
 from assim.solve.laplace import LaplacePosterior
-from assim.solve.metric import averaged
+from assim.solve.metric import averaged, averaged_cost
 from assim.solve.stein_flow import Particles, Transport, moved, scored, sharding, started
 from assim.solve.svgd_verdict import Measured, verdict
 
@@ -26,7 +27,6 @@ WIDER = 1.1  # than Laplace, by which particles start
 LEAST_DRAWS, MOST_DRAWS = 10, 100  # over which the Hessian is averaged
 COLUMNS_OF_METRIC = 1000  # columns of Hessians that the average may take beyond the least
 POLISHED = 3e-3  # residual at which the polish ends
-MEMBER_VALUES = 20_000_000  # numbers that all members may hold
 COLUMNS = 8  # multiples of which the subspace is filled up to, so that few shapes compile
 MOST_NOISY = 2000  # particles whose kernel matrix can be factorised
 
@@ -100,23 +100,26 @@ class SVGD(AbstractPosterior):
         """The ensemble with its certificates; see `AbstractPosterior.sample`."""
         keys = jax.random.split(key, 5)
         gaussian = around.gaussian
+        gradients = 0
         if self.averaged and not self.plain:
-            gaussian = _averaged(problem, gaussian, keys[0])
+            gaussian = _averaged(problem, gaussian, keys[0], self.cutoff)
+            gradients = averaged_cost(problem, _draws_of_metric(gaussian.chi.shape[0]))
         chosen = _chosen(problem, gaussian, self)
         rank, n = int(chosen.sum()), gaussian.chi.shape[0]
         subspace = _subspace(gaussian, chosen)
         particles, spent = _placed(problem, subspace, self, keys[1])
         if not np.all(np.isfinite(np.asarray(particles.density))):
-            return _failed(gaussian, self, spent * self.particles)
+            return _failed(gaussian, self, gradients + spent * self.particles)
         steps = self.steps if rank else 0
         particles, stayed = _transported(problem, subspace, particles, self, keys[2], steps, report)
         polish = 0 if self.plain or self.stochastic or rank == 0 else self.polish
         found = _polished(problem, subspace, particles, polish)
-        gradients = (spent + steps + int(found.steps) + 2) * self.particles
-        if self.averaged and not self.plain:
-            gradients += _draws_of_metric(n) * n
-        chi = _members(subspace, found.particles, n - rank, self.members, keys[4])
-        measured = _measured(problem, around, subspace, found.particles, chi, keys[3], stayed)
+        gradients += (spent + steps + int(found.steps) + 2) * self.particles
+        a, rest = found.particles.a, found.particles.rest
+        drawn = members(subspace, a, rest, n - rank, self.members, keys[4])
+        chi, outside = _inside(problem, drawn, with_own(subspace, a, rest))
+        shares = float(stayed), outside
+        measured = _measured(problem, around, subspace, found.particles, chi, keys[3], shares)
         certificates = measured.certificates() | {
             "laplace_k_hat": around.k_hat,
             "information_left_out": around.left_out + _left_out(gaussian, chosen),
@@ -124,7 +127,7 @@ class SVGD(AbstractPosterior):
         }
         judged = verdict(measured, around, self.plain)
         weights = equal_weights(chi.shape[0])
-        return Ensemble(chi, weights, *judged, certificates, gradients)
+        return Ensemble(chi, weights, *judged, certificates, gradients, drawn.shape[0])
 
     def draws(
         self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
@@ -132,7 +135,7 @@ class SVGD(AbstractPosterior):
         """Particles of one traceable run; see `AbstractPosterior.draws`."""
         keys = jax.random.split(key, 4)
         if self.averaged and not self.plain:
-            gaussian = _averaged(problem, gaussian, keys[0])
+            gaussian = _averaged(problem, gaussian, keys[0], self.cutoff)
         keep = jnp.ones_like(gaussian.eigenvalues, dtype=bool)
         if not self.plain:
             keep = informed(gaussian, problem.weight(), self.cutoff)
@@ -151,8 +154,12 @@ class SVGD(AbstractPosterior):
 
 
 @eqx.filter_jit
-def _averaged(problem: DepartureFunction, gaussian: Gaussian, key: Array) -> Gaussian:
-    return averaged(problem, gaussian, key, _draws_of_metric(gaussian.chi.shape[0]))
+def _averaged(
+    problem: DepartureFunction, gaussian: Gaussian, key: Array, cutoff: float
+) -> Gaussian:
+    """The averaged metric; Laplace's own where that loses directions which Laplace informs."""
+    metric = averaged(problem, gaussian, key, _draws_of_metric(gaussian.chi.shape[0]))
+    return either(survives(metric, gaussian, problem.weight(), cutoff), metric, gaussian)
 
 
 def _draws_of_metric(n: int) -> int:
@@ -295,7 +302,10 @@ class _Numbers(NamedTuple):
 def _numbers(
     problem: DepartureFunction, subspace: Informed, particles: Particles, key: Array
 ) -> _Numbers:
-    """Residuals, discrepancy, noise, and the share outside of a Gaussian about the particles."""
+    """Residuals, discrepancy, noise, and the share outside of a Gaussian about the particles.
+
+    Its c are drawn anew: those of the particles may have been drawn nearer to χ* at the start.
+    """
     rank = jnp.sum(subspace.mask)
     residual = stein_residual(subspace, particles)
     number = particles.a.shape[0]
@@ -305,7 +315,8 @@ def _numbers(
     noise = jnp.sum((particles.score - mirrored) ** 2) / (4 * number * jnp.maximum(rank, 1.0))
     spread = jnp.std(particles.a, axis=0)
     around = residual.centre[None] + jax.random.normal(key, particles.a.shape) * spread[None]
-    density, _ = scored(problem, subspace, around, particles.rest)
+    rest = antithetic(subspace, jax.random.fold_in(key, 1), number)
+    density, _ = scored(problem, subspace, around, rest)
     beyond = jnp.mean(jnp.isinf(density))
     return _Numbers(covariance, mean, ksd.value, ksd.of_draws, jnp.sqrt(noise), beyond)
 
@@ -317,9 +328,9 @@ def _measured(
     particles: Particles,
     chi: Array,
     key: Array,
-    stayed: Array,
+    shares: tuple[float, float],
 ) -> Measured:
-    """All certificates of particles and of the members made of them."""
+    """All certificates of particles and of the members made of them; shares are of log p = -∞."""
     numbers = _numbers(problem, subspace, particles, key)._asdict()
     low, high = map(float, _against(around.gaussian, chi))
     rank = int(np.sum(np.asarray(subspace.mask)))
@@ -327,7 +338,8 @@ def _measured(
         **{name: float(value) for name, value in numbers.items()},
         narrowest=low,
         widest=high,
-        stayed=float(stayed),
+        stayed=shares[0],
+        outside=shares[1],
         particles=particles.a.shape[0],
         rank=rank,
         free=chi.shape[1] - rank,
@@ -341,21 +353,19 @@ def _against(gaussian: Gaussian, chi: Array) -> tuple[Array, Array]:
     return jnp.min(ratio), jnp.max(ratio)
 
 
-def _members(subspace: Informed, particles: Particles, free: int, most: int, key: Array) -> Array:
-    """χ of the result: every particle with balanced draws of the complement, where there is one."""
-    number, n = particles.rest.shape
-    most = min(most, MEMBER_VALUES // n)
-    each = min(-(-free // number), most // (2 * number))
-    if free == 0 or each == 0:
-        return _own(subspace, particles)
-    pairs = each * number
-    rest = balanced(subspace, jnp.asarray(float(free)), key, pairs, pairs >= free)
-    return combined(subspace, particles.a, rest)
+def _inside(problem: DepartureFunction, drawn: Array, own: Array) -> tuple[Array, float]:
+    """Members at which log p is finite, and the share of the others.
+
+    The particles themselves, all evaluated before, where fewer than those would be left.
+    """
+    fine = np.isfinite(np.asarray(_densities(problem, drawn)))
+    if fine.all():
+        return drawn, 0.0
+    kept = drawn[fine] if fine.sum() >= own.shape[0] else own
+    return kept, float(1 - fine.mean())
 
 
-@eqx.filter_jit
-def _own(subspace: Informed, particles: Particles) -> Array:
-    return jax.vmap(subspace.chi)(particles.a, particles.rest)
+_densities = eqx.filter_jit(log_density)
 
 
 def _failed(gaussian: Gaussian, settings: SVGD, gradients: int) -> Ensemble:

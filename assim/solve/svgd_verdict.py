@@ -4,11 +4,12 @@ import dataclasses
 from dataclasses import dataclass
 
 from assim.solve.ensemble import Trust
-from assim.solve.laplace import FREE, LEFT_OUT, LaplacePosterior
+from assim.solve.laplace import FREE, LEFT_OUT, TRUSTED_K_HAT, LaplacePosterior
 
 RESIDUAL = 0.02  # of Stein's identity, up to which it counts as met
 DISCREPANCY = 1.5  # times that of independent draws
 NOISE = 0.05  # of a score of unit variance, below which the complement does not matter
+NOISIEST = 0.2  # above which no number of particles makes up for it
 PER_DIRECTION = 10  # particles for every informed direction
 PER_NOISY_DIRECTION = 30  # the same where the complement feeds noise into the score
 BEYOND = 0.02  # share of moves, or of the Gaussian, that may meet a density of nothing
@@ -31,6 +32,7 @@ class Measured:
         narrowest: least standard deviation of an entry of χ, in Laplace's.
         widest: the largest.
         stayed: share of the last moves that would have led there.
+        outside: share of the members drawn at which log p is -∞; they are left out.
         particles: N.
         rank: r.
         free: dimension of the complement.
@@ -45,6 +47,7 @@ class Measured:
     narrowest: float
     widest: float
     stayed: float
+    outside: float
     particles: int
     rank: int
     free: int
@@ -56,7 +59,15 @@ class Measured:
 
 def verdict(found: Measured, around: LaplacePosterior, plain: bool) -> tuple[Trust, str]:
     """Trust, and the first thing that stands against it with its way out."""
-    for doubt in (_problem(around), _particles(found), _support(found), _identity(found, plain)):
+    doubts = (
+        _problem(around),
+        _support(found),
+        _particles(found),
+        _identity(found, plain),
+        _spread(found),
+        _alone(found, around),
+    )
+    for doubt in doubts:
         if doubt:
             return Trust.DOUBTFUL, doubt
     if found.rank == 0:
@@ -85,6 +96,12 @@ def _particles(found: Measured) -> str:
             f"{found.particles} particles cannot span {found.rank} informed directions, and have "
             f"no spread in some: take at least {PER_DIRECTION * found.rank}, or {WAY_OUT}."
         )
+    if found.free and not found.noise <= NOISIEST:
+        return (
+            "What the observations leave open changes the score of what they inform by "
+            f"{found.noise:.2f}: both depend on each other, and are drawn apart here; lower the "
+            f"cutoff so that both are moved, or {WAY_OUT}."
+        )
     if found.free and found.noise > NOISE:
         needed = PER_NOISY_DIRECTION * found.rank
         if found.particles < needed:
@@ -102,7 +119,7 @@ def _particles(found: Measured) -> str:
 
 
 def _support(found: Measured) -> str:
-    share = max(found.beyond, found.stayed)
+    share = max(found.beyond, found.stayed, found.outside)
     if share > BEYOND:
         return (
             f"Log p is -∞ in {100 * share:.0f} per cent of what was tried about the particles: at "
@@ -122,14 +139,23 @@ def _identity(found: Measured, plain: bool) -> str:
             f"Stein's identity is missed by {worst:.2g}, so that standard deviations may be "
             f"about as wrong: {remedy}, or {WAY_OUT}."
         )
-    if found.ksd > DISCREPANCY * found.ksd_of_draws:
+    if not found.ksd <= DISCREPANCY * found.ksd_of_draws:
         return (
             f"The Stein discrepancy {found.ksd:.3g} is above that of independent draws, "
             f"{found.ksd_of_draws:.3g}: take more particles, or {WAY_OUT}."
         )
-    if found.widest > FURTHER or found.narrowest < 1 / FURTHER:
-        return (
-            f"Spreads are {found.narrowest:.2f} to {found.widest:.2f} of Laplace's, too far from "
-            f"where the particles started to be resolved by {found.particles}: {WAY_OUT}."
-        )
     return ""
+
+
+def _spread(found: Measured) -> str:
+    if found.widest <= FURTHER and found.narrowest >= 1 / FURTHER:
+        return ""
+    return (
+        f"Spreads are {found.narrowest:.2f} to {found.widest:.2f} of Laplace's, too far from "
+        f"where the particles started to be resolved by {found.particles}: {WAY_OUT}."
+    )
+
+
+def _alone(found: Measured, around: LaplacePosterior) -> str:
+    """Where nothing is moved, the result is no better than Laplace's."""
+    return "" if found.rank or around.k_hat < TRUSTED_K_HAT else around.advice()

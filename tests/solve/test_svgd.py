@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from assim.solve.ensemble import Trust
 from assim.solve.gaussian import Gaussian
 from assim.solve.laplace import Laplace, laplace
 from assim.solve.svgd import SVGD
-from tests.solve.departures import Misfit
+from tests.solve.departures import Departures, Misfit
 
 KEY = jax.random.key(1)
 SITES, OBSERVED = 1000, 20
@@ -44,7 +45,8 @@ def test_hundred_particles_in_a_hundred_dimensions(white):
     assert abs(variance(ensemble) - 1) < 0.03
     assert ensemble.trust is Trust.DOUBTFUL
     assert "cannot span 100" in ensemble.advice
-    assert 200 * 100 < ensemble.gradients <= 404 * 100 + 10 * 100
+    polish = int(ensemble.certificates["polish_steps"])
+    assert ensemble.gradients == (1 + 200 + polish + 2) * 100 + 10 * 100
 
 
 def test_plain_collapses_and_says_so(white):
@@ -115,12 +117,94 @@ def test_edge():
     assert np.all(np.asarray(ensemble.members)[:, 0] > -0.5)
 
 
+def half(chi, data):
+    """χ₀ observed; no model above half a standard deviation of χ₁, which is not."""
+    return jnp.where(chi[1] > 0.5, jnp.nan, 3 * (chi[:1] - 1))
+
+
+@pytest.mark.parametrize("most", [2000, 20])
+def test_edge_of_what_is_not_informed(most):
+    """Members are evaluated, those outside left out; particles alone where no more are allowed."""
+    problem = Misfit(half, 2, 1.0)
+    found = around(problem, jnp.array([0.9, 0.0]))
+    ensemble = SVGD(particles=40, steps=50, members=most).sample(problem, found, KEY)
+    assert ensemble.trust is Trust.DOUBTFUL
+    assert "-∞" in ensemble.advice
+    assert np.all(np.asarray(ensemble.members)[:, 1] <= 0.5)
+    assert ensemble.evaluations == (80 if most == 2000 else 40)
+    assert ensemble.weights.shape == (ensemble.members.shape[0],)
+    assert ensemble.certificates["beyond"] > 0.2
+
+
+def coupled(chi, data):
+    """How well χ₀ is observed depends on χ₁, about which nothing is known."""
+    return 30 * chi[:1] * (1 + data[0] * chi[1])
+
+
+@pytest.mark.parametrize("particles", [40, 300])
+def test_what_is_left_open_changes_what_is_informed(particles):
+    problem = Misfit(coupled, 2, 1.0, jnp.array([0.2]))
+    ensemble = SVGD(particles=particles, steps=50).sample(problem, around(problem), KEY)
+    assert ensemble.trust is Trust.DOUBTFUL
+    assert "lower the cutoff" in ensemble.advice
+
+
+class Scale(eqx.Module):
+    """No departures, and c = ½ strength (χ₀ - 3/10)² + fourth χ₀⁴."""
+
+    strength: jax.Array
+    fourth: jax.Array
+
+    def __call__(self, chi):
+        c = self.strength * (chi[0] - 0.3) ** 2 / 2 + self.fourth * chi[0] ** 4
+        return Departures(jnp.zeros(1) * chi[0], c, jnp.zeros(()))
+
+    def size(self):
+        return 3
+
+    def weight(self):
+        return jnp.ones(3)
+
+    def has_normaliser(self):
+        return True
+
+    def proper(self):
+        return True
+
+    def workspace(self):
+        return 6
+
+
+@pytest.mark.parametrize("strength", [100.0, -0.5])
+def test_what_the_normaliser_informs(strength):
+    """Its curvature is in Laplace's Hessian and not in the average of GᵀG."""
+    problem = Scale(jnp.asarray(strength), jnp.zeros(()))
+    mean = 0.3 * strength / (1 + strength)
+    found = around(problem, jnp.array([mean, 0.0, 0.0]))
+    ensemble = SVGD(steps=100).sample(problem, found, KEY)
+    assert ensemble.trust is Trust.CERTIFIED, ensemble.advice
+    np.testing.assert_allclose(ensemble.stdev(), [(1 + strength) ** -0.5, 1, 1], rtol=0.02)
+    np.testing.assert_allclose(ensemble.mean(), [mean, 0, 0], atol=0.02)
+    draws = jax.jit(lambda p, g: SVGD(steps=100).draws(p, g, KEY, 40))(problem, found.gaussian)
+    np.testing.assert_allclose(draws[:, 0].std(), (1 + strength) ** -0.5, rtol=0.02)
+
+
+def test_spreads_count_where_nothing_is_informed():
+    """Without the average's directions and without Laplace's: neither is right."""
+    problem = Scale(jnp.asarray(100.0), jnp.zeros(()))
+    found = around(problem, jnp.array([30 / 101, 0.0, 0.0]))
+    ensemble = SVGD(cutoff=1000.0).sample(problem, found, KEY)
+    assert ensemble.certificates["rank"] == 0
+    assert ensemble.trust is Trust.DOUBTFUL
+
+
 def test_nowhere_finite():
     problem = Misfit(lambda chi, data: 2 * chi + data[0], 2, 1.0, jnp.zeros(1))
     broken = Misfit(problem.function, 2, 1.0, jnp.full(1, jnp.nan))
     ensemble = SVGD(steps=100).sample(broken, around(problem), KEY)
     assert ensemble.trust is Trust.FAILED
     assert "not finite" in ensemble.advice
+    assert ensemble.gradients == 100 * 31 + 2 * 100  # every retreat, and the metric
 
 
 def test_fewer_particles_than_directions():
