@@ -32,9 +32,7 @@ def _draw(file: xr.Dataset) -> Picture:
 
 
 def _caption(file: xr.Dataset, left_out: int) -> str:
-    low, high = file["ecdf_low"], file["ecdf_high"]
-    held = 100 * float(low.attrs["simultaneous_level"])
-    del high
+    held = 100 * float(file["ecdf_low"].attrs["simultaneous_level"])
     text = (
         f"{file.attrs['assim_verdict']} Left: ranks of the true value among "
         f"{int(file['rank'].attrs['draws'])} draws, with the band in which a bin lies in 99 of 100 "

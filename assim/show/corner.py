@@ -14,7 +14,8 @@ from assim.show.finished import Method, Run, with_units
 from assim.show.overlay import Lines, common_limits, looks_of
 from assim.show.style import Picture
 
-MOST = 8
+MOST = 8  # quantities, where several methods are compared
+FEW = 4  # of one method, whose pairs take the longest to draw
 CELLS = 96  # of the grid on which densities are drawn, a side
 LEAST = 0.7  # standard deviation of a kernel at least, in cells
 LETTERS = 14  # that a label as wide as a panel has
@@ -32,7 +33,7 @@ def draw_corner(run: Run) -> Picture | None:
     if reported is None:
         return None
     free = [name for name, one in reported.items() if _varies(one)]
-    names = _of_control(run, free)[:MOST]
+    names = _of_control(run, free)[: MOST if run.methods else FEW]
     if len(names) < 2:
         return None
     found = [(m, some) for m, some in found if all(n in some and _varies(some[n]) for n in names)]
@@ -162,14 +163,25 @@ def _draw_pair(
         shades = [(*_rgb(style.ANALYSIS), 0.22), (*_rgb(style.ANALYSIS), 0.5)]
         axes.contourf(*at, height.T, [*levels, np.inf], colors=shades)
         axes.contour(*at, height.T, levels, colors=style.ANALYSIS, linewidths=0.9)
-        some = np.linspace(0, points.shape[1] - 1, min(POINTS, points.shape[1])).astype(int)
         axes.plot(
-            *points[:, some], ".", color=style.INK, markersize=1.4, markeredgewidth=0, alpha=0.5
+            *points[:, shown_of(x.weights)],
+            ".",
+            color=style.INK,
+            markersize=1.4,
+            markeredgewidth=0,
+            alpha=0.5,
         )
     else:
         axes.contour(*at, height.T, levels[:1], colors=look["color"],
                      linestyles=[look["linestyle"]], linewidths=1.0)  # fmt: skip
     axes.set(xlim=ends[0], ylim=ends[1])
+
+
+def shown_of(weights: np.ndarray) -> np.ndarray:
+    """Draws shown as dots, by number: drawn systematically, as often as their weight says."""
+    number = min(POINTS, weights.size)
+    places = (np.arange(number) + 0.5) / number
+    return np.minimum(np.searchsorted(np.cumsum(weights), places), weights.size - 1)
 
 
 def _rgb(colour: str) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from assim.show import write_report
-from assim.show.corner import CELLS, ROOM, _draw_pair, density_of_pairs, levels_of
+from assim.show.corner import CELLS, ROOM, _draw_pair, density_of_pairs, levels_of, shown_of
 from assim.show.density import density
 from assim.show.draws import Draws, draws, draws_by_method
 from assim.show.finished import field_names, finished_run
@@ -271,3 +271,9 @@ def test_limits_hold_the_methods_within_reason(folder):
     wide = common_limits([*lines, (other, wild)])
     assert low < 0.5 < 0.6 < high and wide[1] - wide[0] < 4 * (high - low)
     assert common_limits(lines, 0.9)[1] >= 0.9 and common_limits(lines, 99.0)[1] == high
+
+
+def test_dots_are_drawn_by_weight():
+    weights = np.array([0.0] * 500 + [0.8] + [0.2 / 499] * 499)
+    shown = shown_of(weights)
+    assert shown.min() == 500 and np.mean(shown == 500) == pytest.approx(0.8, abs=0.01)
