@@ -228,6 +228,7 @@ def _trajectory_moments(
         part = slice(at, at + batch)
         total = _added(problem, here, total, padded[part], w[part])
     first, second, mass = jax.tree.map(np.asarray, total)
+    mass = np.where(mass > 0, mass, np.nan)  # no member has a finite trajectory
     mean = jax.tree.map(lambda a: a / mass, first)
     variance = jax.tree.map(lambda a, m: a / mass - m**2, second, mean)
     states = {name: np.asarray(here[0][name]) + value for name, value in mean[0].items()}

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.analyse import Analysis
 from assim.analysis.findings import Predicted, PredictiveCheck
-from assim.analysis.posterior import Posterior, thinned
+from assim.analysis.posterior import Posterior
 from assim.problem.observation import Observations
 from assim.problem.predictive import Predictive, predictive, prior_predictive
 from assim.solve.scores import coverage, crps, log_score, pit
@@ -33,7 +34,8 @@ def predictive_checks(
     Args:
         analysis: an analysis with a posterior.
         held_back: instruments that were not assimilated; the window must cover them.
-        draws: how many.
+        draws: how many; where the posterior has fewer members or their weights are unequal,
+            members are repeated by weight, each time with errors of its own.
         seed: of the draws.
         posterior: which; the one reported where None.
 
@@ -51,18 +53,14 @@ def predictive_checks(
             f"predictive_checks: instruments must have names of their own, got {', '.join(names)}"
         )
     keys = jax.random.split(jax.random.key(seed), 2)
-    number = min(draws, posterior.weights.size)
-    chi, weights = thinned(posterior.chi, posterior.weights, number)
+    chi = posterior.chi[jnp.asarray(systematic(posterior.weights, draws))]
     found = predictive(problem, chi, keys[0], everything)
     prior = None
     if np.all(np.asarray(problem.as_forcing().weight()) > 0):
         prior = prior_predictive(problem, draws, keys[1], everything)
     own = {o.name for o in problem.observations}
     rng = np.random.default_rng(seed)
-    return {
-        o.name: _check(o, o.name not in own, found, prior, np.asarray(weights), rng)
-        for o in everything
-    }
+    return {o.name: _check(o, o.name not in own, found, prior, rng) for o in everything}
 
 
 def _check(
@@ -70,23 +68,24 @@ def _check(
     held_back: bool,
     found: Predictive,
     prior: Predictive | None,
-    weights: np.ndarray,
     rng: np.random.Generator,
 ) -> PredictiveCheck:
     observed, drawn = np.asarray(o.values), np.asarray(found.readings[o.name])
     fine = np.isfinite(drawn).all(axis=1)
-    drawn, w = drawn[fine], weights[fine] / np.sum(weights[fine])
-    low, middle, high = _quantiles(drawn, w)
-    shares = coverage(drawn, observed, LEVELS, w)
+    drawn = drawn[fine]
+    if not len(drawn):
+        return _nothing(o, held_back, _prior_score(prior, o))
+    low, middle, high = np.quantile(drawn, QUANTILES, axis=0)
+    shares = coverage(drawn, observed, LEVELS)
     each = found.log_densities.get(o.name)
-    densities = np.nan if each is None else np.mean(log_score(np.asarray(each)[fine], w))
+    densities = np.nan if each is None else np.mean(log_score(np.asarray(each)[fine]))
     return PredictiveCheck(
         o,
         held_back,
-        Predicted(low, middle, high, pit(drawn, observed, rng, w)),
+        Predicted(low, middle, high, pit(drawn, observed, rng)),
         (shares[0].covered, shares[1].covered),
         ((shares[0].low, shares[0].high), (shares[1].low, shares[1].high)),
-        float(np.mean(crps(drawn, observed, w))),
+        float(np.mean(crps(drawn, observed))),
         _prior_score(prior, o),
         float(densities),
     )
@@ -100,10 +99,21 @@ def _prior_score(prior: Predictive | None, o: Observations) -> float:
     return float(np.mean(crps(drawn, np.asarray(o.values)))) if len(drawn) else float("nan")
 
 
-def _quantiles(drawn: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted quantiles of every reading, shape (3, m)."""
-    order = np.argsort(drawn, axis=0)
-    x, w = np.take_along_axis(drawn, order, axis=0), weights[order]
-    at = np.cumsum(w, axis=0) - w / 2
-    columns = [np.interp(QUANTILES, at[:, i], x[:, i]) for i in range(x.shape[1])]
-    return np.stack(columns, axis=1)
+def _nothing(o: Observations, held_back: bool, crps_prior: float) -> PredictiveCheck:
+    """Of a posterior at none of whose members the model is finite: all that it predicts is NaN."""
+    nan, blank = float("nan"), np.full(o.values.size, np.nan)
+    nothing = Predicted(blank, blank, blank, blank)
+    pair = (nan, nan)
+    return PredictiveCheck(o, held_back, nothing, pair, (pair, pair), nan, crps_prior, nan)
+
+
+def systematic(weights: np.ndarray, number: int) -> np.ndarray:
+    """So many members by number, each as often as its weight says: systematic resampling.
+
+    Args:
+        weights: of the members, shape (N,).
+        number: of those drawn.
+    """
+    share = np.cumsum(weights) / np.sum(weights)
+    places = (np.arange(number) + 0.5) / number
+    return np.minimum(np.searchsorted(share, places), len(share) - 1)

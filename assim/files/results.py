@@ -74,7 +74,9 @@ def trajectory_dataset(analysis: Analysis, posterior: Posterior | None = None) -
     content |= _model_error(analysis, posterior, labels, clock)
     times = np.asarray(analysis.analysis.trajectory.times)
     stamps = time_variable(times, labels.time_unit, window.reference, clock)
-    return xr.Dataset(content, {clock: stamps, **axes(labels, used_dims(labels, states))})
+    places = {clock: stamps, **axes(labels, used_dims(labels, states))}
+    attrs = {} if posterior is None else {"assim_method": posterior.method}
+    return xr.Dataset(content, places, attrs)
 
 
 def _model_error(

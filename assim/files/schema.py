@@ -128,13 +128,39 @@ def write_dataset(
     )
 
 
-def write_tree(tree: xr.DataTree, path: str | PathLike[str]) -> None:
+def write_tree(
+    tree: xr.DataTree,
+    path: str | PathLike[str],
+    *,
+    title: str,
+    config: str | None = None,
+    inputs: Mapping[str, str] | None = None,
+) -> None:
     """Write NetCDF-4 with groups, whole or not at all.
+
+    Args:
+        tree: what to write; its own attributes are kept.
+        path: name of the file.
+        title: one line for people.
+        config: the resolved case, as TOML.
+        inputs: sha256 of each input file, by name.
 
     Raises:
         DataError: it cannot be written.
     """
-    _write_whole(Path(path), lambda temporary: tree.to_netcdf(temporary, engine="netcdf4"))
+    final = tree.copy(deep=False)
+    final.attrs = _global_attributes(title, config, inputs) | tree.attrs
+    del final.attrs["Conventions"]  # ArviZ's groups and dimensions, not those of CF
+    _write_whole(Path(path), lambda temporary: final.to_netcdf(temporary, engine="netcdf4"))
+
+
+def write_picture(png: bytes, path: str | PathLike[str]) -> None:
+    """Write a picture, whole or not at all.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    _write_whole(Path(path), lambda temporary: temporary.write_bytes(png))
 
 
 def write_json(content: Mapping[str, Any], path: str | PathLike[str]) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -122,7 +122,7 @@ def write_results(posed: Posed, analysis: Analysis, directory: Path, written: li
     """
     case, seconds = posed.case, dict(analysis.seconds)
     stale = [directory / ARVIZ, *(directory / f"{name}.nc" for name in FILES)]
-    for path in (*stale, *directory.glob("posterior_*.nc"), *directory.glob("trajectory_*.nc")):
+    for path in (*stale, *_of_methods(directory)):
         path.unlink(missing_ok=True)
     with _timed(seconds, "write"):
         for name, make in _makers(posed, analysis).items():
@@ -131,7 +131,9 @@ def write_results(posed: Posed, analysis: Analysis, directory: Path, written: li
             write_dataset(make(), path, title=title, config=case.text(), inputs=posed.inputs)
             written.append(path)
     if case.checked.output.arviz and analysis.posterior is not None:
-        write_tree(to_datatree(analysis), directory / ARVIZ)
+        tree, path = to_datatree(analysis), directory / ARVIZ
+        title = f"{case.checked.title or case.name}: posterior"
+        write_tree(tree, path, title=title, config=case.text(), inputs=posed.inputs)
         written.append(directory / ARVIZ)
     content = summary(
         dataclasses.replace(analysis, seconds=seconds),
@@ -140,6 +142,16 @@ def write_results(posed: Posed, analysis: Analysis, directory: Path, written: li
     )
     write_json(content, directory / "summary.json")
     written.append(directory / "summary.json")
+
+
+def _of_methods(directory: Path) -> list[Path]:
+    """Files of other methods than the one reported, from an earlier run; no one else's."""
+    found = []
+    for path in (*directory.glob("posterior_*.nc"), *directory.glob("trajectory_*.nc")):
+        with suppress(OSError, ValueError), xr.open_dataset(path) as file:
+            if "assim_method" in file.attrs:
+                found.append(path)
+    return found
 
 
 def _remove_ending(directory: Path) -> None:

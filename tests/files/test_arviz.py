@@ -15,6 +15,7 @@ from assim import (
     PointSample,
     Window,
     analyse,
+    predictive_checks,
     strong_constraint,
 )
 from assim.files.arviz import to_datatree
@@ -41,9 +42,11 @@ def analysis():
 
 
 def test_groups_and_values(analysis, tmp_path):
-    write_tree(to_datatree(analysis), tmp_path / "a.nc")
+    write_tree(to_datatree(analysis), tmp_path / "a.nc", title="Toy", config="seed = 0", inputs={})
     tree = xr.open_datatree(tmp_path / "a.nc")
     assert set(tree.children) == GROUPS
+    assert tree.attrs["title"] == "Toy" and tree.attrs["assim_config"] == "seed = 0"
+    assert tree.attrs["inference_library"] == "assim" and tree.attrs["assim_config_sha256"]
     rho = tree["posterior"]["rho"]
     assert rho.dims == ("chain", "draw") and rho.shape == (1, 40)
     np.testing.assert_array_equal(rho[0], analysis.draws.parameters["rho"])
@@ -68,3 +71,24 @@ def test_unequal_weights_are_resampled_and_chains_kept(analysis):
 def test_no_posterior(analysis):
     with pytest.raises(ValueError, match="has no posterior"):
         to_datatree(dataclasses.replace(analysis, posteriors={}))
+
+
+# ---- predictive checks ---------------------------------------------------------------------------
+
+
+def with_posterior(analysis, **changes):
+    one = dataclasses.replace(analysis.posterior, **changes)
+    return predictive_checks(analysis, draws=800, posterior=one)["x"]
+
+
+def test_one_member_of_all_weight_is_drawn_often_with_errors_of_its_own(analysis):
+    weights = np.zeros(40)
+    weights[3] = 1.0
+    predicted = with_posterior(analysis, weights=weights).predicted
+    np.testing.assert_allclose(predicted.q95 - predicted.q05, 2 * 1.645 * 0.5, rtol=0.15)
+
+
+def test_nothing_is_predicted_where_no_member_is_finite(analysis):
+    check = with_posterior(analysis, chi=np.nan * analysis.posterior.chi)
+    assert np.isnan(check.predicted.pit).all() and np.isnan([*check.coverage, check.crps]).all()
+    assert np.isfinite(check.crps_prior)
