@@ -21,8 +21,13 @@ def evidence_table(analysis: Analysis) -> tuple[Evidence, ...]:
     own = (of_laplace(analysis.laplace), bic(problem, analysis.solution.chi, observations=values))
     nan = float("nan")
     others = (
-        Evidence(name, one.log_evidence, one.certificates.get("log_evidence_stdev", nan), one.trust)
+        Evidence(
+            one.kind if name in (o.method for o in own) else name,
+            one.log_evidence,
+            one.certificates.get("log_evidence_stdev", nan),
+            one.trust,
+        )
         for name, one in analysis.posteriors.items()
-        if one.method != "laplace" and isfinite(one.log_evidence)
+        if one.kind != "laplace" and isfinite(one.log_evidence)
     )
     return (*(one.completed(constant) for one in own), *others)

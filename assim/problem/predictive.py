@@ -98,14 +98,19 @@ def prior_draws(problem: Problem, number: int, key: Array) -> Array:
     Raises:
         ValueError: a prior that is flat, from which nothing can be drawn.
     """
-    flat = np.asarray(problem.weight()) == 0
-    if flat.any():
-        name = problem.control.names()[int(np.argmax(flat))]
+    name = flat_entry(problem)
+    if name is not None:
         raise ValueError(
             f"the prior of {name!r} is flat or improper, so that nothing can be drawn from it; "
             "give it a proper one"
         )
     return jax.random.normal(key, (number, problem.size()))
+
+
+def flat_entry(problem: Problem) -> str | None:
+    """Name of the first entry of χ whose prior is flat or improper; None where all are proper."""
+    flat = np.asarray(problem.weight()) == 0
+    return problem.control.names()[int(np.argmax(flat))] if flat.any() else None
 
 
 def observing(problem: Problem, observations: Observations | Sequence[Observations]) -> Problem:

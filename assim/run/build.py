@@ -26,6 +26,7 @@ from assim.problem.scalars import Derived
 from assim.problem.window import Window
 from assim.run.case import Case
 from assim.run.failure import CaseError, Fault, nearest
+from assim.run.held_back import problem_faults, slot_faults, table_faults
 from assim.run.inputs import with_inputs
 from assim.run.instruments import background_checked, make_instrument
 from assim.run.model_error import make_model_error
@@ -67,10 +68,13 @@ class Posed:
     held_back: tuple[Instrument, ...] = ()
 
     def rejected(self) -> dict[str, dict[str, int]]:
-        """Rows of every instrument by fate: "used", and the reasons of those that are not."""
+        """Rows of every instrument by fate: "used" or "held_back", and why the others are not."""
         return {
             i.observations.name: {"used": int(i.used.sum()), **i.rejected()}
             for i in self.instruments
+        } | {
+            i.observations.name: {"held_back": int(i.used.sum()), **i.rejected()}
+            for i in self.held_back
         }
 
 
@@ -99,7 +103,7 @@ def set_up(case: Case) -> Setting:
         DataError: a time series of the model that cannot be used.
     """
     parts, faults = make_parts(case)
-    faults = [*case.faults, *faults, *posterior_faults(case, parts)]
+    faults = [*case.faults, *faults, *posterior_faults(case, parts), *table_faults(case)]
     model, clock = parts.get("model"), None
     if model is not None:
         faults += _check_labels(model)
@@ -144,14 +148,14 @@ def _pose(setting: Setting) -> Posed:
     ]
     trouble.report()
     window = make_window(case.checked.window, model, setting.clock, tables)
+    trouble.faults += slot_faults(case, model, setting.clock, tables)
     made = [
         trouble.attempt(make_instrument, case, model, parts, number, rows, window)
         for number, rows in enumerate(tables)
     ]
     trouble.report()
-    apart = [table.held_back for table in case.checked.observations]
-    instruments = [one for one, held in zip(made, apart, strict=True) if not held]
-    held_back = tuple(one for one, held in zip(made, apart, strict=True) if held)
+    apart = {n: one for n, one in enumerate(made) if case.checked.observations[n].held_back}
+    instruments = [one for n, one in enumerate(made) if n not in apart]
     priors = _priors(setting)
 
     def posed(instruments: Sequence[Instrument]) -> Problem:
@@ -161,13 +165,15 @@ def _pose(setting: Setting) -> Posed:
     problem = posed(instruments)
     checked = background_checked(problem, instruments)
     problem = problem if checked is instruments else posed(checked)
+    trouble.faults += problem_faults(problem, apart)
+    trouble.report()
     guess = first_guess(case, problem, setting.start)
     quantities = quantities_of(case, problem, parts)
     impact = impact_of(case, problem, setting.clock)
     inputs = {name: hash_file(path) for name, path in case.inputs().items()}
     methods = (parts["minimiser"], methods_of(case, parts))
-    used = tuple(checked)
-    return Posed(case, problem, *methods, used, inputs, truth, guess, quantities, impact, held_back)
+    used, kept = tuple(checked), tuple(apart.values())
+    return Posed(case, problem, *methods, used, inputs, truth, guess, quantities, impact, kept)
 
 
 def _priors(setting: Setting) -> dict[str, AbstractPrior]:

@@ -8,13 +8,16 @@ import jax
 from assim.analysis.calibration import FAILED, Calibration, Method, calibrate
 from assim.analysis.methods import named
 from assim.files.calibration import calibration_dataset
-from assim.files.schema import write_dataset
+from assim.files.schema import write_dataset, write_picture
 from assim.run import plugins
 from assim.run.build import Posed, pose
 from assim.run.case import Case
 from assim.run.directory import interruptible, writable
 from assim.run.failure import CaseError, Exit, Fault, NonFiniteError
+from assim.run.posteriors import cannot_run
 from assim.run.screen import Screen
+
+FILE, PICTURE = "calibration.nc", "calibration.png"
 
 
 def calibrate_case(
@@ -39,10 +42,13 @@ def calibrate_case(
     chosen = _method(posed, method)
     directory, written = case.directory(out), list[Path]()
     with writable(directory), interruptible(directory, written):
+        for name in (FILE, PICTURE):
+            (directory / name).unlink(missing_ok=True)
         screen.say(f"{case.checked.title or case.name}: calibration of {chosen.name()}", "bold")
         found = _calibrated(posed, chosen, number, screen)
         _show(found, screen)
         _write(posed, found, directory, written)
+        _draw(directory, written, screen)
         screen.written(directory, written)
     return Exit.NOT_CONVERGED if found.failed > FAILED * number else Exit.DONE
 
@@ -57,10 +63,27 @@ def _method(posed: Posed, wanted: str | None) -> Method:
         several = ", ".join(own) or "none by name"
         what = f"one method is calibrated at a time, the case has {several}"
         raise CaseError([Fault("posterior", f"{what}; choose one with --method")])
-    if wanted in own:
-        return own[wanted]
+    named_so = {name.lower(): one for name, one in reversed(_by_use(posed, own))}
+    named_so |= {name.lower(): one for name, one in own.items()}
+    if wanted.lower() in named_so:
+        return named_so[wanted.lower()]
+    return _built_in(wanted, posed.case.folder)
+
+
+def _by_use(posed: Posed, own: dict[str, Method]) -> list[tuple[str, Method]]:
+    """The case's own methods by the class that each names."""
+    tables = posed.case.checked.posterior
+    return [(table.use, one) for table, one in zip(tables, own.values(), strict=False)]
+
+
+def _built_in(wanted: str, folder: Path) -> Method:
+    """A method with the settings that it has by default, its name in letters of either case."""
+    use = {name.lower(): name for name in plugins.names("posterior")}.get(wanted.lower(), wanted)
+    missing = cannot_run(use)
+    if missing is not None:
+        raise CaseError([Fault("--method", missing)])
     try:
-        made: Method = plugins.build("posterior", {"use": wanted}, "--method", posed.case.folder)
+        made: Method = plugins.build("posterior", {"use": use}, "--method", folder)
     except plugins.PluginError as error:
         raise CaseError(error.faults) from error
     return made
@@ -114,9 +137,7 @@ def _show(found: Calibration, screen: Screen) -> None:
 
 
 def _write(posed: Posed, found: Calibration, directory: Path, written: list[Path]) -> None:
-    from assim.show.calibration import draw_calibration
-
-    path, title = directory / "calibration.nc", posed.case.checked.title or posed.case.name
+    path, title = directory / FILE, posed.case.checked.title or posed.case.name
     write_dataset(
         calibration_dataset(found),
         path,
@@ -125,6 +146,23 @@ def _write(posed: Posed, found: Calibration, directory: Path, written: list[Path
         inputs=posed.inputs,
     )
     written.append(path)
-    picture = directory / "calibration.png"
-    picture.write_bytes(draw_calibration(path).png)
-    written.append(picture)
+
+
+def _draw(directory: Path, written: list[Path], screen: Screen) -> None:
+    """The picture where it can be drawn; otherwise a line says why there is none."""
+    try:
+        from assim.show.calibration import draw_calibration
+
+        png = draw_calibration(directory / FILE).png
+    except ModuleNotFoundError as error:
+        way = f"it needs {error.name}, which is not installed: pip install 'assim[plot]'"
+        screen.say(f"There is no {PICTURE}: {way}")
+        return
+    except Exception as error:  # a picture that fails costs no simulations
+        screen.say(
+            f"{PICTURE} could not be drawn ({type(error).__name__}: {error}); {FILE} stands. "
+            "Please report it."
+        )
+        return
+    write_picture(png, directory / PICTURE)
+    written.append(directory / PICTURE)

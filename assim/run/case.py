@@ -95,11 +95,16 @@ class Case:
         return path if path.is_file() else None
 
     def directory(self, out: Path | None) -> Path:
-        """The output directory: --out, the case's own, or out/<case>."""
+        """The output directory: --out, the case's own, or out/<case>_<file's name>.
+
+        The file's name is left out where it is case.toml.
+        """
         if out is not None:
             return out
         own = self.checked.output.directory
-        return Path("out") / self.name if own is None else self.folder / own
+        stem = self.path.stem
+        name = self.name if stem == "case" else f"{self.name}_{stem}"
+        return Path("out") / name if own is None else self.folder / own
 
 
 def read_case(path: Path, assignments: Sequence[str] = ()) -> Case:

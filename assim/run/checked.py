@@ -9,6 +9,11 @@ from pydantic import BaseModel, ValidationError
 from assim.run.failure import Fault, nearest
 from assim.run.schema import CaseTable
 
+_OF_POSTERIOR = {
+    "model_type": 'must be a table, the name of a method such as "SVGD", or a list of both',
+    "too_short": 'must name one method at least, or be "none"',
+    "string_pattern_mismatch": "must be of small letters, digits and _, and begin with a letter",
+}
 _PLANNED = ("cycle",)  # tables that the design has, and this version has not
 
 
@@ -19,9 +24,17 @@ def validate(tree: dict[str, Any]) -> tuple[CaseTable | None, list[Fault]]:
     except ValidationError as error:
         seen: dict[str, Fault] = {}
         for problem in error.errors(include_url=False):
-            fault = _fault(dict(problem))
+            fault = _fault(_placed(dict(problem), tree))
             seen.setdefault(fault.path, fault)  # a union reports every member: keep the first
         return None, list(seen.values())
+
+
+def _placed(problem: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
+    """The error with the path as it was typed: one posterior stands in no list."""
+    location = problem["loc"]
+    if location[:1] == ("posterior",) and not isinstance(tree.get("posterior"), list):
+        return {**problem, "loc": (*location[:1], *location[2:])}
+    return problem
 
 
 def _fault(problem: dict[str, Any]) -> Fault:
@@ -35,6 +48,8 @@ def _fault(problem: dict[str, Any]) -> Fault:
         return Fault(path, "not part of this version, which runs one window")
     if kind == "extra_forbidden":
         return Fault(path, f"no such key; {nearest(str(location[-1]), _keys(location[:-1]))}")
+    if location[:1] == ("posterior",) and kind in _OF_POSTERIOR:
+        return Fault(path, f"{_OF_POSTERIOR[kind]}, got {problem['input']!r}")
     words = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if kind == "value_error":
         return Fault(path, words)

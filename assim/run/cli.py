@@ -151,7 +151,7 @@ def compare(
     """Compare two or more CASES of the same observations by their evidence."""
     if len(cases) < 2:
         raise click.UsageError("compare needs two cases or more")
-    if len(set(cases)) < len(cases):
+    if len({path.resolve() for path in cases}) < len(cases):
         raise click.UsageError("a case is named twice")
 
     def work() -> int:

@@ -9,11 +9,14 @@ import numpy as np
 from assim.analysis.analyse import Analysis, analyse
 from assim.analysis.evidence import evidence_table
 from assim.files.schema import write_json
+from assim.problem.predictive import flat_entry
 from assim.run.build import Posed, pose
 from assim.run.case import Case
 from assim.run.directory import interruptible, writable
 from assim.run.failure import CaseError, Exit, Fault, NonFiniteError
 from assim.run.finite import trouble_of
+from assim.run.posteriors import cannot_run
+from assim.run.same import check_same
 from assim.run.screen import Screen
 from assim.solve.evidence import Compared, Evidence, compare, preferred
 from assim.solve.importance import Importance
@@ -40,10 +43,16 @@ def compare_cases(cases: Sequence[Case], tempered: bool, out: Path | None, scree
         NonFiniteError: the model of a case is not finite at any first guess.
         Interrupted: by the user.
     """
+    missing = cannot_run("Tempering") if tempered else None
+    if missing is not None:
+        raise CaseError([Fault("--tempered", missing)])
     posed = {str(case.path): pose(case) for case in cases}
-    _check_same(posed)
+    for name, one in posed.items():
+        _check_proper(name, one)
+    check_same(posed)
     directory, written = out or Path("out") / "comparison", list[Path]()
     with writable(directory), interruptible(directory, written):
+        (directory / FILE).unlink(missing_ok=True)
         tables, settled = Tables(), True
         for name, one in posed.items():
             screen.say(f"{name}: {one.case.checked.title or one.case.name}", "bold")
@@ -58,23 +67,18 @@ def compare_cases(cases: Sequence[Case], tempered: bool, out: Path | None, scree
     return Exit.DONE if settled else Exit.NOT_CONVERGED
 
 
-def _check_same(posed: dict[str, Posed]) -> None:
-    """See that all cases assimilate the same values: only then do evidences compare."""
-    values = {
-        name: [np.asarray(o.values) for o in sorted(one.problem.observations, key=lambda o: o.name)]
-        for name, one in posed.items()
-    }
-    first, *others = values
-    for name in others:
-        mine, theirs = values[name], values[first]
-        same = len(mine) == len(theirs) and all(map(np.array_equal, mine, theirs))
-        if not same:
-            counts = [sum(v.size for v in values[n]) for n in (name, first)]
-            what = (
-                f"assimilates other values ({counts[0]}) than {first} ({counts[1]}): evidences "
-                "compare only for the same observations, rejected ones included"
-            )
-            raise CaseError([Fault("observations", what)], name)
+def _check_proper(name: str, posed: Posed) -> None:
+    """See that the case has an evidence: every prior must have the integral one."""
+    flat = flat_entry(posed.problem.as_forcing())
+    if flat is not None:
+        what = (
+            f"the prior of {flat!r} is flat or improper, with which there is no evidence; give it "
+            "a proper one"
+        )
+        raise CaseError([Fault("", what)], name)
+    if flat_entry(posed.problem) is not None:
+        what = 'states have no prior of their own, and so no evidence; choose "forcing"'
+        raise CaseError([Fault("model_error.formulation", what)], name)
 
 
 def _analysed(posed: Posed, tempered: bool, screen: Screen) -> Analysis:
@@ -119,6 +123,9 @@ def _show(tables: Tables, judged: tuple[Compared, ...], screen: Screen) -> None:
         for one in judged
     ]
     screen.table(("case", "judged by", "log Bayes factor", "±", "probability"), verdicts)
+    for one in judged:
+        if not np.isfinite(one.evidence.log_evidence):
+            screen.say(f"{one.name} has no evidence by any method, and is not judged.", "bold red")
     if any(one.evidence.trust.name != "CERTIFIED" for one in judged):
         screen.say(
             "Not every evidence is certified: run again with --tempered, whose independent runs "

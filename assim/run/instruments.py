@@ -20,6 +20,7 @@ from assim.problem.observation import ErrorScale
 from assim.problem.window import Window
 from assim.run.case import Case
 from assim.run.failure import CaseError, Fault
+from assim.run.held_back import instrument_names
 
 
 def make_instrument(
@@ -54,7 +55,7 @@ def make_instrument(
         None if error is None else error.stdev,
         parts.get(f"{path}.likelihood"),
         scale,
-        table.name or (f"{table.variable}_held_back" if table.held_back else None),
+        instrument_names(case.checked.observations)[number],
         covariance=parts.get(f"{path}.covariance"),
         correlated=table.correlated,
         bias=_bias(case, model, parts, number),

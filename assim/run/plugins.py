@@ -21,6 +21,7 @@ _PACKAGES = {
     "minimiser": "assim",
     "posterior": "assim",
 }
+_WORDS = {"posterior": ("auto", "none"), "covariance": ("none",)}  # that name no class
 _NAMES = {
     "integrator": "Adaptive FixedStep",
     "prior": "Normal LogNormal HalfNormal HalfCauchy TruncatedNormal Uniform Jeffreys",
@@ -196,7 +197,7 @@ def resolve(kind: str, use: Any, path: str, folder: Path) -> Any:
     if kind == "quantity":
         raise PluginError([Fault(here, f'must be "file.py:function", got {use!r}')])
     if use not in names(kind):
-        hint = nearest(use, names(kind), "those that come with assim are")
+        hint = nearest(use, [*names(kind), *_WORDS.get(kind, ())], "those that come with assim are")
         own = f'; one of your own is "file.py:{"function" if kind == "operator" else "Class"}"'
         raise PluginError([Fault(here, f"no {kind} is called {use!r}; {hint}{own}")])
     return getattr(importlib.import_module(_PACKAGES[kind]), use)

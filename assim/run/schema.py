@@ -9,6 +9,7 @@ FILES = ("background", "analysis", "trajectory", "feedback", "posterior", "diagn
 Kept = Literal[
     "background", "analysis", "trajectory", "feedback", "posterior", "diagnostics", "report"
 ]
+NAME = r"[a-z][a-z0-9_]*"  # of a method in the names of its files
 Time = datetime.datetime | datetime.date | int | float | str
 
 
@@ -69,7 +70,7 @@ class PosteriorTable(Plugin):
     """
 
     use: str = "Laplace"
-    name: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
+    name: str | None = Field(default=None, pattern=f"^{NAME}$")
 
 
 def _several(given: Any) -> Any:

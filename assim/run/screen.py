@@ -72,6 +72,9 @@ class Screen:
             self.say(f"{name} ({posterior.trust}): {posterior.advice}")
         if analysis.choice:
             self.say(analysis.choice)
+        reported = analysis.posterior
+        if reported is not None and str(reported.trust) == "failed":
+            self.say(f"{analysis.chosen} has failed: use none of its error bars.", "bold red")
         self._minima(analysis)
 
     def _compared(self, analysis: "Analysis") -> None:
@@ -97,12 +100,11 @@ class Screen:
     def rejected(self, counts: dict[str, dict[str, int]]) -> None:
         """Observations of every instrument by flag, where any was rejected."""
         for name, count in counts.items():
-            flags = [
-                f"{n} {flag}" for flag, n in count.items() if flag not in {"used", "pass"} and n
-            ]
+            (fate, number), *others = count.items()
+            flags = [f"{n} {flag}" for flag, n in others if n]
             if flags:
-                used = count.get("used", count.get("pass", 0))
-                self.say(f"Observations of {name}: {used} used; rejected: {', '.join(flags)}.")
+                kept = f"{number} {fate.replace('_', ' ')}"
+                self.say(f"Observations of {name}: {kept}; rejected: {', '.join(flags)}.")
 
     def written(self, directory: Path, paths: Iterable[Path]) -> None:
         """Where the results are."""

@@ -113,12 +113,15 @@ def _origin(problem: Problem) -> Check:
 def _coverage(posed: Posed) -> Iterator[Check]:
     """Observations of every instrument: used, and rejected by flag."""
     window, labels = posed.problem.window, posed.problem.model.labels()
-    for instrument, counts in zip(posed.instruments, posed.rejected().values(), strict=True):
+    instruments = [*posed.instruments, *posed.held_back]
+    for instrument, counts in zip(instruments, posed.rejected().values(), strict=True):
         times = np.asarray(instrument.observations.points.times)
         ends = [date_text(float(t), labels.time_unit, window.reference)
                 for t in (times.min(), times.max())]  # fmt: skip
-        rejected = ", ".join(f"{n} {why}" for why, n in counts.items() if why != "used")
-        detail = f"{counts['used']} of {instrument.table.rows} used, {ends[0]} to {ends[1]}"
+        (fate, number), *others = counts.items()
+        rejected = ", ".join(f"{n} {why}" for why, n in others)
+        fate = fate.replace("_", " ")
+        detail = f"{number} of {instrument.table.rows} {fate}, {ends[0]} to {ends[1]}"
         name = f"observations {instrument.observations.name}"
         yield Check(name, True, detail + (f"; rejected: {rejected}" if rejected else ""))
         yield from (Check("", None, note) for note in instrument.table.notes)

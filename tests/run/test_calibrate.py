@@ -1,11 +1,21 @@
 """`assim calibrate` from a case to its files."""
 
+import io
 import json
+import sys
 
 import numpy as np
 import pytest
 import xarray as xr
+from rich.console import Console
 
+from assim.run import calibrate as command
+from assim.run.build import pose
+from assim.run.calibrate import FILE, PICTURE, _draw, _method, calibrate_case
+from assim.run.case import read_case
+from assim.run.screen import Screen
+from assim.solve.importance import Importance
+from assim.solve.laplace import Laplace
 from tests.run.toy import Toy, invoke
 
 N = 40
@@ -78,6 +88,38 @@ def test_conventions_are_kept(calibrated, tmp_path) -> None:
     )
     found = json.loads(report.read_text())["cf:1.11"]["high_priorities"]
     assert [check["msgs"] for check in found if check["msgs"]] == []
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_simulations(calibrated, monkeypatch, tmp_path):
+    toy, _ = calibrated
+    (tmp_path / FILE).write_bytes((toy.out / FILE).read_bytes())
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+    monkeypatch.delitem(sys.modules, "assim.show.calibration", raising=False)
+    console, written = Console(record=True, file=io.StringIO()), []
+    _draw(tmp_path, written, Screen(console))
+    assert not written and "pip install 'assim[plot]'" in console.export_text().replace("\n", " ")
+
+
+def test_what_an_earlier_run_left_is_removed_first(toy: Toy, monkeypatch) -> None:
+    toy.write().out.mkdir()
+    (toy.out / PICTURE).write_bytes(b"old")
+    monkeypatch.setattr(command, "_calibrated", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        calibrate_case(read_case(toy.write_case()), 10, "laplace", toy.out, Screen(quiet=True))
+    assert not (toy.out / PICTURE).exists()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "members"),
+    [("laplace", 70), ("Laplace", 70), ("GAUSS", 80), ("importance", None)],
+)
+def test_a_method_is_found_by_name_or_class(toy: Toy, wanted, members) -> None:
+    toy.case["posterior"] = [
+        {"use": "Laplace", "name": "first", "members": 70},
+        {"use": "Laplace", "name": "gauss", "members": 80},
+    ]
+    found = _method(pose(read_case(toy.write().write_case())), wanted)
+    assert found == (Importance() if members is None else Laplace(members=members))
 
 
 # ---- what is refused -----------------------------------------------------------------------------

@@ -2,8 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from assim.analysis.analyse import analyse
+from assim.analysis.evidence import evidence_table
+from assim.run.build import pose
+from assim.run.case import read_case
+from assim.run.failure import CaseError
+from assim.run.same import check_same
+from assim.solve.importance import Importance
+from assim.solve.laplace import Laplace
 from tests.run.toy import Toy, invoke
 
 
@@ -49,3 +58,54 @@ def test_other_observations_are_refused(pair, tmp_path):
 def test_one_case_is_no_comparison(pair):
     result = invoke("compare", str(pair[0].folder / "case.toml"))
     assert result.exit_code == 2 and "two cases or more" in result.output
+
+
+def test_an_improper_prior_is_refused(pair, tmp_path):
+    pair[1].case["parameters"]["rate"]["prior"] = {"use": "Jeffreys"}
+    pair[1].write()
+    _, result = compared(pair, tmp_path / "out")
+    assert result.exit_code == 2 and "the prior of 'rate' is flat" in result.output, result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_states_as_control_are_refused(pair, tmp_path):
+    error = {"fields": {"x": {"stdev": 0.1}}, "formulation": "state"}
+    pair[1].case["model_error"] = error
+    pair[1].write()
+    _, result = compared(pair, tmp_path / "out")
+    assert result.exit_code == 2 and "model_error.formulation: states have no" in result.output
+
+
+def posed(pair):
+    return {str(toy.folder): pose(read_case(toy.folder / "case.toml")) for toy in pair}
+
+
+def test_the_same_readings_in_another_order_and_by_another_name(pair):
+    pair[1].observations = pair[1].observations.isel(obs=np.arange(12)[::-1])
+    pair[1].case["observations"][0]["name"] = "other"
+    pair[1].case["window"]["start"] = "1999-12-31"
+    pair[1].case["window"]["slots"] = 5
+    pair[1].write()
+    check_same(posed(pair))
+
+
+@pytest.mark.parametrize("what", ["time", "cell"])
+def test_the_same_values_elsewhere_are_others(pair, what):
+    pair[1].observations[what] = pair[1].observations[what][::-1].variable
+    pair[1].write()
+    with pytest.raises(CaseError, match="other times or places"):
+        check_same(posed(pair))
+
+
+def test_one_file_twice(pair):
+    folder = pair[0].folder
+    result = invoke("compare", str(folder / "case.toml"), f"{folder}/../{folder.name}/case.toml")
+    assert result.exit_code == 2 and "named twice" in result.output
+
+
+def test_evidence_goes_by_what_a_method_is(shared):
+    one = pose(read_case(shared.folder / "case.toml"))
+    methods = {"gauss": Laplace(certificate=0), "laplace": Importance(number=400)}
+    table = evidence_table(analyse(one.problem, one.minimiser, methods))
+    assert [e.method for e in table] == ["laplace", "bic", "importance"]
+    assert np.isnan(table[0].stdev) and table[2].stdev > 0
