@@ -29,6 +29,7 @@ LEFT_OUT = 1.0  # nats that may be left out without a warning
 TRUSTED_K_HAT = 0.5  # below it, with enough effective draws, weighted draws may be published
 TRUSTED_DRAWS = 400
 OUTSIDE = 0.01  # share of the certificate's draws that may meet a density of nothing
+PROBES = 10  # of the trace of what is left out
 BATCH = 100  # columns that are integrated together
 BATCH_VALUES = 50_000  # departures and controls of all draws that are integrated together
 
@@ -289,17 +290,17 @@ def _eigenpairs(
     solver = lanczos_eigenpairs if settings.eigensolver == "lanczos" else randomised_eigenpairs
     first, second = jax.random.split(key)
     values, vectors = solver(misfit, n, rank, first)
-    return values, vectors, _left_out(misfit, vectors, problem.weight(), second)
+    return values, vectors, remainder(misfit, vectors, problem.weight(), second)
 
 
-def _left_out(misfit: Operator, vectors: Array, weight: Array, key: Array) -> Array:
+def remainder(misfit: Operator, vectors: Array, weight: Array, key: Array) -> Array:
     """Σ λ ≥ Σ ln(1 + λ) of the rest, estimated from ten probes of the deflated operator's trace.
 
     Where coordinates have no weight, eigenvalues of either sign may cancel in the trace: then
     √(n - r) (Σ λ²)^½ ≥ Σ |λ| instead, from the same probes.
     """
     n, rank = vectors.shape
-    probes = jax.random.rademacher(key, (10, n), dtype=vectors.dtype)
+    probes = jax.random.rademacher(key, (PROBES, n), dtype=vectors.dtype)
     deflated = probes - (probes @ vectors) @ vectors.T
     images = jax.lax.map(misfit, deflated)
     trace = jnp.mean(jnp.sum(deflated * images, axis=1))

@@ -1,5 +1,7 @@
 """Coordinates in which a posterior is nearly N(0, I), from Hessians averaged over Laplace draws."""
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,8 +13,8 @@ from assim.solve.cost import (
     scored_density,
 )
 from assim.solve.gaussian import Gaussian
-from assim.solve.krylov import randomised_eigenpairs
-from assim.solve.laplace import BATCH
+from assim.solve.krylov import Operator, randomised_eigenpairs
+from assim.solve.laplace import BATCH, remainder
 
 Array = jax.Array
 
@@ -109,7 +111,13 @@ def _low_rank(
     problem: DepartureFunction, points: Array, rank: int, key: Array
 ) -> tuple[Array, Array]:
     """Eigenpairs of the mean of GᵀG + W - I, smallest first."""
+    misfit = _mean_misfit(problem, points)
+    values, vectors = randomised_eigenpairs(misfit, points.shape[1], rank, key)
+    order = jnp.argsort(values)
+    return values[order], vectors[:, order]
 
+
+def _mean_misfit(problem: DepartureFunction, points: Array) -> Operator:
     def misfit(v: Array) -> Array:
         def at(chi: Array) -> Array:
             return gauss_newton_linearisation(problem, chi).hessian(v) - v
@@ -119,6 +127,37 @@ def _low_rank(
         count = jnp.maximum(jnp.sum(fine), 1)
         return jnp.sum(jnp.where(fine[:, None], several, 0.0), axis=0) / count
 
-    values, vectors = randomised_eigenpairs(misfit, points.shape[1], rank, key)
-    order = jnp.argsort(values)
-    return values[order], vectors[:, order]
+    return misfit
+
+
+class Cut(NamedTuple):
+    """What the eigenpairs that `averaged` did not compute may hold.
+
+    Args:
+        nats: estimate of Σ λ ≥ Σ ln(1 + λ) over them.
+        smallest: |λ| of the smallest that was computed; 0 where all were.
+    """
+
+    nats: Array
+    smallest: Array
+
+
+def cut(
+    problem: DepartureFunction, gaussian: Gaussian, metric: Gaussian, key: Array, draws: int = 20
+) -> Cut:
+    """What `averaged` left out of its metric, for ten products with the mean Hessian.
+
+    Args:
+        problem: the departure function.
+        gaussian: over which the average was taken.
+        metric: the average.
+        key: the same as of the average.
+        draws: likewise.
+    """
+    if gaussian.chi.shape[0] <= FORMED:
+        return Cut(jnp.zeros(()), jnp.zeros(()))
+    first, second = jax.random.split(key)
+    misfit = _mean_misfit(problem, gaussian.draws(first, draws))
+    probes = jax.random.fold_in(second, 1)
+    nats = remainder(misfit, metric.eigenvectors, problem.weight(), probes)
+    return Cut(nats, jnp.min(jnp.abs(metric.eigenvalues)))

@@ -15,8 +15,8 @@ from assim.solve.gaussian import Gaussian
 from assim.solve.importance import log_density
 from assim.solve.informed import Informed, either, informed, survives
 from assim.solve.kernels import KERNELS, stein_discrepancy
-from assim.solve.laplace import LaplacePosterior
-from assim.solve.metric import averaged, averaged_cost
+from assim.solve.laplace import PROBES, LaplacePosterior
+from assim.solve.metric import FORMED, Cut, averaged, averaged_cost, cut
 from assim.solve.stein_flow import Particles, Transport, moved, scored, sharding, started
 from assim.solve.svgd_verdict import Measured, verdict
 
@@ -100,10 +100,10 @@ class SVGD(AbstractPosterior):
         """The ensemble with its certificates; see `AbstractPosterior.sample`."""
         keys = jax.random.split(key, 5)
         gaussian = around.gaussian
-        gradients = 0
+        gradients, missing = 0, Cut(jnp.zeros(()), jnp.zeros(()))
         if self.averaged and not self.plain:
-            gaussian = _averaged(problem, gaussian, keys[0], self.cutoff)
-            gradients = averaged_cost(problem, _draws_of_metric(gaussian.chi.shape[0]))
+            gaussian, missing = _averaged(problem, gaussian, keys[0], self.cutoff)
+            gradients = _cost_of_metric(problem)
         chosen = _chosen(problem, gaussian, self)
         rank, n = int(chosen.sum()), gaussian.chi.shape[0]
         subspace = _subspace(gaussian, chosen)
@@ -120,12 +120,14 @@ class SVGD(AbstractPosterior):
         chi, outside = _inside(problem, drawn, with_own(subspace, a, rest))
         shares = float(stayed), outside
         measured = _measured(problem, around, subspace, found.particles, chi, keys[3], shares)
+        nats = float(missing.nats)
         certificates = measured.certificates() | {
             "laplace_k_hat": around.k_hat,
-            "information_left_out": around.left_out + _left_out(gaussian, chosen),
+            "information_left_out": around.left_out + nats + _left_out(gaussian, chosen),
             "polish_steps": float(found.steps),
         }
-        judged = verdict(measured, around, self.plain)
+        truncated = nats if float(missing.smallest) <= self.cutoff else np.inf
+        judged = verdict(measured, around, self.plain, truncated)
         weights = equal_weights(chi.shape[0])
         return Ensemble(chi, weights, *judged, certificates, gradients, drawn.shape[0])
 
@@ -135,7 +137,7 @@ class SVGD(AbstractPosterior):
         """Particles of one traceable run; see `AbstractPosterior.draws`."""
         keys = jax.random.split(key, 4)
         if self.averaged and not self.plain:
-            gaussian = _averaged(problem, gaussian, keys[0], self.cutoff)
+            gaussian, _ = _averaged(problem, gaussian, keys[0], self.cutoff)
         keep = jnp.ones_like(gaussian.eigenvalues, dtype=bool)
         if not self.plain:
             keep = informed(gaussian, problem.weight(), self.cutoff)
@@ -156,10 +158,22 @@ class SVGD(AbstractPosterior):
 @eqx.filter_jit
 def _averaged(
     problem: DepartureFunction, gaussian: Gaussian, key: Array, cutoff: float
-) -> Gaussian:
-    """The averaged metric; Laplace's own where that loses directions which Laplace informs."""
-    metric = averaged(problem, gaussian, key, _draws_of_metric(gaussian.chi.shape[0]))
-    return either(survives(metric, gaussian, problem.weight(), cutoff), metric, gaussian)
+) -> tuple[Gaussian, Cut]:
+    """The averaged metric, and what it leaves out.
+
+    Laplace's own eigenpairs where the average loses directions which Laplace informs.
+    """
+    draws = _draws_of_metric(gaussian.chi.shape[0])
+    metric = averaged(problem, gaussian, key, draws)
+    missing = cut(problem, gaussian, metric, key, draws)
+    better = survives(metric, gaussian, problem.weight(), cutoff)
+    return either(better, metric, gaussian), missing
+
+
+def _cost_of_metric(problem: DepartureFunction) -> int:
+    """Gradients that the average and its remainder are worth."""
+    draws = _draws_of_metric(problem.size())
+    return averaged_cost(problem, draws) + (PROBES * draws if problem.size() > FORMED else 0)
 
 
 def _draws_of_metric(n: int) -> int:

@@ -57,10 +57,21 @@ class Measured:
         return {name: float(value) for name, value in dataclasses.asdict(self).items()}
 
 
-def verdict(found: Measured, around: LaplacePosterior, plain: bool) -> tuple[Trust, str]:
-    """Trust, and the first thing that stands against it with its way out."""
+def verdict(
+    found: Measured, around: LaplacePosterior, plain: bool, truncated: float = 0.0
+) -> tuple[Trust, str]:
+    """Trust, and the first thing that stands against it with its way out.
+
+    Args:
+        found: certificates of the run.
+        around: the Laplace posterior.
+        plain: whether it was the textbook's SVGD.
+        truncated: nats that eigenpairs of the averaged Hessian which were not computed may hold;
+            ∞ where the smallest that was computed is still informed.
+    """
     doubts = (
         _problem(around),
+        _truncated(truncated),
         _support(found),
         _particles(found),
         _identity(found, plain),
@@ -88,6 +99,15 @@ def _problem(around: LaplacePosterior) -> str:
             "rank of the Laplace posterior, or its dense_limit."
         )
     return ""
+
+
+def _truncated(nats: float) -> str:
+    if nats <= LEFT_OUT:
+        return ""
+    return (
+        "The averaged Hessian informs more directions than the eigenpairs that were computed, "
+        "and what is left out is drawn from the prior: run MCLMC."
+    )
 
 
 def _particles(found: Measured) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from assim.solve.ensemble import Trust
 from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import Laplace, laplace
+from assim.solve.laplace import Laplace, LaplacePosterior, laplace
 from assim.solve.svgd import SVGD
 from tests.solve.departures import Departures, Misfit
 
@@ -205,6 +205,18 @@ def test_nowhere_finite():
     assert ensemble.trust is Trust.FAILED
     assert "not finite" in ensemble.advice
     assert ensemble.gradients == 100 * 31 + 2 * 100  # every retreat, and the metric
+
+
+def test_more_directions_than_eigenpairs():
+    """300 squares, blind at the minimum, of 2100 controls: 200 eigenpairs of the average."""
+    n = 2100
+    problem = Misfit(lambda chi, data: chi[:300] ** 2 / 0.25, n, 1.0)
+    gaussian = Gaussian(jnp.zeros(n), jnp.zeros(1), jnp.eye(n)[:, :1])
+    found = LaplacePosterior(gaussian, 0.0, 0.0, 500.0, 0.0, "given")
+    ensemble = SVGD(particles=4, steps=1, polish=0, members=4).sample(problem, found, KEY)
+    assert ensemble.trust is Trust.DOUBTFUL
+    assert "than the eigenpairs" in ensemble.advice
+    assert ensemble.certificates["information_left_out"] > 100  # nats; about 100 λ of 64
 
 
 def test_fewer_particles_than_directions():
