@@ -1,10 +1,13 @@
 """The export for ArviZ: group names, dimensions, and values that are those of the posterior."""
 
 import dataclasses
+import io
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from rich.console import Console
 
 from assim import (
     Diagonal,
@@ -18,9 +21,12 @@ from assim import (
     predictive_checks,
     strong_constraint,
 )
+from assim.analysis.posterior import _trajectory_moments
 from assim.files.arviz import to_datatree
 from assim.files.schema import write_tree
 from assim.models import Lorenz63
+from assim.run.screen import Screen
+from assim.solve.method import Trust
 
 GROUPS = {
     *("posterior", "prior", "posterior_predictive"),
@@ -92,3 +98,19 @@ def test_nothing_is_predicted_where_no_member_is_finite(analysis):
     check = with_posterior(analysis, chi=np.nan * analysis.posterior.chi)
     assert np.isnan(check.predicted.pit).all() and np.isnan([*check.coverage, check.crps]).all()
     assert np.isfinite(check.crps_prior)
+
+
+def test_a_failed_posterior_is_told(analysis):
+    failed = dataclasses.replace(analysis.posterior, trust=Trust.FAILED)
+    for one, told in ((failed, True), (analysis.posterior, False)):
+        console = Console(record=True, file=io.StringIO())
+        changed = dataclasses.replace(analysis, posteriors={analysis.chosen: one})
+        Screen(console).results(changed)
+        assert ("has failed: use none of its error bars" in console.export_text()) == told
+
+
+def test_no_moments_where_no_trajectory_is_finite(analysis):
+    problem, chi = analysis.problem, analysis.solution.chi
+    members, weights = np.nan * analysis.posterior.chi, jnp.full(40, 1 / 40)
+    mean, variance, _ = _trajectory_moments(problem, members, weights, chi)
+    assert np.isnan(mean["x"]).all() and np.isnan(variance["x"]).all()
