@@ -291,47 +291,62 @@ def _judged(method: AbstractChains, found: dict[str, float], free: bool) -> tupl
             f" {round(found['moved'] * method.chains)} of {method.chains} chains began in modes at "
             f"least {found['moved_behind']:.3g} nats less probable and were moved."
         )
-    if free:
-        return Trust.DOUBTFUL, (
-            f"{reached}. A coordinate without a prior of its own is not informed by the "
-            "observations either, so that chains wander along it without end: what depends on it "
-            f"is arbitrary; give it a proper prior.{left}"
-        )
-    if found["warm_up"] < 1:
-        return Trust.DOUBTFUL, (
-            f"max_gradients = {method.max_gradients} were spent after {found['warm_up']:.0%} of "
-            "the warm-up: these draws are its last ones, and need have nothing to do with the "
-            f"posterior; raise max_gradients, or lower warm_up.{left}"
-        )
-    if not r_hat < SEVERAL_MODES:
-        return Trust.DOUBTFUL, (
-            f"{reached}: the chains explore different regions: there may be several modes, whose "
-            f"weights they do not know; run tempering, or the minimiser from more starts.{left}"
-        )
-    if found["divergences"] > DIVERGENT:
-        return Trust.DOUBTFUL, (
-            f"{reached}, but {100 * found['divergences']:.2g} % of trajectories diverged: a narrow "
-            f"region is not reached; raise acceptance towards 1, or change the parameters.{left}"
-        )
-    if not method.exact() and found["outside"] > EDGE:
-        return Trust.DOUBTFUL, (
-            f"{reached}, but {100 * found['outside']:.2g} % of draws came to where the model is "
-            f"not finite, which biases a chain without a Metropolis test; run NUTS, or MCLMC with "
-            f"adjusted = true.{left}"
-        )
-    bias = abs(found["bias"]) - 2 * found["bias_noise"]
-    if not method.exact() and found["outside"] == 0 and bias > method.accuracy:
-        return Trust.DOUBTFUL, (
-            f"{reached}, but steps are too long for this posterior: its virial says that standard "
-            f"deviations are {100 * found['bias']:.2g} % off on average; ask for more accuracy, "
-            f"or run MCLMC with adjusted = true.{left}"
-        )
+    for doubt in (_astray(method, found, free), _off(method, found)):
+        if doubt:
+            return Trust.DOUBTFUL, f"{reached}{doubt}{left}"
     if not (r_hat < R_HAT and accuracy <= method.accuracy):
         return Trust.DOUBTFUL, (
             f"{reached} when max_gradients = {method.max_gradients} were spent, short of "
             f"{100 * method.accuracy:.2g} % and R̂ < {R_HAT}; raise max_gradients.{left}"
         )
     return Trust.CERTIFIED, f"{reached}: the chains agree.{left}"
+
+
+def _astray(method: AbstractChains, found: dict[str, float], free: bool) -> str:
+    """Why the draws need have nothing to do with the posterior."""
+    if free:
+        return (
+            ". A coordinate without a prior of its own is not informed by the observations "
+            "either, so that chains wander along it without end: what depends on it is arbitrary; "
+            "give it a proper prior."
+        )
+    if found["warm_up"] < 1:
+        return (
+            f" of the last draws of a warm-up that was not ended: max_gradients = "
+            f"{method.max_gradients} were spent after {found['warm_up']:.0%} of the warm-up, and "
+            "they need have nothing to do with the posterior; raise max_gradients, or lower "
+            "warm_up."
+        )
+    if not found["r_hat"] < SEVERAL_MODES:
+        return (
+            ": the chains explore different regions: there may be several modes, whose weights "
+            "they do not know; run tempering, or the minimiser from more starts."
+        )
+    return ""
+
+
+def _off(method: AbstractChains, found: dict[str, float]) -> str:
+    """Why the draws may be biased."""
+    if found["divergences"] > DIVERGENT:
+        return (
+            f", but {100 * found['divergences']:.2g} % of trajectories diverged: a narrow region "
+            "is not reached; raise acceptance towards 1, or change the parameters."
+        )
+    if method.exact():
+        return ""
+    if found["outside"] > EDGE:
+        return (
+            f", but {100 * found['outside']:.2g} % of draws came to where the model is not finite, "
+            "which biases a chain without a Metropolis test; run NUTS, or MCLMC with "
+            "adjusted = true."
+        )
+    if found["outside"] == 0 and abs(found["bias"]) - 2 * found["bias_noise"] > method.accuracy:
+        return (
+            ", but steps are too long for this posterior: its virial says that standard "
+            f"deviations are {100 * found['bias']:.2g} % off on average; ask for more accuracy, "
+            "or run MCLMC with adjusted = true."
+        )
+    return ""
 
 
 def _failed(around: LaplacePosterior, advice: str, account: _Account) -> Ensemble:
