@@ -10,6 +10,7 @@ import numpy as np
 from assim.solve.affine_polish import Polish, polished, stein_residual
 from assim.solve.complement import antithetic, members, with_own
 from assim.solve.cost import DepartureFunction
+from assim.solve.crosscheck import crosschecked
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
 from assim.solve.gaussian import Gaussian
 from assim.solve.importance import log_density
@@ -98,7 +99,7 @@ class SVGD(AbstractPosterior):
         report: Report | None = None,
     ) -> Ensemble:
         """The ensemble with its certificates; see `AbstractPosterior.sample`."""
-        keys = jax.random.split(key, 5)
+        keys = jax.random.split(key, 6)
         gaussian = around.gaussian
         gradients, missing = 0, Cut(jnp.zeros(()), jnp.zeros(()))
         if self.averaged and not self.plain:
@@ -129,7 +130,8 @@ class SVGD(AbstractPosterior):
         truncated = nats if float(missing.smallest) <= self.cutoff else np.inf
         judged = verdict(measured, around, self.plain, truncated)
         weights = equal_weights(chi.shape[0])
-        return Ensemble(chi, weights, *judged, certificates, gradients, drawn.shape[0])
+        ensemble = Ensemble(chi, weights, *judged, certificates, gradients, drawn.shape[0])
+        return ensemble if self.plain else crosschecked(problem, ensemble, around, keys[5])
 
     def draws(
         self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
