@@ -2,7 +2,7 @@
 
 python -m tests.benchmarks.k_hat [case ...]
 
-The truth is a long run of chains (NUTS, its error 1 per cent). Errors are of what each case
+The truth is a long run of chains (HMC, standard errors of 1 per cent). Errors are of what each case
 reports as quantities, in per cent of the true standard deviation; where it reports none, of the
 whitened coordinates.
 """
@@ -17,7 +17,7 @@ from assim.run.build import pose
 from assim.run.case import read_case
 from assim.run.runtime import configure
 from assim.solve.laplace import Laplace
-from assim.solve.nuts import NUTS
+from assim.solve.nuts import HMC
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +29,7 @@ def row(case: Path) -> str:
     analysis = analyse(
         posed.problem,
         posed.minimiser,
-        {"laplace": plain, "truth": NUTS(accuracy=0.01, max_gradients=5_000_000)},
+        {"laplace": plain, "truth": HMC(accuracy=0.01, max_gradients=5_000_000)},
         starts=table.minimiser.starts,
         stages=table.minimiser.stages,
         first_guess=posed.first_guess,

@@ -78,7 +78,7 @@ def lynx_hare() -> Target:
 def bridge() -> Target:
     """Lorenz-63 between its start and two later readings of x, with 29 jumps: 90 controls.
 
-    The truth is the standard deviation of every state along the window, from a long NUTS run.
+    The truth is the standard deviation of every state along the window, from a long HMC run.
     """
     model, groups = Lorenz63(), 29
     window = Window.regular(model, groups, 4)
@@ -96,7 +96,7 @@ def bridge() -> Target:
         states = problem.trajectory(chi).states
         return jnp.concatenate([states[name] for name in ("x", "y", "z")])
 
-    found = NUTS(accuracy=0.01, max_gradients=20_000_000).sample(problem, around, jax.random.key(7))
+    found = HMC(accuracy=0.01, max_gradients=5_000_000).sample(problem, around, jax.random.key(7))
     print("reference:", found.trust, found.advice, flush=True)
     target = Target(problem, around, scalars, np.ones(1))
     return target._replace(stdev=spread(target, found.members, found.weights))
