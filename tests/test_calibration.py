@@ -28,6 +28,8 @@ from assim.solve.ensemble import AbstractPosterior
 from assim.solve.gauss_newton import GaussNewton
 from tests.solve import linear
 
+pytestmark = pytest.mark.slow
+
 L = 19
 
 

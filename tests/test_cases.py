@@ -15,7 +15,11 @@ CASES = Path(__file__).resolve().parent.parent / "cases"
 NAMES = [path.parent.name for path in sorted(CASES.glob("*/case.toml"))]
 
 
-@pytest.fixture(scope="module", params=NAMES)
+LONG = {"climate_energy_balance", "friction_velocity_step"}
+CASE = [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in NAMES]
+
+
+@pytest.fixture(scope="module", params=CASE)
 def finished(request, tmp_path_factory):
     """What was expected, and the directory with the results."""
     case, out = CASES / request.param, tmp_path_factory.mktemp(request.param)

@@ -33,6 +33,7 @@ def test_auto_stops_at_a_certified_laplace(laplace):
     assert "certified" in laplace.choice
 
 
+@pytest.mark.slow
 def test_auto_goes_on_where_laplace_is_not_certified():
     found = assim.analyse(problem(3.0), posterior="auto", starts=4)
     assert found.posteriors["laplace"].trust is not assim.Trust.CERTIFIED

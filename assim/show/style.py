@@ -180,7 +180,7 @@ def colour_bar(figure: Figure, axes: Axes, mesh: QuadMesh, room: float = 0.65) -
 def _few_dates(axes: Axes, width: float) -> None:
     """As many dates as a panel of so many inches has room for."""
     if width < DATES and type(axes.xaxis.get_major_locator()) is AutoDateLocator:
-        locator = AutoDateLocator(minticks=3, maxticks=6)
+        locator = AutoDateLocator(minticks=3, maxticks=8)
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 

@@ -170,7 +170,7 @@ class LaplacePosterior(eqx.Module):
             tail = corrected if self.sample is not None else ""
             return f"{k}: the Laplace posterior is close to the true one{tail}."
         if self.k_hat < 0.7:
-            return f"{k}: usable, but standard deviations may be several per cent off."
+            return f"{k}: a rough answer: standard deviations may be 10 to 30 per cent off."
         return (
             f"{k} is above 0.7: the posterior is not Gaussian enough, these standard deviations "
             "may be 10 per cent and more off, usually too small; for error bars to publish run a "

@@ -284,7 +284,7 @@ def _free(around: LaplacePosterior) -> bool:
 def _judged(method: AbstractChains, found: dict[str, float], free: bool) -> tuple[Trust, str]:
     """What the certificates say, the worst first."""
     r_hat, accuracy = found["r_hat"], found["accuracy"]
-    reached = f"R̂ = {r_hat:.3f}, means and standard deviations within {100 * accuracy:.2g} %"
+    reached = f"R̂ = {r_hat:.3f}, standard errors of means and deviations {100 * accuracy:.2g} %"
     left = ""
     if found["moved"] > 0:
         left = (

@@ -18,6 +18,8 @@ from assim.solve.importance import Importance
 from assim.solve.laplace import Laplace
 from tests.run.toy import Toy, invoke
 
+pytestmark = pytest.mark.slow
+
 N = 40
 
 

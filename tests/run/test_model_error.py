@@ -30,6 +30,7 @@ def test_both_formulations(toy: Toy) -> None:
         assert abs(state["cost"][term] - value) < 1e-5 * forcing["cost"]["total"]
 
 
+@pytest.mark.slow
 def test_an_estimated_amplitude_is_a_quantity(toy: Toy) -> None:
     prior = {"use": "LogNormal", "median": 1.0, "log_stdev": 0.5}
     toy.case["model_error"] = {**ERROR, "amplitude": {"name": "q", "prior": prior}}

@@ -68,6 +68,7 @@ def test_an_outlier_fails_the_background_check(toy: Toy, formulation: str | None
         assert np.isfinite(file["x_hofx_background"][5])
 
 
+@pytest.mark.slow
 def test_a_bias_is_estimated(toy: Toy) -> None:
     """A kilogram more in every value moves the offset by nearly as much, and the slope not."""
     toy.observations["angle"] = ("obs", np.tile([-1.0, 0.0, 1.0], 4), {"units": "1"})
@@ -97,6 +98,7 @@ def test_restart_from_an_analysis(toy: Toy) -> None:
         assert file["inner_iterations"].sum() <= 4
 
 
+@pytest.mark.slow
 def test_restart_in_the_state_formulation(toy: Toy) -> None:
     """Later states start from the model's run from the guess: J is that without model error."""
     error = {"covariance": {"use": "Diagonal", "stdev": 0.05}}

@@ -310,6 +310,7 @@ def test_innovations_are_exact_with_random_columns(monkeypatch):
         assert one.nonlinearity < 1e-9 and abs(one.error_ratio**2 - ratio) < 1e-9
 
 
+@pytest.mark.slow
 def test_nonlinearity_compares_innovations():
     """A prediction that bends: log-normal errors of a state moved by half its value."""
     problem = observed(likelihood.LogNormal())
@@ -370,6 +371,7 @@ def test_no_p_value_where_an_error_scale_is_estimated():
     assert np.isnan(one.expected) and np.isnan(one.expected_stdev) and 0 < one.signal < 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("formulation", ["forcing", "state"])
 def test_squares_and_expectations_where_an_amplitude_is_estimated(formulation):
     """χ² is χᵀWχ + dᵀd, with a posterior or not: neither log s nor the volume is a square."""

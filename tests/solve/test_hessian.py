@@ -28,6 +28,7 @@ def nonlinear():
     return weak, weak.size() - 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [linear, nonlinear])
 def test_by_parts(make, monkeypatch):
     """Of a linear problem, the volume's part is one column: that of the amplitude.

@@ -10,6 +10,8 @@ from assim.solve.method import Trust
 from tests.solve.departures import Misfit
 from tests.solve.targets import banana, errors, gaussian, laplace_at, smoother, truncated
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("blackjax")
 ACCURACY = 0.03
 

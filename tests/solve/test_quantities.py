@@ -38,6 +38,7 @@ def asked(covariance, **given):
     return constraint(model, window, START, covariance, observed, **given)
 
 
+@pytest.mark.slow
 def test_both_formulations_have_the_same_prior():
     """Quantiles of a derived quantity, each within four of its sampling errors,
     √(p(1 - p)/N)/φ(z_p) standard deviations, of both.

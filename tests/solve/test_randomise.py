@@ -22,6 +22,8 @@ from tests.solve.closed_posteriors import (
 from tests.solve.departures import Misfit, UnknownScale
 from tests.solve.linear import driven, kalman
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(1)
 TIGHT = GaussNewton(tolerance=1e-10, inner_tolerance=1e-12)
 

@@ -81,6 +81,7 @@ def smoother():
     return found, root, mean, stdev, ensemble
 
 
+@pytest.mark.slow
 def test_smoother(smoother):
     """All thousand pointwise standard deviations, of states and of χ."""
     found, root, mean, stdev, ensemble = smoother
@@ -92,6 +93,7 @@ def test_smoother(smoother):
     np.testing.assert_allclose(ensemble.stdev(), found.gaussian.stdev(), rtol=0.03)
 
 
+@pytest.mark.slow
 def test_prior_alone():
     """Nothing is informed: balanced pairs have the prior's covariance itself."""
     problem = Misfit(lambda chi, data: jnp.zeros(1), 30, 1.0)
@@ -175,6 +177,7 @@ class Scale(eqx.Module):
         return 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [100.0, -0.5])
 def test_what_the_normaliser_informs(strength):
     """Its curvature is in Laplace's Hessian and not in the average of GᵀG."""
@@ -312,6 +315,7 @@ np.save("members.npy", np.asarray(found.members))
 """
 
 
+@pytest.mark.slow
 def test_two_devices_agree_with_one(tmp_path):
     flags = "--xla_force_host_platform_device_count=2"
     path = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])

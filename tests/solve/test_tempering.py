@@ -15,6 +15,8 @@ from assim.solve.tempering import Tempering
 from tests.solve.closed_posteriors import affine, given, linear, separable, walled, with_wall
 from tests.solve.departures import Misfit
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 SMALL = Tempering(particles=300, runs=4)
 

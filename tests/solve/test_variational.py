@@ -19,6 +19,8 @@ from tests.solve.closed_posteriors import (
 )
 from tests.solve.departures import Misfit
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(2)
 
 

@@ -143,6 +143,7 @@ def correlation_in_time(problem, length):
     return np.exp(-np.abs(times[:, None] - times) / length)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("formulation", ["forcing", "state"])
 def test_correlated_in_time(formulation):
     """AR(1) model errors: mean, covariance and evidence from one joint Gaussian."""
@@ -168,6 +169,7 @@ def test_evidence(formulation):
     assert abs(log_evidence(problem, posterior) - expected) < CLOSE * abs(expected)
 
 
+@pytest.mark.slow
 def test_amplitude_is_its_marginal_mode():
     """The estimated amplitude maximises its own posterior, the series of η integrated out."""
     prior = LogNormal(median=0.6, log_stdev=0.8)
@@ -327,6 +329,7 @@ def test_tendency_of_an_ode_model():
         np.testing.assert_allclose([got["hare"][k + 1], got["lynx"][k + 1]], x, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_amplitude_of_an_adaptive_ode_model():
     """The gradient of J with the volume, by forward derivatives alone, passes a Taylor test."""
     model = LotkaVolterra()
