@@ -12,10 +12,7 @@ from assim.analysis.evaluation import evaluate, spread_of
 from assim.analysis.posterior import Asked, Fields, Posterior, of_ensemble, of_laplace, timed
 from assim.solve.ensemble import AbstractPosterior, Report
 from assim.solve.laplace import Laplace, LaplacePosterior, laplace
-from assim.solve.mclmc import MCLMC
 from assim.solve.method import Trust
-from assim.solve.nuts import NUTS
-from assim.solve.svgd import SVGD
 
 Array = jax.Array
 Method = Laplace | AbstractPosterior
@@ -167,6 +164,10 @@ def _automatic(
 
 def _ladder(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
     """What to try in turn, the cheapest first, and why."""
+    from assim.solve.mclmc import MCLMC  # slow to import, and not needed by Laplace alone
+    from assim.solve.nuts import NUTS
+    from assim.solve.svgd import SVGD
+
     particles = PARTICLES * max(rank, 1)
     svgd = SVGD(particles=max(100, particles))
     if importlib.util.find_spec("blackjax") is None:

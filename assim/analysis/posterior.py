@@ -204,10 +204,20 @@ def thinned(members: Array, weights: Array | np.ndarray, most: int) -> tuple[Arr
     number = members.shape[0]
     if number <= most:
         return members, jnp.asarray(weights)
-    w = np.asarray(weights)
-    places = (np.arange(most) + 0.5) / most
-    chosen = np.minimum(np.searchsorted(np.cumsum(w) / np.sum(w), places), number - 1)
+    chosen = systematic(np.asarray(weights), most)
     return members[jnp.asarray(chosen)], jnp.full(most, 1 / most)
+
+
+def systematic(weights: np.ndarray, number: int) -> np.ndarray:
+    """So many members by number, each as often as its weight says: systematic resampling.
+
+    Args:
+        weights: of the members, shape (N,).
+        number: of those drawn.
+    """
+    share = np.cumsum(weights) / np.sum(weights)
+    places = (np.arange(number) + 0.5) / number
+    return np.minimum(np.searchsorted(share, places), len(share) - 1)
 
 
 def _trajectory_moments(

@@ -8,7 +8,7 @@ import numpy as np
 
 from assim.analysis.analyse import Analysis
 from assim.analysis.findings import Predicted, PredictiveCheck
-from assim.analysis.posterior import Posterior
+from assim.analysis.posterior import Posterior, systematic
 from assim.problem.observation import Observations
 from assim.problem.predictive import Predictive, predictive, prior_predictive
 from assim.solve.scores import coverage, crps, log_score, pit
@@ -105,15 +105,3 @@ def _nothing(o: Observations, held_back: bool, crps_prior: float) -> PredictiveC
     nothing = Predicted(blank, blank, blank, blank)
     pair = (nan, nan)
     return PredictiveCheck(o, held_back, nothing, pair, (pair, pair), nan, crps_prior, nan)
-
-
-def systematic(weights: np.ndarray, number: int) -> np.ndarray:
-    """So many members by number, each as often as its weight says: systematic resampling.
-
-    Args:
-        weights: of the members, shape (N,).
-        number: of those drawn.
-    """
-    share = np.cumsum(weights) / np.sum(weights)
-    places = (np.arange(number) + 0.5) / number
-    return np.minimum(np.searchsorted(share, places), len(share) - 1)

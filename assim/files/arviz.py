@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from assim.analysis.analyse import Analysis
-from assim.analysis.posterior import Posterior
+from assim.analysis.posterior import Posterior, systematic
 from assim.files.feedback import variable_name
 from assim.files.results import posterior_dataset
 from assim.problem.observation import Observations
@@ -70,8 +70,7 @@ def _equal(posterior: Posterior) -> np.ndarray:
     number = weights.size
     if np.ptp(weights) <= 1e-9 / number:
         return np.arange(number)
-    places = (np.arange(number) + 0.5) / number
-    return np.minimum(np.searchsorted(np.cumsum(weights), places), number - 1)
+    return systematic(weights, number)
 
 
 def _by_chain(dataset: xr.Dataset, chains: int) -> xr.Dataset:

@@ -105,6 +105,7 @@ class AbstractChains(AbstractPosterior):
 
     chains: eqx.AbstractVar[int]
     accuracy: eqx.AbstractVar[float]
+    acceptance: eqx.AbstractVar[float]
     warm_up: eqx.AbstractVar[int]
     max_gradients: eqx.AbstractVar[int]
     members: eqx.AbstractVar[int]
@@ -146,6 +147,8 @@ def check_chains(method: AbstractChains) -> None:
     kind = type(method).__name__
     if not method.accuracy > 0:
         raise ValueError(f"{kind}: accuracy must be above 0, got {method.accuracy}")
+    if not 0 < method.acceptance < 1:
+        raise ValueError(f"{kind}: acceptance must be between 0 and 1, got {method.acceptance}")
     for name, least in (
         ("chains", 2),
         ("warm_up", 1),

@@ -1,5 +1,6 @@
 """Importance correction: draws about a Gaussian, weighted by the posterior over their proposal."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import equinox as eqx
@@ -339,13 +340,8 @@ def _finite(ensemble: Ensemble) -> tuple[Array, Array]:
 
 def _spent(ensemble: Ensemble, gradients: int, evaluations: int) -> Ensemble:
     """The same with what was spent before it."""
-    return Ensemble(
-        ensemble.members,
-        ensemble.weights,
-        ensemble.trust,
-        ensemble.advice,
-        ensemble.certificates,
-        ensemble.gradients + gradients,
-        ensemble.evaluations + evaluations,
-        ensemble.log_evidence,
+    return replace(
+        ensemble,
+        gradients=ensemble.gradients + gradients,
+        evaluations=ensemble.evaluations + evaluations,
     )

@@ -126,6 +126,11 @@ class LaplacePosterior(eqx.Module):
         values = np.asarray(self.eigenvalues)
         return float(np.sum(values / (1 + values))) + self.flat_variance
 
+    @property
+    def free(self) -> bool:
+        """Whether neither a prior nor the data hold some coordinate: there is no posterior."""
+        return self.flat_variance > FREE and not self.proper
+
     def rank(self) -> int:
         """Number of directions that the observations inform, |λ| > 0.1."""
         return int(np.sum(np.abs(np.asarray(self.eigenvalues)) > INFORMED))
@@ -133,8 +138,7 @@ class LaplacePosterior(eqx.Module):
     def trust(self) -> Trust:
         """CERTIFIED where k̂ < 0.5, nothing is left out and no edge is met; else DOUBTFUL."""
         whole = not self.indefinite and self.left_out <= LEFT_OUT
-        free = self.flat_variance > FREE and not self.proper
-        sound = whole and not free and self.k_hat < TRUSTED_K_HAT and self.outside <= OUTSIDE
+        sound = whole and not self.free and self.k_hat < TRUSTED_K_HAT and self.outside <= OUTSIDE
         return Trust.CERTIFIED if sound else Trust.DOUBTFUL
 
     def advice(self) -> str:
@@ -145,7 +149,7 @@ class LaplacePosterior(eqx.Module):
                 "standard deviations mean little; minimise with NewtonCG, or from several "
                 "first guesses."
             )
-        if self.flat_variance > FREE and not self.proper:
+        if self.free:
             return (
                 "A coordinate without a prior of its own is not informed by the observations "
                 "either: what depends on it is arbitrary; give it a proper prior."

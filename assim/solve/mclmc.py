@@ -71,8 +71,6 @@ class MCLMC(AbstractChains):
 
     def __check_init__(self) -> None:
         check_chains(self)
-        if not 0 < self.acceptance < 1:
-            raise ValueError(f"MCLMC: acceptance must be between 0 and 1, got {self.acceptance}")
 
     def name(self) -> str:
         """The method's name, mclmc."""

@@ -65,8 +65,6 @@ class NUTS(AbstractChains):
 
     def __check_init__(self) -> None:
         check_chains(self)
-        if not 0 < self.acceptance < 1:
-            raise ValueError(f"NUTS: acceptance must be between 0 and 1, got {self.acceptance}")
         if self.doublings < 1:
             raise ValueError(f"NUTS: doublings must be at least 1, got {self.doublings}")
 
@@ -159,8 +157,6 @@ class HMC(AbstractChains):
 
     def __check_init__(self) -> None:
         check_chains(self)
-        if not 0 < self.acceptance < 1:
-            raise ValueError(f"HMC: acceptance must be between 0 and 1, got {self.acceptance}")
         if self.longest < 1:
             raise ValueError(f"HMC: longest must be at least 1, got {self.longest}")
 

@@ -11,7 +11,7 @@ from assim.solve.cost import DepartureFunction, Value
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
 from assim.solve.gauss_newton import DENSE_LIMIT, GaussNewton, NewtonCG
 from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import FREE, LEFT_OUT, OUTSIDE, TRUSTED_K_HAT, LaplacePosterior
+from assim.solve.laplace import LEFT_OUT, OUTSIDE, TRUSTED_K_HAT, LaplacePosterior
 from assim.solve.minimise import AbstractMinimiser
 from assim.solve.status import Status
 
@@ -232,6 +232,5 @@ def _verdict(
 
 def _ill_posed(around: LaplacePosterior) -> bool:
     """Whether Laplace's minimum is none, a direction is free or left out, or the model ends."""
-    free = around.flat_variance > FREE and not around.proper
     whole = around.left_out <= LEFT_OUT and around.outside <= OUTSIDE
-    return around.indefinite or free or not whole
+    return around.indefinite or around.free or not whole

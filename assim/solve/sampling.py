@@ -23,7 +23,7 @@ from assim.solve.chains import (
 from assim.solve.convergence import Convergence, convergence
 from assim.solve.cost import DepartureFunction
 from assim.solve.ensemble import Ensemble, Report, equal_weights
-from assim.solve.laplace import FREE, LaplacePosterior
+from assim.solve.laplace import LaplacePosterior
 from assim.solve.method import Trust
 from assim.solve.metric import averaged_cost
 from assim.solve.starts import cost_of_starts
@@ -115,7 +115,7 @@ def sample_chains(
     else:
         draws, found = _drawn(method, problem, warmed.walk, keys[2], account, report)
     made = _certificates(draws, found, np.asarray(own), warmed, account)
-    return _ensemble(method, draws, made, _judged(method, made, _free(around)), account)
+    return _ensemble(method, draws, made, _judged(method, made, around.free), account)
 
 
 def _warm(
@@ -274,11 +274,6 @@ def _disagreement(draws: np.ndarray, prior: np.ndarray) -> float:
     means, spread = draws.mean(1), draws.std((0, 1))
     gap = np.abs(means[prior].mean(0) - means[~prior].mean(0))
     return float(np.max(np.divide(gap, spread, out=np.full_like(gap, np.inf), where=spread > 0)))
-
-
-def _free(around: LaplacePosterior) -> bool:
-    """Whether neither a prior nor the data hold some coordinate, so that there is no posterior."""
-    return around.flat_variance > FREE and not around.proper
 
 
 def _judged(method: AbstractChains, found: dict[str, float], free: bool) -> tuple[Trust, str]:

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from assim.solve.ensemble import Trust
-from assim.solve.laplace import FREE, LEFT_OUT, TRUSTED_K_HAT, LaplacePosterior
+from assim.solve.laplace import LEFT_OUT, TRUSTED_K_HAT, LaplacePosterior
 
 RESIDUAL = 0.02  # of Stein's identity, up to which it counts as met
 DISCREPANCY = 1.5  # times that of independent draws
@@ -91,7 +91,7 @@ def verdict(
 
 
 def _problem(around: LaplacePosterior) -> str:
-    if around.indefinite or (around.flat_variance > FREE and not around.proper):
+    if around.indefinite or around.free:
         return around.advice()
     if around.left_out > LEFT_OUT:
         return (

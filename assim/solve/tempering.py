@@ -11,7 +11,7 @@ from assim.solve.cost import DepartureFunction, negative_log_density, scored_den
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust
 from assim.solve.gaussian import Gaussian
 from assim.solve.importance import log_density, resampled
-from assim.solve.laplace import BATCH_VALUES, FREE, LaplacePosterior
+from assim.solve.laplace import BATCH_VALUES, LaplacePosterior
 from assim.solve.metropolis import Start, load_blackjax, proposals, trajectories
 from assim.solve.proposal import about
 
@@ -102,8 +102,7 @@ class Tempering(AbstractPosterior):
                 log_z = f"log p(y) = {one.log_evidence:.3f}"
                 report(f"run {number} of {self.runs}: {log_z}, {one.stage} stages")
         whole = jax.tree.map(lambda *leaves: np.stack(leaves), *found)
-        free = around.flat_variance > FREE and not around.proper
-        return _pooled(self, whole, around.chi, problem.proper(), free)
+        return _pooled(self, whole, around.chi, problem.proper(), around.free)
 
     def draws(
         self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int

@@ -14,7 +14,6 @@ from assim.solve.gaussian import Gaussian
 from assim.solve.importance import affordable, log_density
 from assim.solve.laplace import (
     BATCH_VALUES,
-    FREE,
     TRUSTED_DRAWS,
     TRUSTED_K_HAT,
     LaplacePosterior,
@@ -136,8 +135,7 @@ class Variational(AbstractPosterior):
         number, measured = affordable(self.number, n), affordable(MEASURED, n)
         chi, log_weights = _weighted(problem, state.fit, second, number)
         slope = float(_steepness(problem, state.fit, first, measured))
-        free = around.flat_variance > FREE and not around.proper
-        return _ensemble(self, chi, np.asarray(log_weights), slope, measured, free)
+        return _ensemble(self, chi, np.asarray(log_weights), slope, measured, around.free)
 
     def draws(
         self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
