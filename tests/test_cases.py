@@ -9,6 +9,8 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner
 
+from assim.run.build import pose
+from assim.run.case import read_case
 from assim.run.cli import main
 
 CASES = Path(__file__).resolve().parent.parent / "cases"
@@ -16,6 +18,7 @@ NAMES = [path.parent.name for path in sorted(CASES.glob("*/case.toml"))]
 
 
 LONG = {"climate_energy_balance", "friction_velocity_step"}
+FILES = [path for path in sorted(CASES.glob("*/*.toml")) if path.name != "expected.toml"]
 CASE = [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in NAMES]
 
 
@@ -37,6 +40,12 @@ def expected(finished):
 @pytest.fixture(scope="module")
 def summary(finished):
     return json.loads((finished[1] / "summary.json").read_text())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_case_file_can_be_posed(path):
+    posed = pose(read_case(path))
+    assert posed.problem.size() > 0
 
 
 def lookup(tree, path):
