@@ -44,8 +44,8 @@ class SVGD(AbstractPosterior):
         kernel: "rbf" exp(-|δ|²/h) or "imq" (1 + |δ|²/h)^(-1/2).
         steps: of transport; each costs N gradients.
         step: length of Adam's first step, which decays a hundredfold.
-        bandwidth: h in medians of the squared distances. The narrower, the better the shape of the
-            posterior is resolved, and the more of the spread is left to the polish.
+        bandwidth: h in medians of the squared distances. A narrower kernel sees more of the
+            posterior's shape where directions are few; where they are many it sees no neighbour.
         polish: most steps of the affine polish; each costs N gradients.
         cutoff: |λ| above which a direction counts as informed.
         averaged: whether the Hessian is averaged over Laplace draws: ten, or up to a hundred
@@ -60,9 +60,9 @@ class SVGD(AbstractPosterior):
 
     particles: int = eqx.field(default=100, static=True)
     kernel: str = eqx.field(default="rbf", static=True)
-    steps: int = eqx.field(default=500, static=True)
-    step: float = eqx.field(default=0.2, static=True)
-    bandwidth: float = eqx.field(default=0.2, static=True)
+    steps: int = eqx.field(default=300, static=True)
+    step: float = eqx.field(default=0.5, static=True)
+    bandwidth: float = eqx.field(default=1.0, static=True)
     polish: int = eqx.field(default=200, static=True)
     cutoff: float = eqx.field(default=0.1, static=True)
     averaged: bool = eqx.field(default=True, static=True)
@@ -131,7 +131,7 @@ class SVGD(AbstractPosterior):
         judged = verdict(measured, around, self.plain, truncated)
         weights = equal_weights(chi.shape[0])
         ensemble = Ensemble(chi, weights, *judged, certificates, gradients, drawn.shape[0])
-        return ensemble if self.plain else crosschecked(problem, ensemble, around, keys[5])
+        return ensemble if self.plain else crosschecked(problem, ensemble, gaussian, keys[5])
 
     def draws(
         self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int

@@ -3,6 +3,9 @@
 import dataclasses
 from dataclasses import dataclass
 
+import numpy as np
+
+from assim.solve.crosscheck import WAY_OUT
 from assim.solve.ensemble import Trust
 from assim.solve.laplace import LEFT_OUT, TRUSTED_K_HAT, LaplacePosterior
 
@@ -14,8 +17,6 @@ PER_DIRECTION = 10  # particles for every informed direction
 PER_NOISY_DIRECTION = 30  # the same where the complement feeds noise into the score
 BEYOND = 0.02  # share of moves, or of the Gaussian, that may meet a density of nothing
 FURTHER = 2.0  # times Laplace's standard deviation, beyond which the start was too poor
-
-WAY_OUT = "run NUTS, or MCLMC where many directions are informed"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Measured:
     rank: int
     free: int
 
+    @property
+    def residual(self) -> float:
+        """The larger of both residuals of Stein's identity; NaN where one is."""
+        return float(np.max([self.stein_covariance, self.stein_mean]))
+
     def certificates(self) -> dict[str, float]:
         """By name."""
         return {name: float(value) for name, value in dataclasses.asdict(self).items()}
@@ -85,7 +91,7 @@ def verdict(
         return Trust.CERTIFIED, "No direction is informed above the cutoff: this is Laplace's own."
     return (
         Trust.CERTIFIED,
-        f"Stein's identity holds to {found.stein_covariance:.1e} in {found.rank} informed "
+        f"Stein's identity holds to {found.residual:.1e} in {found.rank} informed "
         f"directions, with {found.particles} particles.",
     )
 
@@ -152,12 +158,11 @@ def _support(found: Measured) -> str:
 def _identity(found: Measured, plain: bool) -> str:
     if found.rank == 0:
         return ""
-    worst = max(found.stein_covariance, found.stein_mean)
-    if not worst <= RESIDUAL:
+    if not found.residual <= RESIDUAL:
         remedy = "use SVGD with its polish" if plain else "take more steps of polish or particles"
         return (
-            f"Stein's identity is missed by {worst:.2g}, so that standard deviations may be "
-            f"about as wrong: {remedy}, or {WAY_OUT}."
+            f"Stein's identity is missed by {found.residual:.2g}, so that standard deviations may "
+            f"be about as wrong: {remedy}, or {WAY_OUT}."
         )
     if not found.ksd <= DISCREPANCY * found.ksd_of_draws:
         return (
