@@ -58,6 +58,13 @@ def test_two_settings_of_laplace_have_spreads_of_their_own():
     np.testing.assert_allclose(list(away.values()), 1.0, rtol=1e-6)
 
 
+def test_an_analysis_prints_as_its_answer(laplace):
+    text = repr(laplace)
+    assert text.startswith("Analysis(converged, J = ") and "laplace certified" in text
+    name, one = next(iter(laplace.quantities.items()))
+    assert f"{name} = {one.mean:.4g} ± {one.stddev:.3g}" in text
+
+
 def test_the_one_reported_assumes_least(laplace):
     """Of those trusted most, chains come before particles and Gaussians."""
 

@@ -32,7 +32,7 @@ from assim.solve.status import Status
 Array = jax.Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Analysis:
     """The answer to a data-assimilation problem.
 
@@ -83,6 +83,13 @@ class Analysis:
     sloppy: Sloppy | None = None
     predictive: Mapping[str, PredictiveCheck] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        solution = self.solution
+        told = [f"{solution.status.name.lower()}, J = {solution.cost:.6g}"]
+        told += [f"{name} {one.trust}" for name, one in self.posteriors.items()]
+        told += [f"{name} = {q.mean:.4g} ± {q.stddev:.3g}" for name, q in self.quantities.items()]
+        return f"Analysis({', '.join(told)})"
 
     @property
     def posterior(self) -> Posterior | None:

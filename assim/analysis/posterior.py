@@ -26,8 +26,6 @@ from assim.solve.method import Trust
 
 Array = jax.Array
 
-TRAJECTORIES = 4000  # members, evenly thinned, whose trajectories moments are taken of
-
 
 @dataclass(frozen=True)
 class Posterior:
@@ -174,9 +172,9 @@ def of_ensemble(name: str, ensemble: Ensemble, asked: Asked, kind: str) -> Poste
     found = quantities_of_ensemble(
         asked.problem, ensemble.members, ensemble.weights, asked.chi, asked.wanted, asked.prior
     )
-    members, weights = thinned(ensemble.members, ensemble.weights, TRAJECTORIES)
-    moments = _trajectory_moments(asked.problem, members, weights, asked.chi)
-    mean, variance, error = moments
+    mean, variance, error = _trajectory_moments(
+        asked.problem, ensemble.members, ensemble.weights, asked.chi
+    )
     stdev, error_stdev = jax.tree.map(lambda v: np.sqrt(np.maximum(v, 0.0)), (variance, error))
     return Posterior(
         name,
@@ -197,15 +195,6 @@ def of_ensemble(name: str, ensemble: Ensemble, asked: Asked, kind: str) -> Poste
         ensemble.evaluations,
         chains=ensemble.chains,
     )
-
-
-def thinned(members: Array, weights: Array | np.ndarray, most: int) -> tuple[Array, Array]:
-    """At most so many members, taken evenly; those of unequal weights drawn systematically."""
-    number = members.shape[0]
-    if number <= most:
-        return members, jnp.asarray(weights)
-    chosen = systematic(np.asarray(weights), most)
-    return members[jnp.asarray(chosen)], jnp.full(most, 1 / most)
 
 
 def systematic(weights: np.ndarray, number: int) -> np.ndarray:

@@ -191,7 +191,7 @@ def _draws_of(gaussian: Gaussian, number: int, key: Array) -> Array:
 @eqx.filter_jit
 def _mapped(problem: Problem, chi: Array) -> Physical:
     """Control of several χ."""
-    return jax.vmap(problem.control)(chi)
+    return jax.lax.map(problem.control, chi, batch_size=batch_of(problem))
 
 
 def batch_of(problem: Problem) -> int:

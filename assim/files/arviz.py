@@ -14,6 +14,8 @@ from assim.analysis.analyse import Analysis
 from assim.analysis.posterior import Posterior, systematic
 from assim.files.feedback import variable_name
 from assim.files.results import posterior_dataset
+from assim.files.schema import time_variable
+from assim.problem.departure import Problem
 from assim.problem.observation import Observations
 from assim.problem.predictive import predictive
 
@@ -26,7 +28,8 @@ def to_datatree(
     """Groups posterior, prior, posterior_predictive, log_likelihood, observed_data, sample_stats.
 
     All have dimensions `chain` and `draw` but `observed_data`. Members of unequal weight are
-    resampled, systematically, to as many of equal weight, as ArviZ knows no weights. A value of
+    resampled, systematically, to as many of equal weight, as ArviZ knows no weights. Readings of an
+    instrument lie along `<name>_obs`, with coordinates `<name>_time` and positions. A value of
     `log_likelihood` is that of one reading; instruments whose errors are correlated have none.
 
     Args:
@@ -48,16 +51,16 @@ def to_datatree(
     prior = xr.Dataset({n: v.rename({v.dims[0]: "realization"}) for n, v in before.items()})
     chi = np.asarray(posterior.chi)[chosen]
     found = predictive(analysis.problem, jnp.asarray(chi), jax.random.key(seed))
-    observations = analysis.problem.observations
+    observations, places = analysis.problem.observations, _places(analysis.problem)
     tree = {
         "posterior": _by_chain(members[own].isel(realization=chosen), chains),
         "prior": _by_chain(prior.drop_vars("realization", errors="ignore"), 1),
-        "posterior_predictive": _rows(found.readings, observations, chains),
-        "log_likelihood": _rows(found.log_densities, observations, chains),
+        "posterior_predictive": _rows(found.readings, observations, chains, places),
+        "log_likelihood": _rows(found.log_densities, observations, chains, places),
         "observed_data": xr.Dataset({
             variable_name(o.name): (_row_dim(o), np.asarray(o.values), {"units": o.units})
             for o in observations
-        }),
+        }).assign_coords(places),
         "sample_stats": _statistics(found.log_density, posterior, chains),
     }  # fmt: skip
     root = xr.Dataset(attrs={"inference_library": "assim", "sampling_method": posterior.method})
@@ -85,16 +88,34 @@ def _by_chain(dataset: xr.Dataset, chains: int) -> xr.Dataset:
 
 
 def _rows(
-    values: dict[str, jax.Array], observations: tuple[Observations, ...], chains: int
+    values: dict[str, jax.Array],
+    observations: tuple[Observations, ...],
+    chains: int,
+    places: dict[str, xr.Variable],
 ) -> xr.Dataset:
-    """Values of every reading."""
+    """Values of every reading, and when and where it was made."""
     content = {}
     for o in observations:
         if o.name in values:
             array = np.asarray(values[o.name])
             shape = (chains, len(array) // chains, array.shape[1])
             content[variable_name(o.name)] = (("chain", "draw", _row_dim(o)), array.reshape(shape))
-    return _numbered(xr.Dataset(content))
+    found = xr.Dataset(content)
+    here = {name: place for name, place in places.items() if place.dims[0] in found.dims}
+    return _numbered(found.assign_coords(here))
+
+
+def _places(problem: Problem) -> dict[str, xr.Variable]:
+    """Time and positions of the readings, along the rows of their instrument."""
+    unit, reference = problem.model.labels().time_unit, problem.window.reference
+    found = {}
+    for o in problem.observations:
+        name, dim = variable_name(o.name), _row_dim(o)
+        times = time_variable(np.asarray(o.points.times), unit, reference, dim)
+        found[f"{name}_time"] = xr.Variable(*times)
+        for axis, column in o.points.coordinates.items():
+            found[f"{name}_{axis}"] = xr.Variable(dim, np.asarray(column))
+    return found
 
 
 def _row_dim(o: Observations) -> str:

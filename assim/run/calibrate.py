@@ -60,9 +60,9 @@ def _method(posed: Posed, wanted: str | None) -> Method:
     if wanted is None:
         if len(own) == 1:
             return next(iter(own.values()))
-        several = ", ".join(own) or "none by name"
-        what = f"one method is calibrated at a time, the case has {several}"
-        raise CaseError([Fault("posterior", f"{what}; choose one with --method")])
+        several = methods if isinstance(methods, str) else ", ".join(own) or "none"
+        what = f"one method is calibrated at a time, and the case has {several}"
+        raise CaseError([Fault("posterior", f"{what}; choose one, as with --method laplace")])
     named_so = {name.lower(): one for name, one in reversed(_by_use(posed, own))}
     named_so |= {name.lower(): one for name, one in own.items()}
     if wanted.lower() in named_so:

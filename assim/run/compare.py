@@ -93,13 +93,15 @@ def _analysed(posed: Posed, tempered: bool, screen: Screen) -> Analysis:
         starts=table.minimiser.starts,
         stages=table.minimiser.stages,
         seed=table.runtime.seed,
-        progress=screen.loop,
         report=screen.say,
         first_guess=posed.first_guess,
     )
     if analysis.solution.status is Status.NON_FINITE:
         trouble = trouble_of(posed.problem, analysis.analysis, analysis.solution.chi)
         raise NonFiniteError(f"{trouble}. {analysis.solution.status.advice}")
+    solution = analysis.solution
+    loops = f"{len(solution.loops)} outer loops from {solution.starts} first guesses"
+    screen.say(f"J = {solution.cost:.6g} after {loops}. {solution.status.advice}")
     return analysis
 
 

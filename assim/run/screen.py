@@ -108,8 +108,20 @@ class Screen:
 
     def written(self, directory: Path, paths: Iterable[Path]) -> None:
         """Where the results are."""
-        names = [str(path.relative_to(directory)) for path in paths]
-        self.say(f"Wrote to {directory}: {', '.join(names)}")
+        self.say(f"Wrote to {directory}: {', '.join(_grouped(directory, paths))}")
+
+
+def _grouped(directory: Path, paths: Iterable[Path]) -> list[str]:
+    """Names of files; several in one folder, or alike up to their first "_", by a pattern."""
+    alike: dict[Path, list[Path]] = {}
+    for path in (one.relative_to(directory) for one in paths):
+        first, part, _ = path.stem.partition("_")
+        stem = "*" if path.parent.name else f"{first}_*" if part else first
+        alike.setdefault(path.with_name(stem + path.suffix), []).append(path)
+    return [
+        f"{pattern} ({len(some)} files)" if len(some) > 1 else str(some[0])
+        for pattern, some in alike.items()
+    ]
 
 
 def _quantity_row(name: str, q: Any) -> tuple[str, ...]:

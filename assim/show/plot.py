@@ -119,7 +119,7 @@ def draw_spectrum(run: Run) -> Picture | None:
         fontsize=8,
     )
     axes.set_xlabel("Mode")
-    axes.set_ylabel("Eigenvalue of GᵀG")
+    axes.set_ylabel("Eigenvalue λ of the Hessian − I")
     axes.set_xlim(0.5 - 0.01 * values.size, values.size + 0.5 + 0.01 * values.size)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return style.picture("spectrum", figure, _spectrum_caption(values, int(low.sum())))

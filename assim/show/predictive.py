@@ -6,6 +6,7 @@ from assim.files.feedback import variable_name
 from assim.show.finished import Run, spelt_units
 from assim.show.page import GOOD, UNSURE, known, notice, number, paragraph, table
 
+FEW = 20  # readings below which shares tell next to nothing
 _HEADER = (
     *("", "readings", "within 50 %", "within 90 %", "CRPS", "CRPS of the prior"),
     *("log score a reading", "units"),
@@ -57,6 +58,8 @@ def _judged(name: str, one: dict[str, Any]) -> str:
         below, above = below or share < band[0], above or share > band[1]
         told.append(f"{100 * share:.0f} % within their {level} % intervals")
     lead = f"{name}: of the readings held back {' and '.join(told)}."
+    if (one.get("count") or 0) < FEW:
+        return paragraph(f"{lead} So few readings hardly tell whether that is right.")
     if below and above:
         text = "Neither is what chance allows: the predictive distribution has another shape."
     elif below:

@@ -58,6 +58,10 @@ def test_groups_and_values(analysis, tmp_path):
     np.testing.assert_array_equal(rho[0], analysis.draws.parameters["rho"])
     assert tree["posterior_predictive"]["x"].dims == ("chain", "draw", "x_obs")
     np.testing.assert_array_equal(tree["observed_data"]["x"], [1.2, 1.3, 1.5])
+    times = np.asarray(analysis.problem.observations[0].points.times)
+    for group in ("observed_data", "posterior_predictive", "log_likelihood"):
+        assert tree[group]["x_time"].dims == ("x_obs",)
+        np.testing.assert_array_equal(tree[group]["x_time"], times)
     each, total = tree["log_likelihood"]["x"], tree["sample_stats"]["log_likelihood"]
     np.testing.assert_allclose(each.sum("x_obs"), total, rtol=1e-12)
     assert np.ptp(tree["prior"]["rho"].values) > 2

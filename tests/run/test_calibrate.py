@@ -23,6 +23,10 @@ pytestmark = pytest.mark.slow
 N = 40
 
 
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
 @pytest.fixture(scope="module")
 def calibrated(shared: Toy):
     result = shared.run(
@@ -130,7 +134,14 @@ def test_a_method_is_found_by_name_or_class(toy: Toy, wanted, members) -> None:
 def test_a_case_without_a_method(shared: Toy) -> None:
     result = shared.run(command="calibrate")
     assert result.exit_code == 2
-    assert "choose one with --method" in result.stderr
+    assert "the case has none; choose one, as with --method laplace" in words(result.stderr)
+
+
+def test_a_case_that_leaves_the_choice(toy: Toy) -> None:
+    toy.case["posterior"] = "auto"
+    result = toy.write().run(command="calibrate")
+    assert result.exit_code == 2
+    assert "the case has auto; choose one, as with --method" in words(result.stderr)
 
 
 def test_a_method_that_is_not_there(shared: Toy) -> None:

@@ -1,16 +1,19 @@
 """Posteriors of a case: lists of them, names, and readings that are held back."""
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from rich.console import Console
 
 from assim.run import posteriors
 from assim.run.build import pose
 from assim.run.case import read_case
 from assim.run.failure import CaseError
+from assim.run.screen import Screen
 from assim.run.window import _of_methods
 from tests.run.toy import Toy, invoke
 
@@ -192,3 +195,11 @@ def test_readings_held_back_make_no_model_error(toy, day):
         return
     with pytest.raises(CaseError, match="held back at times that no assimilated"):
         pose(case)
+
+
+def test_many_files_are_told_shortly(tmp_path):
+    names = ("a.nc", "posterior_x.nc", "posterior_y.nc", "figures/p.png", "figures/q.png", "b_c.nc")
+    console = Console(record=True, file=io.StringIO(), width=200)
+    Screen(console).written(tmp_path, [tmp_path / name for name in names])
+    told = "a.nc, posterior_*.nc (2 files), figures/*.png (2 files), b_c.nc"
+    assert " ".join(console.export_text().split()).endswith(told)

@@ -127,6 +127,15 @@ def test_readings_held_back_are_judged(lynx_hare, half, covered, verdict, senten
     assert "Other readings were used in the analysis" in text
 
 
+def test_few_readings_are_not_judged(lynx_hare):
+    add_checks(lynx_hare)
+    summary = json.loads((lynx_hare / "summary.json").read_text())
+    summary["predictive"]["lynx"]["count"] = 4
+    runs.write_summary(lynx_hare, summary)
+    text = words(lynx_hare)
+    assert "So few readings hardly tell" in text and 'class="notice good"><strong>lynx' not in text
+
+
 def test_scores_are_told(lynx_hare):
     text = words(add_checks(lynx_hare, held_back=False))
     row = "<td>21</td><td>50 % (30 to 70)</td><td>90 % (75 to 99)</td><td>1.5</td><td>20.2</td>"
