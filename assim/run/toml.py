@@ -27,9 +27,17 @@ def override(tree: dict[str, Any], assignment: str) -> Fault | None:
     for depth, key in enumerate(keys[:-1]):
         node = _descend(node, key)
         if not isinstance(node, dict | list):
-            at = ".".join(keys[: depth + 1])
-            return Fault("--set", f"{path.strip()}: {at} holds no table or list item to set")
+            return Fault("--set", f"{path.strip()}: {_no_table(node, keys, depth, text.strip())}")
     return _assign(node, keys[-1], parse_value(text.strip()), path.strip())
+
+
+def _no_table(node: Any, keys: list[str], depth: int, text: str) -> str:
+    at = ".".join(keys[: depth + 1])
+    if not isinstance(node, str) or depth + 2 < len(keys):
+        return f"{at} holds no table or list item to set"
+    return (
+        f"{at} is {node!r}, not a table; write --set '{at}={{use=\"{node}\", {keys[-1]}={text}}}'"
+    )
 
 
 def _descend(node: Any, key: str) -> Any:

@@ -90,7 +90,7 @@ def _ticks(low: float, high: float) -> list[float]:
     for most in (4, 3, 2):
         every = MaxNLocator(most).tick_values(low, high)
         ticks = [float(tick) for tick in every if low + margin <= tick <= high - margin]
-        letters = max((len(f"{tick:.3g}") + 1 for tick in ticks), default=0)
+        letters = max((len(f"{tick:.3g}".split("e")[0]) + 1 for tick in ticks), default=0)
         if len(ticks) < 2 or letters * (high - low) <= LETTERS * (ticks[1] - ticks[0]):
             break
     return ticks
@@ -99,11 +99,15 @@ def _ticks(low: float, high: float) -> list[float]:
 def _name(figure: Figure, grid: list[list[Axes]], labels: list[str]) -> None:
     """Labels at the foot and at the left, each row of them on one line."""
     width, height = figure.get_size_inches()
+    for axes in (*grid[-1], *(line[0] for line in grid[1:])):
+        style.plain_numbers(axes)
     for axes, label in zip(grid[-1], labels, strict=True):
         middle = axes.get_position().x0 + axes.get_position().width / 2
+        label = style.with_power(label, style.power(axes.xaxis))
         figure.text(middle, 0.34 / height, label, ha="center", va="top", fontsize=7.5)
     for line, label in zip(grid[1:], labels[1:], strict=True):
         box = line[0].get_position()
+        label = style.with_power(label, style.power(line[0].yaxis))
         figure.text(0.05 / width, box.y0 + box.height / 2, label, rotation=90, va="center",
                     ha="left", multialignment="center", fontsize=7.5)  # fmt: skip
 

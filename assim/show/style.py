@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
@@ -28,6 +29,7 @@ OTHERS = ("#D55E00", "#111111", "#CC79A7", "#009E73", "#E69F00", "#56B4E9", "#7A
 DPI = 160
 WIDTH = 7.6  # inches, as all lengths here
 DATES = 3.6  # width of a panel that has room for as many dates as matplotlib likes
+TIMES = "× "
 TITLE, LABELS, RIGHT = 0.26, 0.5, 0.12  # room above, below and to the right of a panel
 
 _STYLE: dict[Any, Any] = {
@@ -137,7 +139,7 @@ class _Plain(ScalarFormatter):
     def get_offset(self) -> str:
         offset = super().get_offset()
         exponent = offset[2:].replace("−", "-")
-        return f"× {_power(int(exponent))}" if offset.startswith("1e") else offset
+        return f"{TIMES}{_power(int(exponent))}" if offset.startswith("1e") else offset
 
 
 def _power(exponent: int) -> str:
@@ -150,7 +152,7 @@ def _log_label(value: float, position: int) -> str:
     return _power(round(exponent)) if abs(exponent - round(exponent)) < 1e-6 else ""
 
 
-def _plain_numbers(axes: Axes) -> None:
+def plain_numbers(axes: Axes) -> None:
     """Tick labels without mathematical markup, which is off and slow."""
     for axis in (axes.xaxis, axes.yaxis):
         if type(axis.get_major_formatter()) is ScalarFormatter:
@@ -158,6 +160,38 @@ def _plain_numbers(axes: Axes) -> None:
         elif axis.get_scale() == "log":
             axis.set_major_formatter(FuncFormatter(_log_label))
             axis.set_minor_locator(NullLocator())
+
+
+def power(axis: Axis) -> str:
+    """The power of ten that tick labels leave out, as "10⁻⁶ ", to be put before the units; or "".
+
+    Without this it stands at the end of the axis, across the label.
+    """
+    formatter = axis.get_major_formatter()
+    if not isinstance(formatter, _Plain):
+        return ""
+    formatter.set_locs(axis.get_majorticklocs().tolist())
+    offset = formatter.get_offset()
+    if not offset.startswith(TIMES):
+        return ""
+    axis.get_offset_text().set_visible(False)
+    return offset.removeprefix(TIMES) + " "
+
+
+def with_power(label: str, power: str) -> str:
+    """A label with the power of ten before its units, which are in brackets at its end."""
+    if not power:
+        return label
+    before, bracket, units = label.rpartition("(")
+    if bracket and units.endswith(")"):
+        return f"{before}({power}{units}"
+    return f"{label} ({TIMES}{power.strip()})".lstrip()
+
+
+def _fold_powers(axes: Axes) -> None:
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_label_text():
+            axis.set_label_text(with_power(axis.get_label_text(), power(axis)))
 
 
 def bare(axes: Axes, title: str, below: str) -> None:
@@ -188,7 +222,8 @@ def _few_dates(axes: Axes, width: float) -> None:
 def picture(name: str, figure: Figure, caption: str) -> Picture:
     """The PNG of a figure."""
     for axes in figure.axes:
-        _plain_numbers(axes)
+        plain_numbers(axes)
+        _fold_powers(axes)
         _few_dates(axes, axes.get_position().width * figure.get_size_inches()[0])
     memory = io.BytesIO()
     # no metadata: the same run gives the same bytes

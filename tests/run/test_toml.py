@@ -43,3 +43,9 @@ def test_override_that_fits_nowhere(text: str) -> None:
     fault = override({"observations": [{}], "title": "t"}, text)
     assert fault is not None
     assert fault.path == "--set"
+
+
+def test_setting_of_a_method_given_by_its_name() -> None:
+    fault = override({"posterior": ["Laplace", "SVGD"]}, "posterior.1.particles=50")
+    assert fault is not None
+    assert "--set 'posterior.1={use=\"SVGD\", particles=50}'" in fault.message

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from assim.show import write_report
+from assim.show import style, write_report
 from assim.show.corner import CELLS, ROOM, _draw_pair, density_of_pairs, levels_of, shown_of
 from assim.show.density import density
 from assim.show.draws import Draws, draws, draws_by_method
@@ -277,3 +277,16 @@ def test_dots_are_drawn_by_weight():
     weights = np.array([0.0] * 500 + [0.8] + [0.2 / 499] * 499)
     shown = shown_of(weights)
     assert shown.min() == 500 and np.mean(shown == 500) == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [("slip (m)", "slip (10⁻⁶ m)"), ("scale", "scale (× 10⁻⁶)"), ("", "")],
+)
+def test_powers_of_ten_stand_with_the_units(label, told):
+    figure, (axes,) = style.panels(1, 1, 2.0)
+    axes.plot([1e-6, 3e-6], [0.0, 1.0])
+    axes.set_xlabel(label)
+    style.picture("one", figure, "")
+    assert axes.get_xlabel() == told
+    assert axes.xaxis.get_offset_text().get_visible() == (not label)
