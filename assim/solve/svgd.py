@@ -10,7 +10,7 @@ import numpy as np
 from assim.solve.affine_polish import Polish, polished, stein_residual
 from assim.solve.complement import antithetic, members, with_own
 from assim.solve.cost import DepartureFunction
-from assim.solve.crosscheck import crosschecked
+from assim.solve.crosscheck import crosschecked, stated_moments
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
 from assim.solve.gaussian import Gaussian
 from assim.solve.importance import log_density
@@ -129,24 +129,24 @@ class SVGD(AbstractPosterior):
         }
         truncated = nats if float(missing.smallest) <= self.cutoff else np.inf
         judged = verdict(measured, around, self.plain, truncated)
-        weights = equal_weights(chi.shape[0])
+        weights, stated = equal_weights(chi.shape[0]), stated_moments(subspace, a)
         ensemble = Ensemble(chi, weights, *judged, certificates, gradients, drawn.shape[0])
-        return ensemble if self.plain else crosschecked(problem, ensemble, gaussian, keys[5])
+        return crosschecked(problem, ensemble, stated, keys[5], report)
 
     def draws(
         self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
     ) -> Array:
-        """Particles of one traceable run; see `AbstractPosterior.draws`."""
-        keys = jax.random.split(key, 4)
+        """Some of the particles of one traceable run, of more where more are wanted."""
+        keys, total = jax.random.split(key, 4), max(self.particles, number)
         if self.averaged and not self.plain:
             gaussian, _ = _averaged(problem, gaussian, keys[0], self.cutoff)
         keep = jnp.ones_like(gaussian.eigenvalues, dtype=bool)
         if not self.plain:
             keep = informed(gaussian, problem.weight(), self.cutoff)
         subspace = Informed(gaussian, gaussian.eigenvectors, _shrink(gaussian.eigenvalues, keep))
-        a, rest = _first(subspace, keys[1], number)
+        a, rest = _first(subspace, keys[1], total)
         particles, _ = started(problem, subspace, a, rest)
-        transport = _transport(self, number)
+        transport = _transport(self, total)
         particles, _, _ = _steps(
             problem, subspace, transport, particles, transport.init(particles), self.steps, keys[2]
         )
@@ -154,7 +154,8 @@ class SVGD(AbstractPosterior):
             particles = polished(problem, subspace, particles, self.polish, POLISHED).particles
         fine = jnp.isfinite(particles.density)
         chi = jax.vmap(subspace.chi)(particles.a, particles.rest)
-        return jnp.where(fine[:, None], chi, jnp.nan)
+        chosen = jax.random.permutation(keys[3], total)[:number]
+        return jnp.where(fine[:, None], chi, jnp.nan)[chosen]
 
 
 @eqx.filter_jit

@@ -188,7 +188,7 @@ def test_what_the_normaliser_informs(strength):
     assert ensemble.trust is Trust.CERTIFIED, ensemble.advice
     np.testing.assert_allclose(ensemble.stdev(), [(1 + strength) ** -0.5, 1, 1], rtol=0.02)
     np.testing.assert_allclose(ensemble.mean(), [mean, 0, 0], atol=0.02)
-    draws = jax.jit(lambda p, g: SVGD(steps=100).draws(p, g, KEY, 40))(problem, found.gaussian)
+    draws = jax.jit(lambda p, g: SVGD(40, steps=100).draws(p, g, KEY, 40))(problem, found.gaussian)
     np.testing.assert_allclose(draws[:, 0].std(), (1 + strength) ** -0.5, rtol=0.02)
 
 
