@@ -75,6 +75,7 @@ def test_the_one_reported_assumes_least(laplace):
     both = {"a": one("svgd", sure), "b": one("nuts", sure), "c": one("laplace", sure)}
     assert best(both) == "b"
     assert best(both | {"b": one("nuts", unsure)}) == "a"
+    assert best({"a": one("svgd", sure), "b": one("importance", sure)}) == "b"
     assert best({"a": one("laplace", unsure), "b": one("mclmc", unsure)}) == "b"
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from assim.analysis.evaluation import diagnosed, evaluate, fixed, spread_of
 from assim.analysis.findings import PredictiveCheck, Sloppy
@@ -88,7 +89,8 @@ class Analysis:
         solution = self.solution
         told = [f"{solution.status.name.lower()}, J = {solution.cost:.6g}"]
         told += [f"{name} {one.trust}" for name, one in self.posteriors.items()]
-        told += [f"{name} = {q.mean:.4g} ± {q.stddev:.3g}" for name, q in self.quantities.items()]
+        known = {name: q for name, q in self.quantities.items() if np.isfinite(q.stddev)}
+        told += [f"{name} = {q.mean:.4g} ± {q.stddev:.3g}" for name, q in known.items()]
         return f"Analysis({', '.join(told)})"
 
     @property
@@ -169,9 +171,14 @@ def analyse(
         report: called with a line at a time while a posterior is sampled.
 
     Raises:
-        ValueError: fewer than one start or stage, a first guess that does not fit, a derived
-            quantity with the name of another, or two methods of one name.
+        ValueError: something else than a minimiser, fewer than one start or stage, a first guess
+            that does not fit, a derived quantity with the name of another, or two methods of one.
     """
+    if minimiser is not None and not isinstance(minimiser, AbstractMinimiser):
+        raise ValueError(
+            "analyse: the second argument is a minimiser, such as GaussNewton(), got "
+            f"{minimiser!r}; give a posterior by its name, posterior=..."
+        )
     check_derived(problem, quantities or {})
     methods = named(posterior)
     keys = jax.random.split(jax.random.key(seed), 4)

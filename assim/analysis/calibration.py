@@ -27,6 +27,7 @@ from assim.solve.minimise import AbstractMinimiser, minimise_compiled
 from assim.solve.scores import Coverage, covered
 from assim.solve.status import Status
 from assim.solve.uniformity import (
+    SIMULATED,
     Band,
     binomial_interval,
     chi_squared_uniform,
@@ -370,6 +371,7 @@ def _calibration(
     columns = ranks.T
     bins = choose_bins(draws, max(len(ranks), 1))
     histogram = np.array([rank_histogram(column, draws, bins) for column in columns])
+    samples = max(SIMULATED, round(10 * 2 * len(columns) / REJECTED))  # so that one can reject
     return Calibration(
         settings.method.name(),
         (*ranked_entries(problem)[1], DENSITY),
@@ -378,7 +380,7 @@ def _calibration(
         histogram,
         binomial_interval(len(ranks), 1 / bins, 0.99),
         np.array([chi_squared_uniform(counts) if len(ranks) else np.nan for counts in histogram]),
-        np.array([ecdf_p_value(c, draws) if len(ranks) else np.nan for c in columns]),
+        np.array([ecdf_p_value(c, draws, 0, samples) if len(ranks) else np.nan for c in columns]),
         {level: tuple(_covered(c, draws, level) for c in columns) for level in LEVELS},
         np.array([ecdf(column, draws) for column in columns]),
         ecdf_band(len(ranks), draws),

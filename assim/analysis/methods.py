@@ -21,7 +21,7 @@ Named = dict[str, Method] | Literal["auto"]
 
 SMALL_RANK = 20  # informed directions up to which SVGD is the cheapest
 PARTICLES = 30  # for each of them
-ASSUMES_LESS = ("nuts", "hmc", "mclmc", "tempered", "svgd", "importance")  # than what follows
+ASSUMES_LESS = ("nuts", "hmc", "mclmc", "tempered", "importance", "svgd")  # than what follows
 
 
 class Start(NamedTuple):

@@ -138,7 +138,7 @@ def _laplace_certificates(fitted: LaplacePosterior) -> dict[str, float]:
         "left_out": fitted.left_out,
         "outside": fitted.outside,
         "rank": float(fitted.rank()),
-        "degrees_of_freedom": fitted.degrees_of_freedom,
+        "effective_parameters": fitted.effective_parameters,
     }
 
 
@@ -222,7 +222,7 @@ def _trajectory_moments(
     w = jnp.pad(weights, (0, extra))
     here = _fields(problem, chi)
     blank = jax.tree.map(np.zeros_like, here)
-    total: Any = (blank, blank, 0.0)
+    total: Any = (blank, blank, jnp.zeros(()))
     for at in range(0, number, batch):
         part = slice(at, at + batch)
         total = _added(problem, here, total, padded[part], w[part])

@@ -60,8 +60,10 @@ def _method(posed: Posed, wanted: str | None) -> Method:
     if wanted is None:
         if len(own) == 1:
             return next(iter(own.values()))
-        several = methods if isinstance(methods, str) else ", ".join(own) or "none"
-        what = f"one method is calibrated at a time, and the case has {several}"
+        several = f"the case has {', '.join(own) or 'none'}"
+        if isinstance(methods, str):
+            several = f"{methods!r} may take another for every data set"
+        what = f"one method is calibrated at a time, and {several}"
         raise CaseError([Fault("posterior", f"{what}; choose one, as with --method laplace")])
     named_so = {name.lower(): one for name, one in reversed(_by_use(posed, own))}
     named_so |= {name.lower(): one for name, one in own.items()}

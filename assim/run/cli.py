@@ -135,7 +135,7 @@ def calibrate(
 
 @main.command()
 @click.argument("cases", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--tempered", is_flag=True, help="Temper from the prior too: slow, and certain.")
+@click.option("--tempered", is_flag=True, help="Temper from the prior, too: slow.")
 @click.option("--out", type=click.Path(path_type=Path), help="Directory for the results.")
 @_SET
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")

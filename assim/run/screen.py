@@ -130,7 +130,7 @@ def _quantity_row(name: str, q: Any) -> tuple[str, ...]:
 
 
 def _with_stddev(q: Any) -> str:
-    return f"{q.mean:.4g} ± {q.stddev:.3g}"
+    return f"{q.mean:.4g} ± {q.stddev:.3g}" if q.stddev > 0 else "–"
 
 
 def _starts(number: int) -> str:

@@ -47,7 +47,8 @@ def _chi_squared(found: dict[str, Any]) -> str:
             "",
             lead,
         )
-    chance = f"A larger χ² has probability {number(p, 2)}. "
+    share = "above 0.99" if p > 0.99 else "below 0.001" if p < 0.001 else number(p, 2)
+    chance = f"A larger χ² has probability {share}. "
     if p < UNLIKELY:
         text = "Departures are larger than the errors allow: errors are understated, or the model "
         return notice(chance + text + "or the observation operator is wrong.", UNSURE, lead)

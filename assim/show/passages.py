@@ -127,7 +127,7 @@ def observations(run: Run) -> str:
     rows = [(name, *(one.get(flag, 0) for flag in flags)) for name, one in counts.items()]
     codes = {words.replace("_", " "): code for code, words in FLAGS.items()}
     header = (f"{flag} ({codes[flag]})" if flag in codes else flag for flag in flags)
-    rejected = len(flags) > 1
+    rejected = any(flag in codes for flag in flags)
     text = "Numbers in brackets are the flags of rejected values in feedback.nc."
     return table(("", *header), rows) + (paragraph(text, "soft") if rejected else "")
 
@@ -164,6 +164,9 @@ def _six(value: object) -> str:
     return number(float(parsed), 6) if (parsed := known(value)) is not None else number(value)
 
 
+FAR = 10.0  # nats above the lowest minimum, at which another has next to no weight
+
+
 def minima(run: Run) -> str:
     """The distinct minima, where several first guesses met more than one."""
     given = run.summary.get("minima")
@@ -174,13 +177,19 @@ def minima(run: Run) -> str:
     )
     if len(rows) < 2:
         return lost
-    text = (
-        "Another minimum was met: the posterior has more than one mode, and what is reported "
-        "describes the lowest alone."
-    )
+    costs = [known(one.get("cost")) for one in rows]
+    above = costs[1] - costs[0] if None not in costs[:2] else 0.0  # type: ignore[operator]
+    others = f"{len(rows) - 1} other minima were met, the next" if len(rows) > 2 else ""
+    text = f"{others or 'Another minimum was met,'} {number(above, 3)} nats above the lowest. "
+    if above > FAR:
+        text += "What is reported describes the lowest; others hardly count unless far more of the "
+        text += "posterior's volume lies about them."
+    else:
+        text += "The posterior has more than one mode, of which a Gaussian or particles describe "
+        text += "the lowest alone: run Tempering, or chains (NUTS or MCLMC)."
     cells = [(str(k + 1), _six(one.get("cost")), one.get("starts")) for k, one in enumerate(rows)]
     return (
-        notice(text, UNSURE)
+        notice(text, UNSURE if above <= FAR else "")
         + table(("Minimum", "cost", "first guesses that led there"), cells)
         + lost
     )

@@ -58,8 +58,6 @@ def _judged(name: str, one: dict[str, Any]) -> str:
         below, above = below or share < band[0], above or share > band[1]
         told.append(f"{100 * share:.0f} % within their {level} % intervals")
     lead = f"{name}: of the readings held back {' and '.join(told)}."
-    if (one.get("count") or 0) < FEW:
-        return paragraph(f"{lead} So few readings hardly tell whether that is right.")
     if below and above:
         text = "Neither is what chance allows: the predictive distribution has another shape."
     elif below:
@@ -67,6 +65,8 @@ def _judged(name: str, one: dict[str, Any]) -> str:
     elif above:
         text = "That is more than chance allows: intervals are too wide"
     else:
+        if (one.get("count") or 0) < FEW:
+            return paragraph(f"{lead} So few readings hardly tell whether they are right.")
         return notice("That is what chance allows if they are right.", GOOD, lead)
     either = "" if below and above else ", or an error is common to many readings."
     return notice(text + either, UNSURE, lead)

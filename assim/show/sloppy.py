@@ -86,6 +86,8 @@ def directions(run: Run) -> list[str]:
     text = (
         f"Of {len(entries)} combinations of what was estimated the data tell more than the prior "
         f"of {len(told)}"
+        if len(entries) > 1
+        else f"The {'data' if told else 'prior'} say more of what was estimated"
     )
     ends = [known(one.get("stddev")) for one in (told[0], told[-1])] if len(told) > 1 else []
     if len(ends) == 2 and ends[0] and ends[1]:

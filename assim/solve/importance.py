@@ -324,8 +324,8 @@ def _verdict(found: _Round) -> tuple[Trust, str]:
         )
     if not found.trusted():
         return Trust.DOUBTFUL, (
-            f"{figures}; wanted are {TRUSTED_K_HAT} of squares too, {TRUSTED_DRAWS} draws and "
-            f"{100 * ACCURATE:.0f} %: raise `number`, or run a chain (NUTS or MCLMC)."
+            f"{figures}, but wanted are k̂ < {TRUSTED_K_HAT} of squares too, {TRUSTED_DRAWS} draws "
+            f"and {100 * ACCURATE:.0f} %: raise `number`, or run a chain (NUTS or MCLMC)."
         )
     return Trust.CERTIFIED, f"{figures}: these moments and quantiles may be published."
 

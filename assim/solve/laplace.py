@@ -118,10 +118,11 @@ class LaplacePosterior(eqx.Module):
         return self.gaussian.eigenvectors
 
     @property
-    def degrees_of_freedom(self) -> float:
-        """Degrees of freedom for signal, tr((A - W)A⁻¹) = Σ λ/(1 + λ) + Σ_flat (A⁻¹)_ii.
+    def effective_parameters(self) -> float:
+        """Coordinates that the data determine, tr((A - W)A⁻¹) = Σ λ/(1 + λ) + Σ_flat (A⁻¹)_ii.
 
-        Jumps that stand for a prior of states are counted as data.
+        MacKay's γ; without estimated error scales the degrees of freedom for signal. Jumps that
+        stand for a prior of states are counted as data.
         """
         values = np.asarray(self.eigenvalues)
         return float(np.sum(values / (1 + values))) + self.flat_variance
@@ -142,7 +143,13 @@ class LaplacePosterior(eqx.Module):
         return Trust.CERTIFIED if sound else Trust.DOUBTFUL
 
     def advice(self) -> str:
-        """What curvature, eigenpairs left out, edges, else k̂ say, in a sentence."""
+        """What edges, curvature, eigenpairs left out, else k̂ say, in a sentence."""
+        if self.outside > OUTSIDE:
+            return (
+                f"Log p is -∞ at {100 * self.outside:.0f} per cent of the draws: the posterior has "
+                "an edge that a Gaussian does not, whatever k̂ says; check the model there, or run "
+                "NUTS or Importance from here."
+            )
         if self.indefinite:
             return (
                 "The cost curves downwards here: this is a saddle and no minimum, so that "
@@ -160,12 +167,6 @@ class LaplacePosterior(eqx.Module):
                 "of what the observations say are left out, so that standard deviations are too "
                 "large; raise the posterior's rank, or its dense_limit to form all of them."
             )
-        if self.outside > OUTSIDE:
-            return (
-                f"Log p is -∞ at {100 * self.outside:.0f} per cent of the draws: the posterior has "
-                "an edge that a Gaussian does not, whatever k̂ says; check the model there, or run "
-                "NUTS or Importance from here."
-            )
         if np.isnan(self.k_hat):
             return "k̂ was not measured: nothing is known about how Gaussian the posterior is."
         k = f"k̂ = {self.k_hat:.2f}"
@@ -174,10 +175,10 @@ class LaplacePosterior(eqx.Module):
             tail = corrected if self.sample is not None else ""
             return f"{k}: the Laplace posterior is close to the true one{tail}."
         if self.k_hat < 0.7:
-            return f"{k}: a rough answer: standard deviations may be 10 to 30 per cent off."
+            return f"{k}: a rough answer: standard deviations may be 10 per cent off, or 30."
         return (
             f"{k} is above 0.7: the posterior is not Gaussian enough, these standard deviations "
-            "may be 10 per cent and more off, usually too small; for error bars to publish run a "
+            "may be far off, and are usually too small; for error bars to publish run a "
             'sampler from here (SVGD, NUTS or MCLMC; posterior = "auto" chooses one).'
         )
 

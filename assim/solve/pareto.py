@@ -32,7 +32,7 @@ def generalised_pareto(excesses: np.ndarray) -> tuple[float, float]:
     """
     n = excesses.size
     grid = 30 + int(np.sqrt(n))
-    quartile = excesses[int(n / 4 + 0.5) - 1]
+    quartile = excesses[_quartile(n)]
     b = (1 - np.sqrt(grid / (np.arange(1, grid + 1) - 0.5))) / (3 * quartile) + 1 / excesses[-1]
     k = np.mean(np.log1p(-b[:, None] * excesses), axis=1)
     profile = n * (np.log(-b / k) - k - 1)
@@ -43,12 +43,18 @@ def generalised_pareto(excesses: np.ndarray) -> tuple[float, float]:
     return (k_hat * n + 5) / (n + 10), float(scale)
 
 
+def _quartile(n: int) -> int:
+    """Place of the first quartile among n sorted values."""
+    return int(n / 4 + 0.5) - 1
+
+
 def pareto_smooth(log_weights: np.ndarray) -> ParetoSmoothed:
     """Smooth the tail of importance weights (Vehtari et al. 2024, JMLR 25, section 3).
 
     The largest min(n/5, 3√n) weights are replaced by the quantiles of a fitted generalised
     Pareto distribution, cut at the largest raw weight. -∞ stands for a draw outside the support.
-    Weights that are equal to rounding have no tail: k̂ = 0. No draw inside the support: k̂ = ∞.
+    Weights that are equal to rounding have no tail: k̂ = 0. A single draw, or none inside the
+    support: k̂ = ∞.
 
     Args:
         log_weights: log target less log proposal, up to a constant, shape (draws,).
@@ -58,6 +64,8 @@ def pareto_smooth(log_weights: np.ndarray) -> ParetoSmoothed:
     top = np.max(inside)
     if top == -np.inf:
         return ParetoSmoothed(np.zeros(n), np.inf, 0.0, -np.inf)
+    if n == 1:
+        return ParetoSmoothed(np.ones(1), np.inf, 1.0, float(top))
     shifted = inside - top
     order = np.argsort(shifted)
     tail = int(np.ceil(min(0.2 * n, 3 * np.sqrt(n))))
@@ -65,7 +73,7 @@ def pareto_smooth(log_weights: np.ndarray) -> ParetoSmoothed:
     largest = np.exp(shifted[order[-tail:]])
     excesses = largest - np.exp(cut)
     k_hat = np.inf
-    if tail >= 5 and excesses[0] >= 0 and excesses[-1] > 1e-300 and excesses[tail // 4] > 0:
+    if tail >= 5 and excesses[0] >= 0 and excesses[-1] > 1e-300 and excesses[_quartile(tail)] > 0:
         k_hat, scale = generalised_pareto(excesses)
         quantile = (np.arange(1, tail + 1) - 0.5) / tail
         smooth = scale * np.expm1(-k_hat * np.log1p(-quantile)) / k_hat

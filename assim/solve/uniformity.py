@@ -8,7 +8,7 @@ import numpy as np
 
 from assim.solve.chi_squared import upper_tail
 
-_SIMULATED = 4000  # samples from which the simultaneous level is found
+SIMULATED = 4000  # samples from which the simultaneous level is found
 
 
 def binomial_interval(number: int, p: float, level: float) -> tuple[int, int]:
@@ -88,33 +88,35 @@ def ecdf_band(number: int, draws: int, level: float = 0.95, seed: int = 0) -> Ba
         seed: of the simulated ranks.
     """
     at = np.arange(1, draws + 1) / (draws + 1)
-    least = _simulated(number, draws, seed)
+    least = _simulated(number, draws, seed, SIMULATED)
     pointwise = float(np.clip(1 - np.quantile(least, 1 - level), 0.0, 1.0))
     ends = np.array([binomial_interval(number, p, pointwise) for p in at]) / max(number, 1)
     return Band(at, ends[:, 0], ends[:, 1], level)
 
 
-def ecdf_p_value(ranks: np.ndarray, draws: int, seed: int = 0) -> float:
+def ecdf_p_value(ranks: np.ndarray, draws: int, seed: int = 0, samples: int = SIMULATED) -> float:
     """Probability that uniform ranks stray as far from their distribution function somewhere.
 
-    It goes with the band: below 5 per cent where they leave that of 95 per cent. Not smaller than
-    1/4001, as it is simulated.
+    It goes with the band: below 5 per cent where they leave that of 95 per cent. It is simulated,
+    and not smaller than 1/(1 + samples).
 
     Args:
         ranks: shape (N,).
         draws: L.
         seed: of the simulated ranks.
+        samples: how many are simulated.
     """
     number = len(ranks)
     mine = _least_tail(np.asarray(ranks), draws, _tables(number, draws))
-    return float((1 + np.sum(_simulated(number, draws, seed) <= mine)) / (1 + _SIMULATED))
+    simulated = _simulated(number, draws, seed, samples)
+    return float((1 + np.sum(simulated <= mine)) / (1 + samples))
 
 
 @lru_cache(maxsize=2)
-def _simulated(number: int, draws: int, seed: int) -> np.ndarray:
+def _simulated(number: int, draws: int, seed: int, samples: int) -> np.ndarray:
     """Smallest pointwise tail probability of each of many samples of uniform ranks."""
     tables, rng = _tables(number, draws), np.random.default_rng(seed)
-    several = (rng.integers(0, draws + 1, number) for _ in range(_SIMULATED))
+    several = (rng.integers(0, draws + 1, number) for _ in range(samples))
     return np.array([_least_tail(ranks, draws, tables) for ranks in several])
 
 

@@ -14,6 +14,7 @@ from assim.solve.gaussian import Gaussian
 from assim.solve.importance import affordable, log_density
 from assim.solve.laplace import (
     BATCH_VALUES,
+    OUTSIDE,
     TRUSTED_DRAWS,
     TRUSTED_K_HAT,
     LaplacePosterior,
@@ -311,6 +312,11 @@ def _verdict(certificates: dict[str, float], sound: bool, free: bool) -> tuple[T
         return Trust.DOUBTFUL, (
             f"The bound still has a slope of {slope:.2g} by a standard deviation: raise "
             "`steps` or `draws_per_step`."
+        )
+    if certificates["outside"] > OUTSIDE:
+        return Trust.DOUBTFUL, (
+            f"Log p is -∞ at {100 * certificates['outside']:.0f} per cent of the fit's draws: the "
+            "posterior has an edge that a Gaussian does not; check the model there, or run NUTS."
         )
     figures = f"k̂ = {k:.2f} of the fit as a proposal"
     if k < TRUSTED_K_HAT and certificates["effective_draws"] >= TRUSTED_DRAWS:

@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def row(case: Path) -> str:
     posed = pose(read_case(case))
     table = posed.case.checked
-    plain = Laplace(certificate=10_000)
+    own = posed.posterior.values() if isinstance(posed.posterior, dict) else ()
+    plain = next((one for one in own if isinstance(one, Laplace)), Laplace())
     analysis = analyse(
         posed.problem,
         posed.minimiser,

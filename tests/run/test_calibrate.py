@@ -141,7 +141,7 @@ def test_a_case_that_leaves_the_choice(toy: Toy) -> None:
     toy.case["posterior"] = "auto"
     result = toy.write().run(command="calibrate")
     assert result.exit_code == 2
-    assert "the case has auto; choose one, as with --method" in words(result.stderr)
+    assert "'auto' may take another for every data set; choose one" in words(result.stderr)
 
 
 def test_a_method_that_is_not_there(shared: Toy) -> None:

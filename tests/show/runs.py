@@ -125,7 +125,7 @@ def _summary() -> dict:
         "gradient_norm": 3e-7,
         "seconds": {"read": 0.31, "compile": 1.9, "minimise": 0.22, "posterior": 0.4},
         "posterior": {"method": "Laplace", "k_hat": 0.62, "log_evidence": 31.2,
-                      "effective_draws": 212.0, "degrees_of_freedom": 6.1,
+                      "effective_draws": 212.0, "effective_parameters": 6.1,
                       "advice": "Usable with importance weights; compare with NUTS."},
         "quantities": {name: quantity(mean, "year-1") for name, mean in MEANS.items()}
         | {"sigma": quantity(0.25)},

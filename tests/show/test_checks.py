@@ -134,6 +134,9 @@ def test_few_readings_are_not_judged(lynx_hare):
     runs.write_summary(lynx_hare, summary)
     text = words(lynx_hare)
     assert "So few readings hardly tell" in text and 'class="notice good"><strong>lynx' not in text
+    summary["predictive"]["lynx"]["coverage_90"] = 0.5
+    runs.write_summary(lynx_hare, summary)
+    assert 'class="notice unsure"><strong>lynx' in words(lynx_hare)
 
 
 def test_scores_are_told(lynx_hare):

@@ -147,7 +147,8 @@ def test_report_names_every_quantity_with_its_numbers(lynx_hare):
 def test_report_tells_status_costs_counts_and_minima(lynx_hare):
     text = words(lynx_hare)
     for piece in ["Converged.", "The gradient is below the tolerance.", "−44.5641",
-                  "Another minimum", "<th>background check (19)</th>", "<td>40</td><td>2</td>",
+                  "Another minimum was met, 57.1 nats above the lowest.",
+                  "<th>background check (19)</th>", "<td>40</td><td>2</td>",
                   "assim run case.toml",
                   "1900-01-01 to 1920-01-01", "ab" * 32]:  # fmt: skip
         assert piece in text
@@ -373,3 +374,12 @@ def test_maps_of_a_field_in_two_dimensions(tmp_path):
     runs.save(tmp_path / "trajectory.nc", xr.Dataset(series, {**coordinates, "time": times}))
     runs.write_summary(tmp_path, {"status": "converged"})
     assert [p.stem for p in write_report(tmp_path)] == ["report", "hovmoeller", "initial_state"]
+
+
+def test_a_minimum_that_counts_is_a_warning(lynx_hare):
+    summary = json.loads((lynx_hare / "summary.json").read_text())
+    summary["minima"] = [{"cost": 1.0, "starts": 6}, {"cost": 2.5, "starts": 2}] * 2
+    runs.write_summary(lynx_hare, summary)
+    text = words(lynx_hare)
+    assert "3 other minima were met, the next 1.5 nats above the lowest." in text
+    assert 'class="notice unsure">3 other' in text and "more than one mode" in text

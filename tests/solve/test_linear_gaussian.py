@@ -116,7 +116,7 @@ def test_eigenvalues_and_degrees_of_freedom(analysis, case):
     expected = np.linalg.eigvalsh(root.T @ root)[::-1]
     assert apart(analysis.laplace.eigenvalues, expected) < CLOSE
     signal = np.trace(root.T @ np.linalg.solve(root @ root.T + np.eye(len(r)), root))
-    assert abs(analysis.laplace.degrees_of_freedom - signal) < CLOSE * signal
+    assert abs(analysis.laplace.effective_parameters - signal) < CLOSE * signal
 
 
 def test_certificate_of_a_gaussian(analysis):

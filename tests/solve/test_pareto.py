@@ -112,3 +112,14 @@ def test_all_outside_the_support():
     """Nothing to go by: no weight is anything, and k̂ says so without an error."""
     smoothed = pareto_smooth(np.full(100, -np.inf))
     assert not smoothed.k_hat < 0.7
+
+
+def test_one_draw_alone():
+    found = pareto_smooth(np.array([-3.0]))
+    assert found.k_hat == np.inf and found.weights == [1.0] and found.log_mean == -3.0
+
+
+def test_a_quartile_that_is_equal_to_the_cut():
+    """Half of the tail's weights are those of the body: no shape fits, and nothing fails."""
+    found = pareto_smooth(np.concatenate([np.zeros(95), [0.0, 0.0, 0.0, 1.0, 2.0]]))
+    assert found.k_hat == np.inf and np.isfinite(found.weights).all()

@@ -207,3 +207,4 @@ def test_p_value_of_an_ecdf_is_uniform_and_goes_with_its_band():
     inside = np.array([within(ecdf(ranks, 49), band) for ranks in several])
     assert np.all(inside[values > 0.12]) and not np.any(inside[values < 0.08])
     assert ecdf_p_value(np.full(100, 3), 49) == 1 / 4001
+    assert ecdf_p_value(np.full(100, 3), 49, samples=99) == 1 / 100

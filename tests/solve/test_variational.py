@@ -127,6 +127,16 @@ def test_no_bound_where_q_passes_an_edge():
     assert found.certificates["outside"] > 0.1
     assert found.certificates["bound"] == -np.inf
     assert np.isnan(found.certificates["bound_stdev"])
+    assert found.trust is Trust.DOUBTFUL
+
+
+def test_an_edge_far_out_is_told():
+    """A fit that weights hardly change, of which one draw in fifty lies where p vanishes."""
+    data = jnp.asarray([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    problem = Misfit(walled, 2, 1.0, with_wall(data, -1.55))
+    found = Variational(steps=300).sample(problem, given([0.0, 0.0], [0.71, 0.71]), KEY)
+    assert found.certificates["outside"] > 0.01 and found.certificates["k_hat"] < 0.5
+    assert found.trust is Trust.DOUBTFUL and "edge" in found.advice
 
 
 def test_draws_fit_in_memory(monkeypatch):
