@@ -1,11 +1,15 @@
 """The strict JAX that every test runs under: double precision, no silent broadcasting of ranks."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["ASSIM_CACHE_DIR"] = "off"  # not the user's: see COMPILED
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Processes that all use every core wait for one another: a factorisation can take 10 × as long.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -14,9 +18,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import jax
 
+COMPILED = "ASSIM_TESTS_COMPILED"  # the folder in which this session's processes keep programs
+if COMPILED not in os.environ:
+    os.environ[COMPILED] = tempfile.mkdtemp(prefix="assim-tests-")
+    atexit.register(shutil.rmtree, os.environ[COMPILED], ignore_errors=True)
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_enable_compilation_cache", False)  # a test compiles what it tests
+jax.config.update("jax_compilation_cache_dir", os.environ[COMPILED])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.fixture(autouse=True, scope="module")

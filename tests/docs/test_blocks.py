@@ -41,14 +41,12 @@ TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MUL
 @pytest.fixture(scope="module")
 def programs(pytestconfig):
     """Compiled programs, kept between runs of the tests: what is tested here are the pages."""
-    folder = pytestconfig.cache.mkdir("xla")
+    folder, before = pytestconfig.cache.mkdir("xla"), jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_enable_compilation_cache", True)
     jax.config.update("jax_disable_most_optimizations", True)  # toys: compiling is what takes time
     compilation_cache.reset_cache()
     yield folder
-    jax.config.update("jax_enable_compilation_cache", False)
+    jax.config.update("jax_compilation_cache_dir", before)
     jax.config.update("jax_disable_most_optimizations", False)
     compilation_cache.reset_cache()
 

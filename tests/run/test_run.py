@@ -19,10 +19,7 @@ def finished(shared: Toy, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any
     """A finished run with a posterior."""
     out = tmp_path_factory.mktemp("finished") / "results"
     options = ["--set", "posterior.use=Laplace", "--set", 'output.keep=["analysis","posterior"]']
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ASSIM_CACHE_DIR", "off")
-        result = shared.run("--out", str(out), *options)
-    return result, out
+    return shared.run("--out", str(out), *options), out
 
 
 def test_a_run_says_what_it_did(finished: tuple[Any, Path]) -> None:
