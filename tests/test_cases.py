@@ -48,6 +48,13 @@ def test_every_case_file_can_be_posed(path):
     assert posed.problem.size() > 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_case_file_passes_its_checks(path):
+    result = CliRunner().invoke(main, ["check", str(path)])
+    assert result.exit_code == 0 and "Every check passed." in result.output, result.output
+
+
 def lookup(tree, path):
     for part in path.split("."):
         tree = tree[part]

@@ -74,7 +74,7 @@ def check_posed(posed: Posed) -> Iterator[Check]:
 
 
 def _finite_guess(posed: Posed) -> tuple[Any, Check]:
-    """A first guess at which the model is finite: near the background, or drawn from the prior.
+    """A first guess at which the model is finite: near the background, or the best of the draws.
 
     Raises:
         NonFiniteError: there is none.
@@ -88,12 +88,13 @@ def _finite_guess(posed: Posed) -> tuple[Any, Check]:
         near = 0.1 * jax.random.normal(jax.random.key(0), first.shape)
         usable = non_finite(problem, simulate(near)) is None
         return near if usable else first, Check("finite", True, "from the background")
-    for number, chi in enumerate(others, 1):
-        if non_finite(problem, simulate(chi)) is None:
-            detail = (
-                f"at draw {number} of {len(others)} from the prior; from the background {trouble}"
-            )
-            return chi, Check("finite", True, detail)
+    fine = [chi for chi in others if non_finite(problem, simulate(chi)) is None]
+    if fine:
+        at = eqx.filter_jit(cost)
+        least = min(fine, key=lambda chi: float(at(problem, chi)))
+        share = f"at {len(fine)} of {len(others)} draws from the prior"
+        detail = f"{share}, the best of which is checked; from the background {trouble}"
+        return least, Check("finite", True, detail)
     raise NonFiniteError(f"from the background, {trouble}")
 
 
