@@ -177,8 +177,8 @@ def minima(run: Run) -> str:
     )
     if len(rows) < 2:
         return lost
-    costs = [known(one.get("cost")) for one in rows]
-    above = costs[1] - costs[0] if None not in costs[:2] else 0.0  # type: ignore[operator]
+    lowest, second = (known(one.get("cost")) for one in rows[:2])
+    above = second - lowest if lowest is not None and second is not None else 0.0
     others = f"{len(rows) - 1} other minima were met, the next" if len(rows) > 2 else ""
     text = f"{others or 'Another minimum was met,'} {number(above, 3)} nats above the lowest. "
     if above > FAR:

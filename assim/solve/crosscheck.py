@@ -113,7 +113,7 @@ def _found(
     for number, key in enumerate(keys, 1):
         z, moved = _moved(problem, stated, z, key, jnp.asarray(SETTLING if number == 1 else 0))
         total = moved if total is None else jax.tree.map(jnp.add, total, moved)
-        found = _compared(jax.tree.map(lambda value: value / number, total), stated)  # noqa: B023
+        found = _compared(Moved(*(value / number for value in total)), stated)
         if not np.max(found.error) > ACCURATE:
             break
     return found, number

@@ -18,7 +18,6 @@ Array = jax.Array
 LONGEST = 50.0  # length at which a score is cut, in units of the whitened coordinates
 DECAY = 100.0  # by which the step shrinks from first to last
 RETREATS = 30  # times that a particle outside the support is moved half-way to the minimum
-POLISH = 0.1  # step of the affine polish
 
 
 class Particles(NamedTuple):
