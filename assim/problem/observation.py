@@ -47,6 +47,8 @@ class Observations(eqx.Module):
         covariance: R of the errors where they are correlated, in place of `stdev`; it must have
             an inverse.
         bias: a correction added to what the operator predicts, or None.
+        weight: power of every value's likelihood, shape (m,): 0 for a value that does not count,
+            1/k for one that enters k overlapping windows; None for 1.
     """
 
     name: str = eqx.field(static=True)
@@ -57,6 +59,7 @@ class Observations(eqx.Module):
     likelihood: AbstractLikelihood
     scale: ErrorScale | None
     bias: BiasCorrection | None
+    weight: Array | None
     units: str = eqx.field(static=True)
 
     def __init__(
@@ -72,13 +75,14 @@ class Observations(eqx.Module):
         *,
         covariance: AbstractCovariance | None = None,
         bias: BiasCorrection | None = None,
+        weight: Array | np.ndarray | None = None,
     ) -> None:
         """Check the values and fit the error covariance to their number.
 
         Raises:
             ValueError: no values, values that are not finite or that the likelihood excludes,
                 both a standard deviation and a covariance, a covariance that does not fit or
-                has no inverse, or predictors of the bias that do not fit.
+                has no inverse, or predictors of the bias or weights that do not fit.
         """
         self.name, self.points, self.operator, self.units = name, points, operator, units
         self.values = jnp.asarray(values, dtype=float)
@@ -99,6 +103,7 @@ class Observations(eqx.Module):
                 raise ValueError(f"{name}: {problem}")
             if not bias.known(self.values.size).all():
                 raise ValueError(f"{name}: the predictors of its bias must be finite")
+        self.weight = _weights(name, weight, self.values.shape)
         self.covariance = _fitted(name, stdev, covariance, self.values.shape, points)
 
     def correction(
@@ -120,16 +125,21 @@ class Observations(eqx.Module):
         scales: Mapping[str, Array],
         biases: Mapping[str, Array] | None = None,
     ) -> Array:
-        """Normalised departures d, shape (m,)."""
+        """Normalised departures d, shape (m,), times the roots of the weights."""
         scale = jnp.ones(()) if self.scale is None else scales[self.scale.name]
         predicted = self.predict(trajectory, biases)
-        return self.likelihood.departures(self.values, predicted, self.covariance, scale)
+        d = self.likelihood.departures(self.values, predicted, self.covariance, scale)
+        return d if self.weight is None else jnp.sqrt(self.weight) * d
+
+    def count(self) -> Array:
+        """Σ weight: how many values there are, as the likelihood counts them."""
+        return jnp.asarray(self.values.size) if self.weight is None else jnp.sum(self.weight)
 
     def normaliser(self, scales: Mapping[str, Array]) -> Array:
         """c = log|scale·R^(1/2)| where the scale is estimated, else 0."""
         if self.scale is None:
             return jnp.zeros(())
-        logs = self.values.size * jnp.log(scales[self.scale.name])
+        logs = self.count() * jnp.log(scales[self.scale.name])
         return logs + self.covariance.log_sqrt_determinant()
 
     def log_constant(self) -> Array:
@@ -160,7 +170,59 @@ class Observations(eqx.Module):
             units=self.units,
             covariance=of_rows(self.covariance, np.asarray(keep)),
             bias=bias,
+            weight=None if self.weight is None else cut(self.weight),
         )
+
+    def padded(self, rows: int) -> "Observations":
+        """The same with copies of its first value, of weight 0, up to `rows` values.
+
+        Windows whose numbers of values differ have one shape this way, and share what is compiled.
+
+        Raises:
+            ValueError: more values than `rows`, or correlated errors, of which a copy is no
+                independent value.
+        """
+        extra = rows - self.values.size
+        if extra < 0:
+            raise ValueError(f"{self.name}: {self.values.size} values do not fit {rows} rows")
+        if not isinstance(self.covariance, Diagonal):
+            raise ValueError(
+                f"{self.name}: only values with independent errors can be padded, got "
+                f"{type(self.covariance).__name__}"
+            )
+
+        def longer(column: Array | np.ndarray) -> np.ndarray:
+            column = np.asarray(column)
+            return np.concatenate([column, np.repeat(column[:1], extra, axis=0)])
+
+        weight = np.ones(self.values.size) if self.weight is None else np.asarray(self.weight)
+        bias = self.bias
+        if bias is not None:
+            bias = bias.replaced({name: longer(p) for name, p in bias.columns().items()})
+        return Observations(
+            self.name,
+            longer(self.values),
+            jax.tree.map(longer, self.points),
+            self.operator,
+            likelihood=self.likelihood,
+            scale=self.scale,
+            units=self.units,
+            covariance=Diagonal(jnp.asarray(longer(self.covariance.stdev))),
+            bias=bias,
+            weight=np.concatenate([weight, np.zeros(extra)]),
+        )
+
+
+def _weights(name: str, given: Array | np.ndarray | None, shape: tuple[int, ...]) -> Array | None:
+    if given is None:
+        return None
+    weight = jnp.asarray(given, dtype=float)
+    if weight.shape != shape or not np.all(np.isfinite(weight) & (np.asarray(weight) >= 0)):
+        raise ValueError(
+            f"{name}: one weight for each of {shape[0]} values is needed, finite and not negative, "
+            f"got weights of shape {weight.shape}"
+        )
+    return weight
 
 
 def _fitted(

@@ -1,0 +1,154 @@
+"""From the posterior of one window to the background of the next."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from assim.problem.control import Control, White
+from assim.problem.covariance import AbstractStateCovariance
+from assim.problem.cycled import OTHERS, STATE, Background, first_mean
+
+Array = jax.Array
+
+
+class Folding(NamedTuple):
+    """How covariances of z are kept.
+
+    Args:
+        rank: vectors of a carried covariance.
+        whole: whether these span z, so that a static share is one of them and not apart.
+    """
+
+    rank: int
+    whole: bool
+
+    @staticmethod
+    def of(control: Control, rank: int) -> "Folding":
+        """All of z up to `rank` entries."""
+        n = ravel_pytree(first_mean(control))[0].size
+        return Folding(min(n, rank), n <= rank)
+
+
+class Sources(eqx.Module):
+    """Covariances that do not come from a window before: of the start, and the static one.
+
+    Args:
+        first: B of the state with which a cycle begins.
+        static: B of which every later window may have a share.
+    """
+
+    first: AbstractStateCovariance
+    static: AbstractStateCovariance
+
+
+def start(control: Control, folding: Folding) -> Background:
+    """The background of the first window: the case's own, with all its priors."""
+    mean = first_mean(control)
+    one = jnp.ones(())
+    if folding.whole:
+        vectors = _rows(mean, root_of(_prior(control.covariance, mean, one, one), folding.rank))
+        return Background(mean, vectors, one, one)
+    return Background(mean, _none(mean, folding.rank), one, one)
+
+
+def handed_on(
+    mean: White,
+    columns: Array,
+    static: AbstractStateCovariance,
+    folding: Folding,
+    *,
+    inflation: Array,
+    share: Array,
+    own: Array,
+) -> Background:
+    """The background of the next window.
+
+        P = D C D + s_x B + s_θ I_θ,   D = inflation on the state, √(1 - s_θ) on the others
+
+    Args:
+        mean: z.
+        columns: root of the covariance C of z, as rows of shape (k, size of z).
+        static: B.
+        folding: how the covariance is kept.
+        inflation: factor on the standard deviations of the state.
+        share: s_x.
+        own: s_θ, of the prior that parameters, scales and biases are given back.
+    """
+    grown = columns * _factors(mean, inflation, jnp.sqrt(1 - own))[None]
+    if folding.whole:
+        added = _prior(static, mean, share, own)
+        root = root_of(jnp.concatenate([grown, added]), folding.rank)
+        return Background(mean, _rows(mean, root), share, own)
+    scale = _scale(static, mean)
+    root = root_of(grown / scale[None], folding.rank) * scale[None]
+    return Background(mean, _rows(mean, root), share, own)
+
+
+def root_of(columns: Array, rank: int) -> Array:
+    """The `rank` leading rows V of VᵀV = CᵀC, in order of variance; zeros where there are fewer."""
+    if columns.shape[0] >= columns.shape[1]:
+        values, vectors = jnp.linalg.eigh(columns.T @ columns)
+        found = (jnp.sqrt(jnp.maximum(values, 0.0))[None] * vectors).T[::-1]
+    else:
+        values, vectors = jnp.linalg.eigh(columns @ columns.T)
+        found = (vectors.T @ columns)[::-1]
+    missing = max(0, rank - found.shape[0])
+    return jnp.pad(found, ((0, missing), (0, 0)))[:rank]
+
+
+def only_others(mean: White, columns: Array) -> Array:
+    """The columns with nothing of the state: where its covariance is static."""
+    return columns * _factors(mean, jnp.zeros(()), jnp.ones(()))[None]
+
+
+def _factors(mean: White, state: Array, others: Array) -> Array:
+    """One factor on every entry of z of the state, another on the others."""
+    factors = {STATE: state, "fields": state, **dict.fromkeys(OTHERS, others)}
+    tree = {
+        kind: {name: jnp.full(jnp.shape(value), factors[kind]) for name, value in part.items()}
+        for kind, part in mean.items()
+    }
+    return ravel_pytree(tree)[0]
+
+
+def _scale(static: AbstractStateCovariance, mean: White) -> Array:
+    """Units of every entry of z: static standard deviations of the state, 1 of white numbers."""
+    tree = jax.tree.map(jnp.ones_like, mean)
+    stdev = {name: jnp.sqrt(v) for name, v in static.variance().items()}
+    tree[STATE] = {**tree[STATE], **stdev}
+    return ravel_pytree(tree)[0]
+
+
+def _prior(covariance: AbstractStateCovariance, mean: White, share: Array, own: Array) -> Array:
+    """Rows whose covariance is s_x B and s_θ I."""
+    zeros = jax.tree.map(jnp.zeros_like, mean)
+    white = {name: jnp.zeros(size) for name, size in covariance.sizes().items()}
+    flat, unravel = ravel_pytree(white)
+
+    def of_state(w: Array) -> Array:
+        fields = {**zeros[STATE], **covariance.sqrt(unravel(w))}
+        return ravel_pytree({**zeros, STATE: fields})[0]
+
+    blocks = [jnp.sqrt(share) * jax.vmap(of_state)(jnp.eye(flat.size))]
+    white_only = {**mean, STATE: {}}
+    number, back = ravel_pytree(white_only)
+
+    def of_others(w: Array) -> Array:
+        return ravel_pytree({**back(w), STATE: zeros[STATE]})[0]
+
+    if number.size:
+        factors = jnp.sqrt(_factors(white_only, share, own))
+        blocks.append(jax.vmap(of_others)(jnp.diag(factors)))
+    return jnp.concatenate(blocks)
+
+
+def _rows(mean: White, matrix: Array) -> White:
+    """Rows as vectors of z."""
+    return jax.vmap(ravel_pytree(mean)[1])(matrix)
+
+
+def _none(mean: White, rank: int) -> White:
+    return jax.tree.map(lambda m: jnp.zeros((rank, *jnp.shape(m))), mean)

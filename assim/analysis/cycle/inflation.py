@@ -1,0 +1,90 @@
+"""Inflation of carried covariances: a fixed factor, or one that follows the innovations."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+class Inflation(eqx.Module):
+    """A factor on the standard deviations of what is carried from window to window.
+
+    Fixed, or adaptive: with normalised innovations d_b and G the derivative of the departures,
+    E|d_b|² = m + α tr GGᵀ where the carried variances should be α times as large. Each window
+    gives one estimate of α, of variance 2 tr(I + GGᵀ)²/tr²(GGᵀ), which is combined with that so
+    far as two Gaussian numbers are (Wang & Bishop 2003, eq. 8; Miyoshi 2011, MWR 139, 1519).
+
+    Args:
+        factor: on standard deviations; where it starts if it is adaptive.
+        adaptive: whether innovations change it.
+        stdev: of the variance factor so far when combined with a new estimate: the larger, the
+            faster it follows.
+        lower: least factor.
+        upper: largest.
+    """
+
+    factor: float = eqx.field(default=1.0, converter=float)
+    adaptive: bool = eqx.field(default=False, static=True)
+    stdev: float = eqx.field(default=0.04, converter=float)
+    lower: float = eqx.field(default=1.0, converter=float)
+    upper: float = eqx.field(default=2.0, converter=float)
+
+    def __check_init__(self) -> None:
+        if not self.factor > 0:
+            raise ValueError(f"Inflation: factor must be positive, got {self.factor}")
+        if not 0 < self.lower <= self.upper:
+            raise ValueError(
+                f"Inflation: lower and upper must be positive and in order, got {self.lower} and "
+                f"{self.upper}"
+            )
+        if not self.stdev > 0:
+            raise ValueError(f"Inflation: stdev must be positive, got {self.stdev}")
+
+    def first(self) -> Array:
+        """The factor with which a cycle begins."""
+        return jnp.asarray(self.factor)
+
+    def after(self, factor: Array, innovation: "Innovation") -> Array:
+        """The factor after a window's innovations; as it was where there were none."""
+        if not self.adaptive:
+            return factor
+        trace = innovation.trace
+        known = trace > 0
+        trace = jnp.where(known, trace, 1.0)
+        before = factor**2
+        estimate = before * (innovation.squares - innovation.number) / trace
+        noise = before**2 * 2 * innovation.square_trace / trace**2
+        gain = self.stdev**2 / (self.stdev**2 + noise)
+        variance = jnp.where(known, before + gain * (estimate - before), before)
+        return jnp.clip(jnp.sqrt(jnp.maximum(variance, 0.0)), self.lower, self.upper)
+
+
+class Innovation(NamedTuple):
+    """Normalised innovations of a window, and what the covariances expect of them.
+
+    Args:
+        squares: |d_b|².
+        number: m.
+        trace: tr GGᵀ.
+        square_trace: tr (I + GGᵀ)².
+    """
+
+    squares: Array
+    number: Array
+    trace: Array
+    square_trace: Array
+
+    @staticmethod
+    def of(squares: Array, number: Array, eigenvalues: Array) -> "Innovation":
+        """From the eigenvalues of GᵀG."""
+        positive = jnp.maximum(eigenvalues, 0.0)
+        square_trace = number + jnp.sum(2 * positive + positive**2)
+        return Innovation(squares, number, jnp.sum(positive), square_trace)
+
+
+def as_inflation(given: "float | Inflation") -> Inflation:
+    """A factor as a fixed inflation."""
+    return given if isinstance(given, Inflation) else Inflation(given)

@@ -1,0 +1,174 @@
+"""What is kept of every window of a cycle: errors, spreads and how innovations agree with both."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.stats import norm
+
+from assim.analysis.cycle.scheme import Move, Outcome, Reading
+from assim.problem.arrays import State
+
+Array = jax.Array
+
+BINS = 20  # of the histograms of ranks
+LEVELS = (0.5, 0.9)  # of the intervals whose coverage is counted
+
+
+class Errors(NamedTuple):
+    """Root mean squares over a field, by field.
+
+    Args:
+        background: of x^b - x at the newest observations.
+        analysis: of x^a - x there.
+        smoother: of x^a - x at the window's start.
+        inside: share of the field inside the intervals of `LEVELS` at the newest observations,
+            shape (levels,).
+    """
+
+    background: dict[str, Array]
+    analysis: dict[str, Array]
+    smoother: dict[str, Array]
+    inside: dict[str, Array]
+
+
+class Spreads(NamedTuple):
+    """Roots of the mean variance of a field, by field, at the same places."""
+
+    background: dict[str, Array]
+    analysis: dict[str, Array]
+    smoother: dict[str, Array]
+
+
+class Innovations(NamedTuple):
+    """Sums over one instrument's values, each by its weight.
+
+    Args:
+        number: Σ 1.
+        mean: Σ (y - Hx^b).
+        square: Σ (y - Hx^b)².
+        expected: Σ (HBHᵀ + R).
+        observation: Σ (y - Hx^a)(y - Hx^b), whose expectation is that of Σ R.
+        background: Σ (Hx^a - Hx^b)(y - Hx^b), whose expectation is that of Σ HBHᵀ (Desroziers et
+            al. 2005, QJRMS 131, 3385, eqs. 2 and 1).
+        stated: Σ R.
+        ranks: histogram of the probability below y - Hx^b under N(0, HBHᵀ + R), shape (bins,).
+    """
+
+    number: Array
+    mean: Array
+    square: Array
+    expected: Array
+    observation: Array
+    background: Array
+    stated: Array
+    ranks: Array
+
+
+class Measures(NamedTuple):
+    """One window in a few numbers.
+
+    Args:
+        errors: where the truth is known, else None.
+        spreads: of background and analysis.
+        innovations: of every instrument.
+        scalars: estimated scalars, and their standard deviations.
+        scalars_stdev: see `scalars`.
+        cost: J.
+        chi_squared: 2J/m, expected to be 1 where all covariances are right; NaN without data.
+        signal: degrees of freedom for signal.
+        number: m.
+        inflation: of the background of this window.
+        gradient_norm: |∇J|.
+        status: a `Status` as a number.
+    """
+
+    errors: Errors | None
+    spreads: Spreads
+    innovations: tuple[Innovations, ...]
+    scalars: dict[str, Array]
+    scalars_stdev: dict[str, Array]
+    cost: Array
+    chi_squared: Array
+    signal: Array
+    number: Array
+    inflation: Array
+    gradient_norm: Array
+    status: Array
+
+
+def measures(outcome: Outcome, move: Move, truth: State | None = None) -> Measures:
+    """What is kept of a window.
+
+    Args:
+        outcome: its analysis.
+        move: where it stands.
+        truth: the true state at every slot edge, where it is known.
+    """
+    spreads = Spreads(
+        _rms(_at(outcome.background_stdev, move.newest)),
+        _rms(_at(outcome.analysis_stdev, move.newest)),
+        _rms(_at(outcome.analysis_stdev, 0)),
+    )
+    chi_squared = 2 * outcome.cost / jnp.where(outcome.number > 0, outcome.number, jnp.nan)
+    return Measures(
+        None if truth is None else _errors(outcome, move, truth),
+        spreads,
+        tuple(_innovations(reading) for reading in outcome.readings),
+        outcome.scalars,
+        outcome.scalars_stdev,
+        outcome.cost,
+        chi_squared,
+        outcome.signal,
+        outcome.number,
+        outcome.inflation,
+        outcome.gradient_norm,
+        outcome.status,
+    )
+
+
+def _errors(outcome: Outcome, move: Move, truth: State) -> Errors:
+    def off(states: State, edge: Array | int) -> State:
+        found, true = _at(states, edge), _at(truth, edge)
+        return {name: found[name] - true[name] for name in true}
+
+    newest = off(outcome.analysis, move.newest)
+    stdev = _at(outcome.analysis_stdev, move.newest)
+    return Errors(
+        _rms(off(outcome.background, move.newest)),
+        _rms(newest),
+        _rms(off(outcome.analysis, 0)),
+        {name: _inside(newest[name], stdev[name]) for name in newest},
+    )
+
+
+def _inside(error: Array, stdev: Array) -> Array:
+    half = norm.ppf((1 + jnp.asarray(LEVELS)) / 2)
+    return jnp.stack([jnp.mean(jnp.abs(error) <= width * stdev) for width in half])
+
+
+def _innovations(r: Reading) -> Innovations:
+    w = r.weight
+    innovation, residual = r.observed - r.background, r.observed - r.analysis
+    total = r.background_stdev**2 + r.stdev**2
+    total = jnp.where(total > 0, total, 1.0)
+    below = norm.cdf(innovation / jnp.sqrt(total))
+    bins = jnp.clip((below * BINS).astype(int), 0, BINS - 1)
+    return Innovations(
+        jnp.sum(w),
+        jnp.sum(w * innovation),
+        jnp.sum(w * innovation**2),
+        jnp.sum(w * total),
+        jnp.sum(w * residual * innovation),
+        jnp.sum(w * (r.analysis - r.background) * innovation),
+        jnp.sum(w * r.stdev**2),
+        jnp.zeros(BINS).at[bins].add(w),
+    )
+
+
+def _at(states: State, edge: Array | int) -> State:
+    return {name: value[edge] for name, value in states.items()}
+
+
+def _rms(fields: State) -> dict[str, Array]:
+    return {name: jnp.sqrt(jnp.mean(value**2)) for name, value in fields.items()}

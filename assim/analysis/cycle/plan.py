@@ -1,0 +1,93 @@
+"""How the windows of a cycle lie in time, and which observations each of them sees."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from assim.analysis.cycle.scheme import Move
+from assim.problem.cycled import Rows
+
+Array = jax.Array
+
+OVERLAP = ("newest", "several")
+
+
+class Plan(eqx.Module):
+    """Windows of `slots` slots, each `shift` slots after the one before.
+
+    Observations come in batches, those of `shift` slots each; window k brings batch k, at its
+    newest end. Where windows overlap, a batch enters when it is newest and never again (fixed-lag
+    smoothing), or enters every window that covers it with a power of its likelihood that adds up
+    to one (multiple data assimilation: Bocquet & Sakov 2014, QJRMS 140, 1521). The first windows
+    stay at the start until as many batches have come as a window holds.
+
+    Args:
+        slots: of a window.
+        shift: slots from one window to the next; `slots` for windows that do not overlap.
+        overlap: "newest" or "several".
+    """
+
+    slots: int = eqx.field(static=True)
+    shift: int = eqx.field(static=True)
+    overlap: str = eqx.field(default="newest", static=True)
+
+    def __check_init__(self) -> None:
+        if not 1 <= self.shift <= self.slots or self.slots % self.shift:
+            raise ValueError(
+                f"Plan: windows of {self.slots} slots must be whole multiples of the shift, got "
+                f"{self.shift}"
+            )
+        if self.overlap not in OVERLAP:
+            raise ValueError(f"Plan: overlap must be one of {OVERLAP}, got {self.overlap!r}")
+
+    @property
+    def batches(self) -> int:
+        """Batches that a window covers."""
+        return self.slots // self.shift
+
+    @property
+    def seen(self) -> int:
+        """Batches that a window's observations have room for."""
+        return self.batches if self.overlap == "several" else 1
+
+    def first_slot(self, window: Array | int) -> Array:
+        """Where window k starts, in slots from the cycle's start."""
+        return jnp.maximum(0, window + 1 - self.batches) * self.shift
+
+    def move(self, window: Array | int) -> Move:
+        """Where window k stands."""
+        filled = jnp.minimum(window + 1, self.batches)
+        return Move(filled * self.shift, jnp.where(filled == self.batches, self.shift, 0))
+
+    def weights(self, window: Array | int) -> Array:
+        """Power of the likelihood of every batch seen, oldest first, shape (seen,)."""
+        numbers = window - jnp.arange(self.seen)[::-1]
+        return jnp.where(numbers >= 0, 1 / self.seen, 0.0)
+
+    def rows(self, batches: tuple[Rows, ...], window: Array | int) -> tuple[Rows, ...]:
+        """The observations of window k, from all batches with a leading dimension of them."""
+        numbers = jnp.maximum(window - jnp.arange(self.seen)[::-1], 0)
+        weights = self.weights(window)
+
+        def of(instrument: Rows) -> Rows:
+            cut = jax.tree.map(lambda leaf: leaf[numbers], instrument)
+            cut = eqx.tree_at(lambda r: r.weight, cut, cut.weight * weights[:, None])
+            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), cut)
+
+        return tuple(of(instrument) for instrument in batches)
+
+
+class Calendar(NamedTuple):
+    """Slot edges of a cycle from its start, of which every window has a stretch.
+
+    Args:
+        edges: shape (slots of all windows + 1,).
+    """
+
+    edges: Array
+
+    def of(self, plan: Plan, window: Array | int) -> Array:
+        """Slot edges of window k."""
+        return jax.lax.dynamic_slice_in_dim(self.edges, plan.first_slot(window), plan.slots + 1)

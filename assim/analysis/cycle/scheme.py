@@ -1,0 +1,154 @@
+"""What every way to analyse the windows of a cycle has in common."""
+
+import abc
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from assim.problem.arrays import State
+from assim.problem.departure import Problem
+
+Array = jax.Array
+
+
+class Move(NamedTuple):
+    """Where a window stands in its cycle, in slots from its start.
+
+    Args:
+        newest: slot edge of the newest observations, at which the analysis is judged.
+        shift: slots by which the next window starts later; 0 while the first ones fill up.
+    """
+
+    newest: Array
+    shift: Array
+
+
+class Reading(NamedTuple):
+    """What one instrument read, and what was predicted of it; all of shape (m,).
+
+    Args:
+        observed: the values.
+        background: H(x^b).
+        analysis: H(x^a).
+        stdev: standard deviation of the errors.
+        background_stdev: of H(x^b), by its own covariance; NaN where it is not known.
+        analysis_stdev: of H(x^a).
+        weight: 0 for a value that only fills up the shape.
+    """
+
+    observed: Array
+    background: Array
+    analysis: Array
+    stdev: Array
+    background_stdev: Array
+    analysis_stdev: Array
+    weight: Array
+
+
+class Outcome(NamedTuple):
+    """The analysis of one window.
+
+    Args:
+        background: every field at every slot edge, from the background.
+        analysis: the same of the analysis.
+        background_stdev: standard deviations of the first.
+        analysis_stdev: and of the second.
+        scalars: estimated parameters, error scales and bias coefficients in physical units.
+        scalars_stdev: their standard deviations.
+        readings: of every instrument, in the order of the problem.
+        cost: J at the analysis.
+        cost_background: its part from the background.
+        normalised: |d|² of the departures at the background.
+        signal: degrees of freedom for signal.
+        number: of observations, as their weights count them.
+        inflation: factor on the standard deviations of the carried covariance.
+        gradient_norm: |∇J| at the last linearisation.
+        status: a `Status` as a number.
+    """
+
+    background: State
+    analysis: State
+    background_stdev: State
+    analysis_stdev: State
+    scalars: dict[str, Array]
+    scalars_stdev: dict[str, Array]
+    readings: tuple[Reading, ...]
+    cost: Array
+    cost_background: Array
+    normalised: Array
+    signal: Array
+    number: Array
+    inflation: Array
+    gradient_norm: Array
+    status: Array
+
+
+class AbstractScheme(eqx.Module):
+    """A way to analyse one window after the other; `step` is one traceable program.
+
+    What it hands on is a tree of arrays whose shapes never change, so that one compilation serves
+    a cycle, as a loop over files and inside `lax.scan` alike.
+    """
+
+    @abc.abstractmethod
+    def check(self, problem: Problem, batches: int) -> None:
+        """Refuse a problem, or windows of so many batches, that this scheme does not take.
+
+        Raises:
+            ValueError: with the way out.
+        """
+
+    @abc.abstractmethod
+    def start(self, problem: Problem, key: Array) -> Any:
+        """What the first window is given.
+
+        Args:
+            problem: of the first window, as it was posed.
+            key: of random draws.
+        """
+
+    @abc.abstractmethod
+    def step(self, problem: Problem, carry: Any, move: Move, key: Array) -> tuple[Any, Outcome]:
+        """Analyse one window.
+
+        Args:
+            problem: of the window, in carried coordinates (`in_carried_coordinates`).
+            carry: what the window before handed on.
+            move: where the window stands.
+            key: of random draws.
+
+        Returns:
+            what is handed on, and the analysis.
+        """
+
+
+def observed(problem: Problem) -> Array:
+    """How many observations a window has, as their weights count them."""
+    return sum((o.count() for o in problem.observations), jnp.zeros(()))
+
+
+def readings(
+    problem: Problem,
+    background: tuple[Array, ...],
+    analysis: tuple[Array, ...],
+    background_stdev: tuple[Array, ...],
+    analysis_stdev: tuple[Array, ...],
+) -> tuple[Reading, ...]:
+    """Every instrument's readings, from predictions and their standard deviations."""
+    predicted = (background, analysis, background_stdev, analysis_stdev)
+    return tuple(
+        Reading(
+            o.values,
+            before,
+            after,
+            jnp.sqrt(o.covariance.variance()),
+            before_stdev,
+            after_stdev,
+            jnp.ones(o.values.shape) if o.weight is None else o.weight,
+        )
+        for o, before, after, before_stdev, after_stdev in zip(
+            problem.observations, *predicted, strict=True
+        )
+    )

@@ -1,0 +1,208 @@
+"""4D-Var in a cycle: minimise, linearise at the minimum, hand on the posterior."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from assim.analysis.cycle import carried
+from assim.analysis.cycle.carried import Folding
+from assim.analysis.cycle.inflation import Inflation, Innovation, as_inflation
+from assim.analysis.cycle.posterior import WHOLE, Moments, by_draws, by_tangent
+from assim.analysis.cycle.scheme import AbstractScheme, Move, Outcome, observed, readings
+from assim.problem.control import White
+from assim.problem.covariance import AbstractStateCovariance
+from assim.problem.cycled import Background, CycledProblem
+from assim.problem.departure import Problem
+from assim.problem.window import integrate
+from assim.solve.curvature import local_gaussian
+from assim.solve.gauss_newton import GaussNewton
+from assim.solve.gaussian import Gaussian
+from assim.solve.laplace import Laplace
+from assim.solve.minimise import AbstractMinimiser, minimise_compiled
+from assim.solve.quasi_static import minimise_quasi_static_compiled
+
+Array = jax.Array
+
+CARRY = ("static", "posterior", "ensemble")
+
+
+class Carry(NamedTuple):
+    """What a window hands on.
+
+    Args:
+        background: the Gaussian of the next window's start.
+        inflation: factor on the standard deviations of what is carried.
+        static: the static covariance of the state.
+    """
+
+    background: Background
+    inflation: Array
+    static: AbstractStateCovariance
+
+
+class FourDVar(AbstractScheme):
+    """4D-Var window by window, with what is carried of its posterior covariance.
+
+    The posterior of a window is Laplace's, N(χ*, A⁻¹); at the next window's start z has the
+    covariance Z A⁻¹ Zᵀ, with Z the tangent linear of χ ↦ z there.
+
+    Args:
+        carry: "static": every window has the static covariance for its state; "posterior": the
+            posterior by the tangent linear; "ensemble": that of `members` draws of it, by the
+            model itself, whose mean is the next background. What is known of parameters, scales
+            and biases is always carried.
+        inflation: of the state's carried standard deviations: a factor, or `Inflation`.
+        share: of the static covariance, added to the carried one; the factor on it where nothing
+            else is carried. By default 1 there, and 0 otherwise.
+        forgetting: share of their prior's variance that parameters, scales and biases are given
+            back from one window to the next.
+        rank: vectors that keep a carried covariance; a z of no more entries is kept whole.
+        members: draws for "ensemble".
+        minimiser: of J.
+        starts: first guesses: the background and draws about it.
+        stages: in which the window is lengthened while J is minimised.
+        static: the static covariance; that of the first background where None.
+    """
+
+    carry: str = eqx.field(default="posterior", static=True)
+    inflation: Inflation = eqx.field(default=1.0, converter=as_inflation)
+    share: float | None = None
+    forgetting: float = 0.0
+    rank: int = eqx.field(default=200, static=True)
+    members: int = eqx.field(default=100, static=True)
+    minimiser: AbstractMinimiser = eqx.field(default_factory=lambda: GaussNewton(n_outer=10))
+    starts: int = eqx.field(default=1, static=True)
+    stages: int = eqx.field(default=1, static=True)
+    static: AbstractStateCovariance | None = None
+
+    def __check_init__(self) -> None:
+        if self.carry not in CARRY:
+            raise ValueError(f"FourDVar: carry must be one of {CARRY}, got {self.carry!r}")
+        if self.share is not None and not self.share >= 0:
+            raise ValueError(f"FourDVar: share must not be negative, got {self.share}")
+        if not 0 <= self.forgetting <= 1:
+            raise ValueError(f"FourDVar: forgetting is a share, 0 to 1, got {self.forgetting}")
+        for name, least in {"rank": 1, "members": 2, "starts": 1, "stages": 1}.items():
+            if (given := getattr(self, name)) < least:
+                raise ValueError(f"FourDVar: {name} must be at least {least}, got {given}")
+
+    def check(self, problem: Problem, batches: int) -> None:
+        """It takes every problem whose priors are proper."""
+
+    def start(self, problem: Problem, key: Array) -> Carry:
+        """The case's own background, with all priors."""
+        del key
+        control = problem.control
+        static = control.covariance if self.static is None else self.static
+        static = static.on(problem.model.labels())
+        background = carried.start(control, Folding.of(control, self.rank))
+        return Carry(background, self.inflation.first(), static)
+
+    def step(self, problem: Problem, carry: Carry, move: Move, key: Array) -> tuple[Carry, Outcome]:
+        """Minimise J, and hand on the posterior where the next window starts."""
+        folding = Folding.of(problem.control, self.rank)
+        window = CycledProblem(
+            recentred(problem, carry.background.mean),
+            carry.background,
+            None if folding.whole else carry.static,
+        )
+        for_minimum, for_laplace, for_moments, for_draws = jax.random.split(key, 4)
+        last = self._minimum(window, for_minimum)
+        gaussian = local_gaussian(window, last.chi, _hessian(window, self.rank), for_laplace)
+        moments = by_tangent(window, gaussian, move, self.rank, for_moments)
+        if self.carry == "ensemble":
+            moments = by_draws(window, gaussian, move, self.members, for_draws, moments)
+        outcome = _outcome(window, gaussian, moments, last, carry.inflation)
+        innovation = Innovation.of(outcome.normalised, outcome.number, gaussian.eigenvalues)
+        factor = self.inflation.after(carry.inflation, innovation)
+        background = self._handed_on(moments, carry, folding, factor, move.shift > 0)
+        return Carry(background, factor, carry.static), outcome
+
+    def _minimum(self, window: CycledProblem, key: Array) -> Any:
+        """The minimiser's last state at the lowest J of all first guesses."""
+        several = window.lengthened(self.stages) if self.stages > 1 else ()
+
+        def one(guess: Array) -> Any:
+            if several:
+                return minimise_quasi_static_compiled(several, self.minimiser, guess)
+            return minimise_compiled(window, self.minimiser, guess)
+
+        first = jnp.zeros(window.size())
+        if self.starts == 1:
+            return one(first)
+        draws = jax.random.normal(key, (self.starts - 1, first.size))
+        states = jax.lax.map(one, jnp.concatenate([first[None], draws]))
+        best = jnp.argmin(jnp.where(jnp.isnan(states.cost), jnp.inf, states.cost))
+        return jax.tree.map(lambda leaf: leaf[best], states)
+
+    def _handed_on(
+        self, moments: Moments, carry: Carry, folding: Folding, factor: Array, moves: Array
+    ) -> Background:
+        """The next background; neither inflated nor mixed while the window stays where it is."""
+        mean = ravel_pytree(carry.background.mean)[1](moments.analysis.z)
+        static = self.carry == "static"
+        share = float(static) if self.share is None else self.share
+        return carried.handed_on(
+            mean,
+            carried.only_others(mean, moments.columns) if static else moments.columns,
+            carry.static,
+            folding,
+            inflation=jnp.where(moves, factor, 1.0),
+            share=jnp.where(moves | static, share, 0.0),
+            own=jnp.where(moves, self.forgetting, 0.0),
+        )
+
+
+def _hessian(window: CycledProblem, rank: int) -> Laplace:
+    """That of Gauss and Newton, unless error scales are estimated, which it does not see."""
+    return Laplace(
+        rank=rank,
+        dense_limit=WHOLE,
+        hessian="exact" if window.has_normaliser() else "gauss_newton",
+    )
+
+
+def _outcome(
+    window: CycledProblem, gaussian: Gaussian, moments: Moments, last: Any, inflation: Array
+) -> Outcome:
+    """The analysis of a window in numbers."""
+    before = window(jnp.zeros_like(last.chi)).normalised
+    values = jnp.maximum(gaussian.eigenvalues, 0.0)
+    return Outcome(
+        moments.background.states,
+        moments.analysis.states,
+        moments.background_stdev.states,
+        moments.analysis_stdev.states,
+        moments.analysis.scalars,
+        moments.analysis_stdev.scalars,
+        readings(
+            window.problem,
+            moments.background.predictions,
+            moments.analysis.predictions,
+            moments.background_stdev.predictions,
+            moments.analysis_stdev.predictions,
+        ),
+        last.cost,
+        jnp.sum(window.weight() * last.chi**2) / 2,
+        jnp.sum(before**2),
+        jnp.sum(values / (1 + values)),
+        observed(window.problem),
+        inflation,
+        last.gradient_norm,
+        last.status,
+    )
+
+
+def recentred(problem: Problem, mean: White) -> Problem:
+    """The problem with later states, where they are the control, about those of the background."""
+    control = problem.control
+    if not control.later or control.model_error is None:
+        return problem
+    physical = control(control.join({**control.blank(), **mean}))
+    every = control.model_error.every
+    free = integrate(problem.model, physical.state, physical.parameters, problem.window)
+    later = {name: value[every::every] for name, value in free.states.items()}
+    return eqx.tree_at(lambda p: p.control.later, problem, later)

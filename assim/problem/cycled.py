@@ -1,0 +1,263 @@
+"""One window of a cycle: a problem whose prior was handed on by the window before.
+
+Everything that outlives a window is one vector z: the state at the window's start (in physical
+units, or in the white coordinate of a field with a prior of its own) and the white coordinates of
+parameters, error scales and bias coefficients. The window's prior is a Gaussian of z,
+
+    z = m + Σ_k w_k v_k + √s_x B^(1/2) w_x + √s_θ w_θ,         w, w_x, w_θ ~ N(0, I)
+
+low rank with a share of the static covariance, so that the departures are again one function
+d(χ) of white numbers.
+"""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from assim.problem.arrays import Array, Trajectory
+from assim.problem.control import Control, White
+from assim.problem.covariance import (
+    AbstractCovariance,
+    AbstractStateCovariance,
+    Diagonal,
+    Independent,
+)
+from assim.problem.departure import Departures, Problem, Simulation
+from assim.problem.observation import Observations
+from assim.problem.operator import Points
+
+STATE, OTHERS = "background", ("biases", "parameters", "scales")
+CARRIED = (STATE, "fields", *OTHERS)  # the kinds of z; model errors belong to a window
+
+
+class Background(eqx.Module):
+    """The Gaussian of z with which a window begins.
+
+    Args:
+        mean: m, by kind and name.
+        vectors: v_k, the same with a leading dimension k; none where it has length 0.
+        share: s_x, of the static covariance of the state; counts where the cycle has one.
+        own: s_θ, of the prior of parameters, scales and bias coefficients; likewise.
+    """
+
+    mean: White
+    vectors: White
+    share: Array
+    own: Array
+
+    def rank(self) -> int:
+        """Number of vectors."""
+        return jax.tree.leaves(self.vectors)[0].shape[0]
+
+    def matrix(self) -> Array:
+        """The vectors as rows, shape (rank, size of z)."""
+        return jax.vmap(lambda v: ravel_pytree(v)[0])(self.vectors)
+
+
+class CycledProblem(eqx.Module):
+    """d(χ) of one window of a cycle; a departure function as `Problem` is.
+
+    Args:
+        problem: with z as its control, from `in_carried_coordinates`.
+        background: the Gaussian of z.
+        static: B of the state, a share of which is in the prior; None for none.
+    """
+
+    problem: Problem
+    background: Background
+    static: AbstractStateCovariance | None
+
+    def __call__(self, chi: Array) -> Departures:
+        """Normalised departures and the log-normaliser."""
+        return self.problem(self.inner(chi))
+
+    def inner(self, chi: Array) -> Array:
+        """χ of the problem: z, with model errors and later states as they are."""
+        white = self.split(chi)
+        z = self._carried(white)
+        return self.problem.control.join({**z, **{k: white[k] for k in ("later", "model_error")}})
+
+    def simulate(self, chi: Array) -> Simulation:
+        """Control, trajectory and predictions of every instrument."""
+        return self.problem.simulate(self.inner(chi))
+
+    def advanced(self, chi: Array, trajectory: Trajectory, slot: Array) -> White:
+        """The z that follows from χ where the next window starts, `slot` slots later."""
+        return advanced(self.problem, self._carried(self.split(chi)), trajectory, slot)
+
+    def blank(self) -> White:
+        """The parts of χ as a tree of zeros."""
+        own = self.problem.control.blank()
+        static: dict[str, dict[str, Array]] = {"static": {}, **{kind: {} for kind in OTHERS}}
+        if self.static is not None:
+            sizes = self.static.sizes().items()
+            static["static"] = {name: jnp.zeros(size) for name, size in sizes}
+            static |= {kind: own[kind] for kind in (*OTHERS, "fields")}
+        carried = {"carried": {"": jnp.zeros(self.background.rank())}}
+        return {**carried, **static, "later": own["later"], "model_error": own["model_error"]}
+
+    def split(self, chi: Array) -> White:
+        """The parts of χ."""
+        return ravel_pytree(self.blank())[1](chi)
+
+    def size(self) -> int:
+        """Length of χ."""
+        leaves = jax.tree.leaves(jax.eval_shape(self.blank))
+        return sum(math.prod(leaf.shape) for leaf in leaves)
+
+    def weight(self) -> Array:
+        """1, or 0 for states at the groups' ends, whose jumps have a departure instead."""
+        white = jax.tree.map(jnp.ones_like, self.blank())
+        white["later"] = jax.tree.map(jnp.zeros_like, white["later"])
+        return ravel_pytree(white)[0]
+
+    def has_normaliser(self) -> bool:
+        """Whether an error scale is estimated."""
+        return self.problem.has_normaliser()
+
+    def proper(self) -> bool:
+        """A carried Gaussian integrates to one."""
+        return True
+
+    def workspace(self) -> int:
+        """As the problem's, with the vectors."""
+        z = sum(leaf.size for leaf in jax.tree.leaves(self.background.vectors))
+        return self.problem.workspace() + z
+
+    def lengthened(self, stages: int) -> tuple["CycledProblem", ...]:
+        """The problem with ever more of its window observed: see `Problem.lengthened`."""
+        several = self.problem.lengthened(stages)
+        return tuple(CycledProblem(one, self.background, self.static) for one in several)
+
+    def _carried(self, white: White) -> White:
+        """z."""
+        w = white["carried"][""]
+        z = jax.tree.map(
+            lambda m, v: m + jnp.tensordot(w, v, axes=1),
+            self.background.mean,
+            self.background.vectors,
+        )
+        if self.static is None:
+            return z
+        root = jnp.sqrt(self.background.share)
+        added = self.static.sqrt(white["static"])
+        z = {**z, STATE: {n: v + root * added[n] if n in added else v for n, v in z[STATE].items()}}
+        for kind, factor in {"fields": root, **dict.fromkeys(OTHERS, self._own())}.items():
+            z[kind] = {name: v + factor * white[kind][name] for name, v in z[kind].items()}
+        return z
+
+    def _own(self) -> Array:
+        return jnp.sqrt(self.background.own)
+
+
+def in_carried_coordinates(problem: Problem) -> Problem:
+    """The problem with z, and not its whitened deviation, as what is to be found.
+
+    Raises:
+        ValueError: priors that are flat, or an estimated amplitude of model error, whose volume
+            term is that of the prior of one window.
+    """
+    control = problem.control
+    if not control.proper():
+        raise ValueError("a cycle: every prior must integrate to one; Jeffreys' does not")
+    if control.model_error is not None and control.model_error.scale is not None:
+        raise ValueError(
+            "a cycle: the amplitude of model error is not estimated from window to window; fix it"
+        )
+    gaussian = {name: value for name, value in control.state.items() if name not in control.fields}
+    unit: dict[str, AbstractCovariance] = {
+        name: Diagonal(jnp.ones(value.shape)) for name, value in gaussian.items()
+    }
+    zeros = {name: jnp.zeros_like(value) for name, value in gaussian.items()}
+    return eqx.tree_at(
+        lambda p: (p.control.covariance, p.control.state),
+        problem,
+        (Independent(unit), {**control.state, **zeros}),
+    )
+
+
+def first_mean(control: Control) -> White:
+    """m of the first window: the background, and the medians of all priors.
+
+    Args:
+        control: of the problem as it was posed.
+    """
+    state = {n: value for n, value in control.state.items() if n not in control.fields}
+    blank = control.blank()
+    return {STATE: state, **{kind: blank[kind] for kind in ("fields", *OTHERS)}}
+
+
+def advanced(problem: Problem, z: White, trajectory: Trajectory, slot: Array) -> White:
+    """z at a later slot edge of its trajectory: the state moves, everything else stays."""
+    at = {name: value[slot] for name, value in trajectory.states.items()}
+    fields = problem.control.fields
+    return {
+        **{kind: z[kind] for kind in OTHERS},
+        STATE: {name: at[name] for name in z[STATE]},
+        "fields": {name: prior.inverse(at[name]) for name, prior in fields.items()},
+    }
+
+
+class Rows(eqx.Module):
+    """What differs between windows of one instrument's observations, one entry a value.
+
+    Args:
+        values: observed values, shape (m,).
+        points: where and when.
+        stdev: of their errors; None where these are correlated, and R stays as it is.
+        weight: 0 for an entry that only fills up the shape.
+        columns: predictors of the bias that are numbers.
+    """
+
+    values: Array
+    points: Points
+    stdev: Array | None
+    weight: Array
+    columns: dict[str, Array]
+
+    @staticmethod
+    def of(observations: Observations) -> "Rows":
+        """Those of an instrument."""
+        o, covariance = observations, observations.covariance
+        weight = jnp.ones(o.values.shape) if o.weight is None else o.weight
+        columns = {} if o.bias is None else o.bias.columns()
+        return Rows(
+            o.values,
+            o.points,
+            covariance.stdev if isinstance(covariance, Diagonal) else None,
+            weight,
+            {name: jnp.asarray(column) for name, column in columns.items()},
+        )
+
+    def placed(self, observations: Observations) -> Observations:
+        """The instrument with these rows."""
+        o = eqx.tree_at(
+            lambda o: (o.values, o.points, o.weight),
+            observations,
+            (self.values, self._points(observations), self.weight),
+            is_leaf=lambda leaf: leaf is None,
+        )
+        if self.stdev is not None:
+            covariance = o.covariance
+            assert isinstance(covariance, Diagonal)
+            with_these = eqx.tree_at(lambda c: c.stdev, covariance, self.stdev)
+            o = eqx.tree_at(lambda o: o.covariance, o, with_these)
+        if self.columns:
+            assert o.bias is not None
+            kept = {**o.bias.predictors, **self.columns}
+            o = eqx.tree_at(lambda o: o.bias.predictors, o, kept)
+        return o
+
+    def _points(self, observations: Observations) -> Points:
+        """Its points, with the date at which the instrument's times are zero."""
+        arrays = jax.tree.leaves(self.points)
+        return jax.tree.unflatten(jax.tree.structure(observations.points), arrays)
+
+
+def of_window(problem: Problem, edges: Array, rows: tuple[Rows, ...]) -> Problem:
+    """The problem of another window: other slot edges, other observations, all else the same."""
+    placed = tuple(one.placed(o) for one, o in zip(rows, problem.observations, strict=True))
+    return eqx.tree_at(lambda p: (p.window.edges, p.observations), problem, (edges, placed))

@@ -1,0 +1,71 @@
+"""A cycle of a linear model equals the Kalman filter, and its windows' starts the smoother."""
+
+import jax
+import numpy as np
+import pytest
+
+import assim
+from assim.analysis.cycle.plan import Plan
+from assim.analysis.cycle.variational import FourDVar
+from tests.cycle.toy import batch_posterior, in_turn, kalman, matrix, twin
+
+MINIMISER = assim.GaussNewton(n_outer=3, tolerance=1e-12)
+WINDOWS = 7
+
+
+def close(a, b):
+    np.testing.assert_allclose(a, b, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("lag", [1, 3])
+def test_the_posterior_carried_is_the_kalman_filter(lag):
+    given = twin(FourDVar(minimiser=MINIMISER), Plan(lag, 1), WINDOWS)
+    for number, (_, outcome, _) in enumerate(in_turn(given, WINDOWS)):
+        mean, covariance = kalman(given.observed)[number]
+        newest = min(number + 1, lag)
+        close(outcome.analysis["x"][newest], mean)
+        close(outcome.analysis_stdev["x"][newest], np.sqrt(np.diag(covariance)))
+
+
+def test_the_windows_start_is_the_smoother():
+    given = twin(FourDVar(minimiser=MINIMISER), Plan(3, 1), WINDOWS)
+    for number, (_, outcome, _) in enumerate(in_turn(given, WINDOWS)):
+        mean, covariance = batch_posterior(given.observed[: number + 1])
+        m = np.linalg.matrix_power(matrix(), int(given.cycle.plan.first_slot(number)))
+        close(outcome.analysis["x"][0], m @ mean)
+        close(outcome.analysis_stdev["x"][0], np.sqrt(np.diag(m @ covariance @ m.T)))
+
+
+def test_observations_that_enter_several_windows_count_once():
+    """After the last window the powers of the first batches have added up to one."""
+    plan = Plan(3, 1, "several")
+    given = twin(FourDVar(minimiser=MINIMISER), plan, WINDOWS)
+    number = WINDOWS - 1
+    _, outcome, _ = in_turn(given, WINDOWS)[-1]
+    powers = np.minimum(1.0, (WINDOWS - np.arange(WINDOWS)) / 3)
+    mean, covariance = batch_posterior(given.observed, powers)
+    m = np.linalg.matrix_power(matrix(), int(plan.first_slot(number)))
+    close(outcome.analysis["x"][0], m @ mean)
+    close(outcome.analysis_stdev["x"][0], np.sqrt(np.diag(m @ covariance @ m.T)))
+
+
+def test_draws_carry_the_covariance_exactly_where_the_model_is_linear():
+    """Draws in balanced blocks have the posterior's moments, and the model keeps them."""
+    scheme = FourDVar(carry="ensemble", members=8, minimiser=MINIMISER)
+    given = twin(scheme, Plan(1, 1), WINDOWS)
+    for number, (_, outcome, _) in enumerate(in_turn(given, WINDOWS)):
+        mean, covariance = kalman(given.observed)[number]
+        close(outcome.analysis["x"][-1], mean)
+        close(outcome.analysis_stdev["x"][-1], np.sqrt(np.diag(covariance)))
+
+
+@pytest.mark.parametrize("carry", ["static", "posterior", "ensemble"])
+def test_loop_and_scan_give_the_same_figures(carry):
+    scheme = FourDVar(carry=carry, inflation=1.02, share=0.3, members=8, minimiser=MINIMISER)
+    given = twin(scheme, Plan(3, 1), WINDOWS)
+    looped = [measures for _, _, measures in in_turn(given, WINDOWS)]
+    _, scanned = given.cycle.scan(WINDOWS, given.calendar, given.batches, given.truth)
+    stacked = jax.tree.map(lambda *several: np.stack(several), *looped)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), stacked, scanned
+    )
