@@ -1,0 +1,79 @@
+"""What some schemes of a cycle do not take, with the way out."""
+
+from assim.problem.covariance import Diagonal
+from assim.problem.departure import Problem
+
+
+def check_separate(called: str, batches: int) -> None:
+    """Refuse windows that overlap.
+
+    Raises:
+        ValueError: more than one batch of observations a window.
+    """
+    if batches != 1:
+        raise ValueError(
+            f"{called}: windows must not overlap, got windows of {batches} batches; let the shift "
+            "of the plan be its slots, or use IEnKS or FourDVar"
+        )
+
+
+def check_scales(called: str, problem: Problem) -> None:
+    """Refuse error scales that are estimated.
+
+    Raises:
+        ValueError: naming one.
+    """
+    if problem.control.scales:
+        name = next(iter(problem.control.scales))
+        raise ValueError(
+            f"{called}: an error scale cannot be estimated, got {name!r}; fix it, or use FourDVar"
+        )
+
+
+def check_perfect(called: str, problem: Problem) -> None:
+    """Refuse model error.
+
+    Raises:
+        ValueError: where the problem has one.
+    """
+    if problem.control.model_error is not None:
+        raise ValueError(
+            f"{called}: the model must be without error; leave model_error out, or use FourDVar"
+        )
+
+
+def check_independent(called: str, problem: Problem) -> None:
+    """Refuse observation errors that are correlated.
+
+    Raises:
+        ValueError: naming the instrument.
+    """
+    for o in problem.observations:
+        if not isinstance(o.covariance, Diagonal):
+            raise ValueError(
+                f"{called}: errors of observations must be independent, those of {o.name!r} are "
+                f"{type(o.covariance).__name__}; give stdev, or use ETKF, IEnKS or FourDVar"
+            )
+
+
+def check_only_state(called: str, problem: Problem) -> None:
+    """Refuse everything estimated but fields with a covariance.
+
+    Raises:
+        ValueError: naming what else is.
+    """
+    control = problem.control
+    check_scales(called, problem)
+    others = {"parameter": control.parameters, "bias coefficient": control.biases}
+    for what, priors in others.items():
+        if priors:
+            raise ValueError(
+                f"{called}: a {what} cannot be estimated, got {next(iter(priors))!r}; fix it, or "
+                "use FourDVar"
+            )
+    if control.fields:
+        raise ValueError(
+            f"{called}: a field cannot have a prior of its own, got {next(iter(control.fields))!r};"
+            " give it a background and a covariance, or use FourDVar"
+        )
+    check_perfect(called, problem)

@@ -1,0 +1,290 @@
+"""3D-Var and optimal interpolation in a cycle: a forecast, and an increment of fixed covariance."""
+
+import abc
+import math
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from assim.analysis.cycle.posterior import TOGETHER, WHOLE
+from assim.analysis.cycle.refusals import check_only_state, check_separate
+from assim.analysis.cycle.scheme import AbstractScheme, Move, Outcome, observed, readings
+from assim.problem.arrays import State, Trajectory
+from assim.problem.covariance import AbstractStateCovariance
+from assim.problem.departure import Departures, Problem
+from assim.problem.window import integrate
+from assim.solve.curvature import local_gaussian
+from assim.solve.gauss_newton import GaussNewton
+from assim.solve.gaussian import Gaussian
+from assim.solve.laplace import Laplace
+from assim.solve.minimise import AbstractMinimiser, minimise_compiled
+from assim.solve.status import Status
+
+Array = jax.Array
+
+
+class Carry(NamedTuple):
+    """What a window hands on.
+
+    Args:
+        state: the analysis where the next window starts.
+        static: B.
+    """
+
+    state: State
+    static: AbstractStateCovariance
+
+
+class Increment(eqx.Module):
+    """d(w) of an increment √s L w that is the same throughout a window: a departure function.
+
+        d(w) = R^(-1/2)(y - H(x^b(t) + √s L w)),        B = LLᵀ
+
+    No model is in it: H looks at the background's trajectory, displaced (first guess at
+    appropriate time, FGAT: Fisher & Andersson 2001, ECMWF Tech. Memo. 347).
+
+    Args:
+        problem: whose observations count.
+        trajectory: x^b, the forecast from the last analysis.
+        static: B, of some fields.
+        share: s.
+    """
+
+    problem: Problem
+    trajectory: Trajectory
+    static: AbstractStateCovariance
+    share: float
+
+    def __call__(self, w: Array) -> Departures:
+        """Normalised departures."""
+        displaced, zero = self.displaced(w), jnp.zeros(())
+        several = [o.departures(displaced, {}) for o in self.problem.observations]
+        return Departures(jnp.concatenate(several), zero, zero)
+
+    def predictions(self, w: Array) -> tuple[Array, ...]:
+        """H of every instrument."""
+        displaced = self.displaced(w)
+        return tuple(o.predict(displaced) for o in self.problem.observations)
+
+    def displaced(self, w: Array) -> Trajectory:
+        """The background's trajectory with the increment at every edge."""
+        states, added = self.trajectory.states, self.of(w)
+        moved = {n: v + added[n][None] if n in added else v for n, v in states.items()}
+        return eqx.tree_at(lambda t: t.states, self.trajectory, moved)
+
+    def of(self, w: Array) -> State:
+        """√s L w, of the fields that have a covariance."""
+        fields = self.static.sqrt(ravel_pytree(self._blank())[1](w))
+        return {name: math.sqrt(self.share) * value for name, value in fields.items()}
+
+    def size(self) -> int:
+        """Length of w."""
+        return sum(self.static.sizes().values())
+
+    def weight(self) -> Array:
+        """1 everywhere."""
+        return jnp.ones(self.size())
+
+    def has_normaliser(self) -> bool:
+        """No scale is estimated."""
+        return False
+
+    def proper(self) -> bool:
+        """N(0, I) integrates to one."""
+        return True
+
+    def workspace(self) -> int:
+        """The trajectory, w and the departures."""
+        return self.problem.workspace() + self.size()
+
+    def _blank(self) -> dict[str, Array]:
+        return {name: jnp.zeros(size) for name, size in self.static.sizes().items()}
+
+
+class _Found(NamedTuple):
+    """w with its posterior, J there, |∇J| where it was linearised last, and how that ended."""
+
+    gaussian: Gaussian
+    cost: Array
+    gradient_norm: Array
+    status: Array
+
+
+class _AbstractStatic(AbstractScheme):
+    """What 3D-Var and optimal interpolation share: all but how the increment is found."""
+
+    share: eqx.AbstractVar[float]
+    static: eqx.AbstractVar[AbstractStateCovariance | None]
+
+    def __check_init__(self) -> None:
+        if not self.share > 0:
+            raise ValueError(f"{type(self).__name__}: share must be positive, got {self.share}")
+
+    @abc.abstractmethod
+    def found(self, increment: Increment, key: Array) -> _Found:
+        """The increment, with its posterior."""
+
+    def check(self, problem: Problem, batches: int) -> None:
+        """Windows that do not overlap, in which nothing but fields with a covariance is estimated.
+
+        Raises:
+            ValueError: others.
+        """
+        check_separate(type(self).__name__, batches)
+        check_only_state(type(self).__name__, problem)
+
+    def start(self, problem: Problem, key: Array) -> Carry:
+        """The case's own background."""
+        del key
+        control = problem.control
+        static = control.covariance if self.static is None else self.static
+        return Carry(control.state, static.on(problem.model.labels()))
+
+    def step(self, problem: Problem, carry: Carry, move: Move, key: Array) -> tuple[Carry, Outcome]:
+        """Forecast, find the increment, and hand on the analysis at the newest edge."""
+        free = integrate(problem.model, carry.state, problem.control.fixed, problem.window)
+        increment = Increment(problem, free, carry.static, self.share)
+        found = self.found(increment, key)
+        outcome = _outcome(increment, found)
+        state = {name: value[move.newest] for name, value in outcome.analysis.items()}
+        return Carry(state, carry.static), outcome
+
+
+class ThreeDVar(_AbstractStatic):
+    """3D-Var: minimise J(w) = ½|w|² + ½|d(w)|² of an increment √s L w to a forecast.
+
+        x^a(t) = x^b(t) + √s L w*
+
+    One increment, of the static covariance, for all of the window, which is handed on where the
+    window ends. Standard deviations are those of B and of Laplace's approximation.
+
+    Args:
+        share: s, factor on the static covariance.
+        static: B; the covariance of the first background where None.
+        minimiser: of J.
+        rank: eigenpairs of the Hessian that standard deviations of the analysis see, of more than
+            1,000 white numbers.
+    """
+
+    share: float = eqx.field(default=1.0, converter=float)
+    static: AbstractStateCovariance | None = None
+    minimiser: AbstractMinimiser = eqx.field(default_factory=lambda: GaussNewton(n_outer=10))
+    rank: int = eqx.field(default=200, static=True)
+
+    def found(self, increment: Increment, key: Array) -> _Found:
+        """By the minimiser."""
+        last = minimise_compiled(increment, self.minimiser, jnp.zeros(increment.size()))
+        settings = Laplace(rank=self.rank, dense_limit=WHOLE, hessian="gauss_newton")
+        gaussian = local_gaussian(increment, last.chi, settings, key)
+        return _Found(gaussian, last.cost, last.gradient_norm, last.status)
+
+
+class OptimalInterpolation(_AbstractStatic):
+    """Optimal interpolation: one linear analysis in the space of the observations.
+
+        x^a = x^b + K(y - Hx^b),        K = BHᵀ(HBHᵀ + R)⁻¹
+
+    with H linearised at the background: what 3D-Var gives where H is linear (Daley 1991,
+    "Atmospheric data analysis", eq. 4.3.7). A matrix of all observations is formed.
+
+    Args:
+        share: s, factor on the static covariance.
+        static: B; the covariance of the first background where None.
+    """
+
+    share: float = eqx.field(default=1.0, converter=float)
+    static: AbstractStateCovariance | None = None
+
+    def found(self, increment: Increment, key: Array) -> _Found:
+        """w = -Gᵀ(GGᵀ + I)⁻¹d with G = ∂d/∂w at the background."""
+        del key
+        n = increment.size()
+        departures = lambda w: increment(w).normalised  # noqa: E731
+        d = departures(jnp.zeros(n))
+        jacobian = jax.jacfwd if n <= d.size else jax.jacrev
+        g = jacobian(departures)(jnp.zeros(n))
+        values, vectors = jnp.linalg.eigh(g @ g.T)
+        w = -(vectors @ ((vectors.T @ d) / (1 + values))) @ g
+        some = values > d.size * jnp.finfo(d.dtype).eps * jnp.max(values)
+        scale = jnp.where(some, 1 / jnp.sqrt(jnp.where(some, values, 1.0)), 0.0)
+        values, right = jnp.where(some, values, 0.0), (vectors.T @ g).T * scale[None]
+        last = slice(None, -min(n, d.size) - 1, -1)
+        gaussian = Gaussian(w, values[last], right[:, last])
+        cost = jnp.sum(w**2) / 2 + jnp.sum(departures(w) ** 2) / 2
+        status = jnp.where(jnp.isfinite(cost), Status.CONVERGED.value, Status.NON_FINITE.value)
+        return _Found(gaussian, cost, jnp.linalg.norm(d @ g), status)
+
+
+def _outcome(increment: Increment, found: _Found) -> Outcome:
+    """The analysis of a window in numbers; standard deviations are the same at all its edges."""
+    gaussian, edges = found.gaussian, increment.trajectory.times.size
+    w = gaussian.chi
+    values = jnp.maximum(gaussian.eigenvalues, 0.0)
+    before, after = (
+        {n: jnp.broadcast_to(v[None], (edges, *v.shape)) for n, v in fields.items()}
+        for fields in _stdev(increment, gaussian)
+    )
+    return Outcome(
+        increment.trajectory.states,
+        increment.displaced(w).states,
+        before,
+        after,
+        {},
+        {},
+        readings(
+            increment.problem,
+            increment.predictions(jnp.zeros_like(w)),
+            increment.predictions(w),
+            *_predicted_stdev(increment, gaussian),
+        ),
+        found.cost,
+        jnp.sum(w**2) / 2,
+        jnp.sum(increment(jnp.zeros_like(w)).normalised ** 2),
+        jnp.sum(values / (1 + values)),
+        observed(increment.problem),
+        jnp.ones(()),
+        found.gradient_norm,
+        found.status,
+    )
+
+
+def _stdev(increment: Increment, gaussian: Gaussian) -> tuple[State, State]:
+    """Of every field before and after: √ diag sB, and less what the eigenpairs take away."""
+    vectors = gaussian.eigenvectors.T
+    pushed = jax.lax.map(increment.of, vectors, batch_size=min(len(vectors), TOGETHER))
+    gain = gaussian.eigenvalues / (1 + gaussian.eigenvalues)
+    variance = increment.static.variance()
+    before, after = {}, {}
+    for name, value in increment.trajectory.states.items():
+        total = jnp.zeros(value.shape[1:])
+        lost = total
+        if name in variance:
+            total = increment.share * variance[name]
+            lost = jnp.tensordot(gain, pushed[name] ** 2, axes=1)
+        before[name] = jnp.sqrt(total)
+        after[name] = jnp.sqrt(jnp.maximum(total - lost, 0.0))
+    return before, after
+
+
+def _predicted_stdev(
+    increment: Increment, gaussian: Gaussian
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """√ diag HsBHᵀ of every instrument, and after the analysis: one adjoint of H a value."""
+    together = lambda w: jnp.concatenate(increment.predictions(w))  # noqa: E731
+    value, push = jax.linearize(together, gaussian.chi)
+    back = jax.linear_transpose(push, gaussian.chi)
+
+    def row(number: Array) -> tuple[Array, Array]:
+        (one,) = back(jnp.zeros_like(value).at[number].set(1.0))
+        return jnp.linalg.norm(one), jnp.linalg.norm(gaussian.sqrt(one))
+
+    stdevs = jax.lax.map(row, jnp.arange(value.size), batch_size=min(value.size, TOGETHER))
+    ends = [
+        sum(o.values.size for o in increment.problem.observations[: k + 1])
+        for k in range(len(increment.problem.observations) - 1)
+    ]
+    before, after = (tuple(jnp.split(several, ends)) for several in stdevs)
+    return before, after
