@@ -192,28 +192,39 @@ class LETKF(_AbstractFilter):
 
         def at(given: tuple[dict[str, Array], White]) -> White:
             place, values = given
-            rho = jnp.concatenate([self._taper(o, axes, place) for o in observations])
+            rho = jnp.concatenate([tapers(o, axes, place, self.radius) for o in observations])
             return jax.tree.map(square_root(s, d, rho).apply, values)
 
         moved = jax.tree.map(lambda v: jnp.moveaxis(v, -1, 0), columns)
         after = jax.lax.map(at, (places, moved), batch_size=min(points, TOGETHER))
         return jax.tree.map(lambda v, a: jnp.moveaxis(a, 0, -1).reshape(v.shape), fields, after)
 
-    def _taper(
-        self, o: Observations, axes: Mapping[str, Coordinate], place: Mapping[str, Array]
-    ) -> Array:
-        """ρ of an instrument's values about a grid point, shape (m,)."""
-        square = jnp.zeros(o.values.shape)
-        for dim, axis in axes.items():
-            radius = self.radius.get(dim) if isinstance(self.radius, Mapping) else self.radius
-            if radius is None or dim not in o.points.coordinates:
-                continue
-            apart = jnp.abs(o.points.coordinates[dim] - place[dim])
-            if axis.period is not None:
-                apart = apart % axis.period
-                apart = jnp.minimum(apart, axis.period - apart)
-            square = square + (apart / radius) ** 2
-        return taper(jnp.sqrt(square))
+
+def tapers(
+    o: Observations,
+    axes: Mapping[str, Coordinate],
+    place: Mapping[str, Array],
+    radius: float | Mapping[str, float],
+) -> Array:
+    """ρ of an instrument's values about a grid point, shape (m,).
+
+    Args:
+        o: the instrument.
+        axes: of the field.
+        place: of the grid point along each of them.
+        radius: c, for all dimensions or by name.
+    """
+    square = jnp.zeros(o.values.shape)
+    for dim, axis in axes.items():
+        c = radius.get(dim) if isinstance(radius, Mapping) else radius
+        if c is None or dim not in o.points.coordinates:
+            continue
+        apart = jnp.abs(o.points.coordinates[dim] - place[dim])
+        if axis.period is not None:
+            apart = apart % axis.period
+            apart = jnp.minimum(apart, axis.period - apart)
+        square = square + (apart / c) ** 2
+    return taper(jnp.sqrt(square))
 
 
 def _cost(before: Member, after: Member) -> Cost:
