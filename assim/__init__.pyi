@@ -2,6 +2,12 @@ from .analysis.analyse import Analysis as Analysis
 from .analysis.analyse import analyse as analyse
 from .analysis.calibration import Calibration as Calibration
 from .analysis.calibration import calibrate as calibrate
+from .analysis.cycle.cycle import Cycle as Cycle
+from .analysis.cycle.inflation import Inflation as Inflation
+from .analysis.cycle.plan import Calendar as Calendar
+from .analysis.cycle.plan import Plan as Plan
+from .analysis.cycle.scheme import AbstractScheme as AbstractScheme
+from .analysis.cycle.variational import FourDVar as FourDVar
 from .analysis.evidence import evidence_table as evidence_table
 from .analysis.findings import PredictiveCheck as PredictiveCheck
 from .analysis.findings import Sloppy as Sloppy

@@ -12,6 +12,10 @@ class DataError(ValueError):
     """
 
 
+class NothingToUseError(DataError):
+    """Observations that can be read, of which none is to be used."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Hint for a name that is not among the known ones."""
     known = sorted(known)

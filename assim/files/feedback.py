@@ -55,22 +55,23 @@ def feedback_dataset(instruments: Sequence[Instrument], analysis: Analysis) -> x
     window and on the grid, used or not.
     """
     labels, window = analysis.problem.model.labels(), analysis.problem.window
-    return _point_table(instruments, labels, window, lambda one: _compared(one, analysis))
+    return point_table(instruments, labels, window, lambda one: _compared(one, analysis))
 
 
 def observations_dataset(
     instruments: Sequence[Instrument], labels: Labels, window: Window
 ) -> xr.Dataset:
     """Observations alone, `v`, `v_stddev` and `v_qc`, in the layout of observations.nc."""
-    return _point_table(instruments, labels, window, lambda one: [])
+    return point_table(instruments, labels, window, lambda one: [])
 
 
-def _point_table(
+def point_table(
     instruments: Sequence[Instrument],
     labels: Labels,
     window: Window,
     more: Callable[[Instrument], list[Column]],
 ) -> xr.Dataset:
+    """Observations in the layout of observations.nc, with further columns of every instrument."""
     blocks = _blocks(instruments)
     tables = [block[0].table for block in blocks]
     starts = np.concatenate([[0], np.cumsum([table.rows for table in tables])]).astype(int)

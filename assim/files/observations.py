@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from assim.files.errors import DataError, nearest
+from assim.files.errors import DataError, NothingToUseError, nearest
 from assim.files.grouping import Rows, superobbed, thinned
 from assim.files.quality import QualityControl, fails_background_check
 from assim.files.schema import BACKGROUND, BOUNDS, DOMAIN, FLAGS, MISSING, OPERATOR_FAILED, WINDOW
@@ -176,7 +176,8 @@ def to_instrument(
     `read_observations`.
 
     Raises:
-        DataError: units, positions, intervals or errors that do not fit, or no row left.
+        NothingToUseError: no row left.
+        DataError: units, positions, intervals or errors that do not fit.
     """
     labels, quality = model.labels(), quality or QualityControl()
     operator = _default_operator(table, labels) if operator is None else operator
@@ -331,7 +332,7 @@ def _check_some_left(rows: Rows, window: Window, labels: Labels) -> None:
     reasons = ", ".join(f"{count} {reason}" for reason, count in _counts(rows.flags).items())
     unit, reference = labels.time_unit, window.reference
     first, last = (date_text(float(window.edges[i]), unit, reference) for i in (0, -1))
-    raise DataError(
+    raise NothingToUseError(
         f"{rows.table.where}: expected at least one value to use, got none of {rows.flags.size}: "
         f"{reasons or 'no rows'}; the window runs from {first} to {last}"
     )

@@ -98,6 +98,40 @@ def read_arrays(
         }
 
 
+def read_trajectory(
+    source: Source, model: AbstractDynamics, times: np.ndarray, reference: str | None
+) -> State:
+    """Fields of the model's state at several times, leading dimension times.
+
+    Args:
+        source: path of a NetCDF file, or a Dataset.
+        model: whose labels the fields must match.
+        times: in the model's time unit since `reference`.
+        reference: date of model time zero; None where time is not physical.
+
+    Raises:
+        DataError: as for `read_state`, or a time that the file does not have.
+    """
+    labels, called = model.labels(), name_of(source)
+    clock = time_name(labels.time_unit)
+    with opened(source) as dataset:
+        if clock not in dataset.variables:
+            raise DataError(f"{called}: expected a trajectory, but {clock!r} has no coordinate")
+        stamps = decode(dataset[clock], f"{called}: {clock}")
+        own = np.asarray(stamps.to_model(labels.time_unit, reference))
+        index = np.argmin(np.abs(own[None] - np.asarray(times)[:, None]), axis=1)
+        gap = np.abs(own[index] - times)
+        if np.any(gap > 1e-6 * (np.ptp(times) or 1.0)):
+            first = float(np.asarray(times)[np.argmax(gap)])
+            raise DataError(f"{called}: expected a state at model time {first:g}, there is none")
+        found = {}
+        for name, label in labels.state.items():
+            one = _read(dataset.isel({clock: [0]}), labels, name, name, None, called)
+            series = dataset[name].isel({clock: index}).transpose(clock, *label.dims)
+            found[name] = jnp.asarray(series.values, dtype=float).reshape(-1, *one.shape)
+    return found
+
+
 def state_dataset(
     labels: Labels,
     state: Mapping[str, Array],

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -67,6 +67,40 @@ class ObservationTable:
     def rows(self) -> int:
         """Number of values, missing ones included."""
         return self.values.size
+
+    def taken(self, index: np.ndarray) -> "ObservationTable":
+        """The rows of these numbers, in this order."""
+
+        def times(stamps: FileTimes | None) -> FileTimes | None:
+            return None if stamps is None else replace(stamps, numbers=stamps.numbers[index])
+
+        matrix = self.covariance
+        return replace(
+            self,
+            times=replace(self.times, numbers=self.times.numbers[index]),
+            starts=times(self.starts),
+            ends=times(self.ends),
+            coordinates={name: column[index] for name, column in self.coordinates.items()},
+            values=self.values[index],
+            stdev=None if self.stdev is None else self.stdev[index],
+            qc=self.qc[index],
+            covariance=None if matrix is None else matrix[np.ix_(index, index)],
+        )
+
+    def in_order(self) -> np.ndarray:
+        """Numbers of the rows in the order of time, place and value."""
+        keys = [self.values, *reversed(list(self.coordinates.values())), self.times.numbers]
+        return np.lexsort(keys)
+
+    def repeated(self) -> np.ndarray:
+        """Which rows say again, at the same time and place, what a row before them said."""
+        columns = [self.times.numbers, *self.coordinates.values(), self.values]
+        seen: set[tuple[float, ...]] = set()
+        again = np.zeros(self.rows, bool)
+        for number, row in enumerate(zip(*columns, strict=True)):
+            again[number] = row in seen
+            seen.add(row)
+        return again
 
 
 def observed_variables(source: Source, labels: Labels) -> list[str]:

@@ -137,7 +137,7 @@ def pose(case: Case) -> Posed:
 
 def _pose(setting: Setting) -> Posed:
     case, model, parts = setting.case, setting.model, setting.parts
-    trouble = _Trouble()
+    trouble = Trouble()
     background = trouble.attempt(make_background, case, model, parts, setting.start)
     error = trouble.attempt(make_model_error, case, model, parts)
     truth = trouble.attempt(_truth, setting)
@@ -156,11 +156,11 @@ def _pose(setting: Setting) -> Posed:
     trouble.report()
     apart = {n: one for n, one in enumerate(made) if case.checked.observations[n].held_back}
     instruments = [one for n, one in enumerate(made) if n not in apart]
-    priors = _priors(setting)
+    priors = priors_of(setting)
 
     def posed(instruments: Sequence[Instrument]) -> Problem:
         observed = [i.observations for i in instruments]
-        return _problem(case, model, window, (*background, observed, priors), error)
+        return problem_of(case, model, window, (*background, observed, priors), error)
 
     problem = posed(instruments)
     checked = background_checked(problem, instruments)
@@ -176,7 +176,7 @@ def _pose(setting: Setting) -> Posed:
     return Posed(case, problem, *methods, used, inputs, truth, guess, quantities, impact, kept)
 
 
-def _priors(setting: Setting) -> dict[str, AbstractPrior]:
+def priors_of(setting: Setting) -> dict[str, AbstractPrior]:
     """Priors of the parameters that are estimated."""
     return {
         name: setting.parts[f"parameters.{name}.prior"]
@@ -191,7 +191,7 @@ def _truth(setting: Setting) -> State | None:
     return None if path is None else read_state(path, setting.model, time=setting.start)
 
 
-class _Trouble:
+class Trouble:
     """Errors of several files, raised together."""
 
     def __init__(self) -> None:
@@ -199,6 +199,7 @@ class _Trouble:
         self.data: list[str] = []
 
     def attempt(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """What the work returns; None, and its errors are kept, where it fails."""
         try:
             return work(*arguments)
         except CaseError as error:
@@ -208,13 +209,14 @@ class _Trouble:
         return None
 
     def report(self) -> None:
+        """Raise what was kept: errors of the case first."""
         if self.faults:
             raise CaseError(self.faults)
         if self.data:
             raise DataError("\n".join(dict.fromkeys(self.data)))
 
 
-def _problem(
+def problem_of(
     case: Case,
     model: AbstractDynamics,
     window: Window,

@@ -14,7 +14,6 @@ _OF_POSTERIOR = {
     "too_short": 'must name one method at least, or be "none"',
     "string_pattern_mismatch": "must be of small letters, digits and _, and begin with a letter",
 }
-_PLANNED = ("cycle",)  # tables that the design has, and this version has not
 
 
 def validate(tree: dict[str, Any]) -> tuple[CaseTable | None, list[Fault]]:
@@ -44,8 +43,6 @@ def _fault(problem: dict[str, Any]) -> Fault:
     if kind == "missing":
         what = "the table" if len(location) == 1 else "this key"
         return Fault(path, f"{what} is missing")
-    if path in _PLANNED:
-        return Fault(path, "not part of this version, which runs one window")
     if kind == "extra_forbidden":
         return Fault(path, f"no such key; {nearest(str(location[-1]), _keys(location[:-1]))}")
     if location[:1] == ("posterior",) and kind in _OF_POSTERIOR:

@@ -53,7 +53,20 @@ def main() -> None:
 @_CASE
 @click.option("--out", type=click.Path(path_type=Path), help="Directory for the results.")
 @_SET
-@click.option("--resume", is_flag=True, help="Continue a cycle; meaningless for one window.")
+@click.option("--resume", is_flag=True, help="Go on with a cycle that was stopped.")
+@click.option(
+    "--watch",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Wait in DIR for the observation files of every window of a cycle.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=600.0,
+    show_default=True,
+    help="Seconds to wait for those of one window.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @_DEBUG
 def run(
@@ -61,15 +74,23 @@ def run(
     out: Path | None,
     assignments: tuple[str, ...],
     resume: bool,
+    watch: Path | None,
+    timeout: float,
     quiet: bool,
     debug: bool,
 ) -> None:
-    """Run a case: one window, from its files to finished files."""
-    if resume:
-        raise click.UsageError("--resume continues a cycle, and this case is a single window")
+    """Run a case: one window or a cycle of them, from its files to finished files."""
 
     def work() -> int:
         read = _read(case, assignments)
+        if "cycle" in read.tree:
+            from assim.run.cycle import run_cycle
+
+            screen = _screen(quiet)
+            return run_cycle(read, out, screen, resume=resume, watched=watch, timeout=timeout)
+        if resume or watch:
+            option = "--resume" if resume else "--watch"
+            raise click.UsageError(f"{option} is for a cycle, and this case is a single window")
         from assim.run.window import run_case
 
         return run_case(read, out, _screen(quiet), _STARTED)

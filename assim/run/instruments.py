@@ -10,6 +10,7 @@ import numpy as np
 from assim.analysis.impact import innovation_stdev
 from assim.files.observations import Instrument, to_instrument
 from assim.files.quality import QualityControl
+from assim.files.sources import Source
 from assim.files.tables import ObservationTable as Rows
 from assim.files.tables import open_observations
 from assim.problem.arrays import Array
@@ -30,8 +31,21 @@ def make_instrument(
     number: int,
     rows: Rows,
     window: Window,
+    *,
+    source: Source | None = None,
+    kept: np.ndarray | None = None,
 ) -> Instrument:
     """The instrument of the case's table `number`, from the rows of its file.
+
+    Args:
+        case: the case.
+        model: whose fields are observed.
+        parts: plug-ins by path.
+        number: of the table.
+        rows: those of its file, or some of them.
+        window: the window.
+        source: the file, where it is not the one that the case names.
+        kept: numbers of the file's rows that these are, where they are not all.
 
     Raises:
         CaseError: bias correction or quality control that does not fit together.
@@ -58,13 +72,18 @@ def make_instrument(
         instrument_names(case.checked.observations)[number],
         covariance=parts.get(f"{path}.covariance"),
         correlated=table.correlated,
-        bias=_bias(case, model, parts, number),
+        bias=_bias(case, model, parts, number, source, kept),
         quality=quality,
     )
 
 
 def _bias(
-    case: Case, model: AbstractDynamics, parts: dict[str, Any], number: int
+    case: Case,
+    model: AbstractDynamics,
+    parts: dict[str, Any],
+    number: int,
+    source: Source | None,
+    kept: np.ndarray | None,
 ) -> BiasCorrection | None:
     """The bias correction of an instrument, its predictors by operator or from the file."""
     table, priors, predictors = case.checked.observations[number], {}, {}
@@ -76,9 +95,26 @@ def _bias(
         if term.predictor is not None:
             predictors[term.name] = parts[f"{path}.predictor"]
         if term.variable is not None:
-            file = case.input_path(table.file)
-            predictors[term.name] = open_observations(file, term.variable, model.labels()).values
+            file = case.input_path(table.file) if source is None else source
+            column = open_observations(file, term.variable, model.labels()).values
+            predictors[term.name] = column if kept is None else column[kept]
     return BiasCorrection(priors, predictors) if priors else None
+
+
+def blank_bias(case: Case, parts: dict[str, Any], number: int) -> BiasCorrection | None:
+    """The bias correction of an instrument of one value, with 1 for what a file would give."""
+    terms = [
+        (term, f"observations.{number}.bias.{index}")
+        for index, term in enumerate(case.checked.observations[number].bias)
+    ]
+    if not terms:
+        return None
+    predictors: dict[str, Any] = {
+        term.name: parts[f"{path}.predictor"] if term.predictor is not None else np.ones(1)
+        for term, path in terms
+        if term.predictor is not None or term.variable is not None
+    }
+    return BiasCorrection({term.name: parts[f"{path}.prior"] for term, path in terms}, predictors)
 
 
 def background_checked(problem: Problem, instruments: Sequence[Instrument]) -> Sequence[Instrument]:

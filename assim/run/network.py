@@ -7,15 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from assim.analysis.cycle.batches import batch_numbers
 from assim.files.schema import axis_attributes, time_name, time_variable
+from assim.files.times import decode
 from assim.files.uncertainty import stdev_units
 from assim.problem.arrays import Array, Labels, Trajectory
 from assim.problem.covariance import Diagonal
 from assim.problem.likelihood import Gaussian, Poisson
 from assim.problem.operator import Points, PointSample, TimeDifference, TimeIntegral, TimeMean
 from assim.run.build import Setting
+from assim.run.calendar import plan_of
+from assim.run.cycle_table import TwinTable
 from assim.run.failure import CaseError, Fault
-from assim.run.schema import ObservationTable, TwinTable
+from assim.run.schema import ObservationTable
 
 _INTERVALS = (TimeIntegral, TimeMean, TimeDifference)
 
@@ -42,12 +46,38 @@ def observe(
     }
 
 
+def by_window(
+    files: dict[str, xr.Dataset], setting: Setting, edges: np.ndarray
+) -> dict[str, xr.Dataset]:
+    """Files whose names hold {window} cut into one for each window of the cycle.
+
+    Args:
+        files: observations of the whole cycle, by the names that the case has for them.
+        setting: the case's model and clock.
+        edges: slot edges of the whole cycle.
+    """
+    plan, found = plan_of(setting.case.checked), {}
+    cycle = setting.case.checked.cycle
+    assert cycle is not None
+    clock = time_name(setting.model.labels().time_unit)
+    for name, dataset in files.items():
+        if "{window" not in name:
+            found[name] = dataset
+            continue
+        stamps = decode(dataset[clock], f"{name}: {clock}")
+        times = stamps.to_model(setting.model.labels().time_unit, setting.clock.reference)
+        numbers = batch_numbers(times, edges, plan.shift)
+        for window in range(cycle.windows):
+            found[name.format(window=window)] = dataset.isel(obs=numbers == window)
+    return found
+
+
 def _file(
     setting: Setting, table: TwinTable, trajectory: Trajectory, numbers: list[int], keys: Array
 ) -> xr.Dataset:
     """The instruments of one file, which share their rows."""
     labels = setting.model.labels()
-    wanted = [_operator(setting, number).dims(labels) for number in numbers]
+    wanted = [operator_of(setting, number).dims(labels) for number in numbers]
     dims = tuple(dict.fromkeys(dim for some in wanted for dim in some))
     points = _points(labels, trajectory, dims, table)
     content: dict[str, Any] = {}
@@ -59,7 +89,7 @@ def _file(
     for dim in dims:
         words = axis_attributes(labels.coordinates[dim], dim)
         coordinates[dim] = ("obs", np.asarray(points.coordinates[dim]), words)
-    if any(isinstance(_operator(setting, number), _INTERVALS) for number in numbers):
+    if any(isinstance(operator_of(setting, number), _INTERVALS) for number in numbers):
         coordinates[clock][2]["bounds"] = f"{clock}_bnds"
         sides = [
             time_variable(np.asarray(side), labels.time_unit, reference, "obs")[1]
@@ -93,7 +123,7 @@ def _instrument(
 ) -> dict[str, Any]:
     """Values of one instrument with errors drawn from its likelihood, and their stdev."""
     member = setting.case.checked.observations[number]
-    operator = _operator(setting, number)
+    operator = operator_of(setting, number)
     likelihood = setting.parts.get(f"observations.{number}.likelihood") or Gaussian()
     stdev, scale = _error(setting, number, member, isinstance(likelihood, Poisson))
     exact = jax.jit(operator)(trajectory, points)
@@ -113,7 +143,12 @@ def _instrument(
     return content
 
 
-def _operator(setting: Setting, number: int) -> Any:
+def operator_of(setting: Setting, number: int) -> Any:
+    """What an instrument reads of the trajectory.
+
+    Raises:
+        CaseError: it asks for a field that the model lacks.
+    """
     found = setting.parts.get(f"observations.{number}.operator")
     if found is None:
         found = PointSample(setting.case.checked.observations[number].variable)

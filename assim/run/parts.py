@@ -60,6 +60,7 @@ def _places(tree: dict[str, Any]) -> Iterator[Place]:
         prior = _table(tree["parameters"], name).get("prior")
         yield from _place("prior", f"parameters.{name}.prior", prior)
     yield from _of_model_error(_table(tree, "model_error"))
+    yield from _place("covariance", "cycle.covariance", _table(tree, "cycle").get("covariance"))
     yield from _of_observations(tree.get("observations"))
     for name in _table(tree, "quantities"):
         use = _table(tree["quantities"], name).get("use")

@@ -20,6 +20,7 @@ _PACKAGES = {
     "likelihood": "assim.problem.likelihood",
     "minimiser": "assim",
     "posterior": "assim",
+    "scheme": "assim",
 }
 _WORDS = {"posterior": ("auto", "none"), "covariance": ("none",)}  # that name no class
 _NAMES = {
@@ -31,6 +32,7 @@ _NAMES = {
     "likelihood": "Gaussian LogNormal StudentT Huber VariationalQC Poisson",
     "minimiser": "GaussNewton NewtonCG LBFGS Adam",
     "posterior": "Laplace SVGD NUTS HMC MCLMC Importance Randomise Variational Tempering",
+    "scheme": "FourDVar",
 }
 _ABSTRACT = {
     "model": "assim.problem.model:AbstractDynamics",
@@ -41,6 +43,7 @@ _ABSTRACT = {
     "likelihood": "assim.problem.likelihood:AbstractLikelihood",
     "minimiser": "assim.solve.minimise:AbstractMinimiser",
     "posterior": "assim.solve.method:AbstractMethod",
+    "scheme": "assim.analysis.cycle.scheme:AbstractScheme",
 }
 # Arguments that are themselves plug-ins, or lists of them.
 _NESTED = {

@@ -3,7 +3,10 @@
 import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+
+from assim.run.cycle_table import CycleTable, TwinTable
+from assim.run.table import CovarianceTable, Plugin, Table
 
 FILES = ("background", "analysis", "trajectory", "feedback", "posterior", "diagnostics")
 Kept = Literal[
@@ -11,38 +14,6 @@ Kept = Literal[
 ]
 NAME = r"[a-z][a-z0-9_]*"  # of a method in the names of its files
 Time = datetime.datetime | datetime.date | int | float | str
-
-
-class Table(BaseModel):
-    """A table whose keys are all known."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Plugin(BaseModel):
-    """A plug-in: `use` and the constructor's arguments."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    use: str
-
-
-class CovarianceTable(Table):
-    """A covariance: a plug-in, or a file that holds it."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    use: str | None = None
-    file: str | None = None
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if (self.use is None) == (self.file is None):
-            raise ValueError('give either use = "..." or file = "..."')
-        if self.file is not None and self.model_extra:
-            extra = next(iter(self.model_extra))
-            raise ValueError(f"a covariance from a file takes no argument, got {extra!r}")
-        return self
 
 
 class ScaleTable(Table):
@@ -310,33 +281,6 @@ class SloppyTable(Table):
     profile: bool = False
 
 
-class TwinTable(Table):
-    """How `assim twin` makes truth, background and observations.
-
-    Args:
-        seed: seed of every random draw.
-        spin_up: time that the model runs before the window starts, in its own unit.
-        initial: value of each field before the spin-up; small noise is added to arrays.
-        every: observations at every n-th slot edge.
-        stride: observations at every n-th grid point.
-        stdev: spread of the background about the truth where the case's covariance is the
-            one in the background file, which `twin` writes.
-        truth: file of the true trajectory.
-        parameters: true values of parameters; those not here are drawn from their priors.
-        model_error: whether the truth has the model errors that the case allows for.
-    """
-
-    seed: int = 0
-    spin_up: float = Field(0.0, ge=0)
-    initial: dict[str, float | list[Any]] = {}
-    every: int = Field(1, ge=1)
-    stride: int = Field(1, ge=1)
-    stdev: float | dict[str, float] | None = None
-    truth: str = "truth.nc"
-    parameters: dict[str, float | list[Any]] = {}
-    model_error: bool = True
-
-
 class RuntimeTable(Table):
     """Device, precision and seed."""
 
@@ -361,6 +305,21 @@ class CaseTable(Table):
     """A whole case."""
 
     @model_validator(mode="after")
+    def _slots_of_a_cycle(self) -> Self:
+        if self.cycle is None:
+            return self
+        if self.window.slots is None:
+            raise ValueError("window.slots: windows in sequence need one number of slots each")
+        if self.cycle.twin and self.twin is None:
+            raise ValueError("cycle.twin: a twin experiment needs the table [twin]")
+        shift = self.cycle.shift or self.window.slots
+        if shift > self.window.slots or self.window.slots % shift:
+            raise ValueError(
+                f"cycle.shift: must divide the {self.window.slots} slots of a window, got {shift}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _something_to_assimilate(self) -> Self:
         if all(one.held_back for one in self.observations):
             raise ValueError("observations: every instrument is held back; none is assimilated")
@@ -379,6 +338,7 @@ class CaseTable(Table):
     sloppy: SloppyTable = SloppyTable()
     minimiser: MinimiserTable = MinimiserTable()
     posterior: Posteriors = [PosteriorTable()]
+    cycle: CycleTable | None = None
     twin: TwinTable | None = None
     runtime: RuntimeTable = RuntimeTable()
     output: OutputTable = OutputTable()

@@ -1,6 +1,7 @@
 """What a person sees while a case runs: outer loops, results, and where they were written."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,38 @@ class Screen:
         if solution.failed_starts:
             self.say(f"The model is not finite at {_starts(solution.failed_starts)}.")
 
+    @contextmanager
+    def following(self, windows: int, done: int) -> Iterator[Callable[[int, Any, Any], None]]:
+        """A function to call after every window of a cycle, which shows how it goes.
+
+        Args:
+            windows: of the whole cycle.
+            done: of them, before.
+        """
+        if self.quiet:
+            yield lambda number, measures, entry: None
+            return
+        from assim.run.dashboard import Dashboard
+
+        with Dashboard(self.console, windows, done) as dashboard:
+            yield dashboard.window
+
+    def cycled(self, summary: dict[str, Any]) -> None:
+        """Means over the windows of a cycle."""
+        self.say()
+        kinds = ("background", "analysis", "smoother")
+        rows = []
+        for kind in kinds:
+            spread = summary["spread" if kind == "analysis" else f"spread_{kind}"]
+            error = summary.get(f"rmse_{kind}")
+            rows.append((kind, _number(error), _number(spread)))
+        self.table(("mean over windows", "RMSE", "spread"), rows)
+        self.say(
+            f"chi-squared {_number(summary['chi_squared'])} (1 where all covariances are right), "
+            f"inflation {_number(summary['inflation'])}, degrees of freedom for signal "
+            f"{_number(summary['signal'])}"
+        )
+
     def rejected(self, counts: dict[str, dict[str, int]]) -> None:
         """Observations of every instrument by flag, where any was rejected."""
         for name, count in counts.items():
@@ -122,6 +155,10 @@ def _grouped(directory: Path, paths: Iterable[Path]) -> list[str]:
         f"{pattern} ({len(some)} files)" if len(some) > 1 else str(some[0])
         for pattern, some in alike.items()
     ]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
 
 
 def _quantity_row(name: str, q: Any) -> tuple[str, ...]:

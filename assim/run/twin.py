@@ -7,7 +7,7 @@ drawn from their own likelihoods.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,13 +29,14 @@ from assim.problem.model import AbstractDynamics, AbstractModel, ModelContractEr
 from assim.problem.model_error import sequential_states
 from assim.problem.window import Window, integrate
 from assim.run.build import Setting, set_up
+from assim.run.calendar import whole
 from assim.run.case import Case
+from assim.run.cycle_table import TwinTable
 from assim.run.failure import CaseError, Exit, Fault, NonFiniteError
 from assim.run.finite import first_field
 from assim.run.model_error import make_model_error
-from assim.run.network import observe
+from assim.run.network import by_window, observe
 from assim.run.prior import constant, covariance_of
-from assim.run.schema import TwinTable
 from assim.run.screen import Screen
 from assim.run.slots import make_window
 
@@ -79,31 +80,82 @@ def twin(setting: Setting) -> dict[str, xr.Dataset]:
         NonFiniteError: the true trajectory is not finite.
     """
     case, model = setting.case, setting.model
-    table, named = case.checked.twin, case.checked.background.file
-    if table is None:
-        raise CaseError([Fault("twin", "the table is missing: a twin experiment needs one")])
-    window = _window(setting)
+    table, named = twin_table(setting), case.checked.background.file
+    window = twin_window(setting)
+    drawn = draw(setting, window)
+    stdev = {name: jnp.sqrt(value) for name, value in drawn.covariance.variance().items()}
+    labels, first = model.labels(), float(window.edges[0])
+    files = {} if named is None else {
+        named: state_dataset(labels, drawn.background, first, window.reference, stdev=stdev)
+    }  # fmt: skip
+    files[table.truth] = _truth_dataset(labels, drawn.trajectory, drawn.parameters, window)
+    observed = observe(setting, table, drawn.trajectory, drawn.key)
+    if case.checked.cycle is not None:
+        observed = by_window(observed, setting, np.asarray(window.edges))
+    return files | observed
+
+
+class Drawn(NamedTuple):
+    """A twin experiment before its observations.
+
+    Args:
+        background: the state about which the truth was drawn.
+        covariance: of the truth about it.
+        trajectory: the truth.
+        parameters: its parameters.
+        key: of the observation errors.
+    """
+
+    background: State
+    covariance: AbstractStateCovariance
+    trajectory: Trajectory
+    parameters: Params
+    key: Array
+
+
+def draw(setting: Setting, window: Window) -> Drawn:
+    """The background and the truth of a twin experiment over a window.
+
+    Raises:
+        CaseError: a table [twin] that is missing, or does not fit.
+        NonFiniteError: the true trajectory is not finite.
+    """
+    table = twin_table(setting)
     keys = jax.random.split(jax.random.key(table.seed), 4)
     background = _centred(setting, _spun_up(setting, table, keys[0]))
-    truth, stdev = _drawn(setting, background, table, keys[1])
+    truth, covariance = _drawn(setting, background, table, keys[1])
     parameters = _parameters(setting, keys[2])
     for_errors = jax.random.fold_in(keys[1], 1)
     trajectory = _true_trajectory(setting, window, truth, parameters, for_errors)
     _check_finite(trajectory)
-    labels, first = model.labels(), float(window.edges[0])
-    files = {} if named is None else {
-        named: state_dataset(labels, background, first, window.reference, stdev=stdev)
-    }  # fmt: skip
-    files[table.truth] = _truth_dataset(labels, trajectory, parameters, window)
-    return files | observe(setting, table, trajectory, keys[3])
+    return Drawn(background, covariance, trajectory, parameters, keys[3])
 
 
-def _window(setting: Setting) -> Window:
-    table = setting.case.checked.window
+def twin_table(setting: Setting) -> TwinTable:
+    """The table [twin].
+
+    Raises:
+        CaseError: there is none.
+    """
+    table = setting.case.checked.twin
+    if table is None:
+        raise CaseError([Fault("twin", "the table is missing: a twin experiment needs one")])
+    return table
+
+
+def twin_window(setting: Setting) -> Window:
+    """The window that the truth spans: the case's, or that of its whole cycle.
+
+    Raises:
+        CaseError: slots that are not known without observations, or inputs that do not span them.
+    """
+    table, cycle = setting.case.checked.window, setting.case.checked.cycle
     if table.times == "observations":
         what = "a twin experiment makes its observations at the slot edges: give slots or times"
         raise CaseError([Fault("window.times", what)])
     window = make_window(table, setting.model, setting.clock, ())
+    if cycle is not None:
+        window = whole(cycle, window)
     try:
         check_span(setting.model, window)
     except ValueError as error:
@@ -175,8 +227,8 @@ def _fixed(model: AbstractDynamics) -> Params:
 
 def _drawn(
     setting: Setting, background: State, table: TwinTable, key: Array
-) -> tuple[State, State]:
-    """The true state, drawn about the background, and the background's standard deviations."""
+) -> tuple[State, AbstractStateCovariance]:
+    """The true state, drawn about the background, and the covariance of the Gaussian fields."""
     truth = dict(background)
     keys = jax.random.split(key, len(background))
     for (name, value), k in zip(background.items(), keys, strict=True):
@@ -190,7 +242,7 @@ def _drawn(
     fitted = joint.on(setting.model.labels())
     for name, part in fitted.sqrt(_white(fitted.sizes(), key)).items():
         truth[name] = background[name] + part
-    return truth, {name: jnp.sqrt(value) for name, value in fitted.variance().items()}
+    return truth, fitted
 
 
 def _white(sizes: Mapping[str, int | tuple[int, ...]], key: Array) -> dict[str, Array]:

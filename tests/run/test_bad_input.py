@@ -107,7 +107,7 @@ CASE = [
     Bad("unknown key", setting("observations.0.foo", 1), 2, ("observations.0.foo", "it may be")),
     Bad("misspelt key", setting("window.slot", 4), 2, ("window.slot", "did you mean 'slots'?")),
     Bad("misspelt table", setting("parameter", {}), 2, ("did you mean 'parameters'?",)),
-    Bad("planned table", setting("cycle", {}), 2, ("cycle: not part of this version",)),
+    Bad("cycle of no windows", setting("cycle", {}), 2, ("cycle.windows: this key is missing",)),
     Bad("wrong type", setting("window.slots", "four"), 2, ("window.slots", "integer", "'four'")),
     Bad("no model", lambda toy: toy.case.pop("model"), 2, ("model: the table is missing",)),
     Bad("no observations table", lambda toy: toy.case.pop("observations"), 2, ("observations",)),

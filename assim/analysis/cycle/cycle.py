@@ -1,6 +1,8 @@
 """Driving a scheme through its windows: one at a time, or all of them in one program."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -16,7 +18,8 @@ from assim.problem.departure import Problem
 Array = jax.Array
 
 
-class Cycle(NamedTuple):
+@dataclass(frozen=True)
+class Cycle:
     """What is the same for all windows of a cycle.
 
     Args:
@@ -32,6 +35,10 @@ class Cycle(NamedTuple):
     plan: Plan
     seed: int = 0
 
+    @cached_property
+    def _template(self) -> Problem:
+        return in_carried_coordinates(self.problem)
+
     def start(self) -> Any:
         """What the first window is given.
 
@@ -39,7 +46,7 @@ class Cycle(NamedTuple):
             ValueError: a problem or a plan that the scheme does not take.
         """
         self.scheme.check(self.problem, self.plan.batches)
-        return self.scheme.start(self.problem, self._key(-1))
+        return _strongly_typed(self.scheme.start(self.problem, self._key(-1)))
 
     def window(
         self,
@@ -58,10 +65,8 @@ class Cycle(NamedTuple):
             rows: its observations, of every instrument.
             truth: the true state at every slot edge, where it is known.
         """
-        template = in_carried_coordinates(self.problem)
-        where = jnp.asarray(number)
-        given = (self.scheme, self.plan, carry, where, self._key(number))
-        return _window(template, *given, edges, rows, truth)
+        given = (self.scheme, self.plan, carry, jnp.asarray(number), self._key(number))
+        return _window(self._template, *given, edges, rows, truth)
 
     def scan(
         self,
@@ -81,10 +86,9 @@ class Cycle(NamedTuple):
         Returns:
             what the last window hands on, and the measures with a leading dimension of windows.
         """
-        template = in_carried_coordinates(self.problem)
         keys = jax.vmap(self._key)(jnp.arange(windows))
         given = (self.scheme, self.plan, self.start(), keys, calendar, batches, truth)
-        return _scan(template, *given)
+        return _scan(self._template, *given)
 
     def _key(self, number: int | Array) -> Array:
         return jax.random.fold_in(jax.random.key(self.seed), number + 1)
@@ -103,7 +107,14 @@ def _analyse(
 ) -> tuple[Any, Outcome, Measures]:
     move = plan.move(number)
     carry, outcome = scheme.step(of_window(template, edges, rows), carry, move, key)
-    return carry, outcome, measures(outcome, move, truth)
+    return _strongly_typed(carry), outcome, measures(outcome, move, truth)
+
+
+def _strongly_typed(tree: Any) -> Any:
+    """Arrays without JAX's weak types, of which a change between two calls would compile again."""
+    return jax.tree.map(
+        lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype), tree
+    )
 
 
 _window = eqx.filter_jit(_analyse)

@@ -93,9 +93,9 @@ class IEnKS(AbstractScheme):
         return Carry(members, factor), found
 
     def _minimum(self, problem: Problem, carry: Carry, before: Member, key: Array) -> "_Iterate":
-        """Iterate until w stays where it is."""
-        far = jnp.array(jnp.inf)
-        first = _Iterate(jnp.zeros((), int), none(self.members), before, far, far)
+        """Iterate until w stays where it is; a step after which J is higher is halved."""
+        far, one = jnp.array(jnp.inf), jnp.ones(())
+        first = _Iterate(jnp.zeros((), int), none(self.members), before, far, one, far)
 
         def unfinished(last: _Iterate) -> Array:
             return (last.number < self.iterations) & (last.change > self.tolerance)
@@ -105,18 +105,24 @@ class IEnKS(AbstractScheme):
             w = last.transform.mean
             slope = w - jnp.linalg.solve(last.transform.root, s @ d)
             after = gauss_newton(last.transform, s, d)
+            step = after.mean - w
+            after = after._replace(mean=w + last.length * step)
             ensemble = read(
                 problem, forecast(problem, jax.tree.map(after.apply, carry.members), key)
             )
-            change = jnp.linalg.norm(after.mean - w)
-            return _Iterate(last.number + 1, after, ensemble, change, jnp.linalg.norm(slope))
+            number, change = last.number + 1, jnp.linalg.norm(step)
+            length = jnp.minimum(1.0, 2 * last.length)
+            lower = _Iterate(number, after, ensemble, change, length, jnp.linalg.norm(slope))
+            higher = last._replace(number=number, change=change, length=last.length / 2)
+            # the first members are wider than any after them: their J is no measure of these
+            accepted = (last.number == 0) | (lower.cost() <= last.cost())
+            return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), lower, higher)
 
         return jax.lax.while_loop(unfinished, improved, first)
 
     def _cost(self, last: "_Iterate") -> Cost:
+        total, settled = last.cost(), last.change <= self.tolerance
         background = jnp.sum(last.transform.mean**2) / 2
-        total = background + jnp.sum(jnp.mean(last.ensemble.departures, axis=0) ** 2) / 2
-        settled = last.change <= self.tolerance
         return Cost(total, background, last.gradient_norm, status(total, settled))
 
 
@@ -127,12 +133,19 @@ class _Iterate(NamedTuple):
         number: of iterations.
         transform: w and T.
         ensemble: the members that these give, carried through the window.
-        change: |δw| of the last iteration.
-        gradient_norm: |∇J| where it began.
+        change: |δw| of the last full step.
+        length: share of the next step that is taken.
+        gradient_norm: |∇J| where the last step that was taken began.
     """
 
     number: Array
     transform: Transform
     ensemble: Member
     change: Array
+    length: Array
     gradient_norm: Array
+
+    def cost(self) -> Array:
+        """J(w), with the mean of the members' departures."""
+        departures = jnp.mean(self.ensemble.departures, axis=0)
+        return (jnp.sum(self.transform.mean**2) + jnp.sum(departures**2)) / 2

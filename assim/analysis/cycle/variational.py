@@ -62,7 +62,9 @@ class FourDVar(AbstractScheme):
         rank: vectors that keep a carried covariance; a z of no more entries is kept whole.
         members: draws for "ensemble".
         minimiser: of J.
-        starts: first guesses: the background and draws about it.
+        starts: first guesses: the background and, where its minimum is doubtful, draws about it.
+        gate: how doubtful: in standard deviations of 2J, whose expectation is the number m of
+            observations and variance 2m, above the expectation.
         stages: in which the window is lengthened while J is minimised.
         static: the static covariance; that of the first background where None.
     """
@@ -75,6 +77,7 @@ class FourDVar(AbstractScheme):
     members: int = eqx.field(default=100, static=True)
     minimiser: AbstractMinimiser = eqx.field(default_factory=lambda: GaussNewton(n_outer=10))
     starts: int = eqx.field(default=1, static=True)
+    gate: float = 0.5
     stages: int = eqx.field(default=1, static=True)
     static: AbstractStateCovariance | None = None
 
@@ -130,13 +133,21 @@ class FourDVar(AbstractScheme):
                 return minimise_quasi_static_compiled(several, self.minimiser, guess)
             return minimise_compiled(window, self.minimiser, guess)
 
-        first = jnp.zeros(window.size())
+        first = one(jnp.zeros(window.size()))
         if self.starts == 1:
-            return one(first)
-        draws = jax.random.normal(key, (self.starts - 1, first.size))
-        states = jax.lax.map(one, jnp.concatenate([first[None], draws]))
-        best = jnp.argmin(jnp.where(jnp.isnan(states.cost), jnp.inf, states.cost))
-        return jax.tree.map(lambda leaf: leaf[best], states)
+            return first
+        number = observed(window.problem)
+        doubtful = ~(2 * first.cost <= number + self.gate * jnp.sqrt(2 * number))
+
+        def best() -> Any:
+            draws = jax.random.normal(key, (self.starts - 1, first.chi.size))
+            others = jax.lax.map(one, draws)
+            costs = jnp.concatenate([first.cost[None], others.cost])
+            lowest = jnp.argmin(jnp.where(jnp.isnan(costs), jnp.inf, costs))
+            together = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, others)
+            return jax.tree.map(lambda leaf: leaf[lowest], together)
+
+        return jax.lax.cond(doubtful, best, lambda: first)
 
     def _handed_on(
         self, moments: Moments, carry: Carry, folding: Folding, factor: Array, moves: Array

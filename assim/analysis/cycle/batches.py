@@ -1,0 +1,78 @@
+"""Observations of a cycle in batches, one for each shift of its windows."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.problem.covariance import Diagonal
+from assim.problem.cycled import Rows
+from assim.problem.observation import Observations
+
+Array = jax.Array
+
+
+def batch_numbers(times: np.ndarray, edges: np.ndarray, shift: int) -> np.ndarray:
+    """Which batch every time belongs to: batch k ends at slot edge (k + 1)·shift, included.
+
+    Args:
+        times: shape (m,).
+        edges: slot edges of the whole cycle.
+        shift: slots of a batch.
+    """
+    ends = np.asarray(edges)[::shift]
+    slack = 1e-9 * np.ptp(ends)
+    return np.clip(np.searchsorted(ends, np.asarray(times) - slack) - 1, 0, None)
+
+
+def room(rows: int) -> int:
+    """A number of rows that many windows share: the next of 1 to 8, 10, 12, 14, 16, 20, …
+
+    It depends on the number alone, so that what is computed of a window does not depend on the
+    windows before it.
+    """
+    if rows <= 8:
+        return max(rows, 1)
+    step = 1 << (int(rows - 1).bit_length() - 3)
+    return -(-rows // step) * step
+
+
+def in_batches(observations: Observations, edges: np.ndarray, shift: int, windows: int) -> Rows:
+    """All observations of an instrument in batches of one size.
+
+    Args:
+        observations: of the whole cycle.
+        edges: its slot edges.
+        shift: slots of a batch.
+        windows: batches.
+
+    Returns:
+        rows with a leading dimension of batches.
+
+    Raises:
+        ValueError: correlated errors, which cannot be filled up to one size.
+    """
+    numbers = batch_numbers(np.asarray(observations.points.ends), edges, shift)
+    counts = np.bincount(numbers, minlength=windows)[:windows]
+    size = max(1, int(counts.max(initial=1)))
+    if not isinstance(observations.covariance, Diagonal):
+        raise ValueError(
+            f"{observations.name}: the errors of a cycle's observations must be independent, got "
+            f"{type(observations.covariance).__name__}"
+        )
+    everything = jax.tree.map(np.asarray, Rows.of(observations))
+    index = np.zeros((windows, size), int)
+    for number in range(windows):
+        own = np.flatnonzero(numbers == number)
+        index[number, : own.size] = own
+        index[number, own.size :] = own[0] if own.size else 0
+    stacked = jax.tree.map(lambda column: jnp.asarray(column[index]), everything)
+    counted = np.arange(size)[None] < counts[:, None]
+    return eqx.tree_at(lambda r: r.weight, stacked, stacked.weight * counted)
+
+
+def joined(several: Sequence[Rows]) -> Rows:
+    """The rows of several batches as one."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *several)

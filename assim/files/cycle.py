@@ -1,0 +1,172 @@
+"""The windows of a cycle as series over time, and in a few numbers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from assim.analysis.cycle.measures import BINS, LEVELS, Innovations, Measures
+from assim.files.schema import attributes, strict, time_name, time_variable
+from assim.problem.arrays import Label, Labels
+
+WINDOW = "window"
+_ERRORS = {
+    "background": "root mean square error of the background of",
+    "analysis": "root mean square error of the analysis of",
+    "smoother": "root mean square error at the window's start of the analysis of",
+}
+_SPREADS = {
+    "background": "root mean variance of the background of",
+    "analysis": "root mean variance of the analysis of",
+    "smoother": "root mean variance at the window's start of the analysis of",
+}
+_SCALARS = {
+    "cost": "cost at the analysis",
+    "chi_squared": "twice the cost by the number of observations",
+    "signal": "degrees of freedom for signal",
+    "number": "observations, as their weights count them",
+    "inflation": "factor on the carried standard deviations",
+    "gradient_norm": "norm of the gradient at the last linearisation",
+    "status": "how the minimisation ended",
+}
+_INNOVATIONS = {
+    "number": ("number of observations of", False),
+    "mean": ("mean innovation of", False),
+    "innovation_rms": ("root mean square innovation of", False),
+    "expected_rms": ("root mean square innovation that the covariances expect of", False),
+    "desroziers_error": ("error stdev of observations by Desroziers of", False),
+    "stated_error": ("error stdev of observations as stated of", False),
+    "desroziers_background": ("stdev of the background by Desroziers of", False),
+    "stated_background": ("stdev of the background as stated of", False),
+}
+
+
+def cycle_dataset(
+    measures: Measures,
+    times: np.ndarray,
+    labels: Labels,
+    reference: str | None,
+    units: Mapping[str, str],
+) -> xr.Dataset:
+    """Series over the windows of a cycle, at the time of the newest observations of each.
+
+    Args:
+        measures: of all windows, with a leading dimension of them.
+        times: newest time of every window, in the model's time unit.
+        labels: the model's.
+        reference: date of model time zero.
+        units: of every instrument, by its name in the order of the measures.
+    """
+    clock = time_name(labels.time_unit)
+    content: dict[str, Any] = {}
+    for kind, words in _ERRORS.items() if measures.errors is not None else ():
+        for name, values in getattr(measures.errors, kind).items():
+            content[f"{name}_rmse_{kind}"] = _series(values, name, labels, words)
+    for kind, words in _SPREADS.items():
+        for name, values in getattr(measures.spreads, kind).items():
+            content[f"{name}_spread_{kind}"] = _series(values, name, labels, words)
+    if measures.errors is not None:
+        for name, values in measures.errors.inside.items():
+            inside = {"units": "1", "long_name": f"share of {name} inside the intervals"}
+            content[f"{name}_inside"] = ((WINDOW, "level"), np.asarray(values), inside)
+    for name, value in measures.scalars.items():
+        label = labels.parameters.get(name, Label())
+        for suffix, values, words in (
+            ("", value, ""),
+            ("_stddev", measures.scalars_stdev[name], "standard deviation of"),
+        ):
+            if np.ndim(values) == 1:
+                content[f"{name}{suffix}"] = (
+                    WINDOW,
+                    np.asarray(values),
+                    attributes(name, label, words),
+                )
+    for name, words in _SCALARS.items():
+        values = np.asarray(getattr(measures, name))
+        content[name] = (WINDOW, values, {"units": "1", "long_name": words})
+    for (name, unit), one in zip(units.items(), measures.innovations, strict=True):
+        content |= _of_instrument(name, unit, one)
+    stamps = time_variable(np.asarray(times), labels.time_unit, reference, WINDOW)
+    places = {
+        WINDOW: (WINDOW, np.arange(len(times)), {"long_name": "number of the window"}),
+        clock: stamps,
+        "level": ("level", np.asarray(LEVELS), {"units": "1", "long_name": "probability"}),
+        "bin": ("bin", (np.arange(BINS) + 0.5) / BINS, {"units": "1", "long_name": "rank"}),
+    }
+    return xr.Dataset(content, places)
+
+
+def _series(values: Any, name: str, labels: Labels, words: str) -> tuple:
+    return WINDOW, np.asarray(values), attributes(name, labels.state[name], words)
+
+
+def _of_instrument(name: str, unit: str, one: Innovations) -> dict[str, Any]:
+    """Series of one instrument; NaN where a window has none of its observations."""
+    sums = {key: np.asarray(value) for key, value in one._asdict().items()}
+    number = np.where(sums["number"] > 0, sums["number"], np.nan)
+    root = lambda total: np.sqrt(np.maximum(total / number, 0.0))  # noqa: E731
+    values = {
+        "number": sums["number"],
+        "mean": sums["mean"] / number,
+        "innovation_rms": root(sums["square"]),
+        "expected_rms": root(sums["expected"]),
+        "desroziers_error": root(sums["observation"]),
+        "stated_error": root(sums["stated"]),
+        "desroziers_background": root(sums["background"]),
+        "stated_background": root(sums["expected"] - sums["stated"]),
+    }
+    content: dict[str, Any] = {}
+    for key, series in values.items():
+        words = {"units": "1" if key == "number" else unit}
+        words["long_name"] = f"{_INNOVATIONS[key][0]} {name}"
+        content[f"{name}_obs_{key}"] = (WINDOW, series, words)
+    words = {"units": "1", "long_name": f"innovations of {name} by their probability below"}
+    content[f"{name}_obs_ranks"] = ((WINDOW, "bin"), sums["ranks"], words)
+    return content
+
+
+def cycle_summary(measures: Measures, labels: Labels, burn_in: int) -> dict[str, Any]:
+    """Means over the windows after the burn-in, as strict JSON.
+
+    `rmse_analysis` and `spread` are means over time, at the newest observations, of the root mean
+    square over all entries of all fields where these have one unit; by field besides.
+    """
+    windows = int(np.asarray(measures.cost).size)
+    content: dict[str, Any] = {"windows": windows, "burn_in": burn_in}
+    sizes = {name: int(np.prod(labels.shape(name))) for name in labels.state}
+    alike = len({label.units for label in labels.state.values()}) == 1
+
+    def over_time(fields: Mapping[str, Any]) -> tuple[float | None, dict[str, float]]:
+        series = {name: np.asarray(values)[burn_in:] for name, values in fields.items()}
+        each = {name: float(np.mean(values)) for name, values in series.items()}
+        total = sum(sizes[name] * values**2 for name, values in series.items())
+        number = sum(sizes[name] for name in series)
+        return (float(np.mean(np.sqrt(total / number))) if alike else None), each
+
+    kinds = {} if measures.errors is None else {
+        f"rmse_{kind}": getattr(measures.errors, kind) for kind in _ERRORS
+    }  # fmt: skip
+    spreads = measures.spreads
+    kinds |= {
+        "spread": spreads.analysis,
+        "spread_background": spreads.background,
+        "spread_smoother": spreads.smoother,
+    }
+    for key, fields in kinds.items():
+        content[key], content[f"{key}_by_field"] = over_time(fields)
+    if measures.errors is not None:
+        covered = {
+            f"{100 * level:.0f}": float(
+                np.mean([np.asarray(v)[burn_in:, i] for v in measures.errors.inside.values()])
+            )
+            for i, level in enumerate(LEVELS)
+        }
+        content["coverage"] = covered
+    for name in ("chi_squared", "inflation", "signal"):
+        content[name] = float(np.nanmean(np.asarray(getattr(measures, name))[burn_in:]))
+    content["quantities"] = {
+        name: {"mean": values[-1], "stddev": measures.scalars_stdev[name][-1]}
+        for name, values in measures.scalars.items()
+    }
+    return strict(content)

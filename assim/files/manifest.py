@@ -1,0 +1,94 @@
+"""The manifest of a cycle: one line of JSON a window, written last.
+
+A window is finished when its line is. The line names the window's files with their checksums, so
+that a cycle that was stopped at any moment knows how far it has come.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from assim.files.errors import DataError
+from assim.files.schema import hash_file, strict
+
+NAME = "manifest.jsonl"
+
+
+def append(directory: Path, entry: Mapping[str, Any]) -> None:
+    """Add a line, on the disk when this returns.
+
+    Raises:
+        DataError: it cannot be written; no part of it remains.
+    """
+    path = directory / NAME
+    line = json.dumps(strict(entry), allow_nan=False, ensure_ascii=False) + "\n"
+    try:
+        with open(path, "ab") as file:
+            end = file.tell()
+            try:
+                file.write(line.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                os.truncate(path, end)
+                raise
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror}); free some space, and go on with "
+            "--resume"
+        ) from error
+
+
+def read_manifest(directory: Path) -> list[dict[str, Any]]:
+    """The whole lines of a manifest; none where there is no manifest.
+
+    A last line without an end was being written when the cycle was stopped, and does not count.
+
+    Raises:
+        DataError: the file cannot be read, or a line before the last is not JSON.
+    """
+    path = directory / NAME
+    if not path.exists():
+        return []
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    entries = []
+    for number, line in enumerate(text[: text.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            entries.append(json.loads(line))
+        except ValueError as error:
+            raise DataError(
+                f"{path}, line {number}: expected JSON, got {line[:40]!r}; the file was changed by "
+                "something else: put it back, or start anew in another directory"
+            ) from error
+    return entries
+
+
+def cut(directory: Path, entries: list[dict[str, Any]]) -> None:
+    """Make a manifest of these lines alone, whole or not at all."""
+    path = directory / NAME
+    lines = [json.dumps(entry, allow_nan=False, ensure_ascii=False) + "\n" for entry in entries]
+    temporary = path.with_name(f".{NAME}.part")
+    try:
+        temporary.write_text("".join(lines), encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def checksums(directory: Path, paths: list[Path]) -> dict[str, str]:
+    """sha256 of files, by their name relative to the directory."""
+    return {str(path.relative_to(directory)): hash_file(path) for path in sorted(paths)}
+
+
+def damaged(directory: Path, entry: Mapping[str, Any]) -> list[str]:
+    """Files of a line that are missing, or not what they were."""
+    return [
+        name
+        for name, digest in entry["files"].items()
+        if not (directory / name).is_file() or hash_file(directory / name) != digest
+    ]

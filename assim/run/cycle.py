@@ -1,0 +1,74 @@
+"""Windows in sequence from a case to finished files, and on from where they were stopped."""
+
+from pathlib import Path
+
+import numpy as np
+
+from assim.run.build import set_up
+from assim.run.case import Case
+from assim.run.cycling import cycle_table, pose_cycle
+from assim.run.directory import interruptible, writable
+from assim.run.experiment import run_experiment
+from assim.run.failure import CaseError, Exit, Fault
+from assim.run.incoming import Incoming
+from assim.run.ledger import Ledger
+from assim.run.screen import Screen
+from assim.run.sequence import Sequence, Stopped
+
+
+def run_cycle(
+    case: Case,
+    out: Path | None,
+    screen: Screen,
+    *,
+    resume: bool = False,
+    watched: Path | None = None,
+    timeout: float = 0.0,
+) -> Exit:
+    """Run a case with a table [cycle].
+
+    Args:
+        case: the case.
+        out: directory for the results, in place of the case's own.
+        screen: where progress is shown.
+        resume: whether to go on with what the directory holds.
+        watched: folder in which observation files are awaited.
+        timeout: seconds for which those of a window are awaited.
+
+    Raises:
+        CaseError: errors of the case.
+        DataError: files that cannot be used or written, or a directory that holds a cycle.
+        NonFiniteError: the model is not finite, and the case says to stop there.
+        Interrupted: by the user.
+    """
+    setting = set_up(case)
+    directory = case.directory(out)
+    if cycle_table(case).twin:
+        if resume or watched is not None:
+            what = "an experiment in memory has neither files to go on from nor any to wait for"
+            raise CaseError([Fault("cycle.twin", what)], str(case.path))
+        return run_experiment(setting, directory, screen)
+    try:
+        posed = pose_cycle(setting)
+    except CaseError as error:
+        raise CaseError(error.faults, str(case.path)) from error.__cause__
+    edges = np.asarray(posed.calendar.edges)
+    incoming = Incoming(setting, posed.cycle.plan, edges, posed.reference, watched, timeout)
+    with writable(directory):
+        ledger = Ledger.opened(directory, case, resume)
+        sequence = Sequence(posed, incoming, ledger, screen)
+        screen.say(case.checked.title or case.name, "bold")
+        if ledger.done:
+            screen.say(f"{ledger.done} of {posed.table.windows} windows are finished")
+        code = Exit.DONE
+        written: list[Path] = []
+        with interruptible(directory, written):
+            try:
+                sequence.run()
+            except Stopped as stop:
+                screen.say(str(stop), "bold red")
+                code = stop.code
+            finally:
+                written += sequence.series()
+        screen.written(directory, written)
+    return code

@@ -1,0 +1,120 @@
+"""A twin experiment over a whole cycle, in memory and in one program."""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from assim.analysis.cycle.batches import in_batches
+from assim.analysis.cycle.measures import Measures
+from assim.files.cycle import cycle_summary
+from assim.files.tables import open_observations
+from assim.problem.arrays import State
+from assim.problem.cycled import Rows
+from assim.problem.window import Window
+from assim.run.build import Setting
+from assim.run.cycling import PosedCycle, pose_cycle
+from assim.run.directory import interruptible, writable
+from assim.run.failure import CaseError, Exit, NonFiniteError
+from assim.run.instruments import make_instrument
+from assim.run.network import observe
+from assim.run.screen import Screen
+from assim.run.series import write_series
+from assim.run.twin import Drawn, draw, twin_table, twin_window
+
+
+class Experiment(NamedTuple):
+    """A cycle with a truth of its own.
+
+    Args:
+        posed: the cycle.
+        batches: observations of every instrument, with a leading dimension of batches.
+        truth: the true state at every slot edge.
+    """
+
+    posed: PosedCycle
+    batches: tuple[Rows, ...]
+    truth: State
+
+
+def pose_experiment(setting: Setting) -> Experiment:
+    """The cycle of a case with truth and observations drawn from its own model and errors.
+
+    Raises:
+        CaseError: every error of the case.
+        NonFiniteError: the true trajectory is not finite.
+    """
+    case = setting.case
+    try:
+        drawn = draw(setting, twin_window(setting))
+        posed = pose_cycle(setting, _background(setting, drawn))
+        batches = _batches(setting, posed, drawn)
+    except CaseError as error:
+        raise CaseError(error.faults, str(case.path)) from error.__cause__
+    return Experiment(posed, batches, drawn.trajectory.states)
+
+
+def _batches(setting: Setting, posed: PosedCycle, drawn: Drawn) -> tuple[Rows, ...]:
+    """The observations of the truth, as a run would read them from files."""
+    case, model, edges = setting.case, setting.model, posed.calendar.edges
+    files = observe(setting, twin_table(setting), drawn.trajectory, drawn.key)
+    found = []
+    for number, table in enumerate(case.checked.observations):
+        source = files[table.file]
+        rows = open_observations(source, table.variable, model.labels())
+        stretch = Window(edges, 1, posed.reference)
+        given = (case, model, setting.parts, number, rows, stretch)
+        one = make_instrument(*given, source=source)
+        shift, windows = posed.cycle.plan.shift, posed.table.windows
+        found.append(in_batches(one.observations, np.asarray(edges), shift, windows))
+    return tuple(found)
+
+
+def run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:
+    """Run a twin experiment and write its series and its summary.
+
+    Raises:
+        CaseError: errors of the case.
+        DataError: a directory that cannot be written.
+        NonFiniteError: the truth, or an analysis, is not finite.
+    """
+    case = setting.case
+    posed, batches, truth = pose_experiment(setting)
+    windows = posed.table.windows
+    written: list[Path] = []
+    with writable(directory), interruptible(directory, written):
+        screen.say(case.checked.title or case.name, "bold")
+        screen.say(f"{windows} windows in one program")
+        begin = time.perf_counter()
+        _, found = posed.cycle.scan(windows, posed.calendar, batches, truth)
+        measures = jax.tree.map(np.asarray, found)
+        seconds = {"cycle": time.perf_counter() - begin}
+        _check_finite(measures)
+        write_series(posed, measures, directory, written, seconds=seconds)
+        screen.cycled(cycle_summary(measures, posed.labels, posed.table.burn_in))
+        screen.written(directory, written)
+    return Exit.DONE
+
+
+def _check_finite(measures: Measures) -> None:
+    if np.all(np.isfinite(measures.cost)):
+        return
+    first = int(np.argmax(~np.isfinite(measures.cost)))
+    raise NonFiniteError(
+        f"the analysis of window {first} is not finite; give more inflation or a share of the "
+        "static covariance (cycle.method), a shorter window, or check the model's step"
+    )
+
+
+def _background(setting: Setting, drawn: Drawn) -> tuple:
+    """Values or priors of all fields, and the covariance of the first."""
+    priors = {
+        name: setting.parts.get(f"background.fields.{name}.prior") for name in drawn.background
+    }
+    fields: dict = {
+        name: value if priors[name] is None else priors[name]
+        for name, value in drawn.background.items()
+    }
+    return fields, drawn.covariance

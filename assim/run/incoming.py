@@ -1,0 +1,187 @@
+"""The observations of each window of a cycle as they come in, and what became of every file."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from assim.analysis.cycle.batches import batch_numbers, room
+from assim.analysis.cycle.plan import Plan
+from assim.files.errors import DataError, NothingToUseError
+from assim.files.observations import Instrument
+from assim.files.tables import ObservationTable, open_observations
+from assim.problem.cycled import Rows
+from assim.problem.observation import Observations
+from assim.problem.window import Window
+from assim.run.build import Setting
+from assim.run.instruments import make_instrument
+
+USED, MISSING, CORRUPT, EMPTY = "used", "missing", "corrupt", "empty"
+_PAUSE = 0.5  # seconds between two looks for a file
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One instrument's observations of one window.
+
+    Args:
+        rows: what is to be assimilated; None where there is nothing.
+        instrument: the rows of the file with their flags; None where it could not be read.
+        fate: "used", "missing", "corrupt" or "empty".
+        told: what became of the file, for the manifest.
+    """
+
+    rows: Rows | None
+    instrument: Instrument | None
+    fate: str
+    told: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """The rows of a file in the order of time, place and value.
+
+    Args:
+        rows: in this order.
+        order: their numbers in the file.
+        batches: of each, -1 outside the cycle.
+    """
+
+    rows: ObservationTable
+    order: np.ndarray
+    batches: np.ndarray
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """Where a cycle's observations come from.
+
+    A file whose name holds {window}, as "obs/{window:04d}.nc", stands for one file a window;
+    another holds those of all windows.
+
+    Args:
+        setting: the case's model, clock and plug-ins.
+        plan: how windows lie.
+        edges: slot edges of the whole cycle.
+        reference: date of model time zero.
+        watched: folder in which the files are awaited, in place of the case's.
+        timeout: seconds for which each window's files are awaited.
+        read: files of all windows that have been read, by the number of the instrument.
+    """
+
+    setting: Setting
+    plan: Plan
+    edges: np.ndarray
+    reference: str | None
+    watched: Path | None = None
+    timeout: float = 0.0
+    read: dict[int, "_Sorted"] = field(default_factory=dict)
+
+    def of(self, window: int, say: Callable[[str], None] = lambda text: None) -> list[Arrival]:
+        """What has come for window k, one entry an instrument."""
+        end = time.monotonic() + (self.timeout if self.watched is not None else 0.0)
+        tables = self.setting.case.checked.observations
+        return [self._one(number, window, end, say) for number in range(len(tables))]
+
+    def path(self, number: int, window: int) -> Path:
+        """The file of an instrument for window k."""
+        name = self.setting.case.checked.observations[number].file.format(window=window)
+        case = self.setting.case
+        return case.input_path(name) if self.watched is None else self.watched / name
+
+    def _one(self, number: int, window: int, end: float, say: Callable[[str], None]) -> Arrival:
+        path = self.path(number, window)
+        if self.watched is not None:
+            _await(path, end, say)
+        told: dict[str, Any] = {"file": path.name}
+        if not path.is_file():
+            what = f"not there after {self.timeout:g} s" if self.watched else "not there"
+            return Arrival(None, None, MISSING, {**told, "fate": MISSING, "reason": what})
+        try:
+            return self._read(self._sorted(path, number), path, number, window, told)
+        except NothingToUseError as error:
+            return Arrival(None, None, EMPTY, {**told, "fate": EMPTY, "reason": str(error)})
+        except DataError as error:
+            return Arrival(None, None, CORRUPT, {**told, "fate": CORRUPT, "reason": str(error)})
+
+    def _sorted(self, path: Path, number: int) -> "_Sorted":
+        """The rows of a file; those of a file of all windows are read once."""
+        table = self.setting.case.checked.observations[number]
+        if number in self.read:
+            return self.read[number]
+        labels = self.setting.model.labels()
+        opened = open_observations(path, table.variable, labels)
+        order = opened.in_order()
+        rows = opened.taken(order)
+        times = (rows.ends or rows.times).to_model(labels.time_unit, self.reference)
+        batches = batch_numbers(times, self.edges, self.plan.shift)
+        batches[(times < self.edges[0]) | (times > self.edges[-1])] = -1
+        found = _Sorted(rows, order, batches)
+        if not _one_a_window(table.file):
+            self.read[number] = found
+        return found
+
+    def _read(
+        self, file: "_Sorted", path: Path, number: int, window: int, told: dict[str, Any]
+    ) -> Arrival:
+        """The rows of a window's newest batch, each once, in the order of time and place."""
+        own = np.flatnonzero(file.batches == window)
+        if _one_a_window(self.setting.case.checked.observations[number].file):
+            told["late"] = int(np.sum((file.batches >= 0) & (file.batches < window)))
+            told["early"] = int(np.sum(file.batches > window))
+        if np.any(np.diff(file.order[own]) < 0):
+            told["out_of_order"] = True
+        rows = file.rows.taken(own)
+        repeated = rows.repeated()
+        if repeated.any():
+            told["repeated"] = int(repeated.sum())
+        own = own[~repeated]
+        if own.size == 0:
+            raise NothingToUseError(
+                f"{rows.where}: expected values of window {window}, got none of {file.rows.rows}"
+            )
+        instrument = make_instrument(
+            self.setting.case,
+            self.setting.model,
+            self.setting.parts,
+            number,
+            file.rows.taken(own),
+            self._stretch(window),
+            source=path,
+            kept=file.order[own],
+        )
+        used = int(instrument.used.sum())
+        told |= {"fate": USED, "used": used, "rejected": instrument.rejected()}
+        return Arrival(_rows(instrument.observations, room(used)), instrument, USED, told)
+
+    def _stretch(self, window: int) -> Window:
+        """What window k has in it."""
+        first = int(self.plan.first_slot(window))
+        newest = (window + 1) * self.plan.shift
+        return Window(jnp.asarray(self.edges[first : newest + 1]), 1, self.reference)
+
+
+def _rows(observations: Observations, size: int) -> Rows:
+    return Rows.of(observations.padded(size))
+
+
+def _one_a_window(file: str) -> bool:
+    return "{window" in file
+
+
+def _await(path: Path, end: float, say: Callable[[str], None]) -> None:
+    """Wait until a file is there and has stopped growing, or the time is over."""
+    size, told = -1, False
+    while time.monotonic() < end:
+        now = path.stat().st_size if path.is_file() else -1
+        if now >= 0 and now == size:
+            return
+        if not told and now < 0:
+            say(f"waiting for {path}")
+            told = True
+        size = now
+        time.sleep(min(_PAUSE, max(0.0, end - time.monotonic())))

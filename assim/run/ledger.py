@@ -1,0 +1,183 @@
+"""What a cycle has written and how far it has come: its directory, manifest and carry."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from assim.files import manifest
+from assim.files.errors import DataError
+from assim.files.outcome import carry_dataset, read_carry
+from assim.files.schema import package_version, write_dataset
+from assim.run.case import Case
+from assim.run.toml import write
+
+WINDOWS, STATES = "windows", "carry"
+_KEPT = 2  # windows whose carry is kept
+
+
+@dataclass
+class Ledger:
+    """The directory of a cycle.
+
+    A window is written to a folder of a temporary name, which is renamed; then what it hands on,
+    likewise; then its line of the manifest. What has no line is written again.
+
+    Args:
+        directory: where everything is.
+        case: the case.
+        entries: lines of the finished windows, oldest first.
+    """
+
+    directory: Path
+    case: Case
+    entries: list[dict[str, Any]] = field(default_factory=list)
+
+    @staticmethod
+    def opened(directory: Path, case: Case, resume: bool) -> "Ledger":
+        """The directory as a cycle may go on in it.
+
+        Raises:
+            DataError: it holds a cycle and `resume` is not asked for, it is of another case, or a
+                file of a finished window has changed.
+        """
+        lines = manifest.read_manifest(directory)
+        if lines and not resume:
+            raise DataError(
+                f"{directory}: holds {len(lines) - 1} windows of a cycle; go on with --resume, or "
+                "choose another directory with --out"
+            )
+        ledger = Ledger(directory, case)
+        if not lines:
+            ledger._clear()
+            manifest.cut(directory, [ledger._heading()])
+            return ledger
+        ledger._check_case(lines[0])
+        ledger.entries = lines[1:]
+        manifest.cut(directory, lines)
+        ledger._step_back()
+        ledger._clear()
+        return ledger
+
+    @property
+    def done(self) -> int:
+        """Number of finished windows."""
+        return len(self.entries)
+
+    def folder(self, window: int) -> Path:
+        """Where the files of a window are."""
+        return self.directory / WINDOWS / f"{window:06d}"
+
+    def state(self, window: int) -> Path:
+        """What a window hands on."""
+        return self.directory / STATES / f"{window:06d}.nc"
+
+    def carry(self, like: Any) -> Any:
+        """What the last finished window hands on; `like`, of the start, where there is none.
+
+        Raises:
+            DataError: its file cannot be used.
+        """
+        return read_carry(self.state(self.done - 1), like) if self.done else like
+
+    @contextmanager
+    def writing(self, window: int) -> Iterator[Path]:
+        """A folder for the files of a window, which has its name once all are written."""
+        final = self.folder(window)
+        temporary = final.with_name(f".{final.name}.part")
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            for path in temporary.iterdir():
+                _flush(path)
+            os.replace(temporary, final)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def finish(self, window: int, carry: Any, entry: Mapping[str, Any], title: str) -> None:
+        """Keep what a window hands on, and add its line.
+
+        Raises:
+            DataError: one cannot be written.
+        """
+        state = self.state(window)
+        write_dataset(steady(carry_dataset(carry)), state, title=title)
+        _flush(state)
+        paths = [*self.folder(window).iterdir(), state]
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        files = manifest.checksums(self.directory, paths)
+        line = {"window": window, **entry, "written": now, "files": files}
+        manifest.append(self.directory, line)
+        self.entries.append(line)
+        self.state(window - _KEPT).unlink(missing_ok=True)
+
+    def _step_back(self) -> None:
+        """Forget the last window where a file of it has changed; refuse where an earlier one has.
+
+        Checksums of all windows are compared, but carries that are no longer kept.
+        """
+        for number, entry in enumerate(self.entries):
+            own = {n: d for n, d in entry["files"].items() if not n.startswith(f"{STATES}/")}
+            kept = entry if number >= self.done - _KEPT else {"files": own}
+            bad = manifest.damaged(self.directory, kept)
+            if not bad:
+                continue
+            if number == self.done - 1 and self.done > 1:
+                self.entries = self.entries[:-1]
+                manifest.cut(self.directory, [self._heading(), *self.entries])
+                return
+            raise DataError(
+                f"{self.directory / bad[0]}: is missing or has changed since window {number} was "
+                "finished; put it back, or start anew in another directory"
+            )
+
+    def _check_case(self, heading: Mapping[str, Any]) -> None:
+        if heading.get("config_sha256") != _fingerprint(self.case):
+            raise DataError(
+                f"{self.directory}: holds a cycle of another case, or of this one before it was "
+                "changed; undo the change (cycle.windows and cycle.on_failure may differ), or "
+                "choose another directory with --out"
+            )
+
+    def _heading(self) -> dict[str, Any]:
+        return {
+            "cycle": self.case.checked.title or self.case.name,
+            "config_sha256": _fingerprint(self.case),
+            "assim_version": package_version(),
+        }
+
+    def _clear(self) -> None:
+        """Remove what was being written, and windows without a line."""
+        for path in self.directory.rglob(".*.part"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in (self.directory / WINDOWS).glob("[0-9]*"):
+            if int(path.name) >= self.done:
+                shutil.rmtree(path)
+        for path in (self.directory / STATES).glob("[0-9]*.nc"):
+            if not self.done - _KEPT <= int(path.stem) < self.done:
+                path.unlink()
+
+
+def steady(dataset: Any) -> Any:
+    """The dataset with a history that does not name the hour: the same however often written."""
+    return dataset.assign_attrs(history=f"written by assim {package_version()}")
+
+
+def _fingerprint(case: Case) -> str:
+    """sha256 of the case, but for what may change while a cycle goes on."""
+    cycle = {k: v for k, v in case.tree["cycle"].items() if k not in ("windows", "on_failure")}
+    tree = {**case.tree, "cycle": cycle}
+    tree.pop("output", None)
+    return hashlib.sha256(write(tree).encode()).hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file is on the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())

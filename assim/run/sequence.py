@@ -1,0 +1,301 @@
+"""The windows of a cycle, one after the other, each to finished files."""
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.analysis.cycle.batches import joined
+from assim.analysis.cycle.measures import Measures
+from assim.analysis.cycle.scheme import Outcome, Reading
+from assim.files.errors import DataError
+from assim.files.outcome import (
+    measures_json,
+    newest_dataset,
+    read_measures,
+    readings_dataset,
+    window_dataset,
+)
+from assim.files.schema import write_dataset, write_json
+from assim.files.states import read_trajectory
+from assim.files.times import date_text
+from assim.problem.arrays import State
+from assim.problem.cycled import Rows
+from assim.problem.window import Window
+from assim.run.cycling import PosedCycle
+from assim.run.failure import Exit, NonFiniteError
+from assim.run.incoming import CORRUPT, USED, Arrival, Incoming
+from assim.run.ledger import Ledger, steady
+from assim.run.screen import Screen
+from assim.run.series import write_series
+from assim.solve.status import Status
+
+ANALYSED, FORECAST = "analysed", "forecast"
+_SUMMARY = "summary.json"
+
+
+class Stopped(Exception):
+    """A window failed, and the case says to stop there.
+
+    Args:
+        code: how the command ends.
+        message: why, and how to go on.
+    """
+
+    def __init__(self, code: Exit, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+@dataclass
+class _Done:
+    """A window that has been analysed, or forecast in place of that.
+
+    Args:
+        carry: what it hands on.
+        outcome: its analysis.
+        measures: in a few numbers.
+        state: "analysed" or "forecast".
+        reason: why there is no analysis, or what is wrong with it; empty where all is well.
+    """
+
+    carry: Any
+    outcome: Outcome
+    measures: Measures
+    state: str
+    reason: str = ""
+
+
+@dataclass
+class Sequence:
+    """A cycle that writes its files.
+
+    Args:
+        posed: the cycle.
+        incoming: its observations.
+        ledger: where it writes, and how far it has come.
+        screen: where progress is shown.
+        recent: observations of the last batches that a window sees, oldest first.
+    """
+
+    posed: PosedCycle
+    incoming: Incoming
+    ledger: Ledger
+    screen: Screen
+    recent: deque = field(default_factory=deque)
+
+    def run(self) -> None:
+        """Every window that is not finished yet.
+
+        Raises:
+            Stopped: a window failed, and the case says to stop there.
+            DataError: a file that cannot be written, or observations that the case insists on.
+            NonFiniteError: a window that is not finite, likewise.
+        """
+        cycle, windows = self.posed.cycle, self.posed.table.windows
+        carry = self.ledger.carry(cycle.start())
+        truth = self._truth()
+        self.recent = deque(maxlen=cycle.plan.seen)
+        for number in range(max(0, self.ledger.done - cycle.plan.seen + 1), self.ledger.done):
+            self.recent.append(self._usable(number, self.incoming.of(number)))
+        with self.screen.following(windows, self.ledger.done) as follow:
+            for number in range(self.ledger.done, windows):
+                carry = self._window(number, carry, truth, follow)
+
+    def series(self) -> list[Path]:
+        """Write the series and the summary of all finished windows."""
+        written: list[Path] = []
+        if self.ledger.done:
+            folders = [self.ledger.folder(number) for number in range(self.ledger.done)]
+            measures = read_measures([folder / _SUMMARY for folder in folders])
+            states = [entry["state"] for entry in self.ledger.entries]
+            write_series(self.posed, measures, self.ledger.directory, written, states)
+        return written
+
+    def _window(self, number: int, carry: Any, truth: State | None, follow: Any) -> Any:
+        """One window, from its observations to its line of the manifest."""
+        begin = time.perf_counter()
+        arrivals = self.incoming.of(number, self.screen.say)
+        self.recent.append(self._usable(number, arrivals))
+        edges = self._edges(number)
+        read = time.perf_counter()
+        done = self._analysed(number, carry, edges, self._true(truth, number))
+        analysed = time.perf_counter()
+        window = Window(edges, 1, self.posed.reference)
+        with self.ledger.writing(number) as folder:
+            self._write(folder, number, done, window, arrivals)
+        observations = dict(zip(self._names(), (one.told for one in arrivals), strict=True))
+        status = Status(int(done.measures.status))
+        seconds = {"read": read - begin, "analyse": analysed - read}
+        seconds["write"] = time.perf_counter() - analysed
+        entry = {
+            "state": done.state,
+            "reason": done.reason,
+            "minimiser": _ended(status),
+            "observations": observations,
+            "seconds": seconds,
+        }
+        self.ledger.finish(number, done.carry, entry, f"{self._title()}: window {number}, carried")
+        follow(number, done.measures, entry)
+        self._stop_unless_accepted(number, status, done)
+        return done.carry
+
+    def _analysed(self, number: int, carry: Any, edges: jax.Array, truth: State | None) -> _Done:
+        """The analysis of a window, or the forecast where the case says so."""
+        policy = self.posed.table.on_failure
+        given = (carry, number, edges)
+        rows = self._rows()
+        found = self.posed.cycle.window(*given, rows, truth)
+        carry, outcome, measures = jax.tree.map(np.asarray, found)
+        nothing = float(measures.number) == 0
+        if nothing:
+            return _Done(carry, outcome, measures, FORECAST, "no observations")
+        status = Status(int(measures.status))
+        finite = bool(np.isfinite(measures.cost)) and _finite(carry)
+        unconverged = status is not Status.CONVERGED
+        if finite and not (unconverged and policy.not_converged == "forecast"):
+            reason = f"not converged: {_ended(status)}" if unconverged else ""
+            return _Done(carry, outcome, measures, ANALYSED, reason)
+        reason = "the analysis is not finite" if not finite else f"not converged: {_ended(status)}"
+        if not finite and policy.non_finite == "stop":
+            raise NonFiniteError(
+                f"window {number} ({self._when(number)}): {reason}; give more inflation or a share "
+                'of the static covariance (cycle.method), or cycle.on_failure = "forecast" to go '
+                "on without it, and go on with --resume"
+            )
+        without = tuple(_of_no_weight(one) for one in rows)
+        carry, outcome, measures = jax.tree.map(
+            np.asarray, self.posed.cycle.window(*given, without, truth)
+        )
+        if not _finite(carry):
+            raise NonFiniteError(
+                f"window {number} ({self._when(number)}): the forecast itself is not finite; check "
+                "the model's step and its parameters"
+            )
+        return _Done(carry, outcome, measures, FORECAST, reason)
+
+    def _usable(self, number: int, arrivals: list[Arrival]) -> tuple[Rows | None, ...]:
+        """What can be assimilated of what has come; stops where the case insists on it."""
+        policy = self.posed.table.on_failure
+        for name, one in zip(self._names(), arrivals, strict=True):
+            insists = policy.corrupt if one.fate == CORRUPT else policy.no_observations
+            if one.fate != USED and insists == "stop":
+                raise DataError(
+                    f"window {number} ({self._when(number)}), {name}: {one.told['reason']} "
+                    f"[{one.fate}]; put the file right and go on with --resume, or let the cycle "
+                    'go on without it: cycle.on_failure = "forecast"'
+                )
+        return tuple(one.rows for one in arrivals)
+
+    def _rows(self) -> tuple[Rows, ...]:
+        """The observations of a window, of all batches that it sees."""
+        plan, instruments = self.posed.cycle.plan, self.posed.cycle.problem.observations
+        weight = 1 / plan.seen
+        found = []
+        for index, instrument in enumerate(instruments):
+            several = [batch[index] for batch in self.recent]
+            like = next((one for one in reversed(several) if one is not None), None)
+            like = Rows.of(instrument) if like is None else like
+            several = [None] * (plan.seen - len(several)) + several
+            filled = [
+                _of_no_weight(like)
+                if one is None
+                else eqx.tree_at(lambda r: r.weight, one, one.weight * weight)
+                for one in several
+            ]
+            found.append(joined(filled) if len(filled) > 1 else filled[0])
+        return tuple(found)
+
+    def _write(
+        self, folder: Path, number: int, done: _Done, window: Window, arrivals: list[Arrival]
+    ) -> None:
+        """The files of a window."""
+        labels, newest = self.posed.labels, int(self.posed.cycle.plan.move(number).newest)
+        title = f"{self._title()}: window {number}"
+        keep = self.posed.case.checked.output.keep
+        pairs = [
+            (one.instrument, _last(reading, one.rows))
+            for one, reading in zip(arrivals, done.outcome.readings, strict=True)
+            if one.instrument is not None and one.rows is not None
+        ]
+        makers = {
+            "analysis": lambda: newest_dataset(done.outcome, newest, labels, window),
+            "trajectory": lambda: window_dataset(done.outcome, labels, window),
+            "feedback": lambda: readings_dataset(pairs, labels, window) if pairs else None,
+        }
+        for name, make in makers.items():
+            dataset = make() if keep is None or name in keep else None
+            if dataset is not None:
+                write_dataset(steady(dataset), folder / f"{name}.nc", title=f"{title}, {name}")
+        content = {
+            "window": number,
+            "start": date_text(float(window.edges[0]), labels.time_unit, window.reference),
+            "newest": self._when(number),
+            "state": done.state,
+            "reason": done.reason,
+            "minimiser": _ended(Status(int(done.measures.status))),
+            "measures": measures_json(done.measures),
+        }
+        write_json(content, folder / _SUMMARY)
+
+    def _stop_unless_accepted(self, number: int, status: Status, done: _Done) -> None:
+        policy = self.posed.table.on_failure.not_converged
+        if policy == "stop" and done.state == ANALYSED and status is not Status.CONVERGED:
+            raise Stopped(
+                Exit.NOT_CONVERGED,
+                f"Window {number} ({self._when(number)}) has not converged. {status.advice} It is "
+                "written and flagged; --resume goes on from it.",
+            )
+
+    def _truth(self) -> State | None:
+        path = self.posed.case.truth_path()
+        if path is None:
+            return None
+        edges = np.asarray(self.posed.calendar.edges)
+        return read_trajectory(path, self.posed.cycle.problem.model, edges, self.posed.reference)
+
+    def _true(self, truth: State | None, number: int) -> State | None:
+        plan = self.posed.cycle.plan
+        first = int(plan.first_slot(number))
+        stretch = slice(first, first + plan.slots + 1)
+        return None if truth is None else {name: v[stretch] for name, v in truth.items()}
+
+    def _edges(self, number: int) -> jax.Array:
+        plan = self.posed.cycle.plan
+        first = int(plan.first_slot(number))
+        return self.posed.calendar.edges[first : first + plan.slots + 1]
+
+    def _names(self) -> list[str]:
+        return [o.name for o in self.posed.cycle.problem.observations]
+
+    def _title(self) -> str:
+        return self.posed.case.checked.title or self.posed.case.name
+
+    def _when(self, number: int) -> str:
+        moment = float(self.posed.newest(number + 1)[-1])
+        return date_text(moment, self.posed.labels.time_unit, self.posed.reference)
+
+
+def _ended(status: Status) -> str:
+    return str(Status.OUT_OF_LOOPS if status is Status.RUNNING else status)
+
+
+def _of_no_weight(rows: Rows) -> Rows:
+    return eqx.tree_at(lambda r: r.weight, rows, jnp.zeros_like(rows.weight))
+
+
+def _last(reading: Reading, rows: Rows) -> Reading:
+    """Of readings of several batches, those of the newest."""
+    size = rows.values.shape[0]
+    return Reading(*(column[-size:] for column in reading))
+
+
+def _finite(carry: Any) -> bool:
+    leaves = (np.asarray(leaf) for leaf in jax.tree.leaves(carry))
+    return all(bool(np.all(np.isfinite(leaf))) for leaf in leaves)

@@ -1,0 +1,66 @@
+"""The files that a whole cycle leaves, beside those of its windows."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from assim.analysis.cycle.measures import Measures
+from assim.files.cycle import cycle_dataset, cycle_summary
+from assim.files.schema import hash_file, write_dataset, write_json
+from assim.run.cycling import PosedCycle
+from assim.run.ledger import steady
+from assim.solve.status import Status
+
+
+def write_series(
+    posed: PosedCycle,
+    measures: Measures,
+    directory: Path,
+    written: list[Path],
+    states: Sequence[str] = (),
+    seconds: Mapping[str, float] | None = None,
+) -> None:
+    """Write diagnostics.nc, the series over all windows, and summary.json, and add them.
+
+    Args:
+        posed: the cycle.
+        measures: of all windows.
+        directory: where they go.
+        written: files written so far.
+        states: "analysed" or "forecast", of every window.
+        seconds: wall time by stage; not of a cycle over files, whose results must not depend on
+            how often it was stopped: its manifest has them.
+
+    Raises:
+        DataError: one cannot be written.
+    """
+    case = posed.case
+    windows = np.asarray(measures.cost).size
+    units = {o.name: o.units for o in posed.cycle.problem.observations}
+    series = cycle_dataset(measures, posed.newest(windows), posed.labels, posed.reference, units)
+    title = f"{case.checked.title or case.name}: windows of a cycle"
+    inputs = {name: hash_file(path) for name, path in posed.inputs.items()}
+    path = directory / "diagnostics.nc"
+    write_dataset(steady(series), path, title=title, config=case.text(), inputs=inputs)
+    written.append(path)
+    content = cycle_summary(measures, posed.labels, posed.table.burn_in)
+    counts = statuses(measures)
+    status = "converged" if set(counts) <= {"converged"} else "partly_converged"
+    content = {"status": status, "statuses": counts, **content}
+    if states:
+        content["states"] = {state: states.count(state) for state in sorted(set(states))}
+    if seconds is not None:
+        content["seconds"] = dict(seconds)
+    write_json(content, directory / "summary.json")
+    written.append(directory / "summary.json")
+
+
+def statuses(measures: Measures) -> dict[str, int]:
+    """How many windows ended in which way."""
+    codes, counts = np.unique(np.asarray(measures.status), return_counts=True)
+    named = [Status(int(code)) for code in codes]
+    return {
+        (Status.OUT_OF_LOOPS if one is Status.RUNNING else one).name.lower(): int(count)
+        for one, count in zip(named, counts, strict=True)
+    }
