@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner
 
-from assim.run.build import pose
+from assim.run.first_window import pose_first
 from assim.run.case import read_case
 from assim.run.cli import main
 
@@ -44,7 +44,7 @@ def summary(finished):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_case_file_can_be_posed(path):
-    posed = pose(read_case(path))
+    posed = pose_first(read_case(path))
     assert posed.problem.size() > 0
 
 

@@ -14,6 +14,7 @@ import assim
 from assim.files.errors import DataError
 from assim.files.observations import Instrument
 from assim.files.schema import hash_file
+from assim.files.sources import Source
 from assim.files.states import read_state
 from assim.files.tables import open_observations
 from assim.problem.arrays import Array, State
@@ -128,22 +129,44 @@ def pose(case: Case) -> Posed:
         CaseError: every error of the case.
         DataError: every file that cannot be used.
     """
-    setting = set_up(case)
+    return pose_setting(set_up(case))
+
+
+def pose_setting(
+    setting: Setting, sources: Mapping[str, Source] | None = None, background: Any = None
+) -> Posed:
+    """Make the problem of a case that is set up.
+
+    Args:
+        setting: its model, clock and plug-ins.
+        sources: observations by the names of files in the case, where they are elsewhere.
+        background: of every field with its covariance, where the case's is not meant.
+
+    Raises:
+        CaseError: every error of the case.
+        DataError: every file that cannot be used.
+    """
+    case = setting.case
     try:
-        return _pose(setting)
+        return _pose(setting, sources or {}, background)
     except CaseError as error:
         raise CaseError(error.faults, str(case.path)) from error.__cause__
 
 
-def _pose(setting: Setting) -> Posed:
+def _pose(setting: Setting, sources: Mapping[str, Source], given: Any) -> Posed:
     case, model, parts = setting.case, setting.model, setting.parts
     trouble = Trouble()
-    background = trouble.attempt(make_background, case, model, parts, setting.start)
+    background = given or trouble.attempt(make_background, case, model, parts, setting.start)
     error = trouble.attempt(make_model_error, case, model, parts)
     truth = trouble.attempt(_truth, setting)
     labels = model.labels()
     tables = [
-        trouble.attempt(open_observations, case.input_path(table.file), table.variable, labels)
+        trouble.attempt(
+            open_observations,
+            sources.get(table.file, case.input_path(table.file)),
+            table.variable,
+            labels,
+        )
         for table in case.checked.observations
     ]
     trouble.report()
@@ -170,7 +193,7 @@ def _pose(setting: Setting) -> Posed:
     guess = first_guess(case, problem, setting.start)
     quantities = quantities_of(case, problem, parts)
     impact = impact_of(case, problem, setting.clock)
-    inputs = {name: hash_file(path) for name, path in case.inputs().items()}
+    inputs = {n: hash_file(path) for n, path in case.inputs().items() if n not in sources}
     methods = (parts["minimiser"], methods_of(case, parts))
     used, kept = tuple(checked), tuple(apart.values())
     return Posed(case, problem, *methods, used, inputs, truth, guess, quantities, impact, kept)

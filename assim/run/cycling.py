@@ -96,6 +96,10 @@ def pose_cycle(setting: Setting, background: Any = None) -> PosedCycle:
     observed = [blank(setting, number, first) for number in range(len(case.checked.observations))]
     problem = problem_of(case, model, first, (*given, observed, priors_of(setting)), error)
     cycle = Cycle(problem, scheme, plan_of(case.checked), case.checked.runtime.seed)
+    try:
+        cycle.check()
+    except ValueError as error:
+        raise CaseError([Fault("cycle.method", str(error))]) from error
     inputs = {} if background is not None else {
         name: path for name, path in case.inputs().items() if path.is_file()
     }  # fmt: skip

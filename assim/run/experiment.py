@@ -22,7 +22,7 @@ from assim.run.instruments import make_instrument
 from assim.run.network import observe
 from assim.run.screen import Screen
 from assim.run.series import write_series
-from assim.run.twin import Drawn, draw, twin_table, twin_window
+from assim.run.twin import Drawn, background_of, draw, twin_table, twin_window
 
 
 class Experiment(NamedTuple):
@@ -49,7 +49,7 @@ def pose_experiment(setting: Setting) -> Experiment:
     case = setting.case
     try:
         drawn = draw(setting, twin_window(setting))
-        posed = pose_cycle(setting, _background(setting, drawn))
+        posed = pose_cycle(setting, background_of(setting, drawn))
         batches = _batches(setting, posed, drawn)
     except CaseError as error:
         raise CaseError(error.faults, str(case.path)) from error.__cause__
@@ -106,15 +106,3 @@ def _check_finite(measures: Measures) -> None:
         f"the analysis of window {first} is not finite; give more inflation or a share of the "
         "static covariance (cycle.method), a shorter window, or check the model's step"
     )
-
-
-def _background(setting: Setting, drawn: Drawn) -> tuple:
-    """Values or priors of all fields, and the covariance of the first."""
-    priors = {
-        name: setting.parts.get(f"background.fields.{name}.prior") for name in drawn.background
-    }
-    fields: dict = {
-        name: value if priors[name] is None else priors[name]
-        for name, value in drawn.background.items()
-    }
-    return fields, drawn.covariance

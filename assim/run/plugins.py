@@ -32,7 +32,7 @@ _NAMES = {
     "likelihood": "Gaussian LogNormal StudentT Huber VariationalQC Poisson",
     "minimiser": "GaussNewton NewtonCG LBFGS Adam",
     "posterior": "Laplace SVGD NUTS HMC MCLMC Importance Randomise Variational Tempering",
-    "scheme": "FourDVar",
+    "scheme": "FourDVar ThreeDVar OptimalInterpolation ETKF LETKF IEnKS",
 }
 _ABSTRACT = {
     "model": "assim.problem.model:AbstractDynamics",

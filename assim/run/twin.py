@@ -131,6 +131,18 @@ def draw(setting: Setting, window: Window) -> Drawn:
     return Drawn(background, covariance, trajectory, parameters, keys[3])
 
 
+def background_of(setting: Setting, drawn: Drawn) -> tuple:
+    """Values or priors of all fields, and the covariance of the first."""
+    priors = {
+        name: setting.parts.get(f"background.fields.{name}.prior") for name in drawn.background
+    }
+    fields: dict = {
+        name: value if priors[name] is None else priors[name]
+        for name, value in drawn.background.items()
+    }
+    return fields, drawn.covariance
+
+
 def twin_table(setting: Setting) -> TwinTable:
     """The table [twin].
 

@@ -10,13 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.files.times import date_text
+from assim.problem.cycled import in_carried_coordinates
 from assim.problem.departure import Problem
 from assim.problem.model import AbstractODE
 from assim.problem.prior import AbstractPrior
-from assim.run.build import Posed, pose
+from assim.run.build import Posed
+from assim.run.calendar import plan_of
 from assim.run.case import Case
-from assim.run.failure import Exit, NonFiniteError
+from assim.run.cycling import make_scheme
+from assim.run.failure import CaseError, Exit, Fault, NonFiniteError
 from assim.run.finite import non_finite
+from assim.run.first_window import pose_first
+from assim.run.parts import make_parts
 from assim.run.screen import Screen
 from assim.solve.cost import cost, gradient
 from assim.solve.guess import first_guesses
@@ -39,7 +44,7 @@ def check_case(case: Case, screen: Screen) -> Exit:
         DataError: its files have.
         NonFiniteError: the model is not finite from the background.
     """
-    posed = pose(case)
+    posed = pose_first(case)
     checks = []
     for check in check_posed(posed):
         checks.append(check)
@@ -62,6 +67,10 @@ def check_posed(posed: Posed) -> Iterator[Check]:
     )
     yield Check("model contract", True, f"{type(problem.model).__name__}: keys, shapes and dtypes")
     yield Check("window", None, f"{_dates(problem)}: {slots} slots of {_plural(steps, 'step')}")
+    if (cycle := posed.case.checked.cycle) is not None:
+        shift = _plural(cycle.shift or slots, "slot")
+        told = f"{_plural(cycle.windows, 'window')}, each {shift} later; this is the first"
+        yield Check("cycle", True, f"{told}; {type(scheme_of(posed)).__name__}")
     yield Check("control", None, f"{problem.size()} entries: {_control(problem)}")
     yield from _coverage(posed)
     yield from _priors(problem)
@@ -71,6 +80,23 @@ def check_posed(posed: Posed) -> Iterator[Check]:
     yield _origin(problem)
     yield from (_derivative(result) for result in verify(problem, chi))
     yield from _expense(problem)
+
+
+def scheme_of(posed: Posed) -> Any:
+    """How the windows of a cycle are analysed, made and checked against the problem.
+
+    Raises:
+        CaseError: it cannot be made, or does not take the problem.
+    """
+    parts = make_parts(posed.case)[0]
+    scheme = make_scheme(posed.case, posed.problem.model, parts)
+    plan = plan_of(posed.case.checked)
+    try:
+        scheme.check(posed.problem, plan.batches)
+        in_carried_coordinates(posed.problem)
+    except ValueError as error:
+        raise CaseError([Fault("cycle.method", str(error))], str(posed.case.path)) from error
+    return scheme
 
 
 def _finite_guess(posed: Posed) -> tuple[Any, Check]:

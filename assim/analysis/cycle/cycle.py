@@ -39,13 +39,22 @@ class Cycle:
     def _template(self) -> Problem:
         return in_carried_coordinates(self.problem)
 
-    def start(self) -> Any:
-        """What the first window is given.
+    def check(self) -> None:
+        """Refuse what cannot be cycled.
 
         Raises:
             ValueError: a problem or a plan that the scheme does not take.
         """
         self.scheme.check(self.problem, self.plan.batches)
+        in_carried_coordinates(self.problem)
+
+    def start(self) -> Any:
+        """What the first window is given.
+
+        Raises:
+            ValueError: as `check`.
+        """
+        self.check()
         return _strongly_typed(self.scheme.start(self.problem, self._key(-1)))
 
     def window(

@@ -27,6 +27,8 @@ from assim.solve.transform import Transform, gauss_newton, none
 
 Array = jax.Array
 
+SLACK = 1.0  # by which J may rise: the members' tangent is not the model's, nor its zero the minimum
+
 
 class IEnKS(AbstractScheme):
     """The iterative ensemble Kalman smoother: 4D-Var in the space of an ensemble, without adjoint.
@@ -53,7 +55,7 @@ class IEnKS(AbstractScheme):
     members: int = eqx.field(default=20, static=True)
     inflation: Inflation = eqx.field(default=1.0, converter=as_inflation)
     rotate: bool = eqx.field(default=False, static=True)
-    iterations: int = eqx.field(default=10, static=True)
+    iterations: int = eqx.field(default=20, static=True)
     tolerance: float = eqx.field(default=1e-3, converter=float)
 
     def __check_init__(self) -> None:
@@ -115,7 +117,7 @@ class IEnKS(AbstractScheme):
             lower = _Iterate(number, after, ensemble, change, length, jnp.linalg.norm(slope))
             higher = last._replace(number=number, change=change, length=last.length / 2)
             # the first members are wider than any after them: their J is no measure of these
-            accepted = (last.number == 0) | (lower.cost() <= last.cost())
+            accepted = (last.number == 0) | (lower.cost() <= last.cost() + SLACK)
             return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), lower, higher)
 
         return jax.lax.while_loop(unfinished, improved, first)
