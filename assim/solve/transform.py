@@ -89,7 +89,7 @@ def gauss_newton(before: Transform, s: Array, departures: Array) -> Transform:
 def rotation(key: Array, number: int) -> Array:
     """A random orthogonal matrix that keeps the mean: Ω1 = 1, ΩΩᵀ = I, shape (N, N).
 
-    Uniform over all of them (Sakov & Oke 2008, MWR 136, 1042, section 4).
+    Uniform over all of them (Sakov & Oke 2008, MWR 136, 1042).
     """
     white = jax.random.normal(key, (number, number))
     random, fixed = _complement(white), _complement(jnp.eye(number))

@@ -125,7 +125,7 @@ class LETKF(_AbstractFilter):
 
     There R⁻¹ of every observation is multiplied by ρ(|δ/c|) of Gaspari & Cohn, δ its distance
     from the grid point along each dimension, the shorter way round where that is periodic (Hunt,
-    Kostelich & Szunyogh 2007, section 2.3). Beyond 2c nothing is seen. Fields without dimensions,
+    Kostelich & Szunyogh 2007). Beyond 2c nothing is seen. Fields without dimensions,
     parameters, bias coefficients and observations without a position see no taper. For the rest
     see `ETKF`.
 

@@ -27,7 +27,7 @@ from assim.solve.transform import Transform, gauss_newton, none
 
 Array = jax.Array
 
-SLACK = 1.0  # by which J may rise: the members' tangent is not the model's, nor its zero the minimum
+SLACK = 1.0  # by which J may rise, as the members' tangent is not the model's
 
 
 class IEnKS(AbstractScheme):

@@ -44,7 +44,7 @@ class Increment(eqx.Module):
         d(w) = R^(-1/2)(y - H(x^b(t) + √s L w)),        B = LLᵀ
 
     No model is in it: H looks at the background's trajectory, displaced (first guess at
-    appropriate time, FGAT: Fisher & Andersson 2001, ECMWF Tech. Memo. 347).
+    appropriate time, FGAT: Lawless 2010, QJRMS 136, 1094).
 
     Args:
         problem: whose observations count.
@@ -188,7 +188,7 @@ class OptimalInterpolation(_AbstractStatic):
         x^a = x^b + K(y - Hx^b),        K = BHᵀ(HBHᵀ + R)⁻¹
 
     with H linearised at the background: what 3D-Var gives where H is linear (Daley 1991,
-    "Atmospheric data analysis", eq. 4.3.7). A matrix of all observations is formed.
+    "Atmospheric data analysis", chapters 4 and 5). A matrix of all observations is formed.
 
     Args:
         share: s, factor on the static covariance.
