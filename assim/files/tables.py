@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from assim.files.errors import DataError, nearest
+from assim.files.errors import DataError, NothingToUseError, nearest
 from assim.files.schema import COVARIANCE, MISSING, QC, STDEV, time_name
 from assim.files.sources import Source, name_of, opened
 from assim.files.times import NON_PHYSICAL, FileTimes, decode
@@ -150,7 +150,9 @@ def open_observations(source: Source, variable: str | None, labels: Labels) -> O
 def _table(dataset: xr.Dataset, variable: str, labels: Labels, called: str) -> ObservationTable:
     array, where = dataset[variable], f"{called}: {variable}"
     if array.size == 0:
-        raise DataError(f"{where}: expected at least one value, its dimensions are {array.sizes}")
+        raise NothingToUseError(
+            f"{where}: expected at least one value, its dimensions are {dict(array.sizes)}"
+        )
     clock = _clock(dataset, array, labels, where)
     times = _times(dataset[clock], array, f"{called}: {clock}")
     starts, ends = _interval(dataset, clock, array, called)

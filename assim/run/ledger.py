@@ -120,22 +120,19 @@ class Ledger:
     def _step_back(self) -> None:
         """Forget the last window where a file of it has changed; refuse where an earlier one has.
 
-        Checksums of all windows are compared, but carries that are no longer kept.
+        Of what windows hand on, the last alone counts.
         """
+        if self.entries and manifest.damaged(self.directory, self.entries[-1]):
+            self.entries = self.entries[:-1]
+            manifest.cut(self.directory, [self._heading(), *self.entries])
         for number, entry in enumerate(self.entries):
-            own = {n: d for n, d in entry["files"].items() if not n.startswith(f"{STATES}/")}
-            kept = entry if number >= self.done - _KEPT else {"files": own}
-            bad = manifest.damaged(self.directory, kept)
-            if not bad:
-                continue
-            if number == self.done - 1 and self.done > 1:
-                self.entries = self.entries[:-1]
-                manifest.cut(self.directory, [self._heading(), *self.entries])
-                return
-            raise DataError(
-                f"{self.directory / bad[0]}: is missing or has changed since window {number} was "
-                "finished; put it back, or start anew in another directory"
-            )
+            last = number == self.done - 1
+            own = {n: d for n, d in entry["files"].items() if last or not _handed_on(n)}
+            if bad := manifest.damaged(self.directory, {"files": own}):
+                raise DataError(
+                    f"{self.directory / bad[0]}: is missing or has changed since window {number} "
+                    "was finished; put it back, or start anew in another directory"
+                )
 
     def _check_case(self, heading: Mapping[str, Any]) -> None:
         if heading.get("config_sha256") != _fingerprint(self.case):
@@ -162,6 +159,10 @@ class Ledger:
         for path in (self.directory / STATES).glob("[0-9]*.nc"):
             if not self.done - _KEPT <= int(path.stem) < self.done:
                 path.unlink()
+
+
+def _handed_on(name: str) -> bool:
+    return name.startswith(f"{STATES}/")
 
 
 def steady(dataset: Any) -> Any:

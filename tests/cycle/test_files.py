@@ -1,0 +1,237 @@
+"""A cycle over files: what it leaves, and how it goes on after a stop and with bad files."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from assim.files import manifest as ledger
+from assim.files.errors import DataError
+from assim.files.schema import write_dataset
+from assim.run import sequence
+from tests.cycle.files import Files, contents, manifest, setting, steady
+
+WINDOWS = 6
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return Files.made(tmp_path_factory.mktemp("cycle") / "case", WINDOWS)
+
+
+@pytest.fixture(scope="module")
+def whole(files, tmp_path_factory):
+    """The directory of an uninterrupted cycle."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    result = files.run(out)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.fixture
+def copied(files, tmp_path):
+    """A copy of the case whose files a test may spoil."""
+    shutil.copytree(files.folder, tmp_path / "case")
+    return Files(tmp_path / "case")
+
+
+def test_every_window_leaves_its_files(whole):
+    names = {path.name for path in (whole / "windows/000003").iterdir()}
+    assert names == {"analysis.nc", "trajectory.nc", "feedback.nc", "summary.json"}
+    with xr.open_dataset(whole / "windows/000003/analysis.nc") as analysis:
+        assert float(analysis.t[0]) == pytest.approx(0.4)
+        assert {"x", "x_stddev", "x_increment"} <= set(analysis.variables)
+    with xr.open_dataset(whole / "windows/000003/feedback.nc") as feedback:
+        np.testing.assert_allclose(feedback.x_ombg, feedback.x - feedback.x_hofx_background)
+        assert feedback.sizes["obs"] == 2
+    summary = json.loads((whole / "summary.json").read_text())
+    assert summary["windows"] == WINDOWS and summary["states"] == {"analysed": WINDOWS}
+    assert 0 < summary["rmse_analysis"] < summary["rmse_background"]
+    with xr.open_dataset(whole / "diagnostics.nc") as series:
+        assert series.sizes["window"] == WINDOWS
+        np.testing.assert_allclose(
+            summary["rmse_background_by_field"]["x"], series.x_rmse_background.mean()
+        )
+
+
+def test_the_manifest_holds_the_checksums_of_all_files(whole):
+    for line in manifest(whole):
+        own = {n: d for n, d in line["files"].items() if not n.startswith("carry")}
+        assert len(own) == 4 and ledger.damaged(whole, {"files": own}) == []
+        assert line["observations"]["x"]["used"] == 2
+
+
+def test_resume_continues_bit_by_bit(files, whole, tmp_path):
+    assert files.run(tmp_path, *setting("cycle.windows=2")).exit_code == 0
+    assert len(manifest(tmp_path)) == 2
+    assert files.run(tmp_path, "--resume").exit_code == 0
+    assert contents(tmp_path) == contents(whole)
+    assert steady(manifest(tmp_path)) == steady(manifest(whole))
+
+
+def _half_a_line(out):
+    path = out / "manifest.jsonl"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def _half_a_window(out):
+    (out / "windows/.000006.part").mkdir()
+    (out / "windows/.000006.part/analysis.nc").write_bytes(b"half")
+    (out / "carry/.000006.nc.0123.part").write_bytes(b"half")
+
+
+def _window_without_a_line(out):
+    lines = (out / "manifest.jsonl").read_text().splitlines(keepends=True)
+    (out / "manifest.jsonl").write_text("".join(lines[:-1]))
+
+
+def _damaged_last_window(out):
+    (out / "windows/000005/analysis.nc").write_bytes(b"something else")
+
+
+def _lost_carry(out):
+    (out / "carry/000005.nc").unlink()
+
+
+STOPS = [_half_a_line, _half_a_window, _window_without_a_line, _damaged_last_window, _lost_carry]
+
+
+@pytest.mark.parametrize("spoil", STOPS)
+def test_resume_after_any_stop(files, whole, tmp_path, spoil):
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    spoil(out)
+    assert files.run(out, "--resume").exit_code == 0
+    assert contents(out) == contents(whole)
+    assert steady(manifest(out)) == steady(manifest(whole))
+    assert not list(out.rglob("*.part"))
+
+
+def test_an_early_window_that_has_changed_is_told(files, whole, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    (out / "windows/000002/trajectory.nc").unlink()
+    result = files.run(out, "--resume")
+    assert result.exit_code == 3 and "windows/000002/trajectory.nc" in result.stderr
+
+
+def test_a_directory_with_a_cycle_is_not_overwritten(files, whole):
+    before = contents(whole)
+    result = files.run(whole)
+    assert result.exit_code == 3 and "--resume" in result.stderr
+    result = files.run(whole, "--resume", *setting("model.dt=0.02"))
+    assert result.exit_code == 3 and "another case" in result.stderr
+    assert contents(whole) == before
+
+
+def test_a_disk_that_is_full_loses_nothing(files, whole, tmp_path, monkeypatch):
+    """The writing of the fourth window fails half-way."""
+    calls = []
+
+    def full(dataset, path, **options):
+        calls.append(path)
+        if len(calls) == 11:
+            raise DataError(f"{path}: cannot be written (No space left on device)")
+        write_dataset(dataset, path, **options)
+
+    monkeypatch.setattr(sequence, "write_dataset", full)
+    result = files.run(tmp_path)
+    assert result.exit_code == 3 and "No space left" in result.stderr
+    assert len(manifest(tmp_path)) == 3 and not list(tmp_path.rglob("*.part"))
+    monkeypatch.undo()
+    assert files.run(tmp_path, "--resume").exit_code == 0
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_a_corrupt_file_stops_the_cycle_or_not_as_the_case_says(copied, whole, tmp_path):
+    copied.observation(3).write_bytes(b"no NetCDF")
+    result = copied.run(tmp_path / "stop")
+    assert result.exit_code == 3 and "window 3" in result.stderr and "--resume" in result.stderr
+    assert len(manifest(tmp_path / "stop")) == 3
+    out = tmp_path / "on"
+    assert copied.run(out, *setting('cycle.on_failure="forecast"')).exit_code == 0
+    line = manifest(out)[3]
+    assert line["state"] == "forecast" and line["reason"] == "no observations"
+    assert line["observations"]["x"]["fate"] == "corrupt"
+    for number in range(3):  # what came before is as it was
+        assert manifest(out)[number]["files"] == manifest(whole)[number]["files"]
+    with xr.open_dataset(out / "windows/000003/trajectory.nc") as trajectory:
+        np.testing.assert_allclose(trajectory.x, trajectory.x_background, rtol=1e-2)
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["states"] == {"analysed": WINDOWS - 1, "forecast": 1}
+
+
+def _missing(files):
+    files.observation(2).unlink()
+    return {"fate": "missing"}
+
+
+def _empty(files):
+    files.rewrite(2, lambda content: content.isel(obs=slice(0, 0)))
+    return {"fate": "empty"}
+
+
+def _of_another_window(files):
+    shutil.copy(files.observation(1), files.observation(2))
+    return {"fate": "empty", "late": 2}
+
+
+def _all_missing(files):
+    files.rewrite(2, lambda content: content.assign(x=content.x * np.nan, z=content.z * np.nan))
+    return {"fate": "empty"}
+
+
+@pytest.mark.parametrize("spoil", [_missing, _empty, _of_another_window, _all_missing])
+def test_windows_without_observations_are_forecast(copied, tmp_path, spoil):
+    expected = spoil(copied)
+    assert copied.run(tmp_path / "out").exit_code == 0
+    line = manifest(tmp_path / "out")[2]
+    assert line["state"] == "forecast"
+    assert expected.items() <= line["observations"]["x"].items()
+    result = copied.run(tmp_path / "stop", *setting("cycle.on_failure.no_observations=stop"))
+    assert result.exit_code == 3 and "window 2" in result.stderr
+
+
+def test_order_and_repetition_of_rows_change_nothing(copied, whole, tmp_path):
+    copied.rewrite(1, lambda content: content.isel(obs=[1, 0]))
+    copied.rewrite(4, lambda content: content.isel(obs=[0, 1, 0]))
+    out = tmp_path / "out"
+    assert copied.run(out).exit_code == 0
+    lines = manifest(out)
+    assert lines[1]["observations"]["x"]["out_of_order"] is True
+    assert lines[4]["observations"]["x"]["repeated"] == 1
+    assert [line["files"] for line in lines] == [line["files"] for line in manifest(whole)]
+
+
+def test_late_rows_are_told_and_left_out(copied, whole, tmp_path):
+    with xr.open_dataset(copied.observation(0), decode_times=False) as early:
+        late = early.load()
+    copied.rewrite(3, lambda content: xr.concat([late, content], "obs"))
+    out = tmp_path / "out"
+    assert copied.run(out).exit_code == 0
+    assert manifest(out)[3]["observations"]["x"]["late"] == 2
+    assert [one["files"] for one in manifest(out)] == [one["files"] for one in manifest(whole)]
+
+
+def test_an_instrument_that_fails_leaves_the_others(copied, tmp_path):
+    copied.rewrite(2, lambda content: content.assign(x=content.x.assign_attrs(units="kg")))
+    out = tmp_path / "out"
+    assert copied.run(out, *setting('cycle.on_failure="forecast"')).exit_code == 0
+    line = manifest(out)[2]
+    assert line["state"] == "analysed" and line["observations"]["x"]["fate"] == "corrupt"
+    assert "units" in line["observations"]["x"]["reason"]
+    assert line["observations"]["z"]["fate"] == "used"
+
+
+def test_files_are_awaited_up_to_the_timeout(files, whole, tmp_path):
+    watched = tmp_path / "incoming"
+    shutil.copytree(files.folder / "observations", watched / "observations")
+    (watched / "observations/0005.nc").unlink()
+    out = tmp_path / "out"
+    assert files.run(out, "--watch", str(watched), "--timeout", "1.5").exit_code == 0
+    line = manifest(out)[5]
+    assert line["state"] == "forecast" and "1.5 s" in line["observations"]["x"]["reason"]
+    earlier = [one["files"] for one in manifest(whole)][:5]
+    assert [one["files"] for one in manifest(out)][:5] == earlier
