@@ -358,6 +358,7 @@ TWINS = {
         LETKF(7, 1.04, rotate=True, radius=7.0), Lorenz96(), 1, 1, 1.0, 0.22, 0.02
     ),
     "ienks96": Published(IEnKS(20, 1.03, rotate=True), Lorenz96(), 4, 4, 1.0, 0.31, 0.03),
+    "ienks96 each 0.6": Published(IEnKS(25, 1.2, rotate=True), Lorenz96(), 12, 1, 1.0, 0.46, 0.03),
     "3dvar63": Published(ThreeDVar(share=0.1), Lorenz63(), 25, 1, 2.0, 1.04, 0.06),
     "etkf63": Published(ETKF(10, 1.02, rotate=True), Lorenz63(), 25, 1, 2.0, 0.6, 0.08),
     "ienks63": Published(IEnKS(10, 1.02, rotate=True), Lorenz63(), 25, 1, 2.0, 0.31, 0.03),

@@ -117,7 +117,8 @@ class IEnKS(AbstractScheme):
             lower = _Iterate(number, after, ensemble, change, length, jnp.linalg.norm(slope))
             higher = last._replace(number=number, change=change, length=last.length / 2)
             # the first members are wider than any after them: their J is no measure of these
-            accepted = (last.number == 0) | (lower.cost() <= last.cost() + SLACK)
+            begins = (last.number == 0) & jnp.isfinite(lower.cost())
+            accepted = begins | (lower.cost() <= last.cost() + SLACK)
             return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), lower, higher)
 
         return jax.lax.while_loop(unfinished, improved, first)
