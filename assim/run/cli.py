@@ -186,6 +186,44 @@ def compare(
 
 @main.command()
 @_CASE
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Results of the case; its own directory if absent.",
+)
+@click.option("--slots", type=click.IntRange(min=1), help="How long; a window's if absent.")
+@click.option("--until", metavar="TIME", help="How long, as a date or a number, in whole slots.")
+@click.option("--members", type=click.IntRange(min=2), help="How many; 100 if absent.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of all draws; the case's if absent.")
+@click.option("--keep-members", is_flag=True, help="Write every member, too.")
+@click.option(
+    "--observations", type=click.Path(path_type=Path), metavar="FILE", help="Later ones, to score."
+)
+@click.option("--truth", type=click.Path(path_type=Path), metavar="FILE", help="To score, too.")
+@click.option("--out", type=click.Path(path_type=Path), help="Directory for the forecast; DIR.")
+@_SET
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@_DEBUG
+def forecast(
+    case: Path, assignments: tuple[str, ...], quiet: bool, debug: bool, **asked: Any
+) -> None:
+    """Forecast on from finished results of CASE: mean, spread and scores of its posterior."""
+    if asked["slots"] is not None and asked["until"] is not None:
+        raise click.UsageError("give either --slots or --until, not both")
+
+    def work() -> int:
+        read = _read(case, assignments)
+        from assim.run.forecast import Asked, forecast_case
+
+        return forecast_case(read, Asked(**asked), _screen(quiet))
+
+    _finish(work, debug)
+
+
+@main.command()
+@_CASE
 @_SET
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @_DEBUG

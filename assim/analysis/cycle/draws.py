@@ -1,0 +1,84 @@
+"""Members of what a window of a cycle has handed on, from which a forecast can be made."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from assim.analysis.cycle import members, static, variational
+from assim.analysis.cycle.carried import Folding
+from assim.analysis.cycle.posterior import TOGETHER
+from assim.analysis.forecast import Draws
+from assim.problem.control import White
+from assim.problem.cycled import CycledProblem, in_carried_coordinates
+from assim.problem.departure import Problem
+
+Array = jax.Array
+
+
+def draws_of_carry(
+    problem: Problem, scheme: object, carry: object, number: int, seed: int = 0
+) -> Draws | None:
+    """Members of what a window of a cycle handed on, where the next one starts.
+
+    Of a `FourDVar` draws z = m + Σ_k w_k v_k + √s_x B^(1/2) w_x + √s_θ w_θ; of a scheme that hands
+    on members these as they are, whatever their number; of 3D-Var and optimal interpolation draws
+    x = x^a + √s B^(1/2) w. None for a scheme of another kind.
+
+    Args:
+        problem: of the first window, as it was posed.
+        scheme: how the windows were analysed.
+        carry: what it handed on.
+        number: of draws.
+        seed: likewise.
+    """
+    key = jax.random.key(seed)
+    within = in_carried_coordinates(problem.as_forcing())
+    if isinstance(carry, variational.Carry) and isinstance(scheme, variational.FourDVar):
+        whole = Folding.of(problem.control, scheme.rank).whole
+        window = CycledProblem(within, carry.background, None if whole else carry.static)
+        return _of_gaussian(window, number, key)
+    if isinstance(carry, members.Carry):
+        return _of_members(within, carry.members)
+    if isinstance(carry, static.Carry) and isinstance(
+        scheme, static.ThreeDVar | static.OptimalInterpolation
+    ):
+        return _of_static(problem, carry, scheme.share, number, key)
+    return None
+
+
+@eqx.filter_jit
+def _of_gaussian(window: CycledProblem, number: int, key: Array) -> Draws:
+    chi = jax.random.normal(key, (number, window.size()))
+    return jax.lax.map(
+        lambda one: _meaning(window.problem, window.inner(one)),
+        chi,
+        batch_size=min(number, TOGETHER),
+    )
+
+
+@eqx.filter_jit
+def _of_members(problem: Problem, several: White) -> Draws:
+    blank = problem.control.blank()
+    return jax.vmap(lambda z: _meaning(problem, problem.control.join({**blank, **z})))(several)
+
+
+@eqx.filter_jit
+def _of_static(
+    problem: Problem, carry: static.Carry, share: float, number: int, key: Array
+) -> Draws:
+    white = {name: jnp.zeros(size) for name, size in carry.static.sizes().items()}
+    flat, unravel = ravel_pytree(white)
+
+    def one(w: Array) -> Draws:
+        added = carry.static.sqrt(unravel(w))
+        root = jnp.sqrt(share)
+        state = {n: v + root * added[n] if n in added else v for n, v in carry.state.items()}
+        return Draws(state, problem.control.fixed, {}, {})
+
+    return jax.vmap(one)(jax.random.normal(key, (number, flat.size)))
+
+
+def _meaning(problem: Problem, chi: Array) -> Draws:
+    physical = problem.control(chi)
+    return Draws(physical.state, physical.parameters, physical.scales, physical.biases)

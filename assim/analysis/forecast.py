@@ -1,0 +1,285 @@
+"""A forecast from draws of a posterior: every draw run through the model, and what that predicts.
+
+x_i(t_k) = M(x_i(t_(k-1)), θ_i) + η_(i,k),        i = 1 … N
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.problem.arrays import Grid, Params, State, Trajectory
+from assim.problem.forcing import check_span
+from assim.problem.model import AbstractDynamics
+from assim.problem.model_error import ModelError, sequential_states
+from assim.problem.observation import Observations
+from assim.problem.predictive import BATCH_VALUES, independent
+from assim.problem.window import Window, integrate
+
+Array = jax.Array
+Fields = dict[str, np.ndarray]
+
+QUANTILES = {"q05": 0.05, "q50": 0.5, "q95": 0.95}
+
+
+class Draws(NamedTuple):
+    """Members of a posterior at one time; every array has the leading dimension of members.
+
+    Args:
+        state: every field.
+        parameters: of the model; those that are not here keep the model's own values.
+        scales: factors on errors.
+        biases: coefficients of the bias corrections.
+    """
+
+    state: State
+    parameters: Params
+    scales: Params
+    biases: Params
+
+    def size(self) -> int:
+        """N."""
+        return jax.tree.leaves(self.state)[0].shape[0]
+
+    def taken(self, index: np.ndarray) -> "Draws":
+        """The members of these numbers."""
+        return jax.tree.map(lambda leaf: leaf[index], self)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """An ensemble of trajectories, and its moments over the members that are finite.
+
+    Args:
+        window: slot edges at which it is kept, the start of the forecast first.
+        grid: coordinates of the fields.
+        members: every field of every finite member, shape (M, edges, …).
+        parameters: of these members, shape (M, …).
+        finite: which of the N draws these are, shape (N,).
+        mean: of every field, shape (edges, …); NaN where no member is finite.
+        stdev: standard deviation, with M - 1 in the denominator; zero where M is 1.
+        quantiles: "q05", "q50" and "q95" of every field.
+    """
+
+    window: Window
+    grid: Grid
+    members: Fields
+    parameters: Fields
+    finite: np.ndarray
+    mean: Fields
+    stdev: Fields
+    quantiles: Mapping[str, Fields]
+
+    @property
+    def size(self) -> int:
+        """M, the number of finite members."""
+        return int(self.finite.sum())
+
+    @property
+    def left_out(self) -> int:
+        """Number of draws at which the model is not finite."""
+        return int((~self.finite).sum())
+
+
+def forecast(
+    model: AbstractDynamics,
+    state: Mapping[str, Array | np.ndarray],
+    parameters: Mapping[str, Array | np.ndarray],
+    window: Window,
+    *,
+    model_error: ModelError | None = None,
+    amplitude: Array | None = None,
+    first: int = 0,
+    seed: int = 0,
+) -> Forecast:
+    """Run every draw through the model.
+
+        x̄(t) = Σ_i x_i(t)/M,    s(t)² = Σ_i (x_i(t) - x̄(t))²/(M - 1)
+
+    Members are integrated together in batches, in one compiled program. Those that are not finite
+    at all edges, before `first` too, are left out.
+
+    Args:
+        model: M.
+        state: draws of every field at the window's start, shape (N, …).
+        parameters: draws of parameters, shape (N, …); the others keep the model's values.
+        window: the slots.
+        model_error: drawn anew for every member, from its own distribution; None for none.
+        amplitude: of every member's model errors, shape (N,); 1 where not given.
+        first: slot edge from which trajectories are kept.
+        seed: of the model errors.
+
+    Raises:
+        ValueError: draws that do not fit the model or one another, a model error that does not
+            fit the window, or an input of the model that does not span it.
+    """
+    number = _checked(model, state, parameters)
+    check_span(model, window)
+    fitted = None if model_error is None else model_error.on(model, window)
+    fixed = {n: np.asarray(v, float) for n, v in model.parameters.items()}
+    theta = {
+        **{n: np.broadcast_to(v, (number, *v.shape)) for n, v in fixed.items()},
+        **parameters,
+    }
+    draws = (
+        {name: jnp.asarray(value) for name, value in state.items()},
+        {name: jnp.asarray(value) for name, value in theta.items()},
+        jnp.ones(number) if amplitude is None else jnp.asarray(amplitude),
+        jax.random.split(jax.random.key(seed), number),
+    )
+    found = _states(model, window, fitted, draws, first, _batch(state, number, window.slots))
+    kept = Window(window.edges[first:], window.steps, window.reference)
+    parts = {name: np.asarray(value) for name, value in found.items()}
+    return _with_moments(kept, Grid.of(model.labels()), parts, theta)
+
+
+def _checked(
+    model: AbstractDynamics,
+    state: Mapping[str, Array | np.ndarray],
+    parameters: Mapping[str, Array | np.ndarray],
+) -> int:
+    """N, of draws that fit the model."""
+    labels = model.labels()
+    if set(state) != set(labels.state):
+        raise ValueError(f"forecast: expected the fields {sorted(labels.state)}, got {[*state]}")
+    if unknown := sorted(set(parameters) - set(model.parameters)):
+        raise ValueError(f"forecast: the model has no parameter {unknown[0]!r}")
+    number = len(next(iter(state.values())))
+    wanted = {name: labels.shape(name) for name in [*state, *parameters]}
+    for name, value in [*state.items(), *parameters.items()]:
+        if np.shape(value) != (number, *wanted[name]):
+            raise ValueError(
+                f"forecast: {name!r} must have shape {(number, *wanted[name])}, draws first, got "
+                f"{np.shape(value)}"
+            )
+    return number
+
+
+def _batch(state: Mapping[str, Array | np.ndarray], number: int, slots: int) -> int:
+    """Members that are integrated together."""
+    one = sum(int(np.prod(np.shape(value)[1:])) for value in state.values()) * (slots + 1)
+    return max(1, min(number, BATCH_VALUES // one))
+
+
+@eqx.filter_jit
+def _states(
+    model: AbstractDynamics,
+    window: Window,
+    error: ModelError | None,
+    draws: tuple[State, Params, Array, Array],
+    first: int,
+    batch: int,
+) -> State:
+    """Every field of every member from the edge `first` on; NaN of members that are not finite."""
+
+    def one(given: tuple[State, Params, Array, Array]) -> State:
+        x, theta, amplitude, key = given
+        if error is None:
+            states = integrate(model, x, theta, window).states
+        else:
+            eta = {n: amplitude * v for n, v in _series(error, window, key).items()}
+            states = sequential_states(model, x, theta, window, error, eta)
+        finite = jnp.stack([jnp.all(jnp.isfinite(value)) for value in states.values()]).all()
+        return {n: jnp.where(finite, v[first:], jnp.nan) for n, v in states.items()}
+
+    return jax.lax.map(one, draws, batch_size=batch)
+
+
+def _series(error: ModelError, window: Window, key: Array) -> State:
+    """One draw of η/s for every group of slots."""
+    blank = error.blank(window.slots // error.every)
+    keys = jax.random.split(key, len(blank))
+    return error.sqrt(
+        {
+            name: jax.random.normal(k, blank[name].shape)
+            for name, k in zip(sorted(blank), keys, strict=True)
+        }
+    )
+
+
+def _with_moments(
+    window: Window, grid: Grid, states: Fields, theta: Mapping[str, Array | np.ndarray]
+) -> Forecast:
+    """The forecast that members of these states make."""
+    whole = [np.isfinite(v).reshape(len(v), -1).all(axis=1) for v in states.values()]
+    finite = np.all(whole, axis=0)
+    members = {name: value[finite] for name, value in states.items()}
+    moments = {name: _moments(value) for name, value in members.items()}
+    mean, stdev, *others = ({n: m[i] for n, m in moments.items()} for i in range(5))
+    kept = {name: np.asarray(value)[finite] for name, value in theta.items()}
+    quantiles = dict(zip(QUANTILES, others, strict=True))
+    return Forecast(window, grid, members, kept, finite, mean, stdev, quantiles)
+
+
+def _moments(members: np.ndarray) -> list[np.ndarray]:
+    """Mean, standard deviation and quantiles over the first dimension; NaN of no members."""
+    if not len(members):
+        return [np.full(members.shape[1:], np.nan)] * (2 + len(QUANTILES))
+    stdev = np.std(members, axis=0, ddof=min(1, len(members) - 1))
+    return [np.mean(members, axis=0), stdev, *np.quantile(members, [*QUANTILES.values()], axis=0)]
+
+
+class Readings(NamedTuple):
+    """What an instrument would read of every member of a forecast.
+
+    Args:
+        exact: H(x_i), without errors, shape (M, m).
+        drawn: the same with the instrument's errors, shape (M, m).
+        log_densities: log p(y_j | x_i), shape (M, m); None where errors are correlated.
+    """
+
+    exact: np.ndarray
+    drawn: np.ndarray
+    log_densities: np.ndarray | None
+
+
+def predicted_readings(
+    found: Forecast, observations: Observations, draws: Draws, seed: int = 0
+) -> Readings:
+    """Readings of one instrument for every member, y_i ~ p(y | x_i).
+
+    Args:
+        found: the forecast.
+        observations: of the instrument, at times of the forecast.
+        draws: those that the forecast was made of, for the scales and bias coefficients.
+        seed: of the errors.
+
+    Raises:
+        ValueError: an error scale or a bias coefficient that is not among the draws.
+    """
+    asked = [] if observations.scale is None else [observations.scale.name]
+    for name in [*asked, *(observations.bias.priors if observations.bias else ())]:
+        if name not in draws.scales and name not in draws.biases:
+            raise ValueError(f"{observations.name}: {name!r} is not among what was estimated")
+    several = jax.tree.map(
+        lambda leaf: jnp.asarray(np.asarray(leaf)[found.finite]), (draws.scales, draws.biases)
+    )
+    states = {name: jnp.asarray(value) for name, value in found.members.items()}
+    theta = {name: jnp.asarray(value) for name, value in found.parameters.items()}
+    keys = jax.random.split(jax.random.key(seed), found.size)
+    batch = _batch(found.members, found.size, found.window.slots)
+    given = (states, theta, *several, keys)
+    exact, drawn, densities = _readings(observations, found.window.edges, found.grid, given, batch)
+    each = np.asarray(densities) if independent(observations.covariance) else None
+    return Readings(np.asarray(exact), np.asarray(drawn), each)
+
+
+@eqx.filter_jit
+def _readings(
+    o: Observations, edges: Array, grid: Grid, given: tuple, batch: int
+) -> tuple[Array, Array, Array]:
+    def one(member: tuple[State, Params, Params, Params, Array]) -> tuple[Array, Array, Array]:
+        states, theta, scales, biases, key = member
+        exact = o.predict(Trajectory(edges, states, theta, grid), biases)
+        scale = jnp.ones(()) if o.scale is None else scales[o.scale.name]
+        drawn = o.likelihood.sample(key, exact, o.covariance, scale)
+        if not independent(o.covariance):
+            return exact, drawn, jnp.zeros(())
+        each = o.likelihood.log_densities(o.values, exact, o.covariance, scale)
+        return exact, drawn, jnp.where(jnp.isnan(each), -jnp.inf, each)
+
+    return jax.lax.map(one, given, batch_size=batch)

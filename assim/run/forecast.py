@@ -1,0 +1,384 @@
+"""A forecast from a finished run: from its directory to forecast.nc and its scores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from assim.analysis.forecast import Draws, Forecast, forecast, predicted_readings
+from assim.analysis.verification import (
+    FieldScores,
+    Rows,
+    Scores,
+    against_truth,
+    by_slot,
+    judged,
+    scores,
+    slot_of,
+)
+from assim.files.errors import DataError
+from assim.files.forecast import (
+    edges_within,
+    forecast_dataset,
+    forecast_feedback,
+    lead_times,
+    mean_spread,
+    scores_summary,
+    truth_summary,
+)
+from assim.files.observations import Instrument
+from assim.files.schema import hash_file, write_dataset, write_json
+from assim.files.states import read_trajectory
+from assim.files.tables import observed_variables, open_observations
+from assim.files.times import NON_PHYSICAL, date_text
+from assim.problem.window import Window
+from assim.run.build import Setting, set_up
+from assim.run.case import Case
+from assim.run.directory import interruptible, writable
+from assim.run.failure import CaseError, Exit, Fault, NonFiniteError
+from assim.run.instruments import make_instrument
+from assim.run.model_error import make_model_error
+from assim.run.origin import Origin, origin_of
+from assim.run.screen import Screen
+
+_SHOWN = 10  # lead times in a table
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a forecast.
+
+    Args:
+        source: directory of the finished run; the case's own where None.
+        out: directory for the results; that of the run where None.
+        slots: how long it is, in slots of the case; a window's where neither this nor `until` is
+            given.
+        until: date, or number where the model's time is not physical, in place of `slots`.
+        members: how many.
+        seed: of all draws; the case's where None.
+        keep_members: whether they are written.
+        observations: file of later observations.
+        truth: file of the truth.
+    """
+
+    source: Path | None = None
+    out: Path | None = None
+    slots: int | None = None
+    until: str | None = None
+    members: int | None = None
+    seed: int | None = None
+    keep_members: bool = False
+    observations: Path | None = None
+    truth: Path | None = None
+
+
+class _Verified(NamedTuple):
+    """One instrument against the forecast.
+
+    Args:
+        instrument: with the rows of its file.
+        rows: those used.
+        total: their scores.
+        slots: the same by number of the slot, the first being 1.
+    """
+
+    instrument: Instrument
+    rows: Rows
+    total: Scores
+    slots: dict[int, Scores]
+
+
+class _True(NamedTuple):
+    """Every field against the truth, at these slot edges."""
+
+    edges: np.ndarray
+    fields: dict[str, FieldScores]
+
+
+def forecast_case(case: Case, asked: Asked, screen: Screen) -> Exit:
+    """Run members of the posterior on from where a finished run ends, and write what they say.
+
+    Args:
+        case: the case that made the run.
+        asked: how long, from where, and against what.
+        screen: where the scores are shown.
+
+    Raises:
+        CaseError: errors of the case, or a horizon that does not fit.
+        DataError: a directory without an analysis or of another case, or files that cannot be
+            used or written.
+        NonFiniteError: the model is finite at no member.
+    """
+    setting = set_up(case)
+    source = case.directory(asked.source)
+    directory = source if asked.out is None else asked.out
+    seed = case.checked.runtime.seed if asked.seed is None else asked.seed
+    origin = origin_of(setting, source, asked.members, seed)
+    for warning in origin.warnings:
+        screen.say(warning, "bold red")
+    window = _window(setting, origin, asked)
+    ahead = Window(window.edges[len(origin.edges) - 1 :], window.steps, window.reference)
+    instruments = (
+        [] if asked.observations is None else _read(setting, asked.observations, ahead, screen)
+    )
+    true = None if asked.truth is None else _true_states(setting, asked.truth, ahead)
+    written: list[Path] = []
+    with writable(directory), interruptible(directory, written):
+        found = _run(setting, origin, window, seed)
+        verified = [_verify(one, found, origin.draws, seed) for one in instruments]
+        fields = None if true is None else _True(true[0], against_truth(found, true[1], true[0]))
+        told = _Told(setting, origin, found, verified, fields, asked, seed)
+        _show(told, screen)
+        _write(told, directory, written)
+        screen.written(directory, written)
+    return Exit.DONE
+
+
+class _Told(NamedTuple):
+    """A forecast with all that is said of it."""
+
+    setting: Setting
+    origin: Origin
+    found: Forecast
+    verified: list[_Verified]
+    truth: _True | None
+    asked: Asked
+    seed: int
+
+    def text(self, edge: int) -> str:
+        """A slot edge of the forecast for people."""
+        window = self.found.window
+        unit = self.setting.model.labels().time_unit
+        return date_text(float(window.edges[edge]), unit, window.reference)
+
+
+def _window(setting: Setting, origin: Origin, asked: Asked) -> Window:
+    """The slots through which members are run: those of the analysis, then the forecast's."""
+    start = float(origin.edges[-1])
+    number = asked.slots or origin.slots
+    if asked.until is not None:
+        end = _until(setting, asked.until)
+        number = int(np.floor((end - start) / origin.slot + 1e-6))
+        if number < 1:
+            unit, reference = setting.model.labels().time_unit, origin.reference
+            first = date_text(start + origin.slot, unit, reference)
+            what = (
+                f"must be a slot after the forecast's start or later: the start is "
+                f"{date_text(start, unit, reference)}, the first slot ends at {first}, got "
+                f"{asked.until}"
+            )
+            raise CaseError([Fault("--until", what)], str(setting.case.path))
+    later = start + origin.slot * np.arange(1, number + 1)
+    try:
+        edges = np.concatenate([origin.edges, later])
+        return Window.at(setting.model, edges, origin.reference)
+    except ValueError as error:
+        raise CaseError([Fault("window", str(error))], str(setting.case.path)) from error
+
+
+def _until(setting: Setting, text: str) -> float:
+    """The horizon as model time."""
+    value: Any = text
+    if setting.model.labels().time_unit == NON_PHYSICAL:
+        try:
+            value = float(text)
+        except ValueError:
+            what = f"must be a number, as the model's time has no unit, got {text}"
+            raise CaseError([Fault("--until", what)], str(setting.case.path)) from None
+    return setting.clock.time(value, "--until")
+
+
+def _run(setting: Setting, origin: Origin, window: Window, seed: int) -> Forecast:
+    """The forecast; NonFiniteError where there is none."""
+    draws, case = origin.draws, setting.case
+    error = make_model_error(case, setting.model, setting.parts)
+    name = None if error is None or error.scale is None else error.scale.name
+    known = {n: v for n, v in draws.parameters.items() if n in setting.model.parameters}
+    try:
+        found = forecast(
+            setting.model,
+            draws.state,
+            known,
+            window,
+            model_error=error,
+            amplitude=None if name is None else draws.scales[name],
+            first=len(origin.edges) - 1,
+            seed=seed + 1,
+        )
+    except ValueError as problem:
+        what = f"the forecast: {problem}"
+        raise CaseError([Fault("model", what)], str(case.path)) from problem
+    if found.size == 0:
+        raise NonFiniteError(
+            f"the model is not finite at any of the {draws.size()} members of {origin.told}; "
+            "forecast fewer slots, or check the model's step and its parameters"
+        )
+    return found
+
+
+def _read(setting: Setting, path: Path, window: Window, screen: Screen) -> list[Instrument]:
+    """The case's instruments with the rows of a file that are later than the forecast's start."""
+    labels, tables = setting.model.labels(), setting.case.checked.observations
+    present = observed_variables(path, labels)
+    chosen = [number for number, table in enumerate(tables) if table.variable in present]
+    if not chosen:
+        wanted = ", ".join(dict.fromkeys(table.variable for table in tables))
+        raise DataError(
+            f"{path}: expected a variable of the case's instruments ({wanted}), the file has "
+            f"{', '.join(present) or 'none that has a time'}"
+        )
+    found = []
+    for number in chosen:
+        rows = open_observations(path, tables[number].variable, labels)
+        times = (rows.ends or rows.times).to_model(labels.time_unit, window.reference)
+        edges = np.asarray(window.edges)
+        slack = 1e-9 * (edges[-1] - edges[0])
+        kept = np.flatnonzero(times > edges[0] + slack)
+        if not np.any(times[kept] <= edges[-1] + slack):
+            ends = (date_text(float(edges[i]), labels.time_unit, window.reference) for i in (0, -1))
+            raise DataError(
+                f"{rows.where}: expected values after the forecast's start and not after its end, "
+                "{} to {}, got none of {}; forecast more slots, or give later observations".format(
+                    *ends, rows.rows
+                )
+            )
+        if earlier := rows.rows - kept.size:
+            screen.say(f"{rows.where}: {earlier} values not after the forecast's start, left out.")
+        given = (setting.case, setting.model, setting.parts, number, rows.taken(kept), window)
+        found.append(make_instrument(*given, source=path, kept=kept))
+    return found
+
+
+def _true_states(
+    setting: Setting, path: Path, window: Window
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Numbers of the slot edges at which the truth is known, and every field there."""
+    edges = edges_within(path, setting.model.labels(), window)
+    times = np.asarray(window.edges)[edges]
+    truth = read_trajectory(path, setting.model, times, window.reference)
+    return edges, {name: np.asarray(value) for name, value in truth.items()}
+
+
+def _verify(one: Instrument, found: Forecast, draws: Draws, seed: int) -> _Verified:
+    """One instrument's readings against what the members predict of them."""
+    o = one.observations
+    try:
+        readings = predicted_readings(found, o, draws, seed + 2)
+    except ValueError as error:
+        raise DataError(f"{one.table.where}: {error}") from error
+    rows = judged(readings, np.asarray(o.values), seed)
+    slots = slot_of(np.asarray(o.points.ends), np.asarray(found.window.edges))
+    return _Verified(one, rows, scores(rows), by_slot(rows, slots))
+
+
+def _write(told: _Told, directory: Path, written: list[Path]) -> None:
+    """Write the files, the summary last."""
+    setting, found, case = told.setting, told.found, told.setting.case
+    labels, title = setting.model.labels(), case.checked.title or case.name
+    files = (told.origin.file, told.asked.observations, told.asked.truth)
+    inputs = {str(path): hash_file(path) for path in files if path is not None}
+    dataset = forecast_dataset(
+        found,
+        labels,
+        members=told.asked.keep_members,
+        names=case.checked.output.variables,
+    )
+    given: dict[str, Any] = {"config": case.text(), "inputs": inputs}
+    path = directory / "forecast.nc"
+    write_dataset(dataset, path, title=f"{title}: forecast", **given)
+    written.append(path)
+    path = directory / "forecast_feedback.nc"
+    path.unlink(missing_ok=True)
+    if told.verified:
+        instruments = [one.instrument for one in told.verified]
+        rows = [one.rows for one in told.verified]
+        dataset = forecast_feedback(instruments, rows, labels, found.window)
+        write_dataset(dataset, path, title=f"{title}: forecast of observations", **given)
+        written.append(path)
+    write_json(_summary(told), directory / "forecast.json")
+    written.append(directory / "forecast.json")
+
+
+def _summary(told: _Told) -> dict[str, Any]:
+    """What forecast.json holds."""
+    found = told.found
+    leads, units = lead_times(found.window, told.setting.model.labels())
+    content: dict[str, Any] = {
+        "from": told.origin.told,
+        "start": told.text(0),
+        "end": told.text(-1),
+        "members": found.size,
+        "left_out": found.left_out,
+        "seed": told.seed,
+        "lead": leads,
+        "lead_units": units,
+        "spread": mean_spread(found),
+    }
+    if told.verified:
+        content["observations"] = {
+            one.instrument.observations.name: {
+                **scores_summary(one.total),
+                "rejected": one.instrument.rejected(),
+                "by_lead": [
+                    {"lead": leads[slot], **scores_summary(found)}
+                    for slot, found in one.slots.items()
+                ],
+            }
+            for one in told.verified
+        }
+    if told.truth is not None:
+        content["truth"] = truth_summary(told.truth.fields, leads[told.truth.edges])
+    return content
+
+
+def _show(told: _Told, screen: Screen) -> None:
+    """The scores, as small tables."""
+    found, labels = told.found, told.setting.model.labels()
+    leads, units = lead_times(found.window, labels)
+    unit = "" if units == NON_PHYSICAL else f" {units}"
+    screen.say(f"Forecast from {told.text(0)} to {told.text(-1)}: {found.size} members of "
+               f"{told.origin.told}.")  # fmt: skip
+    if found.left_out:
+        screen.say(f"The model is not finite at {found.left_out} more, left out.", "bold red")
+    screen.rejected(
+        {o.instrument.observations.name: {"compared": o.total.number, **o.instrument.rejected()}
+         for o in told.verified}
+    )  # fmt: skip
+    columns = ("count", "RMSE", "bias", "spread", "CRPS", "log score", "in 90 %")
+    for one in told.verified:
+        slots = _some(list(one.slots))
+        lines = [(f"{leads[slot]:g}{unit}", *_cells(one.slots[slot])) for slot in slots]
+        screen.say()
+        screen.table(
+            (f"{one.instrument.observations.name} at lead", *columns),
+            [*lines, ("all", *_cells(one.total))],
+        )
+    if told.truth is not None:
+        _show_truth(told.truth, leads, unit, screen)
+
+
+def _show_truth(truth: _True, leads: np.ndarray, unit: str, screen: Screen) -> None:
+    for name, one in truth.fields.items():
+        rows = [
+            (f"{leads[truth.edges[i]]:g}{unit}", *(f"{column[i]:.4g}" for column in one))
+            for i in _some(list(range(len(truth.edges))))
+        ]
+        screen.say()
+        screen.table((f"{name} (truth) at lead", "RMSE", "spread", "CRPS"), rows)
+
+
+def _some(several: Sequence[int]) -> list[int]:
+    """All of them where they are few, else some evenly spread, the last included."""
+    places = np.linspace(0, len(several) - 1, min(len(several), _SHOWN)).round().astype(int)
+    return [several[place] for place in places]
+
+
+def _cells(one: Scores) -> tuple[str, ...]:
+    numbers = (one.rmse, one.bias, one.spread, one.crps, one.log_score)
+    return (
+        f"{one.number:,}",
+        *(f"{number:.4g}" if np.isfinite(number) else "–" for number in numbers),
+        f"{100 * one.coverage.covered:.0f} %",
+    )
