@@ -7,7 +7,8 @@ parameters, error scales and bias coefficients. The window's prior is a Gaussian
     z = m + Σ_k w_k v_k + √s_x B^(1/2) w_x + √s_θ w_θ,         w, w_x, w_θ ~ N(0, I)
 
 low rank with a share of the static covariance, so that the departures are again one function
-d(χ) of white numbers.
+d(χ) of white numbers. Where the v_k are few members of an ensemble, a localisation ρ = Λ Λᵀ makes
+of w_k v_k the product (Λ w_k) ∘ v_k (Lorenc 2003; Buehner 2005).
 """
 
 import math
@@ -15,9 +16,10 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from assim.problem.arrays import Array, Trajectory
+from assim.problem.arrays import Array, Labels, Trajectory
 from assim.problem.control import Control, White
 from assim.problem.covariance import (
     AbstractCovariance,
@@ -57,6 +59,56 @@ class Background(eqx.Module):
         return jax.vmap(lambda v: ravel_pytree(v)[0])(self.vectors)
 
 
+class Localisation(eqx.Module):
+    """ρ of the fields of a state; fields of the same dimensions share their white patterns.
+
+    Args:
+        parts: ρ by the dimensions of the fields that it is of, joined by "+", on their grid.
+        groups: which of them every field has; fields without dimensions have none.
+    """
+
+    parts: dict[str, AbstractCovariance]
+    groups: tuple[tuple[str, str], ...] = eqx.field(static=True)
+
+    @staticmethod
+    def of(covariance: AbstractCovariance, labels: Labels) -> "Localisation":
+        """One localisation on every grid of a model.
+
+        Raises:
+            ValueError: it does not fit, or its variance is not 1.
+        """
+        parts, groups = {}, []
+        for name, label in labels.state.items():
+            if not label.dims:
+                continue
+            group = "+".join(label.dims)
+            groups.append((name, group))
+            axes = tuple(labels.coordinates[dim] for dim in label.dims)
+            parts[group] = covariance.on(labels.shape(name), axes)
+            if not np.allclose(parts[group].variance(), 1.0, rtol=1e-6):
+                raise ValueError("localisation: its variance must be 1; give it stdev = 1")
+        return Localisation(parts, tuple(groups))
+
+    def blank(self, rank: int) -> dict[str, Array]:
+        """White patterns of so many members, and "" for what is not localised, as zeros."""
+        sizes = {group: part.size() for group, part in self.parts.items()}
+        return {"": jnp.zeros(rank), **{g: jnp.zeros((rank, size)) for g, size in sizes.items()}}
+
+    def combined(self, white: dict[str, Array], vectors: White) -> White:
+        """Σ_k (Λ w_k) ∘ v_k."""
+        patterns = {g: jax.vmap(part.sqrt)(white[g]) for g, part in self.parts.items()}
+        group = dict(self.groups)
+
+        def of(kind: str, name: str, vector: Array) -> Array:
+            if kind not in (STATE, "fields") or name not in group:
+                return jnp.tensordot(white[""], vector, axes=1)
+            return jnp.sum(patterns[group[name]] * vector, axis=0)
+
+        return {
+            kind: {n: of(kind, n, v) for n, v in part.items()} for kind, part in vectors.items()
+        }
+
+
 class CycledProblem(eqx.Module):
     """d(χ) of one window of a cycle; a departure function as `Problem` is.
 
@@ -64,29 +116,38 @@ class CycledProblem(eqx.Module):
         problem: with z as its control, from `in_carried_coordinates`.
         background: the Gaussian of z.
         static: B of the state, a share of which is in the prior; None for none.
+        localisation: of the vectors; None for none.
     """
 
     problem: Problem
     background: Background
     static: AbstractStateCovariance | None
+    localisation: Localisation | None = None
 
     def __call__(self, chi: Array) -> Departures:
         """Normalised departures and the log-normaliser."""
         return self.problem(self.inner(chi))
 
-    def inner(self, chi: Array) -> Array:
-        """χ of the problem: z, with model errors and later states as they are."""
+    def inner(self, chi: Array, offset: White | None = None) -> Array:
+        """χ of the problem: z, with model errors and later states as they are.
+
+        Args:
+            chi: χ.
+            offset: added to z, as of a member; None for nothing.
+        """
         white = self.split(chi)
-        z = self._carried(white)
+        z = self._carried(white, offset)
         return self.problem.control.join({**z, **{k: white[k] for k in ("later", "model_error")}})
 
-    def simulate(self, chi: Array) -> Simulation:
+    def simulate(self, chi: Array, offset: White | None = None) -> Simulation:
         """Control, trajectory and predictions of every instrument."""
-        return self.problem.simulate(self.inner(chi))
+        return self.problem.simulate(self.inner(chi, offset))
 
-    def advanced(self, chi: Array, trajectory: Trajectory, slot: Array) -> White:
+    def advanced(
+        self, chi: Array, trajectory: Trajectory, slot: Array, offset: White | None = None
+    ) -> White:
         """The z that follows from χ where the next window starts, `slot` slots later."""
-        return advanced(self.problem, self._carried(self.split(chi)), trajectory, slot)
+        return advanced(self.problem, self._carried(self.split(chi), offset), trajectory, slot)
 
     def blank(self) -> White:
         """The parts of χ as a tree of zeros."""
@@ -96,7 +157,9 @@ class CycledProblem(eqx.Module):
             sizes = self.static.sizes().items()
             static["static"] = {name: jnp.zeros(size) for name, size in sizes}
             static |= {kind: own[kind] for kind in (*OTHERS, "fields")}
-        carried = {"carried": {"": jnp.zeros(self.background.rank())}}
+        rank, localisation = self.background.rank(), self.localisation
+        patterns = {"": jnp.zeros(rank)} if localisation is None else localisation.blank(rank)
+        carried = {"carried": patterns}
         return {**carried, **static, "later": own["later"], "model_error": own["model_error"]}
 
     def split(self, chi: Array) -> White:
@@ -130,16 +193,19 @@ class CycledProblem(eqx.Module):
     def lengthened(self, stages: int) -> tuple["CycledProblem", ...]:
         """The problem with ever more of its window observed: see `Problem.lengthened`."""
         several = self.problem.lengthened(stages)
-        return tuple(CycledProblem(one, self.background, self.static) for one in several)
+        rest = (self.background, self.static, self.localisation)
+        return tuple(CycledProblem(one, *rest) for one in several)
 
-    def _carried(self, white: White) -> White:
+    def _carried(self, white: White, offset: White | None = None) -> White:
         """z."""
-        w = white["carried"][""]
-        z = jax.tree.map(
-            lambda m, v: m + jnp.tensordot(w, v, axes=1),
-            self.background.mean,
-            self.background.vectors,
-        )
+        vectors = self.background.vectors
+        if self.localisation is None:
+            w = white["carried"][""]
+            moved = jax.tree.map(lambda v: jnp.tensordot(w, v, axes=1), vectors)
+        else:
+            moved = self.localisation.combined(white["carried"], vectors)
+        z = jax.tree.map(jnp.add, self.background.mean, moved)
+        z = z if offset is None else jax.tree.map(jnp.add, z, offset)
         if self.static is None:
             return z
         root = jnp.sqrt(self.background.share)

@@ -55,6 +55,7 @@ _NESTED = {
     "terms": "covariance",
     "operator": "operator",
     "likelihood": "likelihood",
+    "localisation": "covariance",
 }
 _SERIES_KEYS = ("file", "variable", "interpolation")
 _SIMPLE = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}

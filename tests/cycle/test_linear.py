@@ -7,7 +7,7 @@ import pytest
 import assim
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.variational import FourDVar
-from tests.cycle.toy import batch_posterior, in_turn, kalman, matrix, twin
+from tests.cycle.toy import H, R, batch_posterior, in_turn, kalman, matrix, twin
 
 MINIMISER = assim.GaussNewton(n_outer=3, tolerance=1e-12)
 WINDOWS = 7
@@ -69,3 +69,21 @@ def test_loop_and_scan_give_the_same_figures(carry):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), stacked, scanned
     )
+
+
+def test_localised_members_keep_the_kalman_filters_covariance_of_their_own():
+    """Everything correlated with everything: the update of the sample covariance, exactly."""
+    localisation = assim.GaspariCohn(0.0)
+    scheme = FourDVar(carry="ensemble", members=7, localisation=localisation, minimiser=MINIMISER)
+    given = twin(scheme, Plan(1, 1), 3)
+    m, p = matrix(), None
+    for number, (carry, outcome, _) in enumerate(in_turn(given, 3)):
+        if p is not None:
+            forecast = m @ p @ m.T
+            gain = forecast @ H.T @ np.linalg.inv(H @ forecast @ H.T + R * np.eye(2))
+            expected = forecast - gain @ H @ forecast
+            close(outcome.analysis_stdev["x"][-1], np.sqrt(np.diag(expected)))
+            increment = gain @ (given.observed[number] - H @ outcome.background["x"][-1])
+            close(outcome.analysis["x"][-1], outcome.background["x"][-1] + increment)
+        vectors = np.asarray(carry.background.vectors["background"]["x"])
+        p = vectors.T @ vectors

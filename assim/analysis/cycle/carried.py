@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from assim.analysis.cycle.members import draws
 from assim.problem.control import Control, White
 from assim.problem.covariance import AbstractStateCovariance
 from assim.problem.cycled import OTHERS, STATE, Background, first_mean
@@ -20,28 +20,18 @@ class Folding(NamedTuple):
     Args:
         rank: vectors of a carried covariance.
         whole: whether these span z, so that a static share is one of them and not apart.
+        members: whether they are members, each of which is localised, and none may be mixed.
     """
 
     rank: int
     whole: bool
+    members: bool = False
 
     @staticmethod
     def of(control: Control, rank: int) -> "Folding":
         """All of z up to `rank` entries."""
         n = ravel_pytree(first_mean(control))[0].size
         return Folding(min(n, rank), n <= rank)
-
-
-class Sources(eqx.Module):
-    """Covariances that do not come from a window before: of the start, and the static one.
-
-    Args:
-        first: B of the state with which a cycle begins.
-        static: B of which every later window may have a share.
-    """
-
-    first: AbstractStateCovariance
-    static: AbstractStateCovariance
 
 
 def start(control: Control, folding: Folding) -> Background:
@@ -52,6 +42,14 @@ def start(control: Control, folding: Folding) -> Background:
         vectors = _rows(mean, root_of(_prior(control.covariance, mean, one, one), folding.rank))
         return Background(mean, vectors, one, one)
     return Background(mean, _none(mean, folding.rank), one, one)
+
+
+def start_of_members(control: Control, number: int, share: float, key: Array) -> Background:
+    """Members drawn from the case's own background and priors, about their mean."""
+    drawn = draws(control, number, key)
+    centred = jax.tree.map(lambda z: z - jnp.mean(z, axis=0)[None], drawn)
+    vectors = jax.tree.map(lambda z: z / jnp.sqrt(number - 1), centred)
+    return Background(first_mean(control), vectors, jnp.asarray(share), jnp.zeros(()))
 
 
 def handed_on(
@@ -82,6 +80,8 @@ def handed_on(
         added = _prior(static, mean, share, own)
         root = root_of(jnp.concatenate([grown, added]), folding.rank)
         return Background(mean, _rows(mean, root), share, own)
+    if folding.members:
+        return Background(mean, _rows(mean, grown), share, own)
     scale = _scale(static, mean)
     root = root_of(grown / scale[None], folding.rank) * scale[None]
     return Background(mean, _rows(mean, root), share, own)

@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 
 from assim.analysis.cycle.scheme import Move
 from assim.problem.arrays import State
+from assim.problem.control import White
 from assim.problem.cycled import OTHERS, CycledProblem
 from assim.solve.gaussian import Gaussian
 from assim.solve.krylov import randomised_eigenpairs
@@ -53,10 +54,10 @@ class Moments(NamedTuple):
     columns: Array
 
 
-def seen(problem: CycledProblem, chi: Array, move: Move) -> Seen:
-    """What χ means."""
-    simulation = problem.simulate(chi)
-    z = problem.advanced(chi, simulation.trajectory, move.shift)
+def seen(problem: CycledProblem, chi: Array, move: Move, offset: White | None = None) -> Seen:
+    """What χ means, with something added to z."""
+    simulation = problem.simulate(chi, offset)
+    z = problem.advanced(chi, simulation.trajectory, move.shift, offset)
     control = simulation.control
     kinds = {"biases": control.biases, "parameters": control.parameters, "scales": control.scales}
     scalars = {name: kinds[kind][name] for kind in OTHERS for name in z[kind]}
@@ -97,23 +98,60 @@ def by_draws(
     several = jax.lax.map(
         lambda chi: seen(problem, chi, move), draws, batch_size=min(members, TOGETHER)
     )
+    return _of_sample(several, len(draws), linear)
+
+
+def by_members(problem: CycledProblem, gaussian: Gaussian, move: Move, linear: Moments) -> Moments:
+    """Moments of the carried members, each moved as the square root of the posterior moves it.
+
+        z_k = z* + z′_k - L U (1 - (1 + Λ)^(-1/2)) Λ⁻¹ (GU)ᵀ H′z′_k
+
+    with L the localised root of the background, and H′ that of the departures to z: the modified
+    gain with which Bishop, Whitaker & Lei (2017), MWR 145, 4575, update few members by a covariance
+    of many. The model carries them on; of the background moments are linear.
+    """
+    number = problem.background.rank()
+    members = jax.tree.map(lambda v: jnp.sqrt(number) * v, problem.background.vectors)
+    nothing = jax.tree.map(jnp.zeros_like, problem.background.mean)
+    read = lambda chi, z: problem.problem(problem.inner(chi, z)).normalised  # noqa: E731
+    _, push = jax.linearize(read, gaussian.chi, nothing)
+    still = jnp.zeros_like(gaussian.chi)
+    of_vectors = jax.lax.map(lambda u: push(u, nothing), gaussian.eigenvectors.T)
+    of_members = jax.lax.map(lambda member: push(still, member), members)
+    values = gaussian.eigenvalues
+    share = jnp.where(values > 0, (1 - 1 / jnp.sqrt(1 + values)) / jnp.maximum(values, 1e-30), 0.0)
+    moved = -((of_members @ of_vectors.T) * share[None]) @ gaussian.eigenvectors.T
+
+    def one(given: tuple[Array, White]) -> Seen:
+        return seen(problem, gaussian.chi + given[0], move, given[1])
+
+    several = jax.lax.map(one, (moved, members), batch_size=min(number, TOGETHER))
+    return _of_sample(several, number, linear)
+
+
+def _of_sample(several: Seen, number: int, linear: Moments) -> Moments:
+    """Moments of members; of the background those that are linear."""
     mean = jax.tree.map(lambda values: jnp.mean(values, axis=0), several)
-    columns = jax.tree.map(lambda v, m: (v - m[None]) / jnp.sqrt(len(draws)), several, mean)
+    columns = jax.tree.map(lambda v, m: (v - m[None]) / jnp.sqrt(number), several, mean)
     return linear._replace(analysis=mean, analysis_stdev=_stdev(columns), columns=columns.z)
 
 
 def balanced_draws(gaussian: Gaussian, members: int, key: Array) -> Array:
-    """Draws of χ in antithetic pairs, shape (members, n), rounded down to an even number.
+    """Draws of χ with its mean exactly, shape (members, n).
 
-    Where there are two for every dimension or more, their covariance in χ's own metric is the
-    identity exactly: blocks of random orthogonal vectors of length √n, with their opposites.
+    Where there are two for every dimension or more, rounded down to a multiple of that, they have
+    its covariance exactly, too: blocks of random orthogonal vectors of length √n in χ's own metric,
+    with their opposites. Fewer are independent but for their mean.
     """
-    n, half = gaussian.chi.size, members // 2
-    normal = jax.random.normal(key, (max(half, 1), n))
-    if half >= n:
-        blocks = normal[: half - half % n].reshape(-1, n, n)
-        normal = jnp.sqrt(n) * jnp.linalg.qr(blocks)[0].reshape(-1, n)
-    white = jnp.concatenate([normal, -normal])
+    n = gaussian.chi.size
+    blocks = members // (2 * n)
+    if blocks:
+        normal = jax.random.normal(key, (blocks, n, n))
+        half = jnp.sqrt(n) * jnp.linalg.qr(normal)[0].reshape(-1, n)
+        white = jnp.concatenate([half, -half])
+    else:
+        normal = jax.random.normal(key, (members, n))
+        white = (normal - jnp.mean(normal, axis=0)[None]) * jnp.sqrt(members / (members - 1))
     return gaussian.chi[None] + jax.vmap(gaussian.sqrt)(white)
 
 

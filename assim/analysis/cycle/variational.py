@@ -10,14 +10,14 @@ from jax.flatten_util import ravel_pytree
 from assim.analysis.cycle import carried
 from assim.analysis.cycle.carried import Folding
 from assim.analysis.cycle.inflation import Inflation, Innovation, as_inflation
-from assim.analysis.cycle.posterior import WHOLE, Moments, by_draws, by_tangent
+from assim.analysis.cycle.posterior import WHOLE, Moments, by_draws, by_members, by_tangent
 from assim.analysis.cycle.scheme import AbstractScheme, Move, Outcome, observed, readings
 from assim.problem.control import White
-from assim.problem.covariance import AbstractStateCovariance
-from assim.problem.cycled import Background, CycledProblem
+from assim.problem.covariance import AbstractCovariance, AbstractStateCovariance
+from assim.problem.cycled import Background, CycledProblem, Localisation
 from assim.problem.departure import Problem
 from assim.problem.window import integrate
-from assim.solve.curvature import local_gaussian
+from assim.solve.curvature import dual_gaussian, local_gaussian
 from assim.solve.gauss_newton import GaussNewton
 from assim.solve.gaussian import Gaussian
 from assim.solve.laplace import Laplace
@@ -36,11 +36,13 @@ class Carry(NamedTuple):
         background: the Gaussian of the next window's start.
         inflation: factor on the standard deviations of what is carried.
         static: the static covariance of the state.
+        localisation: of the carried members; None for none.
     """
 
     background: Background
     inflation: Array
     static: AbstractStateCovariance
+    localisation: Localisation | None
 
 
 class FourDVar(AbstractScheme):
@@ -60,7 +62,10 @@ class FourDVar(AbstractScheme):
         forgetting: share of their prior's variance that parameters, scales and biases are given
             back from one window to the next.
         rank: vectors that keep a carried covariance; a z of no more entries is kept whole.
-        members: draws for "ensemble".
+        members: draws for "ensemble"; two for every entry of the state keep its covariance exactly.
+        localisation: of fewer members, a correlation as `GaspariCohn`, the same for all fields:
+            with a share of the static covariance this is a hybrid. The members are then not drawn
+            anew, but each moved as the posterior's square root does. None for none.
         minimiser: of J.
         starts: first guesses: the background and, where its minimum is doubtful, draws about it.
         gate: how doubtful: in standard deviations of 2J, whose expectation is the number m of
@@ -75,6 +80,7 @@ class FourDVar(AbstractScheme):
     forgetting: float = 0.0
     rank: int = eqx.field(default=200, static=True)
     members: int = eqx.field(default=100, static=True)
+    localisation: AbstractCovariance | None = None
     minimiser: AbstractMinimiser = eqx.field(default_factory=lambda: GaussNewton(n_outer=10))
     starts: int = eqx.field(default=1, static=True)
     gate: float = 0.5
@@ -88,6 +94,8 @@ class FourDVar(AbstractScheme):
             raise ValueError(f"FourDVar: share must not be negative, got {self.share}")
         if not 0 <= self.forgetting <= 1:
             raise ValueError(f"FourDVar: forgetting is a share, 0 to 1, got {self.forgetting}")
+        if self.localisation is not None and self.carry != "ensemble":
+            raise ValueError('FourDVar: a localisation is of members; give carry = "ensemble"')
         for name, least in {"rank": 1, "members": 2, "starts": 1, "stages": 1}.items():
             if (given := getattr(self, name)) < least:
                 raise ValueError(f"FourDVar: {name} must be at least {least}, got {given}")
@@ -97,32 +105,44 @@ class FourDVar(AbstractScheme):
 
     def start(self, problem: Problem, key: Array) -> Carry:
         """The case's own background, with all priors."""
-        del key
         control = problem.control
         static = control.covariance if self.static is None else self.static
         static = static.on(problem.model.labels())
-        background = carried.start(control, Folding.of(control, self.rank))
-        return Carry(background, self.inflation.first(), static)
+        if self.localisation is None:
+            background, localisation = carried.start(control, self._folding(problem)), None
+        else:
+            background = carried.start_of_members(control, self.members, self.share or 0.0, key)
+            localisation = Localisation.of(self.localisation, problem.model.labels())
+        return Carry(background, self.inflation.first(), static, localisation)
 
     def step(self, problem: Problem, carry: Carry, move: Move, key: Array) -> tuple[Carry, Outcome]:
         """Minimise J, and hand on the posterior where the next window starts."""
-        folding = Folding.of(problem.control, self.rank)
+        folding = self._folding(problem)
         window = CycledProblem(
             recentred(problem, carry.background.mean),
             carry.background,
             None if folding.whole else carry.static,
+            carry.localisation,
         )
         for_minimum, for_laplace, for_moments, for_draws = jax.random.split(key, 4)
         last = self._minimum(window, for_minimum)
-        gaussian = local_gaussian(window, last.chi, _hessian(window, self.rank), for_laplace)
+        gaussian = _posterior(window, last.chi, self.rank, for_laplace)
         moments = by_tangent(window, gaussian, move, self.rank, for_moments)
-        if self.carry == "ensemble":
+        if self.localisation is not None:
+            moments = by_members(window, gaussian, move, moments)
+        elif self.carry == "ensemble":
             moments = by_draws(window, gaussian, move, self.members, for_draws, moments)
         outcome = _outcome(window, gaussian, moments, last, carry.inflation)
         innovation = Innovation.of(outcome.normalised, outcome.number, gaussian.eigenvalues)
         factor = self.inflation.after(carry.inflation, innovation)
         background = self._handed_on(moments, carry, folding, factor, move.shift > 0)
-        return Carry(background, factor, carry.static), outcome
+        return Carry(background, factor, carry.static, carry.localisation), outcome
+
+    def _folding(self, problem: Problem) -> Folding:
+        """How what is carried is kept: members as they are where they are localised."""
+        if self.localisation is None:
+            return Folding.of(problem.control, self.rank)
+        return Folding(self.members, whole=False, members=True)
 
     def _minimum(self, window: CycledProblem, key: Array) -> Any:
         """The minimiser's last state at the lowest J of all first guesses."""
@@ -167,13 +187,14 @@ class FourDVar(AbstractScheme):
         )
 
 
-def _hessian(window: CycledProblem, rank: int) -> Laplace:
-    """That of Gauss and Newton, unless error scales are estimated, which it does not see."""
-    return Laplace(
-        rank=rank,
-        dense_limit=WHOLE,
-        hessian="exact" if window.has_normaliser() else "gauss_newton",
-    )
+def _posterior(window: CycledProblem, chi: Array, rank: int, key: Array) -> Gaussian:
+    """Laplace's, with the Hessian of Gauss and Newton unless error scales are estimated."""
+    data = jax.eval_shape(window, chi).normalised.size
+    exact = window.has_normaliser()
+    if data < chi.size and not exact and not window.problem.control.later:
+        return dual_gaussian(window, chi)
+    hessian = "exact" if exact else "gauss_newton"
+    return local_gaussian(window, chi, Laplace(rank, hessian, dense_limit=WHOLE), key)
 
 
 def _outcome(
