@@ -7,7 +7,7 @@ import pytest
 import assim
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.variational import FourDVar
-from tests.cycle.toy import H, R, batch_posterior, in_turn, kalman, matrix, twin
+from tests.cycle.toy import H, N, R, batch_posterior, in_turn, kalman, matrix, twin
 
 MINIMISER = assim.GaussNewton(n_outer=3, tolerance=1e-12)
 WINDOWS = 7
@@ -17,11 +17,16 @@ def close(a, b):
     np.testing.assert_allclose(a, b, rtol=0, atol=1e-8)
 
 
+def of_state(found):
+    """Mean and covariance without the drift."""
+    return found[0][:N], found[1][:N, :N]
+
+
 @pytest.mark.parametrize("lag", [1, 3])
 def test_the_posterior_carried_is_the_kalman_filter(lag):
     given = twin(FourDVar(minimiser=MINIMISER), Plan(lag, 1), WINDOWS)
     for number, (_, outcome, _) in enumerate(in_turn(given, WINDOWS)):
-        mean, covariance = kalman(given.observed)[number]
+        mean, covariance = of_state(kalman(given.observed)[number])
         newest = min(number + 1, lag)
         close(outcome.analysis["x"][newest], mean)
         close(outcome.analysis_stdev["x"][newest], np.sqrt(np.diag(covariance)))
@@ -54,9 +59,40 @@ def test_draws_carry_the_covariance_exactly_where_the_model_is_linear():
     scheme = FourDVar(carry="ensemble", members=8, minimiser=MINIMISER)
     given = twin(scheme, Plan(1, 1), WINDOWS)
     for number, (_, outcome, _) in enumerate(in_turn(given, WINDOWS)):
-        mean, covariance = kalman(given.observed)[number]
+        mean, covariance = of_state(kalman(given.observed)[number])
         close(outcome.analysis["x"][-1], mean)
         close(outcome.analysis_stdev["x"][-1], np.sqrt(np.diag(covariance)))
+
+
+@pytest.mark.parametrize("forgetting", [0.0, 0.1])
+def test_parameters_are_carried_with_what_is_known_of_them(forgetting):
+    """Joint with the state, and given back a share of their prior's variance."""
+    scheme = FourDVar(forgetting=forgetting, minimiser=MINIMISER)
+    prior = {"drift": assim.Normal(0.0, 0.4)}
+    given = twin(scheme, Plan(1, 1), WINDOWS, prior)
+    expected = kalman(given.observed, drift=0.4, forgetting=forgetting)
+    for (mean, covariance), (_, outcome, _) in zip(expected, in_turn(given, WINDOWS), strict=True):
+        close(outcome.analysis["x"][-1], mean[:N])
+        close(outcome.scalars["drift"], mean[N])
+        close(outcome.scalars_stdev["drift"], np.sqrt(covariance[N, N]))
+
+
+@pytest.mark.parametrize("formulation", ["forcing", "state"])
+def test_model_errors_are_those_of_the_kalman_filter(formulation):
+    error = assim.ModelError(assim.Diagonal(0.2))
+    scheme = FourDVar(minimiser=MINIMISER)
+    given = twin(scheme, Plan(1, 1), WINDOWS, error=error, formulation=formulation)
+    expected = kalman(given.observed, q=0.04)
+    for number, (_, outcome, _) in enumerate(in_turn(given, WINDOWS)):
+        mean, covariance = of_state(expected[number])
+        close(outcome.analysis["x"][-1], mean)
+        close(outcome.analysis_stdev["x"][-1], np.sqrt(np.diag(covariance)))
+
+
+def test_model_errors_in_windows_that_overlap_are_refused():
+    given = twin(FourDVar(), Plan(2, 1), 2, error=assim.ModelError(assim.Diagonal(0.2)))
+    with pytest.raises(ValueError, match="cannot overlap"):
+        given.cycle.start()
 
 
 @pytest.mark.parametrize("carry", ["static", "posterior", "ensemble"])

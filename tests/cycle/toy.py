@@ -56,7 +56,7 @@ class Twin(NamedTuple):
     observed: np.ndarray  # shape (windows, 2)
 
 
-def twin(scheme, plan, windows, parameters=None, seed=0):
+def twin(scheme, plan, windows, parameters=None, seed=0, error=None, formulation="forcing"):
     """Observations at the end of every slot, a batch a shift of one slot."""
     model = Linear()
     generator = np.random.default_rng(seed)
@@ -73,7 +73,7 @@ def twin(scheme, plan, windows, parameters=None, seed=0):
     observations = assim.Observations(
         "x", np.tile(values[0], plan.seen), room, assim.PointSample("x"), np.sqrt(R)
     )
-    problem = assim.strong_constraint(
+    given = (
         model,
         assim.Window.at(model, edges[: plan.slots + 1]),
         {"x": BACKGROUND},
@@ -81,6 +81,10 @@ def twin(scheme, plan, windows, parameters=None, seed=0):
         observations,
         parameters,
     )
+    if error is None:
+        problem = assim.strong_constraint(*given)
+    else:
+        problem = assim.weak_constraint(*given, model_error=error, formulation=formulation)
     one = Rows.of(assim.Observations("x", values[0], points, assim.PointSample("x"), np.sqrt(R)))
     rows = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (windows, *leaf.shape)), one)
     times = jnp.asarray(np.repeat(edges[1 : windows + 1, None], 2, axis=1))
@@ -90,15 +94,28 @@ def twin(scheme, plan, windows, parameters=None, seed=0):
     return Twin(cycle, Calendar(jnp.asarray(edges)), (rows,), {"x": jnp.asarray(truth)}, values)
 
 
-def kalman(observed):
-    """Analysis means and covariances of the Kalman filter after every observation."""
-    x, p, m = BACKGROUND, B, matrix()
+def kalman(observed, q=0.0, drift=0.0, forgetting=0.0):
+    """Analysis means and covariances of the Kalman filter after every observation.
+
+    Args:
+        observed: shape (windows, 2).
+        q: variance of the model error that every step adds.
+        drift: prior standard deviation of the drift, which is the last entry of the state.
+        forgetting: share of its prior's variance that it is given back after every window.
+    """
+    x, p = np.append(BACKGROUND, 0.0), np.zeros((N + 1, N + 1))
+    p[:N, :N], p[N, N] = B, drift**2
+    m, h = np.eye(N + 1), np.zeros((2, N + 1))
+    m[:N, :N], m[0, N], h[:, :N] = matrix(), 1.0, H
+    keep = np.diag([*np.ones(N), np.sqrt(1 - forgetting)])
     found = []
     for y in observed:
-        x, p = m @ x, m @ p @ m.T
-        gain = p @ H.T @ np.linalg.inv(H @ p @ H.T + R * np.eye(2))
-        x, p = x + gain @ (y - H @ x), p - gain @ H @ p
+        x, p = m @ x, m @ p @ m.T + q * np.diag([*np.ones(N), 0.0])
+        gain = p @ h.T @ np.linalg.inv(h @ p @ h.T + R * np.eye(2))
+        x, p = x + gain @ (y - h @ x), p - gain @ h @ p
         found.append((x, p))
+        p = keep @ p @ keep
+        p[N, N] += forgetting * drift**2
     return found
 
 

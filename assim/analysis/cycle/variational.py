@@ -101,7 +101,12 @@ class FourDVar(AbstractScheme):
                 raise ValueError(f"FourDVar: {name} must be at least {least}, got {given}")
 
     def check(self, problem: Problem, batches: int) -> None:
-        """It takes every problem whose priors are proper."""
+        """Refuse model errors where windows overlap: those of the overlap would be drawn anew."""
+        if batches > 1 and problem.control.model_error is not None:
+            raise ValueError(
+                "FourDVar: model errors are not handed on from window to window, so that windows "
+                "with a model error cannot overlap; give cycle.shift the slots of a window"
+            )
 
     def start(self, problem: Problem, key: Array) -> Carry:
         """The case's own background, with all priors."""
