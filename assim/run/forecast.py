@@ -279,6 +279,7 @@ def _write(told: _Told, directory: Path, written: list[Path]) -> None:
     labels, title = setting.model.labels(), case.checked.title or case.name
     files = (told.origin.file, told.asked.observations, told.asked.truth)
     inputs = {str(path): hash_file(path) for path in files if path is not None}
+    (directory / "forecast.json").unlink(missing_ok=True)
     dataset = forecast_dataset(
         found,
         labels,
