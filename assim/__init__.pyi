@@ -3,10 +3,15 @@ from .analysis.analyse import analyse as analyse
 from .analysis.calibration import Calibration as Calibration
 from .analysis.calibration import calibrate as calibrate
 from .analysis.cycle.cycle import Cycle as Cycle
+from .analysis.cycle.filters import ETKF as ETKF
+from .analysis.cycle.filters import LETKF as LETKF
 from .analysis.cycle.inflation import Inflation as Inflation
 from .analysis.cycle.plan import Calendar as Calendar
 from .analysis.cycle.plan import Plan as Plan
 from .analysis.cycle.scheme import AbstractScheme as AbstractScheme
+from .analysis.cycle.smoother import IEnKS as IEnKS
+from .analysis.cycle.static import OptimalInterpolation as OptimalInterpolation
+from .analysis.cycle.static import ThreeDVar as ThreeDVar
 from .analysis.cycle.variational import FourDVar as FourDVar
 from .analysis.evidence import evidence_table as evidence_table
 from .analysis.findings import PredictiveCheck as PredictiveCheck
@@ -59,6 +64,7 @@ from .problem.covariance import Regression as Regression
 from .problem.covariance import Spectral as Spectral
 from .problem.covariance import Sum as Sum
 from .problem.curvilinear import Curvilinear as Curvilinear
+from .problem.cycled import Rows as Rows
 from .problem.departure import Problem as Problem
 from .problem.forcing import Forcing as Forcing
 from .problem.integrator import Adaptive as Adaptive

@@ -18,7 +18,9 @@ NAMES = [path.parent.name for path in sorted(CASES.glob("*/case.toml"))]
 
 
 LONG = {"climate_energy_balance", "friction_velocity_step"}
-FILES = [path for path in sorted(CASES.glob("*/*.toml")) if path.name != "expected.toml"]
+LONG |= {"lorenz96_sakov2008", "lorenz96_bocquet2013", "lorenz96_sakov2012"}
+OTHERS = {"expected.toml", "published.toml"}  # what a run must give; tables of other methods
+FILES = [path for path in sorted(CASES.glob("*/*.toml")) if path.name not in OTHERS]
 CASE = [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in NAMES]
 
 
@@ -90,8 +92,8 @@ def test_summary(expected, summary):
 
 
 def test_quantities(expected, summary):
-    assert expected["quantities"]
-    for name, wanted in expected["quantities"].items():
+    assert expected.get("quantities") or "windows" in expected["summary"]
+    for name, wanted in expected.get("quantities", {}).items():
         found = summary["quantities"][name]
         check_moments(name, found["mean"], found["stddev"], wanted)
 

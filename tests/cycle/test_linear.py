@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 import assim
+from assim.analysis.cycle import posterior
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.variational import FourDVar
-from tests.cycle.toy import H, N, R, batch_posterior, in_turn, kalman, matrix, twin
+from tests.cycle.toy import B, H, N, R, batch_posterior, in_turn, kalman, matrix, traced, twin
 
 MINIMISER = assim.GaussNewton(n_outer=3, tolerance=1e-12)
 WINDOWS = 7
@@ -93,6 +94,44 @@ def test_model_errors_in_windows_that_overlap_are_refused():
     given = twin(FourDVar(), Plan(2, 1), 2, error=assim.ModelError(assim.Diagonal(0.2)))
     with pytest.raises(ValueError, match="cannot overlap"):
         given.cycle.start()
+
+
+def test_low_rank_keeps_the_leading_vectors_beside_a_static_share():
+    """In units of the static standard deviations; the next window has rank + n white numbers."""
+    scheme = FourDVar(rank=3, share=0.1, inflation=1.1, minimiser=MINIMISER)
+    given = twin(scheme, Plan(1, 1), 2)
+    (carry, outcome, _), (_, after, _) = in_turn(given, 2)
+    mean, covariance = of_state(kalman(given.observed)[0])
+    close(outcome.analysis["x"][-1], mean)
+    scale = np.sqrt(np.diag(B))
+    values, vectors = np.linalg.eigh(1.1**2 * covariance / np.outer(scale, scale))
+    leading = (vectors[:, 1:] * values[1:]) @ vectors[:, 1:].T * np.outer(scale, scale)
+    found = np.asarray(carry.background.vectors["background"]["x"])
+    close(found.T @ found, leading)
+    p = leading + 0.1 * B
+    forecast = matrix() @ p @ matrix().T
+    close(after.background_stdev["x"][-1], np.sqrt(np.diag(forecast)))
+
+
+def test_many_controls_take_the_randomised_way_to_the_same_covariance(monkeypatch):
+    """Beyond a number of controls no matrix of them is formed."""
+    monkeypatch.setattr(posterior, "WHOLE", 3)
+    given = twin(FourDVar(rank=4, minimiser=MINIMISER), Plan(1, 1), 3)
+    for number, (carry, outcome, _) in enumerate(in_turn(given, 3)):
+        mean, covariance = of_state(kalman(given.observed)[number])
+        close(outcome.analysis["x"][-1], mean)
+        vectors = np.asarray(carry.background.vectors["background"]["x"])
+        close(vectors.T @ vectors, covariance)
+
+
+@pytest.mark.parametrize("overlap", ["newest", "several"])
+def test_all_windows_are_traced_once(overlap):
+    """Also the first ones, in which a cycle fills up, and whatever was handed on."""
+    given = twin(FourDVar(minimiser=MINIMISER), Plan(3, 1, overlap), WINDOWS)
+    in_turn(given, 1)
+    before = len(traced)
+    in_turn(given, WINDOWS)
+    assert len(traced) == before > 0
 
 
 @pytest.mark.parametrize("carry", ["static", "posterior", "ensemble"])

@@ -22,6 +22,9 @@ def matrix():
     return np.linalg.qr(a)[0] * 1.05
 
 
+traced = []  # one entry for every time that Python runs the step
+
+
 class Linear(assim.AbstractModel):
     """x(t + dt) = M x(t) + θ, θ a constant drift of the first entry."""
 
@@ -37,6 +40,7 @@ class Linear(assim.AbstractModel):
 
     def step(self, x, theta, t):
         del t
+        traced.append(1)
         return {"x": self.m @ x["x"] + theta["drift"] * jnp.eye(N)[0]}
 
 
