@@ -1,6 +1,9 @@
 """Ensemble forecasts against closed forms of a linear model, and what they score."""
 
+from collections.abc import Iterator
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,13 +14,21 @@ from assim.analysis.cycle.filters import ETKF
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.static import ThreeDVar
 from assim.analysis.cycle.variational import FourDVar
-from assim.analysis.forecast import Draws, Forecast, forecast, predicted_readings
+from assim.analysis.forecast import Draws, Forecast, Past, forecast, predicted_readings
 from assim.analysis.verification import against_truth, by_slot, judged, scores, slot_of
 from assim.solve.scores import crps_gaussian
 from tests.cycle.toy import BACKGROUND, STEP, B, Linear, N, matrix, twin
 
 SLOTS, MEMBERS = 3, 4000
 E = np.eye(N)[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_quickly() -> Iterator[None]:
+    """Compiling is what takes time here."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +93,22 @@ def test_model_error_adds_its_covariance(acts: str) -> None:
     got = np.cov(found.members["x"][:, -1].T)
     scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
     assert np.max(np.abs(got - expected) / scale) < 5 / np.sqrt(MEMBERS)
+
+
+def test_model_errors_go_on_from_those_before() -> None:
+    """Of a first-order autoregressive series: mean φu, variance 1 - φ², and so on."""
+    model, q, time, groups = Linear(), 0.4, 1.0, 2
+    window = assim.Window.at(model, STEP * np.arange(4, 6))
+    x = {"x": np.zeros((MEMBERS, N))}
+    error = assim.ModelError(assim.Diagonal(jnp.asarray(q)), assim.Autoregressive(time))
+    u = np.array([3.0, -1.0])[:, None] * np.ones((1, N))
+    series = {"x": jnp.asarray(np.tile(u, (MEMBERS, 1, 1)))}
+    past = Past(STEP * np.arange(2, 3 + groups), series)
+    found = forecast(model, x, {}, window, model_error=error, past=past)
+    phi = np.exp(-STEP / time)
+    np.testing.assert_allclose(found.mean["x"][1], -q * phi, atol=5 * q / np.sqrt(MEMBERS))
+    expected = q * np.sqrt(1 - phi**2)
+    np.testing.assert_allclose(found.stdev["x"][1], expected, rtol=5 / np.sqrt(2 * MEMBERS))
 
 
 class Breaking(Linear):
@@ -216,6 +243,18 @@ def test_a_share_of_the_static_covariance_is_drawn_too() -> None:
     drawn = draws_of_carry(cycle.problem, cycle.scheme, carry, MEMBERS)
     variance = np.var(np.asarray(drawn.state["x"]), axis=0)
     np.testing.assert_allclose(variance, 0.25 * np.diag(B), rtol=0.15)
+
+
+def test_localised_members_of_4d_var_are_drawn_with_their_localisation() -> None:
+    scheme = FourDVar(carry="ensemble", members=4, share=0.2, localisation=assim.GaspariCohn(0.4))
+    cycle = twin(scheme, Plan(1, 1), 2).cycle
+    carry = cycle.start()
+    drawn = draws_of_carry(cycle.problem, cycle.scheme, carry, MEMBERS)
+    vectors = np.asarray(carry.background.vectors["background"]["x"])
+    expected = np.diag(np.sum(vectors**2, axis=0) + 0.2 * np.diag(B))  # nothing reaches a neighbour
+    got = np.cov(np.asarray(drawn.state["x"]).T)
+    scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+    assert np.max(np.abs(got - expected) / scale) < 5 / np.sqrt(MEMBERS)
 
 
 def test_members_are_used_as_they_are() -> None:

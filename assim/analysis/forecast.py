@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.problem.arrays import Grid, Params, State, Trajectory
+from assim.problem.arrays import Coordinate, Grid, Params, State, Trajectory
 from assim.problem.forcing import check_span
 from assim.problem.model import AbstractDynamics
 from assim.problem.model_error import ModelError, sequential_states
@@ -48,6 +48,25 @@ class Draws(NamedTuple):
     def taken(self, index: np.ndarray) -> "Draws":
         """The members of these numbers."""
         return jax.tree.map(lambda leaf: leaf[index], self)
+
+
+class Past(NamedTuple):
+    """Model errors before a forecast, with which those in it are correlated in time.
+
+    Args:
+        edges: slot edges of the window that ends where the forecast starts.
+        series: of every white entry of Q^(1/2) by block, of variance 1, shape (N, groups, size).
+    """
+
+    edges: np.ndarray
+    series: dict[str, Array]
+
+
+class _Onward(NamedTuple):
+    """What a series in time is after its past u: gain·u + root·w, w ~ N(0, I)."""
+
+    gain: Array
+    root: Array
 
 
 @dataclass(frozen=True)
@@ -93,6 +112,7 @@ def forecast(
     *,
     model_error: ModelError | None = None,
     amplitude: Array | None = None,
+    past: Past | None = None,
     first: int = 0,
     seed: int = 0,
 ) -> Forecast:
@@ -110,6 +130,8 @@ def forecast(
         window: the slots.
         model_error: drawn anew for every member, from its own distribution; None for none.
         amplitude: of every member's model errors, shape (N,); 1 where not given.
+        past: every member's model errors before the window, given which those in it are drawn
+            where they are correlated in time; None where nothing is known of them.
         first: slot edge from which trajectories are kept.
         seed: of the model errors.
 
@@ -120,6 +142,7 @@ def forecast(
     number = _checked(model, state, parameters)
     check_span(model, window)
     fitted = None if model_error is None else model_error.on(model, window)
+    onward = None if model_error is None else _onward(model_error, past, window)
     fixed = {n: np.asarray(v, float) for n, v in model.parameters.items()}
     theta = {
         **{n: np.broadcast_to(v, (number, *v.shape)) for n, v in fixed.items()},
@@ -129,9 +152,11 @@ def forecast(
         {name: jnp.asarray(value) for name, value in state.items()},
         {name: jnp.asarray(value) for name, value in theta.items()},
         jnp.ones(number) if amplitude is None else jnp.asarray(amplitude),
+        {} if past is None or onward is None else past.series,
         jax.random.split(jax.random.key(seed), number),
     )
-    found = _states(model, window, fitted, draws, first, _batch(state, number, window.slots))
+    batch = _batch(state, number, window.slots)
+    found = _states(model, window, fitted, onward, draws, first, batch)
     kept = Window(window.edges[first:], window.steps, window.reference)
     parts = {name: np.asarray(value) for name, value in found.items()}
     return _with_moments(kept, Grid.of(model.labels()), parts, theta)
@@ -170,18 +195,20 @@ def _states(
     model: AbstractDynamics,
     window: Window,
     error: ModelError | None,
-    draws: tuple[State, Params, Array, Array],
+    onward: _Onward | None,
+    draws: tuple[State, Params, Array, dict[str, Array], Array],
     first: int,
     batch: int,
 ) -> State:
     """Every field of every member from the edge `first` on; NaN of members that are not finite."""
 
-    def one(given: tuple[State, Params, Array, Array]) -> State:
-        x, theta, amplitude, key = given
+    def one(given: tuple[State, Params, Array, dict[str, Array], Array]) -> State:
+        x, theta, amplitude, past, key = given
         if error is None:
             states = integrate(model, x, theta, window).states
         else:
-            eta = {n: amplitude * v for n, v in _series(error, window, key).items()}
+            series = _series(error, window, key, onward, past)
+            eta = {n: amplitude * v for n, v in series.items()}
             states = sequential_states(model, x, theta, window, error, eta)
         finite = jnp.stack([jnp.all(jnp.isfinite(value)) for value in states.values()]).all()
         return {n: jnp.where(finite, v[first:], jnp.nan) for n, v in states.items()}
@@ -189,16 +216,38 @@ def _states(
     return jax.lax.map(one, draws, batch_size=batch)
 
 
-def _series(error: ModelError, window: Window, key: Array) -> State:
+def _series(
+    error: ModelError,
+    window: Window,
+    key: Array,
+    onward: _Onward | None,
+    past: dict[str, Array],
+) -> State:
     """One draw of η/s for every group of slots."""
     blank = error.blank(window.slots // error.every)
-    keys = jax.random.split(key, len(blank))
-    return error.sqrt(
-        {
-            name: jax.random.normal(k, blank[name].shape)
-            for name, k in zip(sorted(blank), keys, strict=True)
-        }
-    )
+    keys = dict(zip(sorted(blank), jax.random.split(key, len(blank)), strict=True))
+    if onward is None:
+        return error.sqrt({n: jax.random.normal(keys[n], v.shape) for n, v in blank.items()})
+    drawn = {n: jax.random.normal(keys[n], (len(onward.root), v.shape[1])) for n, v in past.items()}
+    series = {n: onward.gain @ past[n] + onward.root @ w for n, w in drawn.items()}
+    return jax.vmap(error.joint.sqrt)(series)
+
+
+def _onward(error: ModelError, past: Past | None, window: Window) -> _Onward | None:
+    """The conditional Gaussian of the series in the window given its past, from T = LLᵀ.
+
+    u_f = L_fp L_pp⁻¹ u_p + L_ff w
+    """
+    if error.in_time is None or past is None:
+        return None
+    ends = [np.asarray(edges)[error.every :: error.every] for edges in (past.edges, window.edges)]
+    times = np.concatenate(ends)
+    fitted = error.in_time.on((times.size,), (Coordinate(times),))
+    transposed = np.asarray(jax.jit(jax.vmap(fitted.sqrt))(jnp.eye(fitted.size())))
+    lower = np.linalg.cholesky(transposed.T @ transposed + 1e-12 * np.eye(times.size))
+    k = ends[0].size
+    gain = np.linalg.solve(lower[:k, :k].T, lower[k:, :k].T).T
+    return _Onward(jnp.asarray(gain), jnp.asarray(lower[k:, k:]))
 
 
 def _with_moments(

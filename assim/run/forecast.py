@@ -204,6 +204,7 @@ def _run(setting: Setting, origin: Origin, window: Window, seed: int) -> Forecas
             window,
             model_error=error,
             amplitude=None if name is None else draws.scales[name],
+            past=origin.past,
             first=len(origin.edges) - 1,
             seed=seed + 1,
         )

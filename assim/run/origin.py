@@ -12,7 +12,7 @@ import numpy as np
 
 from assim.analysis.analyse import analyse
 from assim.analysis.cycle.draws import draws_of_carry
-from assim.analysis.forecast import Draws
+from assim.analysis.forecast import Draws, Past
 from assim.analysis.posterior import systematic
 from assim.files import manifest
 from assim.files.errors import DataError
@@ -52,6 +52,7 @@ class Origin(NamedTuple):
         slot: length of a slot, in the model's time unit.
         slots: of a window of the case.
         reference: date of model time zero.
+        past: every member's model errors before the forecast, where they are known.
         file: that the members come from.
         told: the same for people.
         warnings: what to know about them.
@@ -62,6 +63,7 @@ class Origin(NamedTuple):
     slot: float
     slots: int
     reference: str | None
+    past: Past | None = None
     file: Path = Path()
     told: str = ""
     warnings: tuple[str, ...] = ()
@@ -215,22 +217,29 @@ def _repeated(setting: Setting, directory: Path, number: int, seed: int) -> Orig
     weights = np.asarray(analysis.posterior.weights)
     chi = analysis.posterior.chi[jnp.asarray(_chosen(weights, number, seed))]
     edges = np.asarray(posed.problem.window.edges)
-    draws, warnings = _at_end(posed.problem, chi), _few(weights, number)
-    error = posed.problem.control.model_error
-    if error is not None and error.in_time is not None:
-        warnings += (
-            "Model errors are correlated in time, but those of the forecast are drawn anew at its "
-            "start.",
-        )
+    draws, series = _at_end(posed.problem, chi)
+    past = Past(edges, series) if series else None
     reference = posed.problem.window.reference
-    return Origin(draws, edges[-1:], *_slot(edges), reference, warnings=warnings)
+    warnings = _few(weights, number)
+    return Origin(draws, edges[-1:], *_slot(edges), reference, past, warnings=warnings)
 
 
 @eqx.filter_jit
-def _at_end(problem: Problem, chi: jax.Array) -> Draws:
-    def one(chi: jax.Array) -> Draws:
+def _at_end(problem: Problem, chi: jax.Array) -> tuple[Draws, dict[str, jax.Array]]:
+    """Members at the window's end, and the white series of their model errors."""
+
+    def one(chi: jax.Array) -> tuple[Draws, dict[str, jax.Array]]:
         physical, end = problem.control(chi), problem.trajectory(chi).at_end()
-        return Draws(end, physical.parameters, physical.scales, physical.biases)
+        draws = Draws(end, physical.parameters, physical.scales, physical.biases)
+        error = problem.control.model_error
+        if error is None or error.in_time is None:
+            return draws, {}
+        if problem.control.later:
+            s = problem.control.amplitude(physical.scales)
+            eta = {name: value / s for name, value in problem.model_error(chi).items()}
+            return draws, jax.vmap(error.joint.whiten)(eta)
+        white = problem.control.split(chi)["model_error"]
+        return draws, {n: jax.vmap(error.in_time.sqrt, 1, 1)(w) for n, w in white.items()}
 
     return jax.lax.map(one, chi, batch_size=min(len(chi), MEMBERS))
 
@@ -274,7 +283,7 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
     draws = _as_many(draws, number, seed, path)
     edges, slot = _since(posed.cycle.plan, np.asarray(posed.calendar.edges), ledger.done)
     told = f"{path}, by {type(posed.cycle.scheme).__name__}"
-    return Origin(draws, edges, slot, posed.cycle.plan.slots, posed.reference, path, told)
+    return Origin(draws, edges, slot, posed.cycle.plan.slots, posed.reference, file=path, told=told)
 
 
 def _as_many(draws: Draws, number: int | None, seed: int, path: Path) -> Draws:

@@ -237,10 +237,16 @@ def test_a_model_that_is_not_finite(finished: Toy, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_weak_constraint_repeats_the_analysis(toy: Toy) -> None:
+@pytest.mark.parametrize("formulation", ["forcing", "state"])
+def test_weak_constraint_repeats_the_analysis(toy: Toy, formulation: str) -> None:
     """The posterior's model errors are in no file; those of the forecast are drawn."""
     toy.case["posterior"] = {"use": "Laplace"}
-    toy.case["model_error"] = {"covariance": {"use": "Diagonal", "stdev": 0.2}}
+    error = {"use": "Diagonal", "stdev": 0.2}
+    toy.case["model_error"] = {
+        "covariance": error,
+        "in_time": {"use": "Autoregressive", "time": 2.0},
+        "formulation": formulation,
+    }
     toy.case["output"] = {"keep": ["analysis", "posterior", "trajectory"]}
     assert toy.write().run().exit_code == 0
     result = ask(toy, "--slots", "2", "--members", "400")

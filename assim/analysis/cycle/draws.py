@@ -21,7 +21,8 @@ def draws_of_carry(
 ) -> Draws | None:
     """Members of what a window of a cycle handed on, where the next one starts.
 
-    Of a `FourDVar` draws z = m + Σ_k w_k v_k + √s_x B^(1/2) w_x + √s_θ w_θ; of a scheme that hands
+    Of a `FourDVar` draws z = m + Σ_k w_k v_k + √s_x B^(1/2) w_x + √s_θ w_θ, with localised v_k
+    where it localises them; of a scheme that hands
     on members these as they are, whatever their number; of 3D-Var and optimal interpolation draws
     x = x^a + √s B^(1/2) w. None for a scheme of another kind.
 
@@ -35,8 +36,9 @@ def draws_of_carry(
     key = jax.random.key(seed)
     within = in_carried_coordinates(problem.as_forcing())
     if isinstance(carry, variational.Carry) and isinstance(scheme, variational.FourDVar):
-        whole = Folding.of(problem.control, scheme.rank).whole
-        window = CycledProblem(within, carry.background, None if whole else carry.static)
+        whole = carry.localisation is None and Folding.of(problem.control, scheme.rank).whole
+        static_too = None if whole else carry.static
+        window = CycledProblem(within, carry.background, static_too, carry.localisation)
         return _of_gaussian(window, number, key)
     if isinstance(carry, members.Carry):
         return _of_members(within, carry.members)
