@@ -88,18 +88,18 @@ def _draw_plane(figure: Figure, axes: Axes, panel: Panel, file: xr.Dataset) -> N
     assert time is not None
     mesh = axes.pcolormesh(
         instants(values[values.dims[0]]),
-        *(_positions(values, -1), values.values.T),
+        *(positions(values, -1), values.values.T),
         shading="nearest",
         rasterized=True,
-        **_colours(values.values, signed),
+        **colours(values.values, signed),
     )
     style.colour_bar(figure, axes, mesh)
     axes.set_title(title)
     axes.set_xlabel(time_label(time))
-    axes.set_ylabel(_position_label(values, -1))
+    axes.set_ylabel(position_label(values, -1))
 
 
-def _colours(values: np.ndarray, signed: bool) -> dict[str, Any]:
+def colours(values: np.ndarray, signed: bool) -> dict[str, Any]:
     """A diverging map about zero where both signs matter, else a sequential one."""
     good = values[np.isfinite(values)]
     low, high = (float(good.min()), float(good.max())) if good.size else (0.0, 1.0)
@@ -109,14 +109,16 @@ def _colours(values: np.ndarray, signed: bool) -> dict[str, Any]:
     return {"cmap": "viridis"}
 
 
-def _positions(values: xr.DataArray, axis: int) -> np.ndarray:
+def positions(values: xr.DataArray, axis: int) -> np.ndarray:
+    """Coordinates along an axis; numbers of its points where there are none."""
     dim = values.dims[axis]
     if dim in values.coords and np.issubdtype(values[dim].dtype, np.number):
         return np.asarray(values[dim].values)
     return np.arange(values.shape[axis])
 
 
-def _position_label(values: xr.DataArray, axis: int) -> str:
+def position_label(values: xr.DataArray, axis: int) -> str:
+    """Label of an axis in space."""
     dim = values.dims[axis]
     if dim not in values.coords:
         return str(dim)
@@ -167,10 +169,10 @@ def _draw_profiles(run: Run, file: xr.Dataset, names: list[str]) -> Picture:
         if truth is not None and name in truth:
             start = _at_start(truth[name])
             look: dict[str, Any] = {"color": style.TRUTH, "linestyle": style.TRUTH_DASH}
-            where.plot(_positions(start, 0), start, zorder=4, label="truth", **look)
+            where.plot(positions(start, 0), start, zorder=4, label="truth", **look)
         where.set_ylabel(with_units(name, file[name].attrs.get("units")))
         where.set_title(words(file[name]))
-        where.set_xlabel(_position_label(_at_start(file[name]), 0))
+        where.set_xlabel(position_label(_at_start(file[name]), 0))
         where.margins(x=0.02)
     style.legend(figure, axes)
     caption = "State at the start of the window, with bands that hold 90 % of its uncertainty."
@@ -183,7 +185,7 @@ def _draw_profile(
     if file is None or name not in file:
         return
     start = _at_start(file[name])
-    where, value = _positions(start, 0), np.asarray(start.values)
+    where, value = positions(start, 0), np.asarray(start.values)
     axes.plot(where, value, dash, color=colour, label=stage)
     if name + "_stddev" in file:
         half = NINETY * np.asarray(_at_start(file[name + "_stddev"]).values)
@@ -221,12 +223,12 @@ def _map_panels(file: xr.Dataset, name: str) -> list[Panel]:
 def _draw_map(figure: Figure, axes: Axes, panel: Panel) -> None:
     title, values, signed = panel
     mesh = axes.pcolormesh(
-        *(_positions(values, 1), _positions(values, 0), values.values),
+        *(positions(values, 1), positions(values, 0), values.values),
         shading="nearest",
         rasterized=True,
-        **_colours(values.values, signed),
+        **colours(values.values, signed),
     )
     style.colour_bar(figure, axes, mesh)
     axes.set_title(title)
-    axes.set_xlabel(_position_label(values, 1))
-    axes.set_ylabel(_position_label(values, 0))
+    axes.set_xlabel(position_label(values, 1))
+    axes.set_ylabel(position_label(values, 0))

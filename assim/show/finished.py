@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from assim.files.errors import DataError
+from assim.files.manifest import read_manifest
+
 STAGES = ("background", "analysis", "truth", "trajectory", "posterior", "diagnostics")
 TIMES = ("time", "t")
 SUFFIXES = (
@@ -53,7 +56,8 @@ class Method:
 class Run:
     """One run directory: `summary.json` and the NetCDF files that are there, by stage.
 
-    Where several methods ran, `methods` has each, in their order; else it is empty.
+    Where several methods ran, `methods` has each, in their order; else it is empty. `manifest` has
+    the lines of the manifest of a cycle over files; else it is empty.
     """
 
     directory: Path
@@ -61,6 +65,7 @@ class Run:
     files: dict[str, xr.Dataset]
     feedback: tuple[xr.Dataset, ...]
     methods: tuple[Method, ...] = ()
+    manifest: tuple[dict[str, Any], ...] = ()
 
     def attributes(self) -> dict[str, Any]:
         """Global attributes of the first file that has any."""
@@ -74,7 +79,7 @@ def finished_run(directory: Path) -> Iterator[Run]:
     Raises:
         ReportError: no directory, no `summary.json` in it, or one that is not JSON.
     """
-    summary = _read_summary(directory)
+    summary, lines = _read_summary(directory), _read_lines(directory)
     with ExitStack() as stack:
 
         def there(path: Path) -> xr.Dataset | None:
@@ -89,6 +94,7 @@ def finished_run(directory: Path) -> Iterator[Run]:
             files,
             tuple(file for file in feedback if file is not None),
             _methods(directory, summary, files, there),
+            lines,
         )
 
 
@@ -148,6 +154,14 @@ def _read_summary(directory: Path) -> dict[str, Any]:
     return summary
 
 
+def _read_lines(directory: Path) -> tuple[dict[str, Any], ...]:
+    """The lines of the manifest; none where there is no manifest."""
+    try:
+        return tuple(line for line in read_manifest(directory) if isinstance(line, dict))
+    except DataError as error:
+        raise ReportError(str(error)) from error
+
+
 def _open(path: Path) -> xr.Dataset:
     """Dates become datetime64[s]; a field in days stays a number."""
     dates = xr.coders.CFDatetimeCoder(time_unit="s")
@@ -195,7 +209,7 @@ def with_units(text: str, units: object) -> str:
 def spelt_units(units: object) -> str:
     """Units as they are printed: m s-1 is m s⁻¹, and 1000 is × 1000."""
     text = str(units or "1")
-    if text != "1" and re.fullmatch(r"[\d.e+]+", text):
+    if text != "1" and re.fullmatch(r"[\d.e+-]+", text):
         return f"× {text}"
     return re.sub(r"(?<=[A-Za-z])\^?-?\d+", lambda power: _raised(power.group()), text)
 

@@ -1,13 +1,23 @@
-"""The report of one run: `report.html` and the PNGs behind it, from its finished files alone."""
+"""The report of a run or a cycle: `report.html` and its PNGs, from finished files alone."""
 
 import os
+from collections.abc import Callable, Collection
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from assim.show import consistency, methods, page, passages, predictive, sloppy
+from assim.show import (
+    consistency,
+    cycle_page,
+    cycle_words,
+    methods,
+    page,
+    passages,
+    predictive,
+    sloppy,
+)
 from assim.show.finished import ReportError, Run, finished_run
 
 if TYPE_CHECKING:
@@ -17,6 +27,7 @@ PICTURES = (
     *("trajectory", "hovmoeller", "initial_state", "model_error", "densities", "corner"),
     *("methods", "methods_trajectory", "sloppy", "predictive"),
     *("departures", "influence", "convergence", "spectrum"),
+    *cycle_page.PICTURES,
 )
 
 
@@ -47,8 +58,33 @@ def write_report(directory: Path) -> list[Path]:
     return [_write(directory / "report.html", text.encode("utf-8")), *drawn]
 
 
+def report_of_results(
+    directory: Path, keep: Collection[str] | None, say: Callable[[str], None]
+) -> list[Path]:
+    """The report of results that have just been written; a line says why there is none.
+
+    Args:
+        directory: where they are.
+        keep: what the case keeps, with "report" among it where one is wanted; None for all.
+        say: tells a person.
+    """
+    if keep is not None and "report" not in keep:
+        return []
+    try:
+        return write_report(directory)
+    except ReportError as error:
+        say(str(error))
+    except Exception as error:  # a picture that fails costs the report, not the results
+        say(
+            f"The report could not be drawn ({type(error).__name__}: {error}); the other files "
+            f"stand. `assim report {directory} --debug` shows where, please report it."
+        )
+    return []
+
+
 def _draw(run: Run) -> "dict[str, Picture]":
     try:
+        from assim.show.cycle_plot import draw_cycle
         from assim.show.plot import draw_pictures
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "matplotlib":
@@ -57,7 +93,7 @@ def _draw(run: Run) -> "dict[str, Picture]":
             f"{run.directory}: a report needs matplotlib, which is not installed: "
             "`pip install 'assim[plot]'`"
         ) from error
-    return draw_pictures(run)
+    return draw_cycle(run) if cycle_page.is_cycle(run) else draw_pictures(run)
 
 
 def _write(path: Path, content: bytes) -> Path:
@@ -76,8 +112,12 @@ def _write(path: Path, content: bytes) -> Path:
 def render(run: Run, pictures: "dict[str, Picture]") -> str:
     """The page as text."""
     template = Template(files("assim.show").joinpath("report.html").read_text(encoding="utf-8"))
-    body = "\n".join(part for part in _sections(run, pictures) if part)
-    return template.substitute(title=page.escaped(passages.title(run)), body=body)
+    if cycle_page.is_cycle(run):
+        title, parts = cycle_words.title(run), cycle_page.sections(run, pictures)
+    else:
+        title, parts = passages.title(run), _sections(run, pictures)
+    body = "\n".join(part for part in parts if part)
+    return template.substitute(title=page.escaped(title), body=body)
 
 
 def _sections(run: Run, pictures: "dict[str, Picture]") -> list[str]:

@@ -15,7 +15,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+    ScalarFormatter,
+)
 
 # Okabe & Ito (2008)
 ANALYSIS, BACKGROUND, REJECTED, TRUTH = "#0072B2", "#8A8A8A", "#D55E00", "#009E73"
@@ -157,9 +163,30 @@ def plain_numbers(axes: Axes) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         if type(axis.get_major_formatter()) is ScalarFormatter:
             axis.set_major_formatter(_Plain())
-        elif axis.get_scale() == "log":
+        elif axis.get_scale() == "log" and type(axis.get_major_formatter()) is not FuncFormatter:
             axis.set_major_formatter(FuncFormatter(_log_label))
             axis.set_minor_locator(NullLocator())
+
+
+def log_scale(axis: Axis, low: float, high: float, margin: float = 1.15) -> None:
+    """A log axis from `low` to `high`, both positive, and `margin` times beyond.
+
+    Where it spans less than two decades, 2 and 5 times a power of ten are labelled, too; within
+    half a decade as plain numbers.
+    """
+    axes, low, high = axis.axes, low / margin, high * margin
+    across = axis is axes.xaxis
+    (axes.set_xscale if across else axes.set_yscale)("log")
+    (axes.set_xlim if across else axes.set_ylim)(low, high)
+    decades = math.log10(high / low)
+    if decades > 2.5:
+        axis.set_major_locator(LogLocator(numticks=8))
+        return
+    subs = (1.0, 2.0, 5.0) if decades > 1 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    locator = LogLocator(subs=subs, numticks=12) if decades > 0.4 else MaxNLocator(4)
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:.3g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def power(axis: Axis) -> str:
