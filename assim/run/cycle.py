@@ -14,6 +14,7 @@ from assim.run.incoming import Incoming
 from assim.run.ledger import Ledger
 from assim.run.screen import Screen
 from assim.run.sequence import Sequence, Stopped
+from assim.show.report import report_of_results
 
 
 def run_cycle(
@@ -60,8 +61,7 @@ def run_cycle(
         screen.say(case.checked.title or case.name, "bold")
         if ledger.done:
             screen.say(f"{ledger.done} of {posed.table.windows} windows are finished")
-        code = Exit.DONE
-        written: list[Path] = []
+        code, written = Exit.DONE, list[Path]()
         with interruptible(directory, written):
             try:
                 sequence.run()
@@ -70,5 +70,6 @@ def run_cycle(
                 code = stop.code
             finally:
                 written += sequence.series()
+            written += report_of_results(directory, case.checked.output.keep, screen.say)
         screen.written(directory, written)
     return code

@@ -23,6 +23,7 @@ from assim.run.network import observe
 from assim.run.screen import Screen
 from assim.run.series import write_series
 from assim.run.twin import Drawn, background_of, draw, twin_table, twin_window
+from assim.show.report import report_of_results
 
 
 class Experiment(NamedTuple):
@@ -94,6 +95,7 @@ def run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:
         _check_finite(measures)
         write_series(posed, measures, directory, written, seconds=seconds)
         screen.cycled(cycle_summary(measures, posed.labels, posed.table.burn_in))
+        written += report_of_results(directory, case.checked.output.keep, screen.say)
         screen.written(directory, written)
     return Exit.DONE
 
