@@ -25,7 +25,7 @@ from assim.run.build import Setting, pose_setting
 from assim.run.case import Case
 from assim.run.cycling import cycle_table, pose_cycle
 from assim.run.failure import CaseError, Fault
-from assim.run.ledger import Ledger, _fingerprint
+from assim.run.ledger import STATES, _fingerprint
 from assim.run.slots import make_window
 
 MEMBERS = 100
@@ -268,10 +268,10 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
             "give the case as it was (cycle.windows and cycle.on_failure may differ)"
         )
     posed = pose_cycle(setting)
-    ledger = Ledger(directory, case, lines[1:])
-    path = ledger.state(ledger.done - 1)
-    name = str(path.relative_to(directory))
-    if manifest.damaged(directory, {"files": {name: ledger.entries[-1]["files"].get(name, "")}}):
+    done = len(lines) - 1
+    name = f"{STATES}/{done - 1:06d}.nc"
+    path, digest = directory / name, lines[-1]["files"].get(name, "")
+    if manifest.damaged(directory, {"files": {name: digest}}):
         raise DataError(f"{path}: is missing or has changed since its window was finished")
     carry = read_carry(path, posed.cycle.start())
     asked = MEMBERS if number is None else number
@@ -281,7 +281,7 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
         what = f"nothing can be drawn from what {kind} hands on; use a scheme of assim's own"
         raise CaseError([Fault("cycle.method", what)], str(case.path))
     draws = _as_many(draws, number, seed, path)
-    edges, slot = _since(posed.cycle.plan, np.asarray(posed.calendar.edges), ledger.done)
+    edges, slot = _since(posed.cycle.plan, np.asarray(posed.calendar.edges), done)
     told = f"{path}, by {type(posed.cycle.scheme).__name__}"
     return Origin(draws, edges, slot, posed.cycle.plan.slots, posed.reference, file=path, told=told)
 
