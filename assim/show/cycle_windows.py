@@ -15,13 +15,13 @@ ODD = ("late", "early", "repeated", "out_of_order")  # what is told of a file on
 
 
 def windows(run: Run) -> list[str]:
-    """How windows ended, what became of their files, which are flagged, and how long they took."""
-    rows = [(name.replace("_", " "), n) for name, n in statuses(run).items()]
+    """How windows ended, what became of their files, how long they took, and which are flagged."""
+    rows = [(name.replace("_", " "), f"{n:,}") for name, n in statuses(run).items()]
     return [
         table(("Minimisation", "windows"), rows),
         _files(run),
-        _flagged(run),
         _seconds(run),
+        _flagged(run),
     ]
 
 
@@ -38,7 +38,7 @@ def _files(run: Run) -> str:
     rows = [
         (
             name,
-            *(fates[name][fate] for fate in every),
+            *(f"{fates[name][fate]:,}" for fate in every),
             f"{sum(_count(file, USED) for file in some):,}",
             _rejected(some),
             *(sum(_count(file, what) for file in some) for what in odd),
