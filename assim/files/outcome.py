@@ -185,19 +185,24 @@ def measures_from(content: Mapping[str, Any]) -> Measures:
     return Measures(**given)
 
 
-def read_measures(paths: Sequence[Path]) -> Measures:
-    """Measures of many windows with a leading dimension of them, from their summaries.
+def read_windows(paths: Sequence[Path]) -> tuple[Measures, list[str]]:
+    """Measures of many windows with a leading dimension of them, and whether each was analysed.
+
+    Args:
+        paths: summaries of the windows.
 
     Raises:
         DataError: one cannot be read.
     """
-    found = []
+    found, states = [], []
     for path in paths:
         try:
-            found.append(measures_from(json.loads(path.read_text(encoding="utf-8"))["measures"]))
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found.append(measures_from(content["measures"]))
+            states.append(content["state"])
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{path}: expected the summary of a window, got {error!r}") from error
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *found), states
 
 
 def _arrays(value: Any) -> Any:

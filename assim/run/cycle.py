@@ -1,9 +1,11 @@
 """Windows in sequence from a case to finished files, and on from where they were stopped."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from assim.files.errors import DataError
 from assim.run.build import set_up
 from assim.run.case import Case
 from assim.run.cycling import cycle_table, pose_cycle
@@ -68,8 +70,11 @@ def run_cycle(
             except Stopped as stop:
                 screen.say(str(stop), "bold red")
                 code = stop.code
-            finally:
-                written += sequence.series()
+            except BaseException:
+                with suppress(DataError):  # what stopped the windows is what is told
+                    sequence.series()
+                raise
+            written += sequence.series()
             written += report_of_results(directory, case.checked.output.keep, screen.say)
         screen.written(directory, written)
     return code

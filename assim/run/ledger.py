@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,12 @@ class Ledger:
     Args:
         directory: where everything is.
         case: the case.
-        entries: lines of the finished windows, oldest first.
+        done: number of finished windows.
     """
 
     directory: Path
     case: Case
-    entries: list[dict[str, Any]] = field(default_factory=list)
+    done: int = 0
 
     @staticmethod
     def opened(directory: Path, case: Case, resume: bool) -> "Ledger":
@@ -53,21 +53,14 @@ class Ledger:
                 "choose another directory with --out"
             )
         ledger = Ledger(directory, case)
-        if not lines:
-            ledger._clear()
-            manifest.cut(directory, [ledger._heading()])
-            return ledger
-        ledger._check_case(lines[0])
-        ledger.entries = lines[1:]
-        manifest.cut(directory, lines)
-        ledger._step_back()
+        heading = ledger._heading()
+        if lines:
+            ledger._check_case(lines[0])
+            lines = ledger._whole(lines[1:])
+            ledger.done = len(lines)
+        manifest.cut(directory, [heading, *lines])
         ledger._clear()
         return ledger
-
-    @property
-    def done(self) -> int:
-        """Number of finished windows."""
-        return len(self.entries)
 
     def folder(self, window: int) -> Path:
         """Where the files of a window are."""
@@ -114,25 +107,28 @@ class Ledger:
         files = manifest.checksums(self.directory, paths)
         line = {"window": window, **entry, "written": now, "files": files}
         manifest.append(self.directory, line)
-        self.entries.append(line)
+        self.done += 1
         self.state(window - _KEPT).unlink(missing_ok=True)
 
-    def _step_back(self) -> None:
-        """Forget the last window where a file of it has changed; refuse where an earlier one has.
+    def _whole(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Lines of windows whose files are as they were, without a last one whose are not.
 
         Of what windows hand on, the last alone counts.
+
+        Raises:
+            DataError: a file of an earlier window is missing or has changed.
         """
-        if self.entries and manifest.damaged(self.directory, self.entries[-1]):
-            self.entries = self.entries[:-1]
-            manifest.cut(self.directory, [self._heading(), *self.entries])
-        for number, entry in enumerate(self.entries):
-            last = number == self.done - 1
+        if entries and manifest.damaged(self.directory, entries[-1]):
+            entries = entries[:-1]
+        for number, entry in enumerate(entries):
+            last = number == len(entries) - 1
             own = {n: d for n, d in entry["files"].items() if last or not _handed_on(n)}
             if bad := manifest.damaged(self.directory, {"files": own}):
                 raise DataError(
                     f"{self.directory / bad[0]}: is missing or has changed since window {number} "
                     "was finished; put it back, or start anew in another directory"
                 )
+        return entries
 
     def _check_case(self, heading: Mapping[str, Any]) -> None:
         if heading.get("config_sha256") != _fingerprint(self.case):

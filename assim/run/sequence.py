@@ -18,7 +18,7 @@ from assim.files.errors import DataError
 from assim.files.outcome import (
     measures_json,
     newest_dataset,
-    read_measures,
+    read_windows,
     readings_dataset,
     window_dataset,
 )
@@ -113,8 +113,7 @@ class Sequence:
         written: list[Path] = []
         if self.ledger.done:
             folders = [self.ledger.folder(number) for number in range(self.ledger.done)]
-            measures = read_measures([folder / _SUMMARY for folder in folders])
-            states = [entry["state"] for entry in self.ledger.entries]
+            measures, states = read_windows([folder / _SUMMARY for folder in folders])
             write_series(self.posed, measures, self.ledger.directory, written, states)
         return written
 
