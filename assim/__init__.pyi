@@ -16,6 +16,8 @@ from .analysis.cycle.variational import FourDVar as FourDVar
 from .analysis.evidence import evidence_table as evidence_table
 from .analysis.findings import PredictiveCheck as PredictiveCheck
 from .analysis.findings import Sloppy as Sloppy
+from .analysis.forecast import Forecast as Forecast
+from .analysis.forecast import forecast as forecast
 from .analysis.impact import innovation_stdev as innovation_stdev
 from .analysis.impact import observation_impact as observation_impact
 from .analysis.posterior import Posterior as Posterior

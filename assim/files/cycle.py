@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from assim.analysis.cycle.measures import BINS, LEVELS, Innovations, Measures
+from assim.analysis.cycle.measures import BINS, LEVELS, Errors, Innovations, Measures
 from assim.files.schema import attributes, strict, time_name, time_variable
 from assim.problem.arrays import Label, Labels
 
@@ -59,29 +59,7 @@ def cycle_dataset(
         units: of every instrument, by its name in the order of the measures.
     """
     clock = time_name(labels.time_unit)
-    content: dict[str, Any] = {}
-    for kind, words in _ERRORS.items() if measures.errors is not None else ():
-        for name, values in getattr(measures.errors, kind).items():
-            content[f"{name}_rmse_{kind}"] = _series(values, name, labels, words)
-    for kind, words in _SPREADS.items():
-        for name, values in getattr(measures.spreads, kind).items():
-            content[f"{name}_spread_{kind}"] = _series(values, name, labels, words)
-    if measures.errors is not None:
-        for name, values in measures.errors.inside.items():
-            inside = {"units": "1", "long_name": f"share of {name} inside the intervals"}
-            content[f"{name}_inside"] = ((WINDOW, "level"), np.asarray(values), inside)
-    for name, value in measures.scalars.items():
-        label = labels.parameters.get(name, Label())
-        for suffix, values, words in (
-            ("", value, ""),
-            ("_stddev", measures.scalars_stdev[name], "standard deviation of"),
-        ):
-            if np.ndim(values) == 1:
-                content[f"{name}{suffix}"] = (
-                    WINDOW,
-                    np.asarray(values),
-                    attributes(name, label, words),
-                )
+    content = _of_fields(measures, labels) | _of_scalars(measures, labels)
     for name, words in _SCALARS.items():
         values = np.asarray(getattr(measures, name))
         content[name] = (WINDOW, values, {"units": "1", "long_name": words})
@@ -95,6 +73,35 @@ def cycle_dataset(
         "bin": ("bin", (np.arange(BINS) + 0.5) / BINS, {"units": "1", "long_name": "rank"}),
     }
     return xr.Dataset(content, places)
+
+
+def _of_fields(measures: Measures, labels: Labels) -> dict[str, Any]:
+    """Errors, spreads and coverage of every field."""
+    content: dict[str, Any] = {}
+    for kind, words in _ERRORS.items() if measures.errors is not None else ():
+        for name, values in getattr(measures.errors, kind).items():
+            content[f"{name}_rmse_{kind}"] = _series(values, name, labels, words)
+    for kind, words in _SPREADS.items():
+        for name, values in getattr(measures.spreads, kind).items():
+            content[f"{name}_spread_{kind}"] = _series(values, name, labels, words)
+    if measures.errors is not None:
+        for name, values in measures.errors.inside.items():
+            inside = {"units": "1", "long_name": f"share of {name} inside the intervals"}
+            content[f"{name}_inside"] = ((WINDOW, "level"), np.asarray(values), inside)
+    return content
+
+
+def _of_scalars(measures: Measures, labels: Labels) -> dict[str, Any]:
+    """What is estimated and has no dimensions, with its standard deviation."""
+    content: dict[str, Any] = {}
+    for name, value in measures.scalars.items():
+        label = labels.parameters.get(name, Label())
+        if np.ndim(value) != 1:
+            continue
+        content[name] = (WINDOW, np.asarray(value), attributes(name, label))
+        words = attributes(name, label, "standard deviation of")
+        content[f"{name}_stddev"] = (WINDOW, np.asarray(measures.scalars_stdev[name]), words)
+    return content
 
 
 def _series(values: Any, name: str, labels: Labels, words: str) -> tuple:
@@ -156,17 +163,22 @@ def cycle_summary(measures: Measures, labels: Labels, burn_in: int) -> dict[str,
     for key, fields in kinds.items():
         content[key], content[f"{key}_by_field"] = over_time(fields)
     if measures.errors is not None:
-        covered = {
-            f"{100 * level:.0f}": float(
-                np.mean([np.asarray(v)[burn_in:, i] for v in measures.errors.inside.values()])
-            )
-            for i, level in enumerate(LEVELS)
-        }
-        content["coverage"] = covered
+        content["coverage"] = _coverage(measures.errors, burn_in)
     for name in ("chi_squared", "inflation", "signal"):
-        content[name] = float(np.nanmean(np.asarray(getattr(measures, name))[burn_in:]))
+        values = np.asarray(getattr(measures, name))[burn_in:]
+        values = values[np.isfinite(values)]
+        content[name] = float(np.mean(values)) if values.size else None
     content["quantities"] = {
         name: {"mean": values[-1], "stddev": measures.scalars_stdev[name][-1]}
         for name, values in measures.scalars.items()
     }
     return strict(content)
+
+
+def _coverage(errors: Errors, burn_in: int) -> dict[str, float]:
+    """How often the truth is inside each interval, by its probability in per cent."""
+    inside = [np.asarray(values)[burn_in:] for values in errors.inside.values()]
+    return {
+        f"{100 * level:.0f}": float(np.mean([one[:, i] for one in inside]))
+        for i, level in enumerate(LEVELS)
+    }

@@ -160,15 +160,9 @@ def _pose(setting: Setting, sources: Mapping[str, Source], given: Any) -> Posed:
     error = trouble.attempt(make_model_error, case, model, parts)
     truth = trouble.attempt(_truth, setting)
     labels = model.labels()
-    tables = [
-        trouble.attempt(
-            open_observations,
-            sources.get(table.file, case.input_path(table.file)),
-            table.variable,
-            labels,
-        )
-        for table in case.checked.observations
-    ]
+    files = [(table.file, table.variable) for table in case.checked.observations]
+    opened = [(sources.get(file, case.input_path(file)), variable) for file, variable in files]
+    tables = [trouble.attempt(open_observations, *one, labels) for one in opened]
     trouble.report()
     window = make_window(case.checked.window, model, setting.clock, tables)
     trouble.faults += slot_faults(case, model, setting.clock, tables)

@@ -265,9 +265,9 @@ def report(directory: Path, debug: bool) -> None:
     """Draw report.html and its pictures from the finished files in DIRECTORY."""
 
     def work() -> int:
-        from assim.run.window import draw_report
+        from assim.show.report import write_report
 
-        paths = draw_report(directory)
+        paths = write_report(directory)
         _screen().written(directory, paths)
         return 0
 

@@ -9,7 +9,7 @@ from assim.files.errors import DataError
 from assim.run.build import set_up
 from assim.run.case import Case
 from assim.run.cycling import cycle_table, pose_cycle
-from assim.run.directory import interruptible, writable
+from assim.run.directory import interruptible, remove_ending, writable
 from assim.run.experiment import run_experiment
 from assim.run.failure import CaseError, Exit, Fault
 from assim.run.incoming import Incoming
@@ -63,18 +63,25 @@ def run_cycle(
         screen.say(case.checked.title or case.name, "bold")
         if ledger.done:
             screen.say(f"{ledger.done} of {posed.table.windows} windows are finished")
-        code, written = Exit.DONE, list[Path]()
+        remove_ending(directory)
+        written: list[Path] = []
         with interruptible(directory, written):
-            try:
-                sequence.run()
-            except Stopped as stop:
-                screen.say(str(stop), "bold red")
-                code = stop.code
-            except BaseException:
-                with suppress(DataError):  # what stopped the windows is what is told
-                    sequence.series()
-                raise
+            code = _all_windows(sequence, screen)
             written += sequence.series()
             written += report_of_results(directory, case.checked.output.keep, screen.say)
         screen.written(directory, written)
     return code
+
+
+def _all_windows(sequence: Sequence, screen: Screen) -> Exit:
+    """Every window that is left, and the series so far where something stops them."""
+    try:
+        sequence.run()
+    except Stopped as stop:
+        screen.say(str(stop), "bold red")
+        return stop.code
+    except BaseException:
+        with suppress(DataError):  # what stopped the windows is what is told
+            sequence.series()
+        raise
+    return Exit.DONE

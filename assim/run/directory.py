@@ -7,6 +7,7 @@ from pathlib import Path
 
 from assim.files.errors import DataError
 from assim.run.failure import Interrupted
+from assim.show.report import PICTURES
 
 
 @contextmanager
@@ -41,3 +42,13 @@ def interruptible(directory: Path, written: list[Path]) -> Iterator[None]:
         names = ", ".join(path.name for path in written)
         what = f"written to {directory}: {names}" if written else "nothing written"
         raise Interrupted(f"interrupted; {what}") from None
+
+
+def remove_ending(directory: Path) -> None:
+    """Remove what an earlier run wrote last: nothing of it may look like this run's outcome."""
+    figures = directory / "figures"
+    drawn = [figures / f"{name}.png" for name in PICTURES]
+    for path in (directory / "summary.json", directory / "report.html", *drawn):
+        path.unlink(missing_ok=True)
+    if figures.is_dir() and not any(figures.iterdir()):
+        figures.rmdir()

@@ -16,7 +16,7 @@ from assim.problem.cycled import Rows
 from assim.problem.window import Window
 from assim.run.build import Setting
 from assim.run.cycling import PosedCycle, pose_cycle
-from assim.run.directory import interruptible, writable
+from assim.run.directory import interruptible, remove_ending, writable
 from assim.run.failure import CaseError, Exit, NonFiniteError
 from assim.run.instruments import make_instrument
 from assim.run.network import observe
@@ -86,6 +86,7 @@ def run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:
     windows = posed.table.windows
     written: list[Path] = []
     with writable(directory), interruptible(directory, written):
+        remove_ending(directory)
         screen.say(case.checked.title or case.name, "bold")
         screen.say(f"{windows} windows in one program")
         begin = time.perf_counter()

@@ -131,7 +131,7 @@ class Ledger:
         return entries
 
     def _check_case(self, heading: Mapping[str, Any]) -> None:
-        if heading.get("config_sha256") != _fingerprint(self.case):
+        if heading.get("config_sha256") != fingerprint(self.case):
             raise DataError(
                 f"{self.directory}: holds a cycle of another case, or of this one before it was "
                 "changed; undo the change (cycle.windows and cycle.on_failure may differ), or "
@@ -141,7 +141,7 @@ class Ledger:
     def _heading(self) -> dict[str, Any]:
         return {
             "cycle": self.case.checked.title or self.case.name,
-            "config_sha256": _fingerprint(self.case),
+            "config_sha256": fingerprint(self.case),
             "assim_version": package_version(),
         }
 
@@ -166,7 +166,7 @@ def steady(dataset: Any) -> Any:
     return dataset.assign_attrs(history=f"written by assim {package_version()}")
 
 
-def _fingerprint(case: Case) -> str:
+def fingerprint(case: Case) -> str:
     """sha256 of the case, but for what may change while a cycle goes on."""
     cycle = {k: v for k, v in case.tree["cycle"].items() if k not in ("windows", "on_failure")}
     tree = {**case.tree, "cycle": cycle}

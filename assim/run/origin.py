@@ -25,7 +25,7 @@ from assim.run.build import Setting, pose_setting
 from assim.run.case import Case
 from assim.run.cycling import cycle_table, pose_cycle
 from assim.run.failure import CaseError, Fault
-from assim.run.ledger import STATES, _fingerprint
+from assim.run.ledger import STATES, fingerprint
 from assim.run.slots import make_window
 
 MEMBERS = 100
@@ -262,7 +262,7 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
     lines = manifest.read_manifest(directory)
     if len(lines) < 2:
         raise DataError(_absent(directory))
-    if lines[0].get("config_sha256") != _fingerprint(case):
+    if lines[0].get("config_sha256") != fingerprint(case):
         raise DataError(
             f"{directory}: holds a cycle of another case, or of this one before it was changed; "
             "give the case as it was (cycle.windows and cycle.on_failure may differ)"

@@ -28,13 +28,12 @@ from assim.files.states import state_dataset
 from assim.files.summary import summary
 from assim.run.build import Posed, pose
 from assim.run.case import Case
-from assim.run.directory import interruptible, writable
+from assim.run.directory import interruptible, remove_ending, writable
 from assim.run.failure import Exit, NonFiniteError
 from assim.run.finite import trouble_of
 from assim.run.schema import FILES, PredictiveTable
 from assim.run.screen import Screen
-from assim.show.finished import ReportError
-from assim.show.report import PICTURES
+from assim.show.report import report_of_results
 from assim.solve.status import Status
 
 ARVIZ = "inference_data.nc"
@@ -61,13 +60,13 @@ def run_case(case: Case, out: Path | None, screen: Screen, started: float | None
     directory = case.directory(out)
     written: list[Path] = []
     with writable(directory), interruptible(directory, written):
-        _remove_ending(directory)
+        remove_ending(directory)
         screen.say(case.checked.title or case.name, "bold")
         screen.rejected(posed.rejected())
         analysis = _analyse(posed, screen, seconds)
         screen.results(analysis)
         write_results(posed, analysis, directory, written)
-        written += _report(case, directory, screen)
+        written += report_of_results(directory, case.checked.output.keep, screen.say)
         screen.written(directory, written)
     return _outcome(analysis, screen)
 
@@ -154,16 +153,6 @@ def _of_methods(directory: Path) -> list[Path]:
     return found
 
 
-def _remove_ending(directory: Path) -> None:
-    """Remove what an earlier run wrote last: nothing of it may look like this run's outcome."""
-    figures = directory / "figures"
-    drawn = [figures / f"{name}.png" for name in PICTURES]
-    for path in (directory / "summary.json", directory / "report.html", *drawn):
-        path.unlink(missing_ok=True)
-    if figures.is_dir() and not any(figures.iterdir()):
-        figures.rmdir()
-
-
 def _makers(posed: Posed, analysis: Analysis) -> dict[str, Callable[[], xr.Dataset]]:
     """What makes each file that the case wants, by the file's name."""
     makers: dict[str, Callable[[], xr.Dataset]] = {
@@ -215,34 +204,6 @@ def _chosen(posed: Posed, dataset: xr.Dataset) -> xr.Dataset:
         and not any(name == other or name.startswith(f"{other}_") for other in wanted)
     ]
     return dataset.drop_vars(drop, errors="ignore")
-
-
-def draw_report(directory: Path) -> list[Path]:
-    """Draw the report of a finished run.
-
-    Raises:
-        ReportError: there is none to draw, or no matplotlib.
-    """
-    from assim.show.report import write_report
-
-    return write_report(directory)
-
-
-def _report(case: Case, directory: Path, screen: Screen) -> list[Path]:
-    """The report where it is wanted and can be drawn; otherwise a line says why there is none."""
-    keep = case.checked.output.keep
-    if keep is not None and "report" not in keep:
-        return []
-    try:
-        return draw_report(directory)
-    except ReportError as error:
-        screen.say(str(error))
-    except Exception as error:  # a picture that fails costs the report, not the results
-        screen.say(
-            f"The report could not be drawn ({type(error).__name__}: {error}); the other files "
-            f"stand. `assim report {directory} --debug` shows where, please report it."
-        )
-    return []
 
 
 def _outcome(analysis: Analysis, screen: Screen) -> Exit:

@@ -33,7 +33,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_every_command_has_help() -> None:
     text = invoke("--help").stdout
-    for command in ("run", "check", "twin", "calibrate", "init", "report", "info"):
+    for command in ("run", "check", "twin", "calibrate", "init", "report", "forecast", "info"):
         assert command in text
         assert invoke(command, "--help").exit_code == 0
 
