@@ -39,10 +39,11 @@ def error_variances(problem: Problem, simulation: Simulation) -> Predictions:
     A log-normal error is taken as the prediction times its standard deviation.
     """
     predicted, scales = simulation.predictions, simulation.control.scales
-    return {o.name: _error_variance(o, predicted[o.name], scales) for o in problem.observations}
+    return {o.name: error_variance(o, predicted[o.name], scales) for o in problem.observations}
 
 
-def _error_variance(instrument: Observations, predicted: Array, scales: Params) -> Array:
+def error_variance(instrument: Observations, predicted: Array, scales: Params) -> Array:
+    """The same of one instrument."""
     if isinstance(instrument.likelihood, Poisson):
         return predicted
     variance = _scale(instrument, scales) ** 2 * instrument.covariance.variance()

@@ -32,7 +32,7 @@ from assim.problem.observation import Observations
 from assim.problem.operator import Points
 
 STATE, OTHERS = "background", ("biases", "parameters", "scales")
-CARRIED = (STATE, "fields", *OTHERS)  # the kinds of z; model errors belong to a window
+ERRORS = "model_error"  # a kind of z where windows overlap: white η of all groups of slots
 
 
 class Background(eqx.Module):
@@ -43,12 +43,15 @@ class Background(eqx.Module):
         vectors: v_k, the same with a leading dimension k; none where it has length 0.
         share: s_x, of the static covariance of the state; counts where the cycle has one.
         own: s_θ, of the prior of parameters, scales and bias coefficients; likewise.
+        fresh: where z has model errors, 1 for each group of slots that no window before has seen,
+            whose η are N(0, Q), and 0 for the others, shape (groups,); None where it has none.
     """
 
     mean: White
     vectors: White
     share: Array
     own: Array
+    fresh: Array | None = None
 
     def rank(self) -> int:
         """Number of vectors."""
@@ -136,8 +139,8 @@ class CycledProblem(eqx.Module):
             offset: added to z, as of a member; None for nothing.
         """
         white = self.split(chi)
-        z = self._carried(white, offset)
-        return self.problem.control.join({**z, **{k: white[k] for k in ("later", "model_error")}})
+        own = {kind: white[kind] for kind in ("later", ERRORS)}
+        return self.problem.control.join({**own, **self._carried(white, offset)})
 
     def simulate(self, chi: Array, offset: White | None = None) -> Simulation:
         """Control, trajectory and predictions of every instrument."""
@@ -206,6 +209,9 @@ class CycledProblem(eqx.Module):
             moved = self.localisation.combined(white["carried"], vectors)
         z = jax.tree.map(jnp.add, self.background.mean, moved)
         z = z if offset is None else jax.tree.map(jnp.add, z, offset)
+        if self.background.fresh is not None:
+            fresh = self.background.fresh[:, None]
+            z = {**z, ERRORS: {n: v + fresh * white[ERRORS][n] for n, v in z[ERRORS].items()}}
         if self.static is None:
             return z
         root = jnp.sqrt(self.background.share)
@@ -245,26 +251,43 @@ def in_carried_coordinates(problem: Problem) -> Problem:
     )
 
 
-def first_mean(control: Control) -> White:
+def first_mean(control: Control, batches: int = 1) -> White:
     """m of the first window: the background, and the medians of all priors.
 
     Args:
         control: of the problem as it was posed.
+        batches: that a window covers: with more than one, z has the model errors of the overlap.
     """
     state = {n: value for n, value in control.state.items() if n not in control.fields}
     blank = control.blank()
-    return {STATE: state, **{kind: blank[kind] for kind in ("fields", *OTHERS)}}
+    kinds = ("fields", *OTHERS, *((ERRORS,) if batches > 1 and blank[ERRORS] else ()))
+    return {STATE: state, **{kind: blank[kind] for kind in kinds}}
 
 
 def advanced(problem: Problem, z: White, trajectory: Trajectory, slot: Array) -> White:
-    """z at a later slot edge of its trajectory: the state moves, everything else stays."""
+    """z at a later slot edge of its trajectory: the state moves, model errors with their slots."""
     at = {name: value[slot] for name, value in trajectory.states.items()}
     fields = problem.control.fields
+    errors = {ERRORS: shifted(problem, z[ERRORS], slot)} if ERRORS in z else {}
     return {
+        **errors,
         **{kind: z[kind] for kind in OTHERS},
         STATE: {name: at[name] for name in z[STATE]},
         "fields": {name: prior.inverse(at[name]) for name, prior in fields.items()},
     }
+
+
+def shifted(problem: Problem, errors: dict[str, Array], slot: Array) -> dict[str, Array]:
+    """White η of the groups that are left `slot` slots later, and zeros for those that come."""
+    error = problem.control.model_error
+    assert error is not None
+    by = slot // error.every
+
+    def later(series: Array) -> Array:
+        left = jnp.arange(series.shape[0]) < series.shape[0] - by
+        return jnp.where(left[:, None], jnp.roll(series, -by, axis=0), 0.0)
+
+    return {name: later(series) for name, series in errors.items()}
 
 
 class Rows(eqx.Module):

@@ -91,7 +91,7 @@ def test_an_increment_serves_all_times_of_a_window():
     scheme, key = OptimalInterpolation(), jax.random.key(0)
     move = Move(jnp.array(2), jnp.array(2))
     step = eqx.filter_jit(scheme.step)
-    after, outcome = step(in_carried_coordinates(problem), scheme.start(problem, key), move, key)
+    after, outcome = step(in_carried_coordinates(problem), scheme.start(problem, 1, key), move, key)
     m, h = matrix(), np.concatenate([H, H])
     path = [BACKGROUND, m @ BACKGROUND, m @ m @ BACKGROUND]
     innovation = values - np.concatenate([H @ path[1], H @ path[2]])

@@ -78,21 +78,24 @@ def test_parameters_are_carried_with_what_is_known_of_them(forgetting):
         close(outcome.scalars_stdev["drift"], np.sqrt(covariance[N, N]))
 
 
-@pytest.mark.parametrize("formulation", ["forcing", "state"])
-def test_model_errors_are_those_of_the_kalman_filter(formulation):
+@pytest.mark.parametrize(("lag", "formulation"), [(1, "forcing"), (1, "state"), (3, "state")])
+def test_model_errors_are_those_of_the_kalman_filter(lag, formulation):
+    """Also in windows that overlap, which hand on those of the slots that they share."""
     error = assim.ModelError(assim.Diagonal(0.2))
     scheme = FourDVar(minimiser=MINIMISER)
-    given = twin(scheme, Plan(1, 1), WINDOWS, error=error, formulation=formulation)
+    given = twin(scheme, Plan(lag, 1), WINDOWS, error=error, formulation=formulation)
     expected = kalman(given.observed, q=0.04)
     for number, (_, outcome, _) in enumerate(in_turn(given, WINDOWS)):
         mean, covariance = of_state(expected[number])
-        close(outcome.analysis["x"][-1], mean)
-        close(outcome.analysis_stdev["x"][-1], np.sqrt(np.diag(covariance)))
+        newest = min(number + 1, lag)
+        close(outcome.analysis["x"][newest], mean)
+        close(outcome.analysis_stdev["x"][newest], np.sqrt(np.diag(covariance)))
 
 
-def test_model_errors_in_windows_that_overlap_are_refused():
-    given = twin(FourDVar(), Plan(2, 1), 2, error=assim.ModelError(assim.Diagonal(0.2)))
-    with pytest.raises(ValueError, match="cannot overlap"):
+def test_model_errors_correlated_in_time_in_windows_that_overlap_are_refused():
+    error = assim.ModelError(assim.Diagonal(0.2), in_time=assim.Autoregressive(1.0, 1.0))
+    given = twin(FourDVar(), Plan(2, 1), 2, error=error)
+    with pytest.raises(ValueError, match="overlap"):
         given.cycle.start()
 
 

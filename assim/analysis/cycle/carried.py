@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from assim.analysis.cycle.members import draws
 from assim.problem.control import Control, White
 from assim.problem.covariance import AbstractStateCovariance
-from assim.problem.cycled import OTHERS, STATE, Background, first_mean
+from assim.problem.cycled import ERRORS, OTHERS, STATE, Background
 
 Array = jax.Array
 
@@ -28,28 +28,35 @@ class Folding(NamedTuple):
     members: bool = False
 
     @staticmethod
-    def of(control: Control, rank: int) -> "Folding":
+    def of(mean: White, rank: int) -> "Folding":
         """All of z up to `rank` entries."""
-        n = ravel_pytree(first_mean(control))[0].size
+        n = ravel_pytree(mean)[0].size
         return Folding(min(n, rank), n <= rank)
 
 
-def start(control: Control, folding: Folding) -> Background:
+def start(control: Control, mean: White, folding: Folding) -> Background:
     """The background of the first window: the case's own, with all its priors."""
-    mean = first_mean(control)
-    one = jnp.ones(())
+    one, fresh = jnp.ones(()), _fresh(mean)
     if folding.whole:
         vectors = _rows(mean, root_of(_prior(control.covariance, mean, one, one), folding.rank))
-        return Background(mean, vectors, one, one)
-    return Background(mean, _none(mean, folding.rank), one, one)
+        return Background(mean, vectors, one, one, fresh)
+    return Background(mean, _none(mean, folding.rank), one, one, fresh)
 
 
-def start_of_members(control: Control, number: int, share: float, key: Array) -> Background:
+def start_of_members(
+    control: Control, mean: White, number: int, share: float, key: Array
+) -> Background:
     """Members drawn from the case's own background and priors, about their mean."""
-    drawn = draws(control, number, key)
+    drawn = {**_none(mean, number), **draws(control, number, key)}
     centred = jax.tree.map(lambda z: z - jnp.mean(z, axis=0)[None], drawn)
     vectors = jax.tree.map(lambda z: z / jnp.sqrt(number - 1), centred)
-    return Background(first_mean(control), vectors, jnp.asarray(share), jnp.zeros(()))
+    return Background(mean, vectors, jnp.asarray(share), jnp.zeros(()), _fresh(mean))
+
+
+def _fresh(mean: White) -> Array | None:
+    """1 for each group of model errors of the first window; None where z has none."""
+    series = jax.tree.leaves(mean.get(ERRORS, {}))
+    return jnp.ones(series[0].shape[0]) if series else None
 
 
 def handed_on(
@@ -61,6 +68,7 @@ def handed_on(
     inflation: Array,
     share: Array,
     own: Array,
+    fresh: Array | None,
 ) -> Background:
     """The background of the next window.
 
@@ -74,17 +82,18 @@ def handed_on(
         inflation: factor on the standard deviations of the state.
         share: s_x.
         own: s_θ, of the prior that parameters, scales and biases are given back.
+        fresh: 1 for each group of model errors that has not been seen; None where z has none.
     """
-    grown = columns * _factors(mean, inflation, jnp.sqrt(1 - own))[None]
+    grown = columns * _factors(mean, inflation, jnp.sqrt(1 - own), jnp.ones(()))[None]
     if folding.whole:
         added = _prior(static, mean, share, own)
         root = root_of(jnp.concatenate([grown, added]), folding.rank)
-        return Background(mean, _rows(mean, root), share, own)
+        return Background(mean, _rows(mean, root), share, own, fresh)
     if folding.members:
-        return Background(mean, _rows(mean, grown), share, own)
+        return Background(mean, _rows(mean, grown), share, own, fresh)
     scale = _scale(static, mean)
     root = root_of(grown / scale[None], folding.rank) * scale[None]
-    return Background(mean, _rows(mean, root), share, own)
+    return Background(mean, _rows(mean, root), share, own, fresh)
 
 
 def root_of(columns: Array, rank: int) -> Array:
@@ -101,12 +110,12 @@ def root_of(columns: Array, rank: int) -> Array:
 
 def only_others(mean: White, columns: Array) -> Array:
     """The columns with nothing of the state: where its covariance is static."""
-    return columns * _factors(mean, jnp.zeros(()), jnp.ones(()))[None]
+    return columns * _factors(mean, jnp.zeros(()), jnp.ones(()), jnp.zeros(()))[None]
 
 
-def _factors(mean: White, state: Array, others: Array) -> Array:
-    """One factor on every entry of z of the state, another on the others."""
-    factors = {STATE: state, "fields": state, **dict.fromkeys(OTHERS, others)}
+def _factors(mean: White, state: Array, others: Array, errors: Array) -> Array:
+    """One factor on every entry of z of the state, others on the others and on model errors."""
+    factors = {STATE: state, "fields": state, **dict.fromkeys(OTHERS, others), ERRORS: errors}
     tree = {
         kind: {name: jnp.full(jnp.shape(value), factors[kind]) for name, value in part.items()}
         for kind, part in mean.items()
@@ -133,14 +142,14 @@ def _prior(covariance: AbstractStateCovariance, mean: White, share: Array, own: 
         return ravel_pytree({**zeros, STATE: fields})[0]
 
     blocks = [jnp.sqrt(share) * jax.vmap(of_state)(jnp.eye(flat.size))]
-    white_only = {**mean, STATE: {}}
+    white_only = {kind: part for kind, part in mean.items() if kind not in (STATE, ERRORS)}
     number, back = ravel_pytree(white_only)
 
     def of_others(w: Array) -> Array:
-        return ravel_pytree({**back(w), STATE: zeros[STATE]})[0]
+        return ravel_pytree({**zeros, **back(w)})[0]
 
     if number.size:
-        factors = jnp.sqrt(_factors(white_only, share, own))
+        factors = jnp.sqrt(_factors(white_only, share, own, own))
         blocks.append(jax.vmap(of_others)(jnp.diag(factors)))
     return jnp.concatenate(blocks)
 

@@ -37,7 +37,12 @@ class Cycle:
 
     @cached_property
     def _template(self) -> Problem:
-        return in_carried_coordinates(self.problem)
+        return in_carried_coordinates(self._posed)
+
+    @property
+    def _posed(self) -> Problem:
+        """The problem, with model errors as its control where windows share some."""
+        return self.problem.as_forcing() if self.plan.batches > 1 else self.problem
 
     def check(self) -> None:
         """Refuse what cannot be cycled.
@@ -55,7 +60,8 @@ class Cycle:
             ValueError: as `check`.
         """
         self.check()
-        return _strongly_typed(self.scheme.start(self.problem, self._key(-1)))
+        first = self.scheme.start(self._posed, self.plan.batches, self._key(-1))
+        return _strongly_typed(first)
 
     def window(
         self,

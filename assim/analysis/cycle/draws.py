@@ -6,7 +6,6 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from assim.analysis.cycle import members, static, variational
-from assim.analysis.cycle.carried import Folding
 from assim.analysis.cycle.posterior import TOGETHER
 from assim.analysis.forecast import Draws
 from assim.problem.control import White
@@ -36,7 +35,7 @@ def draws_of_carry(
     key = jax.random.key(seed)
     within = in_carried_coordinates(problem.as_forcing())
     if isinstance(carry, variational.Carry) and isinstance(scheme, variational.FourDVar):
-        whole = carry.localisation is None and Folding.of(problem.control, scheme.rank).whole
+        whole = scheme.folding(carry.background.mean).whole
         static_too = None if whole else carry.static
         window = CycledProblem(within, carry.background, static_too, carry.localisation)
         return _of_gaussian(window, number, key)

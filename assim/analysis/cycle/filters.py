@@ -66,8 +66,9 @@ class _AbstractFilter(AbstractScheme):
         check_scales(type(self).__name__, problem)
         self.check_errors(problem)
 
-    def start(self, problem: Problem, key: Array) -> Carry:
+    def start(self, problem: Problem, batches: int, key: Array) -> Carry:
         """Draws of the problem's own prior."""
+        del batches
         return Carry(draws(problem.control, self.members, key), self.inflation.first())
 
     def step(self, problem: Problem, carry: Carry, move: Move, key: Array) -> tuple[Carry, Outcome]:

@@ -7,7 +7,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from assim.problem.arrays import State
+from assim.problem.arrays import Params, State
+from assim.problem.assumed import error_variance
 from assim.problem.departure import Problem
 
 Array = jax.Array
@@ -32,7 +33,7 @@ class Reading(NamedTuple):
         observed: the values.
         background: H(x^b).
         analysis: H(x^a).
-        stdev: standard deviation of the errors.
+        stdev: standard deviation of the errors about H(x^b), in the values' unit.
         background_stdev: of H(x^b), by its own covariance; NaN where it is not known.
         analysis_stdev: of H(x^a).
         weight: 0 for a value that only fills up the shape.
@@ -101,11 +102,12 @@ class AbstractScheme(eqx.Module):
         """
 
     @abc.abstractmethod
-    def start(self, problem: Problem, key: Array) -> Any:
+    def start(self, problem: Problem, batches: int, key: Array) -> Any:
         """What the first window is given.
 
         Args:
             problem: of the first window, as it was posed.
+            batches: of observations that a window covers.
             key: of random draws.
         """
 
@@ -135,15 +137,25 @@ def readings(
     analysis: tuple[Array, ...],
     background_stdev: tuple[Array, ...],
     analysis_stdev: tuple[Array, ...],
+    scales: Params | None = None,
 ) -> tuple[Reading, ...]:
-    """Every instrument's readings, from predictions and their standard deviations."""
+    """Every instrument's readings, from predictions and their standard deviations.
+
+    Args:
+        problem: whose instruments these are.
+        background: H(x^b), one entry an instrument.
+        analysis: H(x^a).
+        background_stdev: of the first.
+        analysis_stdev: of the second.
+        scales: error scales at the background, where they are estimated.
+    """
     predicted = (background, analysis, background_stdev, analysis_stdev)
     return tuple(
         Reading(
             o.values,
             before,
             after,
-            jnp.sqrt(o.covariance.variance()),
+            jnp.sqrt(error_variance(o, before, scales or {})),
             before_stdev,
             after_stdev,
             jnp.ones(o.values.shape) if o.weight is None else o.weight,

@@ -75,8 +75,9 @@ class IEnKS(AbstractScheme):
         check_scales("IEnKS", problem)
         check_perfect("IEnKS", problem)
 
-    def start(self, problem: Problem, key: Array) -> Carry:
+    def start(self, problem: Problem, batches: int, key: Array) -> Carry:
         """Draws of the problem's own prior."""
+        del batches
         return Carry(draws(problem.control, self.members, key), self.inflation.first())
 
     def step(self, problem: Problem, carry: Carry, move: Move, key: Array) -> tuple[Carry, Outcome]:

@@ -136,9 +136,9 @@ class _AbstractStatic(AbstractScheme):
         check_separate(type(self).__name__, batches)
         check_only_state(type(self).__name__, problem)
 
-    def start(self, problem: Problem, key: Array) -> Carry:
+    def start(self, problem: Problem, batches: int, key: Array) -> Carry:
         """The case's own background."""
-        del key
+        del batches, key
         control = problem.control
         static = control.covariance if self.static is None else self.static
         return Carry(control.state, static.on(problem.model.labels()))

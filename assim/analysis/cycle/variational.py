@@ -14,7 +14,7 @@ from assim.analysis.cycle.posterior import WHOLE, Moments, by_draws, by_members,
 from assim.analysis.cycle.scheme import AbstractScheme, Move, Outcome, observed, readings
 from assim.problem.control import White
 from assim.problem.covariance import AbstractCovariance, AbstractStateCovariance
-from assim.problem.cycled import Background, CycledProblem, Localisation
+from assim.problem.cycled import Background, CycledProblem, Localisation, first_mean
 from assim.problem.departure import Problem
 from assim.problem.window import integrate
 from assim.solve.curvature import dual_gaussian, local_gaussian
@@ -101,28 +101,38 @@ class FourDVar(AbstractScheme):
                 raise ValueError(f"FourDVar: {name} must be at least {least}, got {given}")
 
     def check(self, problem: Problem, batches: int) -> None:
-        """Refuse model errors where windows overlap: those of the overlap would be drawn anew."""
-        if batches > 1 and problem.control.model_error is not None:
+        """Refuse model errors that cannot be handed on where windows overlap."""
+        error = problem.control.model_error
+        if batches == 1 or error is None:
+            return
+        if error.in_time is not None:
             raise ValueError(
-                "FourDVar: model errors are not handed on from window to window, so that windows "
-                "with a model error cannot overlap; give cycle.shift the slots of a window"
+                "FourDVar: model errors that are correlated in time cannot be handed on in windows "
+                "that overlap; give cycle.shift the slots of a window, or drop in_time"
+            )
+        if problem.window.slots // batches % error.every:
+            raise ValueError(
+                f"FourDVar: windows that overlap must move by whole groups of model errors, of "
+                f"{error.every} slots each, got a shift of {problem.window.slots // batches}"
             )
 
-    def start(self, problem: Problem, key: Array) -> Carry:
+    def start(self, problem: Problem, batches: int, key: Array) -> Carry:
         """The case's own background, with all priors."""
         control = problem.control
         static = control.covariance if self.static is None else self.static
         static = static.on(problem.model.labels())
+        mean, localisation = first_mean(control, batches), None
         if self.localisation is None:
-            background, localisation = carried.start(control, self._folding(problem)), None
+            background = carried.start(control, mean, self.folding(mean))
         else:
-            background = carried.start_of_members(control, self.members, self.share or 0.0, key)
+            given = (self.members, self.share or 0.0, key)
+            background = carried.start_of_members(control, mean, *given)
             localisation = Localisation.of(self.localisation, problem.model.labels())
         return Carry(background, self.inflation.first(), static, localisation)
 
     def step(self, problem: Problem, carry: Carry, move: Move, key: Array) -> tuple[Carry, Outcome]:
         """Minimise J, and hand on the posterior where the next window starts."""
-        folding = self._folding(problem)
+        folding = self.folding(carry.background.mean)
         window = CycledProblem(
             recentred(problem, carry.background.mean),
             carry.background,
@@ -140,13 +150,13 @@ class FourDVar(AbstractScheme):
         outcome = _outcome(window, gaussian, moments, last, carry.inflation)
         innovation = Innovation.of(outcome.normalised, outcome.number, gaussian.eigenvalues)
         factor = self.inflation.after(carry.inflation, innovation)
-        background = self._handed_on(moments, carry, folding, factor, move.shift > 0)
+        background = self._handed_on(moments, carry, folding, factor, move.shift, problem)
         return Carry(background, factor, carry.static, carry.localisation), outcome
 
-    def _folding(self, problem: Problem) -> Folding:
+    def folding(self, mean: White) -> Folding:
         """How what is carried is kept: members as they are where they are localised."""
         if self.localisation is None:
-            return Folding.of(problem.control, self.rank)
+            return Folding.of(mean, self.rank)
         return Folding(self.members, whole=False, members=True)
 
     def _minimum(self, window: CycledProblem, key: Array) -> Any:
@@ -175,11 +185,17 @@ class FourDVar(AbstractScheme):
         return jax.lax.cond(doubtful, best, lambda: first)
 
     def _handed_on(
-        self, moments: Moments, carry: Carry, folding: Folding, factor: Array, moves: Array
+        self,
+        moments: Moments,
+        carry: Carry,
+        folding: Folding,
+        factor: Array,
+        shift: Array,
+        problem: Problem,
     ) -> Background:
         """The next background; neither inflated nor mixed while the window stays where it is."""
         mean = ravel_pytree(carry.background.mean)[1](moments.analysis.z)
-        static = self.carry == "static"
+        static, moves = self.carry == "static", shift > 0
         share = float(static) if self.share is None else self.share
         return carried.handed_on(
             mean,
@@ -189,7 +205,17 @@ class FourDVar(AbstractScheme):
             inflation=jnp.where(moves, factor, 1.0),
             share=jnp.where(moves | static, share, 0.0),
             own=jnp.where(moves, self.forgetting, 0.0),
+            fresh=self._fresh(carry.background, shift, problem),
         )
+
+    def _fresh(self, before: Background, shift: Array, problem: Problem) -> Array | None:
+        """Which groups of model errors the next window sees first."""
+        error = problem.control.model_error
+        if before.fresh is None or error is None:
+            return None
+        groups = before.fresh.shape[0]
+        new = jnp.arange(groups) >= groups - shift // error.every
+        return jnp.ones(groups) if self.carry == "static" else new.astype(float)
 
 
 def _posterior(window: CycledProblem, chi: Array, rank: int, key: Array) -> Gaussian:
@@ -221,6 +247,7 @@ def _outcome(
             moments.analysis.predictions,
             moments.background_stdev.predictions,
             moments.analysis_stdev.predictions,
+            {name: moments.background.scalars[name] for name in window.problem.control.scales},
         ),
         last.cost,
         jnp.sum(window.weight() * last.chi**2) / 2,
