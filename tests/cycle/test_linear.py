@@ -23,7 +23,11 @@ def of_state(found):
     return found[0][:N], found[1][:N, :N]
 
 
-@pytest.mark.parametrize("lag", [1, 3])
+def slow(*given):
+    return pytest.param(*given, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("lag", [slow(1), 3])
 def test_the_posterior_carried_is_the_kalman_filter(lag):
     given = twin(FourDVar(minimiser=MINIMISER), Plan(lag, 1), WINDOWS)
     for number, (_, outcome, _) in enumerate(in_turn(given, WINDOWS)):
@@ -65,7 +69,7 @@ def test_draws_carry_the_covariance_exactly_where_the_model_is_linear():
         close(outcome.analysis_stdev["x"][-1], np.sqrt(np.diag(covariance)))
 
 
-@pytest.mark.parametrize("forgetting", [0.0, 0.1])
+@pytest.mark.parametrize("forgetting", [slow(0.0), 0.1])
 def test_parameters_are_carried_with_what_is_known_of_them(forgetting):
     """Joint with the state, and given back a share of their prior's variance."""
     scheme = FourDVar(forgetting=forgetting, minimiser=MINIMISER)
@@ -78,7 +82,9 @@ def test_parameters_are_carried_with_what_is_known_of_them(forgetting):
         close(outcome.scalars_stdev["drift"], np.sqrt(covariance[N, N]))
 
 
-@pytest.mark.parametrize(("lag", "formulation"), [(1, "forcing"), (1, "state"), (3, "state")])
+@pytest.mark.parametrize(
+    ("lag", "formulation"), [slow(1, "forcing"), slow(1, "state"), (3, "state")]
+)
 def test_model_errors_are_those_of_the_kalman_filter(lag, formulation):
     """Also in windows that overlap, which hand on those of the slots that they share."""
     error = assim.ModelError(assim.Diagonal(0.2))
@@ -127,7 +133,7 @@ def test_many_controls_take_the_randomised_way_to_the_same_covariance(monkeypatc
         close(vectors.T @ vectors, covariance)
 
 
-@pytest.mark.parametrize("overlap", ["newest", "several"])
+@pytest.mark.parametrize("overlap", ["newest", slow("several")])
 def test_all_windows_are_traced_once(overlap):
     """Also the first ones, in which a cycle fills up, and whatever was handed on."""
     given = twin(FourDVar(minimiser=MINIMISER), Plan(3, 1, overlap), WINDOWS)
@@ -137,7 +143,7 @@ def test_all_windows_are_traced_once(overlap):
     assert len(traced) == before > 0
 
 
-@pytest.mark.parametrize("carry", ["static", "posterior", "ensemble"])
+@pytest.mark.parametrize("carry", [slow("static"), slow("posterior"), "ensemble"])
 def test_loop_and_scan_give_the_same_figures(carry):
     scheme = FourDVar(carry=carry, inflation=1.02, share=0.3, members=8, minimiser=MINIMISER)
     given = twin(scheme, Plan(3, 1), WINDOWS)
