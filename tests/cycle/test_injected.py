@@ -96,11 +96,12 @@ def test_spoilt_files_are_named_and_spoil_nothing_else(tmp_path):
 
 
 def _recovers(clean, out, harmful):
-    """Where observations have come for a while, the analyses are the same again."""
+    """Where observations have come for a while, the analyses are the same again, but for a quarter
+    of what they say that they do not know."""
     calm = [w for w in range(WINDOWS) if not any(w - 25 < h <= w for h in harmful)]
     assert len([w for w in calm if w > harmful[0]]) > 5
     for window in calm:
         one, other = analysed(clean, window), analysed(out, window)
         for name, (value, stdev) in one.items():
-            assert abs(other[name][0] - value) < 0.05 * stdev, (window, name)
-            assert np.isclose(other[name][1], stdev, rtol=0.05)
+            assert abs(other[name][0] - value) < 0.25 * stdev, (window, name)
+            assert np.isclose(other[name][1], stdev, rtol=0.1)
