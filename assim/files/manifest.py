@@ -4,6 +4,7 @@ A window is finished when its line is. The line names the window's files with th
 that a cycle that was stopped at any moment knows how far it has come.
 """
 
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -25,20 +26,25 @@ def append(directory: Path, entry: Mapping[str, Any]) -> None:
     path = directory / NAME
     line = json.dumps(strict(entry), allow_nan=False, ensure_ascii=False) + "\n"
     try:
-        with open(path, "ab") as file:
-            end = file.tell()
+        with open(path, "ab", buffering=0) as file:  # a buffer would be written again by closing
+            end = file.seek(0, os.SEEK_END)
             try:
-                file.write(line.encode())
-                file.flush()
+                _all_of(file, line.encode())
                 os.fsync(file.fileno())
             except OSError:
-                os.truncate(path, end)
+                file.truncate(end)
                 raise
     except OSError as error:
         raise DataError(
             f"{path}: cannot be written ({error.strerror}); free some space, and go on with "
             "--resume"
         ) from error
+
+
+def _all_of(file: io.FileIO, content: bytes) -> None:
+    """Write every byte, however little of it the system takes at a time."""
+    while content:
+        content = content[file.write(content) :]
 
 
 def read_manifest(directory: Path) -> list[dict[str, Any]]:
@@ -74,7 +80,10 @@ def cut(directory: Path, entries: list[dict[str, Any]]) -> None:
     lines = [json.dumps(entry, allow_nan=False, ensure_ascii=False) + "\n" for entry in entries]
     temporary = path.with_name(f".{NAME}.part")
     try:
-        temporary.write_text("".join(lines), encoding="utf-8")
+        with open(temporary, "wb") as file:
+            file.write("".join(lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror})") from error

@@ -202,6 +202,8 @@ def read_windows(paths: Sequence[Path]) -> tuple[Measures, list[str]]:
             states.append(content["state"])
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{path}: expected the summary of a window, got {error!r}") from error
+    if any(one.errors is None for one in found):  # a truth was not there from the start
+        found = [one._replace(errors=None) for one in found]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *found), states
 
 

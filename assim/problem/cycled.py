@@ -30,8 +30,10 @@ from assim.problem.covariance import (
 from assim.problem.departure import Departures, Problem, Simulation
 from assim.problem.observation import Observations
 from assim.problem.operator import Points
+from assim.problem.prior import AbstractPrior
 
 STATE, OTHERS = "background", ("biases", "parameters", "scales")
+FARTHEST = 8.0  # prior standard deviations at which a field is held
 ERRORS = "model_error"  # a kind of z where windows overlap: white η of all groups of slots
 
 
@@ -273,8 +275,14 @@ def advanced(problem: Problem, z: White, trajectory: Trajectory, slot: Array) ->
         **errors,
         **{kind: z[kind] for kind in OTHERS},
         STATE: {name: at[name] for name in z[STATE]},
-        "fields": {name: prior.inverse(at[name]) for name, prior in fields.items()},
+        "fields": {name: _white(prior, at[name]) for name, prior in fields.items()},
     }
+
+
+def _white(prior: AbstractPrior, value: Array) -> Array:
+    """T⁻¹ of a field; of values beyond eight standard deviations, or the support, as of these."""
+    far = jnp.full(value.shape, FARTHEST)
+    return prior.inverse(jnp.clip(value, prior(-far), prior(far)))
 
 
 def shifted(problem: Problem, errors: dict[str, Array], slot: Array) -> dict[str, Array]:

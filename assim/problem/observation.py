@@ -128,6 +128,8 @@ class Observations(eqx.Module):
         """Normalised departures d, shape (m,), times the roots of the weights."""
         scale = jnp.ones(()) if self.scale is None else scales[self.scale.name]
         predicted = self.predict(trajectory, biases)
+        if self.weight is not None:  # a value that does not count may lie where there is no log
+            predicted = jnp.where(self.weight > 0, predicted, self.values)
         d = self.likelihood.departures(self.values, predicted, self.covariance, scale)
         return d if self.weight is None else jnp.sqrt(self.weight) * d
 

@@ -9,11 +9,11 @@ from assim.files.errors import DataError
 from assim.run.build import set_up
 from assim.run.case import Case
 from assim.run.cycling import cycle_table, pose_cycle
-from assim.run.directory import interruptible, remove_ending, writable
+from assim.run.directory import remove_ending, writable
 from assim.run.experiment import run_experiment
-from assim.run.failure import CaseError, Exit, Fault
+from assim.run.failure import CaseError, Exit, Fault, Interrupted
 from assim.run.incoming import Incoming
-from assim.run.ledger import Ledger
+from assim.run.ledger import Ledger, alone
 from assim.run.screen import Screen
 from assim.run.sequence import Sequence, Stopped
 from assim.show.report import report_of_results
@@ -57,31 +57,57 @@ def run_cycle(
         raise CaseError(error.faults, str(case.path)) from error.__cause__
     edges = np.asarray(posed.calendar.edges)
     incoming = Incoming(setting, posed.cycle.plan, edges, posed.reference, watched, timeout)
-    with writable(directory):
+    _check_other(directory)
+    with writable(directory), alone(directory):
         ledger = Ledger.opened(directory, case, resume)
         sequence = Sequence(posed, incoming, ledger, screen)
         screen.say(case.checked.title or case.name, "bold")
         if ledger.done:
             screen.say(f"{ledger.done} of {posed.table.windows} windows are finished")
         remove_ending(directory)
-        written: list[Path] = []
-        with interruptible(directory, written):
-            code = _all_windows(sequence, screen)
-            written += sequence.series()
-            written += report_of_results(directory, case.checked.output.keep, screen.say)
+        code = _all_windows(sequence, screen)
+        written = sequence.series()
+        written += report_of_results(directory, case.checked.output.keep, screen.say)
         screen.written(directory, written)
     return code
 
 
+def _check_other(directory: Path) -> None:
+    """Refuse a directory with the results of a single window."""
+    if (directory / "analysis.nc").exists():
+        raise DataError(
+            f"{directory}: holds the results of a single window; choose another directory with "
+            "--out"
+        )
+
+
 def _all_windows(sequence: Sequence, screen: Screen) -> Exit:
-    """Every window that is left, and the series so far where something stops them."""
+    """Every window that is left, and the series so far where something stops them.
+
+    Raises:
+        Interrupted: by the user.
+    """
+    failed: Exception | None = None
     try:
         sequence.run()
     except Stopped as stop:
         screen.say(str(stop), "bold red")
         return stop.code
-    except BaseException:
+    except KeyboardInterrupt:
+        done, windows = sequence.ledger.done, sequence.posed.table.windows
+        raise Interrupted(
+            f"interrupted; {done} of {windows} windows are finished, go on with --resume"
+        ) from None
+    except Exception as error:
+        failed = error
+    if failed is not None:
         with suppress(DataError):  # what stopped the windows is what is told
             sequence.series()
-        raise
+        raise failed
+    if sequence.used_nothing():
+        screen.say(
+            "No observation was used in any window: manifest.jsonl says why, window by window.",
+            "bold red",
+        )
+        return Exit.DATA
     return Exit.DONE

@@ -6,8 +6,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from assim.files.errors import DataError
+from assim.files.manifest import NAME as MANIFEST
 from assim.run.failure import Interrupted
 from assim.show.report import PICTURES
+
+
+def check_no_cycle(directory: Path) -> None:
+    """Refuse a directory that holds a cycle over files.
+
+    Raises:
+        DataError: it does.
+    """
+    if (directory / MANIFEST).exists():
+        raise DataError(
+            f"{directory}: holds a cycle over files, which nothing else overwrites; choose another "
+            "directory with --out"
+        )
 
 
 @contextmanager

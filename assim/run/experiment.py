@@ -16,7 +16,7 @@ from assim.problem.cycled import Rows
 from assim.problem.window import Window
 from assim.run.build import Setting
 from assim.run.cycling import PosedCycle, pose_cycle
-from assim.run.directory import interruptible, remove_ending, writable
+from assim.run.directory import check_no_cycle, interruptible, remove_ending, writable
 from assim.run.failure import CaseError, Exit, NonFiniteError
 from assim.run.instruments import make_instrument
 from assim.run.network import observe
@@ -85,6 +85,7 @@ def run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:
     posed, batches, truth = pose_experiment(setting)
     windows = posed.table.windows
     written: list[Path] = []
+    check_no_cycle(directory)
     with writable(directory), interruptible(directory, written):
         remove_ending(directory)
         screen.say(case.checked.title or case.name, "bold")

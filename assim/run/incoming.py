@@ -14,6 +14,8 @@ from assim.analysis.cycle.plan import Plan
 from assim.files.errors import DataError, NothingToUseError
 from assim.files.observations import Instrument
 from assim.files.tables import ObservationTable, open_observations
+from assim.files.times import date_text
+from assim.files.windows import TOLERANCE
 from assim.problem.cycled import Rows
 from assim.problem.observation import Observations
 from assim.problem.window import Window
@@ -119,7 +121,8 @@ class Incoming:
         rows = opened.taken(order)
         times = (rows.ends or rows.times).to_model(labels.time_unit, self.reference)
         batches = batch_numbers(times, self.edges, self.plan.shift)
-        batches[(times < self.edges[0]) | (times > self.edges[-1])] = -1
+        slack = TOLERANCE * np.ptp(self.edges)
+        batches[(times < self.edges[0] - slack) | (times > self.edges[-1] + slack)] = -1
         found = _Sorted(rows, order, batches)
         if not _one_a_window(table.file):
             self.read[number] = found
@@ -141,8 +144,14 @@ class Incoming:
             told["repeated"] = int(repeated.sum())
         own = own[~repeated]
         if own.size == 0:
+            stamps = (file.rows.ends or file.rows.times).to_model(
+                self.setting.model.labels().time_unit, self.reference
+            )
+            spans = self._when(stamps) if stamps.size else "it has none"
             raise NothingToUseError(
-                f"{rows.where}: expected values of window {window}, got none of {file.rows.rows}"
+                f"{rows.where}: expected values of window {window} ("
+                f"{self._when(self.edges[[window, window + 1] * np.array(self.plan.shift)])}), got "
+                f"none of {file.rows.rows}: {spans}"
             )
         instrument = make_instrument(
             self.setting.case,
@@ -157,6 +166,14 @@ class Incoming:
         used = int(instrument.used.sum())
         told |= {"fate": USED, "used": used, "rejected": instrument.rejected()}
         return Arrival(_rows(instrument.observations, room(used)), instrument, USED, told)
+
+    def _when(self, times: np.ndarray) -> str:
+        """From when to when."""
+        unit = self.setting.model.labels().time_unit
+        first, last = (
+            date_text(float(t), unit, self.reference) for t in (times.min(), times.max())
+        )
+        return f"{first} to {last}"
 
     def _stretch(self, window: int) -> Window:
         """What window k has in it."""

@@ -1,5 +1,6 @@
 """What a cycle has written and how far it has come: its directory, manifest and carry."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -15,9 +16,11 @@ from assim.files.errors import DataError
 from assim.files.outcome import carry_dataset, read_carry
 from assim.files.schema import package_version, write_dataset
 from assim.run.case import Case
+from assim.run.cycling import cycle_table
 from assim.run.toml import write
 
 WINDOWS, STATES = "windows", "carry"
+_FREE = ("windows", "burn_in", "on_failure")  # keys of [cycle] that may change while it goes on
 _KEPT = 2  # windows whose carry is kept
 
 
@@ -46,18 +49,21 @@ class Ledger:
             DataError: it holds a cycle and `resume` is not asked for, it is of another case, or a
                 file of a finished window has changed.
         """
-        lines = manifest.read_manifest(directory)
+        ledger = Ledger(directory, case)
+        heading, *lines = manifest.read_manifest(directory) or [ledger._heading()]
         if lines and not resume:
             raise DataError(
-                f"{directory}: holds {len(lines) - 1} windows of a cycle; go on with --resume, or "
+                f"{directory}: holds {len(lines)} windows of a cycle; go on with --resume, or "
                 "choose another directory with --out"
             )
-        ledger = Ledger(directory, case)
-        heading = ledger._heading()
         if lines:
-            ledger._check_case(lines[0])
-            lines = ledger._whole(lines[1:])
+            ledger._check_case(heading)
+            lines = ledger._whole(lines)
+            ledger._check_number(len(lines))
             ledger.done = len(lines)
+        else:
+            heading = ledger._heading()
+            ledger._check_empty()
         manifest.cut(directory, [heading, *lines])
         ledger._clear()
         return ledger
@@ -87,9 +93,10 @@ class Ledger:
         try:
             temporary.mkdir(parents=True)
             yield temporary
-            for path in temporary.iterdir():
+            for path in (*temporary.iterdir(), temporary):
                 _flush(path)
             os.replace(temporary, final)
+            _flush(final.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -102,6 +109,7 @@ class Ledger:
         state = self.state(window)
         write_dataset(steady(carry_dataset(carry)), state, title=title)
         _flush(state)
+        _flush(state.parent)
         paths = [*self.folder(window).iterdir(), state]
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         files = manifest.checksums(self.directory, paths)
@@ -118,6 +126,12 @@ class Ledger:
         Raises:
             DataError: a file of an earlier window is missing or has changed.
         """
+        for number, entry in enumerate(entries):
+            if entry.get("window") != number:
+                raise DataError(
+                    f"{self.directory / manifest.NAME}: expected the line of window {number}, got "
+                    f"that of {entry.get('window')}; the file was changed by something else"
+                )
         if entries and manifest.damaged(self.directory, entries[-1]):
             entries = entries[:-1]
         for number, entry in enumerate(entries):
@@ -130,12 +144,30 @@ class Ledger:
                 )
         return entries
 
+    def _check_empty(self) -> None:
+        """Refuse windows that no manifest tells of: they are somebody's work."""
+        for folder in (self.directory / WINDOWS, self.directory / STATES):
+            found = sorted(path.stem for path in folder.glob("[0-9]*"))
+            if found not in ([], [f"{0:06d}"]):  # the first may have been stopped before its line
+                raise DataError(
+                    f"{folder}: holds {len(found)} windows, but {manifest.NAME} tells of none; put "
+                    "it back, or choose another directory with --out"
+                )
+
+    def _check_number(self, done: int) -> None:
+        asked = cycle_table(self.case).windows
+        if done > asked:
+            raise DataError(
+                f"{self.directory}: holds {done} windows, more than cycle.windows = {asked}; ask "
+                "for as many, or choose another directory with --out"
+            )
+
     def _check_case(self, heading: Mapping[str, Any]) -> None:
         if heading.get("config_sha256") != fingerprint(self.case):
             raise DataError(
                 f"{self.directory}: holds a cycle of another case, or of this one before it was "
-                "changed; undo the change (cycle.windows and cycle.on_failure may differ), or "
-                "choose another directory with --out"
+                "changed; undo the change (the title, [output] and cycle.windows, burn_in and "
+                "on_failure may differ), or choose another directory with --out"
             )
 
     def _heading(self) -> dict[str, Any]:
@@ -147,12 +179,13 @@ class Ledger:
 
     def _clear(self) -> None:
         """Remove what was being written, and windows without a line."""
-        for path in self.directory.rglob(".*.part"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path in (self.directory / WINDOWS).glob("[0-9]*"):
+        for folder in (self.directory / WINDOWS, self.directory / STATES):
+            for path in folder.glob(".*.part"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in (self.directory / WINDOWS).glob(6 * "[0-9]"):
             if int(path.name) >= self.done:
                 shutil.rmtree(path)
-        for path in (self.directory / STATES).glob("[0-9]*.nc"):
+        for path in (self.directory / STATES).glob(6 * "[0-9]" + ".nc"):
             if not self.done - _KEPT <= int(path.stem) < self.done:
                 path.unlink()
 
@@ -168,13 +201,39 @@ def steady(dataset: Any) -> Any:
 
 def fingerprint(case: Case) -> str:
     """sha256 of the case, but for what may change while a cycle goes on."""
-    cycle = {k: v for k, v in case.tree["cycle"].items() if k not in ("windows", "on_failure")}
+    cycle = {key: value for key, value in case.tree["cycle"].items() if key not in _FREE}
     tree = {**case.tree, "cycle": cycle}
-    tree.pop("output", None)
+    for name in ("output", "title"):
+        tree.pop(name, None)
     return hashlib.sha256(write(tree).encode()).hexdigest()
 
 
 def _flush(path: Path) -> None:
-    """Wait until a file is on the disk."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Let no other process write to a directory meanwhile; the system forgets it with the process.
+
+    Raises:
+        DataError: another one does.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise DataError(
+            f"{directory}: another process is running this cycle; wait for it, or choose another "
+            "directory with --out"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -27,6 +27,7 @@ from assim.files.states import read_trajectory
 from assim.files.times import date_text
 from assim.problem.arrays import State
 from assim.problem.cycled import Rows
+from assim.problem.observation import Observations
 from assim.problem.window import Window
 from assim.run.cycling import PosedCycle
 from assim.run.failure import Exit, NonFiniteError
@@ -117,6 +118,14 @@ class Sequence:
             write_series(self.posed, measures, self.ledger.directory, written, states)
         return written
 
+    def used_nothing(self) -> bool:
+        """Whether no window of this cycle had an observation."""
+        numbers = range(self.ledger.done)
+        states = (self.ledger.folder(number) / _SUMMARY for number in numbers)
+        return bool(self.ledger.done) and all(
+            '"reason": "no observations"' in path.read_text(encoding="utf-8") for path in states
+        )
+
     def _window(self, number: int, carry: Any, truth: State | None, follow: Any) -> Any:
         """One window, from its observations to its line of the manifest."""
         begin = time.perf_counter()
@@ -149,11 +158,11 @@ class Sequence:
         """The analysis of a window, or the forecast where the case says so."""
         policy = self.posed.table.on_failure
         given = (carry, number, edges)
-        rows = self._rows()
+        rows = self._rows(edges)
         found = self.posed.cycle.window(*given, rows, truth)
         carry, outcome, measures = jax.tree.map(np.asarray, found)
-        nothing = float(measures.number) == 0
-        if nothing:
+        if float(measures.number) == 0:
+            self._check_forecast(number, carry)
             return _Done(carry, outcome, measures, FORECAST, "no observations")
         status = Status(int(measures.status))
         finite = bool(np.isfinite(measures.cost)) and _finite(carry)
@@ -164,20 +173,24 @@ class Sequence:
         reason = "the analysis is not finite" if not finite else f"not converged: {_ended(status)}"
         if not finite and policy.non_finite == "stop":
             raise NonFiniteError(
-                f"window {number} ({self._when(number)}): {reason}; give more inflation or a share "
-                'of the static covariance (cycle.method), or cycle.on_failure = "forecast" to go '
-                "on without it, and go on with --resume"
+                f"window {number} ({self._when(number)}): {reason}; `assim check` looks for what "
+                "is not finite in the model or its gradient; where these are sound, give more "
+                "inflation or a share of the static covariance (cycle.method), or cycle.on_failure "
+                '= "forecast" to go on without it, and go on with --resume'
             )
         without = tuple(_of_no_weight(one) for one in rows)
         carry, outcome, measures = jax.tree.map(
             np.asarray, self.posed.cycle.window(*given, without, truth)
         )
+        self._check_forecast(number, carry)
+        return _Done(carry, outcome, measures, FORECAST, reason)
+
+    def _check_forecast(self, number: int, carry: Any) -> None:
         if not _finite(carry):
             raise NonFiniteError(
                 f"window {number} ({self._when(number)}): the forecast itself is not finite; check "
                 "the model's step and its parameters"
             )
-        return _Done(carry, outcome, measures, FORECAST, reason)
 
     def _usable(self, number: int, arrivals: list[Arrival]) -> tuple[Rows | None, ...]:
         """What can be assimilated of what has come; stops where the case insists on it."""
@@ -192,7 +205,14 @@ class Sequence:
                 )
         return tuple(one.rows for one in arrivals)
 
-    def _rows(self) -> tuple[Rows, ...]:
+    def _blank(self, instrument: Observations, edges: jax.Array) -> Rows:
+        """A row that does not count, at a time within the window."""
+        rows = Rows.of(instrument)
+        where = lambda r: (r.points.times, r.points.starts, r.points.ends)  # noqa: E731
+        start, end = edges[:1], edges[-1:]
+        return eqx.tree_at(where, rows, (end, start, end))
+
+    def _rows(self, edges: jax.Array) -> tuple[Rows, ...]:
         """The observations of a window, of all batches that it sees."""
         plan, instruments = self.posed.cycle.plan, self.posed.cycle.problem.observations
         weight = 1 / plan.seen
@@ -200,7 +220,7 @@ class Sequence:
         for index, instrument in enumerate(instruments):
             several = [batch[index] for batch in self.recent]
             like = next((one for one in reversed(several) if one is not None), None)
-            like = Rows.of(instrument) if like is None else like
+            like = self._blank(instrument, edges) if like is None else like
             several = [None] * (plan.seen - len(several)) + several
             filled = [
                 _of_no_weight(like)
@@ -235,7 +255,7 @@ class Sequence:
         content = {
             "window": number,
             "start": date_text(float(window.edges[0]), labels.time_unit, window.reference),
-            "newest": self._when(number),
+            "newest": date_text(float(window.edges[newest]), labels.time_unit, window.reference),
             "state": done.state,
             "reason": done.reason,
             "minimiser": _ended(Status(int(done.measures.status))),
@@ -278,7 +298,8 @@ class Sequence:
 
     def _when(self, number: int) -> str:
         moment = float(self.posed.newest(number + 1)[-1])
-        return date_text(moment, self.posed.labels.time_unit, self.posed.reference)
+        text = date_text(moment, self.posed.labels.time_unit, self.posed.reference)
+        return f"up to {text}"
 
 
 def _ended(status: Status) -> str:

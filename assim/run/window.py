@@ -28,7 +28,7 @@ from assim.files.states import state_dataset
 from assim.files.summary import summary
 from assim.run.build import Posed, pose
 from assim.run.case import Case
-from assim.run.directory import interruptible, remove_ending, writable
+from assim.run.directory import check_no_cycle, interruptible, remove_ending, writable
 from assim.run.failure import Exit, NonFiniteError
 from assim.run.finite import trouble_of
 from assim.run.schema import FILES, PredictiveTable
@@ -58,6 +58,7 @@ def run_case(case: Case, out: Path | None, screen: Screen, started: float | None
     with _timed(seconds, "read"):
         posed = pose(case)
     directory = case.directory(out)
+    check_no_cycle(directory)
     written: list[Path] = []
     with writable(directory), interruptible(directory, written):
         remove_ending(directory)

@@ -91,7 +91,7 @@ def handed_on(
         return Background(mean, _rows(mean, root), share, own, fresh)
     if folding.members:
         return Background(mean, _rows(mean, grown), share, own, fresh)
-    scale = _scale(static, mean)
+    scale = units_of(static, mean)
     root = root_of(grown / scale[None], folding.rank) * scale[None]
     return Background(mean, _rows(mean, root), share, own, fresh)
 
@@ -123,7 +123,7 @@ def _factors(mean: White, state: Array, others: Array, errors: Array) -> Array:
     return ravel_pytree(tree)[0]
 
 
-def _scale(static: AbstractStateCovariance, mean: White) -> Array:
+def units_of(static: AbstractStateCovariance, mean: White) -> Array:
     """Units of every entry of z: static standard deviations of the state, 1 of white numbers."""
     tree = jax.tree.map(jnp.ones_like, mean)
     stdev = {name: jnp.sqrt(v) for name, v in static.variance().items()}

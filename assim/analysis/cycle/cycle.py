@@ -41,8 +41,8 @@ class Cycle:
 
     @property
     def _posed(self) -> Problem:
-        """The problem, with model errors as its control where windows share some."""
-        return self.problem.as_forcing() if self.plan.batches > 1 else self.problem
+        """The problem with model errors as its control: with states no Hessian is I + GᵀG."""
+        return self.problem.as_forcing()
 
     def check(self) -> None:
         """Refuse what cannot be cycled.

@@ -75,7 +75,8 @@ class Measures(NamedTuple):
         scalars: estimated scalars, and their standard deviations.
         scalars_stdev: see `scalars`.
         cost: J.
-        chi_squared: 2J/m, expected to be 1 where all covariances are right; NaN without data.
+        chi_squared: 2J/m, expected to be 1 where all covariances are right; NaN without data, and
+            where errors are not Gaussian or their scale is estimated.
         signal: degrees of freedom for signal.
         number: m.
         inflation: of the background of this window.
@@ -110,7 +111,8 @@ def measures(outcome: Outcome, move: Move, truth: State | None = None) -> Measur
         _rms(_at(outcome.analysis_stdev, move.newest)),
         _rms(_at(outcome.analysis_stdev, 0)),
     )
-    chi_squared = 2 * outcome.cost / jnp.where(outcome.number > 0, outcome.number, jnp.nan)
+    known = (outcome.number > 0) & outcome.gaussian
+    chi_squared = 2 * outcome.cost / jnp.where(known, outcome.number, jnp.nan)
     return Measures(
         None if truth is None else _errors(outcome, move, truth),
         spreads,
@@ -151,18 +153,18 @@ def _innovations(r: Reading) -> Innovations:
     w = r.weight
     innovation, residual = r.observed - r.background, r.observed - r.analysis
     total = r.background_stdev**2 + r.stdev**2
-    total = jnp.where(total > 0, total, 1.0)
-    below = norm.cdf(innovation / jnp.sqrt(total))
+    known = total > 0
+    below = norm.cdf(innovation / jnp.sqrt(jnp.where(known, total, 1.0)))
     bins = jnp.clip((below * BINS).astype(int), 0, BINS - 1)
     return Innovations(
         jnp.sum(w),
         jnp.sum(w * innovation),
         jnp.sum(w * innovation**2),
-        jnp.sum(w * total),
+        jnp.sum(w * jnp.where(known, total, 0.0)),
         jnp.sum(w * residual * innovation),
         jnp.sum(w * (r.analysis - r.background) * innovation),
         jnp.sum(w * r.stdev**2),
-        jnp.zeros(BINS).at[bins].add(w),
+        jnp.zeros(BINS).at[bins].add(jnp.where(known, w, 0.0)),
     )
 
 

@@ -9,6 +9,7 @@ from assim.analysis.cycle.inflation import Inflation, Innovation
 from assim.analysis.cycle.posterior import TOGETHER
 from assim.analysis.cycle.scheme import Outcome, observed, readings
 from assim.problem.arrays import Grid, State, Trajectory
+from assim.problem.assumed import is_gaussian
 from assim.problem.control import Control, White
 from assim.problem.cycled import OTHERS, STATE, advanced
 from assim.problem.departure import Problem
@@ -200,6 +201,7 @@ def outcome(
         jnp.sum(mean(before.departures) ** 2),
         jnp.sum(spread(after.departures) ** 2),
         observed(problem),
+        jnp.asarray(is_gaussian(problem)),
         inflation,
         cost.gradient_norm,
         cost.status,

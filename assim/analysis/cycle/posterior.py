@@ -66,19 +66,25 @@ def seen(problem: CycledProblem, chi: Array, move: Move, offset: White | None = 
 
 
 def by_tangent(
-    problem: CycledProblem, gaussian: Gaussian, move: Move, rank: int, key: Array
+    problem: CycledProblem,
+    gaussian: Gaussian,
+    move: Move,
+    rank: int,
+    units: Array,
+    key: Array,
 ) -> Moments:
     """Moments by the tangent linear at the minimum.
 
     With more than 1,000 controls the root of the covariance of z has its `rank` leading vectors,
-    by the randomised method, and standard deviations are those of as many draws.
+    by the randomised method and in `units`, one for each entry, and standard deviations are those
+    of as many draws.
     """
     look = lambda chi: seen(problem, chi, move)  # noqa: E731
     analysis, push = jax.linearize(look, gaussian.chi)
     n = gaussian.chi.size
     background = look(jnp.zeros(n))
     if n > WHOLE:
-        return _of_few(push, gaussian, background, analysis, rank, key)
+        return _of_few(push, gaussian, background, analysis, rank, units, key)
     prior = jax.lax.map(push, jnp.eye(n), batch_size=min(n, TOGETHER))
     root = jax.vmap(gaussian.sqrt)(jnp.eye(n))
     posterior = jax.tree.map(lambda columns: jnp.tensordot(root, columns, axes=1), prior)
@@ -161,17 +167,18 @@ def _of_few(
     background: Seen,
     analysis: Seen,
     rank: int,
+    units: Array,
     key: Array,
 ) -> Moments:
     """With `rank` leading vectors of the covariance of z, and as many draws for the rest."""
     n = gaussian.chi.size
     for_vectors, for_draws = jax.random.split(key)
-    to_z = lambda chi: push(chi).z  # noqa: E731
+    to_z = lambda chi: push(chi).z / units  # noqa: E731
     back = jax.linear_transpose(to_z, gaussian.chi)
     covariance = lambda v: to_z(gaussian.covariance(back(v)[0]))  # noqa: E731
     size = analysis.z.size
     values, vectors = randomised_eigenpairs(covariance, size, min(rank, size), for_vectors)
-    columns = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None]).T
+    columns = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None]).T * units[None]
     white = jax.random.normal(for_draws, (rank, n)) / jnp.sqrt(rank)
     batch = min(rank, TOGETHER)
     prior = jax.lax.map(push, white, batch_size=batch)

@@ -64,6 +64,7 @@ class Outcome(NamedTuple):
         normalised: |d|² of the departures at the background.
         signal: degrees of freedom for signal.
         number: of observations, as their weights count them.
+        gaussian: whether 2J/m is expected to be 1: Gaussian errors of known scale.
         inflation: factor on the standard deviations of the carried covariance.
         gradient_norm: |∇J| at the last linearisation.
         status: a `Status` as a number.
@@ -81,6 +82,7 @@ class Outcome(NamedTuple):
     normalised: Array
     signal: Array
     number: Array
+    gaussian: Array
     inflation: Array
     gradient_norm: Array
     status: Array

@@ -13,6 +13,7 @@ from assim.analysis.cycle.posterior import TOGETHER, WHOLE
 from assim.analysis.cycle.refusals import check_only_state, check_separate
 from assim.analysis.cycle.scheme import AbstractScheme, Move, Outcome, observed, readings
 from assim.problem.arrays import State, Trajectory
+from assim.problem.assumed import is_gaussian
 from assim.problem.covariance import AbstractStateCovariance
 from assim.problem.departure import Departures, Problem
 from assim.problem.window import integrate
@@ -245,6 +246,7 @@ def _outcome(increment: Increment, found: _Found) -> Outcome:
         jnp.sum(increment(jnp.zeros_like(w)).normalised ** 2),
         jnp.sum(values / (1 + values)),
         observed(increment.problem),
+        jnp.asarray(is_gaussian(increment.problem)),
         jnp.ones(()),
         found.gradient_norm,
         found.status,

@@ -12,11 +12,11 @@ from assim.analysis.cycle.carried import Folding
 from assim.analysis.cycle.inflation import Inflation, Innovation, as_inflation
 from assim.analysis.cycle.posterior import WHOLE, Moments, by_draws, by_members, by_tangent
 from assim.analysis.cycle.scheme import AbstractScheme, Move, Outcome, observed, readings
+from assim.problem.assumed import is_gaussian
 from assim.problem.control import White
 from assim.problem.covariance import AbstractCovariance, AbstractStateCovariance
 from assim.problem.cycled import Background, CycledProblem, Localisation, first_mean
 from assim.problem.departure import Problem
-from assim.problem.window import integrate
 from assim.solve.curvature import dual_gaussian, local_gaussian
 from assim.solve.gauss_newton import GaussNewton
 from assim.solve.gaussian import Gaussian
@@ -67,7 +67,8 @@ class FourDVar(AbstractScheme):
             with a share of the static covariance this is a hybrid. The members are then not drawn
             anew, but each moved as the posterior's square root does. None for none.
         minimiser: of J.
-        starts: first guesses: the background and, where its minimum is doubtful, draws about it.
+        starts: first guesses: the background and, where its minimum is doubtful, draws about it;
+            with Gaussian errors of known scale only.
         gate: how doubtful: in standard deviations of 2J, whose expectation is the number m of
             observations and variance 2m, above the expectation.
         stages: in which the window is lengthened while J is minimised.
@@ -94,6 +95,8 @@ class FourDVar(AbstractScheme):
             raise ValueError(f"FourDVar: share must not be negative, got {self.share}")
         if not 0 <= self.forgetting <= 1:
             raise ValueError(f"FourDVar: forgetting is a share, 0 to 1, got {self.forgetting}")
+        if self.carry == "static" and self.inflation.adaptive:
+            raise ValueError('FourDVar: nothing is inflated with carry = "static"; tune share')
         if self.localisation is not None and self.carry != "ensemble":
             raise ValueError('FourDVar: a localisation is of members; give carry = "ensemble"')
         for name, least in {"rank": 1, "members": 2, "starts": 1, "stages": 1}.items():
@@ -101,8 +104,13 @@ class FourDVar(AbstractScheme):
                 raise ValueError(f"FourDVar: {name} must be at least {least}, got {given}")
 
     def check(self, problem: Problem, batches: int) -> None:
-        """Refuse model errors that cannot be handed on where windows overlap."""
+        """Refuse model errors that cannot be handed on where windows overlap, or to few members."""
         error = problem.control.model_error
+        if error is not None and self.localisation is not None:
+            raise ValueError(
+                "FourDVar: localised members are moved and not drawn, and get no model error; drop "
+                "the localisation, or use LETKF"
+            )
         if batches == 1 or error is None:
             return
         if error.in_time is not None:
@@ -134,7 +142,7 @@ class FourDVar(AbstractScheme):
         """Minimise J, and hand on the posterior where the next window starts."""
         folding = self.folding(carry.background.mean)
         window = CycledProblem(
-            recentred(problem, carry.background.mean),
+            problem,
             carry.background,
             None if folding.whole else carry.static,
             carry.localisation,
@@ -142,7 +150,8 @@ class FourDVar(AbstractScheme):
         for_minimum, for_laplace, for_moments, for_draws = jax.random.split(key, 4)
         last = self._minimum(window, for_minimum)
         gaussian = _posterior(window, last.chi, self.rank, for_laplace)
-        moments = by_tangent(window, gaussian, move, self.rank, for_moments)
+        units = carried.units_of(carry.static, carry.background.mean)
+        moments = by_tangent(window, gaussian, move, self.rank, units, for_moments)
         if self.localisation is not None:
             moments = by_members(window, gaussian, move, moments)
         elif self.carry == "ensemble":
@@ -150,7 +159,9 @@ class FourDVar(AbstractScheme):
         outcome = _outcome(window, gaussian, moments, last, carry.inflation)
         innovation = Innovation.of(outcome.normalised, outcome.number, gaussian.eigenvalues)
         factor = self.inflation.after(carry.inflation, innovation)
-        background = self._handed_on(moments, carry, folding, factor, move.shift, problem)
+        seen = outcome.number > 0
+        factor = jnp.where((move.shift > 0) & seen, factor, carry.inflation)
+        background = self._handed_on(moments, carry, folding, factor, move.shift, seen, problem)
         return Carry(background, factor, carry.static, carry.localisation), outcome
 
     def folding(self, mean: White) -> Folding:
@@ -169,7 +180,7 @@ class FourDVar(AbstractScheme):
             return minimise_compiled(window, self.minimiser, guess)
 
         first = one(jnp.zeros(window.size()))
-        if self.starts == 1:
+        if self.starts == 1 or not is_gaussian(window.problem):
             return first
         number = observed(window.problem)
         doubtful = ~(2 * first.cost <= number + self.gate * jnp.sqrt(2 * number))
@@ -191,11 +202,15 @@ class FourDVar(AbstractScheme):
         folding: Folding,
         factor: Array,
         shift: Array,
+        seen: Array,
         problem: Problem,
     ) -> Background:
-        """The next background; neither inflated nor mixed while the window stays where it is."""
+        """The next background.
+
+        Neither inflated nor mixed while the window stays where it is, or had no observations.
+        """
         mean = ravel_pytree(carry.background.mean)[1](moments.analysis.z)
-        static, moves = self.carry == "static", shift > 0
+        static, moves = self.carry == "static", (shift > 0) & seen
         share = float(static) if self.share is None else self.share
         return carried.handed_on(
             mean,
@@ -222,7 +237,7 @@ def _posterior(window: CycledProblem, chi: Array, rank: int, key: Array) -> Gaus
     """Laplace's, with the Hessian of Gauss and Newton unless error scales are estimated."""
     data = jax.eval_shape(window, chi).normalised.size
     exact = window.has_normaliser()
-    if data < chi.size and not exact and not window.problem.control.later:
+    if data < chi.size and data <= WHOLE and not exact:
         return dual_gaussian(window, chi)
     hessian = "exact" if exact else "gauss_newton"
     return local_gaussian(window, chi, Laplace(rank, hessian, dense_limit=WHOLE), key)
@@ -254,19 +269,8 @@ def _outcome(
         jnp.sum(before**2),
         jnp.sum(values / (1 + values)),
         observed(window.problem),
+        jnp.asarray(is_gaussian(window.problem)),
         inflation,
         last.gradient_norm,
         last.status,
     )
-
-
-def recentred(problem: Problem, mean: White) -> Problem:
-    """The problem with later states, where they are the control, about those of the background."""
-    control = problem.control
-    if not control.later or control.model_error is None:
-        return problem
-    physical = control(control.join({**control.blank(), **mean}))
-    every = control.model_error.every
-    free = integrate(problem.model, physical.state, physical.parameters, problem.window)
-    later = {name: value[every::every] for name, value in free.states.items()}
-    return eqx.tree_at(lambda p: p.control.later, problem, later)
