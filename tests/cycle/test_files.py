@@ -6,11 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 
 from assim.files import manifest as ledger
 from assim.files.errors import DataError
 from assim.files.schema import write_dataset
-from assim.run import sequence
+from assim.run import cli, sequence
+from assim.run.ledger import alone
 from tests.cycle.files import Files, contents, manifest, setting, steady
 
 WINDOWS = 6
@@ -235,3 +237,68 @@ def test_files_are_awaited_up_to_the_timeout(files, whole, tmp_path):
     assert line["state"] == "forecast" and "1.5 s" in line["observations"]["x"]["reason"]
     earlier = [one["files"] for one in manifest(whole)][:5]
     assert [one["files"] for one in manifest(out)][:5] == earlier
+
+
+def test_directories_are_not_shared_or_overwritten(files, whole, tmp_path):
+    with alone(whole):
+        result = files.run(whole, "--resume")
+    assert result.exit_code == 3 and "another process" in result.stderr
+    result = files.run(whole, *setting("cycle.twin=true"))
+    assert result.exit_code == 3 and "cycle over files" in result.stderr
+    result = files.run(whole, "--resume", *setting("cycle.windows=3"))
+    assert result.exit_code == 3 and "more than cycle.windows = 3" in result.stderr
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    (out / "manifest.jsonl").unlink()
+    result = files.run(out)
+    assert result.exit_code == 3 and "manifest.jsonl" in result.stderr
+    assert len(list((out / "windows").iterdir())) == WINDOWS
+
+
+def test_a_cycle_that_failed_at_once_can_begin_again(copied, tmp_path):
+    copied.observation(0).write_bytes(b"no NetCDF")
+    out = tmp_path / "out"
+    assert copied.run(out).exit_code == 3
+    assert copied.run(out, *setting('cycle.on_failure="forecast"')).exit_code == 0
+
+
+def test_a_truth_that_comes_later_is_left_out(copied, tmp_path):
+    truth, out = copied.folder / "truth.nc", tmp_path / "out"
+    truth.rename(copied.folder / "hidden.nc")
+    assert copied.run(out, *setting("cycle.windows=3")).exit_code == 0
+    (copied.folder / "hidden.nc").rename(truth)
+    assert copied.run(out, "--resume").exit_code == 0
+    assert "rmse_analysis" not in json.loads((out / "summary.json").read_text())
+
+
+def test_a_cycle_without_any_observation_says_so(copied, tmp_path):
+    for window in range(WINDOWS):
+        copied.observation(window).unlink()
+    arguments = ["run", str(copied.folder / "case.toml"), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli.main, arguments)
+    assert result.exit_code == 3 and "No observation was used" in result.output
+
+
+def test_the_last_value_of_a_cycle_may_be_off_by_rounding(copied, whole, tmp_path):
+    last = WINDOWS - 1
+    later = lambda content: content.assign_coords(t=content.t * (1 + 1e-15))  # noqa: E731
+    copied.rewrite(last, later)
+    assert copied.run(tmp_path / "out").exit_code == 0
+    assert manifest(tmp_path / "out")[last]["observations"]["x"]["used"] == 2
+
+
+def test_a_line_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    """The disk takes half of it: what is left is the line before, and the next is whole."""
+    ledger.append(tmp_path, {"window": 0})
+    write = ledger._all_of
+
+    def half(file, content):
+        write(file, content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ledger, "_all_of", half)
+    with pytest.raises(DataError, match="No space left"):
+        ledger.append(tmp_path, {"window": 1})
+    monkeypatch.undo()
+    ledger.append(tmp_path, {"window": 1})
+    assert [line["window"] for line in ledger.read_manifest(tmp_path)] == [0, 1]
