@@ -13,7 +13,7 @@ from assim.files.feedback import Column, point_table
 from assim.files.observations import Instrument
 from assim.files.schema import STDEV, attributes, axes, time_name, time_variable
 from assim.files.sources import Source, name_of, opened
-from assim.files.states import used_dims
+from assim.files.states import nearest_times, used_dims
 from assim.files.times import NON_PHYSICAL, decode, encode
 from assim.problem.arrays import Labels
 from assim.problem.window import Window
@@ -199,7 +199,7 @@ def edges_within(source: Source, labels: Labels, window: Window) -> np.ndarray:
     """Numbers of the window's slot edges at which a file has a state.
 
     Raises:
-        DataError: none.
+        DataError: the file has no times, or none of them is a slot edge.
     """
     clock, edges = time_name(labels.time_unit), np.asarray(window.edges)
     with opened(source) as dataset:
@@ -207,8 +207,7 @@ def edges_within(source: Source, labels: Labels, window: Window) -> np.ndarray:
             raise DataError(f"{name_of(source)}: expected a trajectory, but it has no {clock!r}")
         stamps = decode(dataset[clock], f"{name_of(source)}: {clock}")
     own = np.atleast_1d(stamps.to_model(labels.time_unit, window.reference))
-    away = np.min(np.abs(own[None] - edges[:, None]), axis=1)
-    found = np.flatnonzero(away <= 1e-6 * (edges[-1] - edges[0]))
+    found = np.flatnonzero(nearest_times(own, edges)[1])
     if not found.size:
         raise DataError(
             f"{name_of(source)}: expected states at times of the forecast, which are model times "

@@ -12,7 +12,7 @@ import xarray as xr
 from assim.files.errors import DataError, nearest
 from assim.files.schema import INCREMENT, STDEV, attributes, axes, time_name, time_variable
 from assim.files.sources import Source, name_of, opened
-from assim.files.times import FileTimes, decode
+from assim.files.times import FileTimes, date_text, decode
 from assim.files.units import check_units
 from assim.problem.arrays import Array, Label, Labels, State
 from assim.problem.model import AbstractDynamics
@@ -20,6 +20,7 @@ from assim.problem.model import AbstractDynamics
 _TIME_TOLERANCE = 1.0  # seconds: dates are given to the second
 _NUMBER_TOLERANCE = 1e-6  # model time units, where time is not physical
 _PLACE_TOLERANCE = 1e-6  # of the mean grid spacing
+_SPAN_TOLERANCE = 1e-6  # of the time that a series covers
 
 
 def read_state(
@@ -118,18 +119,36 @@ def read_trajectory(
         if clock not in dataset.variables:
             raise DataError(f"{called}: expected a trajectory, but {clock!r} has no coordinate")
         stamps = decode(dataset[clock], f"{called}: {clock}")
-        own = np.asarray(stamps.to_model(labels.time_unit, reference))
-        index = np.argmin(np.abs(own[None] - np.asarray(times)[:, None]), axis=1)
-        gap = np.abs(own[index] - times)
-        if np.any(gap > 1e-6 * (np.ptp(times) or 1.0)):
-            first = float(np.asarray(times)[np.argmax(gap)])
-            raise DataError(f"{called}: expected a state at model time {first:g}, there is none")
+        own = np.atleast_1d(stamps.to_model(labels.time_unit, reference))
+        index, there = nearest_times(own, np.asarray(times))
+        if not np.all(there):
+            first = float(np.asarray(times)[np.argmin(there)])
+            date = date_text(first, labels.time_unit, reference)
+            raise DataError(
+                f"{called}: expected a state at {date}, there is none; make it anew with "
+                "`assim twin --force`, or name another file as twin.truth"
+            )
         found = {}
         for name, label in labels.state.items():
             one = _read(dataset.isel({clock: [0]}), labels, name, name, None, called)
             series = dataset[name].isel({clock: index}).transpose(clock, *label.dims)
             found[name] = jnp.asarray(series.values, dtype=float).reshape(-1, *one.shape)
     return found
+
+
+def nearest_times(own: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of a file's times is nearest to every one that is wanted, and whether it is that one.
+
+    Args:
+        own: times of the file, in any order.
+        wanted: times that are asked for, in any order.
+    """
+    order = np.argsort(own, kind="stable")
+    ahead = np.clip(np.searchsorted(own[order], wanted), 1, max(len(own) - 1, 1))
+    pair = order[np.stack([ahead - 1, np.minimum(ahead, len(own) - 1)])]
+    first = np.abs(own[pair[0]] - wanted) <= np.abs(own[pair[1]] - wanted)
+    index = np.where(first, pair[0], pair[1])
+    return index, np.abs(own[index] - wanted) <= _SPAN_TOLERANCE * (np.ptp(wanted) or 1.0)
 
 
 def state_dataset(

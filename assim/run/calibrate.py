@@ -12,6 +12,7 @@ from assim.files.schema import write_dataset, write_picture
 from assim.run import plugins
 from assim.run.build import Posed, pose
 from assim.run.case import Case
+from assim.run.cycle_table import refuse_cycle
 from assim.run.directory import interruptible, writable
 from assim.run.failure import CaseError, Exit, Fault, NonFiniteError
 from assim.run.posteriors import cannot_run
@@ -38,6 +39,7 @@ def calibrate_case(
         NonFiniteError: the model is not finite at nearly all draws of the prior.
         Interrupted: by the user.
     """
+    refuse_cycle(case.checked.cycle, "calibrate", str(case.path))
     posed = pose(case)
     chosen = _method(posed, method)
     directory, written = case.directory(out), list[Path]()

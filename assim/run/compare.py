@@ -12,6 +12,7 @@ from assim.files.schema import write_json
 from assim.problem.predictive import flat_entry
 from assim.run.build import Posed, pose
 from assim.run.case import Case
+from assim.run.cycle_table import refuse_cycle
 from assim.run.directory import interruptible, writable
 from assim.run.failure import CaseError, Exit, Fault, NonFiniteError
 from assim.run.finite import trouble_of
@@ -46,6 +47,8 @@ def compare_cases(cases: Sequence[Case], tempered: bool, out: Path | None, scree
     missing = cannot_run("Tempering") if tempered else None
     if missing is not None:
         raise CaseError([Fault("--tempered", missing)])
+    for case in cases:
+        refuse_cycle(case.checked.cycle, "compare", str(case.path))
     posed = {str(case.path): pose(case) for case in cases}
     for name, one in posed.items():
         _check_proper(name, one)

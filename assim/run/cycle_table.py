@@ -1,12 +1,16 @@
 """The tables of windows in sequence and of twin experiments."""
 
-from typing import Annotated, Any, Literal, Self
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from assim.run.failure import CaseError, Fault
 from assim.run.table import CovarianceTable, Plugin, Table
 
 Policy = Literal["stop", "forecast"]
+_INFLATION = "assim.analysis.cycle.inflation:Inflation"
+_WINDOW = re.compile(r"\{window(:(0\d+)?d?)?\}")
 
 
 class FailureTable(Table):
@@ -30,6 +34,14 @@ def _every_failure(given: Any) -> Any:
     return dict.fromkeys(FailureTable.model_fields, given) if isinstance(given, str) else given
 
 
+def _with_inflation(given: Any) -> Any:
+    """A scheme whose table `inflation` needs no name of a class."""
+    inflation = given.get("inflation") if isinstance(given, dict) else None
+    if not isinstance(inflation, dict) or "use" in inflation:
+        return given
+    return {**given, "inflation": {"use": _INFLATION, **inflation}}
+
+
 class CycleTable(Table):
     """Windows in sequence.
 
@@ -49,19 +61,58 @@ class CycleTable(Table):
     windows: int = Field(ge=1)
     shift: int | None = Field(None, ge=1)
     overlap: Literal["newest", "several"] = "newest"
-    method: Plugin = Plugin(use="FourDVar")
+    method: Annotated[Plugin, BeforeValidator(_with_inflation)] = Plugin(use="FourDVar")
     covariance: CovarianceTable | None = None
     burn_in: int = Field(0, ge=0)
     on_failure: Annotated[FailureTable, BeforeValidator(_every_failure)] = FailureTable()
     twin: bool = False
 
-    @model_validator(mode="after")
-    def _something_left(self) -> Self:
-        if self.burn_in >= self.windows:
-            raise ValueError(
-                f"burn_in must leave some of the {self.windows} windows, got {self.burn_in}"
-            )
-        return self
+    @field_validator("burn_in")
+    @classmethod
+    def _something_left(cls, given: int, others: ValidationInfo) -> int:
+        windows = others.data.get("windows")
+        if windows is not None and given >= windows:
+            raise ValueError(f"must leave some of the {windows} windows, got {given}")
+        return given
+
+
+def file_fault(file: str, cycled: bool) -> str | None:
+    """What is wrong with the number of a window in the name of an observation file, or None.
+
+    Args:
+        file: the name in the case.
+        cycled: whether the case has windows in sequence.
+    """
+    if not cycled:
+        if "{window" not in file:
+            return None
+        return (
+            f"{{window}} stands for the number of a window in a cycle, which this case has not; "
+            f"name one file, or add the table [cycle], got {file!r}"
+        )
+    if not set("{}") & set(_WINDOW.sub("", file)):
+        return None
+    return (
+        "of what is in braces only {window}, the number of the window, is replaced, as in "
+        f'"{{window}}.nc" or "{{window:04d}}.nc", got {file!r}'
+    )
+
+
+def refuse_cycle(table: CycleTable | None, command: str, source: str) -> None:
+    """Refuse a cycle where a command takes one window.
+
+    Args:
+        table: of the case.
+        command: as typed.
+        source: the case file.
+
+    Raises:
+        CaseError: there is one.
+    """
+    if table is None:
+        return
+    what = f"`assim {command}` takes one window; remove the table, or name a case without it"
+    raise CaseError([Fault("cycle", what)], source)
 
 
 class TwinTable(Table):

@@ -20,7 +20,7 @@ _ROWS = 12  # windows that the table shows
 _LINES = 20  # of a whole cycle, where the output is no terminal
 _BARS = "▁▂▃▄▅▆▇█"
 _HISTORY = 60  # windows in the small curve
-_COLUMNS = ("window", "observations", "2J/m", "RMSE", "spread", "inflation", "seconds", "state")
+_BOTH, _RATIO = ("RMSE", "spread"), ("spread/RMSE",)  # of one field; of several in their units
 
 
 class Dashboard:
@@ -34,7 +34,9 @@ class Dashboard:
 
     def __init__(self, console: Console, windows: int, done: int) -> None:
         self.windows, self.done, self.begin = windows, done, time.perf_counter()
-        self.first = done
+        self.before = done
+        self.settled: float | None = None  # when the first window of this process was done
+        self.judged: tuple[str, ...] = _BOTH
         self.rows: deque[tuple[str, ...]] = deque(maxlen=_ROWS)
         self.history: deque[float] = deque(maxlen=_HISTORY)
         self.flagged: dict[str, int] = {}
@@ -58,13 +60,16 @@ class Dashboard:
     def window(self, number: int, measures: "Measures", entry: Mapping[str, Any]) -> None:
         """Take in a finished window."""
         self.done = number + 1
+        if self.settled is None:
+            self.settled = time.perf_counter()
         seconds = sum(entry["seconds"].values())
         errors = None if measures.errors is None else measures.errors.analysis
+        spreads = measures.spreads.analysis
+        self.judged = _BOTH if len(spreads) == 1 else _RATIO
         cells = (
             f"{measures.number:.0f}",
             _number(measures.chi_squared),
-            "–" if errors is None else _number(_mean(errors)),
-            _number(_mean(measures.spreads.analysis)),
+            *_judged(errors, spreads),
             f"{measures.inflation:.3f}",
             f"{seconds:.3f}",
             entry["state"] + (f": {entry['reason']}" if entry["reason"] else ""),
@@ -86,24 +91,34 @@ class Dashboard:
         return (number + 1) % every == 0 or number + 1 == self.windows
 
     def _line(self) -> str:
-        names = [name for name in _COLUMNS[1:6]]
-        told = ", ".join(f"{n} {v}" for n, v in zip(names, self.rows[-1][1:6], strict=True))
+        pairs = list(zip(self._columns(), self.rows[-1], strict=True))[1:-2]
+        told = ", ".join(f"{name} {value}" for name, value in pairs)
         return f"{self._progress()}: {told}{self._flags()}"
 
+    def _columns(self) -> tuple[str, ...]:
+        return ("window", "observations", "2J/m", *self.judged, "inflation", "seconds", "state")
+
     def _progress(self) -> str:
-        spent = time.perf_counter() - self.begin
-        each = spent / max(1, self.done - self.first)
+        each = self._each()
         left = each * (self.windows - self.done)
-        return f"window {self.done} of {self.windows}, {1000 * each:.0f} ms each, {left:.0f} s left"
+        done = f"{self.done} of {self.windows} windows done"
+        return f"{done}, {1000 * each:.0f} ms each, {left:.0f} s left"
+
+    def _each(self) -> float:
+        """Seconds a window; without the first of this process, which compiles, once it can be."""
+        number, now = self.done - self.before, time.perf_counter()
+        if number > 1 and self.settled is not None:
+            return (now - self.settled) / (number - 1)
+        return (now - self.begin) / max(1, number)
 
     def _flags(self) -> str:
         if not self.flagged:
             return ""
-        return "; " + ", ".join(f"{count} {fate}" for fate, count in self.flagged.items())
+        return "; so far " + ", ".join(f"{count} {fate}" for fate, count in self.flagged.items())
 
     def _drawn(self) -> Group:
         table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-        for column in _COLUMNS:
+        for column in self._columns():
             table.add_column(column, justify="left" if column == "state" else "right")
         for row in self.rows:
             table.add_row(*row)
@@ -111,8 +126,17 @@ class Dashboard:
         return Group(Text(self._progress() + self._flags()), table, curve)
 
 
-def _mean(fields: Mapping[str, Any]) -> float:
-    return float(np.sqrt(np.mean(np.square([float(value) for value in fields.values()]))))
+def _judged(errors: Mapping[str, Any] | None, spreads: Mapping[str, Any]) -> tuple[str, ...]:
+    """RMSE and spread of one field; of several the mean of spread/RMSE, which has no unit."""
+    if len(spreads) == 1:
+        (spread,) = spreads.values()
+        error = None if errors is None else next(iter(errors.values()))
+        return "–" if error is None else _number(error), _number(spread)
+    if errors is None:
+        return ("–",)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = [np.divide(spreads[name], errors[name]) for name in spreads]
+    return (_number(np.mean(ratios)),)
 
 
 def _number(value: Any) -> str:

@@ -28,7 +28,7 @@ def print_info(screen: Screen) -> int:
     return 0
 
 
-_KINDS = ("model", "operator", "likelihood", "prior", "minimiser", "integrator")
+_KINDS = ("model", "operator", "likelihood", "prior", "minimiser", "integrator", "scheme")
 
 
 def _version(package: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from assim.run.cycle_table import CycleTable, TwinTable
+from assim.run.cycle_table import CycleTable, TwinTable, file_fault
 from assim.run.table import CovarianceTable, Plugin, Table
 
 FILES = ("background", "analysis", "trajectory", "feedback", "posterior", "diagnostics")
@@ -309,7 +309,10 @@ class CaseTable(Table):
         if self.cycle is None:
             return self
         if self.window.slots is None:
-            raise ValueError("window.slots: windows in sequence need one number of slots each")
+            raise ValueError(
+                "window.times: windows in sequence need one number of slots each; replace `times` "
+                "by `slots` (with `end` or `steps`)"
+            )
         if self.cycle.twin and self.twin is None:
             raise ValueError("cycle.twin: a twin experiment needs the table [twin]")
         shift = self.cycle.shift or self.window.slots
@@ -317,6 +320,14 @@ class CaseTable(Table):
             raise ValueError(
                 f"cycle.shift: must divide the {self.window.slots} slots of a window, got {shift}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _names_of_files(self) -> Self:
+        found = [file_fault(one.file, self.cycle is not None) for one in self.observations]
+        told = [f"observations.{n}.file: {what}" for n, what in enumerate(found) if what]
+        if told:
+            raise ValueError("; ".join(told))
         return self
 
     @model_validator(mode="after")

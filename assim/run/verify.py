@@ -8,21 +8,27 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
+from assim.analysis.cycle.variational import FourDVar
+from assim.files.observations import Instrument
+from assim.files.schema import FLAGS, WINDOW
 from assim.files.times import date_text
-from assim.problem.cycled import in_carried_coordinates
+from assim.files.windows import TOLERANCE
+from assim.problem.cycled import first_mean, in_carried_coordinates
 from assim.problem.departure import Problem
 from assim.problem.model import AbstractODE
 from assim.problem.prior import AbstractPrior
-from assim.run.build import Posed
-from assim.run.calendar import plan_of
+from assim.run.build import Posed, Trouble, set_up
+from assim.run.calendar import plan_of, whole
 from assim.run.case import Case
-from assim.run.cycling import make_scheme
+from assim.run.cycling import blank, check_tables, make_scheme
 from assim.run.failure import CaseError, Exit, Fault, NonFiniteError
 from assim.run.finite import non_finite
 from assim.run.first_window import pose_first
 from assim.run.parts import make_parts
 from assim.run.screen import Screen
+from assim.run.slots import make_window
 from assim.solve.cost import cost, gradient
 from assim.solve.guess import first_guesses
 from assim.solve.verify import IdentityTest, TaylorTest, verify
@@ -44,6 +50,8 @@ def check_case(case: Case, screen: Screen) -> Exit:
         DataError: its files have.
         NonFiniteError: the model is not finite from the background.
     """
+    if case.checked.cycle is not None:
+        _check_cycle(case)
     posed = pose_first(case)
     checks = []
     for check in check_posed(posed):
@@ -70,7 +78,9 @@ def check_posed(posed: Posed) -> Iterator[Check]:
     if (cycle := posed.case.checked.cycle) is not None:
         shift = _plural(cycle.shift or slots, "slot")
         told = f"{_plural(cycle.windows, 'window')}, each {shift} later; this is the first"
-        yield Check("cycle", True, f"{told}; {type(scheme_of(posed)).__name__}")
+        scheme = scheme_of(posed)
+        yield Check("cycle", True, f"{told}; {type(scheme).__name__}")
+        yield from _members(scheme, posed)
     yield Check("control", None, f"{problem.size()} entries: {_control(problem)}")
     yield from _coverage(posed)
     yield from _priors(problem)
@@ -80,6 +90,38 @@ def check_posed(posed: Posed) -> Iterator[Check]:
     yield _origin(problem)
     yield from (_derivative(result) for result in verify(problem, chi))
     yield from _expense(problem)
+
+
+def _check_cycle(case: Case) -> None:
+    """Refuse what a cycle refuses before it reads a file.
+
+    Raises:
+        CaseError: tables that it has no use for, or instruments that it does not take.
+    """
+    setting, trouble = set_up(case), Trouble()
+    trouble.attempt(check_tables, case)
+    first = make_window(case.checked.window, setting.model, setting.clock, ())
+    for number in range(len(case.checked.observations)):
+        trouble.attempt(blank, setting, number, first)
+    try:
+        trouble.report()
+    except CaseError as error:
+        raise CaseError(error.faults, str(case.path)) from error.__cause__
+
+
+def _members(scheme: Any, posed: Posed) -> Iterator[Check]:
+    """Whether draws are too few to keep the covariance of what is carried."""
+    if not isinstance(scheme, FourDVar) or scheme.carry != "ensemble":
+        return
+    mean = first_mean(posed.problem.control, plan_of(posed.case.checked).batches)
+    entries = ravel_pytree(mean)[0].size
+    if scheme.localisation is not None or scheme.members >= 2 * entries:
+        return
+    detail = (
+        f"{scheme.members} members for {entries} entries: two for every entry keep the covariance "
+        'exactly; give more, a localisation, or carry = "posterior"'
+    )
+    yield Check("members", None, detail)
 
 
 def scheme_of(posed: Posed) -> Any:
@@ -141,17 +183,35 @@ def _coverage(posed: Posed) -> Iterator[Check]:
     """Observations of every instrument: used, and rejected by flag."""
     window, labels = posed.problem.window, posed.problem.model.labels()
     instruments = [*posed.instruments, *posed.held_back]
-    for instrument, counts in zip(instruments, posed.rejected().values(), strict=True):
+    later = [_later(posed, number, one) for number, one in enumerate(instruments)]
+    told = zip(instruments, posed.rejected().values(), later, strict=True)
+    for instrument, counts, ahead in told:
         times = np.asarray(instrument.observations.points.times)
         ends = [date_text(float(t), labels.time_unit, window.reference)
                 for t in (times.min(), times.max())]  # fmt: skip
         (fate, number), *others = counts.items()
-        rejected = ", ".join(f"{n} {why}" for why, n in others)
+        left = [(why, n - ahead * (why == FLAGS[WINDOW])) for why, n in others]
+        rejected = ", ".join(f"{n} {why}" for why, n in left if n)
         fate = fate.replace("_", " ")
         detail = f"{number} of {instrument.table.rows} {fate}, {ends[0]} to {ends[1]}"
         name = f"observations {instrument.observations.name}"
+        detail += f"; {ahead} in later windows" if ahead else ""
         yield Check(name, True, detail + (f"; rejected: {rejected}" if rejected else ""))
         yield from (Check("", None, note) for note in instrument.table.notes)
+
+
+def _later(posed: Posed, number: int, one: Instrument) -> int:
+    """Rows of a file of all windows that are outside the first because later ones have them."""
+    table = posed.case.checked
+    if table.cycle is None or "{" in table.observations[number].file:
+        return 0
+    window, rows = posed.problem.window, one.table
+    unit, reference = posed.problem.model.labels().time_unit, window.reference
+    times = (rows.ends or rows.times).to_model(unit, reference)
+    edges = np.asarray(whole(table.cycle, window).edges)
+    end = edges[-1] + TOLERANCE * np.ptp(edges)
+    ahead = (times > edges[window.slots]) & (times <= end)
+    return int(np.sum((one.flags == WINDOW) & ahead))
 
 
 def _priors(problem: Problem) -> Iterator[Check]:

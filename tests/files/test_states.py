@@ -6,7 +6,13 @@ import xarray as xr
 from assim.files.errors import DataError
 from assim.files.schema import write_dataset
 from assim.files.sources import opened
-from assim.files.states import read_state, read_stdev, state_dataset
+from assim.files.states import (
+    nearest_times,
+    read_state,
+    read_stdev,
+    read_trajectory,
+    state_dataset,
+)
 from assim.files.units import same_units
 from tests.files.toy import background_file, state, toy
 
@@ -168,3 +174,28 @@ def test_a_file_damaged_inside_is_refused(tmp_path):
 )
 def test_spellings_of_units(one, other, same):
     assert same_units(one, other) is same
+
+
+def test_states_of_a_trajectory_in_any_order():
+    turned, times = trajectory().isel(time=[2, 0, 1]), np.array([1.0, 0.0, 2.0, 1.0])
+    found = read_trajectory(turned, toy(), times, "2000-01-01")["u"]
+    np.testing.assert_array_equal(found[:, 0, 0], times)
+    one = read_trajectory(trajectory().isel(time=[1]), toy(), times[:1], "2000-01-01")["c"]
+    assert one.shape == (1,)
+
+
+def test_a_time_that_a_trajectory_lacks_has_its_date():
+    def read(source, model, **given):
+        return read_trajectory(source, model, np.array([0.0, 1.5]), "2000-01-01")
+
+    rejects(trajectory(), "2000-01-02T12:00:00", "assim twin --force", "twin.truth", read=read)
+
+
+@pytest.mark.parametrize("number", [1, 2, 7])
+def test_nearest_times_are_those_of_a_full_search(number):
+    rng = np.random.default_rng(number)
+    own, wanted = rng.permutation(rng.normal(size=number)), rng.normal(size=20)
+    wanted[3] = own[-1]
+    index, there = nearest_times(own, wanted)
+    np.testing.assert_array_equal(index, np.argmin(np.abs(own[None] - wanted[:, None]), axis=1))
+    assert there[3] and there.sum() == 1
