@@ -1,0 +1,64 @@
+"""Values that do not count, and errors that are not Gaussian, in the windows of a cycle."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import assim
+from assim import likelihood
+from assim.analysis.cycle.cycle import Cycle
+from assim.analysis.cycle.plan import Plan
+from assim.analysis.cycle.variational import FourDVar
+from assim.problem.cycled import Rows
+from tests.cycle.toy import STEP, Linear
+
+
+def posed(likelihood, values, weight, scale=None):
+    """One window in which the first two places are observed."""
+    model = Linear()
+    window = assim.Window.at(model, [0.0, STEP])
+    points = assim.Points.at(jnp.full(2, STEP), {"place": jnp.arange(2.0)})
+    seen = assim.Observations(
+        "x", values, points, assim.PointSample("x"), 0.3, likelihood, scale, weight=weight
+    )
+    background = {"x": np.array([-2.0, 1.0, 0.5, 0.0])}
+    problem = assim.strong_constraint(model, window, background, assim.Diagonal(0.5), seen)
+    cycle = Cycle(problem, FourDVar(minimiser=assim.GaussNewton(n_outer=5)), Plan(1, 1))
+    return cycle, window.edges, (Rows.of(seen),)
+
+
+def test_a_log_normal_value_of_no_weight_may_have_no_logarithm():
+    """The first predicted value is negative, and does not count; nor does it where none counts."""
+    cycle, edges, rows = posed(likelihood.LogNormal(), np.array([1.0, 1.0]), np.zeros(2))
+    predicted = cycle.problem.simulate(jnp.zeros(4)).predictions["x"]
+    assert np.min(predicted) < 0
+    carry, outcome, measures = cycle.window(cycle.start(), 0, edges, rows)
+    assert np.isfinite(outcome.cost) and float(outcome.cost) == 0
+    np.testing.assert_array_equal(outcome.analysis["x"], outcome.background["x"])
+    assert all(np.all(np.isfinite(leaf)) for leaf in carry.background.mean["background"].values())
+    assert np.isnan(measures.chi_squared)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "scale", "known"),
+    [
+        (None, None, True),
+        (likelihood.StudentT(4.0), None, False),
+        (None, assim.ErrorScale("s", assim.LogNormal(1.0, 0.5)), False),
+    ],
+)
+def test_2j_over_m_is_given_for_gaussian_errors_of_known_scale_alone(likelihood, scale, known):
+    cycle, edges, rows = posed(likelihood, np.array([1.0, 1.0]), np.ones(2), scale)
+    _, _, measures = cycle.window(cycle.start(), 0, edges, rows)
+    assert np.isfinite(measures.chi_squared) == known
+
+
+def test_rows_of_no_weight_change_nothing():
+    """A window with room for more values than it has."""
+    cycle, edges, rows = posed(None, np.array([1.0, 0.5]), np.ones(2))
+    alone = cycle.window(cycle.start(), 0, edges, rows)[1]
+    wider = eqx.tree_at(lambda r: r, rows[0], Rows.of(cycle.problem.observations[0].padded(5)))
+    padded = cycle.window(cycle.start(), 0, edges, (wider,))[1]
+    np.testing.assert_allclose(padded.analysis["x"], alone.analysis["x"], rtol=1e-12)
+    assert float(padded.number) == 2
