@@ -13,6 +13,7 @@ from assim.analysis.cycle.batches import batch_numbers, room
 from assim.analysis.cycle.plan import Plan
 from assim.files.errors import DataError, NothingToUseError
 from assim.files.observations import Instrument
+from assim.files.schema import hash_file
 from assim.files.tables import ObservationTable, open_observations
 from assim.files.times import date_text
 from assim.files.windows import TOLERANCE
@@ -163,6 +164,8 @@ class Incoming:
             source=path,
             kept=file.order[own],
         )
+        if _one_a_window(self.setting.case.checked.observations[number].file):
+            told["sha256"] = hash_file(path)
         used = int(instrument.used.sum())
         told |= {"fate": USED, "used": used, "rejected": instrument.rejected()}
         return Arrival(_rows(instrument.observations, room(used)), instrument, USED, told)
@@ -191,11 +194,12 @@ def _one_a_window(file: str) -> bool:
 
 
 def _await(path: Path, end: float, say: Callable[[str], None]) -> None:
-    """Wait until a file is there and has stopped growing, or the time is over."""
+    """Wait until a file is there and has not been written to for a while, or the time is over."""
     size, told = -1, False
     while time.monotonic() < end:
-        now = path.stat().st_size if path.is_file() else -1
-        if now >= 0 and now == size:
+        there = path.stat() if path.is_file() else None
+        now = -1 if there is None else there.st_size
+        if there is not None and (now == size or time.time() - there.st_mtime > 2 * _PAUSE):
             return
         if not told and now < 0:
             say(f"waiting for {path}")

@@ -76,6 +76,10 @@ class Ledger:
         """What a window hands on."""
         return self.directory / STATES / f"{window:06d}.nc"
 
+    def line(self, window: int) -> dict[str, Any]:
+        """The line of a finished window."""
+        return manifest.read_manifest(self.directory)[1 + window]
+
     def carry(self, like: Any) -> Any:
         """What the last finished window hands on; `like`, of the start, where there is none.
 

@@ -104,7 +104,7 @@ class Sequence:
         truth = self._truth()
         self.recent = deque(maxlen=cycle.plan.seen)
         for number in range(max(0, self.ledger.done - cycle.plan.seen + 1), self.ledger.done):
-            self.recent.append(self._usable(number, self.incoming.of(number)))
+            self.recent.append(self._again(number))
         with self.screen.following(windows, self.ledger.done) as follow:
             for number in range(self.ledger.done, windows):
                 carry = self._window(number, carry, truth, follow)
@@ -117,6 +117,24 @@ class Sequence:
             measures, states = read_windows([folder / _SUMMARY for folder in folders])
             write_series(self.posed, measures, self.ledger.directory, written, states)
         return written
+
+    def _again(self, number: int) -> tuple[Rows | None, ...]:
+        """The observations of a finished window, which the next one sees too.
+
+        Raises:
+            DataError: one of its files is not what it was.
+        """
+        arrivals = self.incoming.of(number)
+        before = self.ledger.line(number)["observations"]
+        for name, one in zip(self._names(), arrivals, strict=True):
+            then, now = before[name], one.told
+            if (then["fate"], then.get("sha256")) != (now["fate"], now.get("sha256")):
+                raise DataError(
+                    f"window {number} ({self._when(number)}), {name}: {now['file']} is not what it "
+                    f"was when the window was analysed ({then['fate']} then, {now['fate']} now), "
+                    "and the next window sees it again; put it back"
+                )
+        return tuple(one.rows for one in arrivals)
 
     def used_nothing(self) -> bool:
         """Whether no window of this cycle had an observation."""

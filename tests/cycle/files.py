@@ -60,10 +60,11 @@ class Files:
     folder: Path
 
     @staticmethod
-    def made(folder: Path, windows: int) -> "Files":
-        """A twin experiment of so many windows."""
+    def made(folder: Path, windows: int, keys: str = "") -> "Files":
+        """A twin experiment of so many windows, with further keys of [cycle]."""
         folder.mkdir(parents=True)
-        (folder / "case.toml").write_text(CASE.replace("WINDOWS", str(windows)))
+        text = CASE.replace("WINDOWS", f"{windows}\n{keys}")
+        (folder / "case.toml").write_text(text)
         files = Files(folder)
         result = CliRunner().invoke(cli.main, ["twin", str(folder / "case.toml")])
         assert result.exit_code == 0, result.output

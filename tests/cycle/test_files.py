@@ -196,6 +196,21 @@ def test_windows_without_observations_are_forecast(copied, tmp_path, spoil):
     assert result.exit_code == 3 and "window 2" in result.stderr
 
 
+def test_windows_that_see_earlier_observations_resume_with_the_same(tmp_path):
+    """Overlapping windows over files: bit by bit, unless a file that is read again has changed."""
+    files = Files.made(tmp_path / "case", 5, 'shift = 1\noverlap = "several"')
+    whole, out, other = tmp_path / "whole", tmp_path / "out", tmp_path / "other"
+    assert files.run(whole).exit_code == 0
+    assert all(line["observations"]["x"]["used"] == 1 for line in manifest(whole))
+    for directory in (out, other):
+        assert files.run(directory, *setting("cycle.windows=3")).exit_code == 0
+    assert files.run(out, "--resume").exit_code == 0
+    assert contents(out) == contents(whole)
+    files.rewrite(2, lambda content: content.assign(x=content.x + 1))
+    result = files.run(other, "--resume")
+    assert result.exit_code == 3 and "put it back" in result.stderr
+
+
 def test_order_and_repetition_of_rows_change_nothing(copied, whole, tmp_path):
     copied.rewrite(1, lambda content: content.isel(obs=[1, 0]))
     copied.rewrite(4, lambda content: content.isel(obs=[0, 1, 0]))
