@@ -42,6 +42,9 @@ tolerance = 1e-3
 windows = WINDOWS
 method = { use = "FourDVar", carry = "ensemble", members = 6, inflation = 1.05 }
 
+[output]
+keep = ["analysis", "trajectory", "feedback"]
+
 [twin]
 seed = 3
 spin_up = 10.0

@@ -277,6 +277,7 @@ def test_a_cycle_that_failed_at_once_can_begin_again(copied, tmp_path):
     assert copied.run(out, *setting('cycle.on_failure="forecast"')).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_truth_that_comes_later_is_left_out(copied, tmp_path):
     truth, out = copied.folder / "truth.nc", tmp_path / "out"
     truth.rename(copied.folder / "hidden.nc")
