@@ -6,7 +6,6 @@ from .analysis.cycle.cycle import Cycle as Cycle
 from .analysis.cycle.filters import ETKF as ETKF
 from .analysis.cycle.filters import LETKF as LETKF
 from .analysis.cycle.inflation import Inflation as Inflation
-from .analysis.cycle.plan import Calendar as Calendar
 from .analysis.cycle.plan import Plan as Plan
 from .analysis.cycle.scheme import AbstractScheme as AbstractScheme
 from .analysis.cycle.smoother import IEnKS as IEnKS

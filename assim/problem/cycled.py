@@ -59,10 +59,6 @@ class Background(eqx.Module):
         """Number of vectors."""
         return jax.tree.leaves(self.vectors)[0].shape[0]
 
-    def matrix(self) -> Array:
-        """The vectors as rows, shape (rank, size of z)."""
-        return jax.vmap(lambda v: ravel_pytree(v)[0])(self.vectors)
-
 
 class Localisation(eqx.Module):
     """ρ of the fields of a state; fields of the same dimensions share their white patterns.
@@ -134,14 +130,14 @@ class CycledProblem(eqx.Module):
         return self.problem(self.inner(chi))
 
     def inner(self, chi: Array, offset: White | None = None) -> Array:
-        """χ of the problem: z, with model errors and later states as they are.
+        """χ of the problem: z, with model errors as they are.
 
         Args:
             chi: χ.
             offset: added to z, as of a member; None for nothing.
         """
         white = self.split(chi)
-        own = {kind: white[kind] for kind in ("later", ERRORS)}
+        own = {"later": {}, ERRORS: white[ERRORS]}
         return self.problem.control.join({**own, **self._carried(white, offset)})
 
     def simulate(self, chi: Array, offset: White | None = None) -> Simulation:
@@ -165,7 +161,7 @@ class CycledProblem(eqx.Module):
         rank, localisation = self.background.rank(), self.localisation
         patterns = {"": jnp.zeros(rank)} if localisation is None else localisation.blank(rank)
         carried = {"carried": patterns}
-        return {**carried, **static, "later": own["later"], "model_error": own["model_error"]}
+        return {**carried, **static, ERRORS: own[ERRORS]}
 
     def split(self, chi: Array) -> White:
         """The parts of χ."""
@@ -177,10 +173,8 @@ class CycledProblem(eqx.Module):
         return sum(math.prod(leaf.shape) for leaf in leaves)
 
     def weight(self) -> Array:
-        """1, or 0 for states at the groups' ends, whose jumps have a departure instead."""
-        white = jax.tree.map(jnp.ones_like, self.blank())
-        white["later"] = jax.tree.map(jnp.zeros_like, white["later"])
-        return ravel_pytree(white)[0]
+        """1 for every entry: all of χ is white."""
+        return jnp.ones(self.size())
 
     def has_normaliser(self) -> bool:
         """Whether an error scale is estimated."""
@@ -230,10 +224,13 @@ class CycledProblem(eqx.Module):
 def in_carried_coordinates(problem: Problem) -> Problem:
     """The problem with z, and not its whitened deviation, as what is to be found.
 
+    Model errors, and not later states, are part of it: then J's Hessian is I + GᵀG.
+
     Raises:
         ValueError: priors that are flat, or an estimated amplitude of model error, whose volume
             term is that of the prior of one window.
     """
+    problem = problem.as_forcing()
     control = problem.control
     if not control.proper():
         raise ValueError("a cycle: every prior must integrate to one; Jeffreys' does not")

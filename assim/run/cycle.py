@@ -55,7 +55,7 @@ def run_cycle(
         posed = pose_cycle(setting)
     except CaseError as error:
         raise CaseError(error.faults, str(case.path)) from error.__cause__
-    edges = np.asarray(posed.calendar.edges)
+    edges = np.asarray(posed.edges)
     incoming = Incoming(setting, posed.cycle.plan, edges, posed.reference, watched, timeout)
     _check_other(directory)
     with writable(directory), alone(directory):

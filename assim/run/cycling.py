@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.cycle.cycle import Cycle
-from assim.analysis.cycle.plan import Calendar
 from assim.analysis.cycle.scheme import AbstractScheme
-from assim.problem.arrays import Labels
+from assim.problem.arrays import Array, Labels
 from assim.problem.covariance import AbstractStateCovariance
 from assim.problem.covariance.state import state_covariance
 from assim.problem.model import AbstractDynamics
@@ -39,13 +38,13 @@ class PosedCycle:
     Args:
         setting: the case's model, clock and plug-ins.
         cycle: the first window's problem, the scheme and the plan.
-        calendar: slot edges of all windows.
+        edges: slot edges of all windows.
         inputs: data files by the case's name for them, observations of single windows left out.
     """
 
     setting: Setting
     cycle: Cycle
-    calendar: Calendar
+    edges: Array
     inputs: Mapping[str, Path]
 
     @property
@@ -70,7 +69,7 @@ class PosedCycle:
 
     def newest(self, windows: int) -> np.ndarray:
         """Time of the newest observations of the first so many windows."""
-        edges = np.asarray(self.calendar.edges)
+        edges = np.asarray(self.edges)
         return edges[self.cycle.plan.shift * (1 + np.arange(windows))]
 
 
@@ -103,7 +102,7 @@ def pose_cycle(setting: Setting, background: Any = None) -> PosedCycle:
     inputs = {} if background is not None else {
         name: path for name, path in case.inputs().items() if path.is_file()
     }  # fmt: skip
-    return PosedCycle(setting, cycle, Calendar(whole(cycle_table(case), first).edges), inputs)
+    return PosedCycle(setting, cycle, whole(cycle_table(case), first).edges, inputs)
 
 
 def cycle_table(case: Case) -> CycleTable:

@@ -59,7 +59,7 @@ def pose_experiment(setting: Setting) -> Experiment:
 
 def _batches(setting: Setting, posed: PosedCycle, drawn: Drawn) -> tuple[Rows, ...]:
     """The observations of the truth, as a run would read them from files."""
-    case, model, edges = setting.case, setting.model, posed.calendar.edges
+    case, model, edges = setting.case, setting.model, posed.edges
     files = observe(setting, twin_table(setting), drawn.trajectory, drawn.key)
     found = []
     for number, table in enumerate(case.checked.observations):
@@ -91,7 +91,7 @@ def run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:
         screen.say(case.checked.title or case.name, "bold")
         screen.say(f"{windows} windows in one program")
         begin = time.perf_counter()
-        _, found = posed.cycle.scan(windows, posed.calendar, batches, truth)
+        _, found = posed.cycle.scan(windows, posed.edges, batches, truth)
         measures = jax.tree.map(np.asarray, found)
         seconds = {"cycle": time.perf_counter() - begin}
         _check_finite(measures)

@@ -281,7 +281,7 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
         what = f"nothing can be drawn from what {kind} hands on; use a scheme of assim's own"
         raise CaseError([Fault("cycle.method", what)], str(case.path))
     draws = _as_many(draws, number, seed, path)
-    edges, slot = _since(posed.cycle.plan, np.asarray(posed.calendar.edges), done)
+    edges, slot = _since(posed.cycle.plan, np.asarray(posed.edges), done)
     told = f"{path}, by {type(posed.cycle.scheme).__name__}"
     return Origin(draws, edges, slot, posed.cycle.plan.slots, posed.reference, file=path, told=told)
 

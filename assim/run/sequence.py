@@ -149,9 +149,10 @@ class Sequence:
         begin = time.perf_counter()
         arrivals = self.incoming.of(number, self.screen.say)
         self.recent.append(self._usable(number, arrivals))
-        edges = self._edges(number)
+        given = (self.posed.edges, truth)
+        edges, true = self.posed.cycle.plan.stretch(given, number)
         read = time.perf_counter()
-        done = self._analysed(number, carry, edges, self._true(truth, number))
+        done = self._analysed(number, carry, edges, true)
         analysed = time.perf_counter()
         window = Window(edges, 1, self.posed.reference)
         with self.ledger.writing(number) as folder:
@@ -294,19 +295,8 @@ class Sequence:
         path = self.posed.case.truth_path()
         if path is None:
             return None
-        edges = np.asarray(self.posed.calendar.edges)
+        edges = np.asarray(self.posed.edges)
         return read_trajectory(path, self.posed.cycle.problem.model, edges, self.posed.reference)
-
-    def _true(self, truth: State | None, number: int) -> State | None:
-        plan = self.posed.cycle.plan
-        first = int(plan.first_slot(number))
-        stretch = slice(first, first + plan.slots + 1)
-        return None if truth is None else {name: v[stretch] for name, v in truth.items()}
-
-    def _edges(self, number: int) -> jax.Array:
-        plan = self.posed.cycle.plan
-        first = int(plan.first_slot(number))
-        return self.posed.calendar.edges[first : first + plan.slots + 1]
 
     def _names(self) -> list[str]:
         return [o.name for o in self.posed.cycle.problem.observations]

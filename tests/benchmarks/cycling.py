@@ -94,8 +94,8 @@ def main():
         folder = Path(name)
         for carry in ("static", "posterior", "ensemble"):
             given, batches, truth = posed(folder, windows, carry)
-            cycle, calendar = given.cycle, given.calendar
-            edges = [calendar.of(cycle.plan, number) for number in range(windows)]
+            cycle, every = given.cycle, given.edges
+            edges = [cycle.plan.stretch(every, number) for number in range(windows)]
             rows = [cycle.plan.rows(batches, number) for number in range(windows)]
             true = {k: np.asarray(v) for k, v in truth.items()}
             true = [{k: v[4 * n : 4 * n + 5] for k, v in true.items()} for n in range(windows)]
@@ -107,8 +107,8 @@ def main():
                     carried, _, found = cycle.window(*given)
                 jax.block_until_ready(found.cost)
 
-            def scan(cycle=cycle, calendar=calendar, batches=batches, truth=truth):
-                found = cycle.scan(windows, calendar, batches, truth)[1]
+            def scan(cycle=cycle, every=every, batches=batches, truth=truth):
+                found = cycle.scan(windows, every, batches, truth)[1]
                 jax.block_until_ready(found.cost)
 
             if carry == "static":

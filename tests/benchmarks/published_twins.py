@@ -30,7 +30,7 @@ def figures(name, settings, seed):
     case = read_case(CASES / name / "case.toml", assignments)
     posed, batches, truth = pose_experiment(set_up(case))
     begin = time.perf_counter()
-    _, found = posed.cycle.scan(posed.table.windows, posed.calendar, batches, truth)
+    _, found = posed.cycle.scan(posed.table.windows, posed.edges, batches, truth)
     found = jax.tree.map(np.asarray, found)
     seconds = time.perf_counter() - begin
     error, spread = (

@@ -14,7 +14,7 @@ from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.filters import ETKF, LETKF, tapers
 from assim.analysis.cycle.inflation import Inflation, Innovation
 from assim.analysis.cycle.members import Member, draws, forecast, inflated
-from assim.analysis.cycle.plan import Calendar, Plan
+from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.scheme import Move
 from assim.analysis.cycle.smoother import IEnKS
 from assim.analysis.cycle.static import OptimalInterpolation, ThreeDVar
@@ -210,7 +210,7 @@ def test_observations_without_weight_leave_the_forecast(name):
     carry = found[number - 1][0]
     rows = plan.rows(given.batches, number)
     blind = tuple(eqx.tree_at(lambda r: r.weight, one, 0 * one.weight) for one in rows)
-    edges, first = given.calendar.of(plan, number), int(plan.first_slot(number))
+    edges, first = plan.stretch(given.edges, number), int(plan.first_slot(number))
     truth = {"x": given.truth["x"][first : first + plan.slots + 1]}
     after, outcome, _ = given.cycle.window(carry, number, edges, blind, truth)
     close(outcome.analysis["x"], outcome.background["x"])
@@ -250,7 +250,7 @@ def test_members_are_drawn_from_the_prior_and_carried_with_model_error():
     x = np.asarray(members["background"]["x"])
     np.testing.assert_allclose(np.mean(x, axis=0), BACKGROUND, rtol=0, atol=0.1)
     np.testing.assert_allclose(np.cov(x.T), B, rtol=0, atol=0.25)
-    forcing = in_carried_coordinates(problem).as_forcing()
+    forcing = in_carried_coordinates(problem)
     path = jax.jit(forecast)(forcing, members, jax.random.key(1))["background"]["x"]
     expected = matrix() @ np.cov(x.T) @ matrix().T + 0.49 * np.eye(N)
     np.testing.assert_allclose(np.cov(np.asarray(path[:, 1]).T), expected, rtol=0, atol=0.25)
@@ -383,7 +383,7 @@ def climatology(model):
 
 
 def published(given, seed):
-    """A cycle on the attractor, its calendar, batches and truth."""
+    """A cycle on the attractor, its slot edges, batches and truth."""
     model, windows = given.model, SPIN_UP + JUDGED
     labels, keys = model.labels(), jax.random.split(jax.random.key(seed), 3)
     normal = lambda key, k, shape: jax.random.normal(jax.random.fold_in(key, k), shape)  # noqa: E731
@@ -420,7 +420,7 @@ def published(given, seed):
             lambda s: s.static, scheme, climatology(model), is_leaf=lambda leaf: leaf is None
         )
     plan = Plan(given.slots, 1)
-    return Cycle(problem, scheme, plan, seed), Calendar(whole.edges), tuple(batches), truth
+    return Cycle(problem, scheme, plan, seed), whole.edges, tuple(batches), truth
 
 
 def over_fields(values):

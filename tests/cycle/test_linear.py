@@ -148,7 +148,7 @@ def test_loop_and_scan_give_the_same_figures(carry):
     scheme = FourDVar(carry=carry, inflation=1.02, share=0.3, members=8, minimiser=MINIMISER)
     given = twin(scheme, Plan(3, 1), WINDOWS)
     looped = [measures for _, _, measures in in_turn(given, WINDOWS)]
-    _, scanned = given.cycle.scan(WINDOWS, given.calendar, given.batches, given.truth)
+    _, scanned = given.cycle.scan(WINDOWS, given.edges, given.batches, given.truth)
     stacked = jax.tree.map(lambda *several: np.stack(several), *looped)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), stacked, scanned

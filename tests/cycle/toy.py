@@ -9,7 +9,6 @@ import numpy as np
 
 import assim
 from assim.analysis.cycle.cycle import Cycle
-from assim.analysis.cycle.plan import Calendar
 from assim.problem.cycled import Rows
 
 N, STEP = 4, 0.5
@@ -54,7 +53,7 @@ class Twin(NamedTuple):
     """A cycle with its observations."""
 
     cycle: Cycle
-    calendar: Calendar
+    edges: jax.Array
     batches: tuple
     truth: dict
     observed: np.ndarray  # shape (windows, 2)
@@ -95,7 +94,7 @@ def twin(scheme, plan, windows, parameters=None, seed=0, error=None, formulation
     where = lambda r: (r.values, r.points.times, r.points.starts, r.points.ends)  # noqa: E731
     rows = eqx.tree_at(where, rows, (jnp.asarray(values), times, times, times))
     cycle = Cycle(problem, scheme, plan, seed)
-    return Twin(cycle, Calendar(jnp.asarray(edges)), (rows,), {"x": jnp.asarray(truth)}, values)
+    return Twin(cycle, jnp.asarray(edges), (rows,), {"x": jnp.asarray(truth)}, values)
 
 
 def kalman(observed, q=0.0, drift=0.0, forgetting=0.0):
@@ -141,7 +140,7 @@ def in_turn(twin, windows):
     carry, found = twin.cycle.start(), []
     plan = twin.cycle.plan
     for number in range(windows):
-        edges = twin.calendar.of(plan, number)
+        edges = plan.stretch(twin.edges, number)
         first = int(plan.first_slot(number))
         truth = {"x": twin.truth["x"][first : first + plan.slots + 1]}
         rows = plan.rows(twin.batches, number)

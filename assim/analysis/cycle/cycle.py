@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from assim.analysis.cycle.measures import Measures, measures
-from assim.analysis.cycle.plan import Calendar, Plan
+from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.scheme import AbstractScheme, Outcome
 from assim.problem.arrays import State
 from assim.problem.cycled import Rows, in_carried_coordinates, of_window
@@ -37,12 +37,7 @@ class Cycle:
 
     @cached_property
     def _template(self) -> Problem:
-        return in_carried_coordinates(self._posed)
-
-    @property
-    def _posed(self) -> Problem:
-        """The problem with model errors as its control: with states no Hessian is I + GᵀG."""
-        return self.problem.as_forcing()
+        return in_carried_coordinates(self.problem)
 
     def check(self) -> None:
         """Refuse what cannot be cycled.
@@ -60,7 +55,7 @@ class Cycle:
             ValueError: as `check`.
         """
         self.check()
-        first = self.scheme.start(self._posed, self.plan.batches, self._key(-1))
+        first = self.scheme.start(self.problem.as_forcing(), self.plan.batches, self._key(-1))
         return _strongly_typed(first)
 
     def window(
@@ -86,7 +81,7 @@ class Cycle:
     def scan(
         self,
         windows: int,
-        calendar: Calendar,
+        edges: Array,
         batches: tuple[Rows, ...],
         truth: State | None = None,
     ) -> tuple[Any, Measures]:
@@ -94,7 +89,7 @@ class Cycle:
 
         Args:
             windows: how many.
-            calendar: slot edges of the whole cycle.
+            edges: slot edges of the whole cycle.
             batches: observations of every instrument with a leading dimension of batches.
             truth: the true state at every slot edge of the cycle.
 
@@ -102,7 +97,7 @@ class Cycle:
             what the last window hands on, and the measures with a leading dimension of windows.
         """
         keys = jax.vmap(self._key)(jnp.arange(windows))
-        given = (self.scheme, self.plan, self.start(), keys, calendar, batches, truth)
+        given = (self.scheme, self.plan, self.start(), keys, edges, batches, truth)
         return _scan(self._template, *given)
 
     def _key(self, number: int | Array) -> Array:
@@ -142,7 +137,7 @@ def _scan(
     plan: Plan,
     start: Any,
     keys: Array,
-    calendar: Calendar,
+    edges: Array,
     batches: tuple[Rows, ...],
     truth: State | None,
 ) -> tuple[Any, Measures]:
@@ -150,20 +145,11 @@ def _scan(
 
     def one(carry: Any, inputs: tuple[Array, Array]) -> tuple[Any, Measures]:
         number, key = inputs
-        edges = calendar.of(plan, number)
-        true = None if truth is None else _stretch(truth, plan, number)
+        own, true = plan.stretch((edges, truth), number)
         rows = plan.rows(batches, number)
-        given = (eqx.combine(carry, rest), number, key, edges, rows, true)
+        given = (eqx.combine(carry, rest), number, key, own, rows, true)
         after, _, found = _analyse(template, scheme, plan, *given)
         return eqx.filter(after, eqx.is_array), found
 
     last, found = jax.lax.scan(one, arrays, (jnp.arange(len(keys)), keys))
     return eqx.combine(last, rest), found
-
-
-def _stretch(truth: State, plan: Plan, number: Array) -> State:
-    first = plan.first_slot(number)
-    return {
-        name: jax.lax.dynamic_slice_in_dim(value, first, plan.slots + 1)
-        for name, value in truth.items()
-    }

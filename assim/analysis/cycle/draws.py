@@ -33,7 +33,7 @@ def draws_of_carry(
         seed: likewise.
     """
     key = jax.random.key(seed)
-    within = in_carried_coordinates(problem.as_forcing())
+    within = in_carried_coordinates(problem)
     if isinstance(carry, variational.Carry) and isinstance(scheme, variational.FourDVar):
         whole = scheme.folding(carry.background.mean).whole
         static_too = None if whole else carry.static

@@ -73,7 +73,6 @@ class _AbstractFilter(AbstractScheme):
 
     def step(self, problem: Problem, carry: Carry, move: Move, key: Array) -> tuple[Carry, Outcome]:
         """Forecast, transform, and hand on the members at the newest edge."""
-        problem = problem.as_forcing()
         for_errors, for_rotation = jax.random.split(key)
         before = read(problem, forecast(problem, carry.members, for_errors))
         after = read(problem, self.analysed(problem, before))

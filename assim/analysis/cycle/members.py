@@ -76,7 +76,7 @@ def forecast(problem: Problem, members: White, key: Array) -> White:
     """z at every slot edge by the model, and by draws of its error where it has one.
 
     Args:
-        problem: in carried coordinates, with model errors as its control and not later states.
+        problem: in carried coordinates.
         members: z at the window's start, shape (N, …).
         key: of the model errors.
 

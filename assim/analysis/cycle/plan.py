@@ -1,6 +1,6 @@
 """How the windows of a cycle lie in time, and which observations each of them sees."""
 
-from typing import NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -61,6 +61,13 @@ class Plan(eqx.Module):
         filled = jnp.minimum(window + 1, self.batches)
         return Move(filled * self.shift, jnp.where(filled == self.batches, self.shift, 0))
 
+    def stretch(self, series: Any, window: Array | int) -> Any:
+        """What window k has of series over all slot edges of the cycle, a tree of arrays."""
+        first = self.first_slot(window)
+        return jax.tree.map(
+            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, self.slots + 1), series
+        )
+
     def weights(self, window: Array | int) -> Array:
         """Power of the likelihood of every batch seen, oldest first, shape (seen,)."""
         numbers = window - jnp.arange(self.seen)[::-1]
@@ -77,17 +84,3 @@ class Plan(eqx.Module):
             return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), cut)
 
         return tuple(of(instrument) for instrument in batches)
-
-
-class Calendar(NamedTuple):
-    """Slot edges of a cycle from its start, of which every window has a stretch.
-
-    Args:
-        edges: shape (slots of all windows + 1,).
-    """
-
-    edges: Array
-
-    def of(self, plan: Plan, window: Array | int) -> Array:
-        """Slot edges of window k."""
-        return jax.lax.dynamic_slice_in_dim(self.edges, plan.first_slot(window), plan.slots + 1)

@@ -265,7 +265,7 @@ def _outcome(
             {name: moments.background.scalars[name] for name in window.problem.control.scales},
         ),
         last.cost,
-        jnp.sum(window.weight() * last.chi**2) / 2,
+        jnp.sum(last.chi**2) / 2,
         jnp.sum(before**2),
         jnp.sum(values / (1 + values)),
         observed(window.problem),
