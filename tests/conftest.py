@@ -1,10 +1,12 @@
 """The strict JAX that every test runs under: double precision, no silent broadcasting of ranks."""
 
 import atexit
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +37,26 @@ def _forget_compiled() -> Iterator[None]:
     """Drop what a module compiled: thousands of programs exhaust the memory maps of a process."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def conventions(tmp_path: Path) -> Callable[[Path], list[list[str]]]:
+    """What a file does that the CF conventions forbid; nothing where all is well."""
+    runner = pytest.importorskip("compliance_checker.runner")
+    runner.CheckSuite.load_all_available_checkers()
+
+    def broken(file: Path) -> list[list[str]]:
+        report = tmp_path / "report.json"
+        runner.ComplianceChecker.run_checker(
+            str(file),
+            ["cf:1.11"],
+            0,
+            "strict",
+            skip_checks=["check_domain_variables"],
+            output_filename=str(report),
+            output_format="json",
+        )
+        found = json.loads(report.read_text())["cf:1.11"]["high_priorities"]
+        return [check["msgs"] for check in found if check["msgs"]]
+
+    return broken

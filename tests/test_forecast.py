@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import assim
+from assim.analysis.cycle.batches import batch_numbers
 from assim.analysis.cycle.draws import draws_of_carry
 from assim.analysis.cycle.filters import ETKF
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.static import ThreeDVar
 from assim.analysis.cycle.variational import FourDVar
 from assim.analysis.forecast import Draws, Forecast, Past, forecast, predicted_readings
-from assim.analysis.verification import against_truth, by_slot, judged, scores, slot_of
+from assim.analysis.verification import against_truth, by_slot, judged, scores
 from assim.solve.scores import crps_gaussian
 from tests.cycle.toy import BACKGROUND, STEP, B, Linear, N, matrix, twin
 
@@ -173,7 +174,7 @@ def test_readings_score_as_a_gaussian_does(linear) -> None:
     assert whole.rmse == pytest.approx(np.sqrt(np.mean((mean - rows.observed) ** 2)))
     assert whole.bias == pytest.approx(np.mean(mean - rows.observed))
     assert whole.spread == pytest.approx(np.sqrt(np.mean(stdev**2)))
-    parts = by_slot(rows, slot_of(times, np.asarray(found.window.edges)))
+    parts = by_slot(rows, 1 + batch_numbers(times, np.asarray(found.window.edges), 1))
     assert [*parts] == [1, 2, 3]
     assert np.mean([one.crps for one in parts.values()]) == pytest.approx(whole.crps)
 

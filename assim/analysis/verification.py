@@ -143,12 +143,6 @@ def by_slot(rows: Rows, slots: np.ndarray) -> dict[int, Scores]:
     return {int(slot): scores(rows, slots == slot) for slot in np.unique(slots)}
 
 
-def slot_of(times: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Number of the slot that ends at or after every time, the first being 1."""
-    slack = 1e-9 * (edges[-1] - edges[0])
-    return np.clip(np.searchsorted(edges, times - slack, side="left"), 1, len(edges) - 1)
-
-
 def against_truth(
     found: Forecast, truth: Mapping[str, np.ndarray], edges: np.ndarray
 ) -> dict[str, FieldScores]:

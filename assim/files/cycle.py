@@ -9,6 +9,7 @@ import xarray as xr
 from assim.analysis.cycle.measures import BINS, LEVELS, Errors, Innovations, Measures
 from assim.files.schema import attributes, strict, time_name, time_variable
 from assim.problem.arrays import Label, Labels
+from assim.solve.status import Status, ended
 
 WINDOW = "window"
 _ERRORS = {
@@ -28,7 +29,6 @@ _SCALARS = {
     "number": "observations, as their weights count them",
     "inflation": "factor on the carried standard deviations",
     "gradient_norm": "norm of the gradient at the last linearisation",
-    "status": "how the minimisation ended",
 }
 _INNOVATIONS = {
     "number": ("number of observations of", False),
@@ -63,6 +63,7 @@ def cycle_dataset(
     for name, words in _SCALARS.items():
         values = np.asarray(getattr(measures, name))
         content[name] = (WINDOW, values, {"units": "1", "long_name": words})
+    content["status"] = (WINDOW, *_statuses(measures))
     for (name, unit), one in zip(units.items(), measures.innovations, strict=True):
         content |= _of_instrument(name, unit, one)
     stamps = time_variable(np.asarray(times), labels.time_unit, reference, WINDOW)
@@ -73,6 +74,18 @@ def cycle_dataset(
         "bin": ("bin", (np.arange(BINS) + 0.5) / BINS, {"units": "1", "long_name": "rank"}),
     }
     return xr.Dataset(content, places)
+
+
+def _statuses(measures: Measures) -> tuple[np.ndarray, dict[str, Any]]:
+    """How every minimisation ended, as a flag."""
+    codes = np.array([ended(code) for code in np.asarray(measures.status)], np.int32)
+    known = [one for one in Status if one is not Status.RUNNING]
+    words = {
+        "long_name": "how the minimisation ended",
+        "flag_values": np.array(known, np.int32),
+        "flag_meanings": " ".join(map(str, known)),
+    }
+    return codes, words
 
 
 def _of_fields(measures: Measures, labels: Labels) -> dict[str, Any]:

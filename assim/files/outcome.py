@@ -161,13 +161,19 @@ def _leaves(tree: Any) -> list[tuple[str, Any]]:
     ]
 
 
-def measures_json(measures: Measures) -> dict[str, Any]:
-    """One window's measures as strict JSON: what is not finite is null."""
+def measures_json(measures: Measures, instruments: Sequence[str]) -> dict[str, Any]:
+    """One window's measures as strict JSON: what is not finite is null.
+
+    Args:
+        measures: the window's.
+        instruments: names, in the order of the measures.
+    """
+    innovations = zip(instruments, measures.innovations, strict=True)
     nested = {
         **measures._asdict(),
         "errors": None if measures.errors is None else measures.errors._asdict(),
         "spreads": measures.spreads._asdict(),
-        "innovations": [one._asdict() for one in measures.innovations],
+        "innovations": {name: one._asdict() for name, one in innovations},
     }
     return strict(nested)
 
@@ -180,7 +186,7 @@ def measures_from(content: Mapping[str, Any]) -> Measures:
         **arrays,
         "errors": None if errors is None else Errors(**errors),
         "spreads": Spreads(**arrays["spreads"]),
-        "innovations": tuple(Innovations(**one) for one in arrays["innovations"]),
+        "innovations": tuple(Innovations(**one) for one in arrays["innovations"].values()),
     }
     return Measures(**given)
 
@@ -213,8 +219,4 @@ def _arrays(value: Any) -> Any:
             key: None if item is None and key == "errors" else _arrays(item)
             for key, item in value.items()
         }
-    if isinstance(value, list) and value and isinstance(value[0], Mapping):
-        return [_arrays(item) for item in value]
-    if isinstance(value, list) and not value:
-        return value
     return np.asarray(np.nan if value is None else value, dtype=float)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 import assim
+from assim.analysis.analyse import Analysis, analyse
 from assim.files.errors import DataError
 from assim.files.observations import Instrument
 from assim.files.schema import hash_file
@@ -77,6 +78,26 @@ class Posed:
             i.observations.name: {"held_back": int(i.used.sum()), **i.rejected()}
             for i in self.held_back
         }
+
+
+def analysed(posed: Posed, **given: Any) -> Analysis:
+    """The analysis that a case asks for.
+
+    Args:
+        posed: the case, made ready to run.
+        given: further arguments of `analyse`.
+    """
+    table = posed.case.checked
+    return analyse(
+        posed.problem,
+        posed.minimiser,
+        posed.posterior,
+        starts=table.minimiser.starts,
+        stages=table.minimiser.stages,
+        seed=table.runtime.seed,
+        first_guess=posed.first_guess,
+        **given,
+    )
 
 
 @dataclass(frozen=True)

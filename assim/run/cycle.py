@@ -66,9 +66,15 @@ def run_cycle(
             screen.say(f"{ledger.done} of {posed.table.windows} windows are finished")
         remove_ending(directory)
         code = _all_windows(sequence, screen)
-        written = sequence.series()
+        written, used = sequence.series()
         written += report_of_results(directory, case.checked.output.keep, screen.say)
         screen.written(directory, written)
+    if code is Exit.DONE and not used:
+        screen.say(
+            "No observation was used in any window: manifest.jsonl says why, window by window.",
+            "bold red",
+        )
+        return Exit.DATA
     return code
 
 
@@ -104,10 +110,4 @@ def _all_windows(sequence: Sequence, screen: Screen) -> Exit:
         with suppress(DataError):  # what stopped the windows is what is told
             sequence.series()
         raise failed
-    if sequence.used_nothing():
-        screen.say(
-            "No observation was used in any window: manifest.jsonl says why, window by window.",
-            "bold red",
-        )
-        return Exit.DATA
     return Exit.DONE

@@ -76,6 +76,11 @@ class CycleTable(Table):
         return given
 
 
+def by_window(file: str) -> bool:
+    """Whether the name of an observation file stands for one file a window."""
+    return "{window" in file
+
+
 def file_fault(file: str, cycled: bool) -> str | None:
     """What is wrong with the number of a window in the name of an observation file, or None.
 
@@ -84,7 +89,7 @@ def file_fault(file: str, cycled: bool) -> str | None:
         cycled: whether the case has windows in sequence.
     """
     if not cycled:
-        if "{window" not in file:
+        if not by_window(file):
             return None
         return (
             f"{{window}} stands for the number of a window in a cycle, which this case has not; "

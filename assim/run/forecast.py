@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from assim.analysis.cycle.batches import batch_numbers
 from assim.analysis.forecast import Draws, Forecast, forecast, predicted_readings
 from assim.analysis.verification import (
     FieldScores,
@@ -16,7 +17,6 @@ from assim.analysis.verification import (
     by_slot,
     judged,
     scores,
-    slot_of,
 )
 from assim.files.errors import DataError
 from assim.files.forecast import (
@@ -270,7 +270,7 @@ def _verify(one: Instrument, found: Forecast, draws: Draws, seed: int) -> _Verif
     except ValueError as error:
         raise DataError(f"{one.table.where}: {error}") from error
     rows = judged(readings, np.asarray(o.values), seed)
-    slots = slot_of(np.asarray(o.points.ends), np.asarray(found.window.edges))
+    slots = 1 + batch_numbers(np.asarray(o.points.ends), np.asarray(found.window.edges), 1)
     return _Verified(one, rows, scores(rows), by_slot(rows, slots))
 
 

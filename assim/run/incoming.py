@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from assim.analysis.cycle.batches import batch_numbers, room
+from assim.analysis.cycle.batches import Grouped, batch_numbers, room
 from assim.analysis.cycle.plan import Plan
 from assim.files.errors import DataError, NothingToUseError
 from assim.files.observations import Instrument
@@ -21,6 +21,7 @@ from assim.problem.cycled import Rows
 from assim.problem.observation import Observations
 from assim.problem.window import Window
 from assim.run.build import Setting
+from assim.run.cycle_table import by_window
 from assim.run.instruments import make_instrument
 
 USED, MISSING, CORRUPT, EMPTY = "used", "missing", "corrupt", "empty"
@@ -51,12 +52,14 @@ class _Sorted:
     Args:
         rows: in this order.
         order: their numbers in the file.
+        times: of each, in the model's time unit: the end of its interval.
         batches: of each, -1 outside the cycle.
     """
 
     rows: ObservationTable
     order: np.ndarray
-    batches: np.ndarray
+    times: np.ndarray
+    batches: Grouped
 
 
 @dataclass(frozen=True)
@@ -90,22 +93,28 @@ class Incoming:
         tables = self.setting.case.checked.observations
         return [self._one(number, window, end, say) for number in range(len(tables))]
 
+    def name(self, number: int, window: int) -> str:
+        """The name that the case has for this file."""
+        return self.setting.case.checked.observations[number].file.format(window=window)
+
     def path(self, number: int, window: int) -> Path:
         """The file of an instrument for window k."""
-        name = self.setting.case.checked.observations[number].file.format(window=window)
-        case = self.setting.case
+        name, case = self.name(number, window), self.setting.case
         return case.input_path(name) if self.watched is None else self.watched / name
 
     def _one(self, number: int, window: int, end: float, say: Callable[[str], None]) -> Arrival:
         path = self.path(number, window)
         if self.watched is not None:
             _await(path, end, say)
-        told: dict[str, Any] = {"file": path.name}
+        told: dict[str, Any] = {"file": self.name(number, window)}
         if not path.is_file():
             what = f"not there after {self.timeout:g} s" if self.watched else "not there"
             return Arrival(None, None, MISSING, {**told, "fate": MISSING, "reason": what})
         try:
-            return self._read(self._sorted(path, number), path, number, window, told)
+            rows = self._sorted(path, number)
+            if by_window(self.setting.case.checked.observations[number].file):
+                told["sha256"] = hash_file(path)
+            return self._read(rows, path, number, window, told)
         except NothingToUseError as error:
             return Arrival(None, None, EMPTY, {**told, "fate": EMPTY, "reason": str(error)})
         except DataError as error:
@@ -124,8 +133,8 @@ class Incoming:
         batches = batch_numbers(times, self.edges, self.plan.shift)
         slack = TOLERANCE * np.ptp(self.edges)
         batches[(times < self.edges[0] - slack) | (times > self.edges[-1] + slack)] = -1
-        found = _Sorted(rows, order, batches)
-        if not _one_a_window(table.file):
+        found = _Sorted(rows, order, times, Grouped.by(batches))
+        if not by_window(table.file):
             self.read[number] = found
         return found
 
@@ -133,10 +142,11 @@ class Incoming:
         self, file: "_Sorted", path: Path, number: int, window: int, told: dict[str, Any]
     ) -> Arrival:
         """The rows of a window's newest batch, each once, in the order of time and place."""
-        own = np.flatnonzero(file.batches == window)
-        if _one_a_window(self.setting.case.checked.observations[number].file):
-            told["late"] = int(np.sum((file.batches >= 0) & (file.batches < window)))
-            told["early"] = int(np.sum(file.batches > window))
+        own = file.batches.of(window)
+        if by_window(self.setting.case.checked.observations[number].file):
+            last = self.edges.size // self.plan.shift
+            told["late"] = file.batches.of(0, window).size
+            told["early"] = file.batches.of(window + 1, last).size
         if np.any(np.diff(file.order[own]) < 0):
             told["out_of_order"] = True
         rows = file.rows.taken(own)
@@ -145,10 +155,7 @@ class Incoming:
             told["repeated"] = int(repeated.sum())
         own = own[~repeated]
         if own.size == 0:
-            stamps = (file.rows.ends or file.rows.times).to_model(
-                self.setting.model.labels().time_unit, self.reference
-            )
-            spans = self._when(stamps) if stamps.size else "it has none"
+            spans = self._when(file.times) if file.times.size else "it has none"
             raise NothingToUseError(
                 f"{rows.where}: expected values of window {window} ("
                 f"{self._when(self.edges[[window, window + 1] * np.array(self.plan.shift)])}), got "
@@ -164,8 +171,6 @@ class Incoming:
             source=path,
             kept=file.order[own],
         )
-        if _one_a_window(self.setting.case.checked.observations[number].file):
-            told["sha256"] = hash_file(path)
         used = int(instrument.used.sum())
         told |= {"fate": USED, "used": used, "rejected": instrument.rejected()}
         return Arrival(_rows(instrument.observations, room(used)), instrument, USED, told)
@@ -187,10 +192,6 @@ class Incoming:
 
 def _rows(observations: Observations, size: int) -> Rows:
     return Rows.of(observations.padded(size))
-
-
-def _one_a_window(file: str) -> bool:
-    return "{window" in file
 
 
 def _await(path: Path, end: float, say: Callable[[str], None]) -> None:

@@ -203,13 +203,18 @@ def steady(dataset: Any) -> Any:
     return dataset.assign_attrs(history=f"written by assim {package_version()}")
 
 
-def fingerprint(case: Case) -> str:
-    """sha256 of the case, but for what may change while a cycle goes on."""
+def decisive(case: Case) -> str:
+    """The case as TOML, but for what may change while a cycle goes on."""
     cycle = {key: value for key, value in case.tree["cycle"].items() if key not in _FREE}
     tree = {**case.tree, "cycle": cycle}
     for name in ("output", "title"):
         tree.pop(name, None)
-    return hashlib.sha256(write(tree).encode()).hexdigest()
+    return write(tree)
+
+
+def fingerprint(case: Case) -> str:
+    """sha256 of the case, but for what may change while a cycle goes on."""
+    return hashlib.sha256(decisive(case).encode()).hexdigest()
 
 
 def _flush(path: Path) -> None:

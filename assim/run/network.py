@@ -17,7 +17,7 @@ from assim.problem.likelihood import Gaussian, Poisson
 from assim.problem.operator import Points, PointSample, TimeDifference, TimeIntegral, TimeMean
 from assim.run.build import Setting
 from assim.run.calendar import plan_of
-from assim.run.cycle_table import TwinTable
+from assim.run.cycle_table import TwinTable, by_window
 from assim.run.failure import CaseError, Fault
 from assim.run.schema import ObservationTable
 
@@ -46,7 +46,7 @@ def observe(
     }
 
 
-def by_window(
+def in_files(
     files: dict[str, xr.Dataset], setting: Setting, edges: np.ndarray
 ) -> dict[str, xr.Dataset]:
     """Files whose names hold {window} cut into one for each window of the cycle.
@@ -61,7 +61,7 @@ def by_window(
     assert cycle is not None
     clock = time_name(setting.model.labels().time_unit)
     for name, dataset in files.items():
-        if "{window" not in name:
+        if not by_window(name):
             found[name] = dataset
             continue
         stamps = decode(dataset[clock], f"{name}: {clock}")

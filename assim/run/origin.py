@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.analysis.analyse import analyse
 from assim.analysis.cycle.draws import draws_of_carry
 from assim.analysis.forecast import Draws, Past
 from assim.analysis.posterior import systematic
@@ -21,7 +20,7 @@ from assim.files.outcome import read_carry
 from assim.files.states import read_state
 from assim.files.tables import open_observations
 from assim.problem.departure import Problem
-from assim.run.build import Setting, pose_setting
+from assim.run.build import Setting, analysed, pose_setting
 from assim.run.case import Case
 from assim.run.cycling import cycle_table, pose_cycle
 from assim.run.failure import CaseError, Fault
@@ -202,16 +201,7 @@ def _repeated(setting: Setting, directory: Path, number: int, seed: int) -> Orig
     """
     posed = pose_setting(setting)
     _check_inputs(directory / "posterior.nc", posed.inputs)
-    table = setting.case.checked
-    analysis = analyse(
-        posed.problem,
-        posed.minimiser,
-        posed.posterior,
-        starts=table.minimiser.starts,
-        stages=table.minimiser.stages,
-        seed=table.runtime.seed,
-        first_guess=posed.first_guess,
-    )
+    analysis = analysed(posed)
     if analysis.posterior is None:
         raise DataError(_absent(directory))
     weights = np.asarray(analysis.posterior.weights)

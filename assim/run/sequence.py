@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from assim.files.outcome import (
     readings_dataset,
     window_dataset,
 )
-from assim.files.schema import write_dataset, write_json
+from assim.files.schema import hash_file, write_dataset, write_json
 from assim.files.states import read_trajectory
 from assim.files.times import date_text
 from assim.problem.arrays import State
@@ -32,10 +33,10 @@ from assim.problem.window import Window
 from assim.run.cycling import PosedCycle
 from assim.run.failure import Exit, NonFiniteError
 from assim.run.incoming import CORRUPT, USED, Arrival, Incoming
-from assim.run.ledger import Ledger, steady
+from assim.run.ledger import Ledger, decisive, steady
 from assim.run.screen import Screen
 from assim.run.series import write_series
-from assim.solve.status import Status
+from assim.solve.status import Status, ended
 
 ANALYSED, FORECAST = "analysed", "forecast"
 _SUMMARY = "summary.json"
@@ -91,6 +92,11 @@ class Sequence:
     screen: Screen
     recent: deque = field(default_factory=deque)
 
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """sha256 of every file that serves all windows."""
+        return {name: hash_file(path) for name, path in self.posed.inputs.items()}
+
     def run(self) -> None:
         """Every window that is not finished yet.
 
@@ -109,14 +115,19 @@ class Sequence:
             for number in range(self.ledger.done, windows):
                 carry = self._window(number, carry, truth, follow)
 
-    def series(self) -> list[Path]:
-        """Write the series and the summary of all finished windows."""
+    def series(self) -> tuple[list[Path], float]:
+        """Write the series and the summary of all finished windows.
+
+        Returns:
+            the files, and how many observations all windows together have used.
+        """
         written: list[Path] = []
-        if self.ledger.done:
-            folders = [self.ledger.folder(number) for number in range(self.ledger.done)]
-            measures, states = read_windows([folder / _SUMMARY for folder in folders])
-            write_series(self.posed, measures, self.ledger.directory, written, states)
-        return written
+        if not self.ledger.done:
+            return written, 0.0
+        folders = [self.ledger.folder(number) for number in range(self.ledger.done)]
+        measures, states = read_windows([folder / _SUMMARY for folder in folders])
+        write_series(self.posed, measures, self.ledger.directory, written, states)
+        return written, float(np.sum(measures.number))
 
     def _again(self, number: int) -> tuple[Rows | None, ...]:
         """The observations of a finished window, which the next one sees too.
@@ -136,14 +147,6 @@ class Sequence:
                 )
         return tuple(one.rows for one in arrivals)
 
-    def used_nothing(self) -> bool:
-        """Whether no window of this cycle had an observation."""
-        numbers = range(self.ledger.done)
-        states = (self.ledger.folder(number) / _SUMMARY for number in numbers)
-        return bool(self.ledger.done) and all(
-            '"reason": "no observations"' in path.read_text(encoding="utf-8") for path in states
-        )
-
     def _window(self, number: int, carry: Any, truth: State | None, follow: Any) -> Any:
         """One window, from its observations to its line of the manifest."""
         begin = time.perf_counter()
@@ -158,13 +161,13 @@ class Sequence:
         with self.ledger.writing(number) as folder:
             self._write(folder, number, done, window, arrivals)
         observations = dict(zip(self._names(), (one.told for one in arrivals), strict=True))
-        status = Status(int(done.measures.status))
+        status = ended(done.measures.status)
         seconds = {"read": read - begin, "analyse": analysed - read}
         seconds["write"] = time.perf_counter() - analysed
         entry = {
             "state": done.state,
             "reason": done.reason,
-            "minimiser": _ended(status),
+            "minimiser": str(status),
             "observations": observations,
             "seconds": seconds,
         }
@@ -183,13 +186,13 @@ class Sequence:
         if float(measures.number) == 0:
             self._check_forecast(number, carry)
             return _Done(carry, outcome, measures, FORECAST, "no observations")
-        status = Status(int(measures.status))
+        status = ended(measures.status)
         finite = bool(np.isfinite(measures.cost)) and _finite(carry)
         unconverged = status is not Status.CONVERGED
         if finite and not (unconverged and policy.not_converged == "forecast"):
-            reason = f"not converged: {_ended(status)}" if unconverged else ""
+            reason = f"not converged: {status}" if unconverged else ""
             return _Done(carry, outcome, measures, ANALYSED, reason)
-        reason = "the analysis is not finite" if not finite else f"not converged: {_ended(status)}"
+        reason = "the analysis is not finite" if not finite else f"not converged: {status}"
         if not finite and policy.non_finite == "stop":
             raise NonFiniteError(
                 f"window {number} ({self._when(number)}): {reason}; `assim check` looks for what "
@@ -267,20 +270,29 @@ class Sequence:
             "trajectory": lambda: window_dataset(done.outcome, labels, window),
             "feedback": lambda: readings_dataset(pairs, labels, window) if pairs else None,
         }
+        config, inputs = decisive(self.posed.case), self._inputs(arrivals)
         for name, make in makers.items():
             dataset = make() if keep is None or name in keep else None
             if dataset is not None:
-                write_dataset(steady(dataset), folder / f"{name}.nc", title=f"{title}, {name}")
+                path = folder / f"{name}.nc"
+                write_dataset(
+                    steady(dataset), path, title=f"{title}, {name}", config=config, inputs=inputs
+                )
         content = {
             "window": number,
             "start": date_text(float(window.edges[0]), labels.time_unit, window.reference),
             "newest": date_text(float(window.edges[newest]), labels.time_unit, window.reference),
             "state": done.state,
             "reason": done.reason,
-            "minimiser": _ended(Status(int(done.measures.status))),
-            "measures": measures_json(done.measures),
+            "minimiser": str(ended(done.measures.status)),
+            "measures": measures_json(done.measures, self._names()),
         }
         write_json(content, folder / _SUMMARY)
+
+    def _inputs(self, arrivals: list[Arrival]) -> dict[str, str]:
+        """sha256 of the files of all windows, and of those that have come for one."""
+        known = (one.told for one in arrivals if "sha256" in one.told)
+        return {**self.hashes, **{told["file"]: told["sha256"] for told in known}}
 
     def _stop_unless_accepted(self, number: int, status: Status, done: _Done) -> None:
         policy = self.posed.table.on_failure.not_converged
@@ -308,10 +320,6 @@ class Sequence:
         moment = float(self.posed.newest(number + 1)[-1])
         text = date_text(moment, self.posed.labels.time_unit, self.posed.reference)
         return f"up to {text}"
-
-
-def _ended(status: Status) -> str:
-    return str(Status.OUT_OF_LOOPS if status is Status.RUNNING else status)
 
 
 def _of_no_weight(rows: Rows) -> Rows:

@@ -1,5 +1,6 @@
 """The files that a whole cycle leaves, beside those of its windows."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from assim.files.cycle import cycle_dataset, cycle_summary
 from assim.files.schema import hash_file, write_dataset, write_json
 from assim.run.cycling import PosedCycle
 from assim.run.ledger import steady
-from assim.solve.status import Status
+from assim.solve.status import ended
 
 
 def write_series(
@@ -59,8 +60,7 @@ def write_series(
 def statuses(measures: Measures) -> dict[str, int]:
     """How many windows ended in which way."""
     codes, counts = np.unique(np.asarray(measures.status), return_counts=True)
-    named = [Status(int(code)) for code in codes]
-    return {
-        (Status.OUT_OF_LOOPS if one is Status.RUNNING else one).name.lower(): int(count)
-        for one, count in zip(named, counts, strict=True)
-    }
+    found: Counter[str] = Counter()
+    for code, count in zip(codes, counts, strict=True):
+        found[str(ended(code))] += int(count)
+    return dict(found)

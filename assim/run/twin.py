@@ -35,7 +35,7 @@ from assim.run.cycle_table import TwinTable
 from assim.run.failure import CaseError, Exit, Fault, NonFiniteError
 from assim.run.finite import first_field
 from assim.run.model_error import make_model_error
-from assim.run.network import by_window, observe
+from assim.run.network import in_files, observe
 from assim.run.prior import constant, covariance_of
 from assim.run.screen import Screen
 from assim.run.slots import make_window
@@ -91,7 +91,7 @@ def twin(setting: Setting) -> dict[str, xr.Dataset]:
     files[table.truth] = _truth_dataset(labels, drawn.trajectory, drawn.parameters, window)
     observed = observe(setting, table, drawn.trajectory, drawn.key)
     if case.checked.cycle is not None:
-        observed = by_window(observed, setting, np.asarray(window.edges))
+        observed = in_files(observed, setting, np.asarray(window.edges))
     return files | observed
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from assim.analysis.analyse import Analysis, analyse
+from assim.analysis.analyse import Analysis
 from assim.analysis.findings import PredictiveCheck
 from assim.analysis.impact import observation_impact
 from assim.analysis.posterior import Posterior
@@ -26,7 +26,7 @@ from assim.files.results import (
 from assim.files.schema import write_dataset, write_json, write_tree
 from assim.files.states import state_dataset
 from assim.files.summary import summary
-from assim.run.build import Posed, pose
+from assim.run.build import Posed, analysed, pose
 from assim.run.case import Case
 from assim.run.directory import check_no_cycle, interruptible, remove_ending, writable
 from assim.run.failure import Exit, NonFiniteError
@@ -74,19 +74,8 @@ def run_case(case: Case, out: Path | None, screen: Screen, started: float | None
 
 def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysis:
     """The analysis; NonFiniteError where there is none."""
-    table = posed.case.checked
-    analysis = analyse(
-        posed.problem,
-        posed.minimiser,
-        posed.posterior,
-        starts=table.minimiser.starts,
-        stages=table.minimiser.stages,
-        seed=table.runtime.seed,
-        progress=screen.loop,
-        report=screen.say,
-        first_guess=posed.first_guess,
-        quantities=posed.quantities,
-    )
+    given = {"progress": screen.loop, "report": screen.say, "quantities": posed.quantities}
+    analysis = analysed(posed, **given)
     if analysis.solution.status is Status.NON_FINITE:
         trouble = trouble_of(posed.problem, analysis.analysis, analysis.solution.chi)
         raise NonFiniteError(f"{trouble}. {analysis.solution.status.advice}")

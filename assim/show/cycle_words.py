@@ -26,7 +26,7 @@ from assim.show.cycle import (
     values,
 )
 from assim.show.cycle_statistics import average, desroziers
-from assim.show.finished import Run, spelt_units, time_of
+from assim.show.finished import Run, span_of, spelt_units, time_of
 from assim.show.page import (
     GOOD,
     POOR,
@@ -66,14 +66,7 @@ def heading(run: Run) -> str:
 def _stretch(run: Run) -> list[str]:
     file = series(run)
     time = None if file is None else time_of(file)
-    if time is None or time.dims != (WINDOW,) or not time.size:
-        return []
-    first, last = time.values[[0, -1]]
-    if np.issubdtype(time.dtype, np.datetime64):
-        precision = "D" if (last - first) > np.timedelta64(3, "D") else "m"
-        first, last = (t.astype(f"datetime64[{precision}]") for t in (first, last))
-        return [f"{first} to {last}"]
-    return [f"{time.name} from {number(first)} to {number(last)}"]
+    return [] if time is None or time.dims != (WINDOW,) else span_of(time, number)
 
 
 def _went(run: Run) -> str:

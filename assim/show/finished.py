@@ -236,6 +236,23 @@ def time_of(file: xr.Dataset) -> xr.DataArray | None:
     return next((file[name] for name in TIMES if name in file.variables), None)
 
 
+def span_of(time: xr.DataArray | None, text: Callable[[Any], str] = str) -> list[str]:
+    """From when to when, in words; empty where there are no times.
+
+    Args:
+        time: the times, in order.
+        text: of a number, where times are no dates.
+    """
+    if time is None or not time.size:
+        return []
+    first, last = time.values[[0, -1]]
+    if np.issubdtype(time.dtype, np.datetime64):
+        precision = "D" if (last - first) > np.timedelta64(3, "D") else "m"
+        first, last = (t.astype(f"datetime64[{precision}]") for t in (first, last))
+        return [f"{first} to {last}"]
+    return [f"{time.name} from {text(first)} to {text(last)}"]
+
+
 def instants(time: xr.DataArray) -> np.ndarray:
     """Times as matplotlib draws them: dates, or numbers (decimal years for other calendars)."""
     values = np.asarray(time.values)

@@ -7,7 +7,7 @@ import numpy as np
 from assim.files.schema import FLAGS
 from assim.show.consistency import expected_cost
 from assim.show.draws import draws
-from assim.show.finished import Run, methods_of, spelt_units, time_of
+from assim.show.finished import Run, methods_of, span_of, spelt_units, time_of
 from assim.show.methods import told
 from assim.show.page import (
     GOOD,
@@ -59,14 +59,7 @@ def heading(run: Run) -> str:
 def _window(run: Run) -> list[str]:
     file = run.files.get("trajectory")
     time = None if file is None else time_of(file)
-    if time is None or time.size < 2:
-        return []
-    first, last = time.values[[0, -1]]
-    if np.issubdtype(time.dtype, np.datetime64):
-        precision = "D" if (last - first) > np.timedelta64(3, "D") else "m"
-        first, last = (t.astype(f"datetime64[{precision}]") for t in (first, last))
-        return [f"{first} to {last}"]
-    return [f"{time.name} from {first} to {last}"]
+    return [] if time is None or time.size < 2 else span_of(time)
 
 
 # ---- quantities ----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.cost import DepartureFunction, gradient
-from assim.solve.status import Status
+from assim.solve.status import Status, ended
 
 Array = jax.Array
 
@@ -253,17 +253,19 @@ _gradient = eqx.filter_jit(gradient)
 
 @eqx.filter_jit
 def _init(problem: DepartureFunction, minimiser: AbstractMinimiser, guesses: Array) -> Any:
-    return _strongly_typed(_each(lambda chi: minimiser.init(problem, chi), guesses))
+    return strongly_typed(_each(lambda chi: minimiser.init(problem, chi), guesses))
 
 
 @eqx.filter_jit
 def _step(problem: DepartureFunction, minimiser: AbstractMinimiser, states: Any) -> Any:
-    return _strongly_typed(_each(lambda state: minimiser.step(problem, state), states))
+    return strongly_typed(_each(lambda state: minimiser.step(problem, state), states))
 
 
-def _strongly_typed(tree: Any) -> Any:
+def strongly_typed(tree: Any) -> Any:
     """Without JAX's weak types, of which a change between two calls would compile again."""
-    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), tree)
+    return jax.tree.map(
+        lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype), tree
+    )
 
 
 def _row(states: Any, seconds: float, stage: int) -> _Row:
@@ -293,9 +295,7 @@ def _solution(states: Any, history: list[_Row]) -> Solution:
     states = jax.tree.map(np.asarray, states)
     costs = states.cost
     best = _best(costs, states.status, history)
-    status = Status(int(states.status[best]))
-    if status is Status.RUNNING:
-        status = Status.OUT_OF_LOOPS
+    status = ended(states.status[best])
     return Solution(
         jnp.asarray(states.chi[best]),
         float(costs[best]),

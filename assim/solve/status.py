@@ -1,6 +1,7 @@
 """How a minimisation ended, as a value with a sentence of advice."""
 
 import enum
+from typing import Any
 
 
 class Status(enum.IntEnum):
@@ -22,8 +23,14 @@ class Status(enum.IntEnum):
         return _ADVICE[self]
 
 
+def ended(code: Any) -> Status:
+    """How a minimisation ended that goes no further: one that still ran was out of loops."""
+    status = Status(int(code))
+    return Status.OUT_OF_LOOPS if status is Status.RUNNING else status
+
+
 _ADVICE = {
-    Status.RUNNING: "The minimisation was interrupted before it ended.",
+    Status.RUNNING: "The minimisation has not ended.",
     Status.CONVERGED: (
         "The gradient is below the tolerance, or so near to it that no step lowers the cost."
     ),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tomllib
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from click.testing import CliRunner
 
 from assim.files import manifest as ledger
 from assim.files.errors import DataError
-from assim.files.schema import write_dataset
+from assim.files.schema import hash_file, write_dataset
 from assim.run import cli, sequence
 from assim.run.ledger import alone
-from tests.cycle.files import Files, contents, manifest, setting, steady
+from tests.cycle.files import Files, contents, manifest, results, setting, steady
 
 WINDOWS = 6
 
@@ -56,6 +57,35 @@ def test_every_window_leaves_its_files(whole):
         np.testing.assert_allclose(
             summary["rmse_background_by_field"]["x"], series.x_rmse_background.mean()
         )
+
+
+FILES = [*(f"windows/000003/{name}.nc" for name in ("analysis", "trajectory", "feedback")),
+         "diagnostics.nc"]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("file", FILES)
+def test_conventions_are_kept(whole, file, conventions):
+    assert conventions(whole / file) == []
+
+
+def test_a_window_tells_what_it_was_made_of(files, whole):
+    with xr.open_dataset(whole / "windows/000003/analysis.nc") as analysis:
+        told = tomllib.loads(analysis.assim_config)
+        lines = analysis.assim_inputs.splitlines()
+    assert told["cycle"]["method"]["members"] == 6 and "windows" not in told["cycle"]
+    digest = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    assert digest["observations/0003.nc"] == hash_file(files.observation(3))
+    assert digest["background.nc"] == hash_file(files.folder / "background.nc")
+    assert "observations/0002.nc" not in digest
+
+
+def test_the_series_says_how_minimisations_ended(whole):
+    with xr.open_dataset(whole / "diagnostics.nc") as series:
+        names = series.status.flag_meanings.split()
+        meanings = dict(zip(series.status.flag_values, names, strict=True))
+        ended = {meanings[code] for code in series.status.values}
+    assert ended == set(json.loads((whole / "summary.json").read_text())["statuses"])
 
 
 def test_the_manifest_holds_the_checksums_of_all_files(whole):
@@ -219,7 +249,7 @@ def test_order_and_repetition_of_rows_change_nothing(copied, whole, tmp_path):
     lines = manifest(out)
     assert lines[1]["observations"]["x"]["out_of_order"] is True
     assert lines[4]["observations"]["x"]["repeated"] == 1
-    assert [line["files"] for line in lines] == [line["files"] for line in manifest(whole)]
+    assert results(lines) == results(manifest(whole))
 
 
 def test_late_rows_are_told_and_left_out(copied, whole, tmp_path):
@@ -229,7 +259,7 @@ def test_late_rows_are_told_and_left_out(copied, whole, tmp_path):
     out = tmp_path / "out"
     assert copied.run(out).exit_code == 0
     assert manifest(out)[3]["observations"]["x"]["late"] == 2
-    assert [one["files"] for one in manifest(out)] == [one["files"] for one in manifest(whole)]
+    assert results(manifest(out)) == results(manifest(whole))
 
 
 def test_an_instrument_that_fails_leaves_the_others(copied, tmp_path):

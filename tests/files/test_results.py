@@ -64,28 +64,10 @@ def folder(datasets, tmp_path_factory):
 # ---- every file ----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def checker():
-    runner = pytest.importorskip("compliance_checker.runner")
-    runner.CheckSuite.load_all_available_checkers()
-    return runner.ComplianceChecker
-
-
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("stage", STAGES)
-def test_conventions_are_kept(stage, folder, checker, tmp_path):
-    report = tmp_path / "report.json"
-    checker.run_checker(
-        str(folder / f"{stage}.nc"),
-        ["cf:1.11"],
-        0,
-        "strict",
-        skip_checks=["check_domain_variables"],
-        output_filename=str(report),
-        output_format="json",
-    )
-    found = json.loads(report.read_text())["cf:1.11"]["high_priorities"]
-    assert [check["msgs"] for check in found if check["msgs"]] == []
+def test_conventions_are_kept(stage, folder, conventions):
+    assert conventions(folder / f"{stage}.nc") == []
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -1,6 +1,7 @@
 """Observations of a cycle in batches, one for each shift of its windows."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -25,6 +26,29 @@ def batch_numbers(times: np.ndarray, edges: np.ndarray, shift: int) -> np.ndarra
     ends = np.asarray(edges)[::shift]
     slack = 1e-9 * np.ptp(ends)
     return np.clip(np.searchsorted(ends, np.asarray(times) - slack) - 1, 0, None)
+
+
+class Grouped(NamedTuple):
+    """Rows by the batch that each belongs to, so that those of one are found without a search.
+
+    Args:
+        order: numbers of the rows, those of one batch together and ascending.
+        numbers: batches of these.
+    """
+
+    order: np.ndarray
+    numbers: np.ndarray
+
+    @staticmethod
+    def by(numbers: np.ndarray) -> "Grouped":
+        """Of rows whose batches are given."""
+        order = np.argsort(numbers, kind="stable")
+        return Grouped(order, numbers[order])
+
+    def of(self, first: int, last: int | None = None) -> np.ndarray:
+        """Rows of one batch, or of all from the first to before the last."""
+        ends = (first, first + 1 if last is None else last)
+        return self.order[slice(*np.searchsorted(self.numbers, ends))]
 
 
 def room(rows: int) -> int:
@@ -63,9 +87,9 @@ def in_batches(observations: Observations, edges: np.ndarray, shift: int, window
             f"{type(observations.covariance).__name__}"
         )
     everything = jax.tree.map(np.asarray, Rows.of(observations))
-    index = np.zeros((windows, size), int)
+    index, grouped = np.zeros((windows, size), int), Grouped.by(numbers)
     for number in range(windows):
-        own = np.flatnonzero(numbers == number)
+        own = grouped.of(number)
         index[number, : own.size] = own
         index[number, own.size :] = own[0] if own.size else 0
     stacked = jax.tree.map(lambda column: jnp.asarray(column[index]), everything)

@@ -14,6 +14,7 @@ from assim.analysis.cycle.scheme import AbstractScheme, Outcome
 from assim.problem.arrays import State
 from assim.problem.cycled import Rows, in_carried_coordinates, of_window
 from assim.problem.departure import Problem
+from assim.solve.minimise import strongly_typed
 
 Array = jax.Array
 
@@ -56,7 +57,7 @@ class Cycle:
         """
         self.check()
         first = self.scheme.start(self.problem.as_forcing(), self.plan.batches, self._key(-1))
-        return _strongly_typed(first)
+        return strongly_typed(first)
 
     def window(
         self,
@@ -117,14 +118,7 @@ def _analyse(
 ) -> tuple[Any, Outcome, Measures]:
     move = plan.move(number)
     carry, outcome = scheme.step(of_window(template, edges, rows), carry, move, key)
-    return _strongly_typed(carry), outcome, measures(outcome, move, truth)
-
-
-def _strongly_typed(tree: Any) -> Any:
-    """Arrays without JAX's weak types, of which a change between two calls would compile again."""
-    return jax.tree.map(
-        lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype), tree
-    )
+    return strongly_typed(carry), outcome, measures(outcome, move, truth)
 
 
 _window = eqx.filter_jit(_analyse)
