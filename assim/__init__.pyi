@@ -6,8 +6,10 @@ from .analysis.cycle.cycle import Cycle as Cycle
 from .analysis.cycle.filters import ETKF as ETKF
 from .analysis.cycle.filters import LETKF as LETKF
 from .analysis.cycle.inflation import Inflation as Inflation
+from .analysis.cycle.measures import Measures as Measures
 from .analysis.cycle.plan import Plan as Plan
 from .analysis.cycle.scheme import AbstractScheme as AbstractScheme
+from .analysis.cycle.scheme import Outcome as Outcome
 from .analysis.cycle.smoother import IEnKS as IEnKS
 from .analysis.cycle.static import OptimalInterpolation as OptimalInterpolation
 from .analysis.cycle.static import ThreeDVar as ThreeDVar
@@ -25,12 +27,14 @@ from .analysis.sloppy import stiff_and_sloppy as stiff_and_sloppy
 from .files.arviz import to_datatree as to_datatree
 from .files.covariances import read_covariance as read_covariance
 from .files.covariances import write_covariance as write_covariance
+from .files.cycle import cycle_dataset as cycle_dataset
 from .files.errors import DataError as DataError
 from .files.estimates import covariance_from_ensemble as covariance_from_ensemble
 from .files.estimates import covariance_from_forecasts as covariance_from_forecasts
 from .files.estimates import covariance_from_tendencies as covariance_from_tendencies
 from .files.forcings import read_forcing as read_forcing
 from .files.observations import read_observations as read_observations
+from .files.outcome import window_dataset as window_dataset
 from .files.quality import QualityControl as QualityControl
 from .files.results import to_dataset as to_dataset
 from .files.results import trajectory_dataset as trajectory_dataset

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.measures import BINS, LEVELS, Errors, Innovations, Measures
 from assim.files.schema import attributes, strict, time_name, time_variable
 from assim.problem.arrays import Label, Labels
@@ -42,30 +43,25 @@ _INNOVATIONS = {
 }
 
 
-def cycle_dataset(
-    measures: Measures,
-    times: np.ndarray,
-    labels: Labels,
-    reference: str | None,
-    units: Mapping[str, str],
-) -> xr.Dataset:
+def cycle_dataset(cycle: Cycle, edges: Any, measures: Measures) -> xr.Dataset:
     """Series over the windows of a cycle, at the time of the newest observations of each.
 
     Args:
-        measures: of all windows, with a leading dimension of them.
-        times: newest time of every window, in the model's time unit.
-        labels: the model's.
-        reference: date of model time zero.
-        units: of every instrument, by its name in the order of the measures.
+        cycle: the cycle.
+        edges: its slot edges.
+        measures: of all windows, with a leading dimension of them, as `Cycle.scan` gives them.
     """
+    problem, windows = cycle.problem, np.asarray(measures.cost).size
+    labels, reference = problem.model.labels(), problem.window.reference
+    times = cycle.plan.newest(edges, windows)
     clock = time_name(labels.time_unit)
     content = _of_fields(measures, labels) | _of_scalars(measures, labels)
     for name, words in _SCALARS.items():
         values = np.asarray(getattr(measures, name))
         content[name] = (WINDOW, values, {"units": "1", "long_name": words})
     content["status"] = (WINDOW, *_statuses(measures))
-    for (name, unit), one in zip(units.items(), measures.innovations, strict=True):
-        content |= _of_instrument(name, unit, one)
+    for o, one in zip(problem.observations, measures.innovations, strict=True):
+        content |= _of_instrument(o.name, o.units, one)
     stamps = time_variable(np.asarray(times), labels.time_unit, reference, WINDOW)
     places = {
         WINDOW: (WINDOW, np.arange(len(times)), {"long_name": "number of the window"}),

@@ -48,6 +48,10 @@ class AbstractLikelihood(eqx.Module):
     ) -> Array:
         """Observations drawn about predicted values, with error covariance scale²·R."""
 
+    def variance(self) -> float:
+        """Variance of a whitened error; NaN where it has none."""
+        return 1.0
+
     def log_densities(
         self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
     ) -> Array:
@@ -159,6 +163,10 @@ class StudentT(AbstractLikelihood):
         """Hx + scale·R^(1/2) t."""
         white = jax.random.t(key, self.dof, (covariance.size(),))
         return predicted + scale * covariance.sqrt(white)
+
+    def variance(self) -> float:
+        """ν/(ν - 2); NaN for ν ≤ 2."""
+        return self.dof / (self.dof - 2) if self.dof > 2 else math.nan
 
     def _log_peak(self) -> Array:
         half = self.dof / 2

@@ -109,5 +109,10 @@ def _all_windows(sequence: Sequence, screen: Screen) -> Exit:
     if failed is not None:
         with suppress(DataError):  # what stopped the windows is what is told
             sequence.series()
+        if sequence.ledger.done:
+            screen.say(
+                f"{sequence.ledger.done} of {sequence.posed.table.windows} windows are finished; "
+                "--resume goes on from there."
+            )
         raise failed
     return Exit.DONE

@@ -69,8 +69,7 @@ class PosedCycle:
 
     def newest(self, windows: int) -> np.ndarray:
         """Time of the newest observations of the first so many windows."""
-        edges = np.asarray(self.edges)
-        return edges[self.cycle.plan.shift * (1 + np.arange(windows))]
+        return self.cycle.plan.newest(self.edges, windows)
 
 
 def pose_cycle(setting: Setting, background: Any = None) -> PosedCycle:
@@ -102,7 +101,7 @@ def pose_cycle(setting: Setting, background: Any = None) -> PosedCycle:
     inputs = {} if background is not None else {
         name: path for name, path in case.inputs().items() if path.is_file()
     }  # fmt: skip
-    return PosedCycle(setting, cycle, whole(cycle_table(case), first).edges, inputs)
+    return PosedCycle(setting, cycle, whole(case.checked, first).edges, inputs)
 
 
 def cycle_table(case: Case) -> CycleTable:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from assim.analysis.cycle.batches import in_batches
 from assim.analysis.cycle.measures import Measures
 from assim.files.cycle import cycle_summary
 from assim.files.tables import open_observations
@@ -59,18 +58,16 @@ def pose_experiment(setting: Setting) -> Experiment:
 
 def _batches(setting: Setting, posed: PosedCycle, drawn: Drawn) -> tuple[Rows, ...]:
     """The observations of the truth, as a run would read them from files."""
-    case, model, edges = setting.case, setting.model, posed.edges
+    case, model = setting.case, setting.model
     files = observe(setting, twin_table(setting), drawn.trajectory, drawn.key)
     found = []
     for number, table in enumerate(case.checked.observations):
         source = files[table.file]
         rows = open_observations(source, table.variable, model.labels())
-        stretch = Window(edges, 1, posed.reference)
+        stretch = Window(posed.edges, 1, posed.reference)
         given = (case, model, setting.parts, number, rows, stretch)
-        one = make_instrument(*given, source=source)
-        shift, windows = posed.cycle.plan.shift, posed.table.windows
-        found.append(in_batches(one.observations, np.asarray(edges), shift, windows))
-    return tuple(found)
+        found.append(make_instrument(*given, source=source).observations)
+    return posed.cycle.batches(found, posed.edges)
 
 
 def run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:

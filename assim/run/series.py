@@ -37,9 +37,7 @@ def write_series(
         DataError: one cannot be written.
     """
     case = posed.case
-    windows = np.asarray(measures.cost).size
-    units = {o.name: o.units for o in posed.cycle.problem.observations}
-    series = cycle_dataset(measures, posed.newest(windows), posed.labels, posed.reference, units)
+    series = cycle_dataset(posed.cycle, posed.edges, measures)
     title = f"{case.checked.title or case.name}: windows of a cycle"
     inputs = {name: hash_file(path) for name, path in posed.inputs.items()}
     path = directory / "diagnostics.nc"

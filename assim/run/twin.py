@@ -161,13 +161,13 @@ def twin_window(setting: Setting) -> Window:
     Raises:
         CaseError: slots that are not known without observations, or inputs that do not span them.
     """
-    table, cycle = setting.case.checked.window, setting.case.checked.cycle
+    table = setting.case.checked.window
     if table.times == "observations":
         what = "a twin experiment makes its observations at the slot edges: give slots or times"
         raise CaseError([Fault("window.times", what)])
     window = make_window(table, setting.model, setting.clock, ())
-    if cycle is not None:
-        window = whole(cycle, window)
+    if setting.case.checked.cycle is not None:
+        window = whole(setting.case.checked, window)
     try:
         check_span(setting.model, window)
     except ValueError as error:

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.variational import FourDVar
 from assim.files.observations import Instrument
 from assim.files.schema import FLAGS, WINDOW
 from assim.files.times import date_text
 from assim.files.windows import TOLERANCE
-from assim.problem.cycled import first_mean, in_carried_coordinates
+from assim.problem.cycled import first_mean
 from assim.problem.departure import Problem
 from assim.problem.model import AbstractODE
 from assim.problem.prior import AbstractPrior
@@ -132,10 +133,8 @@ def scheme_of(posed: Posed) -> Any:
     """
     parts = make_parts(posed.case)[0]
     scheme = make_scheme(posed.case, posed.problem.model, parts)
-    plan = plan_of(posed.case.checked)
     try:
-        scheme.check(posed.problem, plan.batches)
-        in_carried_coordinates(posed.problem)
+        Cycle(posed.problem, scheme, plan_of(posed.case.checked)).check()
     except ValueError as error:
         raise CaseError([Fault("cycle.method", str(error))], str(posed.case.path)) from error
     return scheme
@@ -208,7 +207,7 @@ def _later(posed: Posed, number: int, one: Instrument) -> int:
     window, rows = posed.problem.window, one.table
     unit, reference = posed.problem.model.labels().time_unit, window.reference
     times = (rows.ends or rows.times).to_model(unit, reference)
-    edges = np.asarray(whole(table.cycle, window).edges)
+    edges = np.asarray(whole(table, window).edges)
     end = edges[-1] + TOLERANCE * np.ptp(edges)
     ahead = (times > edges[window.slots]) & (times <= end)
     return int(np.sum((one.flags == WINDOW) & ahead))

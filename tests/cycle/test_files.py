@@ -177,6 +177,26 @@ def test_a_disk_that_is_full_loses_nothing(files, whole, tmp_path, monkeypatch):
     assert contents(tmp_path) == contents(whole)
 
 
+def test_an_interrupted_cycle_says_how_far_it_came_and_goes_on(files, whole, tmp_path, monkeypatch):
+    """Ctrl-C while the third window is written."""
+    calls = []
+
+    def interrupted(dataset, path, **options):
+        calls.append(path)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        write_dataset(dataset, path, **options)
+
+    monkeypatch.setattr(sequence, "write_dataset", interrupted)
+    result = files.run(tmp_path)
+    assert result.exit_code == 130
+    assert f"2 of {WINDOWS} windows are finished, go on with --resume" in result.stderr
+    assert len(manifest(tmp_path)) == 2 and not list(tmp_path.rglob("*.part"))
+    monkeypatch.undo()
+    assert files.run(tmp_path, "--resume").exit_code == 0
+    assert contents(tmp_path) == contents(whole)
+
+
 def test_a_corrupt_file_stops_the_cycle_or_not_as_the_case_says(copied, whole, tmp_path):
     copied.observation(3).write_bytes(b"no NetCDF")
     result = copied.run(tmp_path / "stop")

@@ -5,10 +5,23 @@ import numpy as np
 import pytest
 
 import assim
-from assim.analysis.cycle import posterior
+from assim.analysis.cycle import posterior, variational
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.variational import FourDVar
-from tests.cycle.toy import B, H, N, R, batch_posterior, in_turn, kalman, matrix, traced, twin
+from assim.solve import laplace
+from tests.cycle.toy import (
+    BACKGROUND,
+    B,
+    H,
+    N,
+    R,
+    batch_posterior,
+    in_turn,
+    kalman,
+    matrix,
+    traced,
+    twin,
+)
 
 MINIMISER = assim.GaussNewton(n_outer=3, tolerance=1e-12)
 WINDOWS = 7
@@ -171,3 +184,40 @@ def test_localised_members_keep_the_kalman_filters_covariance_of_their_own():
             close(outcome.analysis["x"][-1], outcome.background["x"][-1] + increment)
         vectors = np.asarray(carry.background.vectors["background"]["x"])
         p = vectors.T @ vectors
+
+
+def test_innovations_of_windows_that_share_observations_are_of_the_newest():
+    """The background has not seen those; of the others it has seen a share."""
+    given = twin(FourDVar(minimiser=MINIMISER), Plan(3, 1, "several"), WINDOWS)
+    for number, (_, outcome, measures) in enumerate(in_turn(given, WINDOWS)):
+        edge = min(number + 1, 3)
+        innovation = given.observed[number] - H @ np.asarray(outcome.background["x"][edge])
+        variance = np.asarray(outcome.background_stdev["x"][edge][:2]) ** 2 + R
+        found = measures.innovations[0]
+        close(found.number, 2.0)
+        close(found.mean, np.sum(innovation))
+        close(found.square, np.sum(innovation**2))
+        close(found.expected, np.sum(variance))
+        assert np.isnan(found.observation) and np.isnan(measures.chi_squared)
+
+
+@pytest.mark.parametrize("kept", [2, 1])
+def test_adaptive_inflation_is_wang_and_bishops(kept, monkeypatch):
+    """Also where the trace of what is beyond the eigenvalues kept is estimated."""
+    if kept == 1:
+        monkeypatch.setattr(variational, "WHOLE", 1)
+        monkeypatch.setattr(laplace, "PROBES", 20_000)
+    inflation = assim.Inflation(1.1, adaptive=True, stdev=0.3, lower=0.1, upper=9.0)
+    scheme = FourDVar(inflation=inflation, rank=kept, share=0.0, minimiser=MINIMISER)
+    given = twin(scheme, Plan(1, 1), 1)
+    carry, _, _ = in_turn(given, 1)[0]
+    d = (given.observed[0] - H @ matrix() @ BACKGROUND) / np.sqrt(R)
+    g = H @ matrix() @ np.sqrt(B) / np.sqrt(R)
+    signal = np.trace(g @ g.T)
+    estimate = 1.1**2 * (d @ d - 2) / signal
+    total = g @ g.T + np.eye(2)
+    noise = 2 * 1.1**4 * np.trace(total @ total) / signal**2
+    gain = 0.3**2 / (0.3**2 + noise)
+    expected = np.sqrt(1.1**2 + gain * (estimate - 1.1**2))
+    assert abs(expected - 1.1) > 1e-3
+    np.testing.assert_allclose(carry.inflation, expected, rtol=1e-9 if kept == 2 else 1e-3)

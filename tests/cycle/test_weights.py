@@ -62,3 +62,14 @@ def test_rows_of_no_weight_change_nothing():
     padded = cycle.window(cycle.start(), 0, edges, (wider,))[1]
     np.testing.assert_allclose(padded.analysis["x"], alone.analysis["x"], rtol=1e-12)
     assert float(padded.number) == 2
+
+
+def test_innovations_expect_the_variance_of_student_errors():
+    """ν/(ν - 2) times R; for ν ≤ 2 there is none, and no rank is counted."""
+    for dof, factor in ((4.0, 2.0), (1.5, np.nan)):
+        given = posed(likelihood.StudentT(dof), np.array([1.0, 1.0]), np.ones(2))
+        cycle, edges, rows = given
+        measures = cycle.window(cycle.start(), 0, edges, rows)[2]
+        stated = np.sum(np.asarray(rows[0].stdev) ** 2)
+        np.testing.assert_allclose(measures.innovations[0].stated, factor * stated)
+        assert np.sum(measures.innovations[0].ranks) == (2 if dof > 2 else 0)

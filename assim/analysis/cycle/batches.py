@@ -14,6 +14,8 @@ from assim.problem.observation import Observations
 
 Array = jax.Array
 
+SLACK = 1e-9  # of the whole stretch of time: rounding of times
+
 
 def batch_numbers(times: np.ndarray, edges: np.ndarray, shift: int) -> np.ndarray:
     """Which batch every time belongs to: batch k ends at slot edge (k + 1)·shift, included.
@@ -24,7 +26,7 @@ def batch_numbers(times: np.ndarray, edges: np.ndarray, shift: int) -> np.ndarra
         shift: slots of a batch.
     """
     ends = np.asarray(edges)[::shift]
-    slack = 1e-9 * np.ptp(ends)
+    slack = SLACK * np.ptp(ends)
     return np.clip(np.searchsorted(ends, np.asarray(times) - slack) - 1, 0, None)
 
 
@@ -63,14 +65,13 @@ def room(rows: int) -> int:
     return -(-rows // step) * step
 
 
-def in_batches(observations: Observations, edges: np.ndarray, shift: int, windows: int) -> Rows:
+def in_batches(observations: Observations, edges: np.ndarray, shift: int) -> Rows:
     """All observations of an instrument in batches of one size.
 
     Args:
         observations: of the whole cycle.
         edges: its slot edges.
         shift: slots of a batch.
-        windows: batches.
 
     Returns:
         rows with a leading dimension of batches.
@@ -78,8 +79,10 @@ def in_batches(observations: Observations, edges: np.ndarray, shift: int, window
     Raises:
         ValueError: correlated errors, which cannot be filled up to one size.
     """
+    windows = (len(edges) - 1) // shift
     numbers = batch_numbers(np.asarray(observations.points.ends), edges, shift)
-    counts = np.bincount(numbers, minlength=windows)[:windows]
+    numbers = np.minimum(numbers, windows - 1)  # the last values may be off by rounding
+    counts = np.bincount(numbers, minlength=windows)
     size = max(1, int(counts.max(initial=1)))
     if not isinstance(observations.covariance, Diagonal):
         raise ValueError(
@@ -95,6 +98,18 @@ def in_batches(observations: Observations, edges: np.ndarray, shift: int, window
     stacked = jax.tree.map(lambda column: jnp.asarray(column[index]), everything)
     counted = np.arange(size)[None] < counts[:, None]
     return eqx.tree_at(lambda r: r.weight, stacked, stacked.weight * counted)
+
+
+def newest(rows: tuple[Rows, ...], edges: Array, slot: Array) -> tuple[Array, ...]:
+    """Which values of every instrument are later than a slot edge, as weights 1 and 0.
+
+    Args:
+        rows: of a window; those of no weight are not counted.
+        edges: slot edges of the window.
+        slot: number of the edge.
+    """
+    after = edges[slot] + SLACK * (edges[-1] - edges[0])
+    return tuple(jnp.where((one.weight > 0) & (one.points.ends > after), 1.0, 0.0) for one in rows)
 
 
 def joined(several: Sequence[Rows]) -> Rows:

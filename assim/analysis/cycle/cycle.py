@@ -1,5 +1,6 @@
 """Driving a scheme through its windows: one at a time, or all of them in one program."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -7,13 +8,19 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from assim.analysis.cycle.batches import in_batches, newest
+from assim.analysis.cycle.inflation import Inflation
 from assim.analysis.cycle.measures import Measures, measures
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.scheme import AbstractScheme, Outcome
 from assim.problem.arrays import State
 from assim.problem.cycled import Rows, in_carried_coordinates, of_window
 from assim.problem.departure import Problem
+from assim.problem.fit import check_fit
+from assim.problem.observation import Observations
+from assim.problem.window import Window
 from assim.solve.minimise import strongly_typed
 
 Array = jax.Array
@@ -44,8 +51,17 @@ class Cycle:
         """Refuse what cannot be cycled.
 
         Raises:
-            ValueError: a problem or a plan that the scheme does not take.
+            ValueError: a problem or a plan that the scheme does not take, or that do not fit each
+                other.
         """
+        self.plan.check(self.problem.window)
+        inflation = getattr(self.scheme, "inflation", None)
+        if self.plan.seen > 1 and isinstance(inflation, Inflation) and inflation.adaptive:
+            raise ValueError(
+                f"{type(self.scheme).__name__}: inflation cannot follow innovations where "
+                "observations enter several windows, as most have been seen before; give it as a "
+                'number, or let observations enter when they are newest (overlap = "newest")'
+            )
         self.scheme.check(self.problem, self.plan.batches)
         in_carried_coordinates(self.problem)
 
@@ -75,7 +91,11 @@ class Cycle:
             edges: its slot edges.
             rows: its observations, of every instrument.
             truth: the true state at every slot edge, where it is known.
+
+        Raises:
+            ValueError: slot edges or observations that are not those of a window of the plan.
         """
+        self._check_window(number, edges, rows)
         given = (self.scheme, self.plan, carry, jnp.asarray(number), self._key(number))
         return _window(self._template, *given, edges, rows, truth)
 
@@ -90,16 +110,72 @@ class Cycle:
 
         Args:
             windows: how many.
-            edges: slot edges of the whole cycle.
+            edges: slot edges of the whole cycle, as `Plan.whole` has them.
             batches: observations of every instrument with a leading dimension of batches.
             truth: the true state at every slot edge of the cycle.
 
         Returns:
             what the last window hands on, and the measures with a leading dimension of windows.
+
+        Raises:
+            ValueError: fewer slot edges or batches than so many windows have, or as `check`.
         """
+        slots = int(self.plan.first_slot(windows - 1)) + self.plan.slots
+        held = min((len(one.weight) for one in batches), default=windows)
+        if len(edges) <= slots or held < windows:
+            raise ValueError(
+                f"Cycle: {windows} windows have {slots + 1} slot edges and {windows} batches of "
+                f"observations, got {len(edges)} and {held}"
+            )
         keys = jax.vmap(self._key)(jnp.arange(windows))
         given = (self.scheme, self.plan, self.start(), keys, edges, batches, truth)
         return _scan(self._template, *given)
+
+    def batches(self, observations: Sequence[Observations], edges: Array) -> tuple[Rows, ...]:
+        """Observations of the whole cycle, cut into those of every shift of its windows.
+
+        `Plan.rows` makes those of a window of them.
+
+        Args:
+            observations: of every instrument, in the order of the problem.
+            edges: slot edges of the whole cycle.
+
+        Returns:
+            of every instrument, rows with a leading dimension of batches, each with room for the
+            largest of them.
+
+        Raises:
+            ValueError: instruments that are not those of the problem, values that do not fit the
+                model or are at times outside, or errors that are correlated.
+        """
+        names = [o.name for o in self.problem.observations]
+        if names != [o.name for o in observations]:
+            raise ValueError(
+                f"Cycle: expected observations of {', '.join(names)}, in this order, got "
+                f"{', '.join(o.name for o in observations) or 'none'}"
+            )
+        reference, labels = self.problem.window.reference, self.problem.model.labels()
+        for one in observations:
+            check_fit(one, labels, Window(edges, 1, reference))
+        return tuple(in_batches(o, np.asarray(edges), self.plan.shift) for o in observations)
+
+    def _check_window(self, number: int, edges: Array, rows: tuple[Rows, ...]) -> None:
+        """Refuse slot edges and observations of another window."""
+        if len(edges) != self.plan.slots + 1 or len(rows) != len(self.problem.observations):
+            raise ValueError(
+                f"Cycle: window {number} has {self.plan.slots + 1} slot edges and observations of "
+                f"{len(self.problem.observations)} instruments, got {len(edges)} and {len(rows)}"
+            )
+        first, last = float(edges[0]), float(edges[-1])
+        slack = 1e-6 * (last - first)  # as `check_fit`
+        for o, one in zip(self.problem.observations, rows, strict=True):
+            times = np.asarray(one.points.ends)[np.asarray(one.weight) > 0]
+            if np.any((times < first - slack) | (times > last + slack)):
+                raise ValueError(
+                    f"Cycle: window {number} goes from {first:g} to {last:g}, got values of "
+                    f"{o.name!r} from {times.min():g} to {times.max():g}; give it its own slot "
+                    "edges (Plan.stretch) and observations (Plan.rows)"
+                )
 
     def _key(self, number: int | Array) -> Array:
         return jax.random.fold_in(jax.random.key(self.seed), number + 1)
@@ -118,7 +194,8 @@ def _analyse(
 ) -> tuple[Any, Outcome, Measures]:
     move = plan.move(number)
     carry, outcome = scheme.step(of_window(template, edges, rows), carry, move, key)
-    return strongly_typed(carry), outcome, measures(outcome, move, truth)
+    fresh = None if plan.seen == 1 else newest(rows, edges, move.newest - plan.shift)
+    return strongly_typed(carry), outcome, measures(outcome, move, truth, fresh)
 
 
 _window = eqx.filter_jit(_analyse)

@@ -78,11 +78,22 @@ class Innovation(NamedTuple):
     square_trace: Array
 
     @staticmethod
-    def of(squares: Array, number: Array, eigenvalues: Array) -> "Innovation":
-        """From the eigenvalues of GᵀG."""
+    def of(
+        squares: Array, number: Array, eigenvalues: Array, rest: tuple[Array, Array] | None = None
+    ) -> "Innovation":
+        """From the eigenvalues λ of GᵀG.
+
+        Args:
+            squares: |d_b|².
+            number: m.
+            eigenvalues: the largest λ.
+            rest: Σ λ and Σ λ² of all others; None where there are none.
+        """
         positive = jnp.maximum(eigenvalues, 0.0)
-        square_trace = number + jnp.sum(2 * positive + positive**2)
-        return Innovation(squares, number, jnp.sum(positive), square_trace)
+        trace, square = jnp.sum(positive), jnp.sum(positive**2)
+        if rest is not None:
+            trace, square = trace + rest[0], square + rest[1]
+        return Innovation(squares, number, trace, number + 2 * trace + square)
 
 
 def as_inflation(given: "float | Inflation") -> Inflation:

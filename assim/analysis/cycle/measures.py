@@ -75,8 +75,9 @@ class Measures(NamedTuple):
         scalars: estimated scalars, and their standard deviations.
         scalars_stdev: see `scalars`.
         cost: J.
-        chi_squared: 2J/m, expected to be 1 where all covariances are right; NaN without data, and
-            where errors are not Gaussian or their scale is estimated.
+        chi_squared: 2J/m, expected to be 1 where all covariances are right; NaN without data,
+            where errors are not Gaussian or their scale is estimated, and where observations enter
+            several windows.
         signal: degrees of freedom for signal.
         number: m.
         inflation: of the background of this window.
@@ -98,25 +99,36 @@ class Measures(NamedTuple):
     status: Array
 
 
-def measures(outcome: Outcome, move: Move, truth: State | None = None) -> Measures:
+def measures(
+    outcome: Outcome,
+    move: Move,
+    truth: State | None = None,
+    fresh: tuple[Array, ...] | None = None,
+) -> Measures:
     """What is kept of a window.
+
+    Where observations enter several windows with a share of their weight, innovations are those of
+    the newest, which the background has not seen; what Desroziers et al. estimate is then not
+    known, nor is 2J/m expected to be 1.
 
     Args:
         outcome: its analysis.
         move: where it stands.
         truth: the true state at every slot edge, where it is known.
+        fresh: where observations enter several windows, 1 for the newest values of every
+            instrument, and 0 for all others.
     """
     spreads = Spreads(
         _rms(_at(outcome.background_stdev, move.newest)),
         _rms(_at(outcome.analysis_stdev, move.newest)),
         _rms(_at(outcome.analysis_stdev, 0)),
     )
-    known = (outcome.number > 0) & outcome.gaussian
+    known = (outcome.number > 0) & outcome.gaussian & (fresh is None)
     chi_squared = 2 * outcome.cost / jnp.where(known, outcome.number, jnp.nan)
     return Measures(
         None if truth is None else _errors(outcome, move, truth),
         spreads,
-        tuple(_innovations(reading) for reading in outcome.readings),
+        _of_instruments(outcome.readings, fresh),
         outcome.scalars,
         outcome.scalars_stdev,
         outcome.cost,
@@ -147,6 +159,18 @@ def _errors(outcome: Outcome, move: Move, truth: State) -> Errors:
 def _inside(error: Array, stdev: Array) -> Array:
     half = norm.ppf((1 + jnp.asarray(LEVELS)) / 2)
     return jnp.stack([jnp.mean(jnp.abs(error) <= width * stdev) for width in half])
+
+
+def _of_instruments(
+    several: tuple[Reading, ...], fresh: tuple[Array, ...] | None
+) -> tuple[Innovations, ...]:
+    if fresh is None:
+        return tuple(_innovations(one) for one in several)
+    unknown = jnp.asarray(jnp.nan)
+    return tuple(
+        _innovations(one._replace(weight=weight))._replace(observation=unknown, background=unknown)
+        for one, weight in zip(several, fresh, strict=True)
+    )
 
 
 def _innovations(r: Reading) -> Innovations:

@@ -5,9 +5,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from assim.analysis.cycle.scheme import Move
 from assim.problem.cycled import Rows
+from assim.problem.window import Window
 
 Array = jax.Array
 
@@ -60,6 +62,35 @@ class Plan(eqx.Module):
         """Where window k stands."""
         filled = jnp.minimum(window + 1, self.batches)
         return Move(filled * self.shift, jnp.where(filled == self.batches, self.shift, 0))
+
+    def whole(self, first: Window, windows: int) -> Window:
+        """The stretch of time that so many windows cover: the slots of the first, repeated.
+
+        Raises:
+            ValueError: the first window has other slots than the plan says.
+        """
+        self.check(first)
+        edges = np.asarray(first.edges)
+        length = (edges[-1] - edges[0]) / self.slots
+        last = int(self.first_slot(windows - 1)) + self.slots
+        later = edges[0] + length * np.arange(self.slots + 1, last + 1)
+        return Window(jnp.asarray(np.concatenate([edges, later])), first.steps, first.reference)
+
+    def check(self, first: Window) -> None:
+        """Refuse a window of other slots.
+
+        Raises:
+            ValueError: it has more or fewer.
+        """
+        if first.slots != self.slots:
+            raise ValueError(
+                f"Plan: windows have {self.slots} slots each, but the window of the problem has "
+                f"{first.slots}; give both the same"
+            )
+
+    def newest(self, edges: Array, windows: int) -> np.ndarray:
+        """Time of the newest observations of the first so many windows."""
+        return np.asarray(edges)[self.shift * (1 + np.arange(windows))]
 
     def stretch(self, series: Any, window: Array | int) -> Any:
         """What window k has of series over all slot edges of the cycle, a tree of arrays."""

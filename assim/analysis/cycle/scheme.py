@@ -157,7 +157,7 @@ def readings(
             o.values,
             before,
             after,
-            jnp.sqrt(error_variance(o, before, scales or {})),
+            jnp.sqrt(o.likelihood.variance() * error_variance(o, before, scales or {})),
             before_stdev,
             after_stdev,
             jnp.ones(o.values.shape) if o.weight is None else o.weight,

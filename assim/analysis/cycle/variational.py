@@ -17,10 +17,11 @@ from assim.problem.control import White
 from assim.problem.covariance import AbstractCovariance, AbstractStateCovariance
 from assim.problem.cycled import Background, CycledProblem, Localisation, first_mean
 from assim.problem.departure import Problem
+from assim.solve.cost import gauss_newton_linearisation
 from assim.solve.curvature import dual_gaussian, local_gaussian
 from assim.solve.gauss_newton import GaussNewton
 from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import Laplace
+from assim.solve.laplace import Laplace, deflated_traces
 from assim.solve.minimise import AbstractMinimiser, minimise_compiled
 from assim.solve.quasi_static import minimise_quasi_static_compiled
 
@@ -148,6 +149,7 @@ class FourDVar(AbstractScheme):
             carry.localisation,
         )
         for_minimum, for_laplace, for_moments, for_draws = jax.random.split(key, 4)
+        for_rest = jax.random.fold_in(key, 4)
         last = self._minimum(window, for_minimum)
         gaussian = _posterior(window, last.chi, self.rank, for_laplace)
         units = carried.units_of(carry.static, carry.background.mean)
@@ -157,8 +159,9 @@ class FourDVar(AbstractScheme):
         elif self.carry == "ensemble":
             moments = by_draws(window, gaussian, move, self.members, for_draws, moments)
         outcome = _outcome(window, gaussian, moments, last, carry.inflation)
-        innovation = Innovation.of(outcome.normalised, outcome.number, gaussian.eigenvalues)
-        factor = self.inflation.after(carry.inflation, innovation)
+        rest = _rest(window, gaussian, for_rest) if self.inflation.adaptive else None
+        given = (outcome.normalised, outcome.number, gaussian.eigenvalues, rest)
+        factor = self.inflation.after(carry.inflation, Innovation.of(*given))
         seen = outcome.number > 0
         factor = jnp.where((move.shift > 0) & seen, factor, carry.inflation)
         background = self._handed_on(moments, carry, folding, factor, move.shift, seen, problem)
@@ -241,6 +244,16 @@ def _posterior(window: CycledProblem, chi: Array, rank: int, key: Array) -> Gaus
         return dual_gaussian(window, chi)
     hessian = "exact" if exact else "gauss_newton"
     return local_gaussian(window, chi, Laplace(rank, hessian, dense_limit=WHOLE), key)
+
+
+def _rest(window: CycledProblem, gaussian: Gaussian, key: Array) -> tuple[Array, Array] | None:
+    """Σ λ and Σ λ² of GᵀG without the eigenvalues that are kept; None where those are all."""
+    data = jax.eval_shape(window, gaussian.chi).normalised.size
+    if gaussian.eigenvalues.size >= min(data, gaussian.chi.size):
+        return None
+    hessian = gauss_newton_linearisation(window, gaussian.chi).hessian
+    traces = deflated_traces(lambda v: hessian(v) - v, gaussian.eigenvectors, key)
+    return jax.tree.map(lambda trace: jnp.maximum(trace, 0.0), traces)
 
 
 def _outcome(
