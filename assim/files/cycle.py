@@ -7,10 +7,9 @@ import numpy as np
 import xarray as xr
 
 from assim.analysis.cycle.cycle import Cycle
-from assim.analysis.cycle.measures import BINS, LEVELS, Errors, Innovations, Measures
+from assim.analysis.cycle.measures import BINS, LEVELS, STATUSES, Errors, Innovations, Measures
 from assim.files.schema import attributes, strict, time_name, time_variable
 from assim.problem.arrays import Label, Labels
-from assim.solve.status import Status, ended
 
 WINDOW = "window"
 _ERRORS = {
@@ -74,14 +73,12 @@ def cycle_dataset(cycle: Cycle, edges: Any, measures: Measures) -> xr.Dataset:
 
 def _statuses(measures: Measures) -> tuple[np.ndarray, dict[str, Any]]:
     """How every minimisation ended, as a flag."""
-    codes = np.array([ended(code) for code in np.asarray(measures.status)], np.int32)
-    known = [one for one in Status if one is not Status.RUNNING]
     words = {
         "long_name": "how the minimisation ended",
-        "flag_values": np.array(known, np.int32),
-        "flag_meanings": " ".join(map(str, known)),
+        "flag_values": np.array(list(STATUSES), np.int32),
+        "flag_meanings": " ".join(STATUSES.values()),
     }
-    return codes, words
+    return np.asarray(measures.status, np.int32), words
 
 
 def _of_fields(measures: Measures, labels: Labels) -> dict[str, Any]:

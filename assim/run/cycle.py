@@ -69,13 +69,15 @@ def run_cycle(
         written, used = sequence.series()
         written += report_of_results(directory, case.checked.output.keep, screen.say)
         screen.written(directory, written)
-    if code is Exit.DONE and not used:
-        screen.say(
-            "No observation was used in any window: manifest.jsonl says why, window by window.",
-            "bold red",
-        )
-        return Exit.DATA
-    return code
+    return code if used or code is not Exit.DONE else _used_nothing(screen)
+
+
+def _used_nothing(screen: Screen) -> Exit:
+    screen.say(
+        "No observation was used in any window: manifest.jsonl says why, window by window.",
+        "bold red",
+    )
+    return Exit.DATA
 
 
 def _check_other(directory: Path) -> None:

@@ -36,7 +36,7 @@ from assim.run.incoming import CORRUPT, USED, Arrival, Incoming
 from assim.run.ledger import Ledger, decisive, steady
 from assim.run.screen import Screen
 from assim.run.series import write_series
-from assim.solve.status import Status, ended
+from assim.solve.status import Status
 
 ANALYSED, FORECAST = "analysed", "forecast"
 _SUMMARY = "summary.json"
@@ -161,7 +161,7 @@ class Sequence:
         with self.ledger.writing(number) as folder:
             self._write(folder, number, done, window, arrivals)
         observations = dict(zip(self._names(), (one.told for one in arrivals), strict=True))
-        status = ended(done.measures.status)
+        status = Status(int(done.measures.status))
         seconds = {"read": read - begin, "analyse": analysed - read}
         seconds["write"] = time.perf_counter() - analysed
         entry = {
@@ -186,7 +186,7 @@ class Sequence:
         if float(measures.number) == 0:
             self._check_forecast(number, carry)
             return _Done(carry, outcome, measures, FORECAST, "no observations")
-        status = ended(measures.status)
+        status = Status(int(measures.status))
         finite = bool(np.isfinite(measures.cost)) and _finite(carry)
         unconverged = status is not Status.CONVERGED
         if finite and not (unconverged and policy.not_converged == "forecast"):
@@ -284,7 +284,7 @@ class Sequence:
             "newest": date_text(float(window.edges[newest]), labels.time_unit, window.reference),
             "state": done.state,
             "reason": done.reason,
-            "minimiser": str(ended(done.measures.status)),
+            "minimiser": str(Status(int(done.measures.status))),
             "measures": measures_json(done.measures, self._names()),
         }
         write_json(content, folder / _SUMMARY)

@@ -1,6 +1,5 @@
 """The files that a whole cycle leaves, beside those of its windows."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from assim.files.cycle import cycle_dataset, cycle_summary
 from assim.files.schema import hash_file, write_dataset, write_json
 from assim.run.cycling import PosedCycle
 from assim.run.ledger import steady
-from assim.solve.status import ended
+from assim.solve.status import Status
 
 
 def write_series(
@@ -58,7 +57,4 @@ def write_series(
 def statuses(measures: Measures) -> dict[str, int]:
     """How many windows ended in which way."""
     codes, counts = np.unique(np.asarray(measures.status), return_counts=True)
-    found: Counter[str] = Counter()
-    for code, count in zip(codes, counts, strict=True):
-        found[str(ended(code))] += int(count)
-    return dict(found)
+    return {str(Status(int(code))): int(n) for code, n in zip(codes, counts, strict=True)}

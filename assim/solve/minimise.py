@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.cost import DepartureFunction, gradient
-from assim.solve.status import Status, ended
+from assim.solve.status import Status
 
 Array = jax.Array
 
@@ -295,7 +295,9 @@ def _solution(states: Any, history: list[_Row]) -> Solution:
     states = jax.tree.map(np.asarray, states)
     costs = states.cost
     best = _best(costs, states.status, history)
-    status = ended(states.status[best])
+    status = Status(int(states.status[best]))
+    if status is Status.RUNNING:
+        status = Status.OUT_OF_LOOPS
     return Solution(
         jnp.asarray(states.chi[best]),
         float(costs[best]),

@@ -1,7 +1,6 @@
 """How a minimisation ended, as a value with a sentence of advice."""
 
 import enum
-from typing import Any
 
 
 class Status(enum.IntEnum):
@@ -21,12 +20,6 @@ class Status(enum.IntEnum):
     def advice(self) -> str:
         """What happened and what to do about it."""
         return _ADVICE[self]
-
-
-def ended(code: Any) -> Status:
-    """How a minimisation ended that goes no further: one that still ran was out of loops."""
-    status = Status(int(code))
-    return Status.OUT_OF_LOOPS if status is Status.RUNNING else status
 
 
 _ADVICE = {

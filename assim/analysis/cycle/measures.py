@@ -8,10 +8,12 @@ from jax.scipy.stats import norm
 
 from assim.analysis.cycle.scheme import Move, Outcome, Reading
 from assim.problem.arrays import State
+from assim.solve.status import Status
 
 Array = jax.Array
 
 BINS = 20  # of the histograms of ranks
+STATUSES = {int(one): str(one) for one in Status if one is not Status.RUNNING}
 LEVELS = (0.5, 0.9)  # of the intervals whose coverage is counted
 
 
@@ -82,7 +84,7 @@ class Measures(NamedTuple):
         number: m.
         inflation: of the background of this window.
         gradient_norm: |∇J|.
-        status: a `Status` as a number.
+        status: how the minimisation ended, one of `STATUSES`.
     """
 
     errors: Errors | None
@@ -137,7 +139,7 @@ def measures(
         outcome.number,
         outcome.inflation,
         outcome.gradient_norm,
-        outcome.status,
+        jnp.where(outcome.status == Status.RUNNING, int(Status.OUT_OF_LOOPS), outcome.status),
     )
 
 
