@@ -147,7 +147,11 @@ def cycle_summary(measures: Measures, labels: Labels, burn_in: int) -> dict[str,
     """
     windows = int(np.asarray(measures.cost).size)
     burn_in = min(burn_in, windows - 1)  # of a cycle that has only begun
-    content: dict[str, Any] = {"windows": windows, "burn_in": burn_in}
+    content: dict[str, Any] = {
+        "windows": windows,
+        "burn_in": burn_in,
+        "observations": float(np.sum(measures.number)),
+    }
     sizes = {name: int(np.prod(labels.shape(name))) for name in labels.state}
     alike = len({label.units for label in labels.state.values()}) == 1
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from assim.files.errors import DataError
+from assim.files.schema import package_version
 from assim.run.build import set_up
 from assim.run.case import Case
 from assim.run.cycling import cycle_table, pose_cycle
@@ -62,14 +63,27 @@ def run_cycle(
         ledger = Ledger.opened(directory, case, resume)
         sequence = Sequence(posed, incoming, ledger, screen)
         screen.say(case.checked.title or case.name, "bold")
-        if ledger.done:
-            screen.say(f"{ledger.done} of {posed.table.windows} windows are finished")
+        _say_done(ledger, posed.table.windows, screen)
         remove_ending(directory)
         code = _all_windows(sequence, screen)
-        written, used = sequence.series()
+        written, summary = sequence.series()
+        if summary:
+            screen.cycled(summary)
         written += report_of_results(directory, case.checked.output.keep, screen.say)
         screen.written(directory, written)
-    return code if used or code is not Exit.DONE else _used_nothing(screen)
+    used_nothing = code is Exit.DONE and not summary["observations"]
+    return _used_nothing(screen) if used_nothing else code
+
+
+def _say_done(ledger: Ledger, windows: int, screen: Screen) -> None:
+    if ledger.done:
+        screen.say(f"{ledger.done} of {windows} windows are finished")
+    if ledger.version != package_version():
+        screen.say(
+            f"They are by assim {ledger.version}, those that come by {package_version()}: where "
+            "these differ, results may not be as if the cycle had never stopped.",
+            "bold red",
+        )
 
 
 def _used_nothing(screen: Screen) -> Exit:

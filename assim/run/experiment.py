@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from assim.analysis.cycle.measures import Measures
-from assim.files.cycle import cycle_summary
 from assim.files.tables import open_observations
 from assim.problem.arrays import State
 from assim.problem.cycled import Rows
@@ -92,8 +91,7 @@ def run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:
         measures = jax.tree.map(np.asarray, found)
         seconds = {"cycle": time.perf_counter() - begin}
         _check_finite(measures)
-        write_series(posed, measures, directory, written, seconds=seconds)
-        screen.cycled(cycle_summary(measures, posed.labels, posed.table.burn_in))
+        screen.cycled(write_series(posed, measures, directory, written, seconds=seconds))
         written += report_of_results(directory, case.checked.output.keep, screen.say)
         screen.written(directory, written)
     return Exit.DONE

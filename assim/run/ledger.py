@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,13 @@ class Ledger:
         directory: where everything is.
         case: the case.
         done: number of finished windows.
+        version: of assim, that began the cycle.
     """
 
     directory: Path
     case: Case
     done: int = 0
+    version: str = field(default_factory=package_version)
 
     @staticmethod
     def opened(directory: Path, case: Case, resume: bool) -> "Ledger":
@@ -57,6 +59,7 @@ class Ledger:
                 "choose another directory with --out"
             )
         if lines:
+            ledger.version = str(heading.get("assim_version"))
             ledger._check_case(heading)
             lines = ledger._whole(lines)
             ledger._check_number(len(lines))

@@ -117,18 +117,23 @@ class Screen:
     def cycled(self, summary: dict[str, Any]) -> None:
         """Means over the windows of a cycle."""
         self.say()
-        kinds = ("background", "analysis", "smoother")
         rows = []
-        for kind in kinds:
-            spread = summary["spread" if kind == "analysis" else f"spread_{kind}"]
-            error = summary.get(f"rmse_{kind}")
-            rows.append((kind, _number(error), _number(spread)))
+        for kind in ("background", "analysis", "smoother"):
+            spread = "spread" if kind == "analysis" else f"spread_{kind}"
+            errors = summary.get(f"rmse_{kind}_by_field", {})
+            if summary[spread] is not None:
+                numbers = (summary.get(f"rmse_{kind}"), summary[spread])
+                rows.append((kind, *map(_number, numbers)))
+                continue
+            for name, value in summary[f"{spread}_by_field"].items():  # in units of their own
+                rows.append((f"{name}, {kind}", _number(errors.get(name)), _number(value)))
         self.table(("mean over windows", "RMSE", "spread"), rows)
-        self.say(
-            f"chi-squared {_number(summary['chi_squared'])} (1 where all covariances are right), "
-            f"inflation {_number(summary['inflation'])}, degrees of freedom for signal "
-            f"{_number(summary['signal'])}"
-        )
+        told = [f"degrees of freedom for signal {_number(summary['signal'])}"]
+        told.insert(0, f"inflation {_number(summary['inflation'])}")
+        if summary["chi_squared"] is not None:
+            mean = _number(summary["chi_squared"])
+            told.insert(0, f"chi-squared {mean} (1 where all covariances are right)")
+        self.say(", ".join(told))
 
     def rejected(self, counts: dict[str, dict[str, int]]) -> None:
         """Observations of every instrument by flag, where any was rejected."""

@@ -115,19 +115,19 @@ class Sequence:
             for number in range(self.ledger.done, windows):
                 carry = self._window(number, carry, truth, follow)
 
-    def series(self) -> tuple[list[Path], float]:
+    def series(self) -> tuple[list[Path], dict[str, Any]]:
         """Write the series and the summary of all finished windows.
 
         Returns:
-            the files, and how many observations all windows together have used.
+            the files, and the summary; nothing where no window is finished.
         """
         written: list[Path] = []
         if not self.ledger.done:
-            return written, 0.0
+            return written, {}
         folders = [self.ledger.folder(number) for number in range(self.ledger.done)]
         measures, states = read_windows([folder / _SUMMARY for folder in folders])
-        write_series(self.posed, measures, self.ledger.directory, written, states)
-        return written, float(np.sum(measures.number))
+        directory = self.ledger.directory
+        return written, write_series(self.posed, measures, directory, written, states)
 
     def _again(self, number: int) -> tuple[Rows | None, ...]:
         """The observations of a finished window, which the next one sees too.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ def write_series(
     written: list[Path],
     states: Sequence[str] = (),
     seconds: Mapping[str, float] | None = None,
-) -> None:
+) -> dict[str, Any]:
     """Write diagnostics.nc, the series over all windows, and summary.json, and add them.
 
     Args:
@@ -31,6 +32,9 @@ def write_series(
         states: "analysed" or "forecast", of every window.
         seconds: wall time by stage; not of a cycle over files, whose results must not depend on
             how often it was stopped: its manifest has them.
+
+    Returns:
+        the summary.
 
     Raises:
         DataError: one cannot be written.
@@ -52,6 +56,7 @@ def write_series(
         content["seconds"] = dict(seconds)
     write_json(content, directory / "summary.json")
     written.append(directory / "summary.json")
+    return content
 
 
 def statuses(measures: Measures) -> dict[str, int]:

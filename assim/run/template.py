@@ -56,6 +56,11 @@ starts = 1              # more first guesses where several minima are feared
 [posterior]
 use = "Laplace"         # or "none"
 
+# Windows in sequence: remove these marks, and the one above is the first of ten.
+# [cycle]
+# windows = 10
+# method = {{ use = "FourDVar" }}
+
 # How `assim twin` makes the files.
 [twin]
 seed = 0

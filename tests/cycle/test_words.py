@@ -1,6 +1,7 @@
 """What a person is told of cycles: of wrong cases, by `assim check`, and while one runs."""
 
 import io
+import json
 import shutil
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from assim.run.checked import validate
 from assim.run.cycling import make_scheme
 from assim.run.dashboard import Dashboard
 from assim.run.failure import CaseError
+from assim.run.screen import Screen
 from tests.cycle.files import Files
 
 NAME = "observations/{window:04d}.nc"
@@ -223,3 +225,31 @@ def test_fields_in_several_units_are_judged_by_ratios(clock):
     assert "spread/RMSE 1.500" in found and "spread 2" not in found
     (unknown,) = lines(clock, [(measures(None, {"h": 2.0, "u": np.array(1.0)}), entry())])
     assert "spread/RMSE –" in unknown
+
+
+def summary(**more):
+    """Means of a cycle of two fields in different units."""
+    kinds = ("spread", "spread_background", "spread_smoother")
+    spreads = {k: None for k in kinds} | {f"{k}_by_field": {"h": 2.0, "u": 0.01} for k in kinds}
+    return {**spreads, "chi_squared": None, "inflation": 1.0, "signal": 3.0, **more}
+
+
+def test_means_are_of_one_unit():
+    text = io.StringIO()
+    screen = Screen(Console(file=text, width=100))
+    screen.cycled(summary(rmse_analysis_by_field={"h": 1.5, "u": 0.02}))
+    told = text.getvalue()
+    assert "h, analysis" in told and "u, smoother" in told and "1.5" in told and "0.02" in told
+    assert "inflation 1, degrees of freedom for signal 3" in told and "chi-squared" not in told
+
+
+def test_a_cycle_that_another_version_began(files, tmp_path):
+    out = tmp_path / "out"
+    assert files.run(out, "--set", "cycle.windows=1").exit_code == 0
+    path = out / "manifest.jsonl"
+    first, *rest = path.read_text().splitlines()
+    heading = {**json.loads(first), "assim_version": "0.0.9"}
+    path.write_text("\n".join([json.dumps(heading), *rest]) + "\n")
+    told = assim("run", files, "--out", str(out), "--resume")
+    assert told.exit_code == 0 and "1 of 3 windows are finished" in told.output
+    assert "by assim 0.0.9" in " ".join(told.output.split())

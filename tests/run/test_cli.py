@@ -57,6 +57,21 @@ def test_init_makes_a_case_that_can_be_posed(model: str, tmp_path: Path) -> None
     assert all(sum(counts.values()) == counts["used"] for counts in posed.rejected().values())
 
 
+def test_init_shows_how_windows_follow_one_another(tmp_path: Path) -> None:
+    """With the marks of [cycle] removed, and with one file for all windows."""
+    case = tmp_path / "case.toml"
+    assert invoke("init", "Lorenz63", "--out", str(case)).exit_code == 0
+    text = case.read_text()
+    marked = ("# [cycle]", "# windows = ", "# method = ")
+    assert all(mark in text for mark in marked)
+    for mark in marked:
+        text = text.replace(mark, mark.removeprefix("# "))
+    case.write_text(text)
+    assert invoke("twin", str(case)).exit_code == 0
+    checked = invoke("check", str(case))
+    assert checked.exit_code == 0, checked.output
+
+
 def test_init_of_a_model_in_a_file(toy: Toy) -> None:
     toy.write()
     result = invoke("init", f"{toy.folder}/toy.py:Decay")
