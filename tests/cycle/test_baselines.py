@@ -12,10 +12,9 @@ import pytest
 import assim
 from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.filters import ETKF, LETKF, tapers
-from assim.analysis.cycle.inflation import Inflation, Innovation
+from assim.analysis.cycle.inflation import Inflated, Inflation, Innovation
 from assim.analysis.cycle.members import Member, draws, forecast, inflated
-from assim.analysis.cycle.plan import Plan
-from assim.analysis.cycle.scheme import Move
+from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.cycle.smoother import IEnKS
 from assim.analysis.cycle.static import OptimalInterpolation, ThreeDVar
 from assim.models import Lorenz63, Lorenz96
@@ -91,7 +90,9 @@ def test_an_increment_serves_all_times_of_a_window():
     scheme, key = OptimalInterpolation(), jax.random.key(0)
     move = Move(jnp.array(2), jnp.array(2))
     step = eqx.filter_jit(scheme.step)
-    after, outcome = step(in_carried_coordinates(problem), scheme.start(problem, 1, key), move, key)
+    after, outcome = step(
+        in_carried_coordinates(problem), scheme.start(problem, Plan(1, 1), key), move, key
+    )
     m, h = matrix(), np.concatenate([H, H])
     path = [BACKGROUND, m @ BACKGROUND, m @ m @ BACKGROUND]
     innovation = values - np.concatenate([H @ path[1], H @ path[2]])
@@ -260,11 +261,15 @@ def test_adaptive_inflation_sees_the_innovations_of_the_mean():
     problem = cycle("etkf")[0].cycle.problem
     d = np.random.default_rng(2).standard_normal((MEMBERS, 2)) + 3.0
     adaptive = Inflation(1.05, adaptive=True)
-    factor = inflated(adaptive, jnp.array(1.05), problem, Member({}, {}, (), {}, jnp.asarray(d)))
+    so_far = Inflated(jnp.array(1.05), jnp.array(1.05))
+    before = Member({}, {}, (), {}, jnp.asarray(d))
+    found = inflated(adaptive, so_far, problem, before, Move(jnp.array(1), jnp.array(1)))
     values = np.linalg.eigvalsh(np.cov(d.T))
     innovation = Innovation.of(np.sum(np.mean(d, axis=0) ** 2), jnp.array(2.0), values)
-    close(factor, adaptive.after(jnp.array(1.05), innovation))
-    assert factor > 1.05
+    close(found.factor, adaptive.after(so_far, innovation, jnp.array(True)).factor)
+    assert found.factor > 1.05 and found.applied == found.factor
+    still = inflated(adaptive, so_far, problem, before, Move(jnp.array(1), jnp.array(0)))
+    assert still.factor == 1.05 and still.applied == 1
 
 
 # ---- what they do not take -----------------------------------------------------------------------
@@ -305,19 +310,19 @@ def test_every_scheme_refuses_what_it_cannot_take_and_nothing_else():
         for name, scheme in SCHEMES.items():
             if name in REFUSED[what]:
                 with pytest.raises(ValueError, match=f"^{type(scheme).__name__}: .*FourDVar"):
-                    scheme.check(problem, 1)
+                    scheme.check(problem, Plan(1, 1))
             else:
-                scheme.check(problem, 1)
+                scheme.check(problem, Plan(1, 1))
 
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_only_the_smoother_takes_windows_that_overlap(name):
     problem = twin(ETKF(), Plan(3, 1), 1).cycle.problem
     if name == "ienks":
-        SCHEMES[name].check(problem, 3)
+        SCHEMES[name].check(problem, Plan(3, 1))
         return
     with pytest.raises(ValueError, match="overlap, got windows of 3 batches"):
-        SCHEMES[name].check(problem, 3)
+        SCHEMES[name].check(problem, Plan(3, 1))
 
 
 def test_settings_that_make_no_sense_are_refused():
@@ -332,7 +337,7 @@ def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="IEnKS: tolerance must not be negative"):
         IEnKS(tolerance=-1.0)
     with pytest.raises(ValueError, match="LETKF: no dimension 'site'; the model has place"):
-        LETKF(radius={"site": 1.0}).check(problems()["plain"], 1)
+        LETKF(radius={"site": 1.0}).check(problems()["plain"], Plan(1, 1))
 
 
 # ---- published twins -----------------------------------------------------------------------------

@@ -1,11 +1,15 @@
 """A cycle of a linear model equals the Kalman filter, and its windows' starts the smoother."""
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import assim
 from assim.analysis.cycle import posterior, variational
+from assim.analysis.cycle.cycle import Cycle
+from assim.analysis.cycle.inflation import Inflated, Innovation
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.variational import FourDVar
 from assim.solve import laplace
@@ -203,21 +207,51 @@ def test_innovations_of_windows_that_share_observations_are_of_the_newest():
 
 @pytest.mark.parametrize("kept", [2, 1])
 def test_adaptive_inflation_is_wang_and_bishops(kept, monkeypatch):
-    """Also where the trace of what is beyond the eigenvalues kept is estimated."""
+    """Of the factor that the background has: none at first; also where a trace is estimated."""
     if kept == 1:
         monkeypatch.setattr(variational, "WHOLE", 1)
         monkeypatch.setattr(laplace, "PROBES", 20_000)
     inflation = assim.Inflation(1.1, adaptive=True, stdev=0.3, lower=0.1, upper=9.0)
-    scheme = FourDVar(inflation=inflation, rank=kept, share=0.0, minimiser=MINIMISER)
-    given = twin(scheme, Plan(1, 1), 1)
-    carry, _, _ = in_turn(given, 1)[0]
-    d = (given.observed[0] - H @ matrix() @ BACKGROUND) / np.sqrt(R)
-    g = H @ matrix() @ np.sqrt(B) / np.sqrt(R)
-    signal = np.trace(g @ g.T)
-    estimate = 1.1**2 * (d @ d - 2) / signal
-    total = g @ g.T + np.eye(2)
-    noise = 2 * 1.1**4 * np.trace(total @ total) / signal**2
-    gain = 0.3**2 / (0.3**2 + noise)
-    expected = np.sqrt(1.1**2 + gain * (estimate - 1.1**2))
-    assert abs(expected - 1.1) > 1e-3
-    np.testing.assert_allclose(carry.inflation, expected, rtol=1e-9 if kept == 2 else 1e-3)
+    scheme = FourDVar(inflation=inflation, rank=4 if kept == 2 else 1, minimiser=MINIMISER)
+    given = twin(scheme, Plan(1, 1), 2)
+    factor, applied, p, x = 1.1, 1.0, B, BACKGROUND
+    for (carry, outcome, measures), y in zip(in_turn(given, kept), given.observed, strict=False):
+        assert float(measures.inflation) == pytest.approx(applied, rel=1e-9)
+        d = (y - H @ matrix() @ x) / np.sqrt(R)
+        signal = H @ matrix() @ p @ matrix().T @ H.T / R
+        estimate = applied**2 * (d @ d - 2) / np.trace(signal)
+        total = signal + np.eye(2)
+        noise = 2 * applied**4 * np.trace(total @ total) / np.trace(signal) ** 2
+        gain = 0.3**2 / (0.3**2 + noise)
+        factor = applied = np.sqrt(factor**2 + gain * (estimate - factor**2))
+        np.testing.assert_allclose(carry.inflation.factor, factor, rtol=1e-9 if kept == 2 else 1e-3)
+        x = np.asarray(carry.background.mean["background"]["x"])
+        vectors = np.asarray(carry.background.vectors["background"]["x"])
+        p = vectors.T @ vectors
+        assert abs(factor - 1.1) > 1e-3 and np.all(np.isfinite(outcome.analysis["x"]))
+
+
+def test_inflation_that_is_not_applied_explains_no_innovations():
+    """A factor of 1.5 that the background lacks, whose variances are right."""
+    adaptive = assim.Inflation(1.5, adaptive=True, stdev=0.3)
+    m = jnp.array(1000.0)
+    right = Innovation(2 * m, m, m, 4 * m)
+    found = adaptive.after(Inflated(jnp.array(1.5), jnp.array(1.0)), right, jnp.array(True))
+    gain = 0.3**2 / (0.3**2 + 2 * 4 / 1000)
+    close(found.factor, np.sqrt(1.5**2 + gain * (1 - 1.5**2)))
+
+
+def test_inflation_does_not_follow_innovations_of_unknown_size():
+    adaptive = FourDVar(inflation=assim.Inflation(adaptive=True), minimiser=MINIMISER)
+    given = twin(adaptive, Plan(1, 1), 2)
+    o = given.cycle.problem.observations[0]
+    robust = eqx.tree_at(lambda o: o.likelihood, o, assim.likelihood.StudentT(4.0))
+    problem = eqx.tree_at(lambda p: p.observations, given.cycle.problem, (robust,))
+    with pytest.raises(ValueError, match="Gaussian errors of known scale"):
+        Cycle(problem, adaptive, Plan(1, 1)).start()
+
+
+def test_starts_are_not_tried_where_observations_enter_several_windows():
+    scheme = FourDVar(starts=3, minimiser=MINIMISER)
+    with pytest.raises(ValueError, match="starts = 1"):
+        twin(scheme, Plan(2, 1, "several"), 2).cycle.start()

@@ -124,7 +124,7 @@ def test_truth_is_read_before_anything_is_computed(
     toy.case["twin"] = {}
     toy.write()
     (toy.folder / "truth.nc").write_bytes(b"CDF")
-    monkeypatch.setattr("assim.run.window.analyse", None)
+    monkeypatch.setattr("assim.run.build.analyse", None)
     result = toy.run()
     assert result.exit_code == 3, result.stderr or result.exception
     assert "truth.nc" in result.stderr
@@ -146,7 +146,7 @@ def test_directory_that_cannot_be_written(
     shared: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("assim.run.window.analyse", None)  # nothing may be computed
+    monkeypatch.setattr("assim.run.build.analyse", None)  # nothing may be computed
     result = shared.run("--out", str(tmp_path / "file" / "out"))
     assert result.exit_code == 3
     assert "cannot be written" in result.stderr
@@ -200,7 +200,7 @@ def test_interrupt_after_an_earlier_run(
 def test_internal_error_asks_for_a_report(
     shared: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("assim.run.window.analyse", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("assim.run.build.analyse", lambda *a, **k: 1 / 0)
     result = shared.run("--out", str(tmp_path / "out"))
     assert result.exit_code == 1
     assert "please report" in result.stderr

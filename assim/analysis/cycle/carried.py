@@ -43,14 +43,15 @@ def start(control: Control, mean: White, folding: Folding) -> Background:
     return Background(mean, _none(mean, folding.rank), one, one, fresh)
 
 
-def start_of_members(
-    control: Control, mean: White, number: int, share: float, key: Array
-) -> Background:
-    """Members drawn from the case's own background and priors, about their mean."""
+def start_of_members(control: Control, mean: White, number: int, key: Array) -> Background:
+    """Members drawn from the case's own background and priors, about their mean.
+
+    They have all of its covariance: a static share comes with the next window.
+    """
     drawn = {**_none(mean, number), **draws(control, number, key)}
     centred = jax.tree.map(lambda z: z - jnp.mean(z, axis=0)[None], drawn)
     vectors = jax.tree.map(lambda z: z / jnp.sqrt(number - 1), centred)
-    return Background(mean, vectors, jnp.asarray(share), jnp.zeros(()), _fresh(mean))
+    return Background(mean, vectors, jnp.zeros(()), jnp.zeros(()), _fresh(mean))
 
 
 def _fresh(mean: White) -> Array | None:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.cycle.batches import in_batches, newest
-from assim.analysis.cycle.inflation import Inflation
 from assim.analysis.cycle.measures import Measures, measures
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.scheme import AbstractScheme, Outcome
@@ -55,14 +54,7 @@ class Cycle:
                 other.
         """
         self.plan.check(self.problem.window)
-        inflation = getattr(self.scheme, "inflation", None)
-        if self.plan.seen > 1 and isinstance(inflation, Inflation) and inflation.adaptive:
-            raise ValueError(
-                f"{type(self.scheme).__name__}: inflation cannot follow innovations where "
-                "observations enter several windows, as most have been seen before; give it as a "
-                'number, or let observations enter when they are newest (overlap = "newest")'
-            )
-        self.scheme.check(self.problem, self.plan.batches)
+        self.scheme.check(self.problem, self.plan)
         in_carried_coordinates(self.problem)
 
     def start(self) -> Any:
@@ -72,7 +64,7 @@ class Cycle:
             ValueError: as `check`.
         """
         self.check()
-        first = self.scheme.start(self.problem.as_forcing(), self.plan.batches, self._key(-1))
+        first = self.scheme.start(self.problem.as_forcing(), self.plan, self._key(-1))
         return strongly_typed(first)
 
     def window(

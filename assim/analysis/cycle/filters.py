@@ -22,9 +22,15 @@ from assim.analysis.cycle.members import (
     read,
     status,
 )
+from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.cycle.posterior import TOGETHER
-from assim.analysis.cycle.refusals import check_independent, check_scales, check_separate
-from assim.analysis.cycle.scheme import AbstractScheme, Move, Outcome, observed
+from assim.analysis.cycle.refusals import (
+    check_independent,
+    check_inflation,
+    check_scales,
+    check_separate,
+)
+from assim.analysis.cycle.scheme import AbstractScheme, Outcome
 from assim.problem.arrays import Coordinate
 from assim.problem.control import White
 from assim.problem.cycled import OTHERS
@@ -56,19 +62,20 @@ class _AbstractFilter(AbstractScheme):
     def check_errors(self, problem: Problem) -> None:
         """Refuse observation errors that it does not take."""
 
-    def check(self, problem: Problem, batches: int) -> None:
+    def check(self, problem: Problem, plan: Plan) -> None:
         """Windows that do not overlap, and no error scale to estimate.
 
         Raises:
             ValueError: others.
         """
-        check_separate(type(self).__name__, batches)
+        check_separate(type(self).__name__, plan)
+        check_inflation(type(self).__name__, self.inflation, problem, plan)
         check_scales(type(self).__name__, problem)
         self.check_errors(problem)
 
-    def start(self, problem: Problem, batches: int, key: Array) -> Carry:
+    def start(self, problem: Problem, plan: Plan, key: Array) -> Carry:
         """Draws of the problem's own prior."""
-        del batches
+        del plan
         return Carry(draws(problem.control, self.members, key), self.inflation.first())
 
     def step(self, problem: Problem, carry: Carry, move: Move, key: Array) -> tuple[Carry, Outcome]:
@@ -76,16 +83,15 @@ class _AbstractFilter(AbstractScheme):
         for_errors, for_rotation = jax.random.split(key)
         before = read(problem, forecast(problem, carry.members, for_errors))
         after = read(problem, self.analysed(problem, before))
-        found = outcome(problem, before, after, _cost(before, after), carry.inflation)
-        factor = inflated(self.inflation, carry.inflation, problem, before)
+        found = outcome(problem, before, after, _cost(before, after), carry.inflation.applied)
+        inflation = inflated(self.inflation, carry.inflation, problem, before, move)
         members = handed_on(
             at_slot(after.path, move.newest),
-            factor,
+            inflation.applied,
             for_rotation,
-            rotate=self.rotate,
-            moves=observed(problem) > 0,
+            rotate=self.rotate & (found.number > 0),
         )
-        return Carry(members, factor), found
+        return Carry(members, inflation), found
 
 
 class ETKF(_AbstractFilter):

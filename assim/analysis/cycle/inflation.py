@@ -43,23 +43,46 @@ class Inflation(eqx.Module):
         if not self.stdev > 0:
             raise ValueError(f"Inflation: stdev must be positive, got {self.stdev}")
 
-    def first(self) -> Array:
-        """The factor with which a cycle begins."""
-        return jnp.asarray(self.factor)
+    def first(self) -> "Inflated":
+        """With which a cycle begins: its first background is the case's own."""
+        return Inflated(jnp.asarray(self.factor), jnp.ones(()))
 
-    def after(self, factor: Array, innovation: "Innovation") -> Array:
-        """The factor after a window's innovations; as it was where there were none."""
+    def after(self, so_far: "Inflated", innovation: "Innovation", moves: Array) -> "Inflated":
+        """After a window's innovations.
+
+        Args:
+            so_far: before them.
+            innovation: of the window.
+            moves: whether the next window starts later and this one had observations; if not, the
+                factor stays, and the next background is not inflated.
+        """
+        factor = jnp.where(moves, self._follow(so_far, innovation), so_far.factor)
+        return Inflated(factor, jnp.where(moves, factor, 1.0))
+
+    def _follow(self, so_far: "Inflated", innovation: "Innovation") -> Array:
         if not self.adaptive:
-            return factor
+            return so_far.factor
         trace = innovation.trace
         known = trace > 0
         trace = jnp.where(known, trace, 1.0)
-        before = factor**2
-        estimate = before * (innovation.squares - innovation.number) / trace
-        noise = before**2 * 2 * innovation.square_trace / trace**2
+        before, applied = so_far.factor**2, so_far.applied**2
+        estimate = applied * (innovation.squares - innovation.number) / trace
+        noise = applied**2 * 2 * innovation.square_trace / trace**2
         gain = self.stdev**2 / (self.stdev**2 + noise)
         variance = jnp.where(known, before + gain * (estimate - before), before)
         return jnp.clip(jnp.sqrt(jnp.maximum(variance, 0.0)), self.lower, self.upper)
+
+
+class Inflated(NamedTuple):
+    """Inflation so far.
+
+    Args:
+        factor: on standard deviations, as the innovations so far have it.
+        applied: the one that the background of the coming window has; 1 where it has none.
+    """
+
+    factor: Array
+    applied: Array
 
 
 class Innovation(NamedTuple):

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
 
-from assim.analysis.cycle.scheme import Move, Outcome, Reading
+from assim.analysis.cycle.plan import Move
+from assim.analysis.cycle.scheme import Outcome, Reading
 from assim.problem.arrays import State
 from assim.solve.status import Status
 

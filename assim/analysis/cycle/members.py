@@ -5,7 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from assim.analysis.cycle.inflation import Inflation, Innovation
+from assim.analysis.cycle.inflation import Inflated, Inflation, Innovation
+from assim.analysis.cycle.plan import Move
 from assim.analysis.cycle.posterior import TOGETHER
 from assim.analysis.cycle.scheme import Outcome, observed, readings
 from assim.problem.arrays import Grid, State, Trajectory
@@ -24,11 +25,11 @@ class Carry(NamedTuple):
 
     Args:
         members: of z where the next window starts, every kind and name of shape (N, …).
-        inflation: factor on the standard deviations of the state.
+        inflation: on the standard deviations of the state.
     """
 
     members: White
-    inflation: Array
+    inflation: Inflated
 
 
 class Member(NamedTuple):
@@ -128,7 +129,7 @@ def at_slot(paths: White, slot: Array) -> White:
     return jax.tree.map(lambda leaf: leaf[:, slot], paths)
 
 
-def handed_on(members: White, factor: Array, key: Array, *, rotate: bool, moves: Array) -> White:
+def handed_on(members: White, factor: Array, key: Array, *, rotate: Array | bool) -> White:
     """The next window's members: the state's anomalies inflated, all of them rotated.
 
     Args:
@@ -136,12 +137,9 @@ def handed_on(members: White, factor: Array, key: Array, *, rotate: bool, moves:
         factor: on the anomalies of the state.
         key: of the rotation.
         rotate: whether there is one.
-        moves: whether observations have come and the window moves on; if not, nothing is done.
     """
     number = size(members)
-    turn = rotation(key, number) if rotate else jnp.eye(number)
-    turn = jnp.where(moves, turn, jnp.eye(number))
-    factor = jnp.where(moves, factor, 1.0)
+    turn = jnp.where(rotate, rotation(key, number), jnp.eye(number))
 
     def grown(members: Array, factor: Array) -> Array:
         mean = jnp.mean(members, axis=0)[None]
@@ -153,12 +151,15 @@ def handed_on(members: White, factor: Array, key: Array, *, rotate: bool, moves:
     }
 
 
-def inflated(inflation: Inflation, factor: Array, problem: Problem, before: Member) -> Array:
-    """The factor after a window's innovations."""
+def inflated(
+    inflation: Inflation, so_far: Inflated, problem: Problem, before: Member, move: Move
+) -> Inflated:
+    """After a window's innovations."""
     s, d = before.innovation()
     values = jnp.linalg.eigvalsh(s @ s.T)
-    innovation = Innovation.of(jnp.sum(d**2), observed(problem), values)
-    return inflation.after(factor, innovation)
+    number = observed(problem)
+    innovation = Innovation.of(jnp.sum(d**2), number, values)
+    return inflation.after(so_far, innovation, (number > 0) & (move.shift > 0))
 
 
 class Cost(NamedTuple):

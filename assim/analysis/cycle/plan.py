@@ -1,19 +1,30 @@
 """How the windows of a cycle lie in time, and which observations each of them sees."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.analysis.cycle.scheme import Move
 from assim.problem.cycled import Rows
 from assim.problem.window import Window
 
 Array = jax.Array
 
 OVERLAP = ("newest", "several")
+
+
+class Move(NamedTuple):
+    """Where a window stands in its cycle, in slots from its start.
+
+    Args:
+        newest: slot edge of the newest observations, at which the analysis is judged.
+        shift: slots by which the next window starts later; 0 while the first ones fill up.
+    """
+
+    newest: Array
+    shift: Array
 
 
 class Plan(eqx.Module):

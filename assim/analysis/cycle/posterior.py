@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from assim.analysis.cycle.scheme import Move
+from assim.analysis.cycle.plan import Move
 from assim.problem.arrays import State
 from assim.problem.control import White
 from assim.problem.cycled import OTHERS, CycledProblem

@@ -1,19 +1,44 @@
 """What some schemes of a cycle do not take, with the way out."""
 
+from assim.analysis.cycle.inflation import Inflation
+from assim.analysis.cycle.plan import Plan
+from assim.problem.assumed import is_gaussian
 from assim.problem.covariance import Diagonal
 from assim.problem.departure import Problem
 
 
-def check_separate(called: str, batches: int) -> None:
+def check_separate(called: str, plan: Plan) -> None:
     """Refuse windows that overlap.
 
     Raises:
         ValueError: more than one batch of observations a window.
     """
-    if batches != 1:
+    if plan.batches != 1:
         raise ValueError(
-            f"{called}: windows must not overlap, got windows of {batches} batches; let the shift "
-            "of the plan be its slots, or use IEnKS or FourDVar"
+            f"{called}: windows must not overlap, got windows of {plan.batches} batches; let the "
+            "shift of the plan be its slots, or use IEnKS or FourDVar"
+        )
+
+
+def check_inflation(called: str, inflation: Inflation, problem: Problem, plan: Plan) -> None:
+    """Refuse inflation that follows innovations whose sum of squares is not known.
+
+    Raises:
+        ValueError: it is adaptive, and observations enter several windows, or their errors are
+            not Gaussian with a scale that is known.
+    """
+    if not inflation.adaptive:
+        return
+    if plan.seen > 1:
+        raise ValueError(
+            f"{called}: inflation cannot follow innovations where observations enter several "
+            "windows, as most have been seen before; give it as a number, or let observations "
+            'enter when they are newest (overlap = "newest")'
+        )
+    if not is_gaussian(problem):
+        raise ValueError(
+            f"{called}: inflation can follow innovations of Gaussian errors of known scale only; "
+            "give it as a number"
         )
 
 

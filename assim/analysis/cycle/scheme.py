@@ -7,23 +7,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from assim.analysis.cycle.plan import Move, Plan
 from assim.problem.arrays import Params, State
 from assim.problem.assumed import error_variance
 from assim.problem.departure import Problem
 
 Array = jax.Array
-
-
-class Move(NamedTuple):
-    """Where a window stands in its cycle, in slots from its start.
-
-    Args:
-        newest: slot edge of the newest observations, at which the analysis is judged.
-        shift: slots by which the next window starts later; 0 while the first ones fill up.
-    """
-
-    newest: Array
-    shift: Array
 
 
 class Reading(NamedTuple):
@@ -96,20 +85,20 @@ class AbstractScheme(eqx.Module):
     """
 
     @abc.abstractmethod
-    def check(self, problem: Problem, batches: int) -> None:
-        """Refuse a problem, or windows of so many batches, that this scheme does not take.
+    def check(self, problem: Problem, plan: Plan) -> None:
+        """Refuse a problem, or windows that lie so, which this scheme does not take.
 
         Raises:
             ValueError: with the way out.
         """
 
     @abc.abstractmethod
-    def start(self, problem: Problem, batches: int, key: Array) -> Any:
+    def start(self, problem: Problem, plan: Plan, key: Array) -> Any:
         """What the first window is given.
 
         Args:
             problem: of the first window, as it was posed.
-            batches: of observations that a window covers.
+            plan: how windows lie.
             key: of random draws.
         """
 

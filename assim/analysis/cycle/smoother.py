@@ -20,8 +20,9 @@ from assim.analysis.cycle.members import (
     read,
     status,
 )
-from assim.analysis.cycle.refusals import check_perfect, check_scales
-from assim.analysis.cycle.scheme import AbstractScheme, Move, Outcome, observed
+from assim.analysis.cycle.plan import Move, Plan
+from assim.analysis.cycle.refusals import check_inflation, check_perfect, check_scales
+from assim.analysis.cycle.scheme import AbstractScheme, Outcome
 from assim.problem.departure import Problem
 from assim.solve.transform import Transform, gauss_newton, none
 
@@ -65,35 +66,34 @@ class IEnKS(AbstractScheme):
         if not self.tolerance >= 0:
             raise ValueError(f"IEnKS: tolerance must not be negative, got {self.tolerance}")
 
-    def check(self, problem: Problem, batches: int) -> None:
+    def check(self, problem: Problem, plan: Plan) -> None:
         """No error scale to estimate, and a model without error.
 
         Raises:
             ValueError: others.
         """
-        del batches
+        check_inflation("IEnKS", self.inflation, problem, plan)
         check_scales("IEnKS", problem)
         check_perfect("IEnKS", problem)
 
-    def start(self, problem: Problem, batches: int, key: Array) -> Carry:
+    def start(self, problem: Problem, plan: Plan, key: Array) -> Carry:
         """Draws of the problem's own prior."""
-        del batches
+        del plan
         return Carry(draws(problem.control, self.members, key), self.inflation.first())
 
     def step(self, problem: Problem, carry: Carry, move: Move, key: Array) -> tuple[Carry, Outcome]:
         """Minimise J in the space of the members, and hand on those of its posterior."""
         before = read(problem, forecast(problem, carry.members, key))
         last = self._minimum(problem, carry, before, key)
-        found = outcome(problem, before, last.ensemble, self._cost(last), carry.inflation)
-        factor = inflated(self.inflation, carry.inflation, problem, before)
+        found = outcome(problem, before, last.ensemble, self._cost(last), carry.inflation.applied)
+        inflation = inflated(self.inflation, carry.inflation, problem, before, move)
         members = handed_on(
             at_slot(last.ensemble.path, move.shift),
-            factor,
+            inflation.applied,
             key,
-            rotate=self.rotate,
-            moves=(observed(problem) > 0) & (move.shift > 0),
+            rotate=self.rotate & (found.number > 0) & (move.shift > 0),
         )
-        return Carry(members, factor), found
+        return Carry(members, inflation), found
 
     def _minimum(self, problem: Problem, carry: Carry, before: Member, key: Array) -> "_Iterate":
         """Iterate until w stays where it is; a step after which J is higher is halved."""

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.cycle.posterior import TOGETHER, WHOLE
 from assim.analysis.cycle.refusals import check_only_state, check_separate
-from assim.analysis.cycle.scheme import AbstractScheme, Move, Outcome, observed, readings
+from assim.analysis.cycle.scheme import AbstractScheme, Outcome, observed, readings
 from assim.problem.arrays import State, Trajectory
 from assim.problem.assumed import is_gaussian
 from assim.problem.covariance import AbstractStateCovariance
@@ -128,18 +129,18 @@ class _AbstractStatic(AbstractScheme):
     def found(self, increment: Increment, key: Array) -> _Found:
         """The increment, with its posterior."""
 
-    def check(self, problem: Problem, batches: int) -> None:
+    def check(self, problem: Problem, plan: Plan) -> None:
         """Windows that do not overlap, in which nothing but fields with a covariance is estimated.
 
         Raises:
             ValueError: others.
         """
-        check_separate(type(self).__name__, batches)
+        check_separate(type(self).__name__, plan)
         check_only_state(type(self).__name__, problem)
 
-    def start(self, problem: Problem, batches: int, key: Array) -> Carry:
+    def start(self, problem: Problem, plan: Plan, key: Array) -> Carry:
         """The case's own background."""
-        del batches, key
+        del plan, key
         control = problem.control
         static = control.covariance if self.static is None else self.static
         return Carry(control.state, static.on(problem.model.labels()))

@@ -9,9 +9,11 @@ from jax.flatten_util import ravel_pytree
 
 from assim.analysis.cycle import carried
 from assim.analysis.cycle.carried import Folding
-from assim.analysis.cycle.inflation import Inflation, Innovation, as_inflation
+from assim.analysis.cycle.inflation import Inflated, Inflation, Innovation, as_inflation
+from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.cycle.posterior import WHOLE, Moments, by_draws, by_members, by_tangent
-from assim.analysis.cycle.scheme import AbstractScheme, Move, Outcome, observed, readings
+from assim.analysis.cycle.refusals import check_inflation
+from assim.analysis.cycle.scheme import AbstractScheme, Outcome, observed, readings
 from assim.problem.assumed import is_gaussian
 from assim.problem.control import White
 from assim.problem.covariance import AbstractCovariance, AbstractStateCovariance
@@ -35,13 +37,13 @@ class Carry(NamedTuple):
 
     Args:
         background: the Gaussian of the next window's start.
-        inflation: factor on the standard deviations of what is carried.
+        inflation: on the standard deviations of what is carried.
         static: the static covariance of the state.
         localisation: of the carried members; None for none.
     """
 
     background: Background
-    inflation: Array
+    inflation: Inflated
     static: AbstractStateCovariance
     localisation: Localisation | None
 
@@ -104,38 +106,50 @@ class FourDVar(AbstractScheme):
             if (given := getattr(self, name)) < least:
                 raise ValueError(f"FourDVar: {name} must be at least {least}, got {given}")
 
-    def check(self, problem: Problem, batches: int) -> None:
-        """Refuse model errors that cannot be handed on where windows overlap, or to few members."""
+    def check(self, problem: Problem, plan: Plan) -> None:
+        """Refuse model errors that cannot be handed on where windows overlap, or to few members.
+
+        Refuse also inflation, or further first guesses, by what is not known of innovations.
+
+        Raises:
+            ValueError: any of these.
+        """
+        check_inflation("FourDVar", self.inflation, problem, plan)
+        if self.starts > 1 and plan.seen > 1:
+            raise ValueError(
+                "FourDVar: where observations enter several windows, 2J does not tell whether a "
+                "minimum is doubtful; give starts = 1, or let observations enter when they are "
+                'newest (overlap = "newest")'
+            )
         error = problem.control.model_error
         if error is not None and self.localisation is not None:
             raise ValueError(
                 "FourDVar: localised members are moved and not drawn, and get no model error; drop "
                 "the localisation, or use LETKF"
             )
-        if batches == 1 or error is None:
+        if plan.batches == 1 or error is None:
             return
         if error.in_time is not None:
             raise ValueError(
                 "FourDVar: model errors that are correlated in time cannot be handed on in windows "
                 "that overlap; give cycle.shift the slots of a window, or drop in_time"
             )
-        if problem.window.slots // batches % error.every:
+        if plan.shift % error.every:
             raise ValueError(
                 f"FourDVar: windows that overlap must move by whole groups of model errors, of "
-                f"{error.every} slots each, got a shift of {problem.window.slots // batches}"
+                f"{error.every} slots each, got a shift of {plan.shift}"
             )
 
-    def start(self, problem: Problem, batches: int, key: Array) -> Carry:
+    def start(self, problem: Problem, plan: Plan, key: Array) -> Carry:
         """The case's own background, with all priors."""
         control = problem.control
         static = control.covariance if self.static is None else self.static
         static = static.on(problem.model.labels())
-        mean, localisation = first_mean(control, batches), None
+        mean, localisation = first_mean(control, plan.batches), None
         if self.localisation is None:
             background = carried.start(control, mean, self.folding(mean))
         else:
-            given = (self.members, self.share or 0.0, key)
-            background = carried.start_of_members(control, mean, *given)
+            background = carried.start_of_members(control, mean, self.members, key)
             localisation = Localisation.of(self.localisation, problem.model.labels())
         return Carry(background, self.inflation.first(), static, localisation)
 
@@ -158,14 +172,13 @@ class FourDVar(AbstractScheme):
             moments = by_members(window, gaussian, move, moments)
         elif self.carry == "ensemble":
             moments = by_draws(window, gaussian, move, self.members, for_draws, moments)
-        outcome = _outcome(window, gaussian, moments, last, carry.inflation)
+        outcome = _outcome(window, gaussian, moments, last, carry.inflation.applied)
         rest = _rest(window, gaussian, for_rest) if self.inflation.adaptive else None
         given = (outcome.normalised, outcome.number, gaussian.eigenvalues, rest)
-        factor = self.inflation.after(carry.inflation, Innovation.of(*given))
-        seen = outcome.number > 0
-        factor = jnp.where((move.shift > 0) & seen, factor, carry.inflation)
-        background = self._handed_on(moments, carry, folding, factor, move.shift, seen, problem)
-        return Carry(background, factor, carry.static, carry.localisation), outcome
+        moves = (outcome.number > 0) & (move.shift > 0)
+        inflation = self.inflation.after(carry.inflation, Innovation.of(*given), moves)
+        background = self._handed_on(moments, carry, inflation, move.shift, moves, problem)
+        return Carry(background, inflation, carry.static, carry.localisation), outcome
 
     def folding(self, mean: White) -> Folding:
         """How what is carried is kept: members as they are where they are localised."""
@@ -202,10 +215,9 @@ class FourDVar(AbstractScheme):
         self,
         moments: Moments,
         carry: Carry,
-        folding: Folding,
-        factor: Array,
+        inflation: Inflated,
         shift: Array,
-        seen: Array,
+        moves: Array,
         problem: Problem,
     ) -> Background:
         """The next background.
@@ -213,14 +225,14 @@ class FourDVar(AbstractScheme):
         Neither inflated nor mixed while the window stays where it is, or had no observations.
         """
         mean = ravel_pytree(carry.background.mean)[1](moments.analysis.z)
-        static, moves = self.carry == "static", (shift > 0) & seen
+        static = self.carry == "static"
         share = float(static) if self.share is None else self.share
         return carried.handed_on(
             mean,
             carried.only_others(mean, moments.columns) if static else moments.columns,
             carry.static,
-            folding,
-            inflation=jnp.where(moves, factor, 1.0),
+            self.folding(mean),
+            inflation=inflation.applied,
             share=jnp.where(moves | static, share, 0.0),
             own=jnp.where(moves, self.forgetting, 0.0),
             fresh=self._fresh(carry.background, shift, problem),
