@@ -10,7 +10,7 @@ import pytest
 
 import assim
 from assim.analysis.cycle.batches import batch_numbers
-from assim.analysis.cycle.draws import draws_of_carry
+from assim.analysis.cycle.draws import Ahead, draws_of_carry
 from assim.analysis.cycle.filters import ETKF
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.static import ThreeDVar
@@ -18,7 +18,7 @@ from assim.analysis.cycle.variational import FourDVar
 from assim.analysis.forecast import Draws, Forecast, Past, forecast, predicted_readings
 from assim.analysis.verification import against_truth, by_slot, judged, scores
 from assim.solve.scores import crps_gaussian
-from tests.cycle.toy import BACKGROUND, STEP, B, Linear, N, matrix, twin
+from tests.cycle.toy import BACKGROUND, STEP, B, Linear, N, in_turn, kalman, matrix, twin
 
 SLOTS, MEMBERS = 3, 4000
 E = np.eye(N)[0]
@@ -249,7 +249,7 @@ def test_a_share_of_the_static_covariance_is_drawn_too() -> None:
 def test_localised_members_of_4d_var_are_drawn_with_their_localisation() -> None:
     scheme = FourDVar(carry="ensemble", members=4, share=0.2, localisation=assim.GaspariCohn(0.4))
     cycle = twin(scheme, Plan(1, 1), 2).cycle
-    carry = cycle.start()
+    carry = eqx.tree_at(lambda c: c.background.share, cycle.start(), jnp.asarray(0.2))
     drawn = draws_of_carry(cycle.problem, cycle.scheme, carry, MEMBERS)
     vectors = np.asarray(carry.background.vectors["background"]["x"])
     expected = np.diag(np.sum(vectors**2, axis=0) + 0.2 * np.diag(B))  # nothing reaches a neighbour
@@ -266,6 +266,22 @@ def test_members_are_used_as_they_are() -> None:
     np.testing.assert_allclose(
         drawn.parameters["drift"], 0.5 * carry.members["parameters"]["drift"]
     )
+
+
+def test_draws_start_at_the_newest_observations_with_the_model_errors_found() -> None:
+    """Of windows that overlap, under weak constraint: the Kalman filter's last analysis."""
+    windows, plan = 4, Plan(3, 1)
+    scheme = FourDVar(minimiser=assim.GaussNewton(n_outer=3, tolerance=1e-12))
+    given = twin(scheme, plan, windows, error=assim.ModelError(assim.Diagonal(0.2)))
+    carry, _, _ = in_turn(given, windows)[-1]
+    ahead = Ahead(STEP * (2 + jnp.arange(4.0)), 2)
+    problem, scheme = given.cycle.problem, given.cycle.scheme
+    drawn = draws_of_carry(problem, scheme, carry, MEMBERS, ahead=ahead)
+    mean, covariance = kalman(given.observed, q=0.04)[-1]
+    x = np.asarray(drawn.state["x"])
+    stdev = np.sqrt(np.diag(covariance)[:4])
+    assert np.all(np.abs(x.mean(axis=0) - mean[:4]) < 5 * stdev / np.sqrt(MEMBERS))
+    np.testing.assert_allclose(x.std(axis=0), stdev, rtol=5 / np.sqrt(MEMBERS))
 
 
 def test_draws_about_a_state_of_3d_var() -> None:

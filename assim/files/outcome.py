@@ -14,7 +14,7 @@ from assim.analysis.cycle.scheme import Outcome, Reading
 from assim.files.errors import DataError
 from assim.files.feedback import Column, point_table
 from assim.files.observations import Instrument
-from assim.files.schema import STDEV, attributes, axes, strict, time_name, time_variable
+from assim.files.schema import PASSIVE, STDEV, attributes, axes, strict, time_name, time_variable
 from assim.files.sources import Source, opened
 from assim.files.states import state_dataset, used_dims
 from assim.problem.arrays import Label, Labels
@@ -75,7 +75,10 @@ def window_dataset(outcome: Outcome, labels: Labels, window: Window) -> xr.Datas
 
 
 def readings_dataset(
-    instruments: Sequence[tuple[Instrument, Reading]], labels: Labels, window: Window
+    instruments: Sequence[tuple[Instrument, Reading]],
+    labels: Labels,
+    window: Window,
+    assimilated: bool = True,
 ) -> xr.Dataset:
     """The newest observations with predictions, departures and effective quality flags.
 
@@ -83,16 +86,17 @@ def readings_dataset(
         instruments: with their readings, of which those that only fill up the shape come last.
         labels: the model's.
         window: the window.
+        assimilated: whether they are in the analysis; if not, what would be used is passive.
     """
     readings = {id(instrument): reading for instrument, reading in instruments}
 
     def compared(one: Instrument) -> list[Column]:
-        return _compared(one, readings[id(one)])
+        return _compared(one, readings[id(one)], assimilated)
 
     return point_table([instrument for instrument, _ in instruments], labels, window, compared)
 
 
-def _compared(one: Instrument, reading: Reading) -> list[Column]:
+def _compared(one: Instrument, reading: Reading, assimilated: bool) -> list[Column]:
     """What background and analysis say of every row that was used; NaN of the others."""
     table, what, units = one.table, one.table.long_name, one.table.units
     number = int(one.used.sum())
@@ -103,6 +107,7 @@ def _compared(one: Instrument, reading: Reading) -> list[Column]:
         return column
 
     before, after = placed(reading.background), placed(reading.analysis)
+    passive = np.where(one.used, np.asarray(PASSIVE, one.flags.dtype), one.flags)
     return [
         Column("_hofx_background", before, f"background of {what}", units),
         Column("_hofx_analysis", after, f"analysis of {what}", units),
@@ -114,7 +119,12 @@ def _compared(one: Instrument, reading: Reading) -> list[Column]:
             f"standard deviation of the background of {what}",
             units,
         ),
-        Column("_effective_qc", one.flags, f"quality flag of {what} as used", "1"),
+        Column(
+            "_effective_qc",
+            one.flags if assimilated else passive,
+            f"quality flag of {what} as used",
+            "1",
+        ),
     ]
 
 

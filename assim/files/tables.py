@@ -88,13 +88,22 @@ class ObservationTable:
         )
 
     def in_order(self) -> np.ndarray:
-        """Numbers of the rows in the order of time, place and value."""
-        keys = [self.values, *reversed(list(self.coordinates.values())), self.times.numbers]
-        return np.lexsort(keys)
+        """Numbers of the rows in the order of time, place, flag, value and error."""
+        return np.lexsort(self._told()[::-1])
+
+    def _told(self) -> list[np.ndarray]:
+        """What every row says: when, where, its flag, its value, and last its error."""
+        sides = [stamps.numbers for stamps in (self.starts, self.ends) if stamps is not None]
+        stdev = np.zeros(self.rows) if self.stdev is None else self.stdev
+        places = self.coordinates.values()
+        return [self.times.numbers, *sides, *places, self.qc, self.values, stdev]
 
     def repeated(self) -> np.ndarray:
-        """Which rows say again, at the same time and place, what a row before them said."""
-        columns = [self.times.numbers, *self.coordinates.values(), self.values]
+        """Which rows say again, of the same time and place, what a row before them said.
+
+        Errors that differ make no difference: the least, where rows are in order, is kept.
+        """
+        columns = self._told()[:-1]
         seen: set[tuple[float, ...]] = set()
         again = np.zeros(self.rows, bool)
         for number, row in enumerate(zip(*columns, strict=True)):

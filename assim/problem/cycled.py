@@ -347,8 +347,8 @@ class Rows(eqx.Module):
 
     def _points(self, observations: Observations) -> Points:
         """Its points, with the date at which the instrument's times are zero."""
-        arrays = jax.tree.leaves(self.points)
-        return jax.tree.unflatten(jax.tree.structure(observations.points), arrays)
+        p = self.points
+        return Points(p.times, p.starts, p.ends, p.coordinates, observations.points.reference)
 
 
 def of_window(problem: Problem, edges: Array, rows: tuple[Rows, ...]) -> Problem:

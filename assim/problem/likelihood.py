@@ -49,7 +49,7 @@ class AbstractLikelihood(eqx.Module):
         """Observations drawn about predicted values, with error covariance scale²·R."""
 
     def variance(self) -> float:
-        """Variance of a whitened error; NaN where it has none."""
+        """Variance of a whitened error, as `sample` draws it; NaN where it has none."""
         return 1.0
 
     def log_densities(

@@ -74,11 +74,18 @@ class Case:
             named.append(self.checked.twin.truth)
         return {name: self.input_path(name) for name in named if name is not None}
 
+    def decisive_inputs(self) -> dict[str, Path]:
+        """Those that may not change while a cycle goes on: all but observations and truth."""
+        growing = {o.file for o in self.checked.observations}
+        growing |= set() if self.checked.twin is None else {self.checked.twin.truth}
+        return {name: path for name, path in self.inputs().items() if name not in growing}
+
     def _covariance_files(self) -> list[str]:
         """The files of covariances."""
         background, error = self.checked.background, self.checked.model_error
         tables: list[Any] = [background, *background.fields.values()]
         tables += [] if error is None else [error, *error.fields.values()]
+        tables += [] if self.checked.cycle is None else [self.checked.cycle]
         found = [table.covariance for table in tables if table.covariance is not None]
         return [table.file for table in found if table.file is not None]
 

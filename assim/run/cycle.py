@@ -9,6 +9,7 @@ from assim.files.errors import DataError
 from assim.files.schema import package_version
 from assim.run.build import set_up
 from assim.run.case import Case
+from assim.run.cycle_table import by_window
 from assim.run.cycling import cycle_table, pose_cycle
 from assim.run.directory import remove_ending, writable
 from assim.run.experiment import run_experiment
@@ -52,6 +53,8 @@ def run_cycle(
             what = "an experiment in memory has neither files to go on from nor any to wait for"
             raise CaseError([Fault("cycle.twin", what)], str(case.path))
         return run_experiment(setting, directory, screen)
+    if watched is not None:
+        _check_watched(case)
     try:
         posed = pose_cycle(setting)
     except CaseError as error:
@@ -65,6 +68,7 @@ def run_cycle(
         screen.say(case.checked.title or case.name, "bold")
         _say_done(ledger, posed.table.windows, screen)
         remove_ending(directory)
+        (directory / "diagnostics.nc").unlink(missing_ok=True)
         code = _all_windows(sequence, screen)
         written, summary = sequence.series()
         if summary:
@@ -92,6 +96,21 @@ def _used_nothing(screen: Screen) -> Exit:
         "bold red",
     )
     return Exit.DATA
+
+
+def _check_watched(case: Case) -> None:
+    """Refuse to wait for what never comes: only files of single windows do."""
+    faults = [
+        Fault(
+            f"observations.{number}.file",
+            "--watch waits for one file a window; put the number of the window into its name, as "
+            f'"{{window:04d}}.nc", got {table.file!r}',
+        )
+        for number, table in enumerate(case.checked.observations)
+        if not by_window(table.file)
+    ]
+    if faults:
+        raise CaseError(faults, str(case.path))
 
 
 def _check_other(directory: Path) -> None:

@@ -1,30 +1,33 @@
 """The observations of each window of a cycle as they come in, and what became of every file."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.analysis.cycle.batches import Grouped, batch_numbers, room
+from assim.analysis.cycle.batches import Grouped, batch_numbers, placed, room
 from assim.analysis.cycle.plan import Plan
 from assim.files.errors import DataError, NothingToUseError
 from assim.files.observations import Instrument
-from assim.files.schema import hash_file
+from assim.files.schema import COVARIANCE, hash_file
 from assim.files.tables import ObservationTable, open_observations
 from assim.files.times import date_text
 from assim.files.windows import TOLERANCE
+from assim.problem.covariance import Diagonal
 from assim.problem.cycled import Rows
-from assim.problem.observation import Observations
 from assim.problem.window import Window
 from assim.run.build import Setting
 from assim.run.cycle_table import by_window
 from assim.run.instruments import make_instrument
 
 USED, MISSING, CORRUPT, EMPTY = "used", "missing", "corrupt", "empty"
+UNUSED = "unused"  # there, in a window that has no analysis
 _PAUSE = 0.5  # seconds between two looks for a file
 
 
@@ -53,7 +56,7 @@ class _Sorted:
         rows: in this order.
         order: their numbers in the file.
         times: of each, in the model's time unit: the end of its interval.
-        batches: of each, -1 outside the cycle.
+        batches: of each, -1 before the cycle, and as many as it has slot edges after it.
     """
 
     rows: ObservationTable
@@ -89,9 +92,12 @@ class Incoming:
 
     def of(self, window: int, say: Callable[[str], None] = lambda text: None) -> list[Arrival]:
         """What has come for window k, one entry an instrument."""
-        end = time.monotonic() + (self.timeout if self.watched is not None else 0.0)
-        tables = self.setting.case.checked.observations
-        return [self._one(number, window, end, say) for number in range(len(tables))]
+        end = time.monotonic() + self.timeout
+        numbers = range(len(self.setting.case.checked.observations))
+        if self.watched is not None:
+            for number in numbers:
+                _await(self.path(number, window), end, say)
+        return [self.one(number, window) for number in numbers]
 
     def name(self, number: int, window: int) -> str:
         """The name that the case has for this file."""
@@ -102,10 +108,9 @@ class Incoming:
         name, case = self.name(number, window), self.setting.case
         return case.input_path(name) if self.watched is None else self.watched / name
 
-    def _one(self, number: int, window: int, end: float, say: Callable[[str], None]) -> Arrival:
+    def one(self, number: int, window: int) -> Arrival:
+        """What there is of an instrument for window k, without waiting."""
         path = self.path(number, window)
-        if self.watched is not None:
-            _await(path, end, say)
         told: dict[str, Any] = {"file": self.name(number, window)}
         if not path.is_file():
             what = f"not there after {self.timeout:g} s" if self.watched else "not there"
@@ -131,8 +136,9 @@ class Incoming:
         rows = opened.taken(order)
         times = (rows.ends or rows.times).to_model(labels.time_unit, self.reference)
         batches = batch_numbers(times, self.edges, self.plan.shift)
-        slack = TOLERANCE * np.ptp(self.edges)
-        batches[(times < self.edges[0] - slack) | (times > self.edges[-1] + slack)] = -1
+        slack = TOLERANCE * (self.edges[1] - self.edges[0])
+        batches[times < self.edges[0] - slack] = -1
+        batches[times > self.edges[-1] + slack] = self.edges.size
         found = _Sorted(rows, order, times, Grouped.by(batches))
         if not by_window(table.file):
             self.read[number] = found
@@ -141,12 +147,42 @@ class Incoming:
     def _read(
         self, file: "_Sorted", path: Path, number: int, window: int, told: dict[str, Any]
     ) -> Arrival:
-        """The rows of a window's newest batch, each once, in the order of time and place."""
+        """The rows of a window's newest batch as what is to be assimilated."""
+        own = self._own(file, number, window, told)
+        instrument = make_instrument(
+            self.setting.case,
+            self.setting.model,
+            self.setting.parts,
+            number,
+            file.rows.taken(own),
+            self._stretch(window),
+            source=path,
+            kept=file.order[own],
+        )
+        used = int(instrument.used.sum())
+        o = placed(instrument.observations, self.setting.model.labels())
+        if not isinstance(o.covariance, Diagonal):
+            table = instrument.table
+            raise DataError(
+                f"{table.where}: the errors of a cycle's observations are independent, the file "
+                f"gives {table.variable}{COVARIANCE}; drop it, or give correlated = false to use "
+                "its variances"
+            )
+        rows = Rows.of(o.padded(room(used)))
+        told |= {"fate": USED, "used": used, "rejected": instrument.rejected()}
+        told["digest"] = _digest(rows)
+        return Arrival(rows, instrument, USED, told)
+
+    def _own(self, file: "_Sorted", number: int, window: int, told: dict[str, Any]) -> np.ndarray:
+        """Numbers of the rows of a window's newest batch, each once, in the order of time.
+
+        Raises:
+            NothingToUseError: there are none.
+        """
         own = file.batches.of(window)
         if by_window(self.setting.case.checked.observations[number].file):
-            last = self.edges.size // self.plan.shift
-            told["late"] = file.batches.of(0, window).size
-            told["early"] = file.batches.of(window + 1, last).size
+            told["late"] = file.batches.of(-1, window).size
+            told["early"] = file.batches.of(window + 1, self.edges.size + 1).size
         if np.any(np.diff(file.order[own]) < 0):
             told["out_of_order"] = True
         rows = file.rows.taken(own)
@@ -161,19 +197,7 @@ class Incoming:
                 f"{self._when(self.edges[[window, window + 1] * np.array(self.plan.shift)])}), got "
                 f"none of {file.rows.rows}: {spans}"
             )
-        instrument = make_instrument(
-            self.setting.case,
-            self.setting.model,
-            self.setting.parts,
-            number,
-            file.rows.taken(own),
-            self._stretch(window),
-            source=path,
-            kept=file.order[own],
-        )
-        used = int(instrument.used.sum())
-        told |= {"fate": USED, "used": used, "rejected": instrument.rejected()}
-        return Arrival(_rows(instrument.observations, room(used)), instrument, USED, told)
+        return own
 
     def _when(self, times: np.ndarray) -> str:
         """From when to when."""
@@ -190,8 +214,12 @@ class Incoming:
         return Window(jnp.asarray(self.edges[first : newest + 1]), 1, self.reference)
 
 
-def _rows(observations: Observations, size: int) -> Rows:
-    return Rows.of(observations.padded(size))
+def _digest(rows: Rows) -> str:
+    """sha256 of what is assimilated."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(rows):
+        found.update(np.ascontiguousarray(leaf).tobytes())
+    return found.hexdigest()
 
 
 def _await(path: Path, end: float, say: Callable[[str], None]) -> None:

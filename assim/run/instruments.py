@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.impact import innovation_stdev
+from assim.files.errors import DataError
 from assim.files.observations import Instrument, to_instrument
 from assim.files.quality import QualityControl
 from assim.files.sources import Source
@@ -72,7 +73,7 @@ def make_instrument(
         instrument_names(case.checked.observations)[number],
         covariance=parts.get(f"{path}.covariance"),
         correlated=table.correlated,
-        bias=_bias(case, model, parts, number, source, kept),
+        bias=_bias(case, model, parts, number, rows, source, kept),
         quality=quality,
     )
 
@@ -82,6 +83,7 @@ def _bias(
     model: AbstractDynamics,
     parts: dict[str, Any],
     number: int,
+    rows: Rows,
     source: Source | None,
     kept: np.ndarray | None,
 ) -> BiasCorrection | None:
@@ -97,6 +99,11 @@ def _bias(
         if term.variable is not None:
             file = case.input_path(table.file) if source is None else source
             column = open_observations(file, term.variable, model.labels()).values
+            if kept is not None and kept.size and kept.max() >= column.size:
+                raise DataError(
+                    f"{rows.source}: {term.variable}: expected one predictor for every value of "
+                    f"{rows.variable}, got {column.size} for {kept.max() + 1} or more"
+                )
             predictors[term.name] = column if kept is None else column[kept]
     return BiasCorrection(priors, predictors) if priors else None
 

@@ -14,7 +14,7 @@ from typing import Any
 from assim.files import manifest
 from assim.files.errors import DataError
 from assim.files.outcome import carry_dataset, read_carry
-from assim.files.schema import package_version, write_dataset
+from assim.files.schema import hash_file, package_version, write_dataset
 from assim.run.case import Case
 from assim.run.cycling import cycle_table
 from assim.run.toml import write
@@ -67,6 +67,8 @@ class Ledger:
         else:
             heading = ledger._heading()
             ledger._check_empty()
+        for name in (WINDOWS, STATES):
+            (directory / name).mkdir(exist_ok=True)
         manifest.cut(directory, [heading, *lines])
         ledger._clear()
         return ledger
@@ -101,9 +103,9 @@ class Ledger:
             temporary.mkdir(parents=True)
             yield temporary
             for path in (*temporary.iterdir(), temporary):
-                _flush(path)
+                manifest.flush(path)
             os.replace(temporary, final)
-            _flush(final.parent)
+            manifest.flush(final.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -115,8 +117,8 @@ class Ledger:
         """
         state = self.state(window)
         write_dataset(steady(carry_dataset(carry)), state, title=title)
-        _flush(state)
-        _flush(state.parent)
+        manifest.flush(state)
+        manifest.flush(state.parent)
         paths = [*self.folder(window).iterdir(), state]
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         files = manifest.checksums(self.directory, paths)
@@ -176,13 +178,25 @@ class Ledger:
                 "changed; undo the change (the title, [output] and cycle.windows, burn_in and "
                 "on_failure may differ), or choose another directory with --out"
             )
+        paths = self._inputs()
+        for name, digest in heading.get("inputs", {}).items():
+            if name not in paths or hash_file(paths[name]) != digest:
+                raise DataError(
+                    f"{self.case.input_path(name)}: is missing or has changed since the cycle in "
+                    f"{self.directory} was begun; put it back, or choose another directory with "
+                    "--out"
+                )
 
     def _heading(self) -> dict[str, Any]:
         return {
             "cycle": self.case.checked.title or self.case.name,
             "config_sha256": fingerprint(self.case),
             "assim_version": package_version(),
+            "inputs": {name: hash_file(path) for name, path in self._inputs().items()},
         }
+
+    def _inputs(self) -> dict[str, Path]:
+        return {n: path for n, path in self.case.decisive_inputs().items() if path.is_file()}
 
     def _clear(self) -> None:
         """Remove what was being written, and windows without a line."""
@@ -218,15 +232,6 @@ def decisive(case: Case) -> str:
 def fingerprint(case: Case) -> str:
     """sha256 of the case, but for what may change while a cycle goes on."""
     return hashlib.sha256(decisive(case).encode()).hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from assim.analysis.cycle.batches import batch_numbers
+from assim.analysis.cycle.batches import Grouped, batch_numbers
 from assim.files.schema import axis_attributes, time_name, time_variable
 from assim.files.times import decode
 from assim.files.uncertainty import stdev_units
@@ -66,9 +66,9 @@ def in_files(
             continue
         stamps = decode(dataset[clock], f"{name}: {clock}")
         times = stamps.to_model(setting.model.labels().time_unit, setting.clock.reference)
-        numbers = batch_numbers(times, edges, plan.shift)
+        batches = Grouped.by(batch_numbers(times, edges, plan.shift))
         for window in range(cycle.windows):
-            found[name.format(window=window)] = dataset.isel(obs=numbers == window)
+            found[name.format(window=window)] = dataset.isel(obs=batches.of(window))
     return found
 
 

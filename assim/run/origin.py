@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.analysis.cycle.draws import draws_of_carry
+from assim.analysis.cycle.draws import Ahead, draws_of_carry
+from assim.analysis.cycle.plan import Plan
 from assim.analysis.forecast import Draws, Past
 from assim.analysis.posterior import systematic
 from assim.files import manifest
@@ -255,7 +256,8 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
     if lines[0].get("config_sha256") != fingerprint(case):
         raise DataError(
             f"{directory}: holds a cycle of another case, or of this one before it was changed; "
-            "give the case as it was (cycle.windows and cycle.on_failure may differ)"
+            "give it as it was (the title, [output] and cycle.windows, burn_in and on_failure may "
+            "differ)"
         )
     posed = pose_cycle(setting)
     done = len(lines) - 1
@@ -265,15 +267,16 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
         raise DataError(f"{path}: is missing or has changed since its window was finished")
     carry = read_carry(path, posed.cycle.start())
     asked = MEMBERS if number is None else number
-    draws = draws_of_carry(posed.cycle.problem, posed.cycle.scheme, carry, asked, seed)
+    ahead, slot = _ahead(posed.cycle.plan, np.asarray(posed.edges), done)
+    draws = draws_of_carry(posed.cycle.problem, posed.cycle.scheme, carry, asked, seed, ahead)
     if draws is None:
         kind = type(posed.cycle.scheme).__name__
         what = f"nothing can be drawn from what {kind} hands on; use a scheme of assim's own"
         raise CaseError([Fault("cycle.method", what)], str(case.path))
     draws = _as_many(draws, number, seed, path)
-    edges, slot = _since(posed.cycle.plan, np.asarray(posed.edges), done)
+    start = np.asarray(ahead.edges)[ahead.newest : ahead.newest + 1]
     told = f"{path}, by {type(posed.cycle.scheme).__name__}"
-    return Origin(draws, edges, slot, posed.cycle.plan.slots, posed.reference, file=path, told=told)
+    return Origin(draws, start, slot, posed.cycle.plan.slots, posed.reference, file=path, told=told)
 
 
 def _as_many(draws: Draws, number: int | None, seed: int, path: Path) -> Draws:
@@ -292,9 +295,10 @@ def _as_many(draws: Draws, number: int | None, seed: int, path: Path) -> Draws:
     return draws.taken(np.random.default_rng(seed).permutation(draws.size())[:number])
 
 
-def _since(plan: Any, edges: np.ndarray, done: int) -> tuple[np.ndarray, float]:
-    """Slot edges from the next window's start to the newest observations, and a slot's length."""
+def _ahead(plan: Plan, edges: np.ndarray, done: int) -> tuple[Ahead, float]:
+    """The window after so many, and the length of a slot."""
     slot = float(edges[-1] - edges[0]) / (len(edges) - 1)
-    first, newest = int(plan.first_slot(done)), plan.shift * done
-    more = edges[-1] + slot * np.arange(1, max(0, newest + 2 - len(edges)))
-    return np.concatenate([edges, more])[first : newest + 1], slot
+    first = int(plan.first_slot(done))
+    more = edges[-1] + slot * np.arange(1, max(1, first + plan.slots + 2 - len(edges)))
+    own = np.concatenate([edges, more])[first : first + plan.slots + 1]
+    return Ahead(jnp.asarray(own), plan.shift * done - first), slot

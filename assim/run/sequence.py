@@ -32,7 +32,7 @@ from assim.problem.observation import Observations
 from assim.problem.window import Window
 from assim.run.cycling import PosedCycle
 from assim.run.failure import Exit, NonFiniteError
-from assim.run.incoming import CORRUPT, USED, Arrival, Incoming
+from assim.run.incoming import CORRUPT, UNUSED, USED, Arrival, Incoming
 from assim.run.ledger import Ledger, decisive, steady
 from assim.run.screen import Screen
 from assim.run.series import write_series
@@ -132,20 +132,24 @@ class Sequence:
     def _again(self, number: int) -> tuple[Rows | None, ...]:
         """The observations of a finished window, which the next one sees too.
 
+        What was not used then is not used now, whatever has come since.
+
         Raises:
-            DataError: one of its files is not what it was.
+            DataError: one of them is not what it was.
         """
-        arrivals = self.incoming.of(number)
-        before = self.ledger.line(number)["observations"]
-        for name, one in zip(self._names(), arrivals, strict=True):
-            then, now = before[name], one.told
-            if (then["fate"], then.get("sha256")) != (now["fate"], now.get("sha256")):
+        before, found = self.ledger.line(number)["observations"], []
+        for index, name in enumerate(self._names()):
+            then = before[name]
+            one = self.incoming.one(index, number) if "digest" in then else None
+            if one is not None and one.told.get("digest") != then["digest"]:
                 raise DataError(
-                    f"window {number} ({self._when(number)}), {name}: {now['file']} is not what it "
-                    f"was when the window was analysed ({then['fate']} then, {now['fate']} now), "
-                    "and the next window sees it again; put it back"
+                    f"window {number} ({self._when(number)}), {name}: {then['file']} is not what "
+                    "it was when the window was analysed "
+                    f"({one.told.get('reason', 'it has other values')}), and the next window sees "
+                    "it again; put it back"
                 )
-        return tuple(one.rows for one in arrivals)
+            found.append(None if one is None else one.rows)
+        return tuple(found)
 
     def _window(self, number: int, carry: Any, truth: State | None, follow: Any) -> Any:
         """One window, from its observations to its line of the manifest."""
@@ -160,7 +164,9 @@ class Sequence:
         window = Window(edges, 1, self.posed.reference)
         with self.ledger.writing(number) as folder:
             self._write(folder, number, done, window, arrivals)
-        observations = dict(zip(self._names(), (one.told for one in arrivals), strict=True))
+        observations = {
+            name: _told(one, done.state) for name, one in zip(self._names(), arrivals, strict=True)
+        }
         status = Status(int(done.measures.status))
         seconds = {"read": read - begin, "analyse": analysed - read}
         seconds["write"] = time.perf_counter() - analysed
@@ -201,11 +207,12 @@ class Sequence:
                 '= "forecast" to go on without it, and go on with --resume'
             )
         without = tuple(_of_no_weight(one) for one in rows)
+        failed = measures.status
         carry, outcome, measures = jax.tree.map(
             np.asarray, self.posed.cycle.window(*given, without, truth)
         )
         self._check_forecast(number, carry)
-        return _Done(carry, outcome, measures, FORECAST, reason)
+        return _Done(carry, outcome, measures._replace(status=failed), FORECAST, reason)
 
     def _check_forecast(self, number: int, carry: Any) -> None:
         if not _finite(carry):
@@ -265,10 +272,11 @@ class Sequence:
             for one, reading in zip(arrivals, done.outcome.readings, strict=True)
             if one.instrument is not None and one.rows is not None
         ]
+        given = (pairs, labels, window, done.state == ANALYSED)
         makers = {
             "analysis": lambda: newest_dataset(done.outcome, newest, labels, window),
             "trajectory": lambda: window_dataset(done.outcome, labels, window),
-            "feedback": lambda: readings_dataset(pairs, labels, window) if pairs else None,
+            "feedback": lambda: readings_dataset(*given) if pairs else None,
         }
         config, inputs = decisive(self.posed.case), self._inputs(arrivals)
         for name, make in makers.items():
@@ -320,6 +328,12 @@ class Sequence:
         moment = float(self.posed.newest(number + 1)[-1])
         text = date_text(moment, self.posed.labels.time_unit, self.posed.reference)
         return f"up to {text}"
+
+
+def _told(one: Arrival, state: str) -> dict[str, Any]:
+    """What became of a file: values that have come, but not into an analysis, are unused."""
+    unused = one.fate == USED and state != ANALYSED
+    return {**one.told, "fate": UNUSED, "used": 0} if unused else one.told
 
 
 def _of_no_weight(rows: Rows) -> Rows:

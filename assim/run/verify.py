@@ -8,7 +8,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.variational import FourDVar
@@ -16,7 +15,6 @@ from assim.files.observations import Instrument
 from assim.files.schema import FLAGS, WINDOW
 from assim.files.times import date_text
 from assim.files.windows import TOLERANCE
-from assim.problem.cycled import first_mean
 from assim.problem.departure import Problem
 from assim.problem.model import AbstractODE
 from assim.problem.prior import AbstractPrior
@@ -114,13 +112,12 @@ def _members(scheme: Any, posed: Posed) -> Iterator[Check]:
     """Whether draws are too few to keep the covariance of what is carried."""
     if not isinstance(scheme, FourDVar) or scheme.carry != "ensemble":
         return
-    mean = first_mean(posed.problem.control, plan_of(posed.case.checked).batches)
-    entries = ravel_pytree(mean)[0].size
-    if scheme.localisation is not None or scheme.members >= 2 * entries:
+    controls = scheme.controls(posed.problem, plan_of(posed.case.checked))
+    if scheme.localisation is not None or scheme.members >= 2 * controls:
         return
     detail = (
-        f"{scheme.members} members for {entries} entries: two for every entry keep the covariance "
-        'exactly; give more, a localisation, or carry = "posterior"'
+        f"{scheme.members} members for {controls} controls of a window: two for every one keep the "
+        'covariance exactly; give more, a localisation, or carry = "posterior"'
     )
     yield Check("members", None, detail)
 

@@ -157,7 +157,9 @@ def _draw_expected(axes: Axes, run: Run, number: np.ndarray) -> np.ndarray:
 
 def draw_desroziers(run: Run) -> Picture | None:
     """Standard deviations that departures imply against those stated, of every instrument."""
-    names = instruments(run)
+    names = [
+        name for name in instruments(run) if np.any(np.isfinite(_of(run, name, "desroziers_error")))
+    ]
     if not names:
         return None
     shown = names[:MOST]

@@ -156,7 +156,13 @@ def _coverage(run: Run) -> str:
 def _chi_squared(run: Run) -> str:
     mean = known(run.summary.get("chi_squared"))
     if mean is None:
-        return "No observation was assimilated after the burn-in, so that 2J/m is not known."
+        count = values(run, "number")
+        if count is None or not np.any(count[settled(run)] > 0):
+            return "No observation was assimilated after the burn-in, so that 2J/m is not known."
+        return (
+            "2J/m is not given: it is expected to be 1 only for Gaussian errors of known scale, of "
+            "observations that enter one window each."
+        )
     text = f"2J/m, twice the cost by the number of observations, is {number(mean)} on average"
     count = values(run, "number")
     count = np.zeros(0) if count is None else count[settled(run)]

@@ -9,14 +9,28 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner
 
+import assim
 from assim.files import manifest as ledger
 from assim.files.errors import DataError
 from assim.files.schema import hash_file, write_dataset
+from assim.files.tables import open_observations
 from assim.run import cli, sequence
 from assim.run.ledger import alone
 from tests.cycle.files import Files, contents, manifest, results, setting, steady
 
 WINDOWS = 6
+PLACED = """
+import numpy as np
+import assim
+from assim.models import Lorenz63
+
+
+class Placed(Lorenz63):
+    def labels(self):
+        given = super().labels()
+        place = assim.Coordinate(np.arange(3.0), "1", "place")
+        return assim.Labels(given.state, given.parameters, {"place": place}, given.time_unit)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -290,6 +304,101 @@ def test_an_instrument_that_fails_leaves_the_others(copied, tmp_path):
     assert line["state"] == "analysed" and line["observations"]["x"]["fate"] == "corrupt"
     assert "units" in line["observations"]["x"]["reason"]
     assert line["observations"]["z"]["fate"] == "used"
+
+
+def test_rows_say_the_same_only_with_the_same_flag_and_interval():
+    """A value that was flagged and sent again counts; the least error of a repetition is kept."""
+    rows = {
+        "x": ("obs", [1.0, 1.0, 1.0, 1.0], {"units": "1"}),
+        "x_qc": ("obs", np.array([1, 0, 0, 0], np.int32)),
+        "x_stddev": ("obs", [0.5, 0.5, 0.7, 0.5], {"units": "1"}),
+    }
+    stamps = {"t": ("obs", [0.1, 0.1, 0.1, 0.2], {"units": "1"})}
+    table = open_observations(xr.Dataset(rows, stamps), "x", assim.models.Lorenz63().labels())
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]):
+        given = table.taken(np.array(order))
+        rows = given.taken(given.in_order())
+        kept = rows.taken(np.flatnonzero(~rows.repeated()))
+        np.testing.assert_array_equal(kept.qc, [0, 1, 0])
+        np.testing.assert_array_equal(kept.stdev, [0.5, 0.5, 0.5])
+
+
+def test_a_covariance_in_a_file_is_told_with_the_way_out(copied, tmp_path):
+    covariance = (("obs", "obs2"), np.diag([1.0, 1.0]), {"units": "1"})
+    copied.rewrite(2, lambda content: content.assign(x_covariance=covariance))
+    text = (copied.folder / "case.toml").read_text()
+    without = text.replace("error = { stdev = 1.0 }", "", 1)  # the file has standard deviations
+    (copied.folder / "case.toml").write_text(without)
+    result = copied.run(tmp_path / "stop")
+    told = " ".join(result.stderr.split())
+    assert result.exit_code == 3 and "0002.nc" in told and "correlated = false" in told
+    out = tmp_path / "on"
+    assert copied.run(out, *setting("observations.0.correlated=false")).exit_code == 0
+
+
+def test_files_may_give_more_places_than_are_asked_for(copied, whole, tmp_path):
+    """A position that no operator needs, in one window and not in the others."""
+    place = ("obs", [1.0, 2.0], {"units": "1"})
+    copied.rewrite(2, lambda content: content.assign_coords(place=place))
+    (copied.folder / "model.py").write_text(PLACED)
+    text = (copied.folder / "case.toml").read_text()
+    (copied.folder / "case.toml").write_text(text.replace('"Lorenz63"', '"model.py:Placed"'))
+    assert copied.run(tmp_path / "out").exit_code == 0
+    lines = manifest(tmp_path / "out")
+    assert [line["state"] for line in lines] == WINDOWS * ["analysed"]
+
+
+def test_a_window_that_failed_is_not_told_to_be_well(copied, tmp_path):
+    out = tmp_path / "out"
+    hurried = setting("minimiser.n_outer=1") + setting("minimiser.tolerance=1e-12")
+    assert copied.run(out, *hurried, *setting('cycle.on_failure="forecast"')).exit_code == 3
+    line = manifest(out)[0]
+    assert line["state"] == "forecast" and line["minimiser"] == "out_of_loops"
+    assert line["observations"]["x"]["fate"] == "unused" and line["observations"]["x"]["used"] == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["status"] == "partly_converged" and "converged" not in summary["statuses"]
+    with xr.open_dataset(out / "windows/000000/feedback.nc") as feedback:
+        assert set(feedback.x_effective_qc.values) == {1}
+
+
+def test_a_changed_background_is_refused(copied, tmp_path):
+    out = tmp_path / "out"
+    assert copied.run(out, *setting("cycle.windows=2")).exit_code == 0
+    path = copied.folder / "background.nc"
+    with xr.open_dataset(path, decode_times=False) as file:
+        content = file.load()
+    content.assign(x=content.x + 1).to_netcdf(path)
+    result = copied.run(out, "--resume")
+    assert (
+        result.exit_code == 3
+        and "background.nc" in result.stderr
+        and "put it back" in (" ".join(result.stderr.split()))
+    )
+
+
+def test_what_was_missing_stays_out_when_the_cycle_goes_on(tmp_path):
+    """Of windows that see earlier observations, whether or not the file has come since."""
+    keys = 'shift = 1\noverlap = "several"\non_failure = "forecast"'
+    files = Files.made(tmp_path / "case", 4, keys)
+    first = files.observation(1)
+    first.rename(tmp_path / "late.nc")
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert files.run(whole).exit_code == 0
+    assert files.run(out, *setting("cycle.windows=2")).exit_code == 0
+    (tmp_path / "late.nc").rename(first)
+    assert files.run(out, "--resume").exit_code == 0
+    assert steady(manifest(out)) == steady(manifest(whole))
+
+
+def test_only_files_of_single_windows_are_waited_for(copied, tmp_path):
+    shutil.copy(copied.observation(0), copied.folder / "all.nc")
+    text = (copied.folder / "case.toml").read_text()
+    (copied.folder / "case.toml").write_text(
+        text.replace("observations/{window:04d}.nc", "all.nc", 1)
+    )
+    result = copied.run(tmp_path / "out", "--watch", str(copied.folder))
+    assert result.exit_code == 2 and "observations.0.file" in result.stderr
+    assert "one file a window" in " ".join(result.stderr.split())
 
 
 def test_files_are_awaited_up_to_the_timeout(files, whole, tmp_path):

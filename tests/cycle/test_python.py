@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import assim
+from assim.analysis.cycle.batches import room
 from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.variational import FourDVar
@@ -101,6 +102,13 @@ def test_localised_members_get_no_model_error():
     scheme = FourDVar(carry="ensemble", members=5, localisation=assim.GaspariCohn(2.0))
     with pytest.raises(ValueError, match="drop the localisation, or use LETKF"):
         twin(scheme, Plan(1, 1), 2, error=error).cycle.start()
+
+
+def test_rooms_are_few_and_hold_their_rows():
+    rooms = [room(rows) for rows in range(1, 200)]
+    assert rooms == sorted(rooms)
+    assert all(rows <= size <= 1.5 * rows for rows, size in enumerate(rooms, start=1))
+    assert set(rooms) <= {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256}
 
 
 # ---- problems of every kind ----------------------------------------------------------------------

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.problem.arrays import Labels
 from assim.problem.covariance import Diagonal
 from assim.problem.cycled import Rows
 from assim.problem.observation import Observations
 
 Array = jax.Array
 
-SLACK = 1e-9  # of the whole stretch of time: rounding of times
+SLACK = 1e-9  # of a batch: rounding of times
 
 
 def batch_numbers(times: np.ndarray, edges: np.ndarray, shift: int) -> np.ndarray:
@@ -26,7 +27,7 @@ def batch_numbers(times: np.ndarray, edges: np.ndarray, shift: int) -> np.ndarra
         shift: slots of a batch.
     """
     ends = np.asarray(edges)[::shift]
-    slack = SLACK * np.ptp(ends)
+    slack = SLACK * np.ptp(ends) / (len(ends) - 1)
     return np.clip(np.searchsorted(ends, np.asarray(times) - slack) - 1, 0, None)
 
 
@@ -54,15 +55,23 @@ class Grouped(NamedTuple):
 
 
 def room(rows: int) -> int:
-    """A number of rows that many windows share: the next of 1 to 8, 10, 12, 14, 16, 20, …
+    """A number of rows that many windows share: the next of 1, 2, 3, 4, 6, 8, 12, 16, 24, …
 
     It depends on the number alone, so that what is computed of a window does not depend on the
     windows before it.
     """
-    if rows <= 8:
-        return max(rows, 1)
-    step = 1 << (int(rows - 1).bit_length() - 3)
-    return -(-rows // step) * step
+    power = 1 << max(0, int(rows - 1).bit_length())
+    return 3 * power // 4 if power >= 4 and 4 * rows <= 3 * power else power
+
+
+def placed(observations: Observations, labels: Labels) -> Observations:
+    """The instrument with the positions that its operator asks for, and no others.
+
+    Files may give more, and not the same in every window.
+    """
+    given = observations.points.coordinates
+    places = {dim: given[dim] for dim in observations.operator.dims(labels)}
+    return eqx.tree_at(lambda o: o.points.coordinates, observations, places)
 
 
 def in_batches(observations: Observations, edges: np.ndarray, shift: int) -> Rows:
@@ -108,8 +117,10 @@ def newest(rows: tuple[Rows, ...], edges: Array, slot: Array) -> tuple[Array, ..
         edges: slot edges of the window.
         slot: number of the edge.
     """
-    after = edges[slot] + SLACK * (edges[-1] - edges[0])
-    return tuple(jnp.where((one.weight > 0) & (one.points.ends > after), 1.0, 0.0) for one in rows)
+    after, every = edges[slot] + SLACK * (edges[1] - edges[0]), slot == 0
+    return tuple(
+        jnp.where((one.weight > 0) & (every | (one.points.ends > after)), 1.0, 0.0) for one in rows
+    )
 
 
 def joined(several: Sequence[Rows]) -> Rows:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.analysis.cycle.batches import in_batches, newest
+from assim.analysis.cycle.batches import in_batches, newest, placed
 from assim.analysis.cycle.measures import Measures, measures
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.scheme import AbstractScheme, Outcome
@@ -149,7 +149,8 @@ class Cycle:
         reference, labels = self.problem.window.reference, self.problem.model.labels()
         for one in observations:
             check_fit(one, labels, Window(edges, 1, reference))
-        return tuple(in_batches(o, np.asarray(edges), self.plan.shift) for o in observations)
+        shift = self.plan.shift
+        return tuple(in_batches(placed(o, labels), np.asarray(edges), shift) for o in observations)
 
     def _check_window(self, number: int, edges: Array, rows: tuple[Rows, ...]) -> None:
         """Refuse slot edges and observations of another window."""

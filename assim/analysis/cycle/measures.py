@@ -187,7 +187,7 @@ def _innovations(r: Reading) -> Innovations:
         jnp.sum(w),
         jnp.sum(w * innovation),
         jnp.sum(w * innovation**2),
-        jnp.sum(w * jnp.where(known, total, 0.0)),
+        jnp.sum(jnp.where(w > 0, w * total, 0.0)),
         jnp.sum(w * residual * innovation),
         jnp.sum(w * (r.analysis - r.background) * innovation),
         jnp.sum(w * r.stdev**2),

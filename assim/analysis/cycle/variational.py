@@ -17,7 +17,13 @@ from assim.analysis.cycle.scheme import AbstractScheme, Outcome, observed, readi
 from assim.problem.assumed import is_gaussian
 from assim.problem.control import White
 from assim.problem.covariance import AbstractCovariance, AbstractStateCovariance
-from assim.problem.cycled import Background, CycledProblem, Localisation, first_mean
+from assim.problem.cycled import (
+    Background,
+    CycledProblem,
+    Localisation,
+    first_mean,
+    in_carried_coordinates,
+)
 from assim.problem.departure import Problem
 from assim.solve.cost import gauss_newton_linearisation
 from assim.solve.curvature import dual_gaussian, local_gaussian
@@ -65,7 +71,8 @@ class FourDVar(AbstractScheme):
         forgetting: share of their prior's variance that parameters, scales and biases are given
             back from one window to the next.
         rank: vectors that keep a carried covariance; a z of no more entries is kept whole.
-        members: draws for "ensemble"; two for every entry of the state keep its covariance exactly.
+        members: draws for "ensemble"; two for every control of a window (`controls`) keep its
+            covariance exactly.
         localisation: of fewer members, a correlation as `GaspariCohn`, the same for all fields:
             with a share of the static covariance this is a hybrid. The members are then not drawn
             anew, but each moved as the posterior's square root does. None for none.
@@ -185,6 +192,13 @@ class FourDVar(AbstractScheme):
         if self.localisation is None:
             return Folding.of(mean, self.rank)
         return Folding(self.members, whole=False, members=True)
+
+    def controls(self, problem: Problem, plan: Plan) -> int:
+        """Length of χ of a window: what is carried, and the model errors of its slots."""
+        carry = self.start(problem.as_forcing(), plan, jax.random.key(0))
+        static = None if self.folding(carry.background.mean).whole else carry.static
+        given = (carry.background, static, carry.localisation)
+        return CycledProblem(in_carried_coordinates(problem), *given).size()
 
     def _minimum(self, window: CycledProblem, key: Array) -> Any:
         """The minimiser's last state at the lowest J of all first guesses."""
