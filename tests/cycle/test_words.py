@@ -136,7 +136,7 @@ def test_check_says_what_later_windows_have(files):
 def test_check_tells_of_too_few_members(files):
     result = assim("check", files, "--set", "cycle.method.members=5")
     assert result.exit_code == 0, result.output
-    assert "5 members for 3 entries" in result.output
+    assert "5 members for 3 controls" in result.output
 
 
 def test_adaptive_inflation_needs_no_name(files):
