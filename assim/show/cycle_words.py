@@ -221,7 +221,7 @@ def innovations(run: Run) -> str:
     text = (
         "Over the windows after the burn-in; σₒ and σ_b are standard deviations of the errors of "
         "observations and of the background there, as stated → as departures imply (Desroziers et "
-        "al. 2005); a dash where that variance is negative."
+        "al. 2005); a dash where that variance is negative or not known."
     )
     rows = [_instrument(run, name) for name in instruments(run)]
     return table(header, rows) + paragraph(text, "soft") if rows else ""

@@ -213,6 +213,22 @@ def test_nothing_but_nan_is_drawn(tmp_path):
     assert not {"innovations", "ranks", "chi_squared"} & set(drawn(made))
 
 
+def test_what_is_not_known_of_shared_observations_is_not_shown(tmp_path):
+    """2J/m and Desroziers' estimates of observations that enter several windows."""
+    made = cycle(tmp_path / "c", states=False)
+    with xr.open_dataset(made / "diagnostics.nc") as file:
+        content = file.load()
+    for name in ("chi_squared", "buoy_obs_desroziers_error", "buoy_obs_desroziers_background"):
+        content[name] = content[name] * np.nan
+    content.to_netcdf(made / "diagnostics.nc")
+    told = json.loads((made / "summary.json").read_text())
+    runs.write_summary(made, {**told, "chi_squared": None})
+    assert not {"chi_squared", "desroziers"} & set(drawn(made))
+    assert "innovations" in drawn(made)
+    page = words(made)
+    assert "2J/m is not given" in page and "No observation was assimilated" not in page
+
+
 def test_spread_that_runs_away_is_drawn(tmp_path):
     made = cycle(tmp_path / "c", states=False)
     with xr.open_dataset(made / "diagnostics.nc") as file:
