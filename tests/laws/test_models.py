@@ -18,8 +18,12 @@ from assim.problem.model import check_model
 from assim.problem.window import Window, integrate
 from tests.registry import MODELS
 
-# Half a minute of compilation on one core: run by `make test-slow`.
-SLOW = {"lotka-volterra-kvaerno5-backpropagation", "lotka-volterra-kvaerno5-fixed"}
+# A quarter of a minute of compilation on one core, or half of one: run by `make test-slow`.
+SLOW = {
+    "lotka-volterra-kvaerno5-backpropagation",
+    "lotka-volterra-kvaerno5-fixed",
+    "rate-and-state-slip-inertia",
+}
 # A root found to a tolerance leaves the second derivative of an implicit step with it.
 SYMMETRY = {"lotka-volterra-kvaerno5-fixed": 1e-7}
 

@@ -85,6 +85,7 @@ def test_sampling_says_how_good_it_is(monkeypatch):
     assert abs(np.mean(ratio)) < sampled.uncertainty()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32])
 def test_single_precision(dtype):
     fitted = Diffusion(1.0, 4.0).on((40, 30), plane(40, 30))

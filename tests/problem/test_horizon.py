@@ -58,6 +58,7 @@ def problem(start, slots=40):
     return strong_constraint(model, window, {"x": np.full(N, start)}, Diagonal(1.0), values)
 
 
+@pytest.mark.slow
 def test_a_window_that_overflows_is_lengthened():
     """At once its gradient is not finite; a stage that ends before the overflow can begin."""
     whole = problem(1.5)

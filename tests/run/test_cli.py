@@ -58,7 +58,7 @@ def test_init_makes_a_case_that_can_be_posed(model: str, tmp_path: Path) -> None
 
 
 def test_init_shows_how_windows_follow_one_another(tmp_path: Path) -> None:
-    """With the marks of [cycle] removed, and with one file for all windows."""
+    """With the marks of [cycle] removed."""
     case = tmp_path / "case.toml"
     assert invoke("init", "Lorenz63", "--out", str(case)).exit_code == 0
     text = case.read_text()
@@ -67,9 +67,9 @@ def test_init_shows_how_windows_follow_one_another(tmp_path: Path) -> None:
     for mark in marked:
         text = text.replace(mark, mark.removeprefix("# "))
     case.write_text(text)
-    assert invoke("twin", str(case)).exit_code == 0
-    checked = invoke("check", str(case))
-    assert checked.exit_code == 0, checked.output
+    given = read_case(case)
+    assert not given.faults and given.checked.cycle is not None
+    assert given.checked.cycle.windows == 10 and given.checked.cycle.method.use == "FourDVar"
 
 
 def test_init_of_a_model_in_a_file(toy: Toy) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import equinox as eqx
 import numpy as np
+import pytest
 import scipy.linalg
 import scipy.stats
 import xarray as xr
@@ -85,6 +86,7 @@ def test_strong_cost():
     np.testing.assert_allclose(total + found.normaliser, expected, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_weak_cost_with_the_volume_of_variability():
     """J = prior + ½ |d|² + ½ log |I + GᵀG| with variability written as a sum of its jumps."""
     problem = pose(read_case(CASE / "case.toml")).problem

@@ -110,6 +110,7 @@ def test_files_of_others_are_left(tmp_path):
     assert _of_methods(tmp_path) == [ours]
 
 
+@pytest.mark.slow
 def test_readings_held_back(toy):
     toy.case["observations"].append(
         {"file": "observations.nc", "variable": "x", "held_back": True, "name": "kept"}

@@ -51,7 +51,7 @@ def test_derived_quantities(toy: Toy) -> None:
         assert file["total"].attrs["units"] == "kg"
 
 
-@pytest.mark.parametrize("formulation", [None, "state"])
+@pytest.mark.parametrize("formulation", [None, pytest.param("state", marks=pytest.mark.slow)])
 def test_an_outlier_fails_the_background_check(toy: Toy, formulation: str | None) -> None:
     """A value 20 standard deviations off is flagged 19, and the others are used."""
     if formulation is not None:

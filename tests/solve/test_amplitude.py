@@ -171,6 +171,7 @@ def test_evidence_of_states_with_jumps(which):
     assert "without a prior" not in posterior.advice()
 
 
+@pytest.mark.slow
 def test_pairs_that_do_not_do_for_states_with_jumps():
     """Eigenvalues of either sign do not cancel in what is left out: no evidence is given."""
     problem = states(200)

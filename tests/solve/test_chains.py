@@ -35,6 +35,7 @@ def lopsided():
     return Misfit(uneven_wells, 2, 1.0), around
 
 
+@pytest.mark.slow
 def test_chains_leave_a_mode_without_mass(lopsided):
     """It is said how many did, and how much less probable it is; the rest is certified."""
     problem, around = lopsided
@@ -129,6 +130,7 @@ def counted(chi, data):
     return jnp.concatenate([data * chi, chi - 1])
 
 
+@pytest.mark.slow
 def test_gradients_and_memory_run_out(monkeypatch):
     """Draws are dropped again and again, and a second problem does not compile again."""
     first, second = (Misfit(counted, 3, 1.0, jnp.full(3, scale)) for scale in (2.0, 5.0))
@@ -149,6 +151,7 @@ def test_gradients_and_memory_run_out(monkeypatch):
     np.testing.assert_allclose(found.stdev(), np.full(3, 27**-0.5), rtol=0.3)
 
 
+@pytest.mark.slow
 def test_gradients_run_out_in_the_warm_up():
     """It stops there and says so; and does not begin where the starts alone cost more."""
     target = gaussian(5)
@@ -164,6 +167,7 @@ def test_gradients_run_out_in_the_warm_up():
     assert none.gradients == 0
 
 
+@pytest.mark.slow
 def test_uninformed_coordinate_is_named():
     """Chains along it disagree, but not because there were several modes."""
     problem = Misfit(half_seen, 2, 0.0)

@@ -74,7 +74,9 @@ def window_problem(seed, stretch=1.0):
 
 
 @pytest.mark.parametrize(
-    "minimiser", [GaussNewton(), NewtonCG()], ids=["gauss-newton", "newton-cg"]
+    "minimiser",
+    [GaussNewton(), pytest.param(NewtonCG(), marks=pytest.mark.slow)],
+    ids=["gauss-newton", "newton-cg"],
 )
 def test_twenty_windows_compile_once(minimiser):
     compiled, seen = [], []

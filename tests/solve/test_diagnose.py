@@ -295,6 +295,7 @@ def test_a_negative_estimate_is_not_a_number():
     assert one.nonlinearity == 0.0
 
 
+@pytest.mark.slow
 def test_innovations_are_exact_with_random_columns(monkeypatch):
     """Of a linear problem with fewer eigenpairs than controls they are those of the background."""
     monkeypatch.setattr(diagnose, "EXACT_LIMIT", 3)
@@ -361,6 +362,7 @@ def test_upper_tail_of_chi_squared():
     assert upper_tail(0.0, 3) == 1.0
 
 
+@pytest.mark.slow
 def test_no_p_value_where_an_error_scale_is_estimated():
     problem = observed(likelihood.Gaussian(), ErrorScale("sigma", LogNormal(1.0, 0.5)))
     found = analyse(problem, posterior=PLAIN).diagnostics
@@ -428,6 +430,7 @@ def test_observation_impact_of_a_quadratic_measure(name, ahead):
         assert apart(found.observations[instrument], each[rows]) < 1e-9
 
 
+@pytest.mark.slow
 def test_impact_sums_up_for_other_likelihoods():
     """Σ δe_i = ē·χ*, whatever the likelihood, as Wχ* = -Gᵀd at the minimum."""
     kind = likelihood.Huber(0.5)
@@ -442,7 +445,10 @@ def test_impact_sums_up_for_other_likelihoods():
     assert abs(found.total() - float(mean @ chi)) < 1e-7 * abs(float(mean @ chi))
 
 
-@pytest.mark.parametrize(("start", "reference"), [(100.0, None), (None, "2000-01-01")])
+@pytest.mark.parametrize(
+    ("start", "reference"),
+    [pytest.param(100.0, None, marks=pytest.mark.slow), (None, "2000-01-01")],
+)
 def test_a_forecast_goes_on_from_the_window(start, reference):
     problem = observed(likelihood.Gaussian())
     analysis = analyse(problem, EXACT, PLAIN)

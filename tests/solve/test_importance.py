@@ -124,6 +124,7 @@ def test_gaussian_proposal_is_exact_for_a_linear_problem(gaussian_case):
     assert found.effective() == pytest.approx(200)
 
 
+@pytest.mark.slow
 def test_evidence_of_a_model():
     """The whole engine: a driven linear model against the density of its innovations."""
     case = driven()

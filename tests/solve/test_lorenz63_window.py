@@ -123,7 +123,7 @@ def test_cost_and_gradient_are_those_of_numpy(problem, seed):
     "minimiser",
     [
         GaussNewton(tolerance=1e-9),
-        NewtonCG(tolerance=1e-9),
+        pytest.param(NewtonCG(tolerance=1e-9), marks=pytest.mark.slow),
         GaussNewton(tolerance=1e-9, globalisation="trust_region"),
         NewtonCG(tolerance=1e-9, globalisation="trust_region", precondition=3),
     ],

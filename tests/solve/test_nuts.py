@@ -35,11 +35,12 @@ def test_correlated_gaussian(method):
     assert found.gradients < 100_000
 
 
+@pytest.mark.slow
 def test_banana_without_a_prior_of_its_own():
     check(NUTS(accuracy=ACCURACY, acceptance=0.9), banana())
 
 
-@pytest.mark.parametrize("method", [NUTS, HMC])
+@pytest.mark.parametrize("method", [pytest.param(NUTS, marks=pytest.mark.slow), HMC])
 def test_target_that_ends(method):
     """Proposals beyond the edge are rejected, and no member lies there."""
     found = check(method(accuracy=ACCURACY), truncated())
@@ -48,6 +49,7 @@ def test_target_that_ends(method):
     assert np.min(np.asarray(found.members)[:, 0]) >= -0.5
 
 
+@pytest.mark.slow
 def test_modes_that_no_chain_leaves():
     """Chains from the prior find the other mode; nobody knows its weight."""
     target = two_modes()
@@ -57,6 +59,7 @@ def test_modes_that_no_chain_leaves():
     assert found.certificates["chains_from_prior_agree"] > 0.2
 
 
+@pytest.mark.slow
 def test_draws_are_one_traceable_program():
     """Of a batch of problems: the mean of every one's first coordinate."""
     target = truncated()

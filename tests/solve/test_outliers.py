@@ -104,6 +104,7 @@ def test_a_gross_error_hardly_moves_a_robust_analysis(kind):
     assert shift(instrument(SPOILT, likelihood=kind), without) < 0.2
 
 
+@pytest.mark.slow
 def test_a_gross_error_fails_the_background_check():
     problem = pose(instrument(SPOILT))
     innovation = SPOILT - problem.simulate(jnp.zeros(N)).predictions["T"]

@@ -102,8 +102,15 @@ def solved(kind, rank, globalisation="damping"):
     return problem, minimise(problem, method, jnp.zeros(N))
 
 
-@pytest.mark.parametrize("globalisation", ["damping", "trust_region"])
-@pytest.mark.parametrize("kind", [GaussNewton, NewtonCG])
+@pytest.mark.parametrize(
+    ("kind", "globalisation"),
+    [
+        (GaussNewton, "damping"),
+        (NewtonCG, "trust_region"),
+        pytest.param(GaussNewton, "trust_region", marks=pytest.mark.slow),
+        pytest.param(NewtonCG, "damping", marks=pytest.mark.slow),
+    ],
+)
 def test_same_minimum_in_fewer_iterations(kind, globalisation):
     _, plain = solved(kind, 0)
     _, with_pairs = solved(kind, 60, globalisation)

@@ -59,6 +59,7 @@ def test_both_formulations_have_the_same_prior():
         assert np.std(one.prior_draws.state["x"]) == pytest.approx(0.5, rel=0.1)
 
 
+@pytest.mark.slow
 def test_there_is_no_prior_of_what_depends_on_a_flat_one():
     problem = asked(Diagonal(0.5), parameters={"rho": Jeffreys(28.0)})
     wanted = {**END, "start": Derived(lambda trajectory: trajectory.states["x"][0])}

@@ -157,6 +157,7 @@ def test_under_vmap():
         np.testing.assert_allclose(together[i], alone.chi, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_several_first_guesses():
     _, data = convection(4)
     starts = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)))

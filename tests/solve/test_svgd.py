@@ -39,6 +39,7 @@ def white():
     return problem, around(problem)
 
 
+@pytest.mark.slow
 def test_hundred_particles_in_a_hundred_dimensions(white):
     """One particle fewer than spans them: the spread is nearly right, and the status says why."""
     ensemble = SVGD(steps=200).sample(*white, KEY)
@@ -124,7 +125,7 @@ def half(chi, data):
     return jnp.where(chi[1] > 0.5, jnp.nan, 3 * (chi[:1] - 1))
 
 
-@pytest.mark.parametrize("most", [2000, 20])
+@pytest.mark.parametrize("most", [pytest.param(2000, marks=pytest.mark.slow), 20])
 def test_edge_of_what_is_not_informed(most):
     """Members are evaluated, those outside left out; particles alone where no more are allowed."""
     problem = Misfit(half, 2, 1.0)
@@ -143,7 +144,7 @@ def coupled(chi, data):
     return 30 * chi[:1] * (1 + data[0] * chi[1])
 
 
-@pytest.mark.parametrize("particles", [40, 300])
+@pytest.mark.parametrize("particles", [40, pytest.param(300, marks=pytest.mark.slow)])
 def test_what_is_left_open_changes_what_is_informed(particles):
     problem = Misfit(coupled, 2, 1.0, jnp.array([0.2]))
     ensemble = SVGD(particles=particles, steps=50).sample(problem, around(problem), KEY)
@@ -192,6 +193,7 @@ def test_what_the_normaliser_informs(strength):
     np.testing.assert_allclose(draws[:, 0].std(), (1 + strength) ** -0.5, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_spreads_count_where_nothing_is_informed():
     """Without the average's directions and without Laplace's: neither is right."""
     problem = Scale(jnp.asarray(100.0), jnp.zeros(()))
@@ -210,6 +212,7 @@ def test_nowhere_finite():
     assert ensemble.gradients == 100 * 31 + 2 * 100  # every retreat, and the metric
 
 
+@pytest.mark.slow
 def test_more_directions_than_eigenpairs():
     """300 squares, blind at the minimum, of 2100 controls: 200 eigenpairs of the average."""
     n = 2100
@@ -222,6 +225,7 @@ def test_more_directions_than_eigenpairs():
     assert ensemble.certificates["information_left_out"] > 100  # nats; about 100 λ of 64
 
 
+@pytest.mark.slow
 def test_fewer_particles_than_directions():
     problem = Misfit(lambda chi, data: 3 * chi, 6, 1.0)
     ensemble = SVGD(particles=4, steps=20).sample(problem, around(problem), KEY)
@@ -229,6 +233,7 @@ def test_fewer_particles_than_directions():
     assert "4 particles cannot span 6" in ensemble.advice
 
 
+@pytest.mark.slow
 def test_duplicated_observations():
     """Twice the same reading counts twice, in one direction."""
     problem = Misfit(lambda chi, data: jnp.stack([2 * chi[0], 2 * chi[0]]), 2, 1.0)
@@ -255,6 +260,7 @@ def test_draws_are_traceable():
     np.testing.assert_allclose(members.std(axis=1), np.full((2, 2), 1 / np.sqrt(5)), rtol=0.02)
 
 
+@pytest.mark.slow
 def test_stochastic():
     """Particles with noise keep the spread without any polish."""
     problem = Misfit(lambda chi, data: 2 * chi, 2, 1.0)

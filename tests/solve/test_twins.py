@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from assim import (
     Diagonal,
@@ -81,6 +82,7 @@ def run(number, seed):
     return Twins(*map(np.asarray, analyses(problem, GaussNewton(), keys)))
 
 
+@pytest.mark.slow
 def test_minimum_and_intervals(capsys):
     """2J/p is one on average, and 90 per cent intervals hold 90 per cent."""
     number = 200

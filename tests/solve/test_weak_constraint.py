@@ -92,8 +92,15 @@ def trajectory_posterior(problem, gaussian, field):
     return values(gaussian.chi), tangent @ jax.vmap(gaussian.covariance)(tangent).T
 
 
-@pytest.mark.parametrize("formulation", ["forcing", "state"])
-@pytest.mark.parametrize(("name", "every"), [("driven", 1), ("ring", 2)])
+@pytest.mark.parametrize(
+    ("name", "every", "formulation"),
+    [
+        ("driven", 1, "forcing"),
+        ("ring", 2, "state"),
+        pytest.param("driven", 1, "state", marks=pytest.mark.slow),
+        pytest.param("ring", 2, "forcing", marks=pytest.mark.slow),
+    ],
+)
 def test_is_the_smoother(name, every, formulation):
     """Mean and covariance of the state at every slot edge."""
     case, problem, field, noise = weakened(name, every, formulation)
@@ -256,6 +263,7 @@ def test_formulations_have_one_minimum(seed):
         assert abs(one - other) < 1e-4 * forcing.solution.cost
 
 
+@pytest.mark.slow
 def test_small_model_error_tends_to_strong_constraint():
     """The minimum's distance from that of strong constraint falls like Q, amplitude squared."""
     tight = GaussNewton(tolerance=1e-10, n_outer=60, n_inner=400)
@@ -268,7 +276,7 @@ def test_small_model_error_tends_to_strong_constraint():
     assert np.all(np.abs(slopes - 2) < 0.1), distances
 
 
-@pytest.mark.parametrize("formulation", ["forcing", "state"])
+@pytest.mark.parametrize("formulation", [pytest.param("forcing", marks=pytest.mark.slow), "state"])
 def test_derivatives(formulation):
     problem = twin(formulation)
     chi = 0.1 * jax.random.normal(jax.random.key(0), (problem.size(),))
