@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 import xarray as xr
 
@@ -42,14 +43,18 @@ _INNOVATIONS = {
 }
 
 
-def cycle_dataset(cycle: Cycle, edges: Any, measures: Measures) -> xr.Dataset:
+def cycle_dataset(cycle: Cycle, edges: Any, measures: Measures | list[Measures]) -> xr.Dataset:
     """Series over the windows of a cycle, at the time of the newest observations of each.
 
     Args:
         cycle: the cycle.
         edges: its slot edges.
-        measures: of all windows, with a leading dimension of them, as `Cycle.scan` gives them.
+        measures: of all windows, with a leading dimension of them, as `Cycle.scan` gives them; or a
+            list of those that `Cycle.window` gives.
     """
+    if isinstance(measures, list):
+        stacked: Measures = jax.tree.map(lambda *several: np.stack(several), *measures)
+        return cycle_dataset(cycle, edges, stacked)
     problem, windows = cycle.problem, np.asarray(measures.cost).size
     labels, reference = problem.model.labels(), problem.window.reference
     times = cycle.plan.newest(edges, windows)

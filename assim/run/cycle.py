@@ -66,7 +66,7 @@ def run_cycle(
         ledger = Ledger.opened(directory, case, resume)
         sequence = Sequence(posed, incoming, ledger, screen)
         screen.say(case.checked.title or case.name, "bold")
-        _say_done(ledger, posed.table.windows, screen)
+        _say_done(ledger, posed.table.windows, screen, resume)
         remove_ending(directory)
         (directory / "diagnostics.nc").unlink(missing_ok=True)
         code = _all_windows(sequence, screen)
@@ -79,9 +79,11 @@ def run_cycle(
     return _used_nothing(screen) if used_nothing else code
 
 
-def _say_done(ledger: Ledger, windows: int, screen: Screen) -> None:
+def _say_done(ledger: Ledger, windows: int, screen: Screen, resume: bool) -> None:
     if ledger.done:
         screen.say(f"{ledger.done} of {windows} windows are finished")
+    elif resume:
+        screen.say(f"{ledger.directory} holds no finished window to go on from: the first begins")
     if ledger.version != package_version():
         screen.say(
             f"They are by assim {ledger.version}, those that come by {package_version()}: where "
@@ -92,7 +94,8 @@ def _say_done(ledger: Ledger, windows: int, screen: Screen) -> None:
 
 def _used_nothing(screen: Screen) -> Exit:
     screen.say(
-        "No observation was used in any window: manifest.jsonl says why, window by window.",
+        "No observation was used in any window: manifest.jsonl says why, window by window. Put "
+        "the files right, and run the cycle again in another directory (--out).",
         "bold red",
     )
     return Exit.DATA
@@ -136,6 +139,8 @@ def _all_windows(sequence: Sequence, screen: Screen) -> Exit:
         return stop.code
     except KeyboardInterrupt:
         done, windows = sequence.ledger.done, sequence.posed.table.windows
+        with suppress(DataError):
+            sequence.series()
         raise Interrupted(
             f"interrupted; {done} of {windows} windows are finished, go on with --resume"
         ) from None

@@ -80,7 +80,8 @@ class Dashboard:
             if one["fate"] != "used":
                 self.flagged[one["fate"]] = self.flagged.get(one["fate"], 0) + 1
         if entry["reason"]:
-            self.flagged[entry["state"]] = self.flagged.get(entry["state"], 0) + 1
+            what = "not converged" if entry["state"] == "analysed" else entry["state"]
+            self.flagged[what] = self.flagged.get(what, 0) + 1
         if self.live is not None:
             self.live.update(self._drawn(), refresh=True)
         elif self._due(number):
@@ -99,17 +100,14 @@ class Dashboard:
         return ("window", "observations", "2J/m", *self.judged, "inflation", "seconds", "state")
 
     def _progress(self) -> str:
-        each = self._each()
-        left = each * (self.windows - self.done)
-        done = f"{self.done} of {self.windows} windows done"
-        return f"{done}, {1000 * each:.0f} ms each, {left:.0f} s left"
-
-    def _each(self) -> float:
-        """Seconds a window; without the first of this process, which compiles, once it can be."""
+        """What is done and left, by the windows after the first of this process, which compiles."""
         number, now = self.done - self.before, time.perf_counter()
-        if number > 1 and self.settled is not None:
-            return (now - self.settled) / (number - 1)
-        return (now - self.begin) / max(1, number)
+        done = f"{self.done} of {self.windows} windows done"
+        if number < 2 or self.settled is None:
+            return f"{done}, compiled and analysed in {now - self.begin:.0f} s"
+        each = (now - self.settled) / (number - 1)
+        left = each * (self.windows - self.done)
+        return f"{done}, {1000 * each:.0f} ms each, {left:.0f} s left"
 
     def _flags(self) -> str:
         if not self.flagged:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from assim.solve.minimise import Loop
 
 _WIDTH = 120  # of tables in files and pipes
+_LOST = 1.5  # 2J/m of a cycle whose covariances cannot be right
 _LOOP_HEADING = f"{'loop':>5} {'cost':>14} {'gradient norm':>14} {'inner':>6} {'seconds':>9}"
 
 
@@ -134,6 +135,17 @@ class Screen:
             mean = _number(summary["chi_squared"])
             told.insert(0, f"chi-squared {mean} (1 where all covariances are right)")
         self.say(", ".join(told))
+        for name, one in summary.get("quantities", {}).items():
+            if isinstance(one["mean"], float):
+                pair = (_number(one["mean"]), _number(one["stddev"]))
+                self.say(f"{name} after the newest window: {' ± '.join(pair)}")
+        if (summary["chi_squared"] or 0.0) > _LOST:
+            self.say(
+                "Departures are much larger than the covariances make likely: the cycle may have "
+                "lost the truth. Give more members, inflation, or a share of the static covariance "
+                "(cycle.method), and see `assim check`.",
+                "bold red",
+            )
 
     def rejected(self, counts: dict[str, dict[str, int]]) -> None:
         """Observations of every instrument by flag, where any was rejected."""

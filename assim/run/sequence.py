@@ -40,6 +40,7 @@ from assim.solve.status import Status
 
 ANALYSED, FORECAST = "analysed", "forecast"
 _SUMMARY = "summary.json"
+_NOTHING = "no observations"
 
 
 class Stopped(Exception):
@@ -72,6 +73,11 @@ class _Done:
     measures: Measures
     state: str
     reason: str = ""
+
+    @property
+    def minimiser(self) -> str:
+        """How its minimisation ended; "none" where there was nothing to minimise."""
+        return "none" if self.reason == _NOTHING else str(Status(int(self.measures.status)))
 
 
 @dataclass
@@ -173,7 +179,7 @@ class Sequence:
         entry = {
             "state": done.state,
             "reason": done.reason,
-            "minimiser": str(status),
+            "minimiser": done.minimiser,
             "observations": observations,
             "seconds": seconds,
         }
@@ -190,8 +196,8 @@ class Sequence:
         found = self.posed.cycle.window(*given, rows, truth)
         carry, outcome, measures = jax.tree.map(np.asarray, found)
         if float(measures.number) == 0:
-            self._check_forecast(number, carry)
-            return _Done(carry, outcome, measures, FORECAST, "no observations")
+            self._check_forecast(number, carry, outcome)
+            return _Done(carry, outcome, measures, FORECAST, _NOTHING)
         status = Status(int(measures.status))
         finite = bool(np.isfinite(measures.cost)) and _finite(carry)
         unconverged = status is not Status.CONVERGED
@@ -203,34 +209,35 @@ class Sequence:
             raise NonFiniteError(
                 f"window {number} ({self._when(number)}): {reason}; `assim check` looks for what "
                 "is not finite in the model or its gradient; where these are sound, give more "
-                "inflation or a share of the static covariance (cycle.method), or cycle.on_failure "
-                '= "forecast" to go on without it, and go on with --resume'
+                "inflation or a share of the static covariance (cycle.method), or let the cycle go "
+                'on without it: cycle.on_failure.non_finite = "forecast" with --resume'
             )
         without = tuple(_of_no_weight(one) for one in rows)
         failed = measures.status
         carry, outcome, measures = jax.tree.map(
             np.asarray, self.posed.cycle.window(*given, without, truth)
         )
-        self._check_forecast(number, carry)
+        self._check_forecast(number, carry, outcome)
         return _Done(carry, outcome, measures._replace(status=failed), FORECAST, reason)
 
-    def _check_forecast(self, number: int, carry: Any) -> None:
-        if not _finite(carry):
+    def _check_forecast(self, number: int, carry: Any, outcome: Outcome) -> None:
+        if not _finite((carry, outcome.analysis)):
             raise NonFiniteError(
-                f"window {number} ({self._when(number)}): the forecast itself is not finite; check "
-                "the model's step and its parameters"
+                f"window {number} ({self._when(number)}): the forecast itself is not finite; "
+                "`assim check` says where; look at the model's step, its parameters and the "
+                "background"
             )
 
     def _usable(self, number: int, arrivals: list[Arrival]) -> tuple[Rows | None, ...]:
         """What can be assimilated of what has come; stops where the case insists on it."""
         policy = self.posed.table.on_failure
         for name, one in zip(self._names(), arrivals, strict=True):
-            insists = policy.corrupt if one.fate == CORRUPT else policy.no_observations
-            if one.fate != USED and insists == "stop":
+            kind = "corrupt" if one.fate == CORRUPT else "no_observations"
+            if one.fate != USED and getattr(policy, kind) == "stop":
                 raise DataError(
                     f"window {number} ({self._when(number)}), {name}: {one.told['reason']} "
                     f"[{one.fate}]; put the file right and go on with --resume, or let the cycle "
-                    'go on without it: cycle.on_failure = "forecast"'
+                    f'go on without it: cycle.on_failure.{kind} = "forecast"'
                 )
         return tuple(one.rows for one in arrivals)
 
@@ -292,7 +299,7 @@ class Sequence:
             "newest": date_text(float(window.edges[newest]), labels.time_unit, window.reference),
             "state": done.state,
             "reason": done.reason,
-            "minimiser": str(Status(int(done.measures.status))),
+            "minimiser": done.minimiser,
             "measures": measures_json(done.measures, self._names()),
         }
         write_json(content, folder / _SUMMARY)

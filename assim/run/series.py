@@ -49,6 +49,8 @@ def write_series(
     content = cycle_summary(measures, posed.labels, posed.table.burn_in)
     counts = statuses(measures)
     status = "converged" if set(counts) <= {"converged"} else "partly_converged"
+    if counts and "converged" not in counts:
+        status = "not_converged"
     content = {"status": status, "statuses": counts, **content}
     if states:
         content["states"] = {state: states.count(state) for state in sorted(set(states))}
@@ -60,6 +62,8 @@ def write_series(
 
 
 def statuses(measures: Measures) -> dict[str, int]:
-    """How many windows ended in which way."""
-    codes, counts = np.unique(np.asarray(measures.status), return_counts=True)
+    """How many windows with something to minimise ended in which way."""
+    status = np.asarray(measures.status)
+    some = (np.asarray(measures.number) > 0) | (status != Status.CONVERGED)
+    codes, counts = np.unique(status[some], return_counts=True)
     return {str(Status(int(code))): int(n) for code, n in zip(codes, counts, strict=True)}

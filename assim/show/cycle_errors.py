@@ -198,4 +198,4 @@ def _draw_inside(axes: Axes, run: Run, name: str, levels: np.ndarray) -> None:
     axes.set_ylim(0, 104)
     frame(axes, run, field_label(run, name), "Share inside (%)", flags=False)
     box, wide = axes.get_position(), axes.figure.get_size_inches()[0]  # type: ignore[union-attr]
-    axes.set_position((box.x0, box.y0, box.width - 0.35 / wide, box.height))
+    axes.set_position((box.x0, box.y0, box.width - 0.45 / wide, box.height))

@@ -87,7 +87,8 @@ def _flag(run: Run, entry: Entry) -> tuple[str, ...]:
         odd = [f"{_count(file, w)} {w}" for w in ODD[:3] if _count(file, w)]
         odd += ["out of order"] * bool(_count(file, ODD[3]))
         fate = str(file.get("fate"))
-        fate += f" ({file.get('file')})" if fate != USED else ""
+        if fate != USED:
+            fate += f" ({': '.join(str(file[key]) for key in ('file', 'reason') if file.get(key))})"
         fates.append(f"{name}: {', '.join([fate, *odd])}")
     reason = str(entry.get("reason") or "–").replace("_", " ")
     return _when(run, entry[WINDOW]), str(entry.get("state")), reason, "; ".join(fates)
@@ -123,5 +124,8 @@ def _seconds(run: Run) -> str:
         for stage, some in by_stage.items()
     ]
     header = ("Seconds a window", "median", "95 %", "longest (window)", "total")
-    text = "The first window also compiles, and so does one whose observations need more room."
+    text = (
+        "The first window also compiles, and so does one that has to make room for another number "
+        "of observations."
+    )
     return table(header, rows) + paragraph(text, "soft")

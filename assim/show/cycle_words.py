@@ -98,6 +98,10 @@ def _after(run: Run) -> str:
     return f"After the burn-in of {first} windows" if 0 < first < size(run) else "Over all windows"
 
 
+def _means_of(run: Run) -> str:
+    return _after(run).replace("After", "Means after").replace("Over", "Means over")
+
+
 def _means(run: Run) -> str:
     """RMSE and spread: of all fields where these have one unit, else of each."""
     summary = run.summary
@@ -184,7 +188,7 @@ def errors(run: Run) -> str:
     rows = [row for name in fields(run) for kind in KINDS if (row := _error(run, name, kind))]
     if not rows:
         return ""
-    header = ("Means after the burn-in", "", "RMSE", "spread", "spread / error", "units")
+    header = (_means_of(run), "", "RMSE", "spread", "spread / error", "units")
     text = (
         "Background and analysis are those at the newest observations of a window, the smoother "
         "is the analysis at its start. Spread / error: the root of the mean variance by the root "

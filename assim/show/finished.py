@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 from assim.files.errors import DataError
-from assim.files.manifest import read_manifest
+from assim.files.manifest import NAME, read_manifest
 
 STAGES = ("background", "analysis", "truth", "trajectory", "posterior", "diagnostics")
 TIMES = ("time", "t")
@@ -141,9 +141,11 @@ def _read_summary(directory: Path) -> dict[str, Any]:
         raise ReportError(f"{directory}: no such directory; `assim run CASE.toml` makes one")
     path = directory / "summary.json"
     if not path.is_file():
+        begun = (directory / NAME).is_file()
+        way = "go on with" if begun else "make one with"
         raise ReportError(
-            f"{directory}: holds no summary.json, so no finished run: "
-            f"make one with `assim run CASE.toml --out {directory}`"
+            f"{directory}: holds no summary.json, so no finished run: {way} "
+            f"`assim run CASE.toml --out {directory}{' --resume' if begun else ''}`"
         )
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))

@@ -134,7 +134,7 @@ def legend(figure: Figure, axes: list[Axes]) -> None:
             labels=names,
             loc="upper center",
             ncols=columns,
-            handlelength=1.6,
+            handlelength=2.6,
             columnspacing=1.4,
         )
 

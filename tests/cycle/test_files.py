@@ -356,7 +356,7 @@ def test_a_window_that_failed_is_not_told_to_be_well(copied, tmp_path):
     assert line["state"] == "forecast" and line["minimiser"] == "out_of_loops"
     assert line["observations"]["x"]["fate"] == "unused" and line["observations"]["x"]["used"] == 0
     summary = json.loads((out / "summary.json").read_text())
-    assert summary["status"] == "partly_converged" and "converged" not in summary["statuses"]
+    assert summary["status"] == "not_converged" and "converged" not in summary["statuses"]
     with xr.open_dataset(out / "windows/000000/feedback.nc") as feedback:
         assert set(feedback.x_effective_qc.values) == {1}
 

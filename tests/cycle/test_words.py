@@ -206,7 +206,7 @@ def lines(clock, several, windows=6, done=0):
 def test_the_first_window_is_not_counted_in_what_is_left(clock):
     one = (measures({"x": 2.0}, {"x": 1.0}), entry())
     found = lines(clock, [one] * 3)
-    assert found[0].startswith("1 of 6 windows done, 100000 ms each, 500 s left")
+    assert found[0].startswith("1 of 6 windows done, compiled and analysed in 100 s")
     assert found[2].startswith("3 of 6 windows done, 1000 ms each, 3 s left")
     assert "RMSE 2.000, spread 1.000, inflation 1.000" in found[2]
     assert lines(clock, [one] * 2, done=4)[1].startswith("6 of 6 windows done, 1000 ms each, 0 s")
