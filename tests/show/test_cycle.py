@@ -285,7 +285,8 @@ def test_fields_of_several_units_are_told_one_by_one(tmp_path):
 
 def test_flagged_windows_are_told(folder):
     text = words(folder)
-    assert "3 (2020-01-01T18:00)  forecast  no observations  buoy: corrupt (0003.nc: &lt;cannot be read" in text
+    assert "3 (2020-01-01T18:00)  forecast  no observations  buoy: corrupt (0003.nc" in text
+    assert "(0003.nc: &lt;cannot be read&gt;)" in text
     assert "<cannot" not in (folder / "report.html").read_text(encoding="utf-8")
     assert re.search(r"buoy\s+18\s+2\s+900\s+36 bounds", text)
     assert re.search(r"analyse\s+0.1\s+0.\d+\s+9 \(0\)", text)
