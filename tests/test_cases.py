@@ -18,6 +18,7 @@ NAMES = [path.parent.name for path in sorted(CASES.glob("*/case.toml"))]
 
 
 LONG = {"climate_energy_balance", "friction_velocity_step", "friction_twin", "sir_waterborne"}
+LONG |= {"lorenz96_twin"}
 LONG |= {"lorenz63_sakov2012", "lorenz96_sakov2008", "lorenz96_bocquet2013", "lorenz96_sakov2012"}
 OTHERS = {"expected.toml", "published.toml"}  # what a run must give; tables of other methods
 FILES = [path for path in sorted(CASES.glob("*/*.toml")) if path.name not in OTHERS]

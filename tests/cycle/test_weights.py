@@ -44,7 +44,7 @@ def test_a_log_normal_value_of_no_weight_may_have_no_logarithm():
     ("likelihood", "scale", "known"),
     [
         (None, None, True),
-        (likelihood.StudentT(4.0), None, False),
+        pytest.param(likelihood.StudentT(4.0), None, False, marks=pytest.mark.slow),
         (None, assim.ErrorScale("s", assim.LogNormal(1.0, 0.5)), False),
     ],
 )

@@ -25,7 +25,12 @@ from tests.docs.pages import (
     of_shipped_case,
 )
 
-WITH_CODE = [page for page in PAGES if any(block.language in CODE for block in blocks(page))]
+LONG = {"sloppy", "predictive", "importance", "calibration", "choosing", "mcmc"}  # of methods
+WITH_CODE = [
+    pytest.param(page, marks=pytest.mark.slow if page.stem in LONG else ())
+    for page in PAGES
+    if any(block.language in CODE for block in blocks(page))
+]
 SHIPPED = sorted(
     {
         tuple(command.words)

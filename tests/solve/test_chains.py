@@ -104,6 +104,7 @@ def test_stuck_chains_are_moved(walk):
     assert set(source) == set(good)
 
 
+@pytest.mark.slow
 def test_no_draw_of_the_prior_is_finite():
     """Then all chains start near the minimum, and the certificate counts none from the prior."""
     narrow = Misfit(

@@ -100,6 +100,7 @@ def tail(chi, data):
     return 30 * chi[:1] * (1 + 0.29 * chi[1:])
 
 
+@pytest.mark.slow
 def test_a_long_tail_is_not_certified():
     problem = Misfit(tail, 2, 1.0)
     around = laplace(problem, jnp.zeros(2), Laplace(), jax.random.key(0))

@@ -209,7 +209,15 @@ def solved(name, *formulation):
     return matrices, analyse(problem, EXACT, PLAIN)
 
 
-@pytest.fixture(scope="module", params=["driven", "ring", "driven-forcing", "driven-state"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "driven",
+        "ring",
+        pytest.param("driven-forcing", marks=pytest.mark.slow),
+        "driven-state",
+    ],
+)
 def analysed(request):
     return solved(*request.param.split("-"))
 
@@ -445,9 +453,10 @@ def test_impact_sums_up_for_other_likelihoods():
     assert abs(found.total() - float(mean @ chi)) < 1e-7 * abs(float(mean @ chi))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "reference"),
-    [pytest.param(100.0, None, marks=pytest.mark.slow), (None, "2000-01-01")],
+    [(100.0, None), (None, "2000-01-01")],
 )
 def test_a_forecast_goes_on_from_the_window(start, reference):
     problem = observed(likelihood.Gaussian())

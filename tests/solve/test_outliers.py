@@ -122,6 +122,7 @@ def test_good_values_keep_their_weight():
     assert np.max(np.abs(plain - robust)) < 0.2 * STDEV_B
 
 
+@pytest.mark.slow
 def test_a_bias_is_recovered():
     """1 K in one of two instruments of 200 values each; by the prior the bias is 0 ± 2 K.
 

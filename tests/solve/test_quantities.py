@@ -93,9 +93,10 @@ def test_derived_quantities_without_a_posterior():
             ),
             {"x": 0.5, "y": np.hypot(0.3, 0.4), "z": 0.2},
         ),
-        (
+        pytest.param(
             {"x": Sum([Diagonal(0.3), Diagonal(0.4)]), "y": Diagonal(0.5)},
             {"x": 0.5, "y": 0.5},
+            marks=pytest.mark.slow,
         ),
     ],
 )

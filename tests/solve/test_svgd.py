@@ -50,6 +50,7 @@ def test_hundred_particles_in_a_hundred_dimensions(white):
     assert ensemble.gradients == (1 + 200 + polish + 2) * 100 + 10 * 100
 
 
+@pytest.mark.slow
 def test_plain_collapses_and_says_so(white):
     plain = SVGD(plain=True, steps=200)
     ensemble = plain.sample(*white, KEY)
