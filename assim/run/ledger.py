@@ -52,13 +52,15 @@ class Ledger:
                 file of a finished window has changed.
         """
         ledger = Ledger(directory, case)
-        heading, *lines = manifest.read_manifest(directory) or [ledger._heading()]
+        found = manifest.read_manifest(directory)
+        lines = found[1:]
         if lines and not resume:
             raise DataError(
                 f"{directory}: holds {len(lines)} windows of a cycle; go on with --resume, or "
                 "choose another directory with --out"
             )
         if lines:
+            heading = found[0]
             ledger.version = str(heading.get("assim_version"))
             ledger._check_case(heading)
             lines = ledger._whole(lines)

@@ -129,17 +129,18 @@ class Screen:
             for name, value in summary[f"{spread}_by_field"].items():  # in units of their own
                 rows.append((f"{name}, {kind}", _number(errors.get(name)), _number(value)))
         self.table(("mean over windows", "RMSE", "spread"), rows)
-        told = [f"degrees of freedom for signal {_number(summary['signal'])}"]
-        told.insert(0, f"inflation {_number(summary['inflation'])}")
-        if summary["chi_squared"] is not None:
-            mean = _number(summary["chi_squared"])
-            told.insert(0, f"chi-squared {mean} (1 where all covariances are right)")
-        self.say(", ".join(told))
+        mean = summary["chi_squared"]
+        self.say(
+            f"chi-squared {_number(mean)} (1 where all covariances are right), "
+            * (mean is not None)
+            + f"inflation {_number(summary['inflation'])}, degrees of freedom for signal "
+            f"{_number(summary['signal'])}"
+        )
         for name, one in summary.get("quantities", {}).items():
             if isinstance(one["mean"], float):
                 pair = (_number(one["mean"]), _number(one["stddev"]))
                 self.say(f"{name} after the newest window: {' ± '.join(pair)}")
-        if (summary["chi_squared"] or 0.0) > _LOST:
+        if (mean or 0.0) > _LOST:
             self.say(
                 "Departures are much larger than the covariances make likely: the cycle may have "
                 "lost the truth. Give more members, inflation, or a share of the static covariance "

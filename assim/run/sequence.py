@@ -75,9 +75,14 @@ class _Done:
     reason: str = ""
 
     @property
+    def status(self) -> Status:
+        """How its minimisation ended."""
+        return Status(int(self.measures.status))
+
+    @property
     def minimiser(self) -> str:
-        """How its minimisation ended; "none" where there was nothing to minimise."""
-        return "none" if self.reason == _NOTHING else str(Status(int(self.measures.status)))
+        """The same in a word; "none" where there was nothing to minimise."""
+        return "none" if self.reason == _NOTHING else str(self.status)
 
 
 @dataclass
@@ -102,6 +107,11 @@ class Sequence:
     def hashes(self) -> dict[str, str]:
         """sha256 of every file that serves all windows."""
         return {name: hash_file(path) for name, path in self.posed.inputs.items()}
+
+    @cached_property
+    def config(self) -> str:
+        """The case as the files of every window tell it."""
+        return decisive(self.posed.case)
 
     def run(self) -> None:
         """Every window that is not finished yet.
@@ -173,7 +183,6 @@ class Sequence:
         observations = {
             name: _told(one, done.state) for name, one in zip(self._names(), arrivals, strict=True)
         }
-        status = Status(int(done.measures.status))
         seconds = {"read": read - begin, "analyse": analysed - read}
         seconds["write"] = time.perf_counter() - analysed
         entry = {
@@ -185,7 +194,7 @@ class Sequence:
         }
         self.ledger.finish(number, done.carry, entry, f"{self._title()}: window {number}, carried")
         follow(number, done.measures, entry)
-        self._stop_unless_accepted(number, status, done)
+        self._stop_unless_accepted(number, done)
         return done.carry
 
     def _analysed(self, number: int, carry: Any, edges: jax.Array, truth: State | None) -> _Done:
@@ -285,13 +294,17 @@ class Sequence:
             "trajectory": lambda: window_dataset(done.outcome, labels, window),
             "feedback": lambda: readings_dataset(*given) if pairs else None,
         }
-        config, inputs = decisive(self.posed.case), self._inputs(arrivals)
+        inputs = self._inputs(arrivals)
         for name, make in makers.items():
             dataset = make() if keep is None or name in keep else None
             if dataset is not None:
                 path = folder / f"{name}.nc"
                 write_dataset(
-                    steady(dataset), path, title=f"{title}, {name}", config=config, inputs=inputs
+                    steady(dataset),
+                    path,
+                    title=f"{title}, {name}",
+                    config=self.config,
+                    inputs=inputs,
                 )
         content = {
             "window": number,
@@ -309,13 +322,13 @@ class Sequence:
         known = (one.told for one in arrivals if "sha256" in one.told)
         return {**self.hashes, **{told["file"]: told["sha256"] for told in known}}
 
-    def _stop_unless_accepted(self, number: int, status: Status, done: _Done) -> None:
+    def _stop_unless_accepted(self, number: int, done: _Done) -> None:
         policy = self.posed.table.on_failure.not_converged
-        if policy == "stop" and done.state == ANALYSED and status is not Status.CONVERGED:
+        if policy == "stop" and done.state == ANALYSED and done.status is not Status.CONVERGED:
             raise Stopped(
                 Exit.NOT_CONVERGED,
-                f"Window {number} ({self._when(number)}) has not converged. {status.advice} It is "
-                "written and flagged; --resume goes on from it.",
+                f"Window {number} ({self._when(number)}) has not converged. {done.status.advice} "
+                "It is written and flagged; --resume goes on from it.",
             )
 
     def _truth(self) -> State | None:

@@ -1,7 +1,6 @@
 """`assim calibrate` from a case to its files."""
 
 import io
-import json
 import sys
 
 import numpy as np
@@ -78,22 +77,9 @@ def test_picture(calibrated) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_conventions_are_kept(calibrated, tmp_path) -> None:
+def test_conventions_are_kept(calibrated, conventions) -> None:
     toy, _ = calibrated
-    runner = pytest.importorskip("compliance_checker.runner")
-    runner.CheckSuite.load_all_available_checkers()
-    report = tmp_path / "report.json"
-    runner.ComplianceChecker.run_checker(
-        str(toy.out / "calibration.nc"),
-        ["cf:1.11"],
-        0,
-        "strict",
-        skip_checks=["check_domain_variables"],
-        output_filename=str(report),
-        output_format="json",
-    )
-    found = json.loads(report.read_text())["cf:1.11"]["high_priorities"]
-    assert [check["msgs"] for check in found if check["msgs"]] == []
+    assert conventions(toy.out / "calibration.nc") == []
 
 
 def test_a_picture_that_cannot_be_drawn_costs_no_simulations(calibrated, monkeypatch, tmp_path):
