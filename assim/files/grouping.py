@@ -15,7 +15,6 @@ from assim.files.times import FileTimes
 from assim.files.uncertainty import Uncertainty
 from assim.problem.arrays import Coordinate, Labels
 from assim.problem.bias import BiasCorrection
-from assim.problem.likelihood import LogNormal, Poisson
 from assim.problem.window import Window
 
 
@@ -86,7 +85,7 @@ def superobbed(
 
 def _check_means(rows: Rows, quality: QualityControl) -> None:
     where, given = rows.table.where, rows.uncertainty
-    if isinstance(given.likelihood, LogNormal | Poisson):
+    if not given.likelihood.additive:
         raise DataError(
             f"{where}: superobbing takes means of values with additive errors, not of those with "
             f"a {type(given.likelihood).__name__} likelihood; thin them instead"

@@ -20,7 +20,7 @@ from assim.problem.arrays import Labels
 from assim.problem.bias import BiasCorrection
 from assim.problem.covariance import AbstractCovariance
 from assim.problem.interpolation import reach
-from assim.problem.likelihood import AbstractLikelihood
+from assim.problem.likelihood import AbstractLikelihood, Gaussian
 from assim.problem.model import AbstractDynamics
 from assim.problem.observation import ErrorScale, Observations
 from assim.problem.operator import (
@@ -182,6 +182,7 @@ def to_instrument(
     labels, quality = model.labels(), quality or QualityControl()
     operator = _default_operator(table, labels) if operator is None else operator
     _check_units(table, operator, labels)
+    likelihood = Gaussian() if likelihood is None else likelihood
     uncertainty = Uncertainty(stdev, covariance, correlated, likelihood, scale)
     uncertainty.check_units(table)
     if bias is not None and (problem := bias.check(table.rows)) is not None:

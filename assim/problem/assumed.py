@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from assim.problem.arrays import Array, Params
 from assim.problem.departure import Problem, Simulation
-from assim.problem.likelihood import Gaussian, LogNormal, Poisson
 from assim.problem.observation import Observations
 
 Predictions = dict[str, Array]
@@ -34,20 +33,15 @@ def _scale(instrument: Observations, scales: Params) -> Array:
 
 
 def error_variances(problem: Problem, simulation: Simulation) -> Predictions:
-    """Variance of the errors of every value about what is predicted, in its own unit.
-
-    A log-normal error is taken as the prediction times its standard deviation.
-    """
+    """Variance of the errors of every value about what is predicted, as its likelihood has it."""
     predicted, scales = simulation.predictions, simulation.control.scales
     return {o.name: error_variance(o, predicted[o.name], scales) for o in problem.observations}
 
 
 def error_variance(instrument: Observations, predicted: Array, scales: Params) -> Array:
     """The same of one instrument."""
-    if isinstance(instrument.likelihood, Poisson):
-        return predicted
-    variance = _scale(instrument, scales) ** 2 * instrument.covariance.variance()
-    return predicted**2 * variance if isinstance(instrument.likelihood, LogNormal) else variance
+    scale = _scale(instrument, scales)
+    return instrument.likelihood.error_variance(predicted, instrument.covariance, scale)
 
 
 def in_units_of_errors(
@@ -55,9 +49,9 @@ def in_units_of_errors(
 ) -> Callable[[Predictions], Predictions]:
     """Variances in the unit of the values ↦ those in the unit of their errors.
 
-    Divided by (Hx)² for log-normal errors, which are those of the logarithm; else as they are.
+    Divided by (Hx)² for errors that are those of the logarithm; else as they are.
     """
-    logarithmic = {o.name for o in problem.observations if isinstance(o.likelihood, LogNormal)}
+    logarithmic = {o.name for o in problem.observations if o.likelihood.logarithmic}
     predicted = simulation.predictions
     return lambda variances: {
         name: v / predicted[name] ** 2 if name in logarithmic else v
@@ -67,8 +61,8 @@ def in_units_of_errors(
 
 def is_gaussian(problem: Problem) -> bool:
     """Whether 2J at the minimum is a χ² variable: Gaussian errors whose scale is known."""
-    kinds = (o.likelihood for o in problem.observations)
-    return not problem.has_normaliser() and all(isinstance(k, Gaussian | LogNormal) for k in kinds)
+    known = not problem.has_normaliser()
+    return known and all(o.likelihood.chi_squared for o in problem.observations)
 
 
 def fitted(problem: Problem) -> tuple[frozenset[str], frozenset[str]]:
@@ -86,8 +80,12 @@ def fitted(problem: Problem) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def gaussian_values(problem: Problem) -> dict[str, Array]:
-    """y of the instruments whose errors are Gaussian."""
-    return {o.name: o.values for o in problem.observations if isinstance(o.likelihood, Gaussian)}
+    """y of the instruments with additive errors whose d² is χ²: d = R^(-1/2)(y - Hx)/scale."""
+    return {
+        o.name: o.values
+        for o in problem.observations
+        if o.likelihood.additive and o.likelihood.chi_squared
+    }
 
 
 def improper(problem: Problem) -> Array:

@@ -7,6 +7,7 @@ squares; c carries the log of an error scale that is estimated.
 
 import abc
 import math
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -16,13 +17,30 @@ from jax.scipy.special import gammaln, xlogy
 from jax.scipy.stats import norm
 
 from assim.problem.arrays import Array
-from assim.problem.covariance import AbstractCovariance
+from assim.problem.covariance import AbstractCovariance, Diagonal
+from assim.problem.deviance import deviance_ratio, log1p_ratio, mixture_ratio
 
 _LOG_2PI = 1.8378770664093453
 
 
 class AbstractLikelihood(eqx.Module):
-    """How observed values scatter about predicted ones."""
+    """How observed values scatter about predicted ones.
+
+    What else is asked of a likelihood is a fact of its class; each default promises least.
+
+    Attributes:
+        logarithmic: whether errors are those of log y, whose standard deviation has no unit.
+        additive: whether errors y - Hx have one law whatever Hx, so that values may be averaged.
+        chi_squared: whether dᵀd is a χ² variable where what is assumed holds.
+        uses_covariance: whether the law depends on R and its scale at all.
+        samples_density: whether `sample` draws from the density that d evaluates.
+    """
+
+    logarithmic: ClassVar[bool] = False
+    additive: ClassVar[bool] = False
+    chi_squared: ClassVar[bool] = False
+    uses_covariance: ClassVar[bool] = True
+    samples_density: ClassVar[bool] = True
 
     @abc.abstractmethod
     def departures(
@@ -52,6 +70,25 @@ class AbstractLikelihood(eqx.Module):
         """Variance of a whitened error, as `sample` draws it; NaN where it has none."""
         return 1.0
 
+    def error_variance(
+        self, predicted: Array, covariance: AbstractCovariance, scale: Array
+    ) -> Array:
+        """Variance of errors about each prediction μ, shape (m,), in the unit of y squared.
+
+        scale²·diag(R) where errors are additive, as stated: `variance()` is not in it. Else that of
+        the density where it peaks, 1/(∂d/∂μ)² at y = μ for independent errors with the variances
+        of R: (σμ)² of log-normal errors, μ of Poisson counts. NaN where d has no derivative.
+        """
+        if self.additive:
+            return scale**2 * covariance.variance()
+        independent = _independent(covariance)
+        _, slope = jax.jvp(
+            lambda mean: self.departures(predicted, mean, independent, scale),
+            (predicted,),
+            (jnp.ones_like(predicted),),
+        )
+        return slope**-2
+
     def log_densities(
         self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
     ) -> Array:
@@ -61,12 +98,21 @@ class AbstractLikelihood(eqx.Module):
         return self.log_constants(observed, stdev) - d**2 / 2 - jnp.log(scale)
 
 
+def _independent(covariance: AbstractCovariance) -> Diagonal:
+    """Independent errors with the variances of a covariance; traceable, hence not checked again."""
+    with jax.ensure_compile_time_eval():
+        structure = jax.tree.structure(Diagonal(jnp.ones(())))
+    return jax.tree.unflatten(structure, [jnp.sqrt(covariance.variance()).ravel()])
+
+
 def _gaussian_constant(observed: Array, covariance: AbstractCovariance) -> Array:
     return -0.5 * observed.size * _LOG_2PI - covariance.log_sqrt_determinant()
 
 
 class Gaussian(AbstractLikelihood):
     """y = Hx + N(0, R): d = R^(-1/2)(y - Hx)."""
+
+    additive = chi_squared = True
 
     def departures(
         self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
@@ -96,6 +142,8 @@ class Gaussian(AbstractLikelihood):
 class LogNormal(AbstractLikelihood):
     """log y = log Hx + N(0, R), with R the covariance of the logarithms."""
 
+    logarithmic = chi_squared = True
+
     def departures(
         self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
     ) -> Array:
@@ -122,6 +170,12 @@ class LogNormal(AbstractLikelihood):
         exact = jnp.where(predicted > 0, predicted, jnp.nan)
         return exact * jnp.exp(scale * covariance.sqrt(_white(key, covariance)))
 
+    def error_variance(
+        self, predicted: Array, covariance: AbstractCovariance, scale: Array
+    ) -> Array:
+        """scale²·diag(R)·(Hx)²."""
+        return predicted**2 * (scale**2 * covariance.variance())
+
 
 class StudentT(AbstractLikelihood):
     """Heavy tails: each whitened departure r has a t distribution.
@@ -132,6 +186,7 @@ class StudentT(AbstractLikelihood):
         dof: degrees of freedom ν > 0; the smaller, the less an outlier pulls.
     """
 
+    additive = True
     dof: float = eqx.field(default=4.0, static=True)
 
     def __check_init__(self) -> None:
@@ -143,7 +198,7 @@ class StudentT(AbstractLikelihood):
     ) -> Array:
         """Signed root deviance of the t density."""
         r = covariance.whiten(observed - predicted) / scale
-        return r * jnp.sqrt((self.dof + 1) / self.dof * _log1p_ratio(r**2 / self.dof))
+        return r * jnp.sqrt((self.dof + 1) / self.dof * log1p_ratio(r**2 / self.dof))
 
     def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
         """Normaliser of the t density, less log|R^(1/2)|."""
@@ -182,6 +237,7 @@ class Huber(AbstractLikelihood):
         threshold: k, in standard deviations.
     """
 
+    additive, samples_density = True, False
     threshold: float = eqx.field(default=1.345, static=True)
 
     def __check_init__(self) -> None:
@@ -234,6 +290,7 @@ class VariationalQC(AbstractLikelihood):
         width: w, half-width of the flat part, in standard deviations.
     """
 
+    additive, samples_density = True, False
     probability: float = eqx.field(default=0.01, static=True)
     width: float = eqx.field(default=10.0, static=True)
 
@@ -250,7 +307,7 @@ class VariationalQC(AbstractLikelihood):
     ) -> Array:
         """Signed root deviance of the mixture, bounded by √(2 log(1 + 1/γ))."""
         r = covariance.whiten(observed - predicted) / scale
-        return r * jnp.sqrt(_mixture_ratio(r**2 / 2, self._flat()))
+        return r * jnp.sqrt(mixture_ratio(r**2 / 2, self._flat()))
 
     def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
         """m log((1 - P)(1 + γ)/√(2π)) - log|R^(1/2)|."""
@@ -286,13 +343,15 @@ class Poisson(AbstractLikelihood):
     log-likelihood up to a constant. The errors' covariance is not used.
     """
 
+    uses_covariance = False
+
     def departures(
         self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
     ) -> Array:
         """Signed root deviance; NaN where the mean is not positive."""
         del covariance, scale
         relative = (observed - predicted) / predicted
-        return relative * jnp.sqrt(predicted * _deviance_ratio(relative))
+        return relative * jnp.sqrt(predicted * deviance_ratio(relative))
 
     def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
         """Σ y log y - y - log y!."""
@@ -318,44 +377,13 @@ class Poisson(AbstractLikelihood):
         counts = jax.random.poisson(key, jnp.where(possible, predicted, 0.0))
         return jnp.where(possible, counts.astype(predicted.dtype), jnp.nan)
 
+    def error_variance(
+        self, predicted: Array, covariance: AbstractCovariance, scale: Array
+    ) -> Array:
+        """Hx, which is 0 where nothing is expected."""
+        del covariance, scale
+        return predicted
+
 
 def _white(key: Array, covariance: AbstractCovariance) -> Array:
     return jax.random.normal(key, (covariance.size(),))
-
-
-def _log1p_ratio(s: Array) -> Array:
-    """log(1 + s)/s for s > -1, smooth at 0."""
-    small = jnp.abs(s) < 1e-2
-    near, safe = jnp.where(small, s, 0.0), jnp.where(small, 1.0, s)  # no overflow in a branch
-    series = _alternating(near, [1 / n for n in range(1, 9)])
-    return jnp.where(small, series, jnp.log1p(safe) / safe)
-
-
-def _mixture_ratio(s: Array, flat: float) -> Array:
-    """-log((γ + exp(-s))/(γ + 1))/s for s ≥ 0, smooth at 0."""
-    small = s < 0.1
-    near, far = jnp.where(small, s, 0.0), jnp.where(small, 1.0, s)
-    series = _alternating(near, [1 / math.factorial(n) for n in range(1, 11)])  # (1 - exp(-s))/s
-    lost = series / (1 + flat)
-    return jnp.where(
-        small,
-        lost * _log1p_ratio(-near * lost),
-        (math.log1p(flat) - jnp.log(flat + jnp.exp(-far))) / far,
-    )
-
-
-def _deviance_ratio(delta: Array) -> Array:
-    """2((1 + δ) log(1 + δ) - δ)/δ² for δ ≥ -1, smooth at 0."""
-    small, zero_count = jnp.abs(delta) < 1e-2, delta <= -1
-    near, safe = jnp.where(small, delta, 0.0), jnp.where(small | zero_count, 1.0, delta)
-    series = _alternating(near, [2 / (n * (n - 1)) for n in range(2, 10)])
-    ratio = 2 * ((1 + safe) * jnp.log1p(safe) - safe) / safe**2
-    return jnp.where(small, series, jnp.where(zero_count, 2.0, ratio))
-
-
-def _alternating(s: Array, coefficients: list[float]) -> Array:
-    """Σ_n (-1)^n a_n s^n by Horner's rule."""
-    total = jnp.zeros_like(s)
-    for coefficient in reversed(coefficients):
-        total = coefficient - s * total
-    return total

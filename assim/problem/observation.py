@@ -12,7 +12,7 @@ from assim.problem.bias import BiasCorrection
 from assim.problem.covariance import AbstractCovariance, Diagonal
 from assim.problem.covariance.root import Axes, check_invertible
 from assim.problem.covariance.rows import of_rows
-from assim.problem.likelihood import AbstractLikelihood, Gaussian, Poisson
+from assim.problem.likelihood import AbstractLikelihood, Gaussian
 from assim.problem.operator import AbstractOperator, Points
 from assim.problem.prior import AbstractPrior
 
@@ -96,8 +96,9 @@ class Observations(eqx.Module):
             raise ValueError(
                 f"{name}: {problem}, got {float(jnp.min(self.values)):g} at least once"
             )
-        if scale is not None and isinstance(self.likelihood, Poisson):
-            raise ValueError(f"{name}: Poisson counts have no error scale to estimate; drop it")
+        if scale is not None and not self.likelihood.uses_covariance:
+            kind = type(self.likelihood).__name__
+            raise ValueError(f"{name}: {kind} errors have no error scale to estimate; drop it")
         if bias is not None:
             if (problem := bias.check(self.values.size)) is not None:
                 raise ValueError(f"{name}: {problem}")

@@ -11,7 +11,6 @@ import numpy as np
 from assim.problem.arrays import Array
 from assim.problem.covariance import AbstractCovariance, Blocks, Diagonal
 from assim.problem.departure import Problem
-from assim.problem.likelihood import Huber, VariationalQC
 from assim.problem.observation import Observations
 
 BATCH_VALUES = 50_000  # numbers that all draws integrated together may hold
@@ -153,9 +152,7 @@ def drawn_readings(problem: Problem, chi: Array, key: Array) -> Readings:
 
 def samples_its_density(problem: Problem) -> dict[str, bool]:
     """Whether what an instrument's likelihood draws has the density that it evaluates."""
-    return {
-        o.name: not isinstance(o.likelihood, Huber | VariationalQC) for o in problem.observations
-    }
+    return {o.name: o.likelihood.samples_density for o in problem.observations}
 
 
 def independent(covariance: AbstractCovariance) -> bool:
