@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from assim.analysis.analyse import Analysis
+from assim.files.ancillary import Ancillary
 
 _OWN_UNIT = "in the unit of the instrument's errors"
 
@@ -15,7 +16,7 @@ _OWN_UNIT = "in the unit of the instrument's errors"
 class RowColumn(NamedTuple):
     """One number for every value used of an instrument."""
 
-    suffix: str
+    suffix: Ancillary
     values: np.ndarray
     what: str
     dimensionless: bool
@@ -27,11 +28,14 @@ def row_columns(analysis: Analysis, name: str) -> list[RowColumn]:
     if analysis.diagnostics is not None and name in analysis.diagnostics.instruments:
         one = analysis.diagnostics.instruments[name]
         spread = "standard deviation of the analysis of"
-        columns.append(RowColumn("_hofx_analysis_stddev", one.predicted_stdev, spread, False))
-        columns.append(RowColumn("_influence", one.influence, "influence on the analysis of", True))
+        suffix = Ancillary.HOFX_ANALYSIS_STDEV
+        columns.append(RowColumn(suffix, one.predicted_stdev, spread, False))
+        what = "influence on the analysis of"
+        columns.append(RowColumn(Ancillary.INFLUENCE, one.influence, what, True))
     if analysis.impact is not None and name in analysis.impact.observations:
         impact = np.asarray(analysis.impact.observations[name])
-        columns.append(RowColumn("_impact", impact, "impact on the forecast of", True))
+        what = "impact on the forecast of"
+        columns.append(RowColumn(Ancillary.IMPACT, impact, what, True))
     return columns
 
 

@@ -6,44 +6,33 @@ file, times and places) share them here; the rows of further files follow, and t
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import equinox as eqx
 import numpy as np
 import xarray as xr
 
 from assim.analysis.analyse import Analysis
+from assim.files.ancillary import Ancillary, Column
 from assim.files.consistency import row_columns
 from assim.files.observations import Instrument
 from assim.files.predictive import predictive_columns
 from assim.files.schema import (
     MISSING,
     PASSIVE,
-    QC,
-    STDEV,
     axis_attributes,
     flag_attributes,
     time_variable,
 )
 from assim.files.schema import time_name as clock_name
 from assim.files.tables import ObservationTable
-from assim.files.uncertainty import stdev_units
+from assim.files.uncertainty import error_attributes, stdev_units
 from assim.problem.arrays import Array, Coordinate, Labels, Params, Trajectory
 from assim.problem.departure import Simulation
-from assim.problem.likelihood import Poisson
 from assim.problem.observation import Observations
 from assim.problem.window import Window
-
-
-class Column(NamedTuple):
-    """One number a row of an instrument's table; whole numbers are flags."""
-
-    suffix: str
-    values: np.ndarray
-    long_name: str
-    units: str
 
 
 def feedback_dataset(instruments: Sequence[Instrument], analysis: Analysis) -> xr.Dataset:
@@ -55,7 +44,8 @@ def feedback_dataset(instruments: Sequence[Instrument], analysis: Analysis) -> x
     window and on the grid, used or not.
     """
     labels, window = analysis.problem.model.labels(), analysis.problem.window
-    return point_table(instruments, labels, window, lambda one: _compared(one, analysis))
+    scales = analysis.analysis.control.scales
+    return point_table(instruments, labels, window, lambda one: _compared(one, analysis), scales)
 
 
 def observations_dataset(
@@ -70,8 +60,17 @@ def point_table(
     labels: Labels,
     window: Window,
     more: Callable[[Instrument], list[Column]],
+    scales: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """Observations in the layout of observations.nc, with further columns of every instrument."""
+    """Observations in the layout of observations.nc, with further columns of every instrument.
+
+    Args:
+        instruments: the instruments.
+        labels: the model's.
+        window: the window.
+        more: columns of an instrument beside its values, their errors and flags.
+        scales: estimated factors on errors, by name.
+    """
     blocks = _blocks(instruments)
     tables = [block[0].table for block in blocks]
     starts = np.concatenate([[0], np.cumsum([table.rows for table in tables])]).astype(int)
@@ -82,6 +81,7 @@ def point_table(
         for one in block:
             columns = [*_observed(one), *more(one)]
             content |= _variables(one, columns, int(start), int(starts[-1]))
+            content[variable_name(one.observations.name)].attrs |= _errors(one, scales or {})
     if len(blocks) > 1:
         content["instrument"] = _origin(blocks, starts)
     dataset = xr.Dataset({**places, **content, **bounds}, attrs={"featureType": "point"})
@@ -164,12 +164,13 @@ def _observed(instrument: Instrument) -> list[Column]:
     """Values, standard deviations of their errors, and the flags they came with."""
     table, what = instrument.table, instrument.table.long_name
     columns = [
-        Column("", table.values, what, table.units),
-        Column(QC, table.qc, f"quality flag of {what} in its file", "1"),
+        Column(None, table.values, what, table.units),
+        Column(Ancillary.QC, table.qc, f"quality flag of {what} in its file", "1"),
     ]
     if (stdev := _stdev(instrument)) is not None:
         units = stdev_units(table.units, instrument.observations.likelihood)
-        columns.append(Column(STDEV, stdev, f"standard deviation of the errors of {what}", units))
+        words = f"standard deviation of the errors of {what}"
+        columns.append(Column(Ancillary.STDEV, stdev, words, units))
     return columns
 
 
@@ -183,13 +184,16 @@ def _compared(instrument: Instrument, analysis: Analysis) -> list[Column]:
     )
     return [
         *_corrections(instrument, analysis),
-        Column("_hofx_background", before, f"background of {what}", units),
-        Column("_hofx_analysis", after, f"analysis of {what}", units),
-        Column("_ombg", values - before, f"{what} less its background", units),
-        Column("_oman", values - after, f"{what} less its analysis", units),
+        Column(Ancillary.HOFX_BACKGROUND, before, f"background of {what}", units),
+        Column(Ancillary.HOFX_ANALYSIS, after, f"analysis of {what}", units),
+        Column(Ancillary.OMBG, values - before, f"{what} less its background", units),
+        Column(Ancillary.OMAN, values - after, f"{what} less its analysis", units),
         *_diagnosed(instrument, analysis),
         Column(
-            "_effective_qc", _flags(instrument, analysis), f"quality flag of {what} as used", "1"
+            Ancillary.EFFECTIVE_QC,
+            _flags(instrument, analysis),
+            f"quality flag of {what} as used",
+            "1",
         ),
     ]
 
@@ -224,16 +228,23 @@ def _variables(
     """Columns of one instrument, whose rows begin at `start` of `rows`."""
     name = variable_name(instrument.observations.name)
     content = {}
-    for suffix, values, long_name, units in columns:
+    for column in columns:
+        values, words = column.values, {"units": column.units, "long_name": column.long_name}
         flags = values.dtype.kind == "i"
         whole = np.full(rows, MISSING, np.int32) if flags else np.full(rows, np.nan)
         whole[start : start + values.size] = values
-        words = {"units": units, "long_name": long_name}
-        attrs = flag_attributes(long_name) if flags else words
-        content[f"{name}{suffix}"] = xr.Variable("obs", whole, attrs)
-    about = [f"{name}{suffix}" for suffix in (STDEV, QC, "_effective_qc")]
-    content[name].attrs["ancillary_variables"] = " ".join(a for a in about if a in content)
+        attrs = flag_attributes(column.long_name) if flags else words
+        content[f"{name}{column.suffix or ''}"] = xr.Variable("obs", whole, attrs)
+    content[name].attrs["ancillary_variables"] = " ".join(a for a in content if a != name)
     return content
+
+
+def _errors(instrument: Instrument, scales: Mapping[str, Any]) -> dict[str, Any]:
+    """What the attributes of an observed variable say of its errors."""
+    observations = instrument.observations
+    scale = observations.scale
+    known = None if scale is None or scale.name not in scales else float(scales[scale.name])
+    return error_attributes(observations.likelihood, scale, known)
 
 
 def _predicted(instrument: Instrument, simulation: Simulation) -> np.ndarray:
@@ -255,11 +266,14 @@ def _corrections(instrument: Instrument, analysis: Analysis) -> list[Column]:
         return []
     what, units = instrument.table.long_name, instrument.table.units
     columns = []
-    for name, simulation in (("background", analysis.background), ("analysis", analysis.analysis)):
+    for name, suffix, simulation in (
+        ("background", Ancillary.BIAS_BACKGROUND, analysis.background),
+        ("analysis", Ancillary.BIAS_ANALYSIS, analysis.analysis),
+    ):
         biases = simulation.control.biases
         found = _correct(instrument.readable, simulation.trajectory, biases)
         words = f"bias correction of {what} in the {name}"
-        columns.append(Column(f"_bias_{name}", _spread(found, instrument.within), words, units))
+        columns.append(Column(suffix, _spread(found, instrument.within), words, units))
     return columns
 
 
@@ -281,9 +295,9 @@ def _spread(values: Array | np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _stdev(instrument: Instrument) -> np.ndarray | None:
-    """Standard deviations of the errors as used, else as in the file; None for counts."""
+    """Standard deviations of the errors as used, else as in the file; None where not needed."""
     observations, table = instrument.observations, instrument.table
-    if isinstance(observations.likelihood, Poisson):
+    if not observations.likelihood.uses_covariance:
         return None
     given = np.full(table.rows, np.nan) if table.stdev is None else table.stdev.copy()
     given[instrument.used] = np.sqrt(np.asarray(observations.covariance.variance()))

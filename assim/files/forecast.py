@@ -8,8 +8,9 @@ import xarray as xr
 
 from assim.analysis.forecast import QUANTILES, Forecast
 from assim.analysis.verification import FieldScores, Rows, Scores
+from assim.files.ancillary import Ancillary, Column
 from assim.files.errors import DataError
-from assim.files.feedback import Column, point_table
+from assim.files.feedback import point_table
 from assim.files.observations import Instrument
 from assim.files.schema import STDEV, attributes, axes, time_name, time_variable
 from assim.files.sources import Source, name_of, opened
@@ -115,22 +116,28 @@ def forecast_feedback(
 
 
 def _columns(one: Instrument, rows: Rows) -> list[Column]:
-    what, units, name = one.table.long_name, one.table.units, "_hofx_forecast"
+    what, units = one.table.long_name, one.table.units
+    quantile = "per cent quantile of what is forecast of"
 
-    def column(suffix: str, values: np.ndarray, words: str, of: str = units) -> Column:
+    def column(suffix: Ancillary, values: np.ndarray, words: str, of: str = units) -> Column:
         whole = np.full(one.table.rows, np.nan)
         whole[one.used] = values
-        return Column(f"{name}{suffix}", whole, f"{words} {what}", of)
+        return Column(suffix, whole, f"{words} {what}", of)
 
     return [
-        column("", rows.mean, "forecast of"),
-        column(STDEV, rows.stdev, "standard deviation of the forecast of"),
-        column("_q05", rows.low, "5 per cent quantile of what is forecast of"),
-        column("_q50", rows.median, "median of what is forecast of"),
-        column("_q95", rows.high, "95 per cent quantile of what is forecast of"),
-        column("_crps", rows.crps, "continuous ranked probability score of"),
-        column("_rank", rows.rank.astype(float), "rank among the members' readings of", "1"),
-        Column("_effective_qc", one.flags, f"quality flag of {what} as used", "1"),
+        column(Ancillary.HOFX_FORECAST, rows.mean, "forecast of"),
+        column(Ancillary.HOFX_FORECAST_STDEV, rows.stdev, "standard deviation of the forecast of"),
+        column(Ancillary.HOFX_FORECAST_Q05, rows.low, f"5 {quantile}"),
+        column(Ancillary.HOFX_FORECAST_Q50, rows.median, "median of what is forecast of"),
+        column(Ancillary.HOFX_FORECAST_Q95, rows.high, f"95 {quantile}"),
+        column(Ancillary.HOFX_FORECAST_CRPS, rows.crps, "continuous ranked probability score of"),
+        column(
+            Ancillary.HOFX_FORECAST_RANK,
+            rows.rank.astype(float),
+            "rank among the members' readings of",
+            "1",
+        ),
+        Column(Ancillary.EFFECTIVE_QC, one.flags, f"quality flag of {what} as used", "1"),
     ]
 
 

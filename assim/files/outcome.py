@@ -11,8 +11,9 @@ import xarray as xr
 
 from assim.analysis.cycle.measures import Errors, Innovations, Measures, Spreads
 from assim.analysis.cycle.scheme import Outcome, Reading
+from assim.files.ancillary import Ancillary, Column
 from assim.files.errors import DataError
-from assim.files.feedback import Column, point_table
+from assim.files.feedback import point_table
 from assim.files.observations import Instrument
 from assim.files.schema import PASSIVE, STDEV, attributes, axes, strict, time_name, time_variable
 from assim.files.sources import Source, opened
@@ -79,6 +80,7 @@ def readings_dataset(
     labels: Labels,
     window: Window,
     assimilated: bool = True,
+    scales: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """The newest observations with predictions, departures and effective quality flags.
 
@@ -87,13 +89,15 @@ def readings_dataset(
         labels: the model's.
         window: the window.
         assimilated: whether they are in the analysis; if not, what would be used is passive.
+        scales: estimated factors on errors, by name.
     """
     readings = {id(instrument): reading for instrument, reading in instruments}
 
     def compared(one: Instrument) -> list[Column]:
         return _compared(one, readings[id(one)], assimilated)
 
-    return point_table([instrument for instrument, _ in instruments], labels, window, compared)
+    group = [instrument for instrument, _ in instruments]
+    return point_table(group, labels, window, compared, scales)
 
 
 def _compared(one: Instrument, reading: Reading, assimilated: bool) -> list[Column]:
@@ -109,18 +113,18 @@ def _compared(one: Instrument, reading: Reading, assimilated: bool) -> list[Colu
     before, after = placed(reading.background), placed(reading.analysis)
     passive = np.where(one.used, np.asarray(PASSIVE, one.flags.dtype), one.flags)
     return [
-        Column("_hofx_background", before, f"background of {what}", units),
-        Column("_hofx_analysis", after, f"analysis of {what}", units),
-        Column("_ombg", table.values - before, f"{what} less its background", units),
-        Column("_oman", table.values - after, f"{what} less its analysis", units),
+        Column(Ancillary.HOFX_BACKGROUND, before, f"background of {what}", units),
+        Column(Ancillary.HOFX_ANALYSIS, after, f"analysis of {what}", units),
+        Column(Ancillary.OMBG, table.values - before, f"{what} less its background", units),
+        Column(Ancillary.OMAN, table.values - after, f"{what} less its analysis", units),
         Column(
-            "_hofx_background_stddev",
+            Ancillary.HOFX_BACKGROUND_STDEV,
             placed(reading.background_stdev),
             f"standard deviation of the background of {what}",
             units,
         ),
         Column(
-            "_effective_qc",
+            Ancillary.EFFECTIVE_QC,
             one.flags if assimilated else passive,
             f"quality flag of {what} as used",
             "1",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assim.analysis.findings import PredictiveCheck
+from assim.files.ancillary import Ancillary
 from assim.files.consistency import RowColumn
 
 
@@ -11,11 +12,12 @@ def predictive_columns(check: PredictiveCheck) -> list[RowColumn]:
     """Quantiles of new readings in place of those made, and the rank of these among them."""
     found = check.predicted
     quantile = "per cent quantile of what the posterior predicts of"
+    rank = "probability integral transform of"
     return [
-        RowColumn("_predictive_q05", found.q05, f"5 {quantile}", False),
-        RowColumn("_predictive_q50", found.q50, f"50 {quantile}", False),
-        RowColumn("_predictive_q95", found.q95, f"95 {quantile}", False),
-        RowColumn("_predictive_pit", found.pit, "probability integral transform of", True),
+        RowColumn(Ancillary.PREDICTIVE_Q05, found.q05, f"5 {quantile}", False),
+        RowColumn(Ancillary.PREDICTIVE_Q50, found.q50, f"50 {quantile}", False),
+        RowColumn(Ancillary.PREDICTIVE_Q95, found.q95, f"95 {quantile}", False),
+        RowColumn(Ancillary.PREDICTIVE_PIT, found.pit, rank, True),
     ]
 
 

@@ -1,22 +1,18 @@
 """Observation files as tables: one row a value, whether it came from points or from a grid."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 
+from assim.files.ancillary import is_ancillary
 from assim.files.errors import DataError, NothingToUseError, nearest
 from assim.files.schema import COVARIANCE, MISSING, QC, STDEV, time_name
 from assim.files.sources import Source, name_of, opened
 from assim.files.times import NON_PHYSICAL, FileTimes, decode
 from assim.files.units import check_units
 from assim.problem.arrays import Labels
-
-_DERIVED = re.compile(
-    r"_(stddev|covariance|qc|effective_qc|hofx_\w+|bias_\w+|ombg|oman|influence|impact)$"
-)
 
 
 @dataclass(frozen=True)
@@ -194,7 +190,7 @@ def _observed(dataset: xr.Dataset, labels: Labels) -> list[str]:
     about = {dataset[clock].attrs.get("bounds"), clock, *labels.coordinates, *places}
     for variable in dataset.variables.values():
         about |= set(str(variable.attrs.get("ancillary_variables", "")).split())
-    dims = set(dataset[clock].dims)
+    dims, names = set(dataset[clock].dims), set(map(str, dataset.variables))
     return [
         str(name)
         for name, variable in dataset.data_vars.items()
@@ -203,7 +199,7 @@ def _observed(dataset: xr.Dataset, labels: Labels) -> list[str]:
         and dims <= set(variable.dims)
         and name not in about
         and "flag_meanings" not in variable.attrs
-        and not (_DERIVED.search(str(name)) and _DERIVED.sub("", str(name)) in dataset)
+        and not is_ancillary(str(name), names)
     ]
 
 

@@ -1,6 +1,6 @@
 """What the errors of observed values are taken to be: given by the caller, or by the file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from assim.files.errors import DataError
 from assim.files.tables import ObservationTable
 from assim.files.units import check_units, squared
 from assim.problem.covariance import AbstractCovariance, Dense
-from assim.problem.likelihood import AbstractLikelihood, LogNormal, Poisson
+from assim.problem.likelihood import AbstractLikelihood, Gaussian
 from assim.problem.observation import ErrorScale
 
 
@@ -21,14 +21,14 @@ class Uncertainty:
         stdev: standard deviation, a number or one a row of the file.
         covariance: R of the values used.
         correlated: whether covariances between rows of the file count.
-        likelihood: how values scatter; Gaussian where None.
+        likelihood: how values scatter.
         scale: an estimated factor.
     """
 
     stdev: np.ndarray | float | None = None
     covariance: AbstractCovariance | None = None
     correlated: bool = True
-    likelihood: AbstractLikelihood | None = None
+    likelihood: AbstractLikelihood = field(default_factory=Gaussian)
     scale: ErrorScale | None = None
 
     def check_units(self, table: ObservationTable) -> None:
@@ -73,7 +73,7 @@ class Uncertainty:
             )
         elif table.stdev is not None:
             found = table.stdev
-        elif self.scale is not None or isinstance(self.likelihood, Poisson):
+        elif self.scale is not None or not self.likelihood.uses_covariance:
             found = np.ones(table.rows)
         else:
             raise DataError(
@@ -94,9 +94,33 @@ class Uncertainty:
         return np.broadcast_to(stdev, table.rows)
 
 
-def stdev_units(units: str, likelihood: AbstractLikelihood | None) -> str:
-    """Units of the standard deviations: those of the values, or "1" for log-normal errors."""
-    return "1" if isinstance(likelihood, LogNormal) else units
+def stdev_units(units: str, likelihood: AbstractLikelihood) -> str:
+    """Units of the standard deviations: those of the values, or "1" for errors of logarithms."""
+    return "1" if likelihood.logarithmic else units
+
+
+def error_attributes(
+    likelihood: AbstractLikelihood, scale: ErrorScale | None = None, value: float | None = None
+) -> dict[str, str | float]:
+    """What an observed variable's attributes say of its errors.
+
+    `likelihood` and `errors_of`, "value" or "logarithm"; where a factor on the errors is estimated
+    also `error_scale`, its name, and `error_scale_value`.
+
+    Args:
+        likelihood: how values scatter.
+        scale: the factor that is estimated.
+        value: what it was found to be; None where it is not one number.
+    """
+    attributes: dict[str, str | float] = {
+        "likelihood": type(likelihood).__name__,
+        "errors_of": "logarithm" if likelihood.logarithmic else "value",
+    }
+    if scale is not None:
+        attributes |= {"error_scale": scale.name}
+    if scale is not None and value is not None:
+        attributes |= {"error_scale_value": value}
+    return attributes
 
 
 def _check_positive(name: str, stdev: np.ndarray, used: np.ndarray) -> None:

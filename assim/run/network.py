@@ -10,10 +10,10 @@ import xarray as xr
 from assim.analysis.cycle.batches import Grouped, batch_numbers
 from assim.files.schema import axis_attributes, time_name, time_variable
 from assim.files.times import decode
-from assim.files.uncertainty import stdev_units
+from assim.files.uncertainty import error_attributes, stdev_units
 from assim.problem.arrays import Array, Labels, Trajectory
 from assim.problem.covariance import Diagonal
-from assim.problem.likelihood import Gaussian, Poisson
+from assim.problem.likelihood import Gaussian
 from assim.problem.operator import Points, PointSample, TimeDifference, TimeIntegral, TimeMean
 from assim.run.build import Setting
 from assim.run.calendar import plan_of
@@ -125,14 +125,15 @@ def _instrument(
     member = setting.case.checked.observations[number]
     operator = operator_of(setting, number)
     likelihood = setting.parts.get(f"observations.{number}.likelihood") or Gaussian()
-    stdev, scale = _error(setting, number, member, isinstance(likelihood, Poisson))
+    stdev, scale = _error(setting, number, member, not likelihood.uses_covariance)
     exact = jax.jit(operator)(trajectory, points)
     error = Diagonal(jnp.asarray(stdev)).on(exact.shape)
     values = np.asarray(likelihood.sample(key, exact, error, jnp.asarray(scale)))
     units = operator.units(setting.model.labels()) or "1"
     words = {"units": units, "long_name": f"observed {member.variable}"}
+    words |= error_attributes(likelihood)
     content: dict[str, Any] = {member.variable: ("obs", values, words)}
-    if scale == 1 and not isinstance(likelihood, Poisson):
+    if scale == 1 and likelihood.uses_covariance:
         spread = f"standard deviation of the errors of observed {member.variable}"
         column = (
             "obs",
@@ -161,13 +162,13 @@ def operator_of(setting: Setting, number: int) -> Any:
 
 
 def _error(
-    setting: Setting, number: int, member: ObservationTable, counts: bool
+    setting: Setting, number: int, member: ObservationTable, needless: bool
 ) -> tuple[float, float]:
     """Standard deviation of the errors, and the factor on it that the assimilation is to find."""
     stdev = None if member.error is None else member.error.stdev
     prior = setting.parts.get(f"observations.{number}.error.prior")
     scale = 1.0 if prior is None else float(prior(jnp.zeros(())))
-    if stdev is None and prior is None and not counts:
+    if stdev is None and prior is None and not needless:
         what = "this key is missing: a twin experiment draws the errors from it"
         raise CaseError([Fault(f"observations.{number}.error.stdev", what)])
     return stdev or 1.0, scale

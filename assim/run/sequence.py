@@ -288,7 +288,7 @@ class Sequence:
             for one, reading in zip(arrivals, done.outcome.readings, strict=True)
             if one.instrument is not None and one.rows is not None
         ]
-        given = (pairs, labels, window, done.state == ANALYSED)
+        given = (pairs, labels, window, done.state == ANALYSED, done.outcome.scalars)
         makers = {
             "analysis": lambda: newest_dataset(done.outcome, newest, labels, window),
             "trajectory": lambda: window_dataset(done.outcome, labels, window),

@@ -16,16 +16,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from assim.files.ancillary import Ancillary
 from assim.files.errors import DataError
 from assim.files.manifest import NAME, read_manifest
 
 STAGES = ("background", "analysis", "truth", "trajectory", "posterior", "diagnostics")
 TIMES = ("time", "t")
 SUFFIXES = (
-    *("_stddev", "_mean", "_increment", "_background", "_prior", "_qc", "_effective_qc"),
-    *("_hofx_background", "_hofx_analysis", "_ombg", "_oman", "_influence", "_impact"),
-    *("_bias_background", "_bias_analysis", "_model_error", "_model_error_prior_stddev"),
-    *("_predictive_q05", "_predictive_q50", "_predictive_q95", "_predictive_pit"),
+    *Ancillary,
+    *("_mean", "_increment", "_background", "_prior", "_model_error", "_model_error_prior_stddev"),
 )
 
 

@@ -1,14 +1,12 @@
 """Observations as the feedback tells them, with what was used and how far off the model is."""
 
-import re
-import tomllib
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from assim.show.finished import SUFFIXES, TIMES, Run, field_names, quantity, time_of, words
+from assim.files.ancillary import Ancillary
+from assim.show.finished import TIMES, ReportError, Run, field_names, time_of, words
 
 PASSIVE = 1  # quality flag of values that are compared and not used
 
@@ -91,23 +89,23 @@ def observed(run: Run) -> list[Observed]:
     for file in run.feedback:
         time = time_of(file)
         for name in field_names(file):
-            followed = any(name + end in file for end in SUFFIXES)
+            followed = any(name + end in file for end in Ancillary)
             if time is not None and followed and file[name].dims == time.dims:
-                found.append(_observed(run, file, name, time))
+                found.append(_observed(file, name, time))
     return found
 
 
-def _observed(run: Run, file: xr.Dataset, name: str, time: xr.DataArray) -> Observed:
-    def values(end: str) -> np.ndarray | None:
+def _observed(file: xr.Dataset, name: str, time: xr.DataArray) -> Observed:
+    def values(end: Ancillary) -> np.ndarray | None:
         return np.asarray(file[name + end].values) if name + end in file else None
 
     value = np.asarray(file[name].values)
-    before, after = values("_hofx_background"), values("_hofx_analysis")
-    ombg, oman = values("_ombg"), values("_oman")
-    flags = values("_effective_qc")
-    flags = values("_qc") if flags is None else flags
-    logarithmic, scale = _error_model(run, file[name])
-    stdev = values("_stddev")
+    before, after = values(Ancillary.HOFX_BACKGROUND), values(Ancillary.HOFX_ANALYSIS)
+    ombg, oman = values(Ancillary.OMBG), values(Ancillary.OMAN)
+    flags = values(Ancillary.EFFECTIVE_QC)
+    flags = values(Ancillary.QC) if flags is None else flags
+    logarithmic, scale = _error_model(file, name)
+    stdev = values(Ancillary.STDEV)
     return Observed(
         name=name,
         label=words(file[name]),
@@ -118,7 +116,7 @@ def _observed(run: Run, file: xr.Dataset, name: str, time: xr.DataArray) -> Obse
         logarithmic=logarithmic,
         background=before,
         analysis=after,
-        analysis_stdev=values("_hofx_analysis_stddev"),
+        analysis_stdev=values(Ancillary.HOFX_ANALYSIS_STDEV),
         ombg=value - before if ombg is None and before is not None else ombg,
         oman=value - after if oman is None and after is not None else oman,
         used=np.isfinite(value) if flags is None else (flags == 0) & np.isfinite(value),
@@ -132,33 +130,22 @@ def _places(file: xr.Dataset, time: xr.DataArray) -> dict[str, np.ndarray]:
     return {name: np.asarray(file[name].values) for name in columns if name not in TIMES}
 
 
-def _error_model(run: Run, variable: xr.DataArray) -> tuple[bool, float]:
+def _error_model(file: xr.Dataset, name: str) -> tuple[bool, float]:
     """Whether errors are those of the logarithm, and the estimated scale (1 where none is).
 
-    The variable's attributes `likelihood` and `error_scale` say so, else the case that the file
-    carries in `assim_config`.
+    Raises:
+        ReportError: the variable's attributes do not say so.
     """
-    attrs, table = variable.attrs, _case_table(run, str(variable.name))
-    likelihood = attrs.get("likelihood") or (table.get("likelihood") or {}).get("use", "")
-    name = attrs.get("error_scale")
-    error = table.get("error") or {}
-    if name is None and "prior" in error:
-        name = error.get("name", "")
-    scale = quantity(run, str(name), "map") if name is not None else None
-    return str(likelihood).rpartition(":")[2].lower() == "lognormal", scale or 1.0
-
-
-def _case_table(run: Run, name: str) -> dict[str, Any]:
-    """The case's table of one instrument; empty where the files carry no case."""
-    try:
-        case = tomllib.loads(str(run.attributes().get("assim_config", "")))
-    except tomllib.TOMLDecodeError:
-        return {}
-    tables = [one for one in case.get("observations", []) if isinstance(one, dict)]
-    same = (
-        t for t in tables if re.sub(r"\W", "_", str(t.get("name") or t.get("variable"))) == name
-    )
-    return next(same, {})
+    attrs = file[name].attrs
+    kind, scale = attrs.get("errors_of"), attrs.get("error_scale_value")
+    if kind not in ("value", "logarithm"):
+        what = f"`errors_of`, 'value' or 'logarithm', got {kind!r}"
+    elif "error_scale" in attrs and not isinstance(scale, float):
+        what = f"`error_scale_value`, what {attrs['error_scale']!r} was found to be, got {scale!r}"
+    else:
+        return kind == "logarithm", 1.0 if scale is None else float(scale)
+    where = file.encoding.get("source", "feedback.nc")
+    raise ReportError(f"{where}: {name}: expected the attribute {what}; run the case again")
 
 
 def _log_ratio(value: np.ndarray, model: np.ndarray | None) -> np.ndarray | None:

@@ -48,6 +48,12 @@ def _variable(dims, values, units="1", long_name=""):
     return (dims, values, {"units": units, "long_name": long_name})
 
 
+def _observed(values, units, long_name):
+    """Observed values whose errors are Gaussian."""
+    about = {"units": units, "long_name": long_name, "likelihood": "Gaussian"}
+    return ("obs", values, {**about, "errors_of": "value"})
+
+
 def _trajectory(years, pelts, random) -> xr.Dataset:
     fields = {}
     for name, values in pelts.items():
@@ -66,7 +72,7 @@ def _feedback(years, pelts, random) -> xr.Dataset:
         flags[6] = 19
         before, after = np.roll(values, 2) * 1.6, values * np.exp(0.1 * random.standard_normal(21))
         fields |= {
-            name: _variable("obs", np.where(flags, 3 * values, values), "1000", f"{name} pelts"),
+            name: _observed(np.where(flags, 3 * values, values), "1000", f"{name} pelts"),
             name + "_stddev": _variable("obs", 0.2 * values, "1000"),
             name + "_qc": ("obs", flags),
             name + "_effective_qc": ("obs", flags),
@@ -175,7 +181,7 @@ def _points(truth, t, x, random) -> xr.Dataset:
         {
             "t": ("obs", t[when.ravel()]),
             "x": ("obs", x[where.ravel()]),
-            "u": _variable("obs", value, "1", "Lorenz-96 variable"),
+            "u": _observed(value, "1", "Lorenz-96 variable"),
             "u_stddev": ("obs", np.ones(true.size)),
             "u_effective_qc": ("obs", flags),
             "u_ombg": ("obs", value - true + 2 * random.standard_normal(true.size)),

@@ -283,19 +283,13 @@ def test_captions_are_sentences(lynx_hare):
 
 def test_errors_of_the_logarithm_are_scaled_and_multiply(lynx_hare):
     """A log-normal instrument's stdev is of the logarithm, times the scale that is estimated."""
-    case = """
-        [[observations]]
-        variable = "hare"
-        likelihood = { use = "LogNormal" }
-        error = { name = "sigma", prior = { use = "HalfCauchy", scale = 1.0 } }
-    """
-    for name in ("trajectory", "feedback"):
-        data = xr.load_dataset(lynx_hare / f"{name}.nc")
-        data.attrs["assim_config"] = case
-        data.to_netcdf(lynx_hare / f"{name}.nc")
+    scale = 0.99 * 0.25
+    data = xr.load_dataset(lynx_hare / "feedback.nc")
+    data["hare"].attrs |= {"likelihood": "Counted", "errors_of": "logarithm"}
+    data["hare"].attrs |= {"error_scale": "sigma", "error_scale_value": scale}
+    runs.save(lynx_hare / "feedback.nc", data)
     with finished_run(lynx_hare) as run:
         hare, lynx = observed(run)
-    scale = 0.99 * 0.25
     used = hare.used
     stdev = 0.2 * np.array(runs.HARE)[used] * scale
     assert hare.logarithmic and not lynx.logarithmic
@@ -303,6 +297,24 @@ def test_errors_of_the_logarithm_are_scaled_and_multiply(lynx_hare):
     expected = np.log(hare.value / hare.analysis)[used] / stdev
     np.testing.assert_allclose(hare.departures()[1], expected)
     assert "departures of the logarithm" in report(lynx_hare)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({"errors_of": None}, r"feedback.nc: hare: expected the attribute `errors_of`.* got None"),
+        ({"errors_of": "root"}, "'value' or 'logarithm', got 'root'; run the case again"),
+        ({"error_scale": "sigma"}, "`error_scale_value`, what 'sigma' was found to be, got None"),
+    ],
+)
+def test_a_file_that_does_not_say_what_its_errors_are(attributes, words, lynx_hare):
+    """The case in the global attributes is for people: nothing is read from it."""
+    data = xr.load_dataset(lynx_hare / "feedback.nc")
+    told = {**data["hare"].attrs, **attributes}
+    data["hare"].attrs = {key: value for key, value in told.items() if value is not None}
+    runs.save(lynx_hare / "feedback.nc", data)
+    with finished_run(lynx_hare) as run, pytest.raises(ReportError, match=words):
+        observed(run)
 
 
 def test_observed_quantity_that_is_no_field_has_its_panel(lynx_hare):
