@@ -18,6 +18,8 @@ from assim import (
     Normal,
     analyse,
     observation_impact,
+    predictive_checks,
+    read_observations,
     weak_constraint,
 )
 from assim.files.feedback import feedback_dataset
@@ -26,7 +28,7 @@ from assim.files.results import diagnostics_dataset, posterior_dataset, trajecto
 from assim.files.schema import write_dataset, write_json
 from assim.files.states import read_state
 from assim.files.summary import summary
-from assim.files.tables import open_observations
+from assim.files.tables import observed_variables, open_observations
 from assim.files.windows import read_window
 from assim.show import write_report
 from tests.files.toy import background_file, observation_file, toy
@@ -130,6 +132,25 @@ def test_feedback_can_be_read_as_observations(folder):
     assert table.variable == "speed"
     with pytest.raises(ValueError, match="got u, speed"):
         open_observations(folder / "feedback.nc", None, toy().labels())
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_no_column_is_taken_for_an_observed_variable(bare, answer):
+    """Neither by attributes nor, where they are lost, by name."""
+    group, one = answer
+    model, window = toy(), one.problem.window
+    table = open_observations(observation_file(), "u", model.labels())
+    later = to_instrument(table, model, window, name="u_held_back")
+    checked = predictive_checks(one, [later.observations], draws=10)
+    written = feedback_dataset([*group, later], dataclasses.replace(one, predictive=checked))
+    for end in ("bias_analysis", "influence", "impact", "predictive_pit", "hofx_analysis_stddev"):
+        assert f"speed_{end}" in written
+    for name in written.data_vars if bare else ():
+        written[name].attrs = {"units": written[name].attrs.get("units", "1")}
+    names = ["u", "speed", "u_held_back"]
+    assert [n for n in observed_variables(written, model.labels()) if n != "instrument"] == names
+    found = read_observations(written, model, window, "u")
+    np.testing.assert_array_equal(found.values, group[0].observations.values)
 
 
 def test_diagnostics(datasets, answer):
