@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from assim.run.case import read_case
 from tests.run.toy import Toy, invoke
@@ -123,6 +124,44 @@ def test_twin_keeps_what_the_case_gives_and_can_be_read(toy: Toy) -> None:
     posed = pose(read_case(toy.write_case()))
     assert posed.truth is not None
     np.testing.assert_array_equal(posed.truth["x"], [3.0, 2.0, 1.0])
+
+
+def test_twin_draws_from_a_likelihood_of_the_users_own(toy: Toy) -> None:
+    """One that says the same as Poisson's needs no standard deviation, and gets the same counts."""
+    toy.model += """
+
+from assim.problem.likelihood import AbstractLikelihood, Poisson
+
+
+class Counts(AbstractLikelihood):
+    uses_covariance = False
+
+    def departures(self, *given):
+        return Poisson().departures(*given)
+
+    def log_constant(self, *given):
+        return Poisson().log_constant(*given)
+
+    def log_constants(self, *given):
+        return Poisson().log_constants(*given)
+
+    def check(self, observed):
+        return Poisson().check(observed)
+
+    def sample(self, *given):
+        return Poisson().sample(*given)
+"""
+    toy.case["background"] = {"fields": {"x": {"value": [30.0, 20.0, 10.0]}}}
+    toy.case["twin"] = {"initial": {"x": 20.0}, "stdev": 0.5}
+    made = {}
+    for use in ("Poisson", "toy.py:Counts"):
+        toy.case["observations"][0]["likelihood"] = {"use": use}
+        result = toy.write().run("--force", command="twin")
+        assert result.exit_code == 0, result.stderr or result.exception
+        made[use] = xr.load_dataset(toy.folder / "observations.nc")
+        assert made[use]["x"].attrs["errors_of"] == "value" and "x_stddev" not in made[use]
+    np.testing.assert_array_equal(made["toy.py:Counts"]["x"], made["Poisson"]["x"])
+    assert made["toy.py:Counts"]["x"].attrs["likelihood"] == "Counts"
 
 
 def test_check_finds_a_wrong_derivative(toy: Toy) -> None:
