@@ -185,8 +185,8 @@ def calibrate(
         progress: called after every batch.
 
     Raises:
-        ValueError: a flat prior, a likelihood that does not draw from its own density, or numbers
-            that cannot be.
+        ValueError: a flat prior, a likelihood that does not draw from its own density, to the
+            power of its weights, or numbers that cannot be.
         ArithmeticError: a model that fails at nearly all draws of the prior.
     """
     begin = time.perf_counter()
@@ -213,8 +213,9 @@ def _check(problem: Problem, number: int, draws: int, starts: int, together: int
     for name, honest in samples_its_density(problem).items():
         if not honest:
             raise ValueError(
-                f"calibrate: the likelihood of {name!r} draws good data alone, not from the "
-                "density that it evaluates; calibrate with Gaussian or StudentT errors"
+                f"calibrate: the likelihood of {name!r} draws good data alone, or has weights "
+                "other than 0 and 1: not from the density that it evaluates; calibrate with "
+                "Gaussian or StudentT errors of full weight"
             )
 
 

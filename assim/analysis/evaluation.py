@@ -88,6 +88,8 @@ def spread_of(problem: Problem, gaussian: Gaussian, analysis: Simulation, key: A
             assumed.signal_of_terms(problem, gaussian.stdev() ** 2),
             assumed.improper(problem),
             assumed.jump_normaliser(problem, scales),
+            {o.name: o.powers() for o in problem.observations},
+            assumed.counted_once(problem),
         ),
     )
 
@@ -105,6 +107,6 @@ def diagnosed(
         around.moments,
         around.assumed,
         jumps=bool(problem.control.later),
-        gaussian=assumed.is_gaussian(problem),
+        gaussian=bool(assumed.is_gaussian(problem)),
         fitted=assumed.fitted(problem),
     )

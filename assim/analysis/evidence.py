@@ -9,7 +9,7 @@ from assim.solve.evidence import Evidence, bic, of_laplace
 def evidence_table(analysis: Analysis) -> tuple[Evidence, ...]:
     """log p(y) by Laplace, BIC and every other method of the analysis, constants included.
 
-    BIC counts every entry of χ as a parameter and every value as an observation.
+    BIC counts every entry of χ as a parameter and observations as their weights do.
 
     Raises:
         ValueError: the analysis has no posterior.
@@ -17,7 +17,7 @@ def evidence_table(analysis: Analysis) -> tuple[Evidence, ...]:
     if analysis.laplace is None:
         raise ValueError("evidence_table: the analysis has no posterior; ask for one")
     problem, constant = analysis.problem, analysis.log_constant
-    values = sum(o.values.size for o in problem.observations)
+    values = sum(float(o.count()) for o in problem.observations)
     own = (of_laplace(analysis.laplace), bic(problem, analysis.solution.chi, observations=values))
     nan = float("nan")
     others = (

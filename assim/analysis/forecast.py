@@ -17,7 +17,7 @@ from assim.problem.forcing import check_span
 from assim.problem.model import AbstractDynamics
 from assim.problem.model_error import ModelError, sequential_states
 from assim.problem.observation import Observations
-from assim.problem.predictive import BATCH_VALUES, independent
+from assim.problem.predictive import BATCH_VALUES
 from assim.problem.window import Window, integrate
 
 Array = jax.Array
@@ -279,11 +279,13 @@ class Readings(NamedTuple):
         exact: H(x_i), without errors, shape (M, m).
         drawn: the same with the instrument's errors, shape (M, m).
         log_densities: log p(y_j | x_i), shape (M, m); None where errors are correlated.
+        counted: which of the readings have a weight above 0, shape (m,).
     """
 
     exact: np.ndarray
     drawn: np.ndarray
     log_densities: np.ndarray | None
+    counted: np.ndarray
 
 
 def predicted_readings(
@@ -313,8 +315,8 @@ def predicted_readings(
     batch = _batch(found.members, found.size, found.window.slots)
     given = (states, theta, *several, keys)
     exact, drawn, densities = _readings(observations, found.window.edges, found.grid, given, batch)
-    each = np.asarray(densities) if independent(observations.covariance) else None
-    return Readings(np.asarray(exact), np.asarray(drawn), each)
+    each = np.asarray(densities) if observations.covariance.independent() else None
+    return Readings(np.asarray(exact), np.asarray(drawn), each, observations.counted())
 
 
 @eqx.filter_jit
@@ -326,7 +328,7 @@ def _readings(
         exact = o.predict(Trajectory(edges, states, theta, grid), biases)
         scale = jnp.ones(()) if o.scale is None else scales[o.scale.name]
         drawn = o.likelihood.sample(key, exact, o.covariance, scale)
-        if not independent(o.covariance):
+        if not o.covariance.independent():
             return exact, drawn, jnp.zeros(())
         each = o.likelihood.log_densities(o.values, exact, o.covariance, scale)
         return exact, drawn, jnp.where(jnp.isnan(each), -jnp.inf, each)

@@ -14,7 +14,7 @@ from assim.problem.arrays import Trajectory
 from assim.problem.departure import Problem, Simulation
 from assim.problem.scalars import OfForecast, check_forecast
 from assim.problem.window import Window
-from assim.solve.diagnose import prior_variance
+from assim.solve.columns import prior_variance
 from assim.solve.gaussian import Gaussian
 from assim.solve.impact import Impact, impacts
 
@@ -28,7 +28,7 @@ def innovation_stdev(problem: Problem, seed: int = 0) -> dict[str, Array]:
     exact up to 2000 controls, beyond from 200 random columns (10 % relative standard error of
     the variance). R includes an error scale at its prior median; a log-normal error is taken as
     Hx^b times its standard deviation. Infinite where a control without a prior of its own moves
-    the prediction.
+    the prediction. Weights change nothing: it is what is expected of a reading there.
 
     Args:
         problem: the question.

@@ -1,7 +1,9 @@
 """What a posterior predicts of readings, those held back included, and how that scores."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +31,8 @@ def predictive_checks(
     """Posterior predictive checks of every instrument, and of readings that were held back.
 
     New readings y ~ p(y | χ) are drawn for each of `draws` members (Gelman et al. 2013, Bayesian
-    Data Analysis, section 6.3) and compared with those made.
+    Data Analysis, section 6.3) and compared with those made. Each reading counts once whatever its
+    weight, but those of weight 0 do not: they have no part in scores, and NaN in their rows.
 
     Args:
         analysis: an analysis with a posterior.
@@ -47,6 +50,7 @@ def predictive_checks(
         raise ValueError("predictive_checks: the analysis has no posterior; ask for one")
     problem = analysis.problem
     everything = [*problem.observations, *held_back]
+    judged = [_counted(o) for o in everything if o.counted().any()]
     names = [o.name for o in everything]
     if len(set(names)) < len(names):
         raise ValueError(
@@ -54,13 +58,36 @@ def predictive_checks(
         )
     keys = jax.random.split(jax.random.key(seed), 2)
     chi = posterior.chi[jnp.asarray(systematic(posterior.weights, draws))]
-    found = predictive(problem, chi, keys[0], everything)
+    found = predictive(problem, chi, keys[0], judged)
     prior = None
     if np.all(np.asarray(problem.as_forcing().weight()) > 0):
-        prior = prior_predictive(problem, draws, keys[1], everything)
+        prior = prior_predictive(problem, draws, keys[1], judged)
     own = {o.name for o in problem.observations}
     rng = np.random.default_rng(seed)
-    return {o.name: _check(o, o.name not in own, found, prior, rng) for o in everything}
+    checks = {o.name: _check(o, o.name not in own, found, prior, rng) for o in judged}
+    return {
+        o.name: _of_all(o, checks[o.name])
+        if o.name in checks
+        else _nothing(o, o.name not in own, float("nan"))
+        for o in everything
+    }
+
+
+def _counted(o: Observations) -> Observations:
+    """The readings that count, each once."""
+    return o if o.weight is None else eqx.tree_at(lambda o: o.weight, o.subset(o.counted()), None)
+
+
+def _of_all(o: Observations, check: PredictiveCheck) -> PredictiveCheck:
+    """The check with rows for all readings."""
+    counted = o.counted()
+
+    def spread(column: np.ndarray) -> np.ndarray:
+        whole = np.full(counted.size, np.nan)
+        whole[counted] = column
+        return whole
+
+    return replace(check, observations=o, predicted=Predicted(*map(spread, check.predicted)))
 
 
 def _check(

@@ -15,6 +15,8 @@ BINS = 10  # of the histogram of ranks
 class Rows(NamedTuple):
     """What a forecast says of every reading of one instrument, each of shape (m,).
 
+    NaN for readings that do not count, which have no part in scores.
+
     Args:
         observed: y.
         mean: of H(x_i) over the members.
@@ -26,6 +28,7 @@ class Rows(NamedTuple):
         log_score: log Σ p(y | x_i)/M, in nats; NaN where errors are correlated.
         rank: of y among them, 0 to M.
         share: (rank + u)/(M + 1), u uniform: uniform where the forecast is right.
+        counted: whether the reading has a weight above 0.
     """
 
     observed: np.ndarray
@@ -38,6 +41,7 @@ class Rows(NamedTuple):
     log_score: np.ndarray
     rank: np.ndarray
     share: np.ndarray
+    counted: np.ndarray
 
 
 class Scores(NamedTuple):
@@ -90,12 +94,12 @@ def judged(readings: Readings, observed: np.ndarray, seed: int = 0) -> Rows:
     drawn = readings.drawn[np.isfinite(readings.drawn).all(axis=1)]
     number, blank = len(drawn), np.full(observed.shape, np.nan)
     if not number:
-        return Rows(observed, *[blank] * len(Rows._fields[1:]))
+        return Rows(*(observed, *[blank] * len(Rows._fields[1:-1]), readings.counted))
     rng = np.random.default_rng(seed)
     low, high = quantile_interval(drawn, np.full(number, 1 / number), LEVEL)
     rank = ranks(drawn, observed, rng)
     densities = readings.log_densities
-    return Rows(
+    rows = Rows(
         observed,
         np.mean(exact, axis=0),
         np.std(exact, axis=0, ddof=min(1, len(exact) - 1)),
@@ -106,7 +110,12 @@ def judged(readings: Readings, observed: np.ndarray, seed: int = 0) -> Rows:
         blank if densities is None else log_score(densities),
         rank,
         (rank + rng.uniform(size=rank.shape)) / (number + 1),
+        readings.counted,
     )
+    if rows.counted.all():
+        return rows
+    known = (np.where(rows.counted, column, np.nan) for column in rows[1:-1])
+    return Rows(*(observed, *known, rows.counted))
 
 
 def scores(rows: Rows, chosen: np.ndarray | None = None) -> Scores:
@@ -114,9 +123,10 @@ def scores(rows: Rows, chosen: np.ndarray | None = None) -> Scores:
 
     Args:
         rows: of one instrument.
-        chosen: booleans of shape (m,); all of them where not given.
+        chosen: booleans of shape (m,); all that count where not given.
     """
-    several = rows if chosen is None else Rows(*(column[chosen] for column in rows))
+    chosen = rows.counted if chosen is None else chosen & rows.counted
+    several = Rows(*(column[chosen] for column in rows))
     away = several.mean - several.observed
     known = np.isfinite(several.low)
     inside = (several.low <= several.observed) & (several.observed <= several.high)
@@ -140,7 +150,7 @@ def by_slot(rows: Rows, slots: np.ndarray) -> dict[int, Scores]:
         rows: of one instrument.
         slots: of every reading, shape (m,).
     """
-    return {int(slot): scores(rows, slots == slot) for slot in np.unique(slots)}
+    return {int(slot): scores(rows, slots == slot) for slot in np.unique(slots[rows.counted])}
 
 
 def against_truth(

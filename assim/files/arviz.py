@@ -17,7 +17,7 @@ from assim.files.results import posterior_dataset
 from assim.files.schema import time_variable
 from assim.problem.departure import Problem
 from assim.problem.observation import Observations
-from assim.problem.predictive import predictive
+from assim.problem.predictive import counted, predictive
 
 _PRIOR = "_prior"
 
@@ -29,8 +29,9 @@ def to_datatree(
 
     All have dimensions `chain` and `draw` but `observed_data`. Members of unequal weight are
     resampled, systematically, to as many of equal weight, as ArviZ knows no weights. Readings of an
-    instrument lie along `<name>_obs`, with coordinates `<name>_time` and positions. A value of
-    `log_likelihood` is that of one reading; instruments whose errors are correlated have none.
+    instrument lie along `<name>_obs`, with coordinates `<name>_time` and positions; those of weight
+    0 are left out. A value of `log_likelihood` is that of one reading, to the power of its weight;
+    instruments whose errors are correlated have none.
 
     Args:
         analysis: an analysis with a posterior.
@@ -50,8 +51,9 @@ def to_datatree(
     before = {n.removesuffix(_PRIOR): members[n] for n in names if n.endswith(_PRIOR)}
     prior = xr.Dataset({n: v.rename({v.dims[0]: "realization"}) for n, v in before.items()})
     chi = np.asarray(posterior.chi)[chosen]
-    found = predictive(analysis.problem, jnp.asarray(chi), jax.random.key(seed))
-    observations, places = analysis.problem.observations, _places(analysis.problem)
+    problem = counted(analysis.problem)
+    found = predictive(problem, jnp.asarray(chi), jax.random.key(seed))
+    observations, places = problem.observations, _places(problem)
     tree = {
         "posterior": _by_chain(members[own].isel(realization=chosen), chains),
         "prior": _by_chain(prior.drop_vars("realization", errors="ignore"), 1),

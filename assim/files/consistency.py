@@ -11,6 +11,48 @@ from assim.analysis.analyse import Analysis
 from assim.files.ancillary import Ancillary
 
 _OWN_UNIT = "in the unit of the instrument's errors"
+_COLUMNS = {
+    "count": ("count", "number of values used, as their weights count them"),
+    "cost": ("cost", "half the sum of squared departures at the analysis"),
+    "cost_expected": ("expected", "its expectation"),
+    "cost_expected_stddev": (
+        "expected_stdev",
+        "largest standard deviation of the cost about its expectation",
+    ),
+    "degrees_of_freedom": ("signal", "degrees of freedom for signal"),
+    "mean_influence": ("mean_influence", "mean influence of a value"),
+    "error_stddev": (
+        "error_stdev",
+        f"standard deviation of the errors as assumed, {_OWN_UNIT}",
+    ),
+    "error_stddev_ratio": (
+        "error_ratio",
+        "standard deviation of the errors as estimated from departures, over that assumed",
+    ),
+    "error_variance_ratio": (
+        "error_variance_ratio",
+        "variance of the errors as estimated from departures, which may be negative, over that "
+        "assumed",
+    ),
+    "background_stddev": (
+        "background_stdev",
+        f"standard deviation of the background of the values as assumed, {_OWN_UNIT}",
+    ),
+    "background_stddev_ratio": (
+        "background_ratio",
+        "standard deviation of the background as estimated from departures, over that assumed",
+    ),
+    "background_variance_ratio": (
+        "background_variance_ratio",
+        "variance of the background as estimated from departures, which may be negative, over that "
+        "assumed",
+    ),
+    "nonlinearity": (
+        "nonlinearity",
+        "departure of innovations from those of the tangent linear, over the change of departures "
+        "by the analysis",
+    ),
+}  # of a `Fit`, by the name of the column: its attribute and what it is
 
 
 class RowColumn(NamedTuple):
@@ -92,38 +134,10 @@ def _by_instrument(analysis: Analysis) -> dict[str, tuple[str, list[Any]]]:
     """Long name and values of every column."""
     found, impact = analysis.diagnostics, analysis.impact
     assert found is not None
-    fits = list(found.instruments.values())
+    fits = found.instruments.values()
     columns: dict[str, tuple[str, list[Any]]] = {
-        "count": ("number of values used", [one.count for one in fits]),
-        "cost": ("half the sum of squared departures at the analysis", [one.cost for one in fits]),
-        "cost_expected": ("its expectation", [one.expected for one in fits]),
-        "cost_expected_stddev": (
-            "largest standard deviation of the cost about its expectation",
-            [one.expected_stdev for one in fits],
-        ),
-        "degrees_of_freedom": ("degrees of freedom for signal", [one.signal for one in fits]),
-        "mean_influence": ("mean influence of a value", [one.signal / one.count for one in fits]),
-        "error_stddev": (
-            f"standard deviation of the errors as assumed, {_OWN_UNIT}",
-            [one.error_stdev for one in fits],
-        ),
-        "error_stddev_ratio": (
-            "standard deviation of the errors as estimated from departures, over that assumed",
-            [one.error_ratio for one in fits],
-        ),
-        "background_stddev": (
-            f"standard deviation of the background of the values as assumed, {_OWN_UNIT}",
-            [one.background_stdev for one in fits],
-        ),
-        "background_stddev_ratio": (
-            "standard deviation of the background as estimated from departures, over that assumed",
-            [one.background_ratio for one in fits],
-        ),
-        "nonlinearity": (
-            "departure of innovations from those of the tangent linear, over the change of "
-            "departures by the analysis",
-            [one.nonlinearity for one in fits],
-        ),
+        name: (long_name, [getattr(one, attribute) for one in fits])
+        for name, (attribute, long_name) in _COLUMNS.items()
     }
     if impact is not None:
         totals = [float(np.sum(impact.observations[name])) for name in found.instruments]

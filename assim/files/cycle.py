@@ -1,6 +1,6 @@
 """The windows of a cycle as series over time, and in a few numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from assim.files.schema import attributes, strict, time_name, time_variable
 from assim.problem.arrays import Label, Labels
 
 WINDOW = "window"
+_AVERAGED = ("chi_squared", "inflation", "signal")
 _ERRORS = {
     "background": "root mean square error of the background of",
     "analysis": "root mean square error of the analysis of",
@@ -32,15 +33,20 @@ _SCALARS = {
     "gradient_norm": "norm of the gradient at the last linearisation",
 }
 _INNOVATIONS = {
-    "number": ("number of observations of", False),
-    "mean": ("mean innovation of", False),
-    "innovation_rms": ("root mean square innovation of", False),
-    "expected_rms": ("root mean square innovation that the covariances expect of", False),
-    "desroziers_error": ("error stdev of observations by Desroziers of", False),
-    "stated_error": ("error stdev of observations as stated of", False),
-    "desroziers_background": ("stdev of the background by Desroziers of", False),
-    "stated_background": ("stdev of the background as stated of", False),
+    "number": "number of observations of",
+    "mean": "mean innovation of",
+    "innovation_rms": "root mean square innovation of",
+    "expected_rms": "root mean square innovation that the covariances expect of",
+    "desroziers_error": "error stdev of observations by Desroziers of",
+    "stated_error": "error stdev of observations as stated of",
+    "error_variance_ratio": "error variance of observations by Desroziers, which may be negative, "
+    "over that stated of",
+    "desroziers_background": "stdev of the background by Desroziers of",
+    "stated_background": "stdev of the background as stated of",
+    "background_variance_ratio": "variance of the background by Desroziers, which may be negative, "
+    "over that stated of",
 }
+_DIMENSIONLESS = ("number", "error_variance_ratio", "background_variance_ratio")
 
 
 def cycle_dataset(cycle: Cycle, edges: Any, measures: Measures | list[Measures]) -> xr.Dataset:
@@ -124,31 +130,48 @@ def _of_instrument(name: str, unit: str, one: Innovations) -> dict[str, Any]:
     sums = {key: np.asarray(value) for key, value in one._asdict().items()}
     number = np.where(sums["number"] > 0, sums["number"], np.nan)
     root = lambda total: np.sqrt(np.maximum(total / number, 0.0))  # noqa: E731
+    signed = lambda total: np.sqrt(np.where(total >= 0, total, np.nan) / number)  # noqa: E731
     values = {
         "number": sums["number"],
         "mean": sums["mean"] / number,
         "innovation_rms": root(sums["square"]),
         "expected_rms": root(sums["expected"]),
-        "desroziers_error": root(sums["observation"]),
+        "desroziers_error": signed(sums["observation"]),
         "stated_error": root(sums["stated"]),
-        "desroziers_background": root(sums["background"]),
+        "desroziers_background": signed(sums["background"]),
         "stated_background": root(sums["expected"] - sums["stated"]),
+        **_variance_ratios(sums),
     }
     content: dict[str, Any] = {}
     for key, series in values.items():
-        words = {"units": "1" if key == "number" else unit}
-        words["long_name"] = f"{_INNOVATIONS[key][0]} {name}"
+        words = {"units": "1" if key in _DIMENSIONLESS else unit}
+        words["long_name"] = f"{_INNOVATIONS[key]} {name}"
         content[f"{name}_obs_{key}"] = (WINDOW, series, words)
     words = {"units": "1", "long_name": f"innovations of {name} by their probability below"}
     content[f"{name}_obs_ranks"] = ((WINDOW, "bin"), sums["ranks"], words)
     return content
 
 
-def cycle_summary(measures: Measures, labels: Labels, burn_in: int) -> dict[str, Any]:
+def _variance_ratios(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Desroziers' estimates of variances over those stated, with their sign."""
+    pairs = {
+        "error": (sums["observation"], sums["stated"]),
+        "background": (sums["background"], sums["expected"] - sums["stated"]),
+    }
+    return {
+        f"{key}_variance_ratio": estimated / np.where(stated > 0, stated, np.nan)
+        for key, (estimated, stated) in pairs.items()
+    }
+
+
+def cycle_summary(
+    measures: Measures, labels: Labels, burn_in: int, instruments: Sequence[str] = ()
+) -> dict[str, Any]:
     """Means over the windows after the burn-in, as strict JSON.
 
     `rmse_analysis` and `spread` are means over time, at the newest observations, of the root mean
     square over all entries of all fields where these have one unit; by field besides.
+    `instruments` has Desroziers' variances over those stated, negative ones too.
     """
     windows = int(np.asarray(measures.cost).size)
     burn_in = min(burn_in, windows - 1)  # of a cycle that has only begun
@@ -180,15 +203,33 @@ def cycle_summary(measures: Measures, labels: Labels, burn_in: int) -> dict[str,
         content[key], content[f"{key}_by_field"] = over_time(fields)
     if measures.errors is not None:
         content["coverage"] = _coverage(measures.errors, burn_in)
-    for name in ("chi_squared", "inflation", "signal"):
-        values = np.asarray(getattr(measures, name))[burn_in:]
-        values = values[np.isfinite(values)]
-        content[name] = float(np.mean(values)) if values.size else None
-    content["quantities"] = {
+    content |= {name: _mean(getattr(measures, name), burn_in) for name in _AVERAGED}
+    content["quantities"] = _newest(measures)
+    content["instruments"] = {
+        name: _variance_ratios(_summed(one, burn_in))
+        for name, one in zip(instruments, measures.innovations, strict=False)
+    }
+    return strict(content)
+
+
+def _mean(series: Any, burn_in: int) -> float | None:
+    """Over the windows in which it is known."""
+    values = np.asarray(series)[burn_in:]
+    values = values[np.isfinite(values)]
+    return float(np.mean(values)) if values.size else None
+
+
+def _newest(measures: Measures) -> dict[str, Any]:
+    """Estimated scalars after the newest window."""
+    return {
         name: {"mean": values[-1], "stddev": measures.scalars_stdev[name][-1]}
         for name, values in measures.scalars.items()
     }
-    return strict(content)
+
+
+def _summed(one: Innovations, burn_in: int) -> dict[str, np.ndarray]:
+    """Sums over the windows after the burn-in."""
+    return {key: np.sum(np.asarray(v)[burn_in:], axis=0) for key, v in one._asdict().items()}
 
 
 def _coverage(errors: Errors, burn_in: int) -> dict[str, float]:

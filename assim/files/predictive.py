@@ -36,6 +36,6 @@ def _scores(check: PredictiveCheck) -> dict[str, Any]:
         "crps": check.crps,
         "crps_prior": check.crps_prior,
         "log_score": check.log_score,
-        "count": int(check.predicted.pit.size),
+        "count": int(check.observations.counted().sum()),
         "held_back": check.held_back,
     }

@@ -221,10 +221,11 @@ def _costs(analysis: Analysis) -> Iterator[tuple[str, xr.Variable]]:
         for term, value in terms.items():
             what = f"cost at the {place}: {term.replace('_', ' ')}"
             yield f"cost_{term}_at_{place}", _scalar(float(value), what)
-    number = sum(o.values.size for o in analysis.problem.observations)
+    number = sum((float(o.count()) for o in analysis.problem.observations), 0.0)
     what = "sum of squares of the cost over the number of observations"
-    yield "chi_squared_ratio", _scalar(analysis.chi_squared / number, what)
-    yield "observation_count", _scalar(np.int32(number), "number of observations used")
+    yield "chi_squared_ratio", _scalar(analysis.chi_squared / (number or float("nan")), what)
+    count = np.int32(number) if number.is_integer() else number
+    yield "observation_count", _scalar(count, "number of observations, as their weights count them")
     norm = analysis.solution.gradient_norm
     yield "final_gradient_norm", _scalar(float(norm), "norm of the cost's gradient at the end")
     for stage, seconds in analysis.seconds.items():

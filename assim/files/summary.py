@@ -86,7 +86,7 @@ def _method(posterior: Posterior) -> dict[str, Any]:
 def _observations(analysis: Analysis, instruments: Sequence[Instrument]) -> dict[str, Any]:
     problem = analysis.problem
     counts: dict[str, Any] = {
-        o.name: {"used": int(o.values.size), "rejected": {}} for o in problem.observations
+        o.name: {"used": int(o.counted().sum()), "rejected": {}} for o in problem.observations
     }
     for instrument in instruments:
         name = instrument.observations.name

@@ -19,13 +19,8 @@ KINDS = {
 
 
 def departures(problem: Problem, scales: Params, predicted: Predictions) -> Predictions:
-    """Hx ↦ d of every instrument, at the error scales given."""
-    return {
-        o.name: o.likelihood.departures(
-            o.values, predicted[o.name], o.covariance, _scale(o, scales)
-        )
-        for o in problem.observations
-    }
+    """Hx ↦ √w d of every instrument, at the error scales given."""
+    return {o.name: o.normalised(predicted[o.name], scales) for o in problem.observations}
 
 
 def _scale(instrument: Observations, scales: Params) -> Array:
@@ -59,10 +54,19 @@ def in_units_of_errors(
     }
 
 
-def is_gaussian(problem: Problem) -> bool:
-    """Whether 2J at the minimum is a χ² variable: Gaussian errors whose scale is known."""
+def is_gaussian(problem: Problem) -> Array:
+    """Whether 2J at the minimum is a χ² variable: Gaussian errors of known scale, counted once."""
     known = not problem.has_normaliser()
-    return known and all(o.likelihood.chi_squared for o in problem.observations)
+    known = known and all(o.likelihood.chi_squared for o in problem.observations)
+    return known & counted_once(problem)
+
+
+def counted_once(problem: Problem) -> Array:
+    """Whether all weights are 0 or 1; the variance of an error that counts otherwise is not known.
+
+    Expectations of J and Desroziers' estimates hold where they are.
+    """
+    return jnp.all(jnp.asarray([o.counted_once() for o in problem.observations]))
 
 
 def fitted(problem: Problem) -> tuple[frozenset[str], frozenset[str]]:

@@ -316,13 +316,12 @@ class Rows(eqx.Module):
     def of(observations: Observations) -> "Rows":
         """Those of an instrument."""
         o, covariance = observations, observations.covariance
-        weight = jnp.ones(o.values.shape) if o.weight is None else o.weight
         columns = {} if o.bias is None else o.bias.columns()
         return Rows(
             o.values,
             o.points,
             covariance.stdev if isinstance(covariance, Diagonal) else None,
-            weight,
+            o.powers(),
             {name: jnp.asarray(column) for name, column in columns.items()},
         )
 

@@ -227,7 +227,7 @@ class Problem(eqx.Module):
                 slack = 1e-6 * (self.window.edges[-1] - self.window.edges[0])
                 counted = o.points.ends <= self.horizon + slack
                 departures = jnp.where(counted, departures, 0.0)
-                normaliser = normaliser * jnp.mean(counted)
+                normaliser = normaliser * _share(counted, o.powers())
             observed.append(departures)
             normalisers.append(normaliser)
         normaliser = sum(normalisers, none)
@@ -279,6 +279,12 @@ class Problem(eqx.Module):
 
         g = jax.jacfwd(departures)(block)
         return jnp.sum(jnp.log(jnp.diagonal(jnp.linalg.cholesky(jnp.diag(prior) + g.T @ g))))
+
+
+def _share(counted: Array, weight: Array) -> Array:
+    """Of all weight that on the values counted; 0 where there is none."""
+    total = jnp.sum(weight)
+    return jnp.sum(weight * counted) / jnp.where(total > 0, total, 1.0)
 
 
 def _causal(covariance: AbstractCovariance, times: Array) -> bool:

@@ -1,6 +1,6 @@
 """Observations of one instrument."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import equinox as eqx
 import jax
@@ -47,8 +47,10 @@ class Observations(eqx.Module):
         covariance: R of the errors where they are correlated, in place of `stdev`; it must have
             an inverse.
         bias: a correction added to what the operator predicts, or None.
-        weight: power of every value's likelihood, shape (m,): 0 for a value that does not count,
-            1/k for one that enters k overlapping windows; None for 1.
+        weight: w, power of every value's likelihood p(y_i | x), shape (m,): 0 for a value that does
+            not count, which is as if it were not there, 1/k for one that enters k overlapping
+            windows; None for 1. Where errors are correlated a value has no likelihood of its own,
+            and one weight is the power of that of all values.
     """
 
     name: str = eqx.field(static=True)
@@ -82,7 +84,8 @@ class Observations(eqx.Module):
         Raises:
             ValueError: no values, values that are not finite or that the likelihood excludes,
                 both a standard deviation and a covariance, a covariance that does not fit or
-                has no inverse, or predictors of the bias or weights that do not fit.
+                has no inverse, predictors of the bias or weights that do not fit, or weights that
+                differ between values with correlated errors.
         """
         self.name, self.points, self.operator, self.units = name, points, operator, units
         self.values = jnp.asarray(values, dtype=float)
@@ -106,6 +109,7 @@ class Observations(eqx.Module):
                 raise ValueError(f"{name}: the predictors of its bias must be finite")
         self.weight = _weights(name, weight, self.values.shape)
         self.covariance = _fitted(name, stdev, covariance, self.values.shape, points)
+        _check_weights(name, self.weight, self.covariance)
 
     def correction(
         self, trajectory: Trajectory, biases: Mapping[str, Array] | None = None
@@ -126,29 +130,67 @@ class Observations(eqx.Module):
         scales: Mapping[str, Array],
         biases: Mapping[str, Array] | None = None,
     ) -> Array:
-        """Normalised departures d, shape (m,), times the roots of the weights."""
+        """Normalised departures √w d, shape (m,)."""
+        return self.normalised(self.predict(trajectory, biases), scales)
+
+    def normalised(self, predicted: Array, scales: Mapping[str, Array]) -> Array:
+        """√w d of what is predicted, shape (m,); 0 for a value that does not count."""
         scale = jnp.ones(()) if self.scale is None else scales[self.scale.name]
-        predicted = self.predict(trajectory, biases)
-        if self.weight is not None:  # a value that does not count may lie where there is no log
-            predicted = jnp.where(self.weight > 0, predicted, self.values)
+        if self.weight is None:
+            return self.likelihood.departures(self.values, predicted, self.covariance, scale)
+        counts = self.weight > 0  # a value that does not count may lie where there is no log
+        predicted = jnp.where(counts, predicted, self.values)
         d = self.likelihood.departures(self.values, predicted, self.covariance, scale)
-        return d if self.weight is None else jnp.sqrt(self.weight) * d
+        return jnp.where(counts, jnp.sqrt(self.weight) * d, 0.0)
+
+    def powers(self) -> Array:
+        """w of every value, shape (m,)."""
+        return jnp.ones(self.values.shape) if self.weight is None else self.weight
 
     def count(self) -> Array:
-        """Σ weight: how many values there are, as the likelihood counts them."""
+        """Σ w: how many values there are, as the likelihood counts them."""
         return jnp.asarray(self.values.size) if self.weight is None else jnp.sum(self.weight)
 
+    def counted(self) -> np.ndarray:
+        """Which values count, w > 0, booleans of shape (m,)."""
+        return np.asarray(self.powers()) > 0
+
+    def counted_once(self) -> Array:
+        """Whether every weight is 0 or 1, so that errors are as R says; traceable."""
+        w = self.powers()
+        return jnp.all((w == 0) | (w == 1))
+
     def normaliser(self, scales: Mapping[str, Array]) -> Array:
-        """c = log|scale·R^(1/2)| where the scale is estimated, else 0."""
+        """c = Σ w log scale + log|R^(1/2)|, the latter by weight; 0 where no scale is estimated."""
         if self.scale is None:
             return jnp.zeros(())
-        logs = self.count() * jnp.log(scales[self.scale.name])
-        return logs + self.covariance.log_sqrt_determinant()
+        return self.count() * jnp.log(scales[self.scale.name]) + self._log_sqrt_determinant()
 
     def log_constant(self) -> Array:
-        """log p(y | x) + ½ dᵀd + c, which does not depend on the control."""
-        constant = self.likelihood.log_constant(self.values, self.covariance)
-        return constant if self.scale is None else constant + self.covariance.log_sqrt_determinant()
+        """log p(y | x)^w + ½ dᵀd + c, which does not depend on the control."""
+        constant = self._weighted(
+            lambda stdev: self.likelihood.log_constants(self.values, stdev),
+            lambda: self.likelihood.log_constant(self.values, self.covariance),
+        )
+        return constant if self.scale is None else constant + self._log_sqrt_determinant()
+
+    def _log_sqrt_determinant(self) -> Array:
+        """log|R^(1/2)| of the values as they count."""
+        return self._weighted(jnp.log, self.covariance.log_sqrt_determinant)
+
+    def _weighted(self, each: Callable[[Array], Array], whole: Callable[[], Array]) -> Array:
+        """Σ w_i f_i where errors are independent, w f where they are not.
+
+        Args:
+            each: standard deviations ↦ f_i of every value.
+            whole: f of all values together.
+        """
+        if self.weight is None:
+            return whole()
+        stdev = self.covariance.independent_stdev()
+        logs = whole()[None] if stdev is None else each(stdev)
+        w = self.weight[:1] if stdev is None else self.weight
+        return jnp.sum(jnp.where(w > 0, w * logs, 0.0))
 
     def subset(self, keep: np.ndarray) -> "Observations":
         """Those of the values that `keep`, booleans of shape (m,), chooses.
@@ -198,7 +240,7 @@ class Observations(eqx.Module):
             column = np.asarray(column)
             return np.concatenate([column, np.repeat(column[:1], extra, axis=0)])
 
-        weight = np.ones(self.values.size) if self.weight is None else np.asarray(self.weight)
+        weight = np.asarray(self.powers())
         bias = self.bias
         if bias is not None:
             bias = bias.replaced({name: longer(p) for name, p in bias.columns().items()})
@@ -226,6 +268,18 @@ def _weights(name: str, given: Array | np.ndarray | None, shape: tuple[int, ...]
             f"got weights of shape {weight.shape}"
         )
     return weight
+
+
+def _check_weights(name: str, weight: Array | None, covariance: AbstractCovariance) -> None:
+    """Refuse weights of single values whose errors are correlated."""
+    if weight is None or covariance.independent() or np.ptp(np.asarray(weight)) == 0:
+        return
+    raise ValueError(
+        f"{name}: errors with a {type(covariance).__name__} covariance are correlated, so that a "
+        f"value has no likelihood of its own of which a weight could be the power; got weights "
+        f"from {float(jnp.min(weight)):g} to {float(jnp.max(weight)):g}: give all values the same, "
+        "or leave out by subset() those that do not count"
+    )
 
 
 def _fitted(

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.problem.arrays import Array
-from assim.problem.covariance import AbstractCovariance, Blocks, Diagonal
 from assim.problem.departure import Problem
 from assim.problem.observation import Observations
 
@@ -25,10 +24,10 @@ class Predictive(NamedTuple):
         predicted: H(M(x(χ))) without errors, each of shape (N, m).
         readings: drawn about it with the instrument's errors, shape (N, m); NaN where the model
             fails at a draw.
-        log_density: log p(y | χ) of all values of the instrument together, shape (N,); -∞ where
+        log_density: log p(y | χ)^w of all values of the instrument together, shape (N,); -∞ where
             the model fails.
-        log_densities: log p(y_i | χ) of each value, shape (N, m), of the instruments whose errors
-            are independent; others are absent.
+        log_densities: log p(y_i | χ)^w of each value, shape (N, m), of the instruments whose errors
+            are independent, NaN for a value that does not count; others are absent.
     """
 
     predicted: Readings
@@ -136,6 +135,14 @@ def observing(problem: Problem, observations: Observations | Sequence[Observatio
     return Problem(problem.model, problem.window, control, tuple(several))
 
 
+def counted(problem: Problem) -> Problem:
+    """The same problem with the values that count alone."""
+    kept = [(o, o.counted()) for o in problem.observations]
+    if all(keep.all() for _, keep in kept):
+        return problem
+    return observing(problem, [o.subset(keep) for o, keep in kept if keep.any()])
+
+
 def with_values(problem: Problem, values: Readings) -> Problem:
     """The same problem with other values of its instruments; traceable."""
     return eqx.tree_at(
@@ -151,15 +158,14 @@ def drawn_readings(problem: Problem, chi: Array, key: Array) -> Readings:
 
 
 def samples_its_density(problem: Problem) -> dict[str, bool]:
-    """Whether what an instrument's likelihood draws has the density that it evaluates."""
-    return {o.name: o.likelihood.samples_density for o in problem.observations}
+    """Whether what an instrument's likelihood draws has the density that it evaluates.
 
-
-def independent(covariance: AbstractCovariance) -> bool:
-    """Whether errors are independent, so that every value has a density of its own."""
-    if isinstance(covariance, Blocks):
-        return all(independent(part) for part in covariance.parts)
-    return isinstance(covariance, Diagonal)
+    No reading is drawn from p(y_i | χ)^w with a weight w other than 1; for 0 none is needed.
+    """
+    return {
+        o.name: o.likelihood.samples_density and bool(o.counted_once())
+        for o in problem.observations
+    }
 
 
 @eqx.filter_jit
@@ -175,16 +181,16 @@ def _of_one(problem: Problem, chi: Array, key: Array) -> Predictive:
     for o, own in zip(problem.observations, keys, strict=True):
         exact = found.predictions[o.name]
         scale = jnp.ones(()) if o.scale is None else scales[o.scale.name]
-        arguments = o.values, exact, o.covariance, scale
-        d = o.likelihood.departures(*arguments)
-        total = o.log_constant() - jnp.sum(d**2) / 2 - o.normaliser(scales)
+        squares = jnp.sum(o.normalised(exact, scales) ** 2)
+        total = o.log_constant() - squares / 2 - o.normaliser(scales)
         parts.predicted[o.name] = exact
         drawn = o.likelihood.sample(own, exact, o.covariance, scale)
         parts.readings[o.name] = jnp.where(jnp.isfinite(drawn), drawn, jnp.nan)
         parts.log_density[o.name] = _or_impossible(total)
-        if independent(o.covariance):
-            each = o.likelihood.log_densities(*arguments)
-            parts.log_densities[o.name] = _or_impossible(each)
+        if o.covariance.independent():
+            each = o.likelihood.log_densities(o.values, exact, o.covariance, scale)
+            w = jnp.where(o.powers() > 0, o.powers(), jnp.nan)
+            parts.log_densities[o.name] = w * _or_impossible(each)
     return parts
 
 

@@ -46,7 +46,8 @@ def write_series(
     path = directory / "diagnostics.nc"
     write_dataset(steady(series), path, title=title, config=case.text(), inputs=inputs)
     written.append(path)
-    content = cycle_summary(measures, posed.labels, posed.table.burn_in)
+    names = [o.name for o in posed.cycle.problem.observations]
+    content = cycle_summary(measures, posed.labels, posed.table.burn_in, names)
     counts = statuses(measures)
     status = "converged" if set(counts) <= {"converged"} else "partly_converged"
     if counts and "converged" not in counts:

@@ -1,5 +1,6 @@
 """What departures say of the errors that were assumed: sentences and tables."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from assim.show.finished import Run, spelt_units
@@ -77,26 +78,68 @@ def _instruments(run: Run, found: dict[str, Any]) -> str:
         "freedom for signal, how many of the values inform the analysis; mean influence is their "
         "share. σₒ and σ_b: standard deviations of the errors of values and of their background, "
         "as assumed (root mean square) → as departures tell (Desroziers et al. 2005), of "
-        "logarithms where the errors are; a dash where the estimate of a variance is negative or "
-        "cannot be made."
+        "logarithms where the errors are; a dash where no estimate can be made."
     )
-    return table(_HEADER, rows) + paragraph(text, "soft")
+    ratios = {
+        key: {
+            name: known(one.get(f"{key}_variance_ratio"))
+            for name, one in tables
+            if isinstance(one, dict)
+        }
+        for key in ("error", "background")
+    }
+    return table(_HEADER, rows) + paragraph(text, "soft") + negative_variances(**ratios)
 
 
 def _instrument(run: Run, name: str, one: dict[str, Any]) -> tuple[object, ...]:
     count, cost = known(one.get("count")), number(one.get("cost"), 4)
     expected = _expected(one.get("cost_expected"), one.get("cost_expected_stddev"))
     signal, influence = (number(one.get(k), 3) for k in ("degrees_of_freedom", "mean_influence"))
-    sigmas = (_stdevs(one, f"{key}_stddev") for key in ("error", "background"))
-    used = "–" if count is None else f"{count:.0f}"
+    sigmas = (
+        stdevs(known(one.get(f"{key}_stddev")), known(one.get(f"{key}_variance_ratio")))
+        for key in ("error", "background")
+    )
+    used = "–" if count is None else f"{count:.0f}" if count.is_integer() else f"{count:.1f}"
     return (name, used, cost, expected, signal, influence, *sigmas, _units(run, name))
 
 
-def _stdevs(one: dict[str, Any], key: str) -> str:
-    """As assumed → as estimated from departures."""
-    assumed, ratio = known(one.get(key)), known(one.get(f"{key}_ratio"))
-    estimated = None if assumed is None or ratio is None else assumed * ratio
+def stdevs(assumed: float | None, ratio: float | None) -> str:
+    """As assumed → as departures imply.
+
+    Args:
+        assumed: the standard deviation.
+        ratio: of the variance that departures imply to that assumed, with its sign.
+    """
+    if ratio is not None and ratio < 0:
+        return f"{number(assumed, 3)} → negative"
+    estimated = None if assumed is None or ratio is None else assumed * ratio**0.5
     return f"{number(assumed, 3)} → {number(estimated, 3)}"
+
+
+def negative_variances(
+    error: Mapping[str, float | None], background: Mapping[str, float | None]
+) -> str:
+    """What it means that departures imply a negative variance; "" where none is.
+
+    Args:
+        error: ratio of σₒ² as estimated to that assumed, of every instrument.
+        background: the same of σ_b².
+    """
+    kinds = (
+        (error, "σₒ²", "R", "the analysis goes beyond the values"),
+        (background, "σ_b²", "B", "the analysis moves away from the values"),
+    )
+    found = []
+    for ratios, symbol, matrix, so in kinds:
+        names = [name for name, ratio in ratios.items() if ratio is not None and ratio < 0]
+        if names:
+            text = (
+                f"The estimate of {symbol} is negative for {', '.join(names)}: {so}. {matrix} is "
+                "far too large there, its correlations or what other instruments say is wrong, or "
+                "the values are too few for an estimate."
+            )
+            found.append(notice(text, UNSURE))
+    return "".join(found)
 
 
 def _units(run: Run, name: str) -> str:

@@ -19,7 +19,6 @@ from assim.show.cycle_statistics import (
     LONG,
     NORMAL,
     common,
-    desroziers,
     drawn_points,
     root,
     running,
@@ -157,9 +156,8 @@ def _draw_expected(axes: Axes, run: Run, number: np.ndarray) -> np.ndarray:
 
 def draw_desroziers(run: Run) -> Picture | None:
     """Standard deviations that departures imply against those stated, of every instrument."""
-    names = [
-        name for name in instruments(run) if np.any(np.isfinite(_of(run, name, "desroziers_error")))
-    ]
+    ratios = {name: _of(run, name, "error_variance_ratio") for name in instruments(run)}
+    names = [name for name, ratio in ratios.items() if np.any(np.isfinite(ratio))]
     if not names:
         return None
     shown = names[:MOST]
@@ -179,21 +177,18 @@ def draw_desroziers(run: Run) -> Picture | None:
 
 
 def _draw_sigmas(left: Axes, right: Axes, run: Run, name: str) -> None:
-    estimated = desroziers(
-        _of(run, name, "innovation_rms"),
-        _of(run, name, "desroziers_error"),
-        _of(run, name, "desroziers_background"),
-    )
     units, number = instrument_units(run, name), _of(run, name, "number")
     when, width = times(run), width_of(number.size)
     place = drawn_points(number.size)
     pairs = (
-        (left, "Error of observations", estimated.error, "stated_error"),
-        (right, "Error of the background", estimated.background, "stated_background"),
+        (left, "Error of observations", "error"),
+        (right, "Error of the background", "background"),
     )
-    for axes, title, variance, stated in pairs:
-        told = root(running(variance, width, number))[place]
-        given = root(running(_of(run, name, stated) ** 2, width, number))[place]
+    for axes, title, which in pairs:
+        stated = _of(run, name, f"stated_{which}") ** 2
+        implied = _of(run, name, f"{which}_variance_ratio") * stated
+        told = root(running(implied, width, number))[place]
+        given = root(running(stated, width, number))[place]
         axes.plot(when[place], told, color=style.ANALYSIS, label="as departures imply")
         axes.plot(when[place], given, label="as stated", **STATED)
         fit(axes, [told, given], [])

@@ -129,36 +129,6 @@ def spread_and_skill(
     return Bins(*np.sqrt(np.array(rows).reshape(-1, 4)).T)
 
 
-class Sigmas(NamedTuple):
-    """Variances that departures imply, signed: those of a small sample may be negative.
-
-    Args:
-        error: of the observations, mean (y - Hx^a)(y - Hx^b) of every window.
-        background: of the background, mean (Hx^a - Hx^b)(y - Hx^b) of every window.
-    """
-
-    error: np.ndarray
-    background: np.ndarray
-
-
-def desroziers(innovation: np.ndarray, error: np.ndarray, background: np.ndarray) -> Sigmas:
-    """Variances of every window from standard deviations, in which negative ones are zero.
-
-    The two add up to the mean square innovation, so that one of them tells the other
-    (Desroziers et al. 2005, QJRMS 131, 3385, eqs. 1-3).
-
-    Args:
-        innovation: root mean square innovation.
-        error: standard deviation of observations by Desroziers.
-        background: that of the background.
-    """
-    total, first, second = innovation**2, error**2, background**2
-    return Sigmas(
-        np.where(first > 0, first, total - second),
-        np.where(second > 0, second, total - first),
-    )
-
-
 def root(variance: np.ndarray) -> np.ndarray:
     """Standard deviation; NaN of a negative variance."""
     return np.sqrt(np.where(variance >= 0, variance, np.nan))

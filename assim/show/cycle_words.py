@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from assim.show import passages
+from assim.show.consistency import negative_variances, stdevs
 from assim.show.cycle import (
     FORECAST,
     KINDS,
@@ -25,7 +26,7 @@ from assim.show.cycle import (
     units_of,
     values,
 )
-from assim.show.cycle_statistics import average, desroziers
+from assim.show.cycle_statistics import average
 from assim.show.finished import Run, span_of, spelt_units, time_of
 from assim.show.page import (
     GOOD,
@@ -225,35 +226,49 @@ def innovations(run: Run) -> str:
     text = (
         "Over the windows after the burn-in; σₒ and σ_b are standard deviations of the errors of "
         "observations and of the background there, as stated → as departures imply (Desroziers et "
-        "al. 2005); a dash where that variance is negative or not known."
+        "al. 2005); a dash where that is not known."
     )
-    rows = [_instrument(run, name) for name in instruments(run)]
-    return table(header, rows) + paragraph(text, "soft") if rows else ""
+    names = instruments(run)
+    if not names:
+        return ""
+    rows = [_instrument(run, name) for name in names]
+    ratios = {key: {name: _sigmas(run, name, key)[1] for name in names} for key in _ERRORS}
+    return table(header, rows) + paragraph(text, "soft") + negative_variances(**ratios)
+
+
+_ERRORS = ("error", "background")
 
 
 def _instrument(run: Run, name: str) -> tuple[str, ...]:
-    def of(what: str) -> np.ndarray:
-        found = values(run, f"{name}_obs_{what}")
-        return (np.full(size(run), np.nan) if found is None else found)[settled(run)]
-
-    count = of("number")
-
-    def root(variance: np.ndarray) -> float | None:
-        mean = average(variance, count)
-        return float(np.sqrt(mean)) if mean >= 0 else None
-
-    seen = of("innovation_rms")
-    sigmas = desroziers(seen, of("desroziers_error"), of("desroziers_background"))
-    pairs = ((of("stated_error"), sigmas.error), (of("stated_background"), sigmas.background))
+    count = _settled(run, name, "number")
+    squares = (_settled(run, name, f"{what}_rms") ** 2 for what in ("innovation", "expected"))
     return (
         name,
         f"{np.nansum(count):,.0f}",
-        number(average(of("mean"), count), 2),
-        number(root(seen**2), 3),
-        number(root(of("expected_rms") ** 2), 3),
-        *(f"{number(root(given**2), 3)} → {number(root(found), 3)}" for given, found in pairs),
+        number(average(_settled(run, name, "mean"), count), 2),
+        *(number(_root(average(square, count)), 3) for square in squares),
+        *(stdevs(*_sigmas(run, name, key)) for key in _ERRORS),
         spelt_units(instrument_units(run, name)),
     )
+
+
+def _settled(run: Run, name: str, what: str) -> np.ndarray:
+    """A series of an instrument after the burn-in."""
+    found = values(run, f"{name}_obs_{what}")
+    return (np.full(size(run), np.nan) if found is None else found)[settled(run)]
+
+
+def _sigmas(run: Run, name: str, key: str) -> tuple[float | None, float | None]:
+    """Standard deviation stated of an error, and the variance that departures imply over its."""
+    count, stated = _settled(run, name, "number"), _settled(run, name, f"stated_{key}") ** 2
+    implied = average(_settled(run, name, f"{key}_variance_ratio") * stated, count)
+    total = average(stated, count)
+    ratio = implied / total if total > 0 and np.isfinite(implied) else None
+    return _root(total), ratio
+
+
+def _root(variance: float) -> float | None:
+    return float(np.sqrt(variance)) if variance >= 0 else None
 
 
 def estimates(run: Run) -> str:

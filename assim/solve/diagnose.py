@@ -1,8 +1,5 @@
-"""Second moments of functions of χ under prior and posterior, from tangent linears and eigenpairs,
-and what they say of an analysis.
-
-Nothing here forms a matrix above `EXACT_LIMIT` controls: a covariance C = Σ c cᵀ is known by
-columns c, each of which is pushed through the tangent linear on its own.
+"""What an analysis says of the statistics that were assumed: second moments of predictions under
+prior and posterior, and the departures against them.
 """
 
 import math
@@ -15,106 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.chi_squared import upper_tail
+from assim.solve.columns import accumulate, posterior_columns
 from assim.solve.gaussian import Gaussian
 
 Array = jax.Array
-
-EXACT_LIMIT = 2000  # controls up to which variances take one tangent integration each
-PROBES = 200  # random columns above that: a relative standard error of √(2/200) = 10 %
-BATCH = 100  # columns that are integrated together
-
-
-# ---- covariances by their columns ----------------------------------------------------------------
-
-
-class Columns(NamedTuple):
-    """Covariances of χ: Σ c cᵀ = I of the prior, Σ s c cᵀ = A⁻¹ of the posterior.
-
-    Args:
-        vectors: c as rows, shape (number, n).
-        shares: s of each.
-    """
-
-    vectors: Array
-    shares: Array
-
-
-def posterior_columns(gaussian: Gaussian, key: Array) -> Columns:
-    """The eigenvectors of A, whose share is 1/(1 + λ), then the rest of the space, whose is 1.
-
-    The rest is exact up to `EXACT_LIMIT` controls; above, random columns stand for it, with a
-    relative standard error of √(2/200) of its variance.
-    """
-    u, values = gaussian.eigenvectors, gaussian.eigenvalues
-    n, rank = u.shape
-    if rank >= n:
-        return Columns(u.T, 1 / (1 + values))
-    rest = jnp.eye(n) if n <= EXACT_LIMIT else _probes(key, n)
-    rest = rest - (rest @ u) @ u.T
-    shares = jnp.concatenate([1 / (1 + values), jnp.ones(rest.shape[0])])
-    return Columns(jnp.concatenate([u.T, rest]), shares)
-
-
-def prior_variance(
-    function: Callable[[Array], Any], chi: Array, flat: Array | None, key: Array
-) -> Any:
-    """Variance of every entry of f(χ) under the prior N(0, I), diag(f′f′ᵀ), f′ taken at χ.
-
-    Infinite for an entry that a coordinate without a prior of its own moves. Above `EXACT_LIMIT`
-    controls an estimate from random columns, with relative standard error √(2/200).
-
-    Args:
-        function: χ ↦ a tree of arrays.
-        chi: where f is linearised.
-        flat: shape of χ, 1 for coordinates that have no prior of their own, else 0; None where
-            all have one.
-        key: of the random columns.
-    """
-    n = chi.shape[0]
-    columns = jnp.eye(n) if n <= EXACT_LIMIT else _probes(key, n)
-
-    def squares(column: Array) -> Any:
-        return jax.tree.map(jnp.square, jax.jvp(function, (chi,), (column,))[1])
-
-    if flat is None:
-        return accumulate(squares, columns)
-    known = accumulate(squares, columns * (1 - flat)[None])
-    free = accumulate(squares, columns * flat[None])
-    return jax.tree.map(lambda v, f: jnp.where(f > 0, jnp.inf, v), known, free)
-
-
-def accumulate(contribution: Callable[[Any], Any], columns: Any) -> Any:
-    """Σ contribution(row) over the rows of an array, or of a tree of them, in batches.
-
-    A row of zeros must contribute nothing: the last batch is filled with them.
-    """
-    number = jax.tree.leaves(columns)[0].shape[0]
-    total = lambda tree: jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), tree)  # noqa: E731
-    if number <= BATCH:
-        return total(jax.vmap(contribution)(columns))
-    batches = jax.tree.map(_batched, columns)
-    first = jax.tree.map(lambda leaf: leaf[0, 0], batches)
-    start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(contribution, first))
-
-    def add(so_far: Any, several: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, so_far, total(jax.vmap(contribution)(several))), None
-
-    return jax.lax.scan(add, start, batches)[0]
-
-
-def _batched(columns: Array) -> Array:
-    """In batches of equal size, the last filled with zeros."""
-    padded = jnp.zeros((-columns.shape[0] % BATCH, *columns.shape[1:]), columns.dtype)
-    return jnp.concatenate([columns, padded]).reshape(-1, BATCH, *columns.shape[1:])
-
-
-def _probes(key: Array, n: int) -> Array:
-    """Columns c with E[Σ c cᵀ] = I."""
-    return jax.random.normal(key, (PROBES, n)) / PROBES**0.5
-
-
-# ---- instruments ---------------------------------------------------------------------------------
-
 
 Predictions = dict[str, Array]
 
@@ -179,41 +80,59 @@ def spread(
 class Fit:
     """How well what was assumed of one instrument agrees with its departures.
 
+    Means are by the weights w of the observations, the powers of their likelihoods.
+
     Args:
-        count: m, observations used.
+        count: m = Σ w, observations as they count.
         cost: ½ dᵀd at the analysis.
         expected: its expectation ½ (m - signal), where what was assumed is right; NaN where the
-            error scale is estimated.
+            error scale is estimated, or a weight is neither 0 nor 1.
         signal: degrees of freedom for signal, Σ influence.
         influence: ∂(Hx^a)_i/∂y_i of every observation, the diagonal of HA⁻¹HᵀR⁻¹ (Cardinali,
-            Pezzulli & Andersson 2004, equation 2.7), shape (m,).
+            Pezzulli & Andersson 2004, equation 2.7), shape (m,); 0 without weight.
         predicted_stdev: posterior standard deviation of Hx, shape (m,).
         error_stdev: σ_o assumed, root mean square; of the logarithm where the errors are.
-        error_ratio: the estimate of σ_o by Desroziers et al. (2005, equation 3) over it; NaN
-            where that of σ_o² is negative.
+        error_variance_ratio: the estimate of σ_o² by Desroziers et al. (2005, equation 3) over that
+            assumed, which may be negative; NaN where a weight is neither 0 nor 1.
         background_stdev: σ_b assumed in observation space, √mean diag(HBHᵀ); NaN where the prior
             is improper.
-        background_ratio: the estimate of σ_b (equation 2 there) over it; NaN likewise.
+        background_variance_ratio: the estimate of σ_b² (equation 2 there) over that assumed,
+            likewise.
         nonlinearity: |d_b - d_a + Gχ*| / |d_b - d_a|, d_b the departures at the background: how
             far innovations are from those of the tangent linear, on which all this rests.
     """
 
-    count: int
+    count: float
     cost: float
     expected: float
     signal: float
     influence: np.ndarray
     predicted_stdev: np.ndarray
     error_stdev: float
-    error_ratio: float
+    error_variance_ratio: float
     background_stdev: float
-    background_ratio: float
+    background_variance_ratio: float
     nonlinearity: float
 
     @property
     def expected_stdev(self) -> float:
         """Largest standard deviation of `cost` about what is expected."""
         return cost_stdev(self.expected)
+
+    @property
+    def mean_influence(self) -> float:
+        """Signal by count; NaN where nothing counts."""
+        return self.signal / self.count if self.count else math.nan
+
+    @property
+    def error_ratio(self) -> float:
+        """The estimate of σ_o over that assumed; NaN where that of σ_o² is negative."""
+        return _root(self.error_variance_ratio)
+
+    @property
+    def background_ratio(self) -> float:
+        """The estimate of σ_b over that assumed; NaN where that of σ_b² is negative."""
+        return _root(self.background_variance_ratio)
 
 
 class Departed(NamedTuple):
@@ -236,6 +155,7 @@ def fit(
     name: str,
     error_variance: Array | np.ndarray,
     background_variance: Array | np.ndarray,
+    weight: Array | np.ndarray,
 ) -> Fit:
     """Consistency of one instrument.
 
@@ -244,29 +164,32 @@ def fit(
     E[(d_i - d_a) d_i] = diag(R^(-1/2)HBHᵀR^(-T/2)), on average, where R and B are right.
 
     Args:
-        departures: of all instruments.
+        departures: of all instruments, times the roots of their weights.
         moments: of all instruments.
         name: of this one.
         error_variance: of every error, as assumed.
         background_variance: of every prediction, as assumed.
+        weight: w of every value.
     """
     before, after, increment = (np.asarray(one[name]) for one in departures)
     change = -increment
     innovation = after + change
-    influence = np.asarray(moments.influence[name])
-    signal, background = float(np.sum(influence)), float(np.mean(background_variance))
-    prior = np.mean(moments.prior_influence[name]) if background > 0 else np.nan
+    influence, count = np.asarray(moments.influence[name]), float(np.sum(weight))
+    mean = lambda v: float(np.sum(v)) / count if count else math.nan  # noqa: E731
+    by_weight = lambda v: mean(np.where(weight > 0, weight * v, 0.0))  # noqa: E731
+    signal, background = float(np.sum(influence)), by_weight(background_variance)
+    prior = mean(moments.prior_influence[name]) if background > 0 else math.nan
     return Fit(
-        count=after.size,
+        count=int(count) if count.is_integer() else count,
         cost=float(after @ after / 2),
-        expected=max(after.size - signal, 0.0) / 2,
+        expected=max(count - signal, 0.0) / 2,
         signal=signal,
         influence=influence,
         predicted_stdev=np.sqrt(moments.variance[name]),
-        error_stdev=float(np.sqrt(np.mean(error_variance))),
-        error_ratio=_root(np.mean(after * innovation)),
+        error_stdev=_root(by_weight(error_variance)),
+        error_variance_ratio=mean(after * innovation),
         background_stdev=_root(background),
-        background_ratio=_root(np.mean(change * innovation) / prior),
+        background_variance_ratio=mean(change * innovation) / prior,
         nonlinearity=_ratio(before - innovation, before - after),
     )
 
@@ -321,9 +244,11 @@ class Diagnostics:
         chi_squared: χᵀWχ + dᵀd at the minimum, 2J but for normalisers.
         degrees: its expectation, the number of observations less that of controls that have no
             prior; NaN where an error scale or amplitude is estimated, as then it has no closed
-            form, nor has what is expected of the instruments and terms concerned.
+            form, nor has what is expected of the instruments and terms concerned; and NaN, as all
+            that is expected and Desroziers' estimates, where a weight is neither 0 nor 1: what
+            the variance of such a value's error is, its likelihood does not say.
         p_value: probability of a χ² variable of as many degrees to be larger; NaN where the
-            errors are not Gaussian or their scale is estimated.
+            errors are not Gaussian, their scale is estimated, or weights are so.
     """
 
     instruments: dict[str, Fit]
@@ -342,6 +267,8 @@ class Assumed(NamedTuple):
         signal: degrees of freedom for signal of each term of the prior.
         improper: controls that have neither a prior nor a jump in place of one.
         normaliser: part of the cost of the jumps that is no square.
+        weight: of every observation, shape (m,).
+        counted_once: whether all weights are 0 or 1.
     """
 
     error_variance: Predictions
@@ -349,6 +276,8 @@ class Assumed(NamedTuple):
     signal: dict[str, Array]
     improper: Array
     normaliser: Array
+    weight: Predictions
+    counted_once: Array
 
 
 def diagnostics(
@@ -380,6 +309,7 @@ def diagnostics(
             name,
             assumed.error_variance[name],
             assumed.background_variance[name],
+            assumed.weight[name],
         )
         for name in names
     }
@@ -394,7 +324,16 @@ def diagnostics(
     degrees = float(sum(one.count for one in fits.values()) - improper)
     fits |= {n: replace(one, expected=math.nan) for n, one in fits.items() if n in fitted[0]}
     terms |= {n: replace(one, expected=math.nan) for n, one in terms.items() if n in fitted[1]}
+    if not assumed.counted_once:
+        fits = {n: _unexpected(one) for n, one in fits.items()}
+        terms, degrees = {n: replace(t, expected=math.nan) for n, t in terms.items()}, math.nan
     chi_squared = 2 * sum(costs)
     known = gaussian and degrees > 0 and math.isfinite(chi_squared)
     p_value = upper_tail(chi_squared, degrees) if known else math.nan
     return Diagnostics(fits, terms, chi_squared, math.nan if fitted[1] else degrees, p_value)
+
+
+def _unexpected(one: Fit) -> Fit:
+    """Without what holds of errors that R describes alone."""
+    nan = math.nan
+    return replace(one, expected=nan, error_variance_ratio=nan, background_variance_ratio=nan)

@@ -59,7 +59,7 @@ def bic(
     problem: DepartureFunction,
     chi: Array,
     controls: int | None = None,
-    observations: int | None = None,
+    observations: float | None = None,
 ) -> Evidence:
     """Log p(y) ≈ log L(χ*) - (k/2) ln m (Schwarz 1978, Ann. Stat. 6, 461).
 
@@ -72,12 +72,13 @@ def bic(
         problem: the departure function.
         chi: χ*, the minimum.
         controls: k.
-        observations: m.
+        observations: m; the evidence is NaN where it is 0.
     """
     log_likelihood, departures = _log_likelihood(problem, chi)
     k = problem.size() if controls is None else controls
     m = departures.size if observations is None else observations
-    return Evidence("bic", float(log_likelihood) - k / 2 * math.log(m))
+    penalty = k / 2 * math.log(m) if m > 0 else math.nan
+    return Evidence("bic", float(log_likelihood) - penalty)
 
 
 @eqx.filter_jit

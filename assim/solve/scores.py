@@ -1,5 +1,6 @@
 """Scores of predictive draws against what was observed: CRPS, log score, ranks, coverage."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -224,7 +225,8 @@ def leave_one_out(log_densities: np.ndarray) -> LeaveOneOut:
     """PSIS-LOO: log Σ w p(y_i | χ) with smoothed weights w ∝ 1/p(y_i | χ) (Vehtari et al. 2017).
 
     Statistics and Computing 27, 1413. For readings whose errors are independent given χ. A draw at
-    which p(y_i | χ) = 0 has all the weight: -∞ with k̂ = ∞. Draws that are NaN are left out.
+    which p(y_i | χ) = 0 has all the weight: -∞ with k̂ = ∞. Draws that are NaN are left out, and so
+    are readings all of whose draws are, as of those that do not count: NaN in both rows.
 
     Args:
         log_densities: log p(y_i | χ) for posterior draws of equal weight, shape (N, m).
@@ -232,13 +234,15 @@ def leave_one_out(log_densities: np.ndarray) -> LeaveOneOut:
     log_densities = np.asarray(log_densities, float)
     found = [_left_out(column[~np.isnan(column)]) for column in log_densities.T]
     pointwise, k_hat = np.array(found).reshape(-1, 2).T
-    return LeaveOneOut(float(np.sum(pointwise)), _stderr(pointwise), pointwise, k_hat)
+    there = pointwise[~np.isnan(pointwise)]
+    elpd = float(np.sum(there)) if there.size else math.nan
+    return LeaveOneOut(elpd, _stderr(there), pointwise, k_hat)
 
 
 def _left_out(log_densities: np.ndarray) -> tuple[float, float]:
     """Log p(y_i | others) and k̂ of one reading."""
     if log_densities.size == 0:
-        return float("nan"), float("inf")
+        return math.nan, math.nan
     if np.min(log_densities) == -np.inf:
         return -float("inf"), float("inf")
     smoothed = pareto_smooth(-log_densities)
@@ -246,7 +250,7 @@ def _left_out(log_densities: np.ndarray) -> tuple[float, float]:
 
 
 def _stderr(pointwise: np.ndarray) -> float:
-    if not np.all(np.isfinite(pointwise)):
+    if not np.all(np.isfinite(pointwise)) or not pointwise.size:
         return float("nan")
     return float(np.sqrt(pointwise.size * np.var(pointwise, ddof=1))) if pointwise.size > 1 else 0.0
 

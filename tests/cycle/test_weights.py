@@ -1,6 +1,7 @@
 """Values that do not count, and errors that are not Gaussian, in the windows of a cycle."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from assim import likelihood
 from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.variational import FourDVar
+from assim.files.cycle import cycle_dataset, cycle_summary
 from assim.problem.cycled import Rows
 from tests.cycle.toy import STEP, Linear
 
@@ -62,6 +64,34 @@ def test_rows_of_no_weight_change_nothing():
     padded = cycle.window(cycle.start(), 0, edges, (wider,))[1]
     np.testing.assert_allclose(padded.analysis["x"], alone.analysis["x"], rtol=1e-12)
     assert float(padded.number) == 2
+
+
+def test_nothing_is_expected_of_values_of_half_weight():
+    """2J/m and Desroziers' estimates, as where a plan gives values a share of their weight."""
+    cycle, edges, rows = posed(None, np.array([1.0, 0.5]), np.array([1.0, 0.5]))
+    measures = cycle.window(cycle.start(), 0, edges, rows)[2]
+    one = measures.innovations[0]
+    assert float(measures.number) == 1.5 and float(one.stated) == 1.5 * 0.3**2
+    assert np.isnan([measures.chi_squared, one.observation, one.background]).all()
+
+
+def test_a_negative_variance_keeps_its_sign_in_the_series_and_the_summary():
+    cycle, edges, rows = posed(None, np.array([1.0, 0.5]), np.ones(2))
+    measures = cycle.window(cycle.start(), 0, edges, rows)[2]
+    one = measures.innovations[0]
+    negative = one._replace(observation=-one.stated / 2)
+    several = [measures, measures._replace(innovations=(negative,))]
+    series = cycle_dataset(cycle, STEP * np.arange(3.0), several)
+    ratio, stdev = series["x_obs_error_variance_ratio"], series["x_obs_desroziers_error"]
+    assert ratio.attrs["units"] == "1" and "negative" in ratio.attrs["long_name"]
+    np.testing.assert_allclose(ratio[0], (stdev[0] / series["x_obs_stated_error"][0]) ** 2)
+    assert float(ratio[1]) == -0.5 and np.isnan(stdev[1])
+    stacked = jax.tree.map(lambda *parts: np.stack(parts), *several)
+    told = cycle_summary(stacked, cycle.problem.model.labels(), 0, ["x"])["instruments"]["x"]
+    np.testing.assert_allclose(told["error_variance_ratio"], np.mean(ratio))
+    np.testing.assert_allclose(
+        told["background_variance_ratio"], series["x_obs_background_variance_ratio"][0]
+    )
 
 
 def test_innovations_expect_the_variance_of_student_errors():

@@ -25,7 +25,6 @@ from assim import (
 from assim.models import LotkaVolterra
 from assim.problem.predictive import (
     drawn_readings,
-    independent,
     observing,
     predictive,
     prior_draws,
@@ -75,7 +74,7 @@ def test_density_of_all_values_of_an_instrument(case, prior):
     ]
     np.testing.assert_allclose(prior.log_density["u"][:5], expected, rtol=1e-9)
     assert "u" not in prior.log_densities  # correlated errors: no value has a density of its own
-    assert not independent(o.covariance)
+    assert not o.covariance.independent()
 
 
 def test_evidence_is_the_mean_of_the_likelihood(case, prior):
@@ -213,4 +212,4 @@ def test_a_flat_prior_has_no_draws():
 def test_which_likelihoods_draw_from_their_own_density():
     problem = lotka(instrument(), instrument("lynx", kind=likelihood.Huber(), scale=None))
     assert samples_its_density(problem) == {"hare": True, "lynx": False}
-    assert independent(Dense(np.eye(2))) is False
+    assert Dense(np.eye(2)).independent() is False

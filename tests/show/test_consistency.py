@@ -33,8 +33,8 @@ def words(directory) -> str:
 def fit(**changes):
     one = {"count": 20, "cost": 9.5, "cost_expected": 8.7, "cost_expected_stddev": 2.9,
            "degrees_of_freedom": 2.6, "mean_influence": 0.13, "error_stddev": 2.0,
-           "error_stddev_ratio": 1.5, "background_stddev": 4.0, "background_stddev_ratio": None,
-           "nonlinearity": 0.1}  # fmt: skip
+           "error_variance_ratio": 2.25, "background_stddev": 4.0,
+           "background_variance_ratio": None, "nonlinearity": 0.1}  # fmt: skip
     return one | changes
 
 
@@ -55,6 +55,16 @@ def test_diagnostics_are_told(lynx_hare):
     for piece in ("χ² = 42.5, expected 40 ± 8.9.", "8.7 ± 2.9", row, *sigmas):
         assert piece in text
     assert "tangent linear misses" not in text and "Impact on the forecast" not in text
+
+
+def test_negative_variances_are_told(lynx_hare):
+    text = diagnosed(lynx_hare)
+    assert "negative for" not in text
+    text = diagnosed(lynx_hare, error_variance_ratio=-0.3, background_variance_ratio=-2.0)
+    assert "<td>2 → negative</td>" in text and "<td>4 → negative</td>" in text
+    for symbol, matrix in (("σₒ²", "R"), ("σ_b²", "B")):
+        assert f"The estimate of {symbol} is negative for hare: the analysis" in text
+        assert f"values. {matrix} is far too large there" in text
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from assim.show.cycle_statistics import (
     block_of,
     blocks,
     common,
-    desroziers,
     drawn_points,
     running,
     spread_and_skill,
@@ -89,6 +88,8 @@ def instrument(random, number):
         "stated_error": np.ones(number.size),
         "desroziers_background": np.sqrt(square / 3),
         "stated_background": np.full(number.size, np.sqrt(0.5)),
+        "error_variance_ratio": square * 2 / 3,
+        "background_variance_ratio": square * 2 / 3,
     }
     ranks = random.multinomial(50, np.full(20, 0.05), number.size) * (number > 0)[:, None]
     content = {f"buoy_obs_{k}": ("window", v * there, attrs("m s-1")) for k, v in series.items()}
@@ -218,7 +219,8 @@ def test_what_is_not_known_of_shared_observations_is_not_shown(tmp_path):
     made = cycle(tmp_path / "c", states=False)
     with xr.open_dataset(made / "diagnostics.nc") as file:
         content = file.load()
-    for name in ("chi_squared", "buoy_obs_desroziers_error", "buoy_obs_desroziers_background"):
+    ratios = ("buoy_obs_error_variance_ratio", "buoy_obs_background_variance_ratio")
+    for name in ("chi_squared", *ratios):
         content[name] = content[name] * np.nan
     content.to_netcdf(made / "diagnostics.nc")
     told = json.loads((made / "summary.json").read_text())
@@ -355,12 +357,19 @@ def test_few_windows_make_one_bin_and_none_make_none():
     assert spread_and_skill(np.full(3, np.nan), np.ones(3)).error.size == 0
 
 
-def test_negative_variances_are_recovered():
-    error, background = np.array([1.5, -0.2, 0.7]), np.array([-0.4, 0.9, 0.3])
-    cut = [np.sqrt(np.maximum(one, 0)) for one in (error, background)]
-    found = desroziers(np.sqrt(error + background), *cut)
-    np.testing.assert_allclose(found.error, error)
-    np.testing.assert_allclose(found.background, background)
+def test_negative_variances_are_told(tmp_path):
+    """A mean over windows that is negative, whatever the sign of single ones."""
+    made = cycle(tmp_path / "c", states=False)
+    assert "negative for" not in words(made)
+    with xr.open_dataset(made / "diagnostics.nc") as file:
+        content = file.load()
+    ratio = content["buoy_obs_error_variance_ratio"]
+    ratio.values[:] = np.where(np.arange(ratio.size) % 4, -0.3, 0.1)
+    content.to_netcdf(made / "diagnostics.nc")
+    text = words(made)
+    assert "→ negative" in text
+    assert "The estimate of σₒ² is negative for buoy: the analysis goes beyond" in text
+    assert "σ_b² is negative" not in text
 
 
 def test_band_of_ranks_holds_95_per_cent():

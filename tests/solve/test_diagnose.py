@@ -34,7 +34,7 @@ from assim import (
 )
 from assim.files.results import diagnostics_dataset
 from assim.models import Lorenz96
-from assim.solve import diagnose
+from assim.solve import columns, diagnose
 from assim.solve.chi_squared import upper_tail
 from assim.solve.gaussian import Gaussian
 from tests.solve.linear import block_diagonal, correlated, driven, ring, stacked
@@ -150,10 +150,10 @@ def test_innovation_stdev_is_that_of_hbht_and_r(case):
 def test_prior_variance_from_random_columns(case, monkeypatch):
     """Within four of its own standard errors, √(2/200) of the variance."""
     _, g, _ = stacked(case)
-    monkeypatch.setattr(diagnose, "EXACT_LIMIT", 3)
+    monkeypatch.setattr(columns, "EXACT_LIMIT", 3)
     predictions = lambda chi: case.problem.simulate(chi).predictions  # noqa: E731
     origin = jnp.zeros(case.problem.size())
-    (got,) = diagnose.prior_variance(predictions, origin, None, jax.random.key(3)).values()
+    (got,) = columns.prior_variance(predictions, origin, None, jax.random.key(3)).values()
     error = np.asarray(got) / np.diag(g @ case.covariance @ g.T) - 1
     assert 0 < np.max(np.abs(error)) < 4 * 0.1
     assert np.sqrt(np.mean(error**2)) < 0.2
@@ -190,7 +190,7 @@ def test_error_scale_enters_at_its_median_and_moves_nothing():
 
 
 def test_a_flat_coordinate_makes_innovations_infinite():
-    variance = diagnose.prior_variance(
+    variance = columns.prior_variance(
         lambda chi: {"p": jnp.stack([chi[0] + chi[1], 2 * chi[1]])},
         jnp.zeros(2),
         jnp.array([1.0, 0.0]),
@@ -283,7 +283,7 @@ def test_desroziers(analysed):
         one = analysis.diagnostics.instruments[name]
         whiten = np.linalg.inv(np.linalg.cholesky(m.r[rows, rows]))
         before, left = whiten @ m.innovation[rows], whiten @ after[rows]
-        assert abs(one.error_ratio**2 - np.mean(before * left)) < 1e-9
+        assert abs(one.error_variance_ratio - np.mean(before * left)) < 1e-9
         assert abs(one.error_stdev - np.sqrt(np.mean(np.diag(m.r)[rows]))) < CLOSE
         assert one.nonlinearity < 1e-9
         if state:  # the prior of states is in their jumps
@@ -291,22 +291,24 @@ def test_desroziers(analysed):
             continue
         assumed = np.mean(np.diag(whiten @ prior[rows, rows] @ whiten.T))
         ratio = np.mean(before * (before - left)) / assumed
-        assert abs(one.background_ratio**2 - ratio) < 1e-9
+        assert abs(one.background_variance_ratio - ratio) < 1e-9
         assert abs(one.background_stdev - np.sqrt(np.mean(np.diag(prior)[rows]))) < CLOSE
 
 
-def test_a_negative_estimate_is_not_a_number():
+def test_a_negative_estimate_keeps_its_sign():
+    """d_a = -1 and d_i = 1: σ_o² comes to -1, and has no root."""
     moments = diagnose.Moments(*({"x": np.full(2, 0.5)} for _ in range(4)))
     departures = diagnose.Departed(*({"x": v * np.ones(2)} for v in (1.0, -1.0, -2.0)))
-    one = diagnose.fit(departures, moments, "x", np.ones(2), np.ones(2))
-    assert np.isnan(one.error_ratio) and one.background_ratio == 2.0
+    one = diagnose.fit(departures, moments, "x", np.ones(2), np.ones(2), np.ones(2))
+    assert one.error_variance_ratio == -1.0 and np.isnan(one.error_ratio)
+    assert one.background_variance_ratio == 4.0 and one.background_ratio == 2.0
     assert one.nonlinearity == 0.0
 
 
 @pytest.mark.slow
 def test_innovations_are_exact_with_random_columns(monkeypatch):
     """Of a linear problem with fewer eigenpairs than controls they are those of the background."""
-    monkeypatch.setattr(diagnose, "EXACT_LIMIT", 3)
+    monkeypatch.setattr(columns, "EXACT_LIMIT", 3)
     problem, m = split("driven")
     settings = Laplace(rank=2, dense_limit=0, certificate=0, members=2)
     analysis = analyse(problem, EXACT, settings)
@@ -316,7 +318,7 @@ def test_innovations_are_exact_with_random_columns(monkeypatch):
         one = analysis.diagnostics.instruments[name]
         whiten = np.linalg.inv(np.linalg.cholesky(m.r[rows, rows]))
         ratio = np.mean((whiten @ m.innovation[rows]) * (whiten @ after[rows]))
-        assert one.nonlinearity < 1e-9 and abs(one.error_ratio**2 - ratio) < 1e-9
+        assert one.nonlinearity < 1e-9 and abs(one.error_variance_ratio - ratio) < 1e-9
 
 
 @pytest.mark.slow
@@ -330,7 +332,7 @@ def test_nonlinearity_compares_innovations():
     expected = np.linalg.norm(d(0 * chi) - linear) / np.linalg.norm(d(0 * chi) - d(chi))
     one = analysis.diagnostics.instruments["x"]
     assert expected > 0.01 and abs(one.nonlinearity - expected) < 1e-9
-    assert abs(one.error_ratio**2 - np.mean(d(chi) * linear)) < 1e-9
+    assert abs(one.error_variance_ratio - np.mean(d(chi) * linear)) < 1e-9
 
 
 def test_model_error_and_its_standard_deviation(analysed):
@@ -349,10 +351,10 @@ def test_model_error_and_its_standard_deviation(analysed):
 @pytest.mark.parametrize("limit", [0, 2000])
 def test_columns_of_truncated_eigenpairs(limit, monkeypatch):
     """Σ s c cᵀ = A⁻¹ and Σ c cᵀ = I: exactly, or with random columns for what is left out."""
-    monkeypatch.setattr(diagnose, "EXACT_LIMIT", limit)
+    monkeypatch.setattr(columns, "EXACT_LIMIT", limit)
     u = np.linalg.qr(np.random.default_rng(0).normal(size=(8, 3)))[0]
     gaussian = Gaussian(jnp.zeros(8), jnp.array([5.0, 2.0, 0.5]), jnp.asarray(u))
-    vectors, shares = diagnose.posterior_columns(gaussian, jax.random.key(0))
+    vectors, shares = columns.posterior_columns(gaussian, jax.random.key(0))
     exact = np.asarray(jax.vmap(gaussian.covariance)(jnp.eye(8)))
     for scale, expected in ((shares, exact), (jnp.ones_like(shares), np.eye(8))):
         got = np.asarray((vectors * scale[:, None]).T @ vectors)

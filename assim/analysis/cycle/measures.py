@@ -51,9 +51,10 @@ class Innovations(NamedTuple):
         mean: Σ (y - Hx^b).
         square: Σ (y - Hx^b)².
         expected: Σ (HBHᵀ + R).
-        observation: Σ (y - Hx^a)(y - Hx^b), whose expectation is that of Σ R.
-        background: Σ (Hx^a - Hx^b)(y - Hx^b), whose expectation is that of Σ HBHᵀ (Desroziers et
-            al. 2005, QJRMS 131, 3385, eqs. 2 and 1).
+        observation: Σ (y - Hx^a)(y - Hx^b), whose expectation is that of Σ R; an estimate of a
+            variance that may be negative. NaN where a weight of the window is neither 0 nor 1.
+        background: Σ (Hx^a - Hx^b)(y - Hx^b), whose expectation is that of Σ HBHᵀ, likewise
+            (Desroziers et al. 2005, QJRMS 131, 3385, eqs. 2 and 1).
         stated: Σ R.
         ranks: histogram of the probability below y - Hx^b under N(0, HBHᵀ + R), shape (bins,).
     """
@@ -79,8 +80,8 @@ class Measures(NamedTuple):
         scalars_stdev: see `scalars`.
         cost: J.
         chi_squared: 2J/m, expected to be 1 where all covariances are right; NaN without data,
-            where errors are not Gaussian or their scale is estimated, and where observations enter
-            several windows.
+            where errors are not Gaussian or their scale is estimated, and where a weight is
+            neither 0 nor 1, as of observations that enter several windows.
         signal: degrees of freedom for signal.
         number: m.
         inflation: of the background of this window.
@@ -167,12 +168,13 @@ def _inside(error: Array, stdev: Array) -> Array:
 def _of_instruments(
     several: tuple[Reading, ...], fresh: tuple[Array, ...] | None
 ) -> tuple[Innovations, ...]:
-    if fresh is None:
-        return tuple(_innovations(one) for one in several)
-    unknown = jnp.asarray(jnp.nan)
+    once = [jnp.all((one.weight == 0) | (one.weight == 1)) for one in several]
+    known = jnp.where(jnp.all(jnp.asarray(once)) & (fresh is None), 1.0, jnp.nan)
+    weights = [one.weight for one in several] if fresh is None else fresh
+    found = [_innovations(r._replace(weight=w)) for r, w in zip(several, weights, strict=True)]
     return tuple(
-        _innovations(one._replace(weight=weight))._replace(observation=unknown, background=unknown)
-        for one, weight in zip(several, fresh, strict=True)
+        one._replace(observation=known * one.observation, background=known * one.background)
+        for one in found
     )
 
 
@@ -183,14 +185,15 @@ def _innovations(r: Reading) -> Innovations:
     known = total > 0
     below = norm.cdf(innovation / jnp.sqrt(jnp.where(known, total, 1.0)))
     bins = jnp.clip((below * BINS).astype(int), 0, BINS - 1)
+    counted = lambda v: jnp.sum(jnp.where(w > 0, w * v, 0.0))  # noqa: E731
     return Innovations(
         jnp.sum(w),
-        jnp.sum(w * innovation),
-        jnp.sum(w * innovation**2),
-        jnp.sum(jnp.where(w > 0, w * total, 0.0)),
-        jnp.sum(w * residual * innovation),
-        jnp.sum(w * (r.analysis - r.background) * innovation),
-        jnp.sum(w * r.stdev**2),
+        counted(innovation),
+        counted(innovation**2),
+        counted(total),
+        counted(residual * innovation),
+        counted((r.analysis - r.background) * innovation),
+        counted(r.stdev**2),
         jnp.zeros(BINS).at[bins].add(jnp.where(known, w, 0.0)),
     )
 

@@ -149,7 +149,7 @@ def readings(
             jnp.sqrt(o.likelihood.variance() * error_variance(o, before, scales or {})),
             before_stdev,
             after_stdev,
-            jnp.ones(o.values.shape) if o.weight is None else o.weight,
+            o.powers(),
         )
         for o, before, after, before_stdev, after_stdev in zip(
             problem.observations, *predicted, strict=True

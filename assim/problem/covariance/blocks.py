@@ -79,6 +79,11 @@ class Blocks(AbstractCovariance):
         check_invertible(self)
         return sum((part.log_sqrt_determinant() for part in self.parts), jnp.zeros(()))
 
+    def independent_stdev(self) -> Array | None:
+        """Those of the blocks, where all of them have some."""
+        stdevs = [stdev for part in self.parts if (stdev := part.independent_stdev()) is not None]
+        return jnp.concatenate(stdevs) if len(stdevs) == len(self.parts) else None
+
 
 def _stretches(axes: Axes, lengths: tuple[int, ...]) -> list[Axes]:
     """Axes of each block: a part of a periodic axis is bounded."""

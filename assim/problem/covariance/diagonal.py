@@ -60,3 +60,7 @@ class Diagonal(AbstractCovariance):
     def log_sqrt_determinant(self) -> Array:
         """Σ log stdev."""
         return jnp.sum(jnp.log(self.stdev))
+
+    def independent_stdev(self) -> Array:
+        """Those given."""
+        return self.stdev

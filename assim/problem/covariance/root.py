@@ -51,6 +51,17 @@ class AbstractCovariance(eqx.Module):
     def log_sqrt_determinant(self) -> Array:
         """log |L|; ValueError where `no_inverse` has a reason."""
 
+    def independent_stdev(self) -> Array | None:
+        """Standard deviations where L is diagonal, with the field's shape; None where it is not.
+
+        As R, every value then has an error and a density of its own.
+        """
+        return None
+
+    def independent(self) -> bool:
+        """Whether errors are independent of one another: L is diagonal."""
+        return self.independent_stdev() is not None
+
 
 class _Told(Protocol):
     def no_inverse(self) -> str: ...
