@@ -13,6 +13,7 @@ from assim.analysis.cycle.batches import batch_numbers
 from assim.analysis.cycle.draws import Ahead, draws_of_carry
 from assim.analysis.cycle.filters import ETKF
 from assim.analysis.cycle.plan import Plan
+from assim.analysis.cycle.scheme import AbstractScheme
 from assim.analysis.cycle.static import ThreeDVar
 from assim.analysis.cycle.variational import FourDVar
 from assim.analysis.forecast import Draws, Forecast, Past, forecast, predicted_readings
@@ -291,6 +292,19 @@ def test_draws_about_a_state_of_3d_var() -> None:
     np.testing.assert_allclose(variance, 4 * np.diag(B), rtol=0.15)
 
 
+class Frozen(AbstractScheme):
+    """A scheme that hands on what it was given, from which it draws nothing."""
+
+    def check(self, problem, plan):
+        pass
+
+    def start(self, problem, plan, key):
+        return ()
+
+    def step(self, problem, carry, move, key):
+        raise NotImplementedError
+
+
 def test_nothing_is_drawn_from_what_is_not_known() -> None:
     cycle = twin(FourDVar(), Plan(1, 1), 2).cycle
-    assert draws_of_carry(cycle.problem, cycle.scheme, object(), 3) is None
+    assert draws_of_carry(cycle.problem, Frozen(), cycle.start(), 3) is None

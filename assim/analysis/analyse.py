@@ -21,7 +21,7 @@ from assim.problem.departure import Problem, Simulation
 from assim.problem.scalars import Derived, check_derived
 from assim.solve.diagnose import Diagnostics
 from assim.solve.ensemble import Report
-from assim.solve.gauss_newton import GaussNewton, NewtonCG
+from assim.solve.gauss_newton import GaussNewton
 from assim.solve.guess import first_guesses
 from assim.solve.impact import Impact
 from assim.solve.laplace import Laplace, LaplacePosterior, laplace
@@ -191,7 +191,7 @@ def analyse(
     fitted, settings = None, base_settings(methods)
     if settings is not None and solution.status is not Status.NON_FINITE:
         with _timed(seconds, "posterior"):
-            exact = solution.state.hessian if _has_exact_hessian(minimiser, solution) else None
+            exact = _exact_hessian(minimiser, solution)
             fitted = laplace(problem, solution.chi, settings, keys[1], exact)
     wanted = quantities or {}
     with _timed(seconds, "spread"):
@@ -231,10 +231,10 @@ def _with_posteriors(
     )
 
 
-def _has_exact_hessian(minimiser: AbstractMinimiser, solution: Solution) -> bool:
-    """Whether the minimiser ended with the matrix of ∇²J at its χ."""
-    settled = solution.status is Status.CONVERGED and isinstance(minimiser, NewtonCG)
-    return settled and solution.state.hessian.size > 0
+def _exact_hessian(minimiser: AbstractMinimiser, solution: Solution) -> Array | None:
+    """The matrix of ∇²J at the minimum, where the minimiser ended with it."""
+    settled = solution.status is Status.CONVERGED
+    return minimiser.exact_hessian(solution.state) if settled else None
 
 
 def _assemble(

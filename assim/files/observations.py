@@ -27,13 +27,8 @@ from assim.problem.operator import (
     AbstractOperator,
     Points,
     PointSample,
-    TimeDifference,
-    TimeIntegral,
-    TimeMean,
 )
 from assim.problem.window import Window
-
-_INTERVALS = (TimeIntegral, TimeMean, TimeDifference)
 
 
 @dataclass(frozen=True)
@@ -261,7 +256,7 @@ def _check_units(table: ObservationTable, operator: AbstractOperator, labels: La
                 f"file has {', '.join(table.coordinates) or 'no coordinates'}; add a variable "
                 f"{dim!r} on the dimension of the values"
             )
-    if isinstance(operator, _INTERVALS) and table.starts is None:
+    if operator.needs_intervals() and table.starts is None:
         raise DataError(
             f"{table.where}: {kind} needs the interval that every value covers; add a variable "
             f"'time_bnds' (..., 2) and the attribute `bounds = 'time_bnds'` to the time"
@@ -310,7 +305,7 @@ def _late(
     edges = np.asarray(window.edges)
     slack = TOLERANCE * np.ptp(edges)
     times = [table.times]
-    if table.starts and table.ends and not isinstance(operator, PointSample):
+    if table.starts and table.ends and operator.reads_intervals():
         times = [table.starts, table.ends]
     outside = np.zeros(table.rows, bool)
     for stamp in times:

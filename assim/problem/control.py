@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from assim.problem.arrays import Array, Params, State
-from assim.problem.covariance import AbstractStateCovariance, Independent, check_invertible
+from assim.problem.covariance import AbstractStateCovariance, check_invertible
 from assim.problem.model_error import ModelError
 from assim.problem.prior import AbstractPrior
 
@@ -152,12 +152,13 @@ class Control(eqx.Module):
             for name, prior in priors.items()
             if white[kind][name].size == 1
         }
-        if not isinstance(self.covariance, Independent):
-            return found
-        given = white["background"].items()
-        alone = {n: w for n, w in given if w.size == 1 and self.state[n].size == 1}
-        parts = {n: self.covariance.parts[n].sqrt(w) for n, w in alone.items()}
-        return {**found, **{n: (self.state[n] + p).reshape(()) for n, p in parts.items()}}
+        own = {
+            name: (part, white["background"][name]) for name, part in self.covariance.own().items()
+        }
+        alone = {
+            n: part.sqrt(w) for n, (part, w) in own.items() if w.size == self.state[n].size == 1
+        }
+        return {**found, **{n: (self.state[n] + p).reshape(()) for n, p in alone.items()}}
 
     def whiten(self, state: State, parameters: Params) -> Array:
         """χ of an initial state and parameters; 0, the prior median, where they say nothing.

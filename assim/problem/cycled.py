@@ -315,12 +315,12 @@ class Rows(eqx.Module):
     @staticmethod
     def of(observations: Observations) -> "Rows":
         """Those of an instrument."""
-        o, covariance = observations, observations.covariance
+        o = observations
         columns = {} if o.bias is None else o.bias.columns()
         return Rows(
             o.values,
             o.points,
-            covariance.stdev if isinstance(covariance, Diagonal) else None,
+            o.covariance.independent_stdev(),
             o.powers(),
             {name: jnp.asarray(column) for name, column in columns.items()},
         )
@@ -334,10 +334,7 @@ class Rows(eqx.Module):
             is_leaf=lambda leaf: leaf is None,
         )
         if self.stdev is not None:
-            covariance = o.covariance
-            assert isinstance(covariance, Diagonal)
-            with_these = eqx.tree_at(lambda c: c.stdev, covariance, self.stdev)
-            o = eqx.tree_at(lambda o: o.covariance, o, with_these)
+            o = eqx.tree_at(lambda o: o.covariance, o, Diagonal(self.stdev))
         if self.columns:
             assert o.bias is not None
             kept = {**o.bias.predictors, **self.columns}

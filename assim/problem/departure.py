@@ -5,14 +5,12 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from assim.problem.arrays import Array, Grid, Params, State, Trajectory
 from assim.problem.control import Control, Physical
-from assim.problem.covariance import AbstractCovariance, Autoregressive, Blocks, Dense, Diagonal
-from assim.problem.integrator import Adaptive, differentiable_by_jacobian
-from assim.problem.model import AbstractDynamics, AbstractODE
+from assim.problem.integrator import differentiable_by_jacobian
+from assim.problem.model import AbstractDynamics
 from assim.problem.model_error import parallel_states, sequential_states
 from assim.problem.observation import Observations
 from assim.problem.window import Window, integrate
@@ -115,7 +113,7 @@ class Problem(eqx.Module):
         if stages < 1:
             raise ValueError(f"lengthened: at least one stage is needed, got {stages}")
         for o in self.observations:
-            if not _causal(o.covariance, o.points.ends):
+            if not o.covariance.causal(o.points.ends):
                 raise ValueError(
                     f"lengthened: the errors of {o.name!r} are correlated so that departures up to "
                     "a time depend on later values; sort its rows by time and give Autoregressive "
@@ -254,9 +252,9 @@ class Problem(eqx.Module):
         """
         if not self._amplitude_estimated():
             return jnp.zeros(())
-        if isinstance(self.model, AbstractODE) and isinstance(self.model.integrator, Adaptive):
-            return self._volume_by_jacobian(chi)
-        return self._volume_of_trajectory(chi)
+        if self.model.reverse_of_forward():
+            return self._volume_of_trajectory(chi)
+        return self._volume_by_jacobian(chi)
 
     def _volume_by_jacobian(self, chi: Array) -> Array:
         """The same where the loop over time steps can be differentiated forward alone."""
@@ -285,20 +283,3 @@ def _share(counted: Array, weight: Array) -> Array:
     """Of all weight that on the values counted; 0 where there is none."""
     total = jnp.sum(weight)
     return jnp.sum(weight * counted) / jnp.where(total > 0, total, 1.0)
-
-
-def _causal(covariance: AbstractCovariance, times: Array) -> bool:
-    """Whether a whitened entry depends on values up to its own time alone; times may be traced."""
-    if isinstance(covariance, Diagonal):
-        return True
-    if isinstance(covariance, Blocks):
-        starts = np.cumsum((0, *covariance.lengths))
-        return all(
-            _causal(part, times[start : start + length])
-            for part, start, length in zip(
-                covariance.parts, starts, covariance.lengths, strict=False
-            )
-        )
-    if not isinstance(covariance, Autoregressive | Dense):
-        return False
-    return isinstance(times, jax.core.Tracer) or bool(np.all(np.diff(np.asarray(times)) >= 0))

@@ -7,7 +7,6 @@ import numpy as np
 from assim.problem.arrays import Array, Labels
 from assim.problem.interpolation import reach
 from assim.problem.observation import Observations
-from assim.problem.operator import TimeDifference, TimeIntegral, TimeMean
 from assim.problem.window import Window
 
 
@@ -30,8 +29,8 @@ def check_fit(o: Observations, labels: Labels, window: Window) -> None:
             raise ValueError(f"{where}: {operator} needs the coordinate {dim!r} of every value")
         limits = reach({d: labels.coordinates[d] for d in dims}, dim)
         _check_positions(o.points.coordinates[dim], limits, f"{where}: {dim}", o)
-    interval = isinstance(o.operator, TimeMean | TimeIntegral | TimeDifference)
-    if interval and not np.all(np.asarray(o.points.starts) < np.asarray(o.points.ends)):
+    empty = ~(np.asarray(o.points.starts) < np.asarray(o.points.ends))
+    if o.operator.needs_intervals() and empty.any():
         raise ValueError(f"{where}: {operator} needs intervals of time; use Points.over")
 
 

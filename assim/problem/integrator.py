@@ -12,7 +12,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from assim.problem.arrays import Array, Params, State
-from assim.problem.model import AbstractIntegrator, AbstractODE, scan_slots
+from assim.problem.model import THROUGH_STEPS, AbstractIntegrator, AbstractODE, scan_slots
 
 
 def _solver(solver: str | diffrax.AbstractSolver) -> diffrax.AbstractSolver:
@@ -131,6 +131,14 @@ class Adaptive(AbstractIntegrator):
             return f"forward Jacobian of the trajectory ({columns} columns)"
         return f"backpropagation through at most {self.max_steps} steps"
 
+    def reverse_of_forward(self) -> bool:
+        """Not of the loop that finds its steps on the way."""
+        return False
+
+    def may_end_early(self) -> str:
+        """At `max_steps`."""
+        return f"The integrator may have run out of its max_steps = {self.max_steps}"
+
     def states(self, ode: AbstractODE, x: State, theta: Params, edges: Array, steps: int) -> State:
         """Solution at the edges, by adaptive steps."""
         del steps
@@ -243,7 +251,7 @@ class FixedStep(AbstractIntegrator):
     def derivatives(self, columns: int) -> str:
         """Through the steps themselves."""
         del columns
-        return "both modes through the steps, checkpointed by slot"
+        return THROUGH_STEPS
 
     def states(self, ode: AbstractODE, x: State, theta: Params, edges: Array, steps: int) -> State:
         """Solution at the edges, by `steps` equal steps a slot."""

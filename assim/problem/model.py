@@ -9,6 +9,8 @@ import jax.numpy as jnp
 
 from assim.problem.arrays import Array, Labels, Params, State
 
+THROUGH_STEPS = "both modes through the steps, checkpointed by slot"
+
 
 class ModelContractError(ValueError):
     """A model that breaks its contract: wrong keys, shapes, dtypes or labels."""
@@ -34,6 +36,18 @@ class AbstractDynamics(eqx.Module):
     @abc.abstractmethod
     def slot_steps(self, length: float) -> int:
         """Steps taken in a slot of this length; raises ValueError where they do not fit."""
+
+    @abc.abstractmethod
+    def derivatives(self, columns: int) -> str:
+        """How a trajectory with `columns` inputs (field values, parameters) is differentiated."""
+
+    @abc.abstractmethod
+    def reverse_of_forward(self) -> bool:
+        """Whether a forward derivative of the trajectory can be differentiated in reverse."""
+
+    @abc.abstractmethod
+    def may_end_early(self) -> str:
+        """Why a trajectory may turn NaN though the model is finite, or empty if never."""
 
 
 class AbstractModel(AbstractDynamics):
@@ -69,6 +83,19 @@ class AbstractModel(AbstractDynamics):
             )
         return steps
 
+    def derivatives(self, columns: int) -> str:
+        """Through the steps themselves."""
+        del columns
+        return THROUGH_STEPS
+
+    def reverse_of_forward(self) -> bool:
+        """Of steps in JAX it can."""
+        return True
+
+    def may_end_early(self) -> str:
+        """Never."""
+        return ""
+
 
 class AbstractIntegrator(eqx.Module):
     """How an ODE model is integrated through a window."""
@@ -86,6 +113,14 @@ class AbstractIntegrator(eqx.Module):
     @abc.abstractmethod
     def derivatives(self, columns: int) -> str:
         """How a trajectory with `columns` inputs (field values, parameters) is differentiated."""
+
+    def reverse_of_forward(self) -> bool:
+        """Whether a forward derivative of the solution can be differentiated in reverse."""
+        return True
+
+    def may_end_early(self) -> str:
+        """Why a solution may turn NaN though the model is finite, in a sentence; empty if never."""
+        return ""
 
 
 class AbstractODE(AbstractDynamics):
@@ -108,6 +143,18 @@ class AbstractODE(AbstractDynamics):
     def slot_steps(self, length: float) -> int:
         """Steps that the integrator wants for a slot of this length."""
         return self.integrator.slot_steps(length)
+
+    def derivatives(self, columns: int) -> str:
+        """As the integrator has it."""
+        return self.integrator.derivatives(columns)
+
+    def reverse_of_forward(self) -> bool:
+        """As the integrator has it."""
+        return self.integrator.reverse_of_forward()
+
+    def may_end_early(self) -> str:
+        """As the integrator has it."""
+        return self.integrator.may_end_early()
 
 
 def scan_slots(

@@ -230,7 +230,8 @@ class Observations(eqx.Module):
         extra = rows - self.values.size
         if extra < 0:
             raise ValueError(f"{self.name}: {self.values.size} values do not fit {rows} rows")
-        if not isinstance(self.covariance, Diagonal):
+        stdev = self.covariance.independent_stdev()
+        if stdev is None:
             raise ValueError(
                 f"{self.name}: only values with independent errors can be padded, got "
                 f"{type(self.covariance).__name__}"
@@ -252,7 +253,7 @@ class Observations(eqx.Module):
             likelihood=self.likelihood,
             scale=self.scale,
             units=self.units,
-            covariance=Diagonal(jnp.asarray(longer(self.covariance.stdev))),
+            covariance=Diagonal(jnp.asarray(longer(stdev))),
             bias=bias,
             weight=np.concatenate([weight, np.zeros(extra)]),
         )

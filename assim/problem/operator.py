@@ -64,6 +64,17 @@ class AbstractOperator(eqx.Module):
     def dims(self, labels: Labels) -> tuple[str, ...]:
         """Dimensions along which it needs the position of every value."""
 
+    def needs_intervals(self) -> bool:
+        """Whether every value must have an interval of time, longer than nothing."""
+        return False
+
+    def reads_intervals(self) -> bool:
+        """Whether it may look at the intervals that values have, and not at their times alone.
+
+        Then an interval must lie in the window for its value to be used.
+        """
+        return True
+
 
 class _AbstractOfField(AbstractOperator):
     """Operators that read one field at the places of the observations."""
@@ -73,6 +84,14 @@ class _AbstractOfField(AbstractOperator):
     def dims(self, labels: Labels) -> tuple[str, ...]:
         """Those of the field."""
         return labels.state[self.variable].dims
+
+
+class _AbstractOverIntervals(_AbstractOfField):
+    """Operators that read one field over each value's interval."""
+
+    def needs_intervals(self) -> bool:
+        """It does."""
+        return True
 
 
 class PointSample(_AbstractOfField):
@@ -93,8 +112,12 @@ class PointSample(_AbstractOfField):
         """That of the field."""
         return labels.state[self.variable].units
 
+    def reads_intervals(self) -> bool:
+        """No: it reads at `points.times`."""
+        return False
 
-class TimeIntegral(_AbstractOfField):
+
+class TimeIntegral(_AbstractOverIntervals):
     """∫ of a field over each value's interval, exact for a field linear between slot edges.
 
     Args:
@@ -113,7 +136,7 @@ class TimeIntegral(_AbstractOfField):
         return field if time == "1" else (time if field == "1" else f"{field} {time}")
 
 
-class TimeMean(_AbstractOfField):
+class TimeMean(_AbstractOverIntervals):
     """Mean of a field over each value's interval.
 
     Args:
@@ -131,7 +154,7 @@ class TimeMean(_AbstractOfField):
         return labels.state[self.variable].units
 
 
-class TimeDifference(_AbstractOfField):
+class TimeDifference(_AbstractOverIntervals):
     """factor·(x(end) - x(start)) of a field over each value's interval.
 
     Args:

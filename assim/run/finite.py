@@ -5,7 +5,6 @@ import numpy as np
 from assim.files.times import date_text
 from assim.problem.arrays import Array, Trajectory
 from assim.problem.departure import Problem, Simulation
-from assim.problem.integrator import Adaptive
 from assim.solve.cost import cost
 
 
@@ -47,10 +46,8 @@ def trouble_of(problem: Problem, simulation: Simulation, chi: Array) -> str:
 
 def _budget(problem: Problem) -> str:
     """What else makes an integration of adaptive steps end early."""
-    integrator = getattr(problem.model, "integrator", None)
-    if not isinstance(integrator, Adaptive):
-        return ""
-    return f". The integrator may have run out of its max_steps = {integrator.max_steps}"
+    reason = problem.model.may_end_early()
+    return f". {reason}" if reason else ""
 
 
 def first_field(trajectory: Trajectory) -> tuple[str, int] | None:

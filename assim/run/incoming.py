@@ -19,7 +19,6 @@ from assim.files.schema import COVARIANCE, hash_file
 from assim.files.tables import ObservationTable, open_observations
 from assim.files.times import date_text
 from assim.files.windows import TOLERANCE
-from assim.problem.covariance import Diagonal
 from assim.problem.cycled import Rows
 from assim.problem.window import Window
 from assim.run.build import Setting
@@ -161,7 +160,7 @@ class Incoming:
         )
         used = int(instrument.used.sum())
         o = placed(instrument.observations, self.setting.model.labels())
-        if not isinstance(o.covariance, Diagonal):
+        if not o.covariance.independent():
             table = instrument.table
             raise DataError(
                 f"{table.where}: the errors of a cycle's observations are independent, the file "

@@ -14,14 +14,12 @@ from assim.files.uncertainty import error_attributes, stdev_units
 from assim.problem.arrays import Array, Labels, Trajectory
 from assim.problem.covariance import Diagonal
 from assim.problem.likelihood import Gaussian
-from assim.problem.operator import Points, PointSample, TimeDifference, TimeIntegral, TimeMean
+from assim.problem.operator import Points, PointSample
 from assim.run.build import Setting
 from assim.run.calendar import plan_of
 from assim.run.cycle_table import TwinTable, by_window
 from assim.run.failure import CaseError, Fault
 from assim.run.schema import ObservationTable
-
-_INTERVALS = (TimeIntegral, TimeMean, TimeDifference)
 
 
 def observe(
@@ -89,7 +87,7 @@ def _file(
     for dim in dims:
         words = axis_attributes(labels.coordinates[dim], dim)
         coordinates[dim] = ("obs", np.asarray(points.coordinates[dim]), words)
-    if any(isinstance(operator_of(setting, number), _INTERVALS) for number in numbers):
+    if any(operator_of(setting, number).needs_intervals() for number in numbers):
         coordinates[clock][2]["bounds"] = f"{clock}_bnds"
         sides = [
             time_variable(np.asarray(side), labels.time_unit, reference, "obs")[1]

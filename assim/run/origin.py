@@ -271,7 +271,7 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
     draws = draws_of_carry(posed.cycle.problem, posed.cycle.scheme, carry, asked, seed, ahead)
     if draws is None:
         kind = type(posed.cycle.scheme).__name__
-        what = f"nothing can be drawn from what {kind} hands on; use a scheme of assim's own"
+        what = f"nothing can be drawn from what {kind} hands on; write its method `draws`"
         raise CaseError([Fault("cycle.method", what)], str(case.path))
     draws = _as_many(draws, number, seed, path)
     start = np.asarray(ahead.edges)[ahead.newest : ahead.newest + 1]

@@ -10,13 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.cycle.cycle import Cycle
-from assim.analysis.cycle.variational import FourDVar
+from assim.analysis.cycle.scheme import AbstractScheme
 from assim.files.observations import Instrument
 from assim.files.schema import FLAGS, WINDOW
 from assim.files.times import date_text
 from assim.files.windows import TOLERANCE
 from assim.problem.departure import Problem
-from assim.problem.model import AbstractODE
 from assim.problem.prior import AbstractPrior
 from assim.run.build import Posed, Trouble, set_up
 from assim.run.calendar import plan_of, whole
@@ -79,7 +78,8 @@ def check_posed(posed: Posed) -> Iterator[Check]:
         told = f"{_plural(cycle.windows, 'window')}, each {shift} later; this is the first"
         scheme = scheme_of(posed)
         yield Check("cycle", True, f"{told}; {type(scheme).__name__}")
-        yield from _members(scheme, posed)
+        remarks = scheme.remarks(problem, plan_of(posed.case.checked))
+        yield from (Check(name, None, detail) for name, detail in remarks.items())
     yield Check("control", None, f"{problem.size()} entries: {_control(problem)}")
     yield from _coverage(posed)
     yield from _priors(problem)
@@ -108,21 +108,7 @@ def _check_cycle(case: Case) -> None:
         raise CaseError(error.faults, str(case.path)) from error.__cause__
 
 
-def _members(scheme: Any, posed: Posed) -> Iterator[Check]:
-    """Whether draws are too few to keep the covariance of what is carried."""
-    if not isinstance(scheme, FourDVar) or scheme.carry != "ensemble":
-        return
-    controls = scheme.controls(posed.problem, plan_of(posed.case.checked))
-    if scheme.localisation is not None or scheme.members >= 2 * controls:
-        return
-    detail = (
-        f"{scheme.members} members for {controls} controls of a window: two for every one keep the "
-        'covariance exactly; give more, a localisation, or carry = "posterior"'
-    )
-    yield Check("members", None, detail)
-
-
-def scheme_of(posed: Posed) -> Any:
+def scheme_of(posed: Posed) -> AbstractScheme:
     """How the windows of a cycle are analysed, made and checked against the problem.
 
     Raises:
@@ -229,12 +215,9 @@ def _contains(name: str, prior: AbstractPrior, value: Any, what: str) -> Check:
 
 def _derivatives(problem: Problem) -> str:
     """How the model's derivatives are taken."""
-    model = problem.model
-    if not isinstance(model, AbstractODE):
-        return "both modes through the steps, checkpointed by slot"
     columns = sum(value.size for value in problem.control.state.values())
     columns += sum(value.size for value in problem.control.fixed.values())
-    return model.integrator.derivatives(columns)
+    return problem.model.derivatives(columns)
 
 
 def _derivative(result: TaylorTest | IdentityTest) -> Check:

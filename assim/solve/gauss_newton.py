@@ -257,3 +257,7 @@ class NewtonCG(_AbstractNewton):
     def may_be_indefinite(self) -> bool:
         """Yes, away from a minimum."""
         return True
+
+    def exact_hessian(self, state: NewtonState) -> Array | None:
+        """That of the last loop, for a small problem."""
+        return state.hessian if state.hessian.size else None

@@ -64,6 +64,14 @@ class AbstractMinimiser(eqx.Module):
     def step(self, problem: DepartureFunction, state: Any) -> Any:
         """State after one outer loop; unchanged once its status is not RUNNING."""
 
+    def exact_hessian(self, state: Any) -> Array | None:
+        """∇²J at the χ of a state that has converged, as a matrix; None where it has not formed it.
+
+        Laplace's approximation then need not form it again.
+        """
+        del state
+        return None
+
 
 class Loop(NamedTuple):
     """One outer loop, as reported to people.

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.problem.arrays import Labels
-from assim.problem.covariance import Diagonal
 from assim.problem.cycled import Rows
 from assim.problem.observation import Observations
 
@@ -93,7 +92,7 @@ def in_batches(observations: Observations, edges: np.ndarray, shift: int) -> Row
     numbers = np.minimum(numbers, windows - 1)  # the last values may be off by rounding
     counts = np.bincount(numbers, minlength=windows)
     size = max(1, int(counts.max(initial=1)))
-    if not isinstance(observations.covariance, Diagonal):
+    if not observations.covariance.independent():
         raise ValueError(
             f"{observations.name}: the errors of a cycle's observations must be independent, got "
             f"{type(observations.covariance).__name__}"

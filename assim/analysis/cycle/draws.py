@@ -1,14 +1,12 @@
 """Members of what a window of a cycle has handed on, from which a forecast can be made."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
-from assim.analysis.cycle import members, static, variational
 from assim.analysis.cycle.posterior import TOGETHER
+from assim.analysis.cycle.scheme import AbstractScheme
 from assim.analysis.forecast import Draws
 from assim.problem.control import White
 from assim.problem.cycled import CycledProblem, in_carried_coordinates
@@ -31,8 +29,8 @@ class Ahead(NamedTuple):
 
 def draws_of_carry(
     problem: Problem,
-    scheme: object,
-    carry: object,
+    scheme: AbstractScheme,
+    carry: Any,
     number: int,
     seed: int = 0,
     ahead: Ahead | None = None,
@@ -42,11 +40,6 @@ def draws_of_carry(
     Where windows overlap, that is later than the next one's start, from where members are run with
     the model errors that they were handed on with.
 
-    Of a `FourDVar` draws z = m + Σ_k w_k v_k + √s_x B^(1/2) w_x + √s_θ w_θ, with localised v_k
-    where it localises them; of a scheme that hands on members these as they are, whatever their
-    number; of 3D-Var and optimal interpolation draws x = x^a + √s B^(1/2) w. None for a scheme of
-    another kind.
-
     Args:
         problem: of the first window, as it was posed.
         scheme: how the windows were analysed.
@@ -54,27 +47,28 @@ def draws_of_carry(
         number: of draws.
         seed: likewise.
         ahead: the window that would come next, where windows overlap.
+
+    Returns:
+        what the scheme draws; None where it draws nothing (`AbstractScheme.draws`).
     """
-    key, newest = jax.random.key(seed), 0 if ahead is None else ahead.newest
     if ahead is not None:
         problem = eqx.tree_at(lambda p: p.window.edges, problem, ahead.edges)
-    within = in_carried_coordinates(problem)
-    if isinstance(carry, variational.Carry) and isinstance(scheme, variational.FourDVar):
-        whole = scheme.folding(carry.background.mean).whole
-        static_too = None if whole else carry.static
-        window = CycledProblem(within, carry.background, static_too, carry.localisation)
-        return _of_gaussian(window, number, key, newest)
-    if isinstance(carry, members.Carry):
-        return _of_members(within, carry.members, newest)
-    if isinstance(carry, static.Carry) and isinstance(
-        scheme, static.ThreeDVar | static.OptimalInterpolation
-    ):
-        return _of_static(problem, carry, scheme.share, number, key)
-    return None
+    newest = 0 if ahead is None else ahead.newest
+    return scheme.draws(problem, carry, number, jax.random.key(seed), newest)
 
 
 @eqx.filter_jit
-def _of_gaussian(window: CycledProblem, number: int, key: Array, newest: int) -> Draws:
+def of_gaussian(window: CycledProblem, number: int, key: Array, newest: int) -> Draws:
+    """Draws of the Gaussian with which a window begins.
+
+        z = m + Σ_k w_k v_k + √s_x B^(1/2) w_x + √s_θ w_θ,        w ~ N(0, I)
+
+    Args:
+        window: with its background.
+        number: of draws.
+        key: of the draws.
+        newest: slot edge at which they are wanted.
+    """
     chi = jax.random.normal(key, (number, window.size()))
     return jax.lax.map(
         lambda one: _meaning(window.problem, window.inner(one), newest),
@@ -83,26 +77,21 @@ def _of_gaussian(window: CycledProblem, number: int, key: Array, newest: int) ->
     )
 
 
+def of_members(problem: Problem, members: White, newest: int) -> Draws:
+    """Members of z as they are.
+
+    Args:
+        problem: of the window that would come next, as it was posed.
+        members: z at its start, shape (N, …).
+        newest: slot edge at which they are wanted.
+    """
+    return _of_members(in_carried_coordinates(problem), members, newest)
+
+
 @eqx.filter_jit
-def _of_members(problem: Problem, several: White, newest: int) -> Draws:
+def _of_members(problem: Problem, members: White, newest: int) -> Draws:
     blank, join = problem.control.blank(), problem.control.join
-    return jax.vmap(lambda z: _meaning(problem, join({**blank, **z}), newest))(several)
-
-
-@eqx.filter_jit
-def _of_static(
-    problem: Problem, carry: static.Carry, share: float, number: int, key: Array
-) -> Draws:
-    white = {name: jnp.zeros(size) for name, size in carry.static.sizes().items()}
-    flat, unravel = ravel_pytree(white)
-
-    def one(w: Array) -> Draws:
-        added = carry.static.sqrt(unravel(w))
-        root = jnp.sqrt(share)
-        state = {n: v + root * added[n] if n in added else v for n, v in carry.state.items()}
-        return Draws(state, problem.control.fixed, {}, {})
-
-    return jax.vmap(one)(jax.random.normal(key, (number, flat.size)))
+    return jax.vmap(lambda z: _meaning(problem, join({**blank, **z}), newest))(members)
 
 
 def _meaning(problem: Problem, chi: Array, newest: int) -> Draws:

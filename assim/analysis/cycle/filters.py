@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from assim.analysis.cycle.draws import of_members
 from assim.analysis.cycle.inflation import Inflation, as_inflation
 from assim.analysis.cycle.members import (
     Carry,
@@ -31,6 +32,7 @@ from assim.analysis.cycle.refusals import (
     check_separate,
 )
 from assim.analysis.cycle.scheme import AbstractScheme, Outcome
+from assim.analysis.forecast import Draws
 from assim.problem.arrays import Coordinate
 from assim.problem.control import White
 from assim.problem.cycled import OTHERS
@@ -92,6 +94,13 @@ class _AbstractFilter(AbstractScheme):
             rotate=self.rotate & (found.number > 0),
         )
         return Carry(members, inflation), found
+
+    def draws(
+        self, problem: Problem, carry: Carry, number: int, key: Array, newest: int
+    ) -> Draws | None:
+        """The members as they are."""
+        del number, key
+        return of_members(problem, carry.members, newest)
 
 
 class ETKF(_AbstractFilter):

@@ -3,7 +3,6 @@
 from assim.analysis.cycle.inflation import Inflation
 from assim.analysis.cycle.plan import Plan
 from assim.problem.assumed import is_gaussian
-from assim.problem.covariance import Diagonal
 from assim.problem.departure import Problem
 
 
@@ -74,7 +73,7 @@ def check_independent(called: str, problem: Problem) -> None:
         ValueError: naming the instrument.
     """
     for o in problem.observations:
-        if not isinstance(o.covariance, Diagonal):
+        if not o.covariance.independent():
             raise ValueError(
                 f"{called}: errors of observations must be independent, those of {o.name!r} are "
                 f"{type(o.covariance).__name__}; give stdev, or use ETKF, IEnKS or FourDVar"

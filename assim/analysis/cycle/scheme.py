@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from assim.analysis.cycle.plan import Move, Plan
+from assim.analysis.forecast import Draws
 from assim.problem.arrays import Params, State
 from assim.problem.assumed import error_variance
 from assim.problem.departure import Problem
@@ -115,6 +116,35 @@ class AbstractScheme(eqx.Module):
         Returns:
             what is handed on, and the analysis.
         """
+
+    def draws(
+        self, problem: Problem, carry: Any, number: int, key: Array, newest: int
+    ) -> Draws | None:
+        """Members of what a window handed on, from which a forecast starts.
+
+        Args:
+            problem: of the window that would come next, as it was posed.
+            carry: what the last one handed on.
+            number: of draws; a scheme that hands on members gives these, whatever their number.
+            key: of random draws.
+            newest: number of the slot edge of the newest observations so far, where the draws are
+                wanted; 0 where windows are separate.
+
+        Returns:
+            the members; None where nothing can be drawn from what this scheme hands on.
+        """
+        del problem, carry, number, key, newest
+        return None
+
+    def remarks(self, problem: Problem, plan: Plan) -> dict[str, str]:
+        """What `assim check` says of a problem that is taken, by name; nothing by default.
+
+        Args:
+            problem: of the first window, as it was posed.
+            plan: how windows lie.
+        """
+        del problem, plan
+        return {}
 
 
 def observed(problem: Problem) -> Array:

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from assim.analysis.cycle.draws import of_members
 from assim.analysis.cycle.inflation import Inflation, as_inflation
 from assim.analysis.cycle.members import (
     Carry,
@@ -23,6 +24,7 @@ from assim.analysis.cycle.members import (
 from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.cycle.refusals import check_inflation, check_perfect, check_scales
 from assim.analysis.cycle.scheme import AbstractScheme, Outcome
+from assim.analysis.forecast import Draws
 from assim.problem.departure import Problem
 from assim.solve.transform import Transform, gauss_newton, none
 
@@ -94,6 +96,13 @@ class IEnKS(AbstractScheme):
             rotate=self.rotate & (found.number > 0) & (move.shift > 0),
         )
         return Carry(members, inflation), found
+
+    def draws(
+        self, problem: Problem, carry: Carry, number: int, key: Array, newest: int
+    ) -> Draws | None:
+        """The members as they are."""
+        del number, key
+        return of_members(problem, carry.members, newest)
 
     def _minimum(self, problem: Problem, carry: Carry, before: Member, key: Array) -> "_Iterate":
         """Iterate until w stays where it is; a step after which J is higher is halved."""

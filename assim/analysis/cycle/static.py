@@ -13,6 +13,7 @@ from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.cycle.posterior import TOGETHER, WHOLE
 from assim.analysis.cycle.refusals import check_only_state, check_separate
 from assim.analysis.cycle.scheme import AbstractScheme, Outcome, observed, readings
+from assim.analysis.forecast import Draws
 from assim.problem.arrays import State, Trajectory
 from assim.problem.assumed import is_gaussian
 from assim.problem.covariance import AbstractStateCovariance
@@ -154,6 +155,13 @@ class _AbstractStatic(AbstractScheme):
         state = {name: value[move.newest] for name, value in outcome.analysis.items()}
         return Carry(state, carry.static), outcome
 
+    def draws(
+        self, problem: Problem, carry: Carry, number: int, key: Array, newest: int
+    ) -> Draws | None:
+        """x = x^a + √s B^(1/2) w."""
+        del newest  # windows are separate
+        return _draws(problem, carry, self.share, number, key)
+
 
 class ThreeDVar(_AbstractStatic):
     """3D-Var: minimise J(w) = ½|w|² + ½|d(w)|² of an increment √s L w to a forecast.
@@ -218,6 +226,20 @@ class OptimalInterpolation(_AbstractStatic):
         cost = jnp.sum(w**2) / 2 + jnp.sum(departures(w) ** 2) / 2
         status = jnp.where(jnp.isfinite(cost), Status.CONVERGED.value, Status.NON_FINITE.value)
         return _Found(gaussian, cost, jnp.linalg.norm(d @ g), status)
+
+
+@eqx.filter_jit
+def _draws(problem: Problem, carry: Carry, share: float, number: int, key: Array) -> Draws:
+    white = {name: jnp.zeros(size) for name, size in carry.static.sizes().items()}
+    flat, unravel = ravel_pytree(white)
+
+    def one(w: Array) -> Draws:
+        added = carry.static.sqrt(unravel(w))
+        root = jnp.sqrt(share)
+        state = {n: v + root * added[n] if n in added else v for n, v in carry.state.items()}
+        return Draws(state, problem.control.fixed, {}, {})
+
+    return jax.vmap(one)(jax.random.normal(key, (number, flat.size)))
 
 
 def _outcome(increment: Increment, found: _Found) -> Outcome:

@@ -9,11 +9,13 @@ from jax.flatten_util import ravel_pytree
 
 from assim.analysis.cycle import carried
 from assim.analysis.cycle.carried import Folding
+from assim.analysis.cycle.draws import of_gaussian
 from assim.analysis.cycle.inflation import Inflated, Inflation, Innovation, as_inflation
 from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.cycle.posterior import WHOLE, Moments, by_draws, by_members, by_tangent
 from assim.analysis.cycle.refusals import check_inflation
 from assim.analysis.cycle.scheme import AbstractScheme, Outcome, observed, readings
+from assim.analysis.forecast import Draws
 from assim.problem.assumed import is_gaussian
 from assim.problem.control import White
 from assim.problem.covariance import AbstractCovariance, AbstractStateCovariance
@@ -187,6 +189,24 @@ class FourDVar(AbstractScheme):
         background = self._handed_on(moments, carry, inflation, move.shift, moves, problem)
         return Carry(background, inflation, carry.static, carry.localisation), outcome
 
+    def draws(
+        self, problem: Problem, carry: Carry, number: int, key: Array, newest: int
+    ) -> Draws | None:
+        """Those of the next background, with localised v_k where it localises them."""
+        return of_gaussian(self._window(problem, carry), number, key, newest)
+
+    def remarks(self, problem: Problem, plan: Plan) -> dict[str, str]:
+        """Whether draws are too few to keep the covariance of what is carried."""
+        if self.carry != "ensemble" or self.localisation is not None:
+            return {}
+        controls = self.controls(problem, plan)
+        if self.members >= 2 * controls:
+            return {}
+        return {
+            "members": f"{self.members} members for {controls} controls of a window: two for every "
+            'one keep the covariance exactly; give more, a localisation, or carry = "posterior"'
+        }
+
     def folding(self, mean: White) -> Folding:
         """How what is carried is kept: members as they are where they are localised."""
         if self.localisation is None:
@@ -196,9 +216,13 @@ class FourDVar(AbstractScheme):
     def controls(self, problem: Problem, plan: Plan) -> int:
         """Length of χ of a window: what is carried, and the model errors of its slots."""
         carry = self.start(problem.as_forcing(), plan, jax.random.key(0))
+        return self._window(problem, carry).size()
+
+    def _window(self, problem: Problem, carry: Carry) -> CycledProblem:
+        """The problem of a window, as it was posed, with what the one before handed on."""
         static = None if self.folding(carry.background.mean).whole else carry.static
         given = (carry.background, static, carry.localisation)
-        return CycledProblem(in_carried_coordinates(problem), *given).size()
+        return CycledProblem(in_carried_coordinates(problem), *given)
 
     def _minimum(self, window: CycledProblem, key: Array) -> Any:
         """The minimiser's last state at the lowest J of all first guesses."""

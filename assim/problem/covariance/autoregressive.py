@@ -8,7 +8,7 @@ import numpy as np
 from assim.problem.arrays import Array
 from assim.problem.covariance.axis import axes_of, gaps
 from assim.problem.covariance.elimination import substitute
-from assim.problem.covariance.root import AbstractCovariance, Axes
+from assim.problem.covariance.root import AbstractCovariance, Axes, in_order
 
 
 class Autoregressive(AbstractCovariance):
@@ -87,6 +87,14 @@ class Autoregressive(AbstractCovariance):
         """Σ log σ_i + ½ Σ log(1 - φ_i²)."""
         _, fresh = self._recursion()
         return jnp.sum(jnp.log(self.stdev)) + jnp.sum(jnp.log(fresh))
+
+    def causal(self, times: Array) -> bool:
+        """Where rows are in the order of time."""
+        return in_order(times)
+
+    def rows(self, keep: np.ndarray) -> Self:
+        """The series at their times alone, which is of the same kind."""
+        return type(self)(self.time, self.stdev[keep])
 
     def _recursion(self) -> tuple[Array, Array]:
         """φ of each time but the first, and √(1 - φ²) of each time, 1 for the first."""

@@ -9,6 +9,7 @@ import numpy as np
 from assim.problem.arrays import Array, Coordinate
 from assim.problem.covariance.axis import values_of
 from assim.problem.covariance.root import AbstractCovariance, Axes, check_invertible
+from assim.problem.covariance.rows import of_rows
 
 
 class Blocks(AbstractCovariance):
@@ -83,6 +84,18 @@ class Blocks(AbstractCovariance):
         """Those of the blocks, where all of them have some."""
         stdevs = [stdev for part in self.parts if (stdev := part.independent_stdev()) is not None]
         return jnp.concatenate(stdevs) if len(stdevs) == len(self.parts) else None
+
+    def causal(self, times: Array) -> bool:
+        """Where every block is."""
+        stretches = _split(times, list(self.lengths))
+        return all(part.causal(own) for part, own in zip(self.parts, stretches, strict=True))
+
+    def rows(self, keep: np.ndarray) -> Self:
+        """Those of each block, without the blocks of which none is left."""
+        kept = np.split(keep, np.cumsum(self.lengths)[:-1])
+        pairs = [(part, own) for part, own in zip(self.parts, kept, strict=True) if own.any()]
+        parts = tuple(of_rows(part, own) for part, own in pairs)
+        return type(self)(parts, tuple(int(own.sum()) for _, own in pairs))
 
 
 def _stretches(axes: Axes, lengths: tuple[int, ...]) -> list[Axes]:

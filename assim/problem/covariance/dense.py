@@ -10,7 +10,7 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 
 from assim.problem.arrays import Array
-from assim.problem.covariance.root import AbstractCovariance, Axes
+from assim.problem.covariance.root import AbstractCovariance, Axes, in_order
 
 
 class Dense(AbstractCovariance):
@@ -66,6 +66,15 @@ class Dense(AbstractCovariance):
     def log_sqrt_determinant(self) -> Array:
         """Σ log L_ii."""
         return jnp.sum(jnp.log(jnp.diagonal(self.factor)))
+
+    def causal(self, times: Array) -> bool:
+        """Where rows are in the order of time, as L is triangular."""
+        return in_order(times)
+
+    def rows(self, keep: np.ndarray) -> "Dense":
+        """Their rows and columns of the matrix."""
+        factor = np.asarray(self.factor, np.float64)[keep]
+        return Dense(factor @ factor.T)
 
 
 def _factor(matrix: np.ndarray) -> Array:

@@ -4,6 +4,7 @@ import math
 from typing import Self
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -21,6 +22,8 @@ class Diagonal(AbstractCovariance):
     stdev: Array = eqx.field(converter=lambda value: jnp.asarray(value, dtype=float))
 
     def __check_init__(self) -> None:
+        if isinstance(self.stdev, jax.core.Tracer):
+            return  # of rows that were checked when they were read
         bad = ~(np.isfinite(self.stdev) & (np.asarray(self.stdev) > 0))
         if bad.any():
             raise ValueError(
@@ -64,3 +67,7 @@ class Diagonal(AbstractCovariance):
     def independent_stdev(self) -> Array:
         """Those given."""
         return self.stdev
+
+    def rows(self, keep: np.ndarray) -> Self:
+        """Their standard deviations."""
+        return type(self)(self.stdev[keep])

@@ -104,6 +104,12 @@ class LowRank(AbstractCovariance):
         assert self.stretch is not None and self.stdev is not None
         return jnp.sum(jnp.log(self.stdev)) + jnp.sum(jnp.log(self.stretch))
 
+    def rows(self, keep: np.ndarray) -> Self | None:
+        """Their entries of the vectors; None without a stdev."""
+        if self.stdev is None:
+            return None
+        return type(self)(self.vectors[:, keep], self.values, self.stdev[keep])
+
     def _stretched(self, w: Array, factors: Array) -> Array:
         """(I + P diag(factors - 1) Pᵀ) w."""
         assert self.directions is not None

@@ -4,6 +4,7 @@ import abc
 from typing import Protocol, Self
 
 import equinox as eqx
+import jax
 import numpy as np
 
 from assim.problem.arrays import Array, Coordinate
@@ -61,6 +62,32 @@ class AbstractCovariance(eqx.Module):
     def independent(self) -> bool:
         """Whether errors are independent of one another: L is diagonal."""
         return self.independent_stdev() is not None
+
+    def causal(self, times: Array) -> bool:
+        """Whether an entry of L⁻¹ v depends on values up to its own time alone.
+
+        Args:
+            times: of the first dimension's entries; they may be traced.
+        """
+        del times
+        return self.independent()
+
+    def rows(self, keep: np.ndarray) -> "AbstractCovariance | None":
+        """The entries of a field that are kept, to be fitted anew to their positions by `on`.
+
+        Args:
+            keep: which to keep, booleans of the field's shape (n,).
+
+        Returns:
+            their covariance; None where this one has no form for it, and its matrix is formed.
+        """
+        del keep
+        return None
+
+
+def in_order(times: Array) -> bool:
+    """Whether times do not decrease; traced ones are taken to be as those seen before."""
+    return isinstance(times, jax.core.Tracer) or bool(np.all(np.diff(np.asarray(times)) >= 0))
 
 
 class _Told(Protocol):

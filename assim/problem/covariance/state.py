@@ -50,6 +50,10 @@ class AbstractStateCovariance(eqx.Module):
     def log_sqrt_determinant(self) -> Array:
         """log |L|."""
 
+    def own(self) -> Mapping[str, AbstractCovariance]:
+        """Covariance of each field that its own white block alone makes, a block of its name."""
+        return {}
+
 
 class Independent(AbstractStateCovariance):
     """Fields whose errors are independent of one another.
@@ -97,6 +101,10 @@ class Independent(AbstractStateCovariance):
         """Sum over the parts."""
         logs = (part.log_sqrt_determinant() for part in self.parts.values())
         return sum(logs, jnp.zeros(()))
+
+    def own(self) -> Mapping[str, AbstractCovariance]:
+        """Every part."""
+        return self.parts
 
 
 def check_fields(called: str, names: Iterable[str], labels: Labels) -> None:
