@@ -59,6 +59,35 @@ AMERICAN = re.compile(
     re.IGNORECASE,
 )
 MAX_FILE, MAX_FUNCTION = 400, 40
+PLUG_IN_BASES = {
+    "AbstractCovariance",
+    "AbstractIntegrator",
+    "AbstractLikelihood",
+    "AbstractMethod",
+    "AbstractMinimiser",
+    "AbstractOperator",
+    "AbstractPosterior",
+    "AbstractPrior",
+    "AbstractScheme",
+    "AbstractStateCovariance",
+}
+ASKED_STILL = {  # files that ask for the class of a plug-in, until it answers itself: none is added
+    ("assim/analysis/calibration.py", "Laplace"),
+    ("assim/analysis/methods.py", "Laplace"),
+    ("assim/files/feedback.py", "Poisson"),
+    ("assim/files/grouping.py", "LogNormal"),
+    ("assim/files/grouping.py", "Poisson"),
+    ("assim/files/uncertainty.py", "LogNormal"),
+    ("assim/files/uncertainty.py", "Poisson"),
+    ("assim/problem/assumed.py", "Gaussian"),
+    ("assim/problem/assumed.py", "LogNormal"),
+    ("assim/problem/assumed.py", "Poisson"),
+    ("assim/problem/observation.py", "Poisson"),
+    ("assim/problem/predictive.py", "Huber"),
+    ("assim/problem/predictive.py", "VariationalQC"),
+    ("assim/run/compare.py", "Laplace"),
+    ("assim/run/network.py", "Poisson"),
+}
 
 
 # ---- reading the source --------------------------------------------------------------------------
@@ -352,6 +381,113 @@ def every_package_installed(root: Path) -> list[str]:
     return [f"pyproject.toml: packages lacks {name}" for name in sorted(there - listed)]
 
 
+def plug_ins_answer(root: Path) -> list[str]:
+    """Nobody asks which plug-in a thing is: a class of a user's own could not answer as it should.
+
+    Neither by isinstance nor by a comparison of classes, outside the file that defines the class.
+    """
+    return [
+        source.at(line, f"asks for the class {name}; let the plug-in say what is wanted of it")
+        for source, line, name in class_questions(root)
+        if (source.path.as_posix(), name) not in ASKED_STILL
+    ]
+
+
+def class_questions(root: Path) -> Iterator[tuple[Source, int, str]]:
+    """Where a file asks for the class of a plug-in that another file defines."""
+    files = {source.module: source for source in sources(root)}
+    public = root / "assim" / "__init__.pyi"  # what `import assim` offers, imported when used
+    if public.is_file():
+        files["assim"] = files["assim"]._replace(tree=ast.parse(public.read_text(encoding="utf-8")))
+    there = plug_ins(files)
+    for source in files.values():
+        for line, node in asked_classes(source):
+            target = resolved(files, source.module, ast.unparse(node))
+            if target in there and target.rpartition(".")[0] != source.module:
+                yield source, line, target.rpartition(".")[2]
+
+
+def plug_ins(files: dict[str, Source]) -> set[str]:
+    """Concrete subclasses of the bases of plug-ins, by their full names."""
+    bases = {
+        f"{source.module}.{node.name}": [
+            resolved(files, source.module, ast.unparse(base)) for base in node.bases
+        ]
+        for source in files.values()
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.ClassDef)
+    }
+
+    def is_plug_in(name: str) -> bool:
+        return name.rpartition(".")[2] in PLUG_IN_BASES or any(map(is_plug_in, bases.get(name, [])))
+
+    return {
+        name
+        for name in bases
+        if is_plug_in(name) and not name.rpartition(".")[2].lstrip("_").startswith("Abstract")
+    }
+
+
+def resolved(files: dict[str, Source], module: str, name: str, depth: int = 0) -> str:
+    """The full name of what a module calls `name`, wherever it is re-exported from."""
+    head, _, rest = name.partition(".")
+    aliases = {
+        alias.asname or alias.name.partition(".")[0]: named_by(files[module], node, alias)
+        for node in ast.walk(files[module].tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    target = aliases.get(head, f"{module}.{head}") + (f".{rest}" if rest else "")
+    owner, _, last = target.rpartition(".")
+    if owner == module or owner not in files or depth > len(files):
+        return target
+    return resolved(files, owner, last, depth + 1)
+
+
+def named_by(source: Source, node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
+    """The full name of one imported thing."""
+    if isinstance(node, ast.ImportFrom):
+        return f"{origin(source, node)}.{alias.name}"
+    return alias.name if alias.asname else alias.name.partition(".")[0]
+
+
+def asked_classes(source: Source) -> Iterator[tuple[int, ast.expr]]:
+    """Names in isinstance and issubclass, beside `type(x)` or `x.__class__`, and in `case C():`."""
+    named = {
+        target.id: node.value
+        for node in source.tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(source.tree):
+        asked: list[ast.expr] = []
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"isinstance", "issubclass"}:
+            asked = node.args[1:]
+        elif isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            asked = sides if any(map(is_a_class, sides)) else []
+        elif isinstance(node, ast.MatchClass):
+            asked = [node.cls]
+        asked += [named[name.id] for name in names_in(asked) if getattr(name, "id", "") in named]
+        yield from ((node.lineno, name) for name in names_in(asked))
+
+
+def is_a_class(node: ast.expr) -> bool:
+    """`type(x)` or `x.__class__`, or the name of either class."""
+    text = ast.unparse(node)
+    return text.startswith("type(") or "__class__" in text
+
+
+def names_in(several: list[ast.expr]) -> list[ast.expr]:
+    return [
+        node
+        for part in several
+        for node in ast.walk(part)
+        if isinstance(node, ast.Name | ast.Attribute)
+    ]
+
+
 RULES: list[Callable[[Path], list[str]]] = [
     rooms,
     known_rooms,
@@ -365,6 +501,7 @@ RULES: list[Callable[[Path], list[str]]] = [
     telling_file_names,
     british_names,
     every_package_installed,
+    plug_ins_answer,
 ]
 
 
@@ -382,8 +519,11 @@ KEEPS_ALL = {
     "assim/__init__.py": "from assim.analysis import analyse\nfrom assim.problem import prior",
     "assim/analysis.py": "from .problem import prior\nimport assim.solve.minimise",
     "assim/problem/__init__.py": "from assim.problem.prior import Normal",
-    "assim/problem/prior.py": "import jax\nif TYPE_CHECKING:\n    from assim.problem import model",
-    "assim/problem/model.py": "from .prior import Normal\nmodels = ['realization']",
+    "assim/problem/prior.py": "import jax\nif TYPE_CHECKING:\n    from assim.problem import model\n"
+    "class AbstractPrior:\n    pass\nclass Normal(AbstractPrior):\n    pass\n"
+    "class Own(Normal):\n    same = isinstance(1, Normal)",
+    "assim/problem/model.py": "from .prior import AbstractPrior, Normal\nmodels = ['realization']\n"
+    "given = isinstance(1, AbstractPrior) or isinstance(Normal, type)",
     "assim/solve/minimise.py": "def minimise(size):\n    '''Doc.'''\n    import jax",
     "assim/files/states.py": "import xarray\nfrom assim.analysis import analyse",
     "assim/run/cli.py": "def main():\n    import click, assim\n    from assim.files import states",
@@ -456,6 +596,31 @@ PLANTED: dict[str, list[dict[str, str]]] = {
         {"models/lorenz.py": "CENTER = 1"},
     ],
     "every_package_installed": [{"assim/problem/covariance/diffusion.py": ""}],
+    "plug_ins_answer": [
+        {"assim/problem/model.py": f"from .prior import {imported}\n{question}"}
+        for imported, question in (
+            ("Normal", "def f(x):\n    return isinstance(x, Normal)"),
+            ("Normal as Bell", "odd = isinstance(1, int | Bell)"),
+            ("Own", "_ALL = (Own,)\nodd = isinstance(1, _ALL)"),
+            ("Normal", "def f(x):\n    return type(x) is Normal"),
+            ("Normal", "def f(x):\n    return type(x) in (int, Normal)"),
+            ("Normal", "def f(x):\n    return x.__class__ == Normal"),
+            ("Normal", "def f(x):\n    return issubclass(type(x), (int, Normal))"),
+            ("Own", "def f(x):\n    match x:\n        case Own():\n            return 1"),
+        )
+    ]
+    + [
+        {"assim/files/states.py": "from assim.problem import Normal\nodd = isinstance(1, Normal)"},
+        {"assim/files/states.py": "from assim.problem import prior\nodd = type(1) is prior.Own"},
+        {"assim/run/cli.py": "import assim.problem.prior as p\nodd = type(1) is p.Own"},
+        {
+            "assim/run/cli.py": "import assim.problem.prior\nodd = isinstance(1, assim.problem.prior.Own)"
+        },
+        {
+            "assim/__init__.pyi": "from assim.problem import Normal as Normal",
+            "models/lorenz.py": "import assim\nodd = isinstance(1, assim.Normal)",
+        },
+    ],
 }
 
 
@@ -479,6 +644,12 @@ def test_rule_finds_each_planted_violation(rule, tmp_path):
     for number, violation in enumerate(PLANTED[rule.__name__]):
         found = rule(plant(tmp_path / str(number), KEEPS_ALL, violation))
         assert found, f"{rule.__name__} does not see {violation}"
+
+
+def test_no_exception_outlives_its_reason():
+    """A file that asks no longer is struck from the list, which never grows."""
+    asked = {(source.path.as_posix(), name) for source, _, name in class_questions(ROOT)}
+    assert sorted(ASKED_STILL - asked) == []
 
 
 def test_rules_bear_missing_folders(tmp_path):
