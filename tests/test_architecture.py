@@ -613,9 +613,7 @@ PLANTED: dict[str, list[dict[str, str]]] = {
         {"assim/files/states.py": "from assim.problem import Normal\nodd = isinstance(1, Normal)"},
         {"assim/files/states.py": "from assim.problem import prior\nodd = type(1) is prior.Own"},
         {"assim/run/cli.py": "import assim.problem.prior as p\nodd = type(1) is p.Own"},
-        {
-            "assim/run/cli.py": "import assim.problem.prior\nodd = isinstance(1, assim.problem.prior.Own)"
-        },
+        {"assim/run/cli.py": "import assim.problem.prior\nassim.problem.prior.Own == type(1)"},
         {
             "assim/__init__.pyi": "from assim.problem import Normal as Normal",
             "models/lorenz.py": "import assim\nodd = isinstance(1, assim.Normal)",
