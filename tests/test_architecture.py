@@ -19,12 +19,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 MAY_IMPORT = {
     "problem": set(),
-    "solve": set(),
-    "analysis": {"problem", "solve"},
-    "files": {"problem", "analysis"},
+    "statistics": set(),
+    "solve": {"statistics"},
+    "analysis": {"problem", "solve", "statistics"},
+    "files": {"problem", "analysis", "statistics"},
     "couple": {"problem"},
-    "show": {"files"},
-    "run": {"problem", "solve", "analysis", "files", "couple", "show", "assim"},
+    "show": {"files", "statistics"},
+    "run": {"problem", "solve", "analysis", "files", "couple", "show", "statistics", "assim"},
     "assim": {"problem", "solve", "analysis", "files", "couple"},  # assim/__init__.py
 }
 THIRD_PARTY = {

@@ -197,18 +197,6 @@ def of_ensemble(name: str, ensemble: Ensemble, asked: Asked, kind: str) -> Poste
     )
 
 
-def systematic(weights: np.ndarray, number: int) -> np.ndarray:
-    """So many members by number, each as often as its weight says: systematic resampling.
-
-    Args:
-        weights: of the members, shape (N,).
-        number: of those drawn.
-    """
-    share = np.cumsum(weights) / np.sum(weights)
-    places = (np.arange(number) + 0.5) / number
-    return np.minimum(np.searchsorted(share, places), len(share) - 1)
-
-
 def _trajectory_moments(
     problem: Problem, members: Array, weights: Array, chi: Array
 ) -> tuple[State, State, State]:

@@ -10,10 +10,11 @@ import numpy as np
 
 from assim.analysis.analyse import Analysis
 from assim.analysis.findings import Predicted, PredictiveCheck
-from assim.analysis.posterior import Posterior, systematic
+from assim.analysis.posterior import Posterior
 from assim.problem.observation import Observations
 from assim.problem.predictive import Predictive, predictive, prior_predictive
 from assim.solve.scores import coverage, crps, log_score, pit
+from assim.statistics.resampling import systematic
 
 DRAWS = 1000
 LEVELS = (0.5, 0.9)

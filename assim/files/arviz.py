@@ -11,13 +11,14 @@ import numpy as np
 import xarray as xr
 
 from assim.analysis.analyse import Analysis
-from assim.analysis.posterior import Posterior, systematic
+from assim.analysis.posterior import Posterior
 from assim.files.feedback import variable_name
 from assim.files.results import posterior_dataset
 from assim.files.schema import time_variable
 from assim.problem.departure import Problem
 from assim.problem.observation import Observations
 from assim.problem.predictive import counted, predictive
+from assim.statistics.resampling import systematic
 
 _PRIOR = "_prior"
 
@@ -75,7 +76,8 @@ def _equal(posterior: Posterior) -> np.ndarray:
     number = weights.size
     if np.ptp(weights) <= 1e-9 / number:
         return np.arange(number)
-    return systematic(weights, number)
+    chosen: np.ndarray = systematic(weights, number)
+    return chosen
 
 
 def _by_chain(dataset: xr.Dataset, chains: int) -> xr.Dataset:

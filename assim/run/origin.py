@@ -13,7 +13,6 @@ import numpy as np
 from assim.analysis.cycle.draws import Ahead, draws_of_carry
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.forecast import Draws, Past
-from assim.analysis.posterior import systematic
 from assim.files import manifest
 from assim.files.errors import DataError
 from assim.files.forecast import attributes_of, read_members
@@ -27,6 +26,7 @@ from assim.run.cycling import cycle_table, pose_cycle
 from assim.run.failure import CaseError, Fault
 from assim.run.ledger import STATES, fingerprint
 from assim.run.slots import make_window
+from assim.statistics.resampling import systematic
 
 MEMBERS = 100
 _FREE = {
@@ -165,7 +165,8 @@ def _of_posterior(setting: Setting, directory: Path, number: int, seed: int) -> 
 def _chosen(weights: np.ndarray, number: int, seed: int) -> np.ndarray:
     """So many members by number, each as often as its weight says, in an order of chance."""
     order = np.random.default_rng(seed).permutation(weights.size)
-    return order[systematic(weights[order], number)]
+    chosen: np.ndarray = order[systematic(weights[order], number)]
+    return chosen
 
 
 def _few(weights: np.ndarray, number: int) -> tuple[str, ...]:

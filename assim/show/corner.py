@@ -13,6 +13,7 @@ from assim.show.draws import Draws, draws, draws_by_method
 from assim.show.finished import Method, Run, with_units
 from assim.show.overlay import Lines, common_limits, looks_of
 from assim.show.style import Picture
+from assim.statistics.resampling import systematic
 
 MOST = 8  # quantities, where several methods are compared
 FEW = 4  # of one method, whose pairs take the longest to draw
@@ -183,9 +184,8 @@ def _draw_pair(
 
 def shown_of(weights: np.ndarray) -> np.ndarray:
     """Draws shown as dots, by number: drawn systematically, as often as their weight says."""
-    number = min(POINTS, weights.size)
-    places = (np.arange(number) + 0.5) / number
-    return np.minimum(np.searchsorted(np.cumsum(weights), places), weights.size - 1)
+    shown: np.ndarray = systematic(weights, min(POINTS, weights.size))
+    return shown
 
 
 def _rgb(colour: str) -> tuple[float, ...]:

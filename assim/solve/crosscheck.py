@@ -16,6 +16,7 @@ from assim.solve.informed import Informed
 from assim.solve.laplace import BATCH_VALUES
 from assim.solve.method import Trust
 from assim.solve.metric import Chart
+from assim.statistics.resampling import systematic
 
 Array = jax.Array
 
@@ -216,9 +217,7 @@ def _starts(gaussian: Gaussian, members: Array, weights: Array, key: Array) -> A
     """Members as often as their weights say, no more than once each where those allow it."""
     first, second = jax.random.split(key)
     order = jax.random.permutation(first, members.shape[0])
-    share = jnp.cumsum(weights[order])
-    places = (jnp.arange(CHAINS) + jax.random.uniform(second)) / CHAINS * share[-1]
-    chosen = jnp.minimum(jnp.searchsorted(share, places), members.shape[0] - 1)
+    chosen = systematic(weights[order], CHAINS, jax.random.uniform(second))
     return jax.vmap(Chart(gaussian).z)(members[order[chosen]])
 
 

@@ -19,6 +19,7 @@ from assim.solve.laplace import (
 )
 from assim.solve.pareto import ParetoSmoothed, pareto_smooth
 from assim.solve.proposal import Proposal, about, fitted
+from assim.statistics.resampling import systematic
 
 Array = jax.Array
 
@@ -143,12 +144,9 @@ def resampled(key: Array, members: Array, weights: Array, number: int) -> Array:
     NaN where no weight is positive.
     """
     first, second = jax.random.split(key)
-    places = (jnp.arange(number) + jax.random.uniform(first)) / number
-    total = jnp.cumsum(weights)
-    chosen = jnp.searchsorted(total / total[-1], places)
-    chosen = jnp.minimum(chosen, members.shape[0] - 1)
-    found = members[jax.random.permutation(second, chosen)]
-    return jnp.where(total[-1] > 0, found, jnp.nan)
+    chosen = systematic(weights, number, jax.random.uniform(first))
+    drawn = members[jax.random.permutation(second, chosen)]
+    return jnp.where(jnp.sum(weights) > 0, drawn, jnp.nan)
 
 
 def _normalised(

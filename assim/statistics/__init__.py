@@ -1,0 +1,1 @@
+"""What numbers say: scores, ranks, convergence, tails; no model and no χ."""
