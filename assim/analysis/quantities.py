@@ -21,7 +21,7 @@ from assim.problem.scalars import (
     scalar_units,
 )
 from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import BATCH_VALUES, Laplace, LaplacePosterior
+from assim.solve.laplace import Laplace, LaplacePosterior
 from assim.solve.marginal import (
     Drawn,
     Pushed,
@@ -32,10 +32,10 @@ from assim.solve.marginal import (
     pushed,
     quantiles,
 )
+from assim.solve.together import affordable, together
 
 Array = jax.Array
 
-MEMBER_VALUES = 20_000_000  # numbers that all draws kept for the results may hold
 MOST_TOGETHER = 1000  # draws that are pushed together
 
 
@@ -71,7 +71,7 @@ class OfPrior(NamedTuple):
 
 def members_kept(problem: Problem, wanted: int) -> int:
     """How many members results may hold."""
-    return max(1, min(wanted, MEMBER_VALUES // problem.size()))
+    return affordable(wanted, problem.size(), 1)
 
 
 def prior_of(problem: Problem, wanted: Mapping[str, Derived], number: int, key: Array) -> OfPrior:
@@ -196,7 +196,7 @@ def _mapped(problem: Problem, chi: Array) -> Physical:
 
 def batch_of(problem: Problem) -> int:
     """How many draws are pushed through the model together."""
-    return max(1, min(MOST_TOGETHER, BATCH_VALUES // problem.workspace()))
+    return together(problem, MOST_TOGETHER)
 
 
 def _quantity(one: Pushed, units: str, long_name: str = "") -> Quantity:

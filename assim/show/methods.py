@@ -15,8 +15,8 @@ from assim.show.page import (
     unfolding,
     with_spread,
 )
+from assim.statistics.pareto import TRUSTED_K_HAT, USABLE_K_HAT
 
-K_HAT_GOOD, K_HAT_POOR = 0.5, 0.7  # Vehtari, Simpson, Gelman, Yao & Gabry (2024), section 3.2
 TRUST = {"certified": GOOD, "doubtful": UNSURE, "failed": POOR}
 
 _K_HAT_WORDS = {
@@ -144,6 +144,6 @@ def k_hat_verdict(k_hat: float | None) -> str:
     """Pareto k̂ of the importance weights: good below 0.5, poor from 0.7 on."""
     if k_hat is None:
         return ""
-    if k_hat < K_HAT_GOOD:
+    if k_hat < TRUSTED_K_HAT:
         return GOOD
-    return UNSURE if k_hat < K_HAT_POOR else POOR
+    return UNSURE if k_hat < USABLE_K_HAT else POOR

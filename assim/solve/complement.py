@@ -5,10 +5,9 @@ import jax
 import jax.numpy as jnp
 
 from assim.solve.informed import Informed
+from assim.solve.together import HELD
 
 Array = jax.Array
-
-MEMBER_VALUES = 20_000_000  # numbers that all members may hold
 
 
 @eqx.filter_jit
@@ -73,7 +72,7 @@ def members(informed: Informed, a: Array, own: Array, free: int, most: int, key:
         key: of the draws.
     """
     number, n = own.shape
-    most = min(most, MEMBER_VALUES // n)
+    most = min(most, HELD // n)
     each = min(-(-free // number), most // (2 * number))
     if free == 0 or each == 0:
         return with_own(informed, a, own)

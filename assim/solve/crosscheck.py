@@ -13,9 +13,9 @@ from assim.solve.cost import DepartureFunction
 from assim.solve.ensemble import Ensemble, Report
 from assim.solve.gaussian import Gaussian
 from assim.solve.informed import Informed
-from assim.solve.laplace import BATCH_VALUES
 from assim.solve.method import Trust
 from assim.solve.metric import Chart
+from assim.solve.together import together
 from assim.statistics.resampling import systematic
 
 Array = jax.Array
@@ -252,9 +252,9 @@ def _moved(
         place, moved = jax.lax.fori_loop(0, settling + MOVES, move, begin)
         return place.z, moved
 
-    together = min(max(1, BATCH_VALUES // problem.workspace()), starts.shape[0])
-    keys = jax.random.split(key, starts.shape[0])
-    found: tuple[Array, Moved] = jax.lax.map(chain, (starts, keys), batch_size=together)
+    number = starts.shape[0]
+    batch, keys = together(problem, number), jax.random.split(key, number)
+    found: tuple[Array, Moved] = jax.lax.map(chain, (starts, keys), batch_size=batch)
     return found
 
 

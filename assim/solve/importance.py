@@ -8,25 +8,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.solve.cost import DepartureFunction, negative_log_density
+from assim.solve.cost import DepartureFunction
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust
 from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import (
-    BATCH_VALUES,
+from assim.solve.laplace import LaplacePosterior
+from assim.solve.proposal import Proposal, about, fitted
+from assim.solve.together import affordable, log_density
+from assim.statistics.pareto import (
     TRUSTED_DRAWS,
     TRUSTED_K_HAT,
-    LaplacePosterior,
+    USABLE_K_HAT,
+    ParetoSmoothed,
+    pareto_smooth,
 )
-from assim.solve.pareto import ParetoSmoothed, pareto_smooth
-from assim.solve.proposal import Proposal, about, fitted
 from assim.statistics.resampling import systematic
 
 Array = jax.Array
 
-USABLE_K_HAT = 0.7  # above it the mean weight says nothing
 ACCURATE = 0.03  # relative standard error of standard deviations that may be published
 FEWEST_DRAWS = 10  # effective draws below which an ensemble is none
-PROPOSAL_VALUES = 20_000_000  # numbers that all draws may hold
 
 
 def weighted(
@@ -39,21 +39,6 @@ def weighted(
     """
     chi, log_q = proposal.draw(key, number)
     return chi, log_density(problem, chi) - log_q
-
-
-def affordable(number: int, n: int) -> int:
-    """Draws of n controls that fit in memory, at most `number`, and ten however large n is."""
-    return min(number, max(FEWEST_DRAWS, PROPOSAL_VALUES // n))
-
-
-def log_density(problem: DepartureFunction, chi: Array) -> Array:
-    """v - J of many χ in batches, shape (N,); -∞ where it is not finite. Traceable."""
-    number, n = chi.shape
-    batch = max(1, min(number, BATCH_VALUES // problem.workspace()))
-    extra = -number % batch
-    rows = jnp.pad(chi, ((0, extra), (0, 0)), mode="edge").reshape(-1, batch, n)
-    found = jax.lax.map(jax.vmap(lambda chi: -negative_log_density(problem, chi)), rows)
-    return found.reshape(-1)[:number]
 
 
 class Importance(AbstractPosterior):
@@ -188,9 +173,8 @@ class _Round(NamedTuple):
 
     def trusted(self) -> bool:
         """Whether moments may be published."""
-        weights = self.smoothed
-        enough = weights.effective_draws >= TRUSTED_DRAWS and self.accuracy <= ACCURATE
-        return max(weights.k_hat, self.moment_k_hat) < TRUSTED_K_HAT and enough
+        known = self.accuracy <= ACCURATE and self.moment_k_hat < TRUSTED_K_HAT
+        return known and self.smoothed.trusted()
 
     def figures(self) -> str:
         """The numbers in words."""

@@ -14,8 +14,9 @@ from assim.solve.cost import (
 from assim.solve.gaussian import Gaussian
 from assim.solve.hessian import exact_hessian
 from assim.solve.krylov import Operator, lanczos_eigenpairs, randomised_eigenpairs
-from assim.solve.method import AbstractMethod, Trust
-from assim.solve.pareto import pareto_smooth
+from assim.solve.method import UNINFORMED, AbstractMethod, Trust
+from assim.solve.together import together
+from assim.statistics.pareto import TRUSTED_K_HAT, USABLE_K_HAT, ParetoSmoothed, pareto_smooth
 
 Array = jax.Array
 
@@ -26,12 +27,9 @@ FREE = 1e4  # variance of a flat coordinate above which nothing informs it
 INDEFINITE = 1e-8  # share of the largest curvature below which a negative one is rounding
 INFORMED = 0.1  # |λ| above which a direction counts as informed
 LEFT_OUT = 1.0  # nats that may be left out without a warning
-TRUSTED_K_HAT = 0.5  # below it, with enough effective draws, weighted draws may be published
-TRUSTED_DRAWS = 400
 OUTSIDE = 0.01  # share of the certificate's draws that may meet a density of nothing
 PROBES = 10  # of the trace of what is left out
 BATCH = 100  # columns that are integrated together
-BATCH_VALUES = 50_000  # departures and controls of all draws that are integrated together
 
 
 class Laplace(AbstractMethod):
@@ -157,10 +155,7 @@ class LaplacePosterior(eqx.Module):
                 "first guesses."
             )
         if self.free:
-            return (
-                "A coordinate without a prior of its own is not informed by the observations "
-                "either: what depends on it is arbitrary; give it a proper prior."
-            )
+            return UNINFORMED
         if self.left_out > LEFT_OUT:
             return (
                 f"{self.eigenvalues.size} eigenpairs are too few: up to {self.left_out:.3g} nats "
@@ -170,15 +165,15 @@ class LaplacePosterior(eqx.Module):
         if np.isnan(self.k_hat):
             return "k̂ was not measured: nothing is known about how Gaussian the posterior is."
         k = f"k̂ = {self.k_hat:.2f}"
-        if self.k_hat < 0.5:
+        if self.k_hat < TRUSTED_K_HAT:
             corrected = "; means and deviations of scalars are corrected by the weights"
             tail = corrected if self.sample is not None else ""
             return f"{k}: the Laplace posterior is close to the true one{tail}."
-        if self.k_hat < 0.7:
+        if self.k_hat < USABLE_K_HAT:
             return f"{k}: a rough answer: standard deviations may be 10 per cent off, or 30."
         return (
-            f"{k} is above 0.7: the posterior is not Gaussian enough, these standard deviations "
-            "may be far off, and are usually too small; for error bars to publish run a "
+            f"{k} is above {USABLE_K_HAT}: the posterior is not Gaussian enough, these standard "
+            "deviations may be far off, and are usually too small; for error bars to publish run a "
             'sampler from here (SVGD, NUTS or MCLMC; posterior = "auto" chooses one).'
         )
 
@@ -211,9 +206,8 @@ def laplace(
     if chi.shape[0] > FULL_CERTIFICATE:
         number = min(number, 1000)
     draws, log_weights = map(np.asarray, _weighted_draws(problem, gaussian, key, number))
-    k_hat, effective, weights = _certificate(log_weights[1:])
-    trusted = k_hat < TRUSTED_K_HAT and effective >= TRUSTED_DRAWS
-    sample = (draws[1:], weights) if trusted else None
+    smoothed = _certificate(log_weights[1:])
+    sample = (draws[1:], smoothed.weights) if smoothed.trusted() else None
     flat = np.asarray(problem.weight()) == 0
     known = problem.proper() and float(left_out) <= LEFT_OUT
     information = np.sum(np.log1p(np.asarray(values))) + float(left_out)
@@ -222,8 +216,8 @@ def laplace(
     return LaplacePosterior(
         gaussian,
         float(left_out),
-        k_hat,
-        effective,
+        smoothed.k_hat,
+        smoothed.effective_draws,
         evidence,
         which,
         sample,
@@ -234,12 +228,11 @@ def laplace(
     )
 
 
-def _certificate(log_weights: np.ndarray) -> tuple[float, float, np.ndarray]:
-    """k̂, the effective number of draws and their weights; NaN where there are none."""
+def _certificate(log_weights: np.ndarray) -> ParetoSmoothed:
+    """Smoothed weights of the draws; NaN where there are none."""
     if log_weights.size == 0:
-        return float("nan"), float("nan"), log_weights
-    smoothed = pareto_smooth(log_weights)
-    return smoothed.k_hat, smoothed.effective_draws, smoothed.weights
+        return ParetoSmoothed(log_weights, float("nan"), float("nan"), float("nan"))
+    return pareto_smooth(log_weights)
 
 
 _Spectrum = tuple[Array, Array, Array]
@@ -336,7 +329,7 @@ def _weighted_draws(
     But for constants that is v - J(χ) + ½ |A^(1/2)(χ - χ*)|².
     """
     n = gaussian.chi.shape[0]
-    batch = max(1, min(number + 1, BATCH_VALUES // problem.workspace()))
+    batch = together(problem, number + 1)
     rows = batch * -(-(number + 1) // batch)
     half = jax.random.normal(key, (rows // 2, n))
     white = jnp.concatenate([jnp.zeros((1, n)), half, -half])[:rows]

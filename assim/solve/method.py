@@ -5,6 +5,11 @@ import enum
 
 import equinox as eqx
 
+UNINFORMED = (
+    "A coordinate without a prior of its own is not informed by the observations either: what "
+    "depends on it is arbitrary; give it a proper prior."
+)
+
 
 class Trust(enum.IntEnum):
     """How far a posterior may be trusted, by its own certificates."""

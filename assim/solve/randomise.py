@@ -11,9 +11,10 @@ from assim.solve.cost import DepartureFunction, Value
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
 from assim.solve.gauss_newton import DENSE_LIMIT, GaussNewton, NewtonCG
 from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import LEFT_OUT, OUTSIDE, TRUSTED_K_HAT, LaplacePosterior
+from assim.solve.laplace import LEFT_OUT, OUTSIDE, LaplacePosterior
 from assim.solve.minimise import AbstractMinimiser
 from assim.solve.status import Status
+from assim.statistics.pareto import TRUSTED_K_HAT
 
 Array = jax.Array
 

@@ -27,13 +27,13 @@ from assim.solve.laplace import LaplacePosterior
 from assim.solve.method import Trust
 from assim.solve.metric import averaged_cost
 from assim.solve.starts import cost_of_starts
+from assim.solve.together import HELD
 
 Array = jax.Array
 
 R_HAT = 1.01  # Vehtari et al. (2021, section 4)
 FIRST_CHECK = 100  # draws of every chain before convergence is looked at
 GROWTH = 1.5  # of the number of draws between two looks, at most
-STORED = 20_000_000  # numbers that draws may hold before every second one is dropped
 SEVERAL_MODES = 1.2  # R̂ above which more draws alone will hardly help
 DIVERGENT = 0.01  # share of divergent trajectories above which tails are not reached
 EDGE = 0.01  # share of draws that met the model's edge above which that edge matters
@@ -173,7 +173,7 @@ def _drawn(
     """Draws (chains, draws, n), every second one dropped where they would not fit in memory."""
     stored: list[np.ndarray] = []
     stride, number, look = 1, 0, FIRST_CHECK
-    most = max(2 * BLOCK, STORED // (method.chains * problem.size()))
+    most = max(2 * BLOCK, HELD // (method.chains * problem.size()))
     while True:
         key, now = jax.random.split(key)
         walk, block = _advance(method, problem, walk, now, jnp.asarray(False))

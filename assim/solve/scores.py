@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assim.solve.pareto import pareto_smooth
 from assim.solve.uniformity import binomial_interval
+from assim.statistics.pareto import pareto_smooth
 
 _SQRT_PI, _SQRT_2PI = np.sqrt(np.pi), np.sqrt(2 * np.pi)
 

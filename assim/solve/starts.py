@@ -5,10 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from assim.solve.cost import DepartureFunction, negative_log_density
+from assim.solve.cost import DepartureFunction
 from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import BATCH_VALUES
 from assim.solve.metric import Chart
+from assim.solve.together import log_density
 
 Array = jax.Array
 
@@ -56,9 +56,9 @@ def starts(
     white = jax.random.normal(keys[0], (NEAR, problem.size())).at[0].set(0.0)
     near = gaussian.chi[None] + jax.vmap(gaussian.sqrt)(white)
     others = _prior(problem, gaussian, keys[1], FAR * far)
-    costs = _costs(problem, jnp.concatenate([near, others]))
-    weights = jnp.sum(white**2, axis=1) / 2 - costs[:NEAR]
-    finite = jnp.where(jnp.isfinite(costs[NEAR:]), 0.0, -jnp.inf)
+    densities = log_density(problem, jnp.concatenate([near, others]))
+    weights = jnp.sum(white**2, axis=1) / 2 + densities[:NEAR]
+    finite = jnp.where(jnp.isfinite(densities[NEAR:]), 0.0, -jnp.inf)
     near, fine = _chosen(near, weights, keys[2], chains - far)
     others, own = _chosen(others, finite, keys[3], far)
     chi = jnp.concatenate([near, others])
@@ -71,16 +71,6 @@ def starts(
 def cost_of_starts(chains: int) -> tuple[int, int]:
     """Gradients and evaluations of J alone that `starts` takes."""
     return DESCENT * chains, NEAR + FAR * (chains // 2)
-
-
-def _costs(problem: DepartureFunction, chi: Array) -> Array:
-    """J - v at several χ, as many together as memory allows."""
-    rows = chi.shape[0]
-    batch = max(1, min(rows, BATCH_VALUES // problem.workspace()))
-    padded = jnp.concatenate([chi, jnp.tile(chi[:1], (-rows % batch, 1))])
-    batches = padded.reshape(-1, batch, chi.shape[1])
-    one = jax.vmap(lambda chi: negative_log_density(problem, chi))
-    return jax.lax.map(one, batches).reshape(-1)[:rows]
 
 
 def _chosen(chi: Array, log_weights: Array, key: Array, number: int) -> tuple[Array, Array]:

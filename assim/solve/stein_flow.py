@@ -11,7 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from assim.solve.cost import DepartureFunction
 from assim.solve.informed import Informed
 from assim.solve.kernels import kernel_matrix, median_bandwidth, stein_force
-from assim.solve.laplace import BATCH_VALUES
+from assim.solve.together import together
 
 Array = jax.Array
 
@@ -50,14 +50,14 @@ def scored(
     problem: DepartureFunction, informed: Informed, a: Array, rest: Array
 ) -> tuple[Array, Array]:
     """log p and score of every particle, as many together as memory allows."""
-    together = max(1, BATCH_VALUES // problem.workspace()) * jax.device_count()
+    batch = together(problem) * jax.device_count()
 
     def one(particle: tuple[Array, Array]) -> tuple[Array, Array]:
         return informed.scored(problem, *particle)
 
-    if a.shape[0] <= together:
+    if a.shape[0] <= batch:
         return jax.vmap(one)((a, rest))
-    return jax.lax.map(one, (a, rest), batch_size=together)
+    return jax.lax.map(one, (a, rest), batch_size=batch)
 
 
 def started(

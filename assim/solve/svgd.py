@@ -13,13 +13,13 @@ from assim.solve.cost import DepartureFunction
 from assim.solve.crosscheck import crosschecked, stated_moments
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
 from assim.solve.gaussian import Gaussian
-from assim.solve.importance import log_density
 from assim.solve.informed import Informed, either, informed, survives
 from assim.solve.kernels import KERNELS, stein_discrepancy
 from assim.solve.laplace import PROBES, LaplacePosterior
 from assim.solve.metric import FORMED, Cut, averaged, averaged_cost, cut
 from assim.solve.stein_flow import Particles, Transport, moved, scored, sharding, started
 from assim.solve.svgd_verdict import Measured, verdict
+from assim.solve.together import log_density
 
 Array = jax.Array
 

@@ -10,10 +10,12 @@ import numpy as np
 from assim.solve.cost import DepartureFunction, negative_log_density, scored_density
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust
 from assim.solve.gaussian import Gaussian
-from assim.solve.importance import log_density, resampled
-from assim.solve.laplace import BATCH_VALUES, LaplacePosterior
+from assim.solve.importance import resampled
+from assim.solve.laplace import LaplacePosterior
+from assim.solve.method import UNINFORMED
 from assim.solve.metropolis import Start, load_blackjax, proposals, trajectories
 from assim.solve.proposal import about
+from assim.solve.together import log_density, together
 
 Array = jax.Array
 
@@ -181,7 +183,7 @@ def _stage(
         moves = trajectories(second, *where, state.step_size, settings.leapfrogs)
     else:
         moves = proposals(origin, *where)
-    batch = max(1, BATCH_VALUES // problem.workspace())
+    batch = together(problem)
     kernel = smc.adaptive_tempered.build_kernel(
         origin.log_density,
         lambda chi: _log_ratio(problem, origin, chi, hamiltonian),
@@ -314,10 +316,7 @@ def _verdict(certificates: dict[str, float], free: bool) -> tuple[Trust, str]:
     acceptance = certificates["least_acceptance"]
     figures = f"log p(y) is known to {stdev:.2g} nats (runs scatter by {spread:.2g})"
     if free:
-        return Trust.DOUBTFUL, (
-            "A coordinate without a prior of its own is not informed by the observations either: "
-            "what depends on it is arbitrary; give it a proper prior."
-        )
+        return Trust.DOUBTFUL, UNINFORMED
     if acceptance < LEAST_ACCEPTANCE:
         return Trust.DOUBTFUL, (
             f"{figures}, but at some stage only {acceptance:.0%} of moves were accepted, so that "

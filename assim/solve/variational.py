@@ -11,15 +11,10 @@ import optax
 from assim.solve.cost import DepartureFunction, scored_density
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
 from assim.solve.gaussian import Gaussian
-from assim.solve.importance import affordable, log_density
-from assim.solve.laplace import (
-    BATCH_VALUES,
-    OUTSIDE,
-    TRUSTED_DRAWS,
-    TRUSTED_K_HAT,
-    LaplacePosterior,
-)
-from assim.solve.pareto import pareto_smooth
+from assim.solve.laplace import OUTSIDE, LaplacePosterior
+from assim.solve.method import UNINFORMED
+from assim.solve.together import affordable, log_density, together
+from assim.statistics.pareto import ParetoSmoothed, pareto_smooth
 
 Array = jax.Array
 
@@ -210,7 +205,6 @@ def _slopes(
     n, half = fit.mean.shape[0], (draws + 1) // 2
     white = jax.random.normal(key, (half, n))
     white = jnp.concatenate([white, -white])
-    batch = max(1, BATCH_VALUES // problem.workspace())
 
     def one(white: Array) -> tuple[Array, Array]:
         density, score = scored_density(problem, fit.at(white))
@@ -218,7 +212,7 @@ def _slopes(
         score = score * jnp.minimum(1.0, STEEPEST / (jnp.linalg.norm(score) + 1e-300))
         return density - fit.log_density(white), score + fit.pull(white)
 
-    values, g = jax.lax.map(one, white, batch_size=min(batch, 2 * half))
+    values, g = jax.lax.map(one, white, batch_size=together(problem, 2 * half))
     inside = jnp.isfinite(values)
     share = inside / jnp.maximum(jnp.sum(inside), 1)
     g = share[:, None] * g
@@ -266,7 +260,7 @@ def _ensemble(
         "stdev_ratio": _stdev_ratio(np.asarray(chi), smoothed.weights),
     }
     sound = bool(np.all(np.isfinite(np.asarray(chi)))) and bool(finite.any())
-    trust, advice = _verdict(certificates, sound, free)
+    trust, advice = _verdict(certificates, smoothed, sound, free)
     per_step = 2 * ((settings.draws_per_step + 1) // 2)
     return Ensemble(
         chi,
@@ -296,18 +290,17 @@ def _stdev_ratio(chi: np.ndarray, weights: np.ndarray) -> float:
     return float(ratio[np.argmax(np.abs(np.log(np.maximum(ratio, 1e-300))))])
 
 
-def _verdict(certificates: dict[str, float], sound: bool, free: bool) -> tuple[Trust, str]:
-    k, slope = certificates["k_hat"], certificates["slope"]
+def _verdict(
+    certificates: dict[str, float], smoothed: ParetoSmoothed, sound: bool, free: bool
+) -> tuple[Trust, str]:
+    slope = certificates["slope"]
     if not sound:
         return Trust.FAILED, (
             "The fit left every place where the density is finite: lower `step_size`, or run a "
             "chain (NUTS or MCLMC)."
         )
     if free:
-        return Trust.DOUBTFUL, (
-            "A coordinate without a prior of its own is not informed by the observations either: "
-            "what depends on it is arbitrary; give it a proper prior."
-        )
+        return Trust.DOUBTFUL, UNINFORMED
     if not slope < SETTLED:
         return Trust.DOUBTFUL, (
             f"The bound still has a slope of {slope:.2g} by a standard deviation: raise "
@@ -318,8 +311,8 @@ def _verdict(certificates: dict[str, float], sound: bool, free: bool) -> tuple[T
             f"Log p is -∞ at {100 * certificates['outside']:.0f} per cent of the fit's draws: the "
             "posterior has an edge that a Gaussian does not; check the model there, or run NUTS."
         )
-    figures = f"k̂ = {k:.2f} of the fit as a proposal"
-    if k < TRUSTED_K_HAT and certificates["effective_draws"] >= TRUSTED_DRAWS:
+    figures = f"k̂ = {smoothed.k_hat:.2f} of the fit as a proposal"
+    if smoothed.trusted():
         ratio = certificates["stdev_ratio"]
         figures += f", and weights change standard deviations by up to {abs(1 / ratio - 1):.0%}"
         if abs(ratio - 1) < CLOSE:

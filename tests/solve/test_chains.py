@@ -138,7 +138,7 @@ def test_gradients_and_memory_run_out(monkeypatch):
     method = NUTS(max_gradients=20_000, accuracy=0.001, members=100)
     method.sample(first, laplace_at(np.ones(3) / 6, np.eye(3) / 6), jax.random.key(0))
     before, shapes = len(traced), []
-    monkeypatch.setattr(sampling, "STORED", 8 * 3 * 60)
+    monkeypatch.setattr(sampling, "HELD", 8 * 3 * 60)
     monkeypatch.setattr(sampling, "convergence", lambda d: shapes.append(d.shape) or convergence(d))
     around = laplace_at(np.ones(3) / 27, np.eye(3) / 27)
     found = method.sample(second, around, jax.random.key(1))

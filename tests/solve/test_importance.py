@@ -10,8 +10,9 @@ import scipy.stats
 
 from assim.solve.ensemble import Ensemble, Trust, equal_weights
 from assim.solve.gaussian import Gaussian
-from assim.solve.importance import Importance, affordable, corrected, resampled
+from assim.solve.importance import Importance, corrected, resampled
 from assim.solve.proposal import about, fitted
+from assim.solve.together import affordable
 from tests.solve.closed_posteriors import (
     affine,
     given,

@@ -140,7 +140,7 @@ def test_an_edge_far_out_is_told():
 
 
 def test_draws_fit_in_memory(monkeypatch):
-    monkeypatch.setattr("assim.solve.importance.PROPOSAL_VALUES", 60 * 40)
+    monkeypatch.setattr("assim.solve.together.HELD", 60 * 40)
     problem = Misfit(affine, 60, 1.0, jnp.zeros((1, 61)))
     around = given(np.zeros(60), np.ones(60))
     found = Variational("mean_field", steps=10, draws_per_step=2).sample(problem, around, KEY)

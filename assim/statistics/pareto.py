@@ -4,6 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+TRUSTED_K_HAT = 0.5  # below it, with enough effective draws, weighted draws may be published
+USABLE_K_HAT = 0.7  # from it on the mean weight says nothing (Vehtari et al. 2024, section 3.2)
+TRUSTED_DRAWS = 400
+
 
 class ParetoSmoothed(NamedTuple):
     """Smoothed importance weights and their diagnosis.
@@ -19,6 +23,10 @@ class ParetoSmoothed(NamedTuple):
     k_hat: float
     effective_draws: float
     log_mean: float
+
+    def trusted(self) -> bool:
+        """Whether averages over the weighted draws may be published."""
+        return self.k_hat < TRUSTED_K_HAT and self.effective_draws >= TRUSTED_DRAWS
 
 
 def generalised_pareto(excesses: np.ndarray) -> tuple[float, float]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from assim.solve.pareto import generalised_pareto, pareto_smooth
+from assim.statistics.pareto import generalised_pareto, pareto_smooth
 
 
 @pytest.mark.parametrize("k", [-0.5, -0.2, 0.0, 0.3, 0.5, 0.7, 1.0, 1.5])

@@ -1,0 +1,37 @@
+"""How many evaluations of the model fit in memory together, and many densities in batches."""
+
+import jax
+import jax.numpy as jnp
+
+from assim.solve.cost import DepartureFunction, negative_log_density
+
+Array = jax.Array
+
+BATCH_VALUES = 50_000  # numbers that all evaluations which run together may hold
+HELD = 20_000_000  # numbers that draws which are kept may hold
+
+
+def together(problem: DepartureFunction, number: int | None = None) -> int:
+    """How many evaluations of d are integrated together, one at least.
+
+    Args:
+        problem: the departure function, whose workspace says what one holds.
+        number: how many there are, of which more are never taken; any number where None.
+    """
+    many = max(1, BATCH_VALUES // problem.workspace())
+    return many if number is None else max(1, min(number, many))
+
+
+def affordable(number: int, n: int, least: int = 10) -> int:
+    """Draws of n controls that memory can hold, at most `number`, and `least` however large n."""
+    return min(number, max(least, HELD // n))
+
+
+def log_density(problem: DepartureFunction, chi: Array) -> Array:
+    """v - J of many χ in batches, shape (N,); -∞ where it is not finite. Traceable."""
+    number, n = chi.shape
+    batch = together(problem, number)
+    extra = -number % batch
+    rows = jnp.pad(chi, ((0, extra), (0, 0)), mode="edge").reshape(-1, batch, n)
+    densities = jax.lax.map(jax.vmap(lambda chi: -negative_log_density(problem, chi)), rows)
+    return densities.reshape(-1)[:number]
