@@ -24,13 +24,14 @@ from assim import (
 )
 from assim.analysis.calibration import calibrate, ranked_entries
 from assim.models import LotkaVolterra
-from assim.solve.ensemble import AbstractPosterior
+from assim.solve.ensemble import AbstractPosterior, Ensemble, Trust, equal_weights
 from assim.solve.gauss_newton import GaussNewton
 from tests.solve import linear
 
 pytestmark = pytest.mark.slow
 
 L = 19
+MEMBERS = 200
 
 
 class Scaled(AbstractPosterior):
@@ -43,12 +44,39 @@ class Scaled(AbstractPosterior):
         return "scaled"
 
     def sample(self, problem, around, key, report=None):
-        raise NotImplementedError
+        white = jax.random.normal(key, (MEMBERS, problem.size()))
+        chi = around.chi[None] + self.factor * jax.vmap(around.gaussian.sqrt)(white)
+        chi = jnp.where(jnp.arange(MEMBERS)[:, None] < self.lost * MEMBERS, jnp.nan, chi)
+        trust = Trust.FAILED if self.lost == 1 else Trust.DOUBTFUL
+        return Ensemble(chi, equal_weights(MEMBERS), trust, "")
 
-    def draws(self, problem, gaussian, key, number):
-        white = jax.random.normal(key, (number, problem.size()))
-        drawn = gaussian.chi[None] + self.factor * jax.vmap(gaussian.sqrt)(white)
-        return jnp.where(jnp.arange(number)[:, None] < self.lost * number, jnp.nan, drawn)
+
+class Weighted(AbstractPosterior):
+    """Draws of the Laplace Gaussian twice as wide, with the weights that make up for it."""
+
+    weigh: bool = True
+
+    def name(self):
+        return "weighted"
+
+    def sample(self, problem, around, key, report=None):
+        white = jax.random.normal(key, (20 * MEMBERS, problem.size()))
+        chi = around.chi[None] + 2 * jax.vmap(around.gaussian.sqrt)(white)
+        weights = jnp.exp(-1.5 * jnp.sum(white**2, axis=1)) if self.weigh else jnp.ones(len(chi))
+        return Ensemble(chi, weights / jnp.sum(weights), Trust.CERTIFIED, "")
+
+
+class Impatient(AbstractPosterior):
+    """Draws exact ensembles of 20 members until one is narrow in the first control."""
+
+    def name(self):
+        return "impatient"
+
+    def sample(self, problem, around, key, report=None):
+        white = jax.random.normal(key, (200, 20, problem.size()))
+        chi = around.chi + jax.vmap(jax.vmap(around.gaussian.sqrt))(white)
+        narrowest = jnp.argmin(jnp.std(chi[:, :, 0], axis=1))
+        return Ensemble(chi[narrowest], equal_weights(20), Trust.CERTIFIED, "")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +99,7 @@ def test_exact_posterior_is_uniform(exact):
     assert exact.uniform and all(exact.inside)
     assert "show no error" in exact.verdict()
     assert (exact.failed, exact.unsettled, exact.redrawn) == (0, 0, 0)
+    assert (exact.certified, exact.doubtful) == (200, 0)
     assert exact.names == (*(f"u[{i}]" for i in range(6)), "b", "log_density")
     assert exact.ranks.shape == (200, 8)
     assert exact.ranks.min() == 0 and exact.ranks.max() == L
@@ -101,6 +130,25 @@ def test_halved_deviations_are_found_out(problem):
     assert narrow.histogram[0][[0, -1]].sum() > 3 * narrow.histogram[0][[4, 5]].sum()
 
 
+def test_weights_are_part_of_the_method(problem):
+    """A wide proposal is uniform with its weights, and not without."""
+    assert calibrated(problem, Weighted()).uniform
+    assert "too wide" in calibrated(problem, Weighted(weigh=False), number=100).verdict()
+
+
+def test_the_stopping_rule_is_part_of_the_method(problem):
+    """Every ensemble that it draws is exact; only that which it stops at is not."""
+    stopped = calibrated(problem, Impatient())
+    assert not stopped.uniform
+    assert np.argmin(np.minimum(stopped.p_values, stopped.ecdf_p_values)) == 0
+    assert stopped.coverage[0.9][0].covered < 0.75
+
+
+def test_verdicts_of_the_method_are_counted(problem):
+    doubtful = calibrated(problem, Scaled(), number=20)
+    assert (doubtful.certified, doubtful.doubtful, doubtful.failed) == (0, 20, 0)
+
+
 def test_some_draws_that_are_lost_leave_ranks_uniform(problem):
     some = calibrated(problem, Scaled(1.0, 0.3), seed=1)
     assert some.uniform and some.failed == 0
@@ -110,6 +158,7 @@ def test_some_draws_that_are_lost_leave_ranks_uniform(problem):
 def test_a_method_without_draws_has_no_ranks(problem):
     none = calibrated(problem, Scaled(1.0, 1.0), number=20)
     assert none.failed == 20 and none.ranks.shape == (0, 8)
+    assert none.certified == none.doubtful == 0
     assert "20 of 20 simulations have no posterior" in none.verdict()
     assert not none.uniform
 
@@ -148,6 +197,7 @@ def lotka(kind=None, **priors):
         (lambda: lotka(alpha=Jeffreys()), {}, "prior of 'alpha' is flat"),
         (lambda: lotka(likelihood.Huber()), {}, "likelihood of 'hare' draws good data alone"),
         (lotka, {"draws": 100}, "no bins divide"),
+        (lotka, {"draws": 98}, "draws must be odd, got 98"),
         (lotka, {"number": 0}, "number must be at least 1"),
         (lotka, {"starts": 0}, "starts must be at least 1"),
     ],

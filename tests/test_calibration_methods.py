@@ -31,8 +31,8 @@ pytestmark = pytest.mark.slow
 METHODS = {
     "svgd": SVGD(polish=100),
     "svgd_plain": SVGD(plain=True, steps=200),
-    "nuts": NUTS(chains=4, warm_up=60, thinning=2),
-    "mclmc": MCLMC(chains=4, warm_up=100, thinning=20),
+    "nuts": NUTS(chains=4, warm_up=60, accuracy=0.05),
+    "mclmc": MCLMC(chains=4, warm_up=100, accuracy=0.05),
 }
 
 

@@ -10,22 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.analysis.truths import Truths, draw_truths
 from assim.problem.departure import Problem
-from assim.problem.predictive import (
-    Readings,
-    drawn_readings,
-    prior_draws,
-    samples_its_density,
-    with_values,
-)
-from assim.solve.cost import negative_log_density
-from assim.solve.curvature import local_gaussian
-from assim.solve.ensemble import AbstractPosterior
+from assim.problem.predictive import samples_its_density, with_values
+from assim.solve.ensemble import AbstractPosterior, Ensemble, Trust
 from assim.solve.gauss_newton import GaussNewton, NewtonCG
-from assim.solve.laplace import BATCH_VALUES, SMALL, Laplace
+from assim.solve.laplace import SMALL, Laplace, laplace
 from assim.solve.minimise import AbstractMinimiser, minimise_compiled
 from assim.solve.scores import Coverage, covered
 from assim.solve.status import Status
+from assim.solve.together import batch_size, log_density
 from assim.solve.uniformity import (
     SIMULATED,
     Band,
@@ -38,16 +32,14 @@ from assim.solve.uniformity import (
     rank_histogram,
     within,
 )
+from assim.statistics.resampling import systematic
 
 Array = jax.Array
-Method = Laplace | AbstractPosterior
 Progress = Callable[[int, int], None]  # simulations done, of how many
 
 LEVELS = (0.5, 0.9)
 MOST_ENTRIES = 12  # of each array whose entries are ranked
-BATCHES = 2  # run one after the other between two reports of progress
-TOGETHER = 10  # simulations side by side, of a small problem
-TIRED = 20  # prior draws for each simulation wanted, after which the model fails too often
+TOGETHER = 10  # simulations of a small problem that are minimised together
 REJECTED = 0.01  # probability of a verdict against a method that is right
 FAILED = 0.05  # share of simulations without a posterior above which the rest says little
 DENSITY = "log_density"
@@ -70,6 +62,8 @@ class Calibration:
         ecdf: share of ranks below k, k = 1, …, L, shape (q, L).
         band: in which uniform ranks have each of them everywhere, in 95 of 100 cases.
         redrawn: draws of the prior at which the model fails, in place of which others were taken.
+        certified: posteriors that their own checks certify.
+        doubtful: posteriors that they call doubtful; both are ranked.
         failed: simulations for which the method has no posterior; they have no rank.
         unsettled: simulations whose minimisation ended early.
         seconds: wall time.
@@ -87,6 +81,8 @@ class Calibration:
     ecdf: np.ndarray
     band: Band
     redrawn: int
+    certified: int
+    doubtful: int
     failed: int
     unsettled: int
     seconds: float
@@ -144,7 +140,8 @@ class Calibration:
 class _Settings(eqx.Module):
     """What is fixed over all simulations."""
 
-    method: Method
+    method: AbstractPosterior
+    base: Laplace
     minimiser: AbstractMinimiser
     draws: int = eqx.field(static=True)
     starts: int = eqx.field(static=True)
@@ -153,12 +150,13 @@ class _Settings(eqx.Module):
 
 def calibrate(
     problem: Problem,
-    method: Method,
+    method: AbstractPosterior,
     number: int,
     key: Array,
     *,
     draws: int = 99,
     minimiser: AbstractMinimiser | None = None,
+    base: Laplace | None = None,
     starts: int = 4,
     together: int | None = None,
     progress: Progress | None = None,
@@ -168,20 +166,22 @@ def calibrate(
     For the posterior itself ranks are uniform on 0, …, L (Cook, Gelman & Rubin 2006, J. Comput.
     Graph. Stat. 15, 675; Talts et al. 2018, arXiv:1804.06788). The log density of χ given y is
     ranked too, which sees what no single coordinate does (Modrák et al. 2025, Bayesian Anal. 20,
-    461). J is minimised from the prior median, draws of the prior, and the truth: what is tested is
-    the method about the right minimum, not the search for it. Where states are the control, model
-    errors are in their place.
+    461). What is judged is what is published: the method's own `sample`, with its stopping rule,
+    checks and weights, of whose members L are drawn systematically. J is minimised from the prior
+    median, draws of the prior, and the truth: what is tested is the method about the right
+    minimum, not the search for it. Where states are the control, model errors are in their place.
 
     Args:
         problem: what is asked; its own values are not used.
         method: settings of a posterior.
         number: simulations.
         key: of all draws.
-        draws: L of each posterior; 99 or 63, since bins must divide L + 1.
+        draws: L of each posterior, odd; 99 or 63, since bins must divide L + 1.
         minimiser: NewtonCG up to 64 controls or with an error scale, else GaussNewton.
+        base: settings of the Laplace approximation that the method starts from; `Laplace()` where
+            None, and those of the method where it is Laplace itself.
         starts: first guesses besides the truth, the prior median being the first.
-        together: simulations that run side by side in one program; ten where None, fewer of a large
-            problem.
+        together: simulations that are minimised together; ten where None, fewer of a large problem.
         progress: called after every batch.
 
     Raises:
@@ -191,24 +191,29 @@ def calibrate(
     """
     begin = time.perf_counter()
     problem = problem.as_forcing()
-    if together is None:
-        together = max(1, min(TOGETHER, BATCH_VALUES // problem.workspace()))
+    together = batch_size(problem, TOGETHER) if together is None else together
     _check(problem, number, draws, starts, together)
     if minimiser is None:
         exact = problem.size() <= SMALL or problem.has_normaliser()
         minimiser = NewtonCG() if exact else GaussNewton()
-    settings = _Settings(method, minimiser, draws, starts, together)
+    base = method if isinstance(method, Laplace) else base or Laplace()
+    settings = _Settings(method, base, minimiser, draws, starts, together)
     first, second = jax.random.split(key)
-    truths, redrawn = _truths(problem, number, first)
-    found = _ranked(problem, settings, truths, second, progress)
+    truths, redrawn = draw_truths(problem, number, first)
+    simulations = _simulated(problem, settings, truths, second, progress)
     seconds = time.perf_counter() - begin
-    return _calibration(problem, settings, found, redrawn, seconds)
+    return _calibration(problem, settings, simulations, redrawn, seconds)
 
 
 def _check(problem: Problem, number: int, draws: int, starts: int, together: int) -> None:
     for name, given in (("number", number), ("starts", starts), ("together", together)):
         if given < 1:
             raise ValueError(f"calibrate: {name} must be at least 1, got {given}")
+    if draws % 2 == 0:
+        raise ValueError(
+            f"calibrate: draws must be odd, got {draws}: every second one would be the mirror "
+            "image of another where members come in pairs; take 99 or 63"
+        )
     choose_bins(draws, number)
     for name, honest in samples_its_density(problem).items():
         if not honest:
@@ -219,136 +224,110 @@ def _check(problem: Problem, number: int, draws: int, starts: int, together: int
             )
 
 
-class _Truths(NamedTuple):
-    """χ with the readings drawn about it, leading dimension simulations."""
-
-    chi: Array
-    readings: Readings
-
-
-def _truths(problem: Problem, number: int, key: Array) -> tuple[_Truths, int]:
-    """As many as are wanted at which the model does not fail, and how often it did."""
-    kept: list[_Truths] = []
-    had = tried = 0
-    while had < number:
-        if tried >= TIRED * number:
-            raise ArithmeticError(
-                f"calibrate: the model fails at {tried - had} of {tried} draws of the prior, so "
-                "that there is nothing to infer; narrow the prior to what the model can bear"
-            )
-        key, *two = jax.random.split(key, 3)
-        chi = prior_draws(problem, number, two[0])
-        drawn, fine = _readings(problem, chi, two[1])
-        keep = np.flatnonzero(np.asarray(fine))[: number - had]
-        last = int(keep[-1]) + 1 if keep.size == number - had else number
-        tried, had = tried + last, had + keep.size
-        kept.append(_Truths(chi[keep], {name: y[keep] for name, y in drawn.items()}))
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *kept), tried - had
-
-
-@eqx.filter_jit
-def _readings(problem: Problem, chi: Array, key: Array) -> tuple[Readings, Array]:
-    """One set of readings for each χ, and whether all of them are finite and possible."""
-
-    def one(pair: tuple[Array, Array]) -> tuple[Readings, Array]:
-        drawn = drawn_readings(problem, *pair)
-        density = negative_log_density(with_values(problem, drawn), pair[0])
-        return drawn, jnp.isfinite(density)
-
-    batch = max(1, min(chi.shape[0], BATCH_VALUES // problem.workspace()))
-    return jax.lax.map(one, (chi, jax.random.split(key, chi.shape[0])), batch_size=batch)
-
-
-class _Ranked(NamedTuple):
-    """Outcome of simulations.
+class _Simulation(NamedTuple):
+    """Outcome of one simulation.
 
     Args:
-        ranks: shape (simulations, q).
-        has_draws: whether the method gave a posterior.
-        settled: whether the minimisation did.
+        ranks: shape (q,); None where the method has no posterior.
+        trust: its own verdict.
+        settled: whether the minimisation ended where it should.
     """
 
-    ranks: Array
-    has_draws: Array
-    settled: Array
+    ranks: np.ndarray | None
+    trust: Trust
+    settled: bool
 
 
-def _ranked(
-    problem: Problem, settings: _Settings, truths: _Truths, key: Array, progress: Progress | None
-) -> _Ranked:
-    """All simulations, in batches of one size, so that one compilation serves all."""
+class _Minimum(NamedTuple):
+    """The lowest minimum of J from all first guesses."""
+
+    chi: Array
+    cost: Array
+    status: Array
+
+
+def _simulated(
+    problem: Problem, settings: _Settings, truths: Truths, key: Array, progress: Progress | None
+) -> list[_Simulation]:
+    """All simulations: minimised in batches of one size, then sampled one after the other."""
     number = truths.chi.shape[0]
-    size = min(BATCHES * settings.together, number)
+    size = min(settings.together, number)
     keys = jax.random.split(key, number)
-    entries = jnp.asarray(ranked_entries(problem)[0])
-    parts = []
+    simulations: list[_Simulation] = []
     for start in range(0, number, size):
         rows = np.arange(start, start + size) % number  # the last batch is filled up
-        batch = jax.tree.map(lambda leaf, rows=rows: leaf[rows], (truths, keys))
-        found = jax.tree.map(np.asarray, _batch(problem, settings, entries, *batch))
-        done = min(start + size, number)
-        parts.append(jax.tree.map(lambda leaf, done=done, at=start: leaf[: done - at], found))
+        several, own = jax.tree.map(lambda leaf, rows=rows: leaf[rows], (truths, keys))
+        minima = _minima(problem, settings, several, own)
+        for k in range(min(size, number - start)):
+            truth, minimum = jax.tree.map(lambda leaf, k=k: np.asarray(leaf)[k], (several, minima))
+            simulations.append(_simulation(problem, settings, truth, minimum, own[k]))
         if progress is not None:
-            progress(done, number)
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+            progress(len(simulations), number)
+    return simulations
 
 
 @eqx.filter_jit
-def _batch(
-    problem: Problem, settings: _Settings, entries: Array, truths: _Truths, keys: Array
-) -> _Ranked:
-    def one(given: tuple[_Truths, Array]) -> _Ranked:
-        return _simulation(problem, settings, entries, *given)
+def _minima(problem: Problem, settings: _Settings, truths: Truths, keys: Array) -> _Minimum:
+    """Of each set of readings, leading dimension simulations."""
+
+    def one(simulation: tuple[Truths, Array]) -> _Minimum:
+        truth, key = simulation
+        posed = with_values(problem, truth.readings)
+        first = jax.random.fold_in(key, 0)
+        guesses = jax.random.normal(first, (settings.starts + 1, problem.size()))
+        guesses = guesses.at[0].set(0.0).at[-1].set(truth.chi)
+
+        def minimum(guess: Array) -> _Minimum:
+            state = minimise_compiled(posed, settings.minimiser, guess)
+            return _Minimum(state.chi, state.cost, state.status)
+
+        several = jax.lax.map(minimum, guesses)
+        cost = jnp.where(jnp.isfinite(several.cost), several.cost, jnp.inf)
+        best = jnp.argmin(cost)
+        return _Minimum(several.chi[best], cost[best], several.status[best])
 
     side_by_side = None if settings.together == 1 else settings.together
     return jax.lax.map(one, (truths, keys), batch_size=side_by_side)
 
 
 def _simulation(
-    problem: Problem, settings: _Settings, entries: Array, truth: _Truths, key: Array
-) -> _Ranked:
-    """Minimum, Laplace approximation, draws and ranks for one set of readings."""
-    posed, keys = with_values(problem, truth.readings), jax.random.split(key, 4)
-    guesses = jax.random.normal(keys[0], (settings.starts + 1, problem.size()))
-    guesses = guesses.at[0].set(0.0).at[-1].set(truth.chi)
-
-    def minimum(guess: Array) -> tuple[Array, Array, Array]:
-        state = minimise_compiled(posed, settings.minimiser, guess)
-        return state.chi, state.cost, state.status
-
-    chi, cost, status = jax.lax.map(minimum, guesses)
-    best = jnp.argmin(jnp.where(jnp.isfinite(cost), cost, jnp.inf))
-    laplace = settings.method if isinstance(settings.method, Laplace) else Laplace()
-    gaussian = local_gaussian(posed, chi[best], laplace, keys[1])
-    if isinstance(settings.method, Laplace):  # half of the antithetic pairs are independent
-        drawn = gaussian.draws(keys[2], 2 * settings.draws)[: settings.draws]
-    else:
-        drawn = settings.method.draws(posed, gaussian, keys[2], settings.draws)
-    fine = jnp.all(jnp.isfinite(drawn), axis=1) & jnp.isfinite(cost[best])
-    members = jnp.where(fine[:, None], drawn, truth.chi[None])
-    batch = max(1, min(settings.draws, BATCH_VALUES // problem.workspace()))
-    everything = jnp.concatenate([truth.chi[None], members])
-    density = -jax.lax.map(
-        lambda chi: negative_log_density(posed, chi), everything, batch_size=batch
-    )
-    columns = jnp.concatenate([everything[:, entries], density[:, None]], axis=1)
-    ranks = _ranks(columns[1:], columns[0], fine, keys[3])
-    return _Ranked(ranks, 2 * jnp.sum(fine) > fine.size, status[best] == Status.CONVERGED)
+    problem: Problem, settings: _Settings, truth: Truths, minimum: _Minimum, key: Array
+) -> _Simulation:
+    """The posterior of one set of readings as it would be published, and the rank of the truth."""
+    settled = bool(minimum.status == Status.CONVERGED)
+    if not np.isfinite(minimum.cost):
+        return _Simulation(None, Trust.FAILED, settled)
+    readings = {name: jnp.asarray(values) for name, values in truth.readings.items()}
+    posed, keys = with_values(problem, readings), jax.random.split(key, 4)
+    around = laplace(posed, jnp.asarray(minimum.chi), settings.base, keys[1])
+    ensemble = settings.method.sample(posed, around, keys[2])
+    members = _members(ensemble, settings.draws)
+    if members is None:
+        return _Simulation(None, Trust.FAILED, settled)
+    chi = np.concatenate([truth.chi[None], members])
+    density = _densities(posed, jnp.asarray(chi))
+    columns = np.concatenate([chi[:, ranked_entries(problem)[0]], density[:, None]], axis=1)
+    return _Simulation(_ranks(columns[1:], columns[0], keys[3]), ensemble.trust, settled)
 
 
-def _ranks(draws: Array, truth: Array, fine: Array, key: Array) -> Array:
-    """Number of draws below the truth, ties broken at random, shape (q,).
+def _members(ensemble: Ensemble, number: int) -> np.ndarray | None:
+    """So many members in equal weights, chains thinned evenly; None where the method failed."""
+    members = np.asarray(ensemble.members)
+    weights = np.where(np.isfinite(members).all(axis=1), np.asarray(ensemble.weights), 0.0)
+    if ensemble.trust is Trust.FAILED or not weights.sum() > 0:
+        return None
+    chosen: np.ndarray = members[systematic(weights, number)]
+    return chosen
 
-    Where fewer than all L draws are there, a uniform place between two of them is scaled to L.
-    """
-    first, second = jax.random.split(key)
-    below = jnp.sum((draws < truth[None]) & fine[:, None], axis=0)
-    tied = jnp.sum((draws == truth[None]) & fine[:, None], axis=0)
-    found = below + jnp.floor(jax.random.uniform(first, below.shape) * (tied + 1)).astype(int)
-    there, number = jnp.sum(fine), fine.size
-    place = (found + jax.random.uniform(second, below.shape)) / (there + 1)
-    scaled = jnp.floor(place * (number + 1)).astype(int)
-    return jnp.where(there == number, found, scaled)
+
+_densities = eqx.filter_jit(log_density)
+
+
+def _ranks(draws: np.ndarray, truth: np.ndarray, key: Array) -> np.ndarray:
+    """Number of draws below the truth, ties broken at random, shape (q,)."""
+    below, tied = np.sum(draws < truth, axis=0), np.sum(draws == truth, axis=0)
+    chance = np.asarray(jax.random.uniform(key, truth.shape))
+    return below + np.floor(chance * (tied + 1)).astype(int)
 
 
 def ranked_entries(problem: Problem) -> tuple[list[int], list[str]]:
@@ -365,17 +344,23 @@ def ranked_entries(problem: Problem) -> tuple[list[int], list[str]]:
 
 
 def _calibration(
-    problem: Problem, settings: _Settings, found: _Ranked, redrawn: int, seconds: float
+    problem: Problem,
+    settings: _Settings,
+    simulations: list[_Simulation],
+    redrawn: int,
+    seconds: float,
 ) -> Calibration:
-    good = np.asarray(found.has_draws)
-    ranks, draws = np.asarray(found.ranks)[good], settings.draws
+    judged = [simulation for simulation in simulations if simulation.ranks is not None]
+    names = (*ranked_entries(problem)[1], DENSITY)
+    ranks = np.array([simulation.ranks for simulation in judged], dtype=int).reshape(-1, len(names))
+    draws, trusts = settings.draws, [simulation.trust for simulation in judged]
     columns = ranks.T
     bins = choose_bins(draws, max(len(ranks), 1))
     histogram = np.array([rank_histogram(column, draws, bins) for column in columns])
     samples = max(SIMULATED, round(10 * 2 * len(columns) / REJECTED))  # so that one can reject
     return Calibration(
         settings.method.name(),
-        (*ranked_entries(problem)[1], DENSITY),
+        names,
         ranks,
         draws,
         histogram,
@@ -386,8 +371,10 @@ def _calibration(
         np.array([ecdf(column, draws) for column in columns]),
         ecdf_band(len(ranks), draws),
         redrawn,
-        int(np.sum(~good)),
-        int(np.sum(~np.asarray(found.settled))),
+        trusts.count(Trust.CERTIFIED),
+        trusts.count(Trust.DOUBTFUL),
+        len(simulations) - len(judged),
+        sum(not simulation.settled for simulation in simulations),
         seconds,
     )
 

@@ -15,9 +15,9 @@ from assim.solve.laplace import Laplace, LaplacePosterior, laplace
 from assim.solve.method import Trust
 
 Array = jax.Array
-Method = Laplace | AbstractPosterior
-Methods = Method | list[Method] | tuple[Method, ...] | Mapping[str, Method] | Literal["auto"] | None
-Named = dict[str, Method] | Literal["auto"]
+Several = list[AbstractPosterior] | tuple[AbstractPosterior, ...] | Mapping[str, AbstractPosterior]
+Methods = AbstractPosterior | Several | Literal["auto"] | None
+Named = dict[str, AbstractPosterior] | Literal["auto"]
 
 SMALL_RANK = 20  # informed directions up to which SVGD is the cheapest
 PARTICLES = 30  # for each of them
@@ -70,7 +70,7 @@ def named(posterior: Methods) -> Named:
     else:
         several = list(posterior) if isinstance(posterior, list | tuple) else [posterior]
         pairs = [(_checked(method).name(), method) for method in several]
-    found: dict[str, Method] = {}
+    found: dict[str, AbstractPosterior] = {}
     for name, method in pairs:
         if name in found:
             raise ValueError(
@@ -81,8 +81,8 @@ def named(posterior: Methods) -> Named:
     return found
 
 
-def _checked(method: object) -> Method:
-    if not isinstance(method, Laplace | AbstractPosterior):
+def _checked(method: object) -> AbstractPosterior:
+    if not isinstance(method, AbstractPosterior):
         raise ValueError(
             f"analyse: a posterior must be settings such as Laplace() or SVGD(), got {method!r}"
         )
@@ -184,7 +184,7 @@ def _ladder(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
 
 def _run(
     name: str,
-    method: Method,
+    method: AbstractPosterior,
     asked: Asked,
     start: Start,
     keys: tuple[Array, Array],

@@ -108,17 +108,17 @@ def of_laplace(
         fields: of the approximation.
         key: of the draws.
     """
-    found = quantities_of_laplace(asked.problem, fitted, settings, asked.wanted, asked.prior, key)
-    n = asked.problem.size()
-    columns = n if n <= settings.dense_limit else 2 * settings.rank + 10
-    draws = 0 if np.isnan(fitted.k_hat) else settings.certificate
+    ensemble = settings.sample(asked.problem, fitted, key)
+    found = quantities_of_laplace(
+        asked.problem, fitted, ensemble, settings.members, asked.wanted, asked.prior, key
+    )
     return Posterior(
         name,
         "laplace",
-        fitted.trust(),
-        fitted.advice(),
-        _laplace_certificates(fitted),
-        fitted.log_evidence + asked.log_constant,
+        ensemble.trust,
+        ensemble.advice,
+        ensemble.certificates,
+        ensemble.log_evidence + asked.log_constant,
         found.quantities,
         found.chi,
         found.draws,
@@ -126,20 +126,9 @@ def of_laplace(
         found.derived,
         trajectory_stdev=fields.trajectory_stdev,
         model_error_stdev=fields.model_error_stdev,
-        gradients=columns,
-        evaluations=draws,
+        gradients=ensemble.gradients,
+        evaluations=ensemble.evaluations,
     )
-
-
-def _laplace_certificates(fitted: LaplacePosterior) -> dict[str, float]:
-    return {
-        "k_hat": fitted.k_hat,
-        "effective_draws": fitted.effective_draws,
-        "left_out": fitted.left_out,
-        "outside": fitted.outside,
-        "rank": float(fitted.rank()),
-        "effective_parameters": fitted.effective_parameters,
-    }
 
 
 class Asked(NamedTuple):

@@ -20,8 +20,8 @@ from assim.problem.scalars import (
     scalar_fields,
     scalar_units,
 )
-from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import Laplace, LaplacePosterior
+from assim.solve.ensemble import Ensemble
+from assim.solve.laplace import LaplacePosterior, gaussian_draws
 from assim.solve.marginal import (
     Drawn,
     Pushed,
@@ -32,7 +32,7 @@ from assim.solve.marginal import (
     pushed,
     quantiles,
 )
-from assim.solve.together import affordable, together
+from assim.solve.together import affordable, batch_size
 
 Array = jax.Array
 
@@ -87,19 +87,22 @@ def prior_of(problem: Problem, wanted: Mapping[str, Derived], number: int, key: 
 def quantities_of_laplace(
     problem: Problem,
     posterior: LaplacePosterior,
-    settings: Laplace,
+    ensemble: Ensemble,
+    number: int,
     wanted: Mapping[str, Derived],
     prior: OfPrior,
     key: Array,
 ) -> Found:
-    """All scalars and draws of a Laplace posterior.
+    """All scalars and draws of a Laplace posterior, whose ensemble others are taken from.
 
     Scalars that depend on one entry of χ alone are integrated over its Gaussian marginal and
     corrected by the certificate's weights where those may be trusted; others come from draws.
     """
-    number = members_kept(problem, settings.members)
-    chi = _draws_of(posterior.gaussian, number, key)
-    drawn = Drawn(chi, np.full(number, 1 / number), *(posterior.sample or (None, None)))
+    drawn = Drawn(ensemble.members, np.asarray(ensemble.weights))
+    if posterior.sample is not None:
+        kept = members_kept(problem, number)
+        chi = gaussian_draws(posterior.gaussian, kept, key)
+        drawn = Drawn(chi, np.full(kept, 1 / kept), *posterior.sample)
     scalars = marginals(problem.control.scalars, posterior)
     names = tuple(name for name in scalar_fields(problem) if name not in scalars)
     found = {name: Quantity(*one, "") for name, one in scalars.items()}
@@ -184,11 +187,6 @@ def _prior_draws(forcing: Problem, number: int, key: Array) -> Array:
 
 
 @eqx.filter_jit
-def _draws_of(gaussian: Gaussian, number: int, key: Array) -> Array:
-    return gaussian.draws(key, number)
-
-
-@eqx.filter_jit
 def _mapped(problem: Problem, chi: Array) -> Physical:
     """Control of several χ."""
     return jax.lax.map(problem.control, chi, batch_size=batch_of(problem))
@@ -196,7 +194,7 @@ def _mapped(problem: Problem, chi: Array) -> Physical:
 
 def batch_of(problem: Problem) -> int:
     """How many draws are pushed through the model together."""
-    return together(problem, MOST_TOGETHER)
+    return batch_size(problem, MOST_TOGETHER)
 
 
 def _quantity(one: Pushed, units: str, long_name: str = "") -> Quantity:

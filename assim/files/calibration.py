@@ -28,6 +28,8 @@ def calibration_dataset(calibration: Calibration) -> xr.Dataset:
         "assim_method": calibration.method,
         "assim_verdict": calibration.verdict(),
         "assim_redrawn": np.int32(calibration.redrawn),
+        "assim_certified": np.int32(calibration.certified),
+        "assim_doubtful": np.int32(calibration.doubtful),
         "assim_failed": np.int32(calibration.failed),
         "assim_unsettled": np.int32(calibration.unsettled),
         "assim_seconds": calibration.seconds,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import jax
 
-from assim.analysis.calibration import FAILED, Calibration, Method, calibrate
-from assim.analysis.methods import named
+from assim.analysis.calibration import FAILED, Calibration, calibrate
+from assim.analysis.methods import base_settings, named
 from assim.files.calibration import calibration_dataset
 from assim.files.schema import write_dataset, write_picture
 from assim.run import plugins
@@ -17,6 +17,7 @@ from assim.run.directory import interruptible, writable
 from assim.run.failure import CaseError, Exit, Fault, NonFiniteError
 from assim.run.posteriors import cannot_run
 from assim.run.screen import Screen
+from assim.solve.ensemble import AbstractPosterior
 
 FILE, PICTURE = "calibration.nc", "calibration.png"
 
@@ -55,7 +56,7 @@ def calibrate_case(
     return Exit.NOT_CONVERGED if found.failed > FAILED * number else Exit.DONE
 
 
-def _method(posed: Posed, wanted: str | None) -> Method:
+def _method(posed: Posed, wanted: str | None) -> AbstractPosterior:
     """The one method to calibrate."""
     methods = named(posed.posterior)
     own = {} if isinstance(methods, str) else methods
@@ -74,26 +75,28 @@ def _method(posed: Posed, wanted: str | None) -> Method:
     return _built_in(wanted, posed.case.folder)
 
 
-def _by_use(posed: Posed, own: dict[str, Method]) -> list[tuple[str, Method]]:
+def _by_use(posed: Posed, own: dict[str, AbstractPosterior]) -> list[tuple[str, AbstractPosterior]]:
     """The case's own methods by the class that each names."""
     tables = posed.case.checked.posterior
     return [(table.use, one) for table, one in zip(tables, own.values(), strict=False)]
 
 
-def _built_in(wanted: str, folder: Path) -> Method:
+def _built_in(wanted: str, folder: Path) -> AbstractPosterior:
     """A method with the settings that it has by default, its name in letters of either case."""
     use = {name.lower(): name for name in plugins.names("posterior")}.get(wanted.lower(), wanted)
     missing = cannot_run(use)
     if missing is not None:
         raise CaseError([Fault("--method", missing)])
     try:
-        made: Method = plugins.build("posterior", {"use": use}, "--method", folder)
+        made: AbstractPosterior = plugins.build("posterior", {"use": use}, "--method", folder)
     except plugins.PluginError as error:
         raise CaseError(error.faults) from error
     return made
 
 
-def _calibrated(posed: Posed, method: Method, number: int, screen: Screen) -> Calibration:
+def _calibrated(
+    posed: Posed, method: AbstractPosterior, number: int, screen: Screen
+) -> Calibration:
     seed = posed.case.checked.runtime.seed
     begin = time.perf_counter()
 
@@ -107,6 +110,7 @@ def _calibrated(posed: Posed, method: Method, number: int, screen: Screen) -> Ca
             number,
             jax.random.key(seed),
             minimiser=posed.minimiser,
+            base=base_settings(named(posed.posterior)),
             progress=progress,
         )
     except ArithmeticError as error:
@@ -131,6 +135,10 @@ def _show(found: Calibration, screen: Screen) -> None:
     shares = (f"within {100 * level:.0f} %" for level in levels)
     screen.table(("quantity", "p of bins", *shares, "p of ECDF"), rows)
     screen.say(found.verdict())
+    screen.say(
+        f"By their own checks {found.certified} posteriors are certified and {found.doubtful} "
+        "doubtful."
+    )
     for count, what in (
         (found.redrawn, "draws of the prior, at which the model fails, were replaced."),
         (found.failed, "simulations have no posterior."),

@@ -109,7 +109,6 @@ class AbstractChains(AbstractPosterior):
     warm_up: eqx.AbstractVar[int]
     max_gradients: eqx.AbstractVar[int]
     members: eqx.AbstractVar[int]
-    thinning: eqx.AbstractVar[int]
 
     @abc.abstractmethod
     def exact(self) -> bool:
@@ -154,7 +153,6 @@ def check_chains(method: AbstractChains) -> None:
         ("warm_up", 1),
         ("max_gradients", 1),
         ("members", method.chains),
-        ("thinning", 1),
     ):
         if (given := getattr(method, name)) < least:
             raise ValueError(f"{kind}: {name} must be at least {least}, got {given}")
@@ -219,6 +217,7 @@ def begun(method: AbstractChains, z: Array, log_density: Array, score: Array, ke
     return jax.vmap(method.begin)(z, log_density, score, jax.random.split(key, z.shape[0]))
 
 
+@eqx.filter_jit
 def set_out(
     method: AbstractChains, problem: DepartureFunction, gaussian: Gaussian, key: Array
 ) -> tuple[Walk, Array]:
@@ -230,13 +229,13 @@ def set_out(
     return Walk(at, state, method.first_tuning(problem.size())), found.own
 
 
+@eqx.filter_jit
 def advance(
     method: AbstractChains,
     problem: DepartureFunction,
     walk: Walk,
     key: Array,
     adapting: Array,
-    number: int = BLOCK,
 ) -> tuple[Walk, Block]:
     """The next draws of all chains; the tuning changes after each where they are adapting."""
     at, chains = walk.at, walk.state.position.shape[0]
@@ -255,7 +254,7 @@ def advance(
         return (state, tuning), Block(jax.vmap(at.chi)(z), state.logdensity, virial, steps)
 
     start = walk.state, walk.tuning
-    (state, tuning), block = jax.lax.scan(draw, start, jax.random.split(key, number))
+    (state, tuning), block = jax.lax.scan(draw, start, jax.random.split(key, BLOCK))
     return Walk(at, state, tuning), block
 
 
@@ -273,6 +272,7 @@ class Regrouped(NamedTuple):
     behind: Array
 
 
+@eqx.filter_jit
 def regroup(
     method: AbstractChains,
     walk: Walk,
@@ -336,28 +336,3 @@ def _fitted(at: Coordinates, z: Array, good: Array) -> tuple[Coordinates, Array]
 def phase_draws(method: AbstractChains) -> int:
     """Draws of one chain in a phase of the warm-up."""
     return BLOCK * max(1, -(-method.warm_up // (PHASES * BLOCK)))
-
-
-def traced_draws(
-    method: AbstractChains,
-    problem: DepartureFunction,
-    gaussian: Gaussian,
-    key: Array,
-    number: int,
-) -> Array:
-    """The same chains as one traceable program of fixed length, shape (number, n)."""
-    keys = jax.random.split(key, 2 + PHASES)
-    walk, _ = set_out(method, problem, gaussian, keys[0])
-    for phase in keys[2:]:
-        first, second = jax.random.split(phase)
-        adapting = jnp.asarray(True)
-        walk, block = advance(method, problem, walk, first, adapting, phase_draws(method))
-        walk = regroup(method, walk, block.chi, block.log_density, second).walk
-    rows = -(-number // method.chains)
-
-    def spaced(walk: Walk, key: Array) -> tuple[Walk, Array]:
-        walk, block = advance(method, problem, walk, key, jnp.asarray(False), method.thinning)
-        return walk, block.chi[-1]
-
-    _, kept = jax.lax.scan(spaced, walk, jax.random.split(keys[1], rows))
-    return kept.reshape(-1, problem.size())[:number]

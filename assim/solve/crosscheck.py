@@ -15,7 +15,7 @@ from assim.solve.gaussian import Gaussian
 from assim.solve.informed import Informed
 from assim.solve.method import Trust
 from assim.solve.metric import Chart
-from assim.solve.together import together
+from assim.solve.together import batch_size
 from assim.statistics.resampling import systematic
 
 Array = jax.Array
@@ -253,7 +253,7 @@ def _moved(
         return place.z, moved
 
     number = starts.shape[0]
-    batch, keys = together(problem, number), jax.random.split(key, number)
+    batch, keys = batch_size(problem, number), jax.random.split(key, number)
     found: tuple[Array, Moved] = jax.lax.map(chain, (starts, keys), batch_size=batch)
     return found
 

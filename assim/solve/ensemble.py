@@ -4,14 +4,13 @@ import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.cost import DepartureFunction
-from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import LaplacePosterior
-from assim.solve.method import AbstractMethod
+from assim.solve.laplace_posterior import LaplacePosterior
 from assim.solve.method import Trust as Trust
 
 Array = jax.Array
@@ -57,8 +56,16 @@ class Ensemble:
         return float(1 / np.sum(np.square(np.asarray(self.weights))))
 
 
-class AbstractPosterior(AbstractMethod):
-    """Settings of a method that draws the posterior, starting from its Laplace approximation."""
+class AbstractPosterior(eqx.Module):
+    """Settings of a method that draws the posterior, starting from its Laplace approximation.
+
+    Its stopping rule, checks and weights are part of it: what is published, compared and
+    calibrated is one call of `sample`.
+    """
+
+    @abc.abstractmethod
+    def name(self) -> str:
+        """Name in results and of files, as "svgd"."""
 
     @abc.abstractmethod
     def sample(
@@ -77,23 +84,7 @@ class AbstractPosterior(AbstractMethod):
             report: told of progress.
         """
 
-    @abc.abstractmethod
-    def draws(
-        self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
-    ) -> Array:
-        """Draws of equal weight as one traceable program, for batches of problems, shape (N, n).
-
-        No certificate and no stopping rule: settings say how long it runs. Rows that a method has
-        no draw for are NaN.
-
-        Args:
-            problem: the departure function.
-            gaussian: the Laplace approximation.
-            key: of the random draws.
-            number: N.
-        """
-
 
 def equal_weights(number: int) -> Array:
-    """1/N each."""
-    return jnp.full(number, 1 / number)
+    """1/N each; no program is compiled for N."""
+    return jnp.asarray(np.full(number, 1 / number))

@@ -10,7 +10,6 @@ import numpy as np
 
 from assim.solve.cost import DepartureFunction
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust
-from assim.solve.gaussian import Gaussian
 from assim.solve.laplace import LaplacePosterior
 from assim.solve.proposal import Proposal, about, fitted
 from assim.solve.together import affordable, log_density
@@ -21,24 +20,11 @@ from assim.statistics.pareto import (
     ParetoSmoothed,
     pareto_smooth,
 )
-from assim.statistics.resampling import systematic
 
 Array = jax.Array
 
 ACCURATE = 0.03  # relative standard error of standard deviations that may be published
 FEWEST_DRAWS = 10  # effective draws below which an ensemble is none
-
-
-def weighted(
-    problem: DepartureFunction, proposal: Proposal, key: Array, number: int
-) -> tuple[Array, Array]:
-    """Draws of χ, shape (number, n), with log p(χ, y) - log q(χ); traceable.
-
-    The log weights are normalised so that the mean weight is p(y) but for the likelihood's
-    constants, for a prior that integrates to one.
-    """
-    chi, log_q = proposal.draw(key, number)
-    return chi, log_density(problem, chi) - log_q
 
 
 class Importance(AbstractPosterior):
@@ -82,18 +68,6 @@ class Importance(AbstractPosterior):
         start = about(around.gaussian, self.proposal == "t")
         return _in_rounds(problem, self, start, key, report)
 
-    def draws(
-        self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
-    ) -> Array:
-        """Weighted draws resampled to equal weights, after all rounds; weights are not smoothed."""
-        proposal = about(gaussian, self.proposal == "t")
-        keys = jax.random.split(key, self.rounds + 2)
-        chi, weights = _normalised(problem, proposal, keys[0], self.number)
-        for again in keys[1:-1]:
-            proposal = fitted(proposal, chi, weights)
-            chi, weights = _normalised(problem, proposal, again, self.number)
-        return resampled(keys[-1], chi, weights, number)
-
 
 def corrected(
     problem: DepartureFunction,
@@ -123,34 +97,23 @@ def corrected(
     return _spent(found, ensemble.gradients, ensemble.evaluations)
 
 
-def resampled(key: Array, members: Array, weights: Array, number: int) -> Array:
-    """Members in equal weights by systematic resampling, in random order; traceable.
-
-    NaN where no weight is positive.
-    """
-    first, second = jax.random.split(key)
-    chosen = systematic(weights, number, jax.random.uniform(first))
-    drawn = members[jax.random.permutation(second, chosen)]
-    return jnp.where(jnp.sum(weights) > 0, drawn, jnp.nan)
-
-
-def _normalised(
-    problem: DepartureFunction, proposal: Proposal, key: Array, number: int
-) -> tuple[Array, Array]:
-    """Draws and weights of sum one, nowhere -∞; equal ones where all are zero."""
-    chi, log_weights = weighted(problem, proposal, key, number)
-    inside = jnp.isfinite(log_weights)
-    top = jnp.max(jnp.where(inside, log_weights, -jnp.inf))
-    raw = jnp.where(inside, jnp.exp(log_weights - jnp.where(jnp.isfinite(top), top, 0.0)), 0.0)
-    total = jnp.sum(raw)
-    return chi, jnp.where(total > 0, raw / jnp.where(total > 0, total, 1.0), 0.0)
-
-
 # ---- rounds --------------------------------------------------------------------------------------
 
 
-_weighted = eqx.filter_jit(weighted)
 _fitted = eqx.filter_jit(fitted)
+
+
+@eqx.filter_jit
+def _weighted(
+    problem: DepartureFunction, proposal: Proposal, key: Array, number: int
+) -> tuple[Array, Array]:
+    """Draws of χ, shape (number, n), with log p(χ, y) - log q(χ).
+
+    The log weights are normalised so that the mean weight is p(y) but for the likelihood's
+    constants, for a prior that integrates to one.
+    """
+    chi, log_q = proposal.draw(key, number)
+    return chi, log_density(problem, chi) - log_q
 
 
 class _Round(NamedTuple):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from assim.solve.cost import DepartureFunction
 from assim.solve.gaussian import Gaussian
 from assim.solve.metric import Chart
-from assim.solve.together import together
+from assim.solve.together import batch_size
 
 Array = jax.Array
 
@@ -140,7 +140,7 @@ def _discrepancy_of_members(
 ) -> SteinDiscrepancy:
     chart = Chart(gaussian)
     points = jax.vmap(chart.z)(members)
-    batch = together(problem, members.shape[0])
+    batch = batch_size(problem, members.shape[0])
     density, scores = jax.lax.map(lambda z: chart.scored(problem, z), points, batch_size=batch)
     found = stein_discrepancy(points, scores, weights)
     fine = jnp.all(jnp.isfinite(density))

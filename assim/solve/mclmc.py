@@ -20,11 +20,9 @@ from assim.solve.chains import (
     Tuning,
     blackjax,
     check_chains,
-    traced_draws,
 )
 from assim.solve.cost import DepartureFunction
 from assim.solve.ensemble import Ensemble, Report, Trust, equal_weights
-from assim.solve.gaussian import Gaussian
 from assim.solve.laplace import LaplacePosterior
 from assim.solve.sampling import sample_chains
 
@@ -57,7 +55,6 @@ class MCLMC(AbstractChains):
         acceptance: mean acceptance of that test that the step size is set to.
         max_gradients: of all chains together, where they stop at the latest.
         members: draws kept, at most.
-        thinning: draws of a chain for each one that `draws` keeps.
     """
 
     accuracy: float = eqx.field(default=0.02, static=True)
@@ -67,7 +64,6 @@ class MCLMC(AbstractChains):
     acceptance: float = eqx.field(default=0.9, static=True)
     max_gradients: int = eqx.field(default=1_000_000, static=True)
     members: int = eqx.field(default=10_000, static=True)
-    thinning: int = eqx.field(default=20, static=True)
 
     def __check_init__(self) -> None:
         check_chains(self)
@@ -94,24 +90,12 @@ class MCLMC(AbstractChains):
             )
         return sample_chains(self, problem, around, key, report)
 
-    def draws(
-        self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
-    ) -> Array:
-        """Traceable; see `AbstractPosterior.draws`.
-
-        Raises:
-            ValueError: for a single control.
-        """
-        return traced_draws(self, problem, gaussian, key, number)
-
     def exact(self) -> bool:
         """Where it is adjusted."""
         return self.adjusted
 
     def begin(self, z: Array, log_density: Array, score: Array, key: Array) -> Any:
         """State of a chain, with a direction of its own."""
-        if z.shape[0] < 2:
-            raise ValueError("MCLMC: needs at least two controls, got one; use NUTS instead")
         library = blackjax("MCLMC").mcmc
         if self.adjusted:
             return library.hmc.HMCState(z, log_density, score)

@@ -1,9 +1,6 @@
-"""What all methods that quantify uncertainty share: a name, and how far they may be trusted."""
+"""How far a posterior may be trusted."""
 
-import abc
 import enum
-
-import equinox as eqx
 
 UNINFORMED = (
     "A coordinate without a prior of its own is not informed by the observations either: what "
@@ -20,11 +17,3 @@ class Trust(enum.IntEnum):
 
     def __str__(self) -> str:
         return self.name.lower()
-
-
-class AbstractMethod(eqx.Module):
-    """Settings of a way to quantify uncertainty."""
-
-    @abc.abstractmethod
-    def name(self) -> str:
-        """Name in results and of files, as "svgd"."""

@@ -20,11 +20,9 @@ from assim.solve.chains import (
     Tuning,
     blackjax,
     check_chains,
-    traced_draws,
 )
 from assim.solve.cost import DepartureFunction
 from assim.solve.ensemble import Ensemble, Report
-from assim.solve.gaussian import Gaussian
 from assim.solve.laplace import LaplacePosterior
 from assim.solve.sampling import sample_chains
 
@@ -35,7 +33,57 @@ JITTER = 0.2  # share by which step sizes vary, lest trajectories close
 FIRST_STEP = 0.5
 
 
-class NUTS(AbstractChains):
+class AbstractHamiltonian(AbstractChains):
+    """Trajectories of Hamilton's equations that end with a Metropolis test; see `NUTS` and `HMC`.
+
+    The step size is set by dual averaging over all chains together.
+    """
+
+    accuracy: float = eqx.field(default=0.02, static=True)
+    chains: int = eqx.field(default=8, static=True)
+    warm_up: int = eqx.field(default=180, static=True)
+    acceptance: float = eqx.field(default=0.9, static=True)
+    max_gradients: int = eqx.field(default=1_000_000, static=True)
+    members: int = eqx.field(default=10_000, static=True)
+
+    def __check_init__(self) -> None:
+        check_chains(self)
+
+    def sample(
+        self,
+        problem: DepartureFunction,
+        around: LaplacePosterior,
+        key: Array,
+        report: Report | None = None,
+    ) -> Ensemble:
+        """Chains until they are accurate enough; see `AbstractPosterior.sample`."""
+        return sample_chains(self, problem, around, key, report)
+
+    def exact(self) -> bool:
+        """Yes."""
+        return True
+
+    def begin(self, z: Array, log_density: Array, score: Array, key: Array) -> Any:
+        """State of a chain."""
+        del key
+        return blackjax(type(self).__name__).mcmc.hmc.HMCState(z, log_density, score)
+
+    def first_tuning(self, n: int) -> Tuning:
+        """A step size of ½."""
+        del n
+        return first_step(FIRST_STEP, QUARTER)
+
+    def tuned(self, tuning: Tuning, steps: Step) -> Tuning:
+        """By dual averaging."""
+        return dual_averaging(tuning, steps, self.acceptance)
+
+    def settled(self, tuning: Tuning, z: Array) -> Tuning:
+        """The averaged step size."""
+        del z
+        return settled_step(tuning)
+
+
+class NUTS(AbstractHamiltonian):
     """No-U-turn sampler: Hamiltonian trajectories that end where they turn back.
 
     Hoffman & Gelman (2014, J. Mach. Learn. Res. 15, 1593) with multinomial choice along the
@@ -48,54 +96,20 @@ class NUTS(AbstractChains):
         chains: how many run together, half of them started from the prior.
         warm_up: draws of each chain that are not kept.
         acceptance: mean acceptance that the step size is set to.
-        doublings: of a trajectory, at most; 2^doublings gradients a draw.
         max_gradients: of all chains together, where they stop at the latest.
         members: draws kept, at most.
-        thinning: draws of a chain for each one that `draws` keeps.
+        doublings: of a trajectory, at most; 2^doublings gradients a draw.
     """
 
-    accuracy: float = eqx.field(default=0.02, static=True)
-    chains: int = eqx.field(default=8, static=True)
-    warm_up: int = eqx.field(default=180, static=True)
-    acceptance: float = eqx.field(default=0.9, static=True)
     doublings: int = eqx.field(default=8, static=True)
-    max_gradients: int = eqx.field(default=1_000_000, static=True)
-    members: int = eqx.field(default=10_000, static=True)
-    thinning: int = eqx.field(default=3, static=True)
 
     def __check_init__(self) -> None:
-        check_chains(self)
         if self.doublings < 1:
             raise ValueError(f"NUTS: doublings must be at least 1, got {self.doublings}")
 
     def name(self) -> str:
         """The method's name, nuts."""
         return "nuts"
-
-    def sample(
-        self,
-        problem: DepartureFunction,
-        around: LaplacePosterior,
-        key: Array,
-        report: Report | None = None,
-    ) -> Ensemble:
-        """Chains until they are accurate enough; see `AbstractPosterior.sample`."""
-        return sample_chains(self, problem, around, key, report)
-
-    def draws(
-        self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
-    ) -> Array:
-        """Traceable; see `AbstractPosterior.draws`."""
-        return traced_draws(self, problem, gaussian, key, number)
-
-    def exact(self) -> bool:
-        """Yes."""
-        return True
-
-    def begin(self, z: Array, log_density: Array, score: Array, key: Array) -> Any:
-        """State of a chain."""
-        del key
-        return blackjax("NUTS").mcmc.hmc.HMCState(z, log_density, score)
 
     def step(
         self, problem: DepartureFunction, at: Coordinates, state: Any, tuning: Tuning, key: Array
@@ -113,22 +127,8 @@ class NUTS(AbstractChains):
         lowest = jnp.minimum(ends[0].logdensity, ends[1].logdensity)
         return state, metropolis_step(info, lowest)
 
-    def first_tuning(self, n: int) -> Tuning:
-        """A step size of ½."""
-        del n
-        return first_step(FIRST_STEP, QUARTER)
 
-    def tuned(self, tuning: Tuning, steps: Step) -> Tuning:
-        """By dual averaging."""
-        return dual_averaging(tuning, steps, self.acceptance)
-
-    def settled(self, tuning: Tuning, z: Array) -> Tuning:
-        """The averaged step size."""
-        del z
-        return settled_step(tuning)
-
-
-class HMC(AbstractChains):
+class HMC(AbstractHamiltonian):
     """Hamiltonian Monte Carlo with trajectories of a quarter period, the step size jittered.
 
     Duane et al. (1987, Phys. Lett. B 195, 216), by blackjax. The coordinates make the posterior
@@ -140,54 +140,20 @@ class HMC(AbstractChains):
         chains: how many run together, half of them started from the prior.
         warm_up: draws of each chain that are not kept.
         acceptance: mean acceptance that the step size is set to.
-        longest: steps of a trajectory, at most.
         max_gradients: of all chains together, where they stop at the latest.
         members: draws kept, at most.
-        thinning: draws of a chain for each one that `draws` keeps.
+        longest: steps of a trajectory, at most.
     """
 
-    accuracy: float = eqx.field(default=0.02, static=True)
-    chains: int = eqx.field(default=8, static=True)
-    warm_up: int = eqx.field(default=180, static=True)
-    acceptance: float = eqx.field(default=0.9, static=True)
     longest: int = eqx.field(default=256, static=True)
-    max_gradients: int = eqx.field(default=1_000_000, static=True)
-    members: int = eqx.field(default=10_000, static=True)
-    thinning: int = eqx.field(default=3, static=True)
 
     def __check_init__(self) -> None:
-        check_chains(self)
         if self.longest < 1:
             raise ValueError(f"HMC: longest must be at least 1, got {self.longest}")
 
     def name(self) -> str:
         """The method's name, hmc."""
         return "hmc"
-
-    def sample(
-        self,
-        problem: DepartureFunction,
-        around: LaplacePosterior,
-        key: Array,
-        report: Report | None = None,
-    ) -> Ensemble:
-        """Chains until they are accurate enough; see `AbstractPosterior.sample`."""
-        return sample_chains(self, problem, around, key, report)
-
-    def draws(
-        self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
-    ) -> Array:
-        """Traceable; see `AbstractPosterior.draws`."""
-        return traced_draws(self, problem, gaussian, key, number)
-
-    def exact(self) -> bool:
-        """Yes."""
-        return True
-
-    def begin(self, z: Array, log_density: Array, score: Array, key: Array) -> Any:
-        """State of a chain."""
-        del key
-        return blackjax("HMC").mcmc.hmc.HMCState(z, log_density, score)
 
     def step(
         self, problem: DepartureFunction, at: Coordinates, state: Any, tuning: Tuning, key: Array
@@ -205,17 +171,3 @@ class HMC(AbstractChains):
             number,
         )
         return state, metropolis_step(info, info.proposal.logdensity)
-
-    def first_tuning(self, n: int) -> Tuning:
-        """A step size of ½."""
-        del n
-        return first_step(FIRST_STEP, QUARTER)
-
-    def tuned(self, tuning: Tuning, steps: Step) -> Tuning:
-        """By dual averaging."""
-        return dual_averaging(tuning, steps, self.acceptance)
-
-    def settled(self, tuning: Tuning, z: Array) -> Tuning:
-        """The averaged step size."""
-        del z
-        return settled_step(tuning)

@@ -7,7 +7,8 @@ import numpy as np
 from jax.scipy.special import gammaln
 
 from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import INFORMED, SMALL
+from assim.solve.laplace import SMALL
+from assim.solve.laplace_posterior import INFORMED
 
 Array = jax.Array
 

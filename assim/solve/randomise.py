@@ -10,8 +10,7 @@ import numpy as np
 from assim.solve.cost import DepartureFunction, Value
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
 from assim.solve.gauss_newton import DENSE_LIMIT, GaussNewton, NewtonCG
-from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import LEFT_OUT, OUTSIDE, LaplacePosterior
+from assim.solve.laplace_posterior import LEFT_OUT, OUTSIDE, LaplacePosterior
 from assim.solve.minimise import AbstractMinimiser
 from assim.solve.status import Status
 from assim.statistics.pareto import TRUSTED_K_HAT
@@ -116,18 +115,6 @@ class Randomise(AbstractPosterior):
                 report(f"{done} of {self.members} perturbed analyses")
         whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: self.members], *parts)
         return _ensemble(problem, around, whole)
-
-    def draws(
-        self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
-    ) -> Array:
-        """Perturbed analyses; NaN where one did not converge."""
-        minimiser = self._chosen(problem)
-
-        def one(key: Array) -> Array:
-            found = perturbed_analysis(problem, minimiser, gaussian.chi, key)
-            return jnp.where(found.status == Status.CONVERGED, found.chi, jnp.nan)
-
-        return jax.lax.map(one, jax.random.split(key, number))
 
     def _chosen(self, problem: DepartureFunction) -> AbstractMinimiser:
         if self.minimiser is not None:

@@ -3,7 +3,6 @@
 import math
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,11 +37,6 @@ SEVERAL_MODES = 1.2  # R̂ above which more draws alone will hardly help
 DIVERGENT = 0.01  # share of divergent trajectories above which tails are not reached
 EDGE = 0.01  # share of draws that met the model's edge above which that edge matters
 STRIDE = 1.1  # by which the draws aimed at exceed those that seem to be needed
-
-
-_set_out = eqx.filter_jit(set_out)
-_advance = eqx.filter_jit(advance)
-_regroup = eqx.filter_jit(regroup)
 
 
 class _Account:
@@ -101,7 +95,7 @@ def sample_chains(
             _Account(0, 0),
         )
     account = _Account(first, looked)
-    walk, own = _set_out(method, problem, around.gaussian, keys[0])
+    walk, own = set_out(method, problem, around.gaussian, keys[0])
     if not np.all(np.isfinite(np.asarray(walk.state.logdensity))):
         return _failed(
             around,
@@ -133,7 +127,7 @@ def _warm(
         blocks: list[Block] = []
         for _ in range(length):
             key, first = jax.random.split(key)
-            walk, block = _advance(method, problem, walk, first, jnp.asarray(True))
+            walk, block = advance(method, problem, walk, first, jnp.asarray(True))
             account.spend(block)
             blocks.append(block)
             if account.gradients + account.last > method.max_gradients:
@@ -142,7 +136,7 @@ def _warm(
         key, second = jax.random.split(key)
         chi = jnp.concatenate([block.chi for block in blocks])
         log_density = jnp.concatenate([block.log_density for block in blocks])
-        group = _regroup(method, walk, chi, log_density, second)
+        group = regroup(method, walk, chi, log_density, second)
         walk, moved = group.walk, np.asarray(group.source)
         left = np.asarray(group.behind)[moved != np.arange(moved.size)]
         behind = np.fmin(behind, np.min(left)) if left.size else behind
@@ -176,7 +170,7 @@ def _drawn(
     most = max(2 * BLOCK, HELD // (method.chains * problem.size()))
     while True:
         key, now = jax.random.split(key)
-        walk, block = _advance(method, problem, walk, now, jnp.asarray(False))
+        walk, block = advance(method, problem, walk, now, jnp.asarray(False))
         account.spend(block)
         account.note(block)
         offset = -number % stride

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from assim.solve.cost import DepartureFunction
 from assim.solve.informed import Informed
 from assim.solve.kernels import kernel_matrix, median_bandwidth, stein_force
-from assim.solve.together import together
+from assim.solve.together import batch_size
 
 Array = jax.Array
 
@@ -50,7 +50,7 @@ def scored(
     problem: DepartureFunction, informed: Informed, a: Array, rest: Array
 ) -> tuple[Array, Array]:
     """log p and score of every particle, as many together as memory allows."""
-    batch = together(problem) * jax.device_count()
+    batch = batch_size(problem) * jax.device_count()
 
     def one(particle: tuple[Array, Array]) -> tuple[Array, Array]:
         return informed.scored(problem, *particle)

@@ -133,30 +133,6 @@ class SVGD(AbstractPosterior):
         ensemble = Ensemble(chi, weights, *judged, certificates, gradients, drawn.shape[0])
         return crosschecked(problem, ensemble, stated, keys[5], report)
 
-    def draws(
-        self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
-    ) -> Array:
-        """Some of the particles of one traceable run, of more where more are wanted."""
-        keys, total = jax.random.split(key, 4), max(self.particles, number)
-        if self.averaged and not self.plain:
-            gaussian, _ = _averaged(problem, gaussian, keys[0], self.cutoff)
-        keep = jnp.ones_like(gaussian.eigenvalues, dtype=bool)
-        if not self.plain:
-            keep = informed(gaussian, problem.weight(), self.cutoff)
-        subspace = Informed(gaussian, gaussian.eigenvectors, _shrink(gaussian.eigenvalues, keep))
-        a, rest = _first(subspace, keys[1], total)
-        particles, _ = started(problem, subspace, a, rest)
-        transport = _transport(self, total)
-        particles, _, _ = _steps(
-            problem, subspace, transport, particles, transport.init(particles), self.steps, keys[2]
-        )
-        if not self.plain and not self.stochastic:
-            particles = polished(problem, subspace, particles, self.polish, POLISHED).particles
-        fine = jnp.isfinite(particles.density)
-        chi = jax.vmap(subspace.chi)(particles.a, particles.rest)
-        chosen = jax.random.permutation(keys[3], total)[:number]
-        return jnp.where(fine[:, None], chi, jnp.nan)[chosen]
-
 
 @eqx.filter_jit
 def _averaged(
@@ -190,10 +166,6 @@ def _chosen(problem: DepartureFunction, gaussian: Gaussian, settings: SVGD) -> n
     return np.asarray(informed(gaussian, problem.weight(), settings.cutoff))
 
 
-def _shrink(values: Array, keep: Array) -> Array:
-    return jnp.where(keep, 1 / jnp.sqrt(1 + jnp.where(keep, values, 0.0)), 0.0)
-
-
 def _subspace(gaussian: Gaussian, chosen: np.ndarray) -> Informed:
     """The chosen eigenpairs, filled up by others to a multiple of eight columns."""
     columns = max(1, min(chosen.size, -(-int(chosen.sum()) // COLUMNS) * COLUMNS))
@@ -203,7 +175,8 @@ def _subspace(gaussian: Gaussian, chosen: np.ndarray) -> Informed:
 
 @eqx.filter_jit
 def _selected(gaussian: Gaussian, order: Array, keep: Array) -> Informed:
-    shrink = _shrink(gaussian.eigenvalues[order], keep)
+    values = jnp.where(keep, gaussian.eigenvalues[order], 0.0)
+    shrink = jnp.where(keep, 1 / jnp.sqrt(1 + values), 0.0)
     return Informed(gaussian, gaussian.eigenvectors[:, order], shrink)
 
 
@@ -231,8 +204,8 @@ def _placed(
 _started = eqx.filter_jit(started)
 
 
-def _transport(settings: SVGD, number: int) -> Transport:
-    share = 1 / np.log(max(number, 3)) if settings.plain else settings.bandwidth
+def _transport(settings: SVGD) -> Transport:
+    share = 1 / np.log(max(settings.particles, 3)) if settings.plain else settings.bandwidth
     return Transport(
         settings.kernel,
         jnp.asarray(float(max(settings.steps, 1))),
@@ -245,15 +218,16 @@ def _transport(settings: SVGD, number: int) -> Transport:
 _State = tuple[object, Array]
 
 
+@eqx.filter_jit
 def _steps(
     problem: DepartureFunction,
     subspace: Informed,
     transport: Transport,
     particles: Particles,
     state: _State,
-    steps: Array | int,
+    steps: Array,
     key: Array,
-    first: Array | int = 0,
+    first: Array,
 ) -> tuple[Particles, _State, Array]:
     """Some steps of transport, and the share of the moves that led to where log p is not finite."""
 
@@ -268,9 +242,6 @@ def _steps(
     return jax.lax.fori_loop(first, first + steps, one, start)
 
 
-_chunk = eqx.filter_jit(_steps)
-
-
 def _transported(
     problem: DepartureFunction,
     subspace: Informed,
@@ -281,11 +252,11 @@ def _transported(
     report: Report | None,
 ) -> tuple[Particles, Array]:
     """All steps, and the share of rejected moves over the last of them."""
-    transport = _transport(settings, settings.particles)
+    transport = _transport(settings)
     state, stayed = _initial(transport, particles), jnp.zeros(())
     for first in range(0, steps, CHUNK):
         length = jnp.asarray(min(CHUNK, steps - first))
-        particles, state, stayed = _chunk(
+        particles, state, stayed = _steps(
             problem, subspace, transport, particles, state, length, key, jnp.asarray(first)
         )
         if report is not None:

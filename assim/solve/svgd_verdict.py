@@ -7,7 +7,7 @@ import numpy as np
 
 from assim.solve.crosscheck import WAY_OUT
 from assim.solve.ensemble import Trust
-from assim.solve.laplace import LEFT_OUT, LaplacePosterior
+from assim.solve.laplace_posterior import LEFT_OUT, LaplacePosterior
 from assim.statistics.pareto import TRUSTED_K_HAT
 
 RESIDUAL = 0.02  # of Stein's identity, up to which it counts as met

@@ -10,12 +10,12 @@ import numpy as np
 from assim.solve.cost import DepartureFunction, negative_log_density, scored_density
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust
 from assim.solve.gaussian import Gaussian
-from assim.solve.importance import resampled
 from assim.solve.laplace import LaplacePosterior
 from assim.solve.method import UNINFORMED
 from assim.solve.metropolis import Start, load_blackjax, proposals, trajectories
 from assim.solve.proposal import about
-from assim.solve.together import log_density, together
+from assim.solve.together import batch_size, log_density
+from assim.statistics.resampling import systematic
 
 Array = jax.Array
 
@@ -106,15 +106,6 @@ class Tempering(AbstractPosterior):
         whole = jax.tree.map(lambda *leaves: np.stack(leaves), *found)
         return _pooled(self, whole, around.chi, problem.proper(), around.free)
 
-    def draws(
-        self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
-    ) -> Array:
-        """Particles of one run, resampled; NaN where its stages did not suffice."""
-        first, second = jax.random.split(key)
-        found = run(problem, self, gaussian, first)
-        chosen = resampled(second, found.particles, found.weights, number)
-        return jnp.where(found.settled >= SETTLING, chosen, jnp.nan)
-
 
 def _start(problem: DepartureFunction, settings: Tempering, gaussian: Gaussian) -> Start:
     whole = jnp.all(problem.weight() > 0)
@@ -137,8 +128,9 @@ class _Run(NamedTuple):
     inside: Array  # share of first draws at which the likelihood is not zero
 
 
-def run(problem: DepartureFunction, settings: Tempering, gaussian: Gaussian, key: Array) -> _Run:
-    """One run from τ = 0 to 1, as one traceable program."""
+@eqx.filter_jit
+def _run(problem: DepartureFunction, settings: Tempering, gaussian: Gaussian, key: Array) -> _Run:
+    """One run from τ = 0 to 1."""
     first, second, loop = jax.random.split(key, 3)
     number = settings.particles
     origin = _start(problem, settings, gaussian)
@@ -146,7 +138,7 @@ def run(problem: DepartureFunction, settings: Tempering, gaussian: Gaussian, key
     inside = jnp.isfinite(log_density(problem, draws))
     share = jnp.mean(inside.astype(draws.dtype))
     begin = _Run(
-        jnp.where(share > 0, resampled(second, draws, inside / number, number), draws),
+        jnp.where(share > 0, _resampled(second, draws, inside / number, number), draws),
         jnp.full(number, 1 / number),
         jnp.asarray(FIRST_POWER, draws.dtype),
         jnp.log(share),
@@ -168,7 +160,11 @@ def run(problem: DepartureFunction, settings: Tempering, gaussian: Gaussian, key
     return jax.lax.while_loop(unfinished, advance, begin)
 
 
-_run = eqx.filter_jit(run)
+def _resampled(key: Array, members: Array, weights: Array, number: int) -> Array:
+    """Members in equal weights by systematic resampling, in random order."""
+    first, second = jax.random.split(key)
+    chosen = systematic(weights, number, jax.random.uniform(first))
+    return members[jax.random.permutation(second, chosen)]
 
 
 def _stage(
@@ -183,7 +179,7 @@ def _stage(
         moves = trajectories(second, *where, state.step_size, settings.leapfrogs)
     else:
         moves = proposals(origin, *where)
-    batch = together(problem)
+    batch = batch_size(problem)
     kernel = smc.adaptive_tempered.build_kernel(
         origin.log_density,
         lambda chi: _log_ratio(problem, origin, chi, hamiltonian),

@@ -11,7 +11,7 @@ BATCH_VALUES = 50_000  # numbers that all evaluations which run together may hol
 HELD = 20_000_000  # numbers that draws which are kept may hold
 
 
-def together(problem: DepartureFunction, number: int | None = None) -> int:
+def batch_size(problem: DepartureFunction, number: int | None = None) -> int:
     """How many evaluations of d are integrated together, one at least.
 
     Args:
@@ -30,7 +30,7 @@ def affordable(number: int, n: int, least: int = 10) -> int:
 def log_density(problem: DepartureFunction, chi: Array) -> Array:
     """v - J of many χ in batches, shape (N,); -∞ where it is not finite. Traceable."""
     number, n = chi.shape
-    batch = together(problem, number)
+    batch = batch_size(problem, number)
     extra = -number % batch
     rows = jnp.pad(chi, ((0, extra), (0, 0)), mode="edge").reshape(-1, batch, n)
     densities = jax.lax.map(jax.vmap(lambda chi: -negative_log_density(problem, chi)), rows)

@@ -11,9 +11,9 @@ import optax
 from assim.solve.cost import DepartureFunction, scored_density
 from assim.solve.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
 from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import OUTSIDE, LaplacePosterior
+from assim.solve.laplace_posterior import OUTSIDE, LaplacePosterior
 from assim.solve.method import UNINFORMED
-from assim.solve.together import affordable, log_density, together
+from assim.solve.together import affordable, batch_size, log_density
 from assim.statistics.pareto import ParetoSmoothed, pareto_smooth
 
 Array = jax.Array
@@ -133,19 +133,6 @@ class Variational(AbstractPosterior):
         slope = float(_steepness(problem, state.fit, first, measured))
         return _ensemble(self, chi, np.asarray(log_weights), slope, measured, around.free)
 
-    def draws(
-        self, problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
-    ) -> Array:
-        """Draws of q after all steps."""
-        first, second = jax.random.split(key)
-
-        def advance(part: Array, state: _State) -> _State:
-            return advanced(problem, self, state, first, part)
-
-        fit = jax.lax.fori_loop(0, PARTS, advance, _begin(self, gaussian)).fit
-        white = jax.random.normal(second, (number, gaussian.chi.shape[0]))
-        return jax.vmap(fit.at)(white)
-
 
 class _State(NamedTuple):
     fit: Fit
@@ -175,10 +162,11 @@ def _parameters(fit: Fit) -> tuple[Array, Array, Array]:
     return fit.mean, fit.log_stdev, fit.below
 
 
-def advanced(
+@eqx.filter_jit
+def _advance(
     problem: DepartureFunction, settings: Variational, state: _State, key: Array, part: Array
 ) -> _State:
-    """A tenth of all steps; traceable."""
+    """A tenth of all steps."""
     here = jax.random.fold_in(key, part)
 
     def step(state: _State, key: Array) -> tuple[_State, None]:
@@ -190,9 +178,6 @@ def advanced(
 
     keys = jax.random.split(here, settings.steps // PARTS)
     return jax.lax.scan(step, state, keys)[0]
-
-
-_advance = eqx.filter_jit(advanced)
 
 
 def _slopes(
@@ -212,7 +197,7 @@ def _slopes(
         score = score * jnp.minimum(1.0, STEEPEST / (jnp.linalg.norm(score) + 1e-300))
         return density - fit.log_density(white), score + fit.pull(white)
 
-    values, g = jax.lax.map(one, white, batch_size=together(problem, 2 * half))
+    values, g = jax.lax.map(one, white, batch_size=batch_size(problem, 2 * half))
     inside = jnp.isfinite(values)
     share = inside / jnp.maximum(jnp.sum(inside), 1)
     g = share[:, None] * g

@@ -28,8 +28,16 @@ from assim import (
     rk4_step,
     strong_constraint,
 )
+from assim.analysis.calibration import calibrate
 from assim.models import Lorenz96
 from assim.solve.cost import cost
+from assim.solve.importance import Importance
+from assim.solve.mclmc import MCLMC
+from assim.solve.nuts import NUTS
+from assim.solve.randomise import Randomise
+from assim.solve.svgd import SVGD
+from assim.solve.tempering import Tempering
+from assim.solve.variational import Variational
 
 N, SLOTS, STEPS = 8, 5, 2
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -139,3 +147,34 @@ def test_memory_grows_with_slots_plus_steps(memory, capsys):
     fit, *_ = np.linalg.lstsq(design, states, rcond=None)
     np.testing.assert_allclose(design @ fit, states, rtol=0.05)
     assert memory[64, 64] < 64 * 64 / 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "method",
+    [
+        Laplace(certificate=200),
+        NUTS(chains=2, warm_up=20, accuracy=0.5),
+        MCLMC(chains=2, warm_up=20, accuracy=0.5),
+        Importance(200),
+        Tempering(particles=50, runs=2, moves=2),
+        Randomise(members=4, together=4),
+        Variational(steps=10, number=100),
+        SVGD(particles=20, steps=5, polish=5),
+    ],
+    ids=lambda method: method.name(),
+)
+def test_one_compilation_serves_all_simulations_of_a_calibration(method):
+    """The first one traces the model, the others do not."""
+    traces = []
+    calibrate(
+        window_problem(0),
+        method,
+        3,
+        jax.random.key(0),
+        draws=19,
+        starts=1,
+        together=1,
+        progress=lambda done, total: traces.append(Counted.traces[0]),
+    )
+    assert len(traces) == 3 and traces[0] == traces[-1]

@@ -9,8 +9,7 @@ import scipy.special
 import scipy.stats
 
 from assim.solve.ensemble import Ensemble, Trust, equal_weights
-from assim.solve.gaussian import Gaussian
-from assim.solve.importance import Importance, corrected, resampled
+from assim.solve.importance import Importance, corrected
 from assim.solve.proposal import about, fitted
 from assim.solve.together import affordable
 from tests.solve.closed_posteriors import (
@@ -291,32 +290,3 @@ def test_refused_settings(arguments, message):
 
 
 # ---- for batches of problems ---------------------------------------------------------------------
-
-
-def test_draws_of_a_batch_of_problems():
-    """Several linear problems under one vmap, in equal weights."""
-    cases = [linear(seed=seed) for seed in range(3)]
-    posteriors = [posterior_at(c.problem, c.mean, 0).gaussian for c in cases]
-    stack = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)  # noqa: E731
-    data, gaussians = jnp.stack([c.problem.data for c in cases]), stack(posteriors)
-
-    def one(data: jax.Array, gaussian: Gaussian) -> jax.Array:
-        problem = Misfit(affine, 5, 1.0, data)
-        return Importance(4000, rounds=1).draws(problem, gaussian, KEY, 2000)
-
-    found = np.asarray(jax.jit(jax.vmap(one))(data, gaussians))
-    assert found.shape == (3, 2000, 5)
-    for draws, case in zip(found, cases, strict=True):
-        stdev = np.sqrt(np.diag(case.covariance))
-        assert np.max(np.abs(draws.mean(axis=0) - case.mean) / stdev) < 0.15
-        assert np.max(np.abs(draws.std(axis=0) / stdev - 1)) < 0.1
-
-
-def test_resampling():
-    """Each member as often as its weight says, in no order; NaN where nothing has weight."""
-    members = jnp.arange(4.0)[:, None]
-    weights = jnp.asarray([0.5, 0.0, 0.25, 0.25])
-    found = np.asarray(resampled(KEY, members, weights, 1000))[:, 0]
-    np.testing.assert_array_equal(np.bincount(found.astype(int)), [500, 0, 250, 250])
-    assert np.any(np.diff(found) < 0)
-    assert np.all(np.isnan(resampled(KEY, members, jnp.zeros(4), 5)))

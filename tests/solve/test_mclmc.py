@@ -84,14 +84,3 @@ def test_one_control_has_no_direction_to_forget():
     found = MCLMC().sample(problem, around, jax.random.key(0))
     assert found.trust is Trust.FAILED and "run NUTS" in found.advice
     assert np.all(np.isfinite(found.members)) and found.gradients == 0
-
-
-@pytest.mark.slow
-def test_draws_are_one_traceable_program():
-    target = banana()
-    draws = jax.jit(
-        lambda key: MCLMC(warm_up=120).draws(target.problem, target.around.gaussian, key, 1001)
-    )(jax.random.key(0))
-    assert draws.shape == (1001, 4)
-    assert np.max(np.abs((draws.mean(0) - target.mean) / target.stdev)) < 0.25
-    assert np.max(np.abs(draws.std(0) / target.stdev - 1)) < 0.25

@@ -59,25 +59,6 @@ def test_modes_that_no_chain_leaves():
     assert found.certificates["chains_from_prior_agree"] > 0.2
 
 
-@pytest.mark.slow
-def test_draws_are_one_traceable_program():
-    """Of a batch of problems: the mean of every one's first coordinate."""
-    target = truncated()
-    method = NUTS(warm_up=60, thinning=2)
-
-    @jax.jit
-    def several(keys):
-        one = lambda key: method.draws(target.problem, target.around.gaussian, key, 500)  # noqa: E731
-        return jax.lax.map(one, keys)
-
-    draws = np.asarray(several(jax.random.split(jax.random.key(0), 3)))
-    assert draws.shape == (3, 500, 2)
-    assert np.all(draws[:, :, 0] >= -0.5)
-    error = (draws.mean((0, 1)) - target.mean) / target.stdev
-    assert np.max(np.abs(error)) < 0.12
-    assert np.max(np.abs(draws.std((0, 1)) / target.stdev - 1)) < 0.12
-
-
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -161,29 +161,6 @@ def test_no_density():
     assert np.all(np.isfinite(found.members))
 
 
-def test_draws_of_a_batch(case, around):
-    """Each problem's own closed form; NaN where a member does not converge."""
-    other = linear(n=3, m=5, seed=1)
-    stack = jnp.stack([case.problem.data, other.problem.data])
-
-    @jax.jit
-    @jax.vmap
-    def batch(data):
-        problem = Misfit(affine, 3, 1.0, data)
-        return Randomise(2, TIGHT).draws(problem, around.gaussian, KEY, 5)
-
-    found = batch(stack)
-    keys = jax.random.split(KEY, 5)
-    for draws, one in zip(found, (case, other), strict=True):
-        np.testing.assert_allclose(draws, [member(one, key) for key in keys], atol=1e-8)
-
-
-def test_draws_that_do_not_converge(case, around):
-    hasty = Randomise(2, GaussNewton(n_outer=1, tolerance=1e-14))
-    found = eqx.filter_jit(hasty.draws)(case.problem, around.gaussian, KEY, 3)
-    assert np.all(np.isnan(found))
-
-
 @pytest.mark.parametrize("arguments", [{"members": 1}, {"together": 0}])
 def test_refused_settings(arguments):
     with pytest.raises(ValueError, match=f"Randomise: {next(iter(arguments))}"):

@@ -190,8 +190,6 @@ def test_what_the_normaliser_informs(strength):
     assert ensemble.trust is Trust.CERTIFIED, ensemble.advice
     np.testing.assert_allclose(ensemble.stdev(), [(1 + strength) ** -0.5, 1, 1], rtol=0.02)
     np.testing.assert_allclose(ensemble.mean(), [mean, 0, 0], atol=0.02)
-    draws = jax.jit(lambda p, g: SVGD(40, steps=100).draws(p, g, KEY, 40))(problem, found.gaussian)
-    np.testing.assert_allclose(draws[:, 0].std(), (1 + strength) ** -0.5, rtol=0.02)
 
 
 @pytest.mark.slow
@@ -244,21 +242,6 @@ def test_duplicated_observations():
 
 
 # ---- options -------------------------------------------------------------------------------------
-
-
-def test_draws_are_traceable():
-    """A batch of problems at once, each with its own answer."""
-    method = SVGD(particles=40, steps=60, polish=60)
-
-    def one(data):
-        problem = Misfit(lambda chi, data: 2 * (chi - data), 2, 1.0, data)
-        gaussian = Gaussian(0.8 * data, jnp.full(2, 4.0), jnp.eye(2))
-        return method.draws(problem, gaussian, KEY, 40)
-
-    data = jnp.array([[1.0, -1.0], [3.0, 2.0]])
-    members = jax.jit(jax.vmap(one))(data)
-    np.testing.assert_allclose(members.mean(axis=1), 0.8 * data, atol=0.01)
-    np.testing.assert_allclose(members.std(axis=1), np.full((2, 2), 1 / np.sqrt(5)), rtol=0.02)
 
 
 @pytest.mark.slow

@@ -139,22 +139,6 @@ def test_too_few_stages(case, around):
     assert found.trust is Trust.FAILED and "stages" in found.advice
 
 
-def test_draws_of_a_batch(case, around):
-    """One program for two problems."""
-    other = linear(n=3, m=5, seed=1)
-    settings = Tempering(particles=500, runs=2)
-
-    def one(data):
-        return settings.draws(problem(data), around.gaussian, KEY, 400)
-
-    data = jnp.stack([linear(n=3, m=5).problem.data, other.problem.data])
-    found = np.asarray(jax.jit(jax.vmap(one))(data))
-    for draws, exact in zip(found, (case, other), strict=True):
-        stdev = np.sqrt(np.diag(exact.covariance))
-        assert np.max(np.abs(draws.mean(axis=0) - exact.mean) / stdev) < 0.25
-        assert np.max(np.abs(draws.std(axis=0) / stdev - 1)) < 0.2
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
