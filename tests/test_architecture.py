@@ -75,19 +75,7 @@ PLUG_IN_BASES = {
 ASKED_STILL = {  # files that ask for the class of a plug-in, until it answers itself: none is added
     ("assim/analysis/calibration.py", "Laplace"),
     ("assim/analysis/methods.py", "Laplace"),
-    ("assim/files/feedback.py", "Poisson"),
-    ("assim/files/grouping.py", "LogNormal"),
-    ("assim/files/grouping.py", "Poisson"),
-    ("assim/files/uncertainty.py", "LogNormal"),
-    ("assim/files/uncertainty.py", "Poisson"),
-    ("assim/problem/assumed.py", "Gaussian"),
-    ("assim/problem/assumed.py", "LogNormal"),
-    ("assim/problem/assumed.py", "Poisson"),
-    ("assim/problem/observation.py", "Poisson"),
-    ("assim/problem/predictive.py", "Huber"),
-    ("assim/problem/predictive.py", "VariationalQC"),
     ("assim/run/compare.py", "Laplace"),
-    ("assim/run/network.py", "Poisson"),
 }
 
 
