@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner
 
-from assim.run.case import read_case
+from assim.case.case import read_case
+from assim.run.check import pose_first
 from assim.run.cli import main
-from assim.run.first_window import pose_first
 
 CASES = Path(__file__).resolve().parent.parent / "cases"
 NAMES = [path.parent.name for path in sorted(CASES.glob("*/case.toml"))]

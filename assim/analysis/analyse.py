@@ -5,30 +5,34 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.evaluation import diagnosed, evaluate, fixed, spread_of
-from assim.analysis.findings import PredictiveCheck, Sloppy
 from assim.analysis.methods import Methods, Named, Start, base_settings, named, run_methods
 from assim.analysis.posterior import Asked, Fields, Posterior
 from assim.analysis.quantities import at_minimum, members_kept, prior_of
+from assim.findings.consistency import Diagnostics
 from assim.problem.arrays import Params, State
 from assim.problem.control import Physical
 from assim.problem.departure import Problem, Simulation
 from assim.problem.scalars import Derived, check_derived
-from assim.solve.diagnose import Diagnostics
-from assim.solve.ensemble import Report
-from assim.solve.gauss_newton import GaussNewton
-from assim.solve.guess import first_guesses
-from assim.solve.impact import Impact
-from assim.solve.laplace import Laplace, LaplacePosterior, laplace
-from assim.solve.marginal import Pushed, Quantity
-from assim.solve.minimise import AbstractMinimiser, Progress, Solution
-from assim.solve.quasi_static import minimise_quasi_static
-from assim.solve.status import Status
+from assim.solve.minimise.gauss_newton import GaussNewton
+from assim.solve.minimise.guess import first_guesses
+from assim.solve.minimise.loop import AbstractMinimiser, Progress, Solution
+from assim.solve.minimise.quasi_static import minimise_quasi_static
+from assim.solve.minimise.status import Status
+from assim.solve.posterior.ensemble import Report
+from assim.solve.posterior.laplace import Laplace, LaplacePosterior, laplace
+from assim.solve.posterior.marginal import Pushed, Quantity
+
+if TYPE_CHECKING:
+    from assim.findings.impact import Impact
+    from assim.findings.predictive import PredictiveCheck
+    from assim.findings.sloppy import Sloppy
 
 Array = jax.Array
 
@@ -80,9 +84,9 @@ class Analysis:
     prior_draws: Physical | None = None
     derived_map: dict[str, Quantity] = field(default_factory=dict)
     diagnostics: Diagnostics | None = None
-    impact: Impact | None = None
-    sloppy: Sloppy | None = None
-    predictive: Mapping[str, PredictiveCheck] = field(default_factory=dict)
+    impact: "Impact | None" = None
+    sloppy: "Sloppy | None" = None
+    predictive: "Mapping[str, PredictiveCheck]" = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:

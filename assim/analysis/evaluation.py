@@ -6,12 +6,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from assim.findings.consistency import Assumed, Departed, Diagnostics, diagnostics
 from assim.problem import assumed
 from assim.problem.arrays import State
 from assim.problem.control import Physical
 from assim.problem.departure import Problem, Simulation
-from assim.solve.diagnose import Assumed, Departed, Diagnostics, Moments, diagnostics, spread
-from assim.solve.gaussian import Gaussian
+from assim.solve.columns import Moments, spread
+from assim.solve.posterior.gaussian import Gaussian
 
 Array = jax.Array
 

@@ -10,9 +10,9 @@ import jax
 
 from assim.analysis.evaluation import evaluate, spread_of
 from assim.analysis.posterior import Asked, Fields, Posterior, of_ensemble, of_laplace, timed
-from assim.solve.ensemble import AbstractPosterior, Report
-from assim.solve.laplace import Laplace, LaplacePosterior, laplace
-from assim.solve.method import Trust
+from assim.solve.posterior.ensemble import AbstractPosterior, Report
+from assim.solve.posterior.laplace import Laplace, LaplacePosterior, laplace
+from assim.solve.posterior.method import Trust
 
 Array = jax.Array
 Several = list[AbstractPosterior] | tuple[AbstractPosterior, ...] | Mapping[str, AbstractPosterior]
@@ -164,9 +164,11 @@ def _automatic(
 
 def _ladder(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
     """What to try in turn, the cheapest first, and why."""
-    from assim.solve.mclmc import MCLMC  # slow to import, and not needed by Laplace alone
-    from assim.solve.nuts import NUTS
-    from assim.solve.svgd import SVGD
+    from assim.solve.posterior.chains.mclmc import (
+        MCLMC,  # slow to import, and not needed by Laplace alone
+    )
+    from assim.solve.posterior.chains.nuts import NUTS
+    from assim.solve.posterior.svgd.svgd import SVGD
 
     particles = PARTICLES * max(rank, 1)
     svgd = SVGD(particles=max(100, particles))

@@ -19,10 +19,10 @@ from assim.problem.arrays import State
 from assim.problem.control import Physical
 from assim.problem.departure import Problem
 from assim.problem.scalars import Derived
-from assim.solve.ensemble import Ensemble
-from assim.solve.laplace import Laplace, LaplacePosterior
-from assim.solve.marginal import Pushed, Quantity
-from assim.solve.method import Trust
+from assim.solve.posterior.ensemble import Ensemble
+from assim.solve.posterior.laplace import Laplace, LaplacePosterior
+from assim.solve.posterior.marginal import Pushed, Quantity
+from assim.solve.posterior.method import Trust
 
 Array = jax.Array
 

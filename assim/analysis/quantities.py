@@ -20,9 +20,9 @@ from assim.problem.scalars import (
     scalar_fields,
     scalar_units,
 )
-from assim.solve.ensemble import Ensemble
-from assim.solve.laplace import LaplacePosterior, gaussian_draws
-from assim.solve.marginal import (
+from assim.solve.posterior.ensemble import Ensemble
+from assim.solve.posterior.laplace import LaplacePosterior, gaussian_draws
+from assim.solve.posterior.marginal import (
     Drawn,
     Pushed,
     Quantity,

@@ -10,9 +10,9 @@ from enum import StrEnum
 
 import numpy as np
 
-from assim.files.schema import COVARIANCE as _COVARIANCE
-from assim.files.schema import QC as _QC
-from assim.files.schema import STDEV as _STDEV
+from assim.files.names import COVARIANCE as _COVARIANCE
+from assim.files.names import QC as _QC
+from assim.files.names import STDEV as _STDEV
 
 
 class Ancillary(StrEnum):

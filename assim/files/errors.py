@@ -23,3 +23,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]!r}?"
     return f"it has {', '.join(known)}" if known else "it has no variables"
+
+
+class ReportError(ValueError):
+    """A directory that no report can be made from."""

@@ -5,19 +5,19 @@ from pathlib import Path
 
 import jax
 
-from assim.analysis.calibration import FAILED, Calibration, calibrate
 from assim.analysis.methods import base_settings, named
-from assim.files.calibration import calibration_dataset
-from assim.files.schema import write_dataset, write_picture
-from assim.run import plugins
-from assim.run.build import Posed, pose
-from assim.run.case import Case
-from assim.run.cycle_table import refuse_cycle
-from assim.run.directory import interruptible, writable
-from assim.run.failure import CaseError, Exit, Fault, NonFiniteError
-from assim.run.posteriors import cannot_run
-from assim.run.screen import Screen
-from assim.solve.ensemble import AbstractPosterior
+from assim.case import plugins
+from assim.case.case import Case
+from assim.case.cycle_table import refuse_cycle
+from assim.case.failure import CaseError, Exit, Fault, NonFiniteError
+from assim.case.pose import Posed, pose
+from assim.case.wanted import cannot_run
+from assim.files.netcdf import write_dataset, write_picture
+from assim.files.write.calibration import calibration_dataset
+from assim.findings.calibration import FAILED, Calibration, calibrate
+from assim.run.terminal.directory import interruptible, writable
+from assim.run.terminal.screen import Screen
+from assim.solve.posterior.ensemble import AbstractPosterior
 
 FILE, PICTURE = "calibration.nc", "calibration.png"
 

@@ -84,7 +84,7 @@ def run(
     def work() -> int:
         read = _read(case, assignments)
         if "cycle" in read.tree:
-            from assim.run.cycle import run_cycle
+            from assim.run.cycle.cycle import run_cycle
 
             screen = _screen(quiet)
             return run_cycle(read, out, screen, resume=resume, watched=watch, timeout=timeout)
@@ -107,7 +107,7 @@ def check(case: Path, assignments: tuple[str, ...], debug: bool) -> None:
 
     def work() -> int:
         read = _read(case, assignments)
-        from assim.run.verify import check_case
+        from assim.run.check import check_case
 
         return check_case(read, _screen())
 
@@ -232,7 +232,7 @@ def twin(case: Path, assignments: tuple[str, ...], force: bool, debug: bool) -> 
 
     def work() -> int:
         read = _read(case, assignments)
-        from assim.run.twin import make_twin
+        from assim.run.twin.twin import make_twin
 
         return make_twin(read, _screen(), force)
 
@@ -280,7 +280,7 @@ def info(debug: bool) -> None:
     """Print versions, devices, the compile cache and the models that can be named."""
 
     def work() -> int:
-        from assim.run.info import print_info
+        from assim.run.terminal.info import print_info
 
         _configure(device=os.environ.get("JAX_PLATFORMS", "any"))
         return print_info(_screen())
@@ -290,7 +290,7 @@ def info(debug: bool) -> None:
 
 def _read(path: Path, assignments: tuple[str, ...]) -> Any:
     """The case, with JAX set up as it says."""
-    from assim.run.case import read_case
+    from assim.case.case import read_case
 
     case = read_case(path, assignments)
     _configure(case.runtime.device, case.runtime.precision)
@@ -298,13 +298,13 @@ def _read(path: Path, assignments: tuple[str, ...]) -> Any:
 
 
 def _configure(device: str = "cpu", precision: str = "float64") -> None:
-    from assim.run.runtime import configure
+    from assim.run.terminal.runtime import configure
 
     configure(device, precision)
 
 
 def _screen(quiet: bool = False) -> Any:
-    from assim.run.screen import Screen
+    from assim.run.terminal.screen import Screen
 
     return Screen(quiet=quiet)
 
@@ -321,7 +321,7 @@ def _finish(work: Callable[[], int], debug: bool) -> None:
 
 
 def _explain(error: BaseException, debug: bool) -> int:
-    from assim.run.failure import Exit, exit_code, message
+    from assim.case.failure import Exit, exit_code, message
 
     code = exit_code(error)
     if code is Exit.INTERNAL:

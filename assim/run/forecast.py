@@ -9,17 +9,19 @@ import numpy as np
 
 from assim.analysis.cycle.batches import batch_numbers
 from assim.analysis.forecast import Draws, Forecast, forecast, predicted_readings
-from assim.analysis.verification import (
-    FieldScores,
-    Rows,
-    Scores,
-    against_truth,
-    by_slot,
-    judged,
-    scores,
-)
+from assim.case.case import Case
+from assim.case.failure import CaseError, Exit, Fault, NonFiniteError
+from assim.case.model_error import make_model_error
+from assim.case.observations import make_instrument
+from assim.case.pose import set_up
+from assim.case.setting import Setting
 from assim.files.errors import DataError
-from assim.files.forecast import (
+from assim.files.netcdf import hash_file, write_dataset, write_json
+from assim.files.read.observations import Instrument
+from assim.files.read.states import read_trajectory
+from assim.files.read.tables import observed_variables, open_observations
+from assim.files.times import NON_PHYSICAL, date_text
+from assim.files.write.forecast import (
     edges_within,
     forecast_dataset,
     forecast_feedback,
@@ -28,20 +30,19 @@ from assim.files.forecast import (
     scores_summary,
     truth_summary,
 )
-from assim.files.observations import Instrument
-from assim.files.schema import hash_file, write_dataset, write_json
-from assim.files.states import read_trajectory
-from assim.files.tables import observed_variables, open_observations
-from assim.files.times import NON_PHYSICAL, date_text
+from assim.findings.verification import (
+    FieldScores,
+    Rows,
+    Scores,
+    against_truth,
+    by_slot,
+    judged,
+    scores,
+)
 from assim.problem.window import Window
-from assim.run.build import Setting, set_up
-from assim.run.case import Case
-from assim.run.directory import interruptible, writable
-from assim.run.failure import CaseError, Exit, Fault, NonFiniteError
-from assim.run.instruments import make_instrument
-from assim.run.model_error import make_model_error
-from assim.run.origin import Origin, origin_of
-from assim.run.screen import Screen
+from assim.run.forecast_start import Origin, origin_of
+from assim.run.terminal.directory import interruptible, writable
+from assim.run.terminal.screen import Screen
 
 _SHOWN = 10  # lead times in a table
 

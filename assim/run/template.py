@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
+from assim.case import plugins
+from assim.case.failure import CaseError, Exit
+from assim.case.toml import quoted
 from assim.files.errors import DataError
 from assim.files.times import NON_PHYSICAL
 from assim.problem.arrays import Labels
 from assim.problem.model import AbstractDynamics, AbstractModel
-from assim.run import plugins
-from assim.run.failure import CaseError, Exit
-from assim.run.screen import Screen
-from assim.run.toml import quoted
+from assim.run.terminal.screen import Screen
 
 _INITIAL, _SPREAD = 1.0, 0.1
 _EDGES = "# observations are made at their edges"

@@ -10,31 +10,30 @@ from pathlib import Path
 import xarray as xr
 
 from assim.analysis.analyse import Analysis
-from assim.analysis.findings import PredictiveCheck
-from assim.analysis.impact import observation_impact
 from assim.analysis.posterior import Posterior
-from assim.analysis.predictive import predictive_checks
-from assim.analysis.sloppy import stiff_and_sloppy
-from assim.files.arviz import to_datatree
-from assim.files.feedback import feedback_dataset
-from assim.files.results import (
+from assim.case.case import Case
+from assim.case.failure import Exit, NonFiniteError
+from assim.case.pose import Posed, analysed, pose
+from assim.case.schema import FILES, PredictiveTable
+from assim.files.netcdf import write_dataset, write_json, write_tree
+from assim.files.read.states import state_dataset
+from assim.files.write.arviz import to_datatree
+from assim.files.write.feedback import feedback_dataset
+from assim.files.write.results import (
     analysis_dataset,
     diagnostics_dataset,
     posterior_dataset,
     trajectory_dataset,
 )
-from assim.files.schema import write_dataset, write_json, write_tree
-from assim.files.states import state_dataset
-from assim.files.summary import summary
-from assim.run.build import Posed, analysed, pose
-from assim.run.case import Case
-from assim.run.directory import check_no_cycle, interruptible, remove_ending, writable
-from assim.run.failure import Exit, NonFiniteError
+from assim.files.write.summary import summary
+from assim.findings.impact import observation_impact
+from assim.findings.predictive import PredictiveCheck, predictive_checks
+from assim.findings.sloppy import stiff_and_sloppy
 from assim.run.finite import trouble_of
-from assim.run.schema import FILES, PredictiveTable
-from assim.run.screen import Screen
+from assim.run.terminal.directory import check_no_cycle, interruptible, remove_ending, writable
+from assim.run.terminal.screen import Screen
 from assim.show.report import report_of_results
-from assim.solve.status import Status
+from assim.solve.minimise.status import Status
 
 ARVIZ = "inference_data.nc"
 

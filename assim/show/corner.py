@@ -8,10 +8,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from assim.show import style
-from assim.show.density import density
-from assim.show.draws import Draws, draws, draws_by_method
+from assim.show.density import Draws, density, draws, draws_by_method
 from assim.show.finished import Method, Run, with_units
-from assim.show.overlay import Lines, common_limits, looks_of
+from assim.show.methods import Lines, common_limits, looks_of
 from assim.show.style import Picture
 from assim.statistics.resampling import systematic
 

@@ -17,8 +17,8 @@ import numpy as np
 import xarray as xr
 
 from assim.files.ancillary import Ancillary
-from assim.files.errors import DataError
-from assim.files.manifest import NAME, read_manifest
+from assim.files.errors import DataError, ReportError
+from assim.files.read.manifest import NAME, read_manifest
 
 STAGES = ("background", "analysis", "truth", "trajectory", "posterior", "diagnostics")
 TIMES = ("time", "t")
@@ -26,10 +26,6 @@ SUFFIXES = (
     *Ancillary,
     *("_mean", "_increment", "_background", "_prior", "_model_error", "_model_error_prior_stddev"),
 )
-
-
-class ReportError(ValueError):
-    """A directory that no report can be made from."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 
 from assim.files.ancillary import Ancillary
-from assim.show.finished import TIMES, ReportError, Run, field_names, time_of, words
+from assim.files.errors import ReportError
+from assim.show.finished import TIMES, Run, field_names, time_of, words
 
 PASSIVE = 1  # quality flag of values that are compared and not used
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from assim.files.schema import FLAGS
+from assim.files.names import FLAGS
 from assim.show.consistency import expected_cost
-from assim.show.draws import draws
+from assim.show.density import draws
 from assim.show.finished import Run, methods_of, span_of, spelt_units, time_of
 from assim.show.methods import told
 from assim.show.page import (

@@ -8,17 +8,11 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from assim.show import (
-    consistency,
-    cycle_page,
-    cycle_words,
-    methods,
-    page,
-    passages,
-    predictive,
-    sloppy,
-)
-from assim.show.finished import ReportError, Run, finished_run
+from assim.files.errors import ReportError
+from assim.show import consistency, methods, page, passages, predictive, sloppy
+from assim.show.cycle import page as cycle_page
+from assim.show.cycle import words as cycle_words
+from assim.show.finished import Run, finished_run
 
 if TYPE_CHECKING:
     from assim.show.style import Picture
@@ -84,8 +78,8 @@ def report_of_results(
 
 def _draw(run: Run) -> "dict[str, Picture]":
     try:
-        from assim.show.cycle_plot import draw_cycle
-        from assim.show.plot import draw_pictures
+        from assim.show.cycle.plot import draw_cycle
+        from assim.show.pictures import draw_pictures
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "matplotlib":
             raise

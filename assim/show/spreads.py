@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from assim.show import style
 from assim.show.finished import Run, field_names, instants, time_label, time_of, words
-from assim.show.overlay import looks_of
+from assim.show.methods import looks_of
 from assim.show.style import Picture
 from assim.show.trajectory import SITES, position
 

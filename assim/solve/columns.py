@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from assim.solve.gaussian import Gaussian
+from assim.solve.posterior.gaussian import Gaussian
 
 Array = jax.Array
 
@@ -103,3 +103,62 @@ def _batched(columns: Array) -> Array:
 def _probes(key: Array, n: int) -> Array:
     """Columns c with E[Σ c cᵀ] = I."""
     return jax.random.normal(key, (PROBES, n)) / PROBES**0.5
+
+
+Predictions = dict[str, Array]
+
+
+class Moments(NamedTuple):
+    """Second moments of predictions, each by instrument, shape (m,).
+
+    Args:
+        variance: diag(HA⁻¹Hᵀ), of the posterior.
+        influence: diag(HA⁻¹Hᵀ R⁻¹).
+        prior_variance: diag(HBHᵀ), H at the minimum.
+        prior_influence: diag(HBHᵀ R⁻¹).
+    """
+
+    variance: Predictions
+    influence: Predictions
+    prior_variance: Predictions
+    prior_influence: Predictions
+
+
+def spread(
+    simulated: Callable[[Array], tuple[Any, Predictions]],
+    departures: Callable[[Predictions], Predictions],
+    predicted: Predictions,
+    gaussian: Gaussian,
+    key: Array,
+) -> tuple[Any, Moments, Predictions]:
+    """Posterior variance of fields, second moments of predictions and Gχ*, in one pass of columns.
+
+    Gχ*, what the tangent linear makes of the analysis increment in departures, is exact: χ* is a
+    column of its own.
+
+    Args:
+        simulated: χ ↦ (fields, predictions of every instrument).
+        departures: predictions ↦ normalised departures d of every instrument.
+        predicted: Hx^a of every instrument.
+        gaussian: the posterior.
+        key: of random columns.
+    """
+    normalise = jax.linearize(departures, predicted)[1]
+    transpose = jax.linear_transpose(normalise, predicted)
+
+    def contribution(row: tuple[Array, Array, Array]) -> tuple[Any, Moments, Predictions]:
+        column, share, along = row  # along is 1 for χ*, which no covariance counts, else 0
+        fields, tangent = jax.jvp(simulated, (gaussian.chi,), (column,))[1]
+        normalised = normalise(tangent)
+        (weighted,) = transpose(normalised)  # R⁻¹H′c for Gaussian errors
+        scaled = lambda by, tree: jax.tree.map(lambda v: by * v, tree)  # noqa: E731
+        prior = scaled(1 - along, jax.tree.map(jnp.square, tangent))
+        gain = scaled(1 - along, jax.tree.map(jnp.multiply, tangent, weighted))
+        squares = jax.tree.map(lambda v: share * v**2, fields)
+        moments = Moments(scaled(share, prior), scaled(share, gain), prior, gain)
+        return squares, moments, scaled(along, normalised)
+
+    vectors, shares = posterior_columns(gaussian, key)
+    rows = jnp.concatenate([vectors, gaussian.chi[None]])
+    along = jnp.zeros(rows.shape[0]).at[-1].set(1.0)
+    return accumulate(contribution, (rows, jnp.append(shares, 0.0), along))

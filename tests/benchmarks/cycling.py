@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from click.testing import CliRunner
 
+from assim.case.case import read_case
+from assim.case.pose import set_up
 from assim.run import cli
-from assim.run.build import set_up
-from assim.run.case import read_case
-from assim.run.experiment import pose_experiment
+from assim.run.cycle.in_memory import pose_experiment
 from assim.solve.cost import gradient
 
 CASE = """

@@ -20,7 +20,7 @@ from assim import (
     weak_constraint,
 )
 from assim.models import Lorenz96
-from assim.solve.minimise import minimise
+from assim.solve.minimise.loop import minimise
 
 R_STDEV, B_STDEV, Q_STDEV, LENGTH = 0.2, 1.0, 0.1, 2.0
 NEAR = 0.3  # how far the truth is from the background, in its standard deviations

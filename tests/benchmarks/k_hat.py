@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from assim.analysis.analyse import analyse
-from assim.run.build import pose
-from assim.run.case import read_case
-from assim.run.runtime import configure
-from assim.solve.laplace import Laplace
-from assim.solve.nuts import HMC
+from assim.case.case import read_case
+from assim.case.pose import pose
+from assim.run.terminal.runtime import configure
+from assim.solve.posterior.chains.nuts import HMC
+from assim.solve.posterior.laplace import Laplace
 
 ROOT = Path(__file__).resolve().parents[2]
 

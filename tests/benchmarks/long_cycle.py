@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from assim.analysis.cycle import cycle as driver
 from assim.run import cli
-from assim.run.screen import Screen
+from assim.run.terminal.screen import Screen
 from tests.benchmarks.cycling import CASE
 
 

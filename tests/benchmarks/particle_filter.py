@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.case.case import read_case
+from assim.case.pose import set_up
 from assim.problem.window import Window, integrate
-from assim.run.build import set_up
-from assim.run.case import read_case
-from assim.run.experiment import pose_experiment
-from assim.run.runtime import configure
+from assim.run.cycle.in_memory import pose_experiment
+from assim.run.terminal.runtime import configure
 from tests.benchmarks.published_twins import CASES
 
 PARTICLES, MOVED = 20_000, 0.02

@@ -30,22 +30,22 @@ from assim import (
     Window,
     weak_constraint,
 )
+from assim.case.case import read_case
+from assim.case.pose import pose
 from assim.models import Lorenz63
-from assim.run.build import pose
-from assim.run.case import read_case
-from assim.run.runtime import configure
-from assim.solve.ensemble import AbstractPosterior, equal_weights
-from assim.solve.gauss_newton import GaussNewton
-from assim.solve.guess import first_guesses
-from assim.solve.importance import Importance
-from assim.solve.laplace import Laplace, LaplacePosterior, laplace
-from assim.solve.mclmc import MCLMC
-from assim.solve.minimise import minimise
-from assim.solve.nuts import HMC, NUTS
-from assim.solve.randomise import Randomise
-from assim.solve.svgd import SVGD
-from assim.solve.tempering import Tempering
-from assim.solve.variational import Variational
+from assim.run.terminal.runtime import configure
+from assim.solve.minimise.gauss_newton import GaussNewton
+from assim.solve.minimise.guess import first_guesses
+from assim.solve.minimise.loop import minimise
+from assim.solve.posterior.chains.mclmc import MCLMC
+from assim.solve.posterior.chains.nuts import HMC, NUTS
+from assim.solve.posterior.ensemble import AbstractPosterior, equal_weights
+from assim.solve.posterior.importance import Importance
+from assim.solve.posterior.laplace import Laplace, LaplacePosterior, laplace
+from assim.solve.posterior.randomise import Randomise
+from assim.solve.posterior.svgd.svgd import SVGD
+from assim.solve.posterior.tempering import Tempering
+from assim.solve.posterior.variational import Variational
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCURATE, SEEDS = 0.03, (0, 1, 2)

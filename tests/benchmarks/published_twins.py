@@ -16,10 +16,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from assim.run.build import set_up
-from assim.run.case import read_case
-from assim.run.experiment import pose_experiment
-from assim.run.runtime import configure
+from assim.case.case import read_case
+from assim.case.pose import set_up
+from assim.run.cycle.in_memory import pose_experiment
+from assim.run.terminal.runtime import configure
 
 CASES = Path(__file__).resolve().parents[2] / "cases"
 

@@ -10,12 +10,13 @@ import xarray as xr
 from click.testing import CliRunner
 
 import assim
-from assim.files import manifest as ledger
 from assim.files.errors import DataError
-from assim.files.schema import hash_file, write_dataset
-from assim.files.tables import open_observations
-from assim.run import cli, sequence
-from assim.run.ledger import alone
+from assim.files.netcdf import hash_file, write_dataset
+from assim.files.read.tables import open_observations
+from assim.files.write import manifest as ledger
+from assim.run import cli
+from assim.run.cycle import windows as sequence
+from assim.run.cycle.ledger import alone
 from tests.cycle.files import Files, contents, manifest, results, setting, steady
 
 WINDOWS = 6

@@ -12,7 +12,7 @@ from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.inflation import Inflated, Innovation
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.variational import FourDVar
-from assim.solve import laplace
+from assim.solve.posterior import laplace
 from tests.cycle.toy import (
     BACKGROUND,
     B,

@@ -11,7 +11,7 @@ from assim import likelihood
 from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.variational import FourDVar
-from assim.files.cycle import cycle_dataset, cycle_summary
+from assim.files.write.cycle import cycle_dataset, cycle_summary
 from assim.problem.cycled import Rows
 from tests.cycle.toy import STEP, Linear
 

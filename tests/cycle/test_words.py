@@ -12,15 +12,14 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from assim.analysis.cycle.inflation import Inflation
+from assim.case.case import read_case, validate
+from assim.case.failure import CaseError
+from assim.case.pose import set_up
+from assim.case.pose_cycle import make_scheme
 from assim.run import cli
-from assim.run import dashboard as shown
-from assim.run.build import set_up
-from assim.run.case import read_case
-from assim.run.checked import validate
-from assim.run.cycling import make_scheme
-from assim.run.dashboard import Dashboard
-from assim.run.failure import CaseError
-from assim.run.screen import Screen
+from assim.run.terminal import dashboard as shown
+from assim.run.terminal.dashboard import Dashboard
+from assim.run.terminal.screen import Screen
 from tests.cycle.files import Files
 
 NAME = "observations/{window:04d}.nc"

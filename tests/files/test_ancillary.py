@@ -5,15 +5,15 @@ import pytest
 
 from assim import read_observations
 from assim.analysis.cycle.scheme import Reading
-from assim.analysis.verification import Rows
 from assim.files.ancillary import Ancillary, Column
-from assim.files.feedback import point_table
-from assim.files.forecast import forecast_feedback
-from assim.files.observations import to_instrument
-from assim.files.outcome import readings_dataset
-from assim.files.schema import write_dataset
-from assim.files.tables import observed_variables, open_observations
-from assim.files.windows import read_window
+from assim.files.netcdf import write_dataset
+from assim.files.read.observations import to_instrument
+from assim.files.read.tables import observed_variables, open_observations
+from assim.files.read.windows import read_window
+from assim.files.write.feedback import point_table
+from assim.files.write.forecast import forecast_feedback
+from assim.files.write.outcome import readings_dataset
+from assim.findings.verification import Rows
 from assim.problem import likelihood
 from assim.problem.observation import ErrorScale
 from assim.problem.prior import Jeffreys

@@ -20,12 +20,12 @@ from assim import (
     strong_constraint,
 )
 from assim.files.errors import DataError
-from assim.files.feedback import feedback_dataset
-from assim.files.observations import to_instrument
-from assim.files.quality import QualityControl
-from assim.files.tables import open_observations
-from assim.files.uncertainty import stdev_units
-from assim.files.windows import read_window
+from assim.files.read.observations import to_instrument
+from assim.files.read.quality import QualityControl
+from assim.files.read.tables import open_observations
+from assim.files.read.uncertainty import stdev_units
+from assim.files.read.windows import read_window
+from assim.files.write.feedback import feedback_dataset
 from assim.problem.assumed import gaussian_values, is_gaussian
 from assim.problem.likelihood import (
     AbstractLikelihood,

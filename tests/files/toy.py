@@ -7,10 +7,10 @@ import xarray as xr
 
 from assim.analysis.analyse import Analysis, Quantity
 from assim.analysis.posterior import Posterior
-from assim.files.observations import to_instrument
-from assim.files.states import read_state
-from assim.files.tables import open_observations
-from assim.files.windows import read_window
+from assim.files.read.observations import to_instrument
+from assim.files.read.states import read_state
+from assim.files.read.tables import open_observations
+from assim.files.read.windows import read_window
 from assim.problem.arrays import Coordinate, Grid, Label, Labels, Trajectory
 from assim.problem.constraint import strong_constraint
 from assim.problem.control import Physical
@@ -19,11 +19,11 @@ from assim.problem.departure import Simulation
 from assim.problem.model import AbstractModel
 from assim.problem.observation import ErrorScale
 from assim.problem.prior import LogNormal
-from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import LaplacePosterior
-from assim.solve.method import Trust
-from assim.solve.minimise import Loop, Minimum, Solution
-from assim.solve.status import Status
+from assim.solve.minimise.loop import Loop, Minimum, Solution
+from assim.solve.minimise.status import Status
+from assim.solve.posterior.gaussian import Gaussian
+from assim.solve.posterior.laplace import LaplacePosterior
+from assim.solve.posterior.method import Trust
 
 UNITS = "m s-1"
 

@@ -25,7 +25,7 @@ from assim import (
     strong_constraint,
 )
 from assim.solve.cost import cost
-from assim.solve.quasi_static import minimise_quasi_static
+from assim.solve.minimise.quasi_static import minimise_quasi_static
 
 N = 20  # more than are differentiated forward
 

@@ -8,13 +8,13 @@ import pytest
 import xarray as xr
 from rich.console import Console
 
+from assim.case.case import read_case
+from assim.case.pose import pose
 from assim.run import calibrate as command
-from assim.run.build import pose
 from assim.run.calibrate import FILE, PICTURE, _draw, _method, calibrate_case
-from assim.run.case import read_case
-from assim.run.screen import Screen
-from assim.solve.importance import Importance
-from assim.solve.laplace import Laplace
+from assim.run.terminal.screen import Screen
+from assim.solve.posterior.importance import Importance
+from assim.solve.posterior.laplace import Laplace
 from tests.run.toy import Toy, invoke
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from assim.run.case import read_case
+from assim.case.case import read_case
 from tests.run.toy import Toy, invoke
 
 _HEAVY = ("jax", "xarray", "numpy", "pydantic", "rich", "matplotlib", "assim.problem")
@@ -48,7 +48,7 @@ def test_info_lists_models() -> None:
 
 @pytest.mark.parametrize("model", ["Lorenz63", "LotkaVolterra", "AdvectionDiffusion"])
 def test_init_makes_a_case_that_can_be_posed(model: str, tmp_path: Path) -> None:
-    from assim.run.build import pose
+    from assim.case.pose import pose
 
     case = tmp_path / "case.toml"
     assert invoke("init", model, "--out", str(case)).exit_code == 0
@@ -112,7 +112,7 @@ def test_twin_observes_at_least_once(toy: Toy) -> None:
 
 
 def test_twin_keeps_what_the_case_gives_and_can_be_read(toy: Toy) -> None:
-    from assim.run.build import pose
+    from assim.case.pose import pose
 
     toy.case["background"] = {"fields": {"x": {"value": [3.0, 2.0, 1.0]}}}
     toy.case["twin"] = {"initial": {"x": 20.0}, "spin_up": 3.0}

@@ -9,8 +9,8 @@ import scipy.linalg
 import scipy.stats
 import xarray as xr
 
-from assim.run.build import pose
-from assim.run.case import read_case
+from assim.case.case import read_case
+from assim.case.pose import pose
 
 CASE = Path(__file__).resolve().parents[2] / "cases" / "climate_energy_balance"
 MEDIANS = {

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from assim.analysis.analyse import analyse
-from assim.analysis.evidence import evidence_table
-from assim.run.build import pose
-from assim.run.case import read_case
-from assim.run.failure import CaseError
-from assim.run.same import check_same
-from assim.solve.importance import Importance
-from assim.solve.laplace import Laplace
+from assim.case.case import read_case
+from assim.case.failure import CaseError
+from assim.case.pose import pose
+from assim.findings.evidence import evidence_table
+from assim.run.compare import check_same
+from assim.solve.posterior.importance import Importance
+from assim.solve.posterior.laplace import Laplace
 from tests.run.toy import Toy, invoke
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from assim.run.build import set_up
-from assim.run.case import read_case
-from assim.run.cycling import pose_cycle
-from assim.run.ledger import Ledger
+from assim.case.case import read_case
+from assim.case.pose import set_up
+from assim.case.pose_cycle import pose_cycle
+from assim.run.cycle.ledger import Ledger
 from tests.run.toy import MODEL, Toy, background, invoke, observations
 
 BREAKS = MODEL.replace(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from assim.run.screen import Screen
+from assim.run.terminal.screen import Screen
 from tests.run.toy import MODEL, Toy, invoke
 
 
@@ -124,15 +124,15 @@ def test_truth_is_read_before_anything_is_computed(
     toy.case["twin"] = {}
     toy.write()
     (toy.folder / "truth.nc").write_bytes(b"CDF")
-    monkeypatch.setattr("assim.run.build.analyse", None)
+    monkeypatch.setattr("assim.case.pose.analyse", None)
     result = toy.run()
     assert result.exit_code == 3, result.stderr or result.exception
     assert "truth.nc" in result.stderr
 
 
 def test_truth_is_one_of_the_inputs(toy: Toy) -> None:
-    from assim.run.build import pose
-    from assim.run.case import read_case
+    from assim.case.case import read_case
+    from assim.case.pose import pose
 
     toy.case["twin"] = {}
     toy.write()
@@ -146,7 +146,7 @@ def test_directory_that_cannot_be_written(
     shared: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("assim.run.build.analyse", None)  # nothing may be computed
+    monkeypatch.setattr("assim.case.pose.analyse", None)  # nothing may be computed
     result = shared.run("--out", str(tmp_path / "file" / "out"))
     assert result.exit_code == 3
     assert "cannot be written" in result.stderr
@@ -200,7 +200,7 @@ def test_interrupt_after_an_earlier_run(
 def test_internal_error_asks_for_a_report(
     shared: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("assim.run.build.analyse", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("assim.case.pose.analyse", lambda *a, **k: 1 / 0)
     result = shared.run("--out", str(tmp_path / "out"))
     assert result.exit_code == 1
     assert "please report" in result.stderr
@@ -224,8 +224,8 @@ def test_operator_as_a_function(toy: Toy) -> None:
     source += "    return sample(trajectory, 'x', points) / 2\n"
     toy.write()
     (toy.folder / "ops.py").write_text(source)
-    from assim.run.build import pose
-    from assim.run.case import read_case
+    from assim.case.case import read_case
+    from assim.case.pose import pose
 
     path = toy.folder / "case.toml"
     plain = pose(read_case(path)).problem

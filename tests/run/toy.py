@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from click.testing import CliRunner, Result
 
+from assim.case.toml import write
 from assim.run import cli
-from assim.run.toml import write
 
 MODEL = '''
 """Three cells that decay, and leak to their neighbours."""

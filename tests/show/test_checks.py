@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 
 from assim.show import write_report
 from assim.show.finished import finished_run
-from assim.show.readings import _draw_ranks, _draw_readings, binomial_band, predicted
+from assim.show.predictive import _draw_ranks, _draw_readings, binomial_band, predicted
 from assim.show.report import render
-from assim.show.sloppy import along, stiffness
-from assim.show.stiffness import _draw_composition, _draw_eigenvalues
+from assim.show.sloppy import _draw_composition, _draw_eigenvalues, along, stiffness
 from tests.show import runs
 from tests.show.several import add_checks, add_directions
 

@@ -8,8 +8,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from assim.show import write_report
+from assim.show.consistency import _draw
 from assim.show.finished import finished_run, time_of
-from assim.show.influence import _draw
 from assim.show.report import render
 from tests.show import runs
 

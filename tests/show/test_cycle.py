@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from assim.show import cycle_windows, write_report
-from assim.show.cycle import entries, fields, forecast, instruments, is_scalar, scalars, settled
-from assim.show.cycle_page import PICTURES
-from assim.show.cycle_statistics import (
+from assim.files.errors import ReportError
+from assim.show import write_report
+from assim.show.cycle import windows as cycle_windows
+from assim.show.cycle.page import PICTURES
+from assim.show.cycle.series import (
+    entries,
+    fields,
+    forecast,
+    instruments,
+    is_scalar,
+    scalars,
+    settled,
+)
+from assim.show.cycle.statistics import (
     LONG,
     block_of,
     blocks,
@@ -21,7 +31,7 @@ from assim.show.cycle_statistics import (
     spread_and_skill,
     width_of,
 )
-from assim.show.finished import ReportError, finished_run, spelt_units
+from assim.show.finished import finished_run, spelt_units
 from assim.show.report import render, report_of_results
 from tests.show import runs
 

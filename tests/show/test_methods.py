@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 
 from assim.show import style, write_report
 from assim.show.corner import CELLS, ROOM, _draw_pair, density_of_pairs, levels_of, shown_of
-from assim.show.density import density
-from assim.show.draws import Draws, draws, draws_by_method
+from assim.show.density import Draws, density, draws, draws_by_method
 from assim.show.finished import field_names, finished_run
-from assim.show.overlay import common_limits, looks_of
+from assim.show.methods import common_limits, looks_of
 from assim.show.report import render
 from assim.show.spreads import compared
 from tests.show import runs

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.cost import Array, DepartureFunction
-from assim.solve.ensemble import Ensemble
-from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import LaplacePosterior
+from assim.solve.posterior.ensemble import Ensemble
+from assim.solve.posterior.gaussian import Gaussian
+from assim.solve.posterior.laplace import LaplacePosterior
 from tests.solve.departures import Misfit
 
 EDGE = -0.5  # where `truncated` ends

@@ -11,10 +11,10 @@ import scipy.optimize
 import scipy.stats
 
 from assim import GaussNewton, Laplace, NewtonCG, Status
+from assim.findings.derivatives import gradient_test
 from assim.solve.cost import cost, exact_linearisation, gauss_newton_linearisation
-from assim.solve.laplace import laplace
-from assim.solve.minimise import minimise
-from assim.solve.verify import gradient_test
+from assim.solve.minimise.loop import minimise
+from assim.solve.posterior.laplace import laplace
 from tests.solve.departures import Departures
 
 M = 30

@@ -11,7 +11,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from assim import LBFGS, Adam, GaussNewton, Laplace, NewtonCG, Status, analyse
-from assim.solve.laplace import laplace
+from assim.solve.posterior.laplace import laplace
 from tests.solve.linear import driven, innovation_density, kalman, ring, stacked
 
 CASES = {"driven": driven, "ring": ring}

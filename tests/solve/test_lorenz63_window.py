@@ -24,7 +24,7 @@ from assim import (
 )
 from assim.models import Lorenz63
 from assim.solve.cost import cost, gradient
-from assim.solve.minimise import minimise
+from assim.solve.minimise.loop import minimise
 
 DT, EACH, NUMBER = 0.01, 25, 4  # four observations of all fields, 25 steps apart
 BACKGROUND = np.array([1.509, -1.531, 25.46])

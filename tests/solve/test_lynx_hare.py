@@ -29,8 +29,8 @@ from assim import (
     strong_constraint,
 )
 from assim.models import LotkaVolterra
-from assim.solve.laplace import laplace
-from assim.solve.minimise import minimise
+from assim.solve.minimise.loop import minimise
+from assim.solve.posterior.laplace import laplace
 
 SOURCE = Path(__file__).parents[2] / "cases/lynx_hare/source"
 (CSV,) = SOURCE.glob("*.csv")

@@ -27,7 +27,7 @@ from assim import (
 )
 from assim.models import Lorenz96
 from assim.solve.cost import gauss_newton_linearisation
-from assim.solve.minimise import minimise_compiled
+from assim.solve.minimise.loop import minimise_compiled
 
 N, SLOTS, STEPS, STDEV = 40, 12, 2, 0.5
 TRUE = {"F": jnp.asarray(8.5)}

@@ -31,7 +31,7 @@ from assim import (
     likelihood,
     strong_constraint,
 )
-from assim.files.quality import fails_background_check
+from assim.files.read.quality import fails_background_check
 
 N, STDEV_B, STDEV_O = 40, 1.0, 0.3
 WHERE = 17  # of the gross error

@@ -23,7 +23,7 @@ from assim import (
     strong_constraint,
 )
 from assim.models import Lorenz96
-from assim.solve.minimise import minimise_compiled
+from assim.solve.minimise.loop import minimise_compiled
 
 N, SLOTS, VARIANCE = 40, 10, 0.5
 Z90 = 1.6448536269514722

@@ -32,7 +32,7 @@ from assim import (
 )
 from assim.models import Lorenz96, LotkaVolterra
 from assim.solve.cost import cost
-from assim.solve.laplace import laplace
+from assim.solve.posterior.laplace import laplace
 from tests.solve.linear import (
     block_diagonal,
     correlated,

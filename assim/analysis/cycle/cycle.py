@@ -20,7 +20,7 @@ from assim.problem.departure import Problem
 from assim.problem.fit import check_fit
 from assim.problem.observation import Observations
 from assim.problem.window import Window
-from assim.solve.minimise import strongly_typed
+from assim.solve.minimise.loop import strongly_typed
 
 Array = jax.Array
 

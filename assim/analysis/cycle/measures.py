@@ -9,7 +9,7 @@ from jax.scipy.stats import norm
 from assim.analysis.cycle.plan import Move
 from assim.analysis.cycle.scheme import Outcome, Reading
 from assim.problem.arrays import State
-from assim.solve.status import Status
+from assim.solve.minimise.status import Status
 
 Array = jax.Array
 

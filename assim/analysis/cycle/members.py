@@ -14,7 +14,7 @@ from assim.problem.assumed import is_gaussian
 from assim.problem.control import Control, White
 from assim.problem.cycled import OTHERS, STATE, advanced
 from assim.problem.departure import Problem
-from assim.solve.status import Status
+from assim.solve.minimise.status import Status
 from assim.solve.transform import anomalies, rotation, stdev
 
 Array = jax.Array

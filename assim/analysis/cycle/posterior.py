@@ -11,8 +11,8 @@ from assim.analysis.cycle.plan import Move
 from assim.problem.arrays import State
 from assim.problem.control import White
 from assim.problem.cycled import OTHERS, CycledProblem
-from assim.solve.gaussian import Gaussian
 from assim.solve.krylov import randomised_eigenpairs
+from assim.solve.posterior.gaussian import Gaussian
 
 Array = jax.Array
 

@@ -19,12 +19,12 @@ from assim.problem.assumed import is_gaussian
 from assim.problem.covariance import AbstractStateCovariance
 from assim.problem.departure import Departures, Problem
 from assim.problem.window import integrate
-from assim.solve.curvature import local_gaussian
-from assim.solve.gauss_newton import GaussNewton
-from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import Laplace
-from assim.solve.minimise import AbstractMinimiser, minimise_compiled
-from assim.solve.status import Status
+from assim.solve.minimise.gauss_newton import GaussNewton
+from assim.solve.minimise.loop import AbstractMinimiser, minimise_compiled
+from assim.solve.minimise.status import Status
+from assim.solve.posterior.curvature import local_gaussian
+from assim.solve.posterior.gaussian import Gaussian
+from assim.solve.posterior.laplace import Laplace
 
 Array = jax.Array
 

@@ -28,12 +28,12 @@ from assim.problem.cycled import (
 )
 from assim.problem.departure import Problem
 from assim.solve.cost import gauss_newton_linearisation
-from assim.solve.curvature import dual_gaussian, local_gaussian
-from assim.solve.gauss_newton import GaussNewton
-from assim.solve.gaussian import Gaussian
-from assim.solve.laplace import Laplace, deflated_traces
-from assim.solve.minimise import AbstractMinimiser, minimise_compiled
-from assim.solve.quasi_static import minimise_quasi_static_compiled
+from assim.solve.minimise.gauss_newton import GaussNewton
+from assim.solve.minimise.loop import AbstractMinimiser, minimise_compiled
+from assim.solve.minimise.quasi_static import minimise_quasi_static_compiled
+from assim.solve.posterior.curvature import dual_gaussian, local_gaussian
+from assim.solve.posterior.gaussian import Gaussian
+from assim.solve.posterior.laplace import Laplace, deflated_traces
 
 Array = jax.Array
 

@@ -1,0 +1,1 @@
+"""From a TOML text to the objects that it describes."""

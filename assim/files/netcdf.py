@@ -1,0 +1,233 @@
+"""How a file is written: attributes, encoding, and all of it or nothing."""
+
+import hashlib
+import json
+import math
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from assim.files.errors import DataError
+from assim.files.names import FLAGS, time_name
+from assim.files.times import NON_PHYSICAL, encode
+from assim.problem.arrays import Coordinate, Label, Labels
+
+_FILL = 9.969209968386869e36  # NetCDF's own default for float64
+_STANDARD_NAMES = {"degrees_east": "longitude", "degrees_north": "latitude"}
+_AXES = {"degrees_east": "X", "degrees_north": "Y"}
+
+
+def time_variable(
+    times: np.ndarray, unit: str, reference: str | None, dim: str
+) -> tuple[str, np.ndarray, dict[str, str]]:
+    """Model times as a variable on `dim`, for a Dataset's constructor."""
+    numbers, attributes = encode(times, unit, reference)
+    on_axis = dim == time_name(unit) and unit != NON_PHYSICAL
+    return dim, numbers, {**attributes, **({"axis": "T"} if on_axis else {})}
+
+
+def axis_attributes(axis: Coordinate, name: str) -> dict[str, str]:
+    """Attributes of the positions along a dimension."""
+    standard = _STANDARD_NAMES.get(axis.units)
+    words = {"units": axis.units, "long_name": axis.long_name or name}
+    return {**words, **({"standard_name": standard} if standard else {})}
+
+
+def axes(labels: Labels, dims: tuple[str, ...]) -> dict[str, xr.Variable]:
+    """Coordinate variables of the dimensions named, two-dimensional ones included."""
+    found = {dim: _axis(labels.coordinates[dim], dim) for dim in dims}
+    grid = labels.curvilinear
+    if grid is not None and set(grid.dims) <= set(dims):
+        for name, units, values in zip(
+            grid.names, grid.units, (grid.first, grid.second), strict=True
+        ):
+            words = axis_attributes(Coordinate(np.zeros(1), units), name)
+            found[name] = xr.Variable(grid.dims, np.asarray(values), words)
+    return found
+
+
+def _axis(axis: Coordinate, dim: str) -> xr.Variable:
+    letter = {"axis": _AXES[axis.units]} if axis.units in _AXES else {}
+    return xr.Variable(dim, np.asarray(axis.values), axis_attributes(axis, dim) | letter)
+
+
+def attributes(name: str, label: Label, what: str = "") -> dict[str, str]:
+    """Attributes of a field or parameter; `what` comes before its long name."""
+    long_name = label.long_name or name
+    return {"units": label.units, "long_name": f"{what} {long_name}".strip()}
+
+
+def flag_attributes(long_name: str) -> dict[str, Any]:
+    """Attributes of a quality flag."""
+    return {
+        "long_name": long_name,
+        "standard_name": "quality_flag",
+        "flag_values": np.array(list(FLAGS), np.int32),
+        "flag_meanings": " ".join(FLAGS.values()),
+    }
+
+
+def write_dataset(
+    dataset: xr.Dataset,
+    path: str | PathLike[str],
+    *,
+    title: str,
+    config: str | None = None,
+    inputs: Mapping[str, str] | None = None,
+) -> None:
+    """Write a NetCDF-4 file with the attributes and encoding that every file has.
+
+    It is written to a temporary name in the same folder and renamed, so that a file of this
+    name is always whole.
+
+    Args:
+        dataset: what to write; its own global attributes are kept.
+        path: name of the file; its folder is made where it is missing.
+        title: one line for people.
+        config: the resolved case, as TOML.
+        inputs: sha256 of each input file, by name (see `hash_file`).
+
+    Raises:
+        DataError: it cannot be written; nothing half-written remains.
+    """
+    final = dataset.assign_attrs(_global_attributes(title, config, inputs) | dataset.attrs)
+    encoding = {str(name): _encoding(final, str(name)) for name in final.variables}
+    _write_whole(
+        Path(path),
+        lambda temporary: final.to_netcdf(
+            temporary, engine="netcdf4", format="NETCDF4", encoding=encoding
+        ),
+    )
+
+
+def write_tree(
+    tree: xr.DataTree,
+    path: str | PathLike[str],
+    *,
+    title: str,
+    config: str | None = None,
+    inputs: Mapping[str, str] | None = None,
+) -> None:
+    """Write NetCDF-4 with groups, whole or not at all.
+
+    Args:
+        tree: what to write; its own attributes are kept.
+        path: name of the file.
+        title: one line for people.
+        config: the resolved case, as TOML.
+        inputs: sha256 of each input file, by name.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    final = tree.copy(deep=False)
+    final.attrs = _global_attributes(title, config, inputs) | tree.attrs
+    del final.attrs["Conventions"]  # ArviZ's groups and dimensions, not those of CF
+    _write_whole(Path(path), lambda temporary: final.to_netcdf(temporary, engine="netcdf4"))
+
+
+def write_picture(png: bytes, path: str | PathLike[str]) -> None:
+    """Write a picture, whole or not at all.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    _write_whole(Path(path), lambda temporary: temporary.write_bytes(png))
+
+
+def write_json(content: Mapping[str, Any], path: str | PathLike[str]) -> None:
+    """Write strict JSON, whole or not at all; numbers that are not finite become null.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    text = json.dumps(strict(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    _write_whole(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def strict(value: Any) -> Any:
+    """The value as strict JSON: plain Python numbers, null for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(item) for item in value]
+    if hasattr(value, "tolist"):
+        return strict(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def hash_file(path: str | PathLike[str]) -> str:
+    """sha256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def package_version() -> str:
+    """Version of the installed package."""
+    try:
+        return version("assim")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _global_attributes(
+    title: str, config: str | None, inputs: Mapping[str, str] | None
+) -> dict[str, str]:
+    release, now = package_version(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    given = {
+        "Conventions": "CF-1.11",
+        "title": title,
+        "source": f"assim {release}",
+        "history": f"{now} written by assim {release}",
+        "assim_version": release,
+    }
+    if config is not None:
+        given["assim_config"] = config
+        given["assim_config_sha256"] = hashlib.sha256(config.encode()).hexdigest()
+    if inputs is not None:
+        given["assim_inputs"] = "\n".join(f"{digest}  {name}" for name, digest in inputs.items())
+    return given
+
+
+def _encoding(dataset: xr.Dataset, name: str) -> dict[str, Any]:
+    """zlib 1 and shuffle; a fill value only where a variable has gaps."""
+    variable = dataset.variables[name]
+    encoding: dict[str, Any] = {"_FillValue": None}
+    if variable.dtype.kind == "f" and name not in dataset.coords and _has_gaps(variable):
+        encoding["_FillValue"] = np.asarray(_FILL, variable.dtype)
+    if variable.ndim and variable.dtype.kind in "iuf":
+        encoding |= {"zlib": True, "complevel": 1, "shuffle": True}
+    return encoding
+
+
+def _has_gaps(variable: xr.Variable) -> bool:
+    return bool(np.isnan(variable.values).any())
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write to a temporary name beside `path`, then rename."""
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DataError(
+            f"{path}: cannot be written ({reason}); check the space left and the permissions of "
+            f"{path.parent}, or choose another folder with --out"
+        ) from error
+    finally:
+        with suppress(OSError):  # it is not there where all went well
+            temporary.unlink()

@@ -1,0 +1,196 @@
+"""Covariances in files: written, and read as what the problem knows them by."""
+
+from collections.abc import Iterable
+from os import PathLike
+
+import numpy as np
+import xarray as xr
+
+from assim.files.errors import DataError
+from assim.files.names import STDEV
+from assim.files.netcdf import write_dataset
+from assim.files.read.states import check_axis, read_arrays
+from assim.files.sources import Source, name_of, opened
+from assim.files.units import check_units, squared
+from assim.problem.arrays import Labels
+from assim.problem.covariance import (
+    AbstractCovariance,
+    Dense,
+    Diagonal,
+    Diffusion,
+    Ensemble,
+    GaspariCohn,
+)
+from assim.problem.model import AbstractDynamics
+
+COVARIANCE, PERTURBATION, LENGTH, LOCALISATION = (
+    "_covariance",
+    "_perturbation",
+    "_length",
+    "_localisation_length",
+)
+OTHER = "_other"  # of the second of two dimensions that are alike
+
+
+def write_covariance(
+    dataset: xr.Dataset, path: str | PathLike[str], title: str = "Error covariance"
+) -> None:
+    """Write a covariance file, whole or not at all.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    write_dataset(dataset, path, title=title)
+
+
+def read_covariance(
+    source: Source, model: AbstractDynamics, fields: Iterable[str] | None = None
+) -> dict[str, AbstractCovariance]:
+    """Covariance of each field v, by the variables that the file has.
+
+        v_covariance(dims, dims_other)              Dense, in the field's unit squared
+        v_perturbation(realization, dims)           Ensemble, with v_localisation_length if given
+        v_stddev(dims) and v_length                 Diffusion of Daley length v_length
+        v_stddev(dims)                              Diagonal
+
+    A length is one number or a field, in the unit of its axis; `v_length_x` is that along x.
+
+    Args:
+        source: path of a NetCDF file, or a Dataset.
+        model: whose labels the fields must match.
+        fields: names that must have one; those that do have one where not given.
+
+    Raises:
+        DataError: no covariance of a field, or one that does not fit.
+    """
+    labels, called = model.labels(), name_of(source)
+    with opened(source) as dataset:
+        kinds = {name: _kind(dataset, name) for name in labels.state}
+        chosen = [n for n, kind in kinds.items() if kind] if fields is None else list(fields)
+        for name in chosen:
+            if not kinds.get(name):
+                raise DataError(
+                    f"{called}: expected a covariance of {name!r}, as {name}{COVARIANCE}, "
+                    f"{name}{PERTURBATION} or {name}{STDEV}; it has "
+                    f"{', '.join(map(str, dataset.data_vars))}"
+                )
+        return {name: _read(dataset, labels, name, kinds[name], called) for name in chosen}
+
+
+def _kind(dataset: xr.Dataset, name: str) -> str:
+    suffixes = (COVARIANCE, PERTURBATION, STDEV)
+    return next((s for s in suffixes if f"{name}{s}" in dataset.variables), "")
+
+
+def _read(
+    dataset: xr.Dataset, labels: Labels, name: str, kind: str, called: str
+) -> AbstractCovariance:
+    try:
+        if kind == COVARIANCE:
+            return _dense(dataset, labels, name, called)
+        if kind == PERTURBATION:
+            states = members(dataset, labels, [name], "realization", called, PERTURBATION)[name]
+            reach = _lengths(dataset, labels, name, LOCALISATION, called)
+            rho = None if reach is None else GaspariCohn(_numbers(reach, name, called))
+            return Ensemble(states, rho)
+        stdev = read_arrays(dataset, labels, [name], STDEV, called=called)[name]
+        length = _lengths(dataset, labels, name, LENGTH, called)
+        return Diagonal(stdev) if length is None else Diffusion(stdev, length)
+    except DataError:
+        raise
+    except ValueError as error:
+        raise DataError(f"{called}: {name}{kind}: {error}") from error
+
+
+def _dense(dataset: xr.Dataset, labels: Labels, name: str, called: str) -> Dense:
+    label, variable = labels.state[name], dataset[f"{name}{COVARIANCE}"]
+    where = f"{called}: {name}{COVARIANCE}"
+    dims = (*label.dims, *(f"{dim}{OTHER}" for dim in label.dims))
+    if set(variable.dims) != set(dims):
+        raise DataError(f"{where}: expected the dimensions {dims}, got {variable.dims}")
+    check_units(where, variable.attrs.get("units"), squared(label.units))
+    for dim in label.dims:
+        check_axis(dataset, labels, dim, called)
+    n = int(np.prod(labels.shape(name)))
+    values = np.asarray(variable.transpose(*dims).values, float)
+    if values.size != n * n:
+        raise DataError(
+            f"{where}: expected {n} values squared, as the model's grid has, got the shape "
+            f"{values.shape}; estimate it again on this grid"
+        )
+    return Dense(values.reshape(n, n), labels.shape(name))
+
+
+def _lengths(
+    dataset: xr.Dataset, labels: Labels, name: str, suffix: str, called: str
+) -> list[np.ndarray] | None:
+    """One length for each dimension; None where the file has none at all."""
+    dims = labels.state[name].dims
+    found = []
+    for dim in dims:
+        names = (f"{name}{suffix}_{dim}", f"{name}{suffix}")
+        variable = next((v for v in names if v in dataset.variables), None)
+        if variable is None:
+            continue
+        check_units(
+            f"{called}: {variable}",
+            dataset[variable].attrs.get("units"),
+            labels.coordinates[dim].units,
+        )
+        values = dataset[variable]
+        found.append(np.asarray(values.transpose(*dims) if values.ndim else values, float))
+    if found and len(found) != len(dims):
+        raise DataError(
+            f"{called}: {name}{suffix}: expected a length along each of {dims}, got "
+            f"{len(found)}; 0 is for a dimension without correlations"
+        )
+    return found or None
+
+
+def _numbers(lengths: list[np.ndarray], name: str, called: str) -> list[float]:
+    for length in lengths:
+        if length.ndim:
+            raise DataError(
+                f"{called}: {name}{LOCALISATION}: expected one number a dimension, got the shape "
+                f"{length.shape}"
+            )
+    return [float(length) for length in lengths]
+
+
+def members(
+    dataset: xr.Dataset,
+    labels: Labels,
+    names: list[str],
+    dim: str,
+    called: str,
+    suffix: str = "",
+) -> dict[str, np.ndarray]:
+    """Every field at every index of a dimension, checked as states are.
+
+    Args:
+        dataset: with the fields, or other variables of theirs.
+        labels: the model's.
+        names: of the fields.
+        dim: dimension of the members.
+        called: name of the dataset, for messages.
+        suffix: of the variables.
+
+    Raises:
+        DataError: fewer than two members, or one that does not fit.
+    """
+    count = dataset.sizes.get(dim, 0)
+    if count < 2:
+        raise DataError(
+            f"{called}: expected at least 2 states along {dim!r}, got {count}; a covariance needs "
+            f"some tens"
+        )
+    read = [
+        read_arrays(dataset.isel({dim: i}), labels, names, suffix, called=called)
+        for i in range(count)
+    ]
+    return {name: np.stack([np.asarray(state[name]) for state in read]) for name in names}
+
+
+def length_name(name: str, suffix: str, dim: str, dims: tuple[str, ...]) -> str:
+    """Variable of a length along one of the dimensions of a field."""
+    return f"{name}{suffix}" if len(dims) == 1 else f"{name}{suffix}_{dim}"

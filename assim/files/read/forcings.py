@@ -1,0 +1,105 @@
+"""Time-dependent inputs of a model from files."""
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from assim.files.errors import DataError, nearest
+from assim.files.names import time_name
+from assim.files.sources import Source, name_of, opened
+from assim.files.times import decode
+from assim.files.units import check_units
+from assim.problem.forcing import Forcing
+
+
+def read_forcing(
+    source: Source,
+    variable: str,
+    time_unit: str,
+    reference: str | None = None,
+    units: str | None = None,
+    interpolation: str = "linear",
+) -> Forcing:
+    """Time series F(t) of one variable of a file, in the model's time.
+
+    Linear: each value belongs to its time. Steps: each value is the mean over an interval, given
+    by the bounds of the time variable, which must follow each other without gaps.
+
+    Args:
+        source: path of a NetCDF file, or a Dataset.
+        variable: name of the series; time is its first dimension.
+        time_unit: the model's, as its labels give it.
+        reference: ISO date at which the model's time is zero, that of the window; None where
+            time is not physical.
+        units: unit that the model expects; None to take the file's.
+        interpolation: "linear" or "steps".
+
+    Raises:
+        DataError: no such variable, other units, or times or values that cannot be used.
+    """
+    where = f"{name_of(source)}: {variable}"
+    with opened(source) as dataset:
+        if variable not in dataset.data_vars:
+            hint = nearest(variable, [str(name) for name in dataset.data_vars])
+            raise DataError(f"{name_of(source)}: there is no variable {variable!r}; {hint}")
+        array = dataset[variable]
+        got = array.attrs.get("units")
+        if units is not None:
+            check_units(where, got, units)
+        clock = _clock(dataset, array, time_unit, where)
+        edges = _edges(dataset, clock, where) if interpolation == "steps" else dataset[clock]
+        times = decode(edges, f"{name_of(source)}: {edges.name}").to_model(time_unit, reference)
+        values = np.asarray(array.values)
+        if values.dtype.kind not in "iuf":
+            raise DataError(f"{where}: expected numbers, got dtype {values.dtype}")
+    unit = str(got or "1") if units is None else units
+    try:
+        return Forcing(jnp.asarray(times), jnp.asarray(values), unit, interpolation)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def _clock(dataset: xr.Dataset, array: xr.DataArray, unit: str, where: str) -> str:
+    """Name of the time variable, which must lie on the first dimension of the series."""
+    names = [time_name(unit), "time", "t"]
+    found = next((name for name in names if name in dataset.variables), None)
+    if found is None or not array.dims or dataset[found].dims != array.dims[:1]:
+        got = "no variable of this name" if found is None else f"{found}{dataset[found].dims}"
+        raise DataError(
+            f"{where}: expected a variable {names[0]!r} on its first dimension, as a forcing is a "
+            f"series in time, got {got} and {_shape_of(array)}; add it, or transpose the series"
+        )
+    return found
+
+
+def _shape_of(array: xr.DataArray) -> str:
+    """A variable with its dimensions, for messages."""
+    return f"{array.name}({', '.join(str(dim) for dim in array.dims)})"
+
+
+def _edges(dataset: xr.Dataset, clock: str, where: str) -> xr.DataArray:
+    """Edges of the intervals, from bounds that follow each other."""
+    name = dataset[clock].attrs.get("bounds")
+    if name is None or name not in dataset.variables:
+        raise DataError(
+            f"{where}: expected the interval of every value, as it is read as steps, got none; add "
+            f"a variable '{clock}_bnds' (..., 2) and the attribute `bounds` of {clock!r}, or use "
+            f"interpolation = 'linear'"
+        )
+    bounds = dataset[name]
+    if bounds.ndim != 2 or bounds.shape[1] != 2 or bounds.dims[:1] != dataset[clock].dims:
+        raise DataError(
+            f"{where}: expected bounds {name!r} of shape ({dataset[clock].size}, 2), got "
+            f"{_shape_of(bounds)} of shape {bounds.shape}; write them as ({clock}, 2)"
+        )
+    ends = bounds.values
+    gap = np.flatnonzero(ends[1:, 0] != ends[:-1, 1])
+    if gap.size:
+        raise DataError(
+            f"{where}: expected intervals that follow each other, but {name}[{gap[0]}] ends at "
+            f"{ends[gap[0], 1]} and the next starts at {ends[gap[0] + 1, 0]}; fill the gap, or use "
+            f"interpolation = 'linear'"
+        )
+    inherited = {k: v for k, v in dataset[clock].attrs.items() if k in ("units", "calendar")}
+    edges = np.append(ends[:, 0], ends[-1, 1])
+    return xr.DataArray(edges, dims=clock, name=name, attrs={**inherited, **bounds.attrs})

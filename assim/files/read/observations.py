@@ -1,0 +1,343 @@
+"""Observations of one instrument from a file, and the fate of every row."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from assim.files.errors import DataError, NothingToUseError, nearest
+from assim.files.names import BACKGROUND, BOUNDS, DOMAIN, FLAGS, MISSING, OPERATOR_FAILED, WINDOW
+from assim.files.read.grouping import Rows, superobbed, thinned
+from assim.files.read.quality import QualityControl, fails_background_check
+from assim.files.read.tables import ObservationTable, open_observations
+from assim.files.read.uncertainty import Uncertainty
+from assim.files.read.windows import TOLERANCE, read_window
+from assim.files.sources import Source
+from assim.files.times import date_text
+from assim.files.units import check_units
+from assim.problem.arrays import Labels
+from assim.problem.bias import BiasCorrection
+from assim.problem.covariance import AbstractCovariance
+from assim.problem.interpolation import reach
+from assim.problem.likelihood import AbstractLikelihood, Gaussian
+from assim.problem.model import AbstractDynamics
+from assim.problem.observation import ErrorScale, Observations
+from assim.problem.operator import (
+    AbstractOperator,
+    Points,
+    PointSample,
+)
+from assim.problem.window import Window
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """Observations with the table they came from and the fate of each of its rows.
+
+    Args:
+        table: what the file holds, and the rows made by superobbing, n rows.
+        observations: the rows used, in the table's order.
+        flags: effective quality flag of every row, shape (n,); used where 0.
+        within: rows with a value in the window and on the grid, used or not, shape (n,).
+        readable: these rows, for what the model says of them; their errors are not given.
+        quality: what was asked of them.
+    """
+
+    table: ObservationTable
+    observations: Observations
+    flags: np.ndarray
+    within: np.ndarray
+    readable: Observations
+    quality: QualityControl
+
+    @property
+    def used(self) -> np.ndarray:
+        """Which rows are used, shape (n,)."""
+        return self.flags == 0
+
+    def rejected(self) -> dict[str, int]:
+        """Rows not used, by reason."""
+        return _counts(self.flags)
+
+    def check_background(self, innovation: np.ndarray, stdev: np.ndarray) -> "Instrument":
+        """The instrument without values whose innovation exceeds the threshold asked for.
+
+        Args:
+            innovation: y - H(x^b) of the values used, shape (m,).
+            stdev: √(HBHᵀ + R), shape (m,), as `assim.innovation_stdev` gives it.
+
+        Raises:
+            DataError: no value is left.
+        """
+        threshold = self.quality.threshold
+        if threshold is None:
+            return self
+        failed = fails_background_check(innovation, stdev, threshold)
+        if not failed.any():
+            return self
+        if failed.all():
+            raise DataError(
+                f"{self.table.where}: all {failed.size} values fail the background check, "
+                f"|y - H(x^b)| <= {threshold:g} standard deviations; look at the background, its "
+                f"covariance and the units, or ask for a higher threshold"
+            )
+        flags = self.flags.copy()
+        flags[np.flatnonzero(self.used)[failed]] = BACKGROUND
+        return replace(self, observations=self.observations.subset(~failed), flags=flags)
+
+
+def read_observations(
+    source: Source,
+    model: AbstractDynamics,
+    window: Window | None = None,
+    variable: str | None = None,
+    operator: AbstractOperator | None = None,
+    stdev: np.ndarray | float | None = None,
+    likelihood: AbstractLikelihood | None = None,
+    scale: ErrorScale | None = None,
+    name: str | None = None,
+    *,
+    covariance: AbstractCovariance | None = None,
+    correlated: bool = True,
+    bias: BiasCorrection | None = None,
+    quality: QualityControl | None = None,
+) -> Observations:
+    """Observations of one variable of a file.
+
+    Args:
+        source: path of a NetCDF file, or a Dataset.
+        model: whose coordinates, units and time unit they must match.
+        window: what they must lie in; `read_window(source, model)` where not given.
+        variable: name of the observed variable; None for the only one in the file.
+        operator: H; the field of the variable's name at the values' times and places where not
+            given.
+        stdev: standard deviation of the errors, a number or one a row; the file's
+            `<variable>_covariance` or `<variable>_stddev` where neither it nor `covariance` is
+            given.
+        likelihood: Gaussian where not given.
+        scale: an estimated factor on the errors, which are 1 where neither the file nor `stdev`
+            gives them.
+        name: name in results; the variable's where not given.
+        covariance: R of the values used, in place of `stdev`.
+        correlated: False leaves the covariances in the file out, and keeps the variances.
+        bias: a correction added to what the operator predicts; its columns of numbers have one
+            entry a row of the file.
+        quality: bounds, thinning and superobbing. The background check needs a problem: see
+            `Instrument.check_background`.
+
+    Raises:
+        DataError: the file, or a variable in it, cannot be used.
+    """
+    if window is None:
+        window = read_window(source, model)
+    table = open_observations(source, variable, model.labels())
+    return to_instrument(
+        table,
+        model,
+        window,
+        operator,
+        stdev,
+        likelihood,
+        scale,
+        name,
+        covariance=covariance,
+        correlated=correlated,
+        bias=bias,
+        quality=quality,
+    ).observations
+
+
+def to_instrument(
+    table: ObservationTable,
+    model: AbstractDynamics,
+    window: Window,
+    operator: AbstractOperator | None = None,
+    stdev: np.ndarray | float | None = None,
+    likelihood: AbstractLikelihood | None = None,
+    scale: ErrorScale | None = None,
+    name: str | None = None,
+    *,
+    covariance: AbstractCovariance | None = None,
+    correlated: bool = True,
+    bias: BiasCorrection | None = None,
+    quality: QualityControl | None = None,
+) -> Instrument:
+    """Observations that can be used, and the quality flag of every row of the table.
+
+    Flags of the file are kept; missing values get 10, values out of bounds 12, off the model's
+    grid 13, outside the window 14, without a predictor of the bias 15, left out by thinning 16,
+    averaged 31. Arguments are those of
+    `read_observations`.
+
+    Raises:
+        NothingToUseError: no row left.
+        DataError: units, positions, intervals or errors that do not fit.
+    """
+    labels, quality = model.labels(), quality or QualityControl()
+    operator = _default_operator(table, labels) if operator is None else operator
+    _check_units(table, operator, labels)
+    likelihood = Gaussian() if likelihood is None else likelihood
+    uncertainty = Uncertainty(stdev, covariance, correlated, likelihood, scale)
+    uncertainty.check_units(table)
+    if bias is not None and (problem := bias.check(table.rows)) is not None:
+        raise DataError(f"{table.where}: {problem}")
+    flags, within = _flags(table, window, labels, operator, quality, bias)
+    rows, dims = Rows(table, flags, within, uncertainty, bias), operator.dims(labels)
+    rows = superobbed(rows, quality, window, labels, dims)
+    rows = thinned(rows, quality, window, labels, dims)
+    _check_some_left(rows, window, labels)
+    chosen, called = rows.flags == 0, name or table.variable
+    try:
+        observations = _made(rows, chosen, called, operator, window, labels)
+        readable = _made(rows, rows.within, called, operator, window, labels, used=False)
+    except DataError:
+        raise
+    except ValueError as problem:
+        raise DataError(
+            f"{table.where}: the {chosen.sum()} of {chosen.size} values to use do not fit: "
+            f"{problem}"
+        ) from problem
+    return Instrument(rows.table, observations, rows.flags, rows.within, readable, quality)
+
+
+def _made(
+    rows: Rows,
+    chosen: np.ndarray,
+    name: str,
+    operator: AbstractOperator,
+    window: Window,
+    labels: Labels,
+    *,
+    used: bool = True,
+) -> Observations:
+    """The chosen rows; with their errors and likelihood if they are used."""
+    table, given = rows.table, rows.uncertainty
+    bias = rows.bias
+    if bias is not None:
+        bias = bias.replaced({name: column[chosen] for name, column in bias.columns().items()})
+    errors: dict[str, Any] = {"likelihood": given.likelihood, "scale": given.scale} if used else {}
+    return Observations(
+        name,
+        table.values[chosen],
+        _points(table, window, labels, chosen),
+        operator,
+        units=table.units,
+        bias=bias,
+        **(errors | given.of(table, chosen) if used else {}),
+    )
+
+
+def _default_operator(table: ObservationTable, labels: Labels) -> AbstractOperator:
+    if table.variable not in labels.state:
+        raise DataError(
+            f"{table.where}: expected a field of the model, got {table.variable!r}; "
+            f"{nearest(table.variable, labels.state)} (or give an operator)"
+        )
+    return PointSample(table.variable)
+
+
+def _check_units(table: ObservationTable, operator: AbstractOperator, labels: Labels) -> None:
+    kind = type(operator).__name__
+    try:
+        units, dims = operator.units(labels), operator.dims(labels)
+    except KeyError as error:
+        field = str(error.args[0])
+        raise DataError(
+            f"{table.where}: its operator {kind} asks for the field {field!r}, which the model "
+            f"lacks; {nearest(field, labels.state)}"
+        ) from error
+    if units is not None:
+        check_units(f"{table.where} (read by {kind})", table.units, units)
+    for dim in dims:
+        if dim not in table.coordinates:
+            raise DataError(
+                f"{table.where}: {kind} needs the position of every value along {dim!r}, the "
+                f"file has {', '.join(table.coordinates) or 'no coordinates'}; add a variable "
+                f"{dim!r} on the dimension of the values"
+            )
+    if operator.needs_intervals() and table.starts is None:
+        raise DataError(
+            f"{table.where}: {kind} needs the interval that every value covers; add a variable "
+            f"'time_bnds' (..., 2) and the attribute `bounds = 'time_bnds'` to the time"
+        )
+
+
+def _flags(
+    table: ObservationTable,
+    window: Window,
+    labels: Labels,
+    operator: AbstractOperator,
+    quality: QualityControl,
+    bias: BiasCorrection | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Effective flags, and which rows have a value in the window and on the grid."""
+    flags, finite = table.qc.copy(), np.isfinite(table.values)
+    late, off = _late(table, window, labels, operator), _off_grid(table, labels, operator)
+    flags[(flags == 0) & ~finite] = MISSING
+    flags[(flags == 0) & late] = WINDOW
+    flags[(flags == 0) & off] = DOMAIN
+    flags[(flags == 0) & quality.exceeded(table.values)] = BOUNDS
+    within = finite & ~late & ~off
+    if bias is not None:
+        within &= bias.known(table.rows)
+        flags[(flags == 0) & ~within] = OPERATOR_FAILED
+    return flags, within
+
+
+def _off_grid(table: ObservationTable, labels: Labels, operator: AbstractOperator) -> np.ndarray:
+    """Rows whose place cannot be read."""
+    outside = np.zeros(table.rows, bool)
+    axes = {dim: labels.coordinates[dim] for dim in operator.dims(labels)}
+    for dim in axes:
+        place, limits = table.coordinates[dim], reach(axes, dim)
+        outside |= ~np.isfinite(place)
+        if limits is not None:
+            slack = TOLERANCE * (limits[1] - limits[0])
+            outside |= (place < limits[0] - slack) | (place > limits[1] + slack)
+    return outside
+
+
+def _late(
+    table: ObservationTable, window: Window, labels: Labels, operator: AbstractOperator
+) -> np.ndarray:
+    """Rows whose time, or interval where the operator may look at it, leaves the window."""
+    edges = np.asarray(window.edges)
+    slack = TOLERANCE * np.ptp(edges)
+    times = [table.times]
+    if table.starts and table.ends and operator.reads_intervals():
+        times = [table.starts, table.ends]
+    outside = np.zeros(table.rows, bool)
+    for stamp in times:
+        moment = stamp.to_model(labels.time_unit, window.reference)
+        outside |= (moment < edges[0] - slack) | (moment > edges[-1] + slack)
+    return outside
+
+
+def _counts(flags: np.ndarray) -> dict[str, int]:
+    codes, counts = np.unique(flags[flags != 0], return_counts=True)
+    return {
+        FLAGS.get(int(code), f"flag_{code}"): int(count)
+        for code, count in zip(codes, counts, strict=True)
+    }
+
+
+def _check_some_left(rows: Rows, window: Window, labels: Labels) -> None:
+    if np.any(rows.flags == 0):
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in _counts(rows.flags).items())
+    unit, reference = labels.time_unit, window.reference
+    first, last = (date_text(float(window.edges[i]), unit, reference) for i in (0, -1))
+    raise NothingToUseError(
+        f"{rows.table.where}: expected at least one value to use, got none of {rows.flags.size}: "
+        f"{reasons or 'no rows'}; the window runs from {first} to {last}"
+    )
+
+
+def _points(table: ObservationTable, window: Window, labels: Labels, used: np.ndarray) -> Points:
+    times, starts, ends = (
+        jnp.asarray((stamp or table.times).to_model(labels.time_unit, window.reference)[used])
+        for stamp in (table.times, table.starts, table.ends)
+    )
+    places = {dim: jnp.asarray(place[used]) for dim, place in table.coordinates.items()}
+    return Points(times, starts, ends, places, window.reference)

@@ -1,0 +1,355 @@
+"""States and parameters: Dataset or NetCDF file <-> arrays.
+
+Names, dimensions, units and coordinates come from the model's labels, never from shapes.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from assim.files.errors import DataError, nearest
+from assim.files.names import INCREMENT, STDEV, time_name
+from assim.files.netcdf import attributes, axes, time_variable
+from assim.files.sources import Source, name_of, opened
+from assim.files.times import FileTimes, date_text, decode
+from assim.files.units import check_units
+from assim.problem.arrays import Array, Label, Labels, State
+from assim.problem.model import AbstractDynamics
+
+_TIME_TOLERANCE = 1.0  # seconds: dates are given to the second
+_NUMBER_TOLERANCE = 1e-6  # model time units, where time is not physical
+_PLACE_TOLERANCE = 1e-6  # of the mean grid spacing
+_SPAN_TOLERANCE = 1e-6  # of the time that a series covers
+
+
+def read_state(
+    source: Source,
+    model: AbstractDynamics,
+    fields: Iterable[str] | None = None,
+    time: str | float | None = None,
+) -> State:
+    """Fields of the model's state: a background, a truth, an analysis to restart from.
+
+    Dimensions may come in any order. Where the file has a time dimension, `time` says which
+    state to take.
+
+    Args:
+        source: path of a NetCDF file, or a Dataset.
+        model: whose labels the fields must match.
+        fields: names to read; all fields of the state where not given.
+        time: date in ISO 8601, or a number where the model's time is not physical.
+
+    Raises:
+        DataError: the file or a field in it is not what the labels ask for.
+    """
+    labels = model.labels()
+    return read_arrays(source, labels, labels.state if fields is None else fields, time=time)
+
+
+def read_stdev(
+    source: Source,
+    model: AbstractDynamics,
+    fields: Iterable[str] | None = None,
+    time: str | float | None = None,
+) -> State:
+    """Background standard deviations `<field>_stddev`, all of them positive.
+
+    Args:
+        source: path of a NetCDF file, or a Dataset.
+        model: whose labels the fields must match.
+        fields: fields that must have one; where not given, those that do have one, less those
+            that are zero everywhere (fixed).
+        time: as for `read_state`.
+
+    Raises:
+        DataError: as for `read_state`, or a standard deviation that is not positive.
+    """
+    labels = model.labels()
+    with opened(source) as dataset:
+        present = [name for name in labels.state if f"{name}{STDEV}" in dataset.variables]
+        chosen = present if fields is None else list(fields)
+        found = read_arrays(dataset, labels, chosen, STDEV, time, name_of(source))
+    if fields is None:
+        found = {name: value for name, value in found.items() if bool(jnp.any(value != 0))}
+    for name, value in found.items():
+        _check_positive(np.asarray(value), f"{name_of(source)}: {name}{STDEV}")
+    return found
+
+
+def read_arrays(
+    source: Source,
+    labels: Labels,
+    names: Iterable[str],
+    suffix: str = "",
+    time: str | float | None = None,
+    called: str | None = None,
+) -> dict[str, Array]:
+    """Fields or parameters `names`, from the variables `<name><suffix>`, as float arrays.
+
+    Raises:
+        DataError: a variable is missing, or its units, dimensions, coordinates or values are
+            not what the labels ask for.
+    """
+    called = called or name_of(source)
+    with opened(source) as dataset:
+        return {
+            name: jnp.asarray(_read(dataset, labels, name, f"{name}{suffix}", time, called))
+            for name in names
+        }
+
+
+def read_trajectory(
+    source: Source, model: AbstractDynamics, times: np.ndarray, reference: str | None
+) -> State:
+    """Fields of the model's state at several times, leading dimension times.
+
+    Args:
+        source: path of a NetCDF file, or a Dataset.
+        model: whose labels the fields must match.
+        times: in the model's time unit since `reference`.
+        reference: date of model time zero; None where time is not physical.
+
+    Raises:
+        DataError: as for `read_state`, or a time that the file does not have.
+    """
+    labels, called = model.labels(), name_of(source)
+    clock = time_name(labels.time_unit)
+    with opened(source) as dataset:
+        if clock not in dataset.variables:
+            raise DataError(f"{called}: expected a trajectory, but {clock!r} has no coordinate")
+        stamps = decode(dataset[clock], f"{called}: {clock}")
+        own = np.atleast_1d(stamps.to_model(labels.time_unit, reference))
+        index, there = nearest_times(own, np.asarray(times))
+        if not np.all(there):
+            first = float(np.asarray(times)[np.argmin(there)])
+            date = date_text(first, labels.time_unit, reference)
+            raise DataError(
+                f"{called}: expected a state at {date}, there is none; make it anew with "
+                "`assim twin --force`, or name another file as twin.truth"
+            )
+        found = {}
+        for name, label in labels.state.items():
+            one = _read(dataset.isel({clock: [0]}), labels, name, name, None, called)
+            series = dataset[name].isel({clock: index}).transpose(clock, *label.dims)
+            found[name] = jnp.asarray(series.values, dtype=float).reshape(-1, *one.shape)
+    return found
+
+
+def nearest_times(own: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of a file's times is nearest to every one that is wanted, and whether it is that one.
+
+    Args:
+        own: times of the file, in any order.
+        wanted: times that are asked for, in any order.
+    """
+    order = np.argsort(own, kind="stable")
+    ahead = np.clip(np.searchsorted(own[order], wanted), 1, max(len(own) - 1, 1))
+    pair = order[np.stack([ahead - 1, np.minimum(ahead, len(own) - 1)])]
+    first = np.abs(own[pair[0]] - wanted) <= np.abs(own[pair[1]] - wanted)
+    index = np.where(first, pair[0], pair[1])
+    return index, np.abs(own[index] - wanted) <= _SPAN_TOLERANCE * (np.ptp(wanted) or 1.0)
+
+
+def state_dataset(
+    labels: Labels,
+    state: Mapping[str, Array],
+    time: float | None = None,
+    reference: str | None = None,
+    stdev: Mapping[str, Array] | None = None,
+    increment: Mapping[str, Array] | None = None,
+) -> xr.Dataset:
+    """A state as a Dataset: the layout of background, truth and analysis.
+
+    Args:
+        labels: the model's.
+        state: fields to write.
+        time: model time of the state; a time dimension of length 1 is written where given.
+        reference: date at which model time is zero.
+        stdev: standard deviations, written as `<field>_stddev`.
+        increment: analysis less background, written as `<field>_increment`.
+    """
+    stdev, increment = stdev or {}, increment or {}
+    content = {}
+    for name, value in state.items():
+        label = labels.state[name]
+        content[name] = _variable(name, label, value, "")
+        if name in stdev:
+            content[name].attrs["ancillary_variables"] = f"{name}{STDEV}"
+            content[f"{name}{STDEV}"] = _variable(name, label, stdev[name], "standard deviation of")
+        if name in increment:
+            content[f"{name}{INCREMENT}"] = _variable(
+                name, label, increment[name], "analysis increment of"
+            )
+    dims = used_dims(labels, state)
+    _check_names_apart(content, (*dims, time_name(labels.time_unit)))
+    if time is None:
+        return xr.Dataset(content, axes(labels, dims))
+    clock = time_name(labels.time_unit)
+    stamp = time_variable(np.array([time]), labels.time_unit, reference, clock)
+    timed = {name: variable.expand_dims(clock) for name, variable in content.items()}
+    return xr.Dataset(timed, {clock: stamp, **axes(labels, dims)})
+
+
+def used_dims(labels: Labels, names: Iterable[str]) -> tuple[str, ...]:
+    """Dimensions of the fields named, each once."""
+    return tuple(dict.fromkeys(dim for name in names for dim in labels.state[name].dims))
+
+
+def _variable(name: str, label: Label, value: Array, what: str) -> xr.Variable:
+    return xr.Variable(label.dims, np.asarray(value), attributes(name, label, what))
+
+
+def _check_names_apart(names: Iterable[str], dims: Iterable[str]) -> None:
+    """A variable called like a dimension would be read as its coordinate."""
+    for name in set(names) & set(dims):
+        raise DataError(
+            f"dataset: the field {name!r} has the name of a dimension, which NetCDF keeps for "
+            f"the coordinate; rename one of them in the model's labels"
+        )
+
+
+def _read(
+    dataset: xr.Dataset,
+    labels: Labels,
+    name: str,
+    variable: str,
+    time: str | float | None,
+    called: str,
+) -> np.ndarray:
+    where = f"{called}: {variable}"
+    if name not in labels.state and name not in labels.parameters:
+        raise DataError(f"{where}: the model has no field {name!r}; {nearest(name, labels.state)}")
+    if variable not in dataset.variables:
+        hint = nearest(variable, map(str, dataset.data_vars))
+        raise DataError(f"{where}: expected a variable {variable!r}, there is none; {hint}")
+    label = labels.state.get(name) or labels.parameters[name]
+    array = dataset[variable]
+    check_units(where, array.attrs.get("units"), label.units)
+    array = _at_time(array, dataset, label, time, where)
+    _check_dims(array, labels, label, where)
+    for dim in label.dims:
+        check_axis(dataset, labels, dim, called)
+    return _finite(array.transpose(*label.dims), where)
+
+
+def _at_time(
+    array: xr.DataArray,
+    dataset: xr.Dataset,
+    label: Label,
+    time: str | float | None,
+    where: str,
+) -> xr.DataArray:
+    """Drop the time dimension: its only entry, or the one asked for."""
+    clock = next((d for d in ("time", "t") if d in array.dims and d not in label.dims), None)
+    if clock is None:
+        return array
+    if time is None:
+        if array.sizes[clock] == 1:
+            return array.isel({clock: 0})
+        raise DataError(
+            f"{where}: expected one state, got {array.sizes[clock]} along {clock!r}; say which "
+            f"one to take, as in time={_example(dataset, clock)!r}"
+        )
+    if clock not in dataset.variables:
+        raise DataError(f"{where}: expected the time {time!r}, but {clock!r} has no coordinate")
+    return array.isel({clock: _index_of(time, decode(dataset[clock], f"{where}: {clock}"))})
+
+
+def _index_of(time: str | float, times: FileTimes) -> int:
+    """Index of a date (or number, where time is not physical)."""
+    tolerance = _NUMBER_TOLERANCE if times.epoch is None else _TIME_TOLERANCE
+    if times.epoch is not None:
+        distance = np.abs(times.to_model("seconds", str(time)))
+    elif isinstance(time, str):
+        raise DataError(f"{times.where}: expected a number as the time, got {time!r}")
+    else:
+        distance = np.abs(times.numbers - time)
+    index = int(np.argmin(distance))
+    if distance[index] > tolerance:
+        near = times.numbers[index] if times.epoch is None else times.dates()[index]
+        raise DataError(f"{times.where}: expected a state at {time}, the nearest is at {near}")
+    return index
+
+
+def _example(dataset: xr.Dataset, clock: str) -> str:
+    if clock not in dataset.variables:
+        return "0"
+    times = decode(dataset[clock], clock)
+    return f"{times.numbers[0]:g}" if times.epoch is None else times.dates()[0].isoformat()
+
+
+def _check_dims(array: xr.DataArray, labels: Labels, label: Label, where: str) -> None:
+    got = {str(dim): size for dim, size in array.sizes.items()}
+    want = {dim: len(labels.coordinates[dim].values) for dim in label.dims}
+    if set(got) != set(want):
+        raise DataError(
+            f"{where}: expected the dimensions {label.dims}, got {tuple(got)}; rename them with "
+            f"`ncrename -d old,new` or dataset.rename, or drop what the model does not have"
+        )
+    for dim, length in want.items():
+        if got[dim] != length:
+            raise DataError(
+                f"{where}: expected {length} points along {dim!r}, as the model's grid has, "
+                f"got {got[dim]}; interpolate to the grid, or change the model's"
+            )
+
+
+def check_axis(dataset: xr.Dataset, labels: Labels, dim: str, called: str) -> None:
+    """Raise DataError unless the file's coordinate, where it has one, is the model's."""
+    if dim not in dataset.variables:
+        return
+    axis, where = labels.coordinates[dim], f"{called}: {dim}"
+    got, want = np.asarray(dataset[dim].values), np.asarray(axis.values, float)
+    if got.dtype.kind not in "iuf":
+        raise DataError(f"{where}: expected numbers as the coordinate, got dtype {got.dtype}")
+    if "units" in dataset[dim].attrs:
+        check_units(where, dataset[dim].attrs["units"], axis.units)
+    steps = np.diff(got.astype(float))
+    if steps.size and not (np.all(steps > 0) or np.all(steps < 0)):
+        raise DataError(
+            f"{where}: expected a monotonic coordinate, but it turns at index "
+            f"{_turn(steps)}; sort it, as with dataset.sortby({dim!r})"
+        )
+    tolerance = _PLACE_TOLERANCE * (np.ptp(want) / max(want.size - 1, 1) or 1.0)
+    wrong = ~(np.abs(got - want) <= tolerance)
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise DataError(
+            f"{where}: expected the model's grid, but index {first} is at {got[first]:g} instead "
+            f"of {want[first]:g} ({wrong.sum()} of {wrong.size} points differ); interpolate to "
+            f"the grid, or dataset.sortby({dim!r}) where only the direction differs"
+        )
+
+
+def _turn(steps: np.ndarray) -> int:
+    """Index of the first point at which a coordinate stops going its way."""
+    return int(np.argmax(~(steps * steps[0] > 0))) + 1
+
+
+def _finite(array: xr.DataArray, where: str) -> np.ndarray:
+    values = np.asarray(array.values)
+    if values.dtype.kind not in "iuf":
+        raise DataError(f"{where}: expected numbers, got dtype {values.dtype}")
+    values = values.astype(float)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        at = dict(zip(map(str, array.dims), first, strict=True))
+        raise DataError(
+            f"{where}: expected finite values, got {bad.sum()} of {bad.size} that are missing or "
+            f"infinite, the first at {at or 'its only value'}; fill them before assimilating"
+        )
+    return values
+
+
+def _check_positive(values: np.ndarray, where: str) -> None:
+    bad = ~(values > 0)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise DataError(
+            f"{where}: expected positive standard deviations, got {bad.sum()} of {bad.size} that "
+            f"are not, the first ({values[first]:g}) at index {first}; leave the field out of "
+            f"what is estimated, or give it a spread"
+        )

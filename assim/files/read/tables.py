@@ -1,0 +1,374 @@
+"""Observation files as tables: one row a value, whether it came from points or from a grid."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+
+from assim.files.ancillary import is_ancillary
+from assim.files.errors import DataError, NothingToUseError, nearest
+from assim.files.names import COVARIANCE, MISSING, QC, STDEV, time_name
+from assim.files.sources import Source, name_of, opened
+from assim.files.times import NON_PHYSICAL, FileTimes, decode
+from assim.files.units import check_units
+from assim.problem.arrays import Labels
+
+
+@dataclass(frozen=True)
+class ObservationTable:
+    """One observed variable of a file, in file order, n rows.
+
+    Args:
+        source: path, or "dataset" for one in memory.
+        variable: name of the observed variable.
+        units: its units.
+        long_name: its long name.
+        times: time of each value.
+        starts: start of the interval that each value covers; None for readings.
+        ends: end of that interval.
+        coordinates: position of each value along the model's dimensions that the file gives.
+        values: observed values; NaN where missing.
+        stdev: standard deviation of each value's error; None where the file has none.
+        stdev_units: its units; None where the file does not give them.
+        qc: quality flags of the file, zero where it has none.
+        notes: what is unusual but accepted, for people.
+        covariance: covariance of the values' errors, shape (n, n), which goes before `stdev`;
+            None where the file has none.
+        covariance_units: its units; None where the file does not give them.
+    """
+
+    source: str
+    variable: str
+    units: str
+    long_name: str
+    times: FileTimes
+    starts: FileTimes | None
+    ends: FileTimes | None
+    coordinates: dict[str, np.ndarray]
+    values: np.ndarray
+    stdev: np.ndarray | None
+    stdev_units: str | None
+    qc: np.ndarray
+    notes: tuple[str, ...] = ()
+    covariance: np.ndarray | None = None
+    covariance_units: str | None = None
+
+    @property
+    def where(self) -> str:
+        """File and variable, for messages."""
+        return f"{self.source}: {self.variable}"
+
+    @property
+    def rows(self) -> int:
+        """Number of values, missing ones included."""
+        return self.values.size
+
+    def taken(self, index: np.ndarray) -> "ObservationTable":
+        """The rows of these numbers, in this order."""
+
+        def times(stamps: FileTimes | None) -> FileTimes | None:
+            return None if stamps is None else replace(stamps, numbers=stamps.numbers[index])
+
+        matrix = self.covariance
+        return replace(
+            self,
+            times=replace(self.times, numbers=self.times.numbers[index]),
+            starts=times(self.starts),
+            ends=times(self.ends),
+            coordinates={name: column[index] for name, column in self.coordinates.items()},
+            values=self.values[index],
+            stdev=None if self.stdev is None else self.stdev[index],
+            qc=self.qc[index],
+            covariance=None if matrix is None else matrix[np.ix_(index, index)],
+        )
+
+    def in_order(self) -> np.ndarray:
+        """Numbers of the rows in the order of time, place, flag, value and error."""
+        return np.lexsort(self._told()[::-1])
+
+    def _told(self) -> list[np.ndarray]:
+        """What every row says: when, where, its flag, its value, and last its error."""
+        sides = [stamps.numbers for stamps in (self.starts, self.ends) if stamps is not None]
+        stdev = np.zeros(self.rows) if self.stdev is None else self.stdev
+        places = self.coordinates.values()
+        return [self.times.numbers, *sides, *places, self.qc, self.values, stdev]
+
+    def repeated(self) -> np.ndarray:
+        """Which rows say again, of the same time and place, what a row before them said.
+
+        Errors that differ make no difference: the least, where rows are in order, is kept.
+        """
+        columns = self._told()[:-1]
+        seen: set[tuple[float, ...]] = set()
+        again = np.zeros(self.rows, bool)
+        for number, row in enumerate(zip(*columns, strict=True)):
+            again[number] = row in seen
+            seen.add(row)
+        return again
+
+
+def observed_variables(source: Source, labels: Labels) -> list[str]:
+    """Names of the variables of a file that have a time and are not about another variable."""
+    with opened(source) as dataset:
+        return _observed(dataset, labels)
+
+
+def only_variable(source: Source, labels: Labels) -> str:
+    """The one observed variable of a file.
+
+    Raises:
+        DataError: none or several of them.
+    """
+    found = observed_variables(source, labels)
+    if len(found) == 1:
+        return found[0]
+    raise DataError(
+        f"{name_of(source)}: expected one observed variable, got "
+        f"{', '.join(found) or 'none that has a time'}; "
+        + ("say which with variable=..." if found else _need_time(labels))
+    )
+
+
+def open_observations(source: Source, variable: str | None, labels: Labels) -> ObservationTable:
+    """Read one observed variable with its times, positions, errors and flags.
+
+    The file is a point table (dimension `obs`) or gridded (`time`, `y`, `x`); a grid becomes one
+    row a value. Rows keep their order in the file, sorted in time or not.
+
+    Args:
+        source: path of a NetCDF file, or a Dataset.
+        variable: name of the observed variable; None for the only one in the file.
+        labels: the model's, for the names and units of the coordinates.
+
+    Raises:
+        DataError: no such variable, or times, coordinates or errors that cannot be used.
+    """
+    variable = only_variable(source, labels) if variable is None else variable
+    with opened(source) as dataset:
+        if variable not in dataset.variables:
+            hint = nearest(variable, _observed(dataset, labels))
+            raise DataError(f"{name_of(source)}: there is no variable {variable!r}; {hint}")
+        return _table(dataset, variable, labels, name_of(source))
+
+
+def _table(dataset: xr.Dataset, variable: str, labels: Labels, called: str) -> ObservationTable:
+    array, where = dataset[variable], f"{called}: {variable}"
+    if array.size == 0:
+        raise NothingToUseError(
+            f"{where}: expected at least one value, its dimensions are {dict(array.sizes)}"
+        )
+    clock = _clock(dataset, array, labels, where)
+    times = _times(dataset[clock], array, f"{called}: {clock}")
+    starts, ends = _interval(dataset, clock, array, called)
+    values = _column(array, array, where)
+    coordinates = _coordinates(dataset, array, labels, called)
+    return ObservationTable(
+        source=called,
+        variable=variable,
+        units=str(array.attrs.get("units", "1")),
+        long_name=str(array.attrs.get("long_name", variable)),
+        times=times,
+        starts=starts,
+        ends=ends,
+        coordinates=coordinates,
+        values=values,
+        stdev=_optional(dataset, f"{variable}{STDEV}", array, called),
+        stdev_units=_units(dataset, f"{variable}{STDEV}"),
+        qc=_flags(dataset, array, called),
+        notes=_notes(times, coordinates, where),
+        covariance=_covariance(dataset, array, called),
+        covariance_units=_units(dataset, f"{variable}{COVARIANCE}"),
+    )
+
+
+def _observed(dataset: xr.Dataset, labels: Labels) -> list[str]:
+    clock = _find_clock(dataset, labels)
+    if clock is None:
+        return []
+    places = labels.curvilinear.names if labels.curvilinear else ()
+    about = {dataset[clock].attrs.get("bounds"), clock, *labels.coordinates, *places}
+    for variable in dataset.variables.values():
+        about |= set(str(variable.attrs.get("ancillary_variables", "")).split())
+    dims, names = set(dataset[clock].dims), set(map(str, dataset.variables))
+    return [
+        str(name)
+        for name, variable in dataset.data_vars.items()
+        if variable.dtype.kind in "iuf"
+        and variable.ndim > 0
+        and dims <= set(variable.dims)
+        and name not in about
+        and "flag_meanings" not in variable.attrs
+        and not is_ancillary(str(name), names)
+    ]
+
+
+def _find_clock(dataset: xr.Dataset, labels: Labels) -> str | None:
+    """Name of the time variable: by name, else by its attributes."""
+    for name in (time_name(labels.time_unit), "time", "t"):
+        if name in dataset.variables and name not in labels.coordinates:
+            return name
+    return next(
+        (
+            str(name)
+            for name, variable in dataset.variables.items()
+            if variable.attrs.get("standard_name") == "time" or variable.dtype.kind == "M"
+        ),
+        None,
+    )
+
+
+def _need_time(labels: Labels) -> str:
+    unit = labels.time_unit
+    if unit == NON_PHYSICAL:
+        return "add a variable 't' (units '1') on the dimension of the values"
+    return "add a variable 'time' (such as 'days since 1900-01-01') on the dimension of the values"
+
+
+def _clock(dataset: xr.Dataset, array: xr.DataArray, labels: Labels, where: str) -> str:
+    clock = _find_clock(dataset, labels)
+    if clock is None:
+        raise DataError(
+            f"{where}: expected a time for every value, there is none; {_need_time(labels)}"
+        )
+    if not set(dataset[clock].dims) <= set(array.dims):
+        raise DataError(
+            f"{where}: expected the time {clock!r} on the dimensions of the values {array.dims}, "
+            f"got {dataset[clock].dims}; {_need_time(labels)}"
+        )
+    return clock
+
+
+def _column(array: xr.DataArray, like: xr.DataArray, where: str) -> np.ndarray:
+    """One number a row: broadcast to the dimensions of `like` and flattened."""
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{where}: expected numbers, got dtype {array.dtype}")
+    return _flat(array, like).astype(float)
+
+
+def _flat(array: xr.DataArray, like: xr.DataArray) -> np.ndarray:
+    spread = array.variable.set_dims(dict(like.sizes)).transpose(*like.dims)
+    return np.asarray(spread.values).ravel()
+
+
+def _times(array: xr.DataArray, like: xr.DataArray, where: str) -> FileTimes:
+    times = decode(array, where)
+    numbers = xr.DataArray(times.numbers, dims=array.dims)
+    return FileTimes(_flat(numbers, like), times.unit, times.epoch, where)
+
+
+def _interval(
+    dataset: xr.Dataset, clock: str, like: xr.DataArray, called: str
+) -> tuple[FileTimes | None, FileTimes | None]:
+    """Start and end of every value's interval, from the bounds of the time variable."""
+    name = dataset[clock].attrs.get("bounds") or dataset[clock].encoding.get("bounds")
+    if name is None:
+        return None, None
+    where = f"{called}: {name}"
+    if name not in dataset.variables:
+        raise DataError(
+            f"{where}: {clock!r} names it as its bounds, but there is no such variable; add it, "
+            f"or drop the attribute `bounds`"
+        )
+    bounds = dataset[name]
+    pair = [dim for dim in bounds.dims if dim not in dataset[clock].dims]
+    if len(pair) != 1 or bounds.sizes[pair[0]] != 2:
+        raise DataError(
+            f"{where}: expected the dimensions of {clock!r} and one of length 2, got "
+            f"{dict(bounds.sizes)}"
+        )
+    inherited = {
+        key: value for key, value in dataset[clock].attrs.items() if key in ("units", "calendar")
+    }
+    sides = [bounds.isel({pair[0]: side}) for side in (0, 1)]
+    starts, ends = (
+        _times(side.assign_attrs({**inherited, **side.attrs}), like, where) for side in sides
+    )
+    if np.any(starts.numbers >= ends.numbers):
+        first = int(np.argmax(starts.numbers >= ends.numbers))
+        raise DataError(
+            f"{where}: every interval must end after it starts, row {first} does not "
+            f"({starts.numbers[first]:g} to {ends.numbers[first]:g})"
+        )
+    return starts, ends
+
+
+def _coordinates(
+    dataset: xr.Dataset, array: xr.DataArray, labels: Labels, called: str
+) -> dict[str, np.ndarray]:
+    found = {}
+    for dim, axis in labels.coordinates.items():
+        if dim in dataset.variables and set(dataset[dim].dims) <= set(array.dims):
+            where = f"{called}: {dim}"
+            if "units" in dataset[dim].attrs:
+                check_units(where, dataset[dim].attrs["units"], axis.units)
+            found[dim] = _column(dataset[dim], array, where)
+    grid = labels.curvilinear
+    if grid is not None and all(
+        name in dataset.variables and set(dataset[name].dims) <= set(array.dims)
+        for name in grid.names
+    ):
+        pair = []
+        for name, units in zip(grid.names, grid.units, strict=True):
+            check_units(f"{called}: {name}", dataset[name].attrs.get("units"), units)
+            pair.append(_column(dataset[name], array, f"{called}: {name}"))
+        found |= dict(zip(grid.names, pair, strict=True))
+        if not set(grid.dims) <= set(found):
+            found |= dict(zip(grid.dims, grid.locate(*pair), strict=True))
+    return found
+
+
+def _optional(dataset: xr.Dataset, name: str, like: xr.DataArray, called: str) -> np.ndarray | None:
+    """A column about the values, or None; it may be one number for all of them."""
+    if name not in dataset.variables:
+        return None
+    array, where = dataset[name], f"{called}: {name}"
+    if not set(array.dims) <= set(like.dims):
+        raise DataError(f"{where}: expected the dimensions {like.dims}, got {array.dims}")
+    return _column(array, like, where)
+
+
+def _covariance(dataset: xr.Dataset, array: xr.DataArray, called: str) -> np.ndarray | None:
+    """Covariance of the errors of all rows, or None; not checked to be positive definite."""
+    name = f"{array.name}{COVARIANCE}"
+    if name not in dataset.variables:
+        return None
+    matrix, where, n = dataset[name], f"{called}: {name}", array.size
+    if array.ndim != 1 or matrix.shape != (n, n) or array.dims[0] not in matrix.dims:
+        raise DataError(
+            f"{where}: expected the dimension of the values, which must have only one, and another "
+            f"of the same length {n}, got {dict(matrix.sizes)} for values on {dict(array.sizes)}"
+        )
+    values = np.asarray(matrix.values, float)
+    finite = np.nan_to_num(values)
+    off = np.abs(finite - finite.T)
+    if np.any(off > 1e-8 * np.abs(finite).max()):
+        row, column = np.unravel_index(np.argmax(off), off.shape)
+        raise DataError(
+            f"{where}: expected a symmetric matrix, got {values[row, column]:g} in row {row}, "
+            f"column {column} and {values[column, row]:g} across the diagonal; use (C + Cᵀ)/2"
+        )
+    return values
+
+
+def _flags(dataset: xr.Dataset, array: xr.DataArray, called: str) -> np.ndarray:
+    """Quality flags of the file; zero where it has none, `MISSING` where one is missing."""
+    qc = _optional(dataset, f"{array.name}{QC}", array, called)
+    if qc is None:
+        return np.zeros(array.size, np.int32)
+    return np.where(np.isfinite(qc), qc, MISSING).astype(np.int32)
+
+
+def _units(dataset: xr.Dataset, name: str) -> str | None:
+    units = dataset[name].attrs.get("units") if name in dataset.variables else None
+    return None if units is None else str(units)
+
+
+def _notes(times: FileTimes, coordinates: dict[str, np.ndarray], where: str) -> tuple[str, ...]:
+    rows = np.column_stack([times.numbers, *coordinates.values()])
+    repeated = len(rows) - len(np.unique(rows, axis=0))
+    notes: Iterable[tuple[bool, str]] = [
+        (repeated > 0, f"{where}: {repeated} values repeat the time and place of another"),
+        (bool(np.any(np.diff(times.numbers) < 0)), f"{where}: not in the order of time"),
+    ]
+    return tuple(note for applies, note in notes if applies)

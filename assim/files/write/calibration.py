@@ -1,0 +1,111 @@
+"""A calibration as a dataset: ranks, their histograms and distribution functions, with bands."""
+
+import numpy as np
+import xarray as xr
+
+from assim.findings.calibration import Calibration
+
+
+def calibration_dataset(calibration: Calibration) -> xr.Dataset:
+    """Ranks of every quantity in every simulation, and what tests and bands say of them.
+
+    The dimension `quantity` has its names, one a line, in its attribute `quantity_names`.
+    """
+    levels = list(calibration.coverage)
+    content = {**_by_quantity(calibration), **_coverage(calibration, levels), **_ecdf(calibration)}
+    names = list(calibration.names)
+    words = {
+        "long_name": "quantity",
+        "flag_values": np.arange(len(names), dtype=np.int32),
+        "flag_meanings": " ".join(_word(name) for name in names),
+        "quantity_names": "\n".join(names),
+    }
+    coordinates = {
+        "quantity": ("quantity", np.arange(len(names), dtype=np.int32), words),
+        "level": _number("level", levels, "probability of a central interval"),
+    }
+    attributes = {
+        "assim_method": calibration.method,
+        "assim_verdict": calibration.verdict(),
+        "assim_redrawn": np.int32(calibration.redrawn),
+        "assim_certified": np.int32(calibration.certified),
+        "assim_doubtful": np.int32(calibration.doubtful),
+        "assim_failed": np.int32(calibration.failed),
+        "assim_unsettled": np.int32(calibration.unsettled),
+        "assim_seconds": calibration.seconds,
+    }
+    return xr.Dataset(content, coordinates, attributes)
+
+
+def _by_quantity(calibration: Calibration) -> dict[str, xr.Variable]:
+    low, high = calibration.histogram_band
+    largest = {"draws": np.int32(calibration.draws)}
+    return {
+        "rank": _count(("simulation", "quantity"), calibration.ranks, "rank of the truth", largest),
+        "histogram": _count(("quantity", "bin"), calibration.histogram, "ranks in each bin"),
+        "histogram_low": _count((), low, "lowest count of a bin in 99 of 100 cases"),
+        "histogram_high": _count((), high, "highest count of a bin in 99 of 100 cases"),
+        "p_value": _number(
+            "quantity", calibration.p_values, "probability of bins as unequal as these"
+        ),
+        "ecdf_p_value": _number(
+            "quantity",
+            calibration.ecdf_p_values,
+            "probability of a distribution function of ranks that strays as far",
+        ),
+        "inside": _count(
+            ("quantity",),
+            np.array(calibration.inside),
+            "whether the distribution function of ranks stays within its band",
+            {"flag_values": np.array([0, 1], np.int32), "flag_meanings": "outside inside"},
+        ),
+    }
+
+
+def _coverage(calibration: Calibration, levels: list[float]) -> dict[str, xr.Variable]:
+    shares = [[one.covered for one in calibration.coverage[level]] for level in levels]
+    bands = [calibration.coverage[level][0] for level in levels]
+    within = "share of truths within a central interval"
+    return {
+        "coverage": _number(("level", "quantity"), shares, within),
+        "coverage_low": _number(
+            "level", [one.low for one in bands], f"lowest {within} in 99 of 100 cases"
+        ),
+        "coverage_high": _number(
+            "level", [one.high for one in bands], f"highest {within} in 99 of 100 cases"
+        ),
+    }
+
+
+def _ecdf(calibration: Calibration) -> dict[str, xr.Variable]:
+    band = calibration.band
+    share = "share of ranks below"
+    held = {"simultaneous_level": band.level}
+    return {
+        "expected": _number("rank_place", band.at, f"expected {share}"),
+        "ecdf": _number(("quantity", "rank_place"), calibration.ecdf, share),
+        "ecdf_low": _number("rank_place", band.low, f"lower end of the band of the {share}", held),
+        "ecdf_high": _number(
+            "rank_place", band.high, f"upper end of the band of the {share}", held
+        ),
+    }
+
+
+def _number(
+    dims: str | tuple[str, ...], values: object, long_name: str, more: dict | None = None
+) -> xr.Variable:
+    words = {"units": "1", "long_name": long_name, **(more or {})}
+    return xr.Variable(dims, np.asarray(values, dtype=float), words)
+
+
+def _count(
+    dims: tuple[str, ...], values: object, long_name: str, more: dict | None = None
+) -> xr.Variable:
+    flags = more is not None and "flag_values" in more
+    words = {"long_name": long_name, **({} if flags else {"units": "1"}), **(more or {})}
+    return xr.Variable(dims, np.asarray(values).astype(np.int32), words)
+
+
+def _word(name: str) -> str:
+    """A name as one of the words that flag meanings may be made of."""
+    return "_".join("".join(c if c.isalnum() or c in "_-." else " " for c in name).split())

@@ -1,0 +1,242 @@
+"""The windows of a cycle as series over time, and in a few numbers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from assim.analysis.cycle.cycle import Cycle
+from assim.analysis.cycle.measures import BINS, LEVELS, STATUSES, Errors, Innovations, Measures
+from assim.files.names import time_name
+from assim.files.netcdf import attributes, strict, time_variable
+from assim.problem.arrays import Label, Labels
+
+WINDOW = "window"
+_AVERAGED = ("chi_squared", "inflation", "signal")
+_ERRORS = {
+    "background": "root mean square error of the background of",
+    "analysis": "root mean square error of the analysis of",
+    "smoother": "root mean square error at the window's start of the analysis of",
+}
+_SPREADS = {
+    "background": "root mean variance of the background of",
+    "analysis": "root mean variance of the analysis of",
+    "smoother": "root mean variance at the window's start of the analysis of",
+}
+_SCALARS = {
+    "cost": "cost at the analysis",
+    "chi_squared": "twice the cost by the number of observations",
+    "signal": "degrees of freedom for signal",
+    "number": "observations, as their weights count them",
+    "inflation": "factor on the carried standard deviations",
+    "gradient_norm": "norm of the gradient at the last linearisation",
+}
+_INNOVATIONS = {
+    "number": "number of observations of",
+    "mean": "mean innovation of",
+    "innovation_rms": "root mean square innovation of",
+    "expected_rms": "root mean square innovation that the covariances expect of",
+    "desroziers_error": "error stdev of observations by Desroziers of",
+    "stated_error": "error stdev of observations as stated of",
+    "error_variance_ratio": "error variance of observations by Desroziers, which may be negative, "
+    "over that stated of",
+    "desroziers_background": "stdev of the background by Desroziers of",
+    "stated_background": "stdev of the background as stated of",
+    "background_variance_ratio": "variance of the background by Desroziers, which may be negative, "
+    "over that stated of",
+}
+_DIMENSIONLESS = ("number", "error_variance_ratio", "background_variance_ratio")
+
+
+def cycle_dataset(cycle: Cycle, edges: Any, measures: Measures | list[Measures]) -> xr.Dataset:
+    """Series over the windows of a cycle, at the time of the newest observations of each.
+
+    Args:
+        cycle: the cycle.
+        edges: its slot edges.
+        measures: of all windows, with a leading dimension of them, as `Cycle.scan` gives them; or a
+            list of those that `Cycle.window` gives.
+    """
+    if isinstance(measures, list):
+        stacked: Measures = jax.tree.map(lambda *several: np.stack(several), *measures)
+        return cycle_dataset(cycle, edges, stacked)
+    problem, windows = cycle.problem, np.asarray(measures.cost).size
+    labels, reference = problem.model.labels(), problem.window.reference
+    times = cycle.plan.newest(edges, windows)
+    clock = time_name(labels.time_unit)
+    content = _of_fields(measures, labels) | _of_scalars(measures, labels)
+    for name, words in _SCALARS.items():
+        values = np.asarray(getattr(measures, name))
+        content[name] = (WINDOW, values, {"units": "1", "long_name": words})
+    content["status"] = (WINDOW, *_statuses(measures))
+    for o, one in zip(problem.observations, measures.innovations, strict=True):
+        content |= _of_instrument(o.name, o.units, one)
+    stamps = time_variable(np.asarray(times), labels.time_unit, reference, WINDOW)
+    places = {
+        WINDOW: (WINDOW, np.arange(len(times)), {"long_name": "number of the window"}),
+        clock: stamps,
+        "level": ("level", np.asarray(LEVELS), {"units": "1", "long_name": "probability"}),
+        "bin": ("bin", (np.arange(BINS) + 0.5) / BINS, {"units": "1", "long_name": "rank"}),
+    }
+    return xr.Dataset(content, places)
+
+
+def _statuses(measures: Measures) -> tuple[np.ndarray, dict[str, Any]]:
+    """How every minimisation ended, as a flag."""
+    words = {
+        "long_name": "how the minimisation ended",
+        "flag_values": np.array(list(STATUSES), np.int32),
+        "flag_meanings": " ".join(STATUSES.values()),
+    }
+    return np.asarray(measures.status, np.int32), words
+
+
+def _of_fields(measures: Measures, labels: Labels) -> dict[str, Any]:
+    """Errors, spreads and coverage of every field."""
+    content: dict[str, Any] = {}
+    for kind, words in _ERRORS.items() if measures.errors is not None else ():
+        for name, values in getattr(measures.errors, kind).items():
+            content[f"{name}_rmse_{kind}"] = _series(values, name, labels, words)
+    for kind, words in _SPREADS.items():
+        for name, values in getattr(measures.spreads, kind).items():
+            content[f"{name}_spread_{kind}"] = _series(values, name, labels, words)
+    if measures.errors is not None:
+        for name, values in measures.errors.inside.items():
+            inside = {"units": "1", "long_name": f"share of {name} inside the intervals"}
+            content[f"{name}_inside"] = ((WINDOW, "level"), np.asarray(values), inside)
+    return content
+
+
+def _of_scalars(measures: Measures, labels: Labels) -> dict[str, Any]:
+    """What is estimated and has no dimensions, with its standard deviation."""
+    content: dict[str, Any] = {}
+    for name, value in measures.scalars.items():
+        label = labels.parameters.get(name, Label())
+        if np.ndim(value) != 1:
+            continue
+        content[name] = (WINDOW, np.asarray(value), attributes(name, label))
+        words = attributes(name, label, "standard deviation of")
+        content[f"{name}_stddev"] = (WINDOW, np.asarray(measures.scalars_stdev[name]), words)
+    return content
+
+
+def _series(values: Any, name: str, labels: Labels, words: str) -> tuple:
+    return WINDOW, np.asarray(values), attributes(name, labels.state[name], words)
+
+
+def _of_instrument(name: str, unit: str, one: Innovations) -> dict[str, Any]:
+    """Series of one instrument; NaN where a window has none of its observations."""
+    sums = {key: np.asarray(value) for key, value in one._asdict().items()}
+    number = np.where(sums["number"] > 0, sums["number"], np.nan)
+    root = lambda total: np.sqrt(np.maximum(total / number, 0.0))  # noqa: E731
+    signed = lambda total: np.sqrt(np.where(total >= 0, total, np.nan) / number)  # noqa: E731
+    values = {
+        "number": sums["number"],
+        "mean": sums["mean"] / number,
+        "innovation_rms": root(sums["square"]),
+        "expected_rms": root(sums["expected"]),
+        "desroziers_error": signed(sums["observation"]),
+        "stated_error": root(sums["stated"]),
+        "desroziers_background": signed(sums["background"]),
+        "stated_background": root(sums["expected"] - sums["stated"]),
+        **_variance_ratios(sums),
+    }
+    content: dict[str, Any] = {}
+    for key, series in values.items():
+        words = {"units": "1" if key in _DIMENSIONLESS else unit}
+        words["long_name"] = f"{_INNOVATIONS[key]} {name}"
+        content[f"{name}_obs_{key}"] = (WINDOW, series, words)
+    words = {"units": "1", "long_name": f"innovations of {name} by their probability below"}
+    content[f"{name}_obs_ranks"] = ((WINDOW, "bin"), sums["ranks"], words)
+    return content
+
+
+def _variance_ratios(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Desroziers' estimates of variances over those stated, with their sign."""
+    pairs = {
+        "error": (sums["observation"], sums["stated"]),
+        "background": (sums["background"], sums["expected"] - sums["stated"]),
+    }
+    return {
+        f"{key}_variance_ratio": estimated / np.where(stated > 0, stated, np.nan)
+        for key, (estimated, stated) in pairs.items()
+    }
+
+
+def cycle_summary(
+    measures: Measures, labels: Labels, burn_in: int, instruments: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Means over the windows after the burn-in, as strict JSON.
+
+    `rmse_analysis` and `spread` are means over time, at the newest observations, of the root mean
+    square over all entries of all fields where these have one unit; by field besides.
+    `instruments` has Desroziers' variances over those stated, negative ones too.
+    """
+    windows = int(np.asarray(measures.cost).size)
+    burn_in = min(burn_in, windows - 1)  # of a cycle that has only begun
+    content: dict[str, Any] = {
+        "windows": windows,
+        "burn_in": burn_in,
+        "observations": float(np.sum(measures.number)),
+    }
+    sizes = {name: int(np.prod(labels.shape(name))) for name in labels.state}
+    alike = len({label.units for label in labels.state.values()}) == 1
+
+    def over_time(fields: Mapping[str, Any]) -> tuple[float | None, dict[str, float]]:
+        series = {name: np.asarray(values)[burn_in:] for name, values in fields.items()}
+        each = {name: float(np.mean(values)) for name, values in series.items()}
+        total = sum(sizes[name] * values**2 for name, values in series.items())
+        number = sum(sizes[name] for name in series)
+        return (float(np.mean(np.sqrt(total / number))) if alike else None), each
+
+    kinds = {} if measures.errors is None else {
+        f"rmse_{kind}": getattr(measures.errors, kind) for kind in _ERRORS
+    }  # fmt: skip
+    spreads = measures.spreads
+    kinds |= {
+        "spread": spreads.analysis,
+        "spread_background": spreads.background,
+        "spread_smoother": spreads.smoother,
+    }
+    for key, fields in kinds.items():
+        content[key], content[f"{key}_by_field"] = over_time(fields)
+    if measures.errors is not None:
+        content["coverage"] = _coverage(measures.errors, burn_in)
+    content |= {name: _mean(getattr(measures, name), burn_in) for name in _AVERAGED}
+    content["quantities"] = _newest(measures)
+    content["instruments"] = {
+        name: _variance_ratios(_summed(one, burn_in))
+        for name, one in zip(instruments, measures.innovations, strict=False)
+    }
+    return strict(content)
+
+
+def _mean(series: Any, burn_in: int) -> float | None:
+    """Over the windows in which it is known."""
+    values = np.asarray(series)[burn_in:]
+    values = values[np.isfinite(values)]
+    return float(np.mean(values)) if values.size else None
+
+
+def _newest(measures: Measures) -> dict[str, Any]:
+    """Estimated scalars after the newest window."""
+    return {
+        name: {"mean": values[-1], "stddev": measures.scalars_stdev[name][-1]}
+        for name, values in measures.scalars.items()
+    }
+
+
+def _summed(one: Innovations, burn_in: int) -> dict[str, np.ndarray]:
+    """Sums over the windows after the burn-in."""
+    return {key: np.sum(np.asarray(v)[burn_in:], axis=0) for key, v in one._asdict().items()}
+
+
+def _coverage(errors: Errors, burn_in: int) -> dict[str, float]:
+    """How often the truth is inside each interval, by its probability in per cent."""
+    inside = [np.asarray(values)[burn_in:] for values in errors.inside.values()]
+    return {
+        f"{100 * level:.0f}": float(np.mean([one[:, i] for one in inside]))
+        for i, level in enumerate(LEVELS)
+    }

@@ -1,0 +1,224 @@
+"""Forecasts: forecast.nc, what is said of them in JSON, and the draws that they start from."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from assim.analysis.forecast import QUANTILES, Forecast
+from assim.files.ancillary import Ancillary, Column
+from assim.files.errors import DataError
+from assim.files.names import STDEV, time_name
+from assim.files.netcdf import attributes, axes, time_variable
+from assim.files.read.observations import Instrument
+from assim.files.read.states import nearest_times, used_dims
+from assim.files.sources import Source, name_of, opened
+from assim.files.times import NON_PHYSICAL, decode, encode
+from assim.files.write.feedback import point_table
+from assim.findings.verification import FieldScores, Rows, Scores
+from assim.problem.arrays import Labels
+from assim.problem.window import Window
+
+REALIZATION = "realization"
+_WORDS = {
+    "q05": "5 per cent quantile of the forecast of",
+    "q50": "median of the forecast of",
+    "q95": "95 per cent quantile of the forecast of",
+}
+
+
+def forecast_dataset(
+    found: Forecast,
+    labels: Labels,
+    *,
+    members: bool = False,
+    names: Iterable[str] | None = None,
+) -> xr.Dataset:
+    """The ensemble mean of every field, `<v>_stddev` and `<v>_q05`, `_q50`, `_q95`.
+
+    Dimensions are those of trajectory.nc, time first. The start is the scalar coordinate
+    `forecast_reference_time`, and the time since then `forecast_period`.
+
+    Args:
+        found: the forecast.
+        labels: the model's.
+        members: whether to add every member, `<v>_members`, on `realization` before time.
+        names: fields to write; all of them where not given.
+    """
+    clock = time_name(labels.time_unit)
+    chosen = [*found.mean] if names is None else list(names)
+    content: dict[str, xr.Variable] = {}
+    for name in chosen:
+        label = labels.state[name]
+        dims = (clock, *label.dims)
+        about = attributes(name, label, "forecast of")
+        content[name] = xr.Variable(dims, found.mean[name], about)
+        content[name].attrs |= {"ancillary_variables": f"{name}{STDEV}"}
+        words = attributes(name, label, "standard deviation of the forecast of")
+        content[f"{name}{STDEV}"] = xr.Variable(dims, found.stdev[name], words)
+        for key in QUANTILES:
+            words = attributes(name, label, _WORDS[key])
+            content[f"{name}_{key}"] = xr.Variable(dims, found.quantiles[key][name], words)
+        if members:
+            words = attributes(name, label, "member of the forecast of")
+            several = found.members[name]
+            content[f"{name}_members"] = xr.Variable((REALIZATION, *dims), several, words)
+    places = {**_times(found.window, labels), **axes(labels, used_dims(labels, chosen))}
+    if members:
+        words = {"units": "1", "long_name": "member", "standard_name": REALIZATION}
+        numbers = np.flatnonzero(found.finite).astype(np.int32)
+        places[REALIZATION] = xr.Variable(REALIZATION, numbers, words)
+    return xr.Dataset(content, places)
+
+
+def _times(window: Window, labels: Labels) -> dict[str, xr.Variable]:
+    """Slot edges, the first of them, and what has passed since then."""
+    unit, clock = labels.time_unit, time_name(labels.time_unit)
+    edges = np.asarray(window.edges)
+    stamps = xr.Variable(*time_variable(edges, unit, window.reference, clock))
+    begin, words = encode(edges[0], unit, window.reference)
+    passed, units = lead_times(window, labels)
+    period = {"units": units, "long_name": "time since the start of the forecast"}
+    start = {**words, "long_name": "start of the forecast"}
+    if unit != NON_PHYSICAL:
+        period["standard_name"] = "forecast_period"
+        start["standard_name"] = "forecast_reference_time"
+    return {
+        clock: stamps,
+        "forecast_reference_time": xr.Variable((), begin, start),
+        "forecast_period": xr.Variable(clock, passed, period),
+    }
+
+
+def lead_times(window: Window, labels: Labels) -> tuple[np.ndarray, str]:
+    """Time since the first slot edge at every edge, and its unit."""
+    numbers, words = encode(np.asarray(window.edges), labels.time_unit, window.reference)
+    return numbers - numbers[0], words["units"].split(" since ")[0]
+
+
+def forecast_feedback(
+    instruments: Sequence[Instrument], rows: Sequence[Rows], labels: Labels, window: Window
+) -> xr.Dataset:
+    """Later observations in the layout of feedback.nc, with what the forecast says of them.
+
+    `<v>_hofx_forecast` is the mean of H over the members, `_hofx_forecast_stddev` its spread;
+    `_hofx_forecast_q05`, `_q50` and `_q95` are those of new readings, errors included, and
+    `_hofx_forecast_crps` and `_rank` their score and the rank of what was observed.
+
+    Args:
+        instruments: with the rows of their file.
+        rows: what is said of those that are used.
+        labels: the model's.
+        window: the forecast's.
+    """
+    said = {id(one): row for one, row in zip(instruments, rows, strict=True)}
+    return point_table(instruments, labels, window, lambda one: _columns(one, said[id(one)]))
+
+
+def _columns(one: Instrument, rows: Rows) -> list[Column]:
+    what, units = one.table.long_name, one.table.units
+    quantile = "per cent quantile of what is forecast of"
+
+    def column(suffix: Ancillary, values: np.ndarray, words: str, of: str = units) -> Column:
+        whole = np.full(one.table.rows, np.nan)
+        whole[one.used] = values
+        return Column(suffix, whole, f"{words} {what}", of)
+
+    return [
+        column(Ancillary.HOFX_FORECAST, rows.mean, "forecast of"),
+        column(Ancillary.HOFX_FORECAST_STDEV, rows.stdev, "standard deviation of the forecast of"),
+        column(Ancillary.HOFX_FORECAST_Q05, rows.low, f"5 {quantile}"),
+        column(Ancillary.HOFX_FORECAST_Q50, rows.median, "median of what is forecast of"),
+        column(Ancillary.HOFX_FORECAST_Q95, rows.high, f"95 {quantile}"),
+        column(Ancillary.HOFX_FORECAST_CRPS, rows.crps, "continuous ranked probability score of"),
+        column(
+            Ancillary.HOFX_FORECAST_RANK,
+            rows.rank.astype(float),
+            "rank among the members' readings of",
+            "1",
+        ),
+        Column(Ancillary.EFFECTIVE_QC, one.flags, f"quality flag of {what} as used", "1"),
+    ]
+
+
+def scores_summary(found: Scores) -> dict[str, Any]:
+    """Scores of several readings for JSON."""
+    cover, content = found.coverage, found._asdict()
+    return {
+        "count": content.pop("number"),
+        **content,
+        "coverage": cover.covered,
+        "coverage_band": [cover.low, cover.high],
+        "coverage_level": cover.level,
+    }
+
+
+def truth_summary(found: Mapping[str, FieldScores], leads: np.ndarray) -> dict[str, Any]:
+    """Scores of every field by lead time for JSON."""
+    return {name: {"lead": leads, **one._asdict()} for name, one in found.items()}
+
+
+def mean_spread(found: Forecast) -> dict[str, np.ndarray]:
+    """√ of the mean variance over the grid, of every field by lead time."""
+    return {
+        name: np.sqrt(np.mean(value.reshape(len(value), -1) ** 2, axis=1))
+        for name, value in found.stdev.items()
+    }
+
+
+def read_members(source: Source, names: Mapping[str, tuple[str, ...]]) -> dict[str, np.ndarray]:
+    """Members of what was estimated, of those of the names that the file of a posterior has.
+
+    Args:
+        source: posterior.nc.
+        names: with their dimensions.
+
+    Returns:
+        arrays with leading dimension members, and `weight`, that of the members.
+
+    Raises:
+        DataError: the file is not that of a posterior.
+    """
+    with opened(source) as dataset:
+        found = {}
+        for name, dims in {**names, "weight": ()}.items():
+            if name not in dataset.variables or REALIZATION not in dataset[name].dims:
+                continue
+            array = dataset[name]
+            if set(map(str, array.dims)) != {REALIZATION, *dims}:
+                raise DataError(
+                    f"{name_of(source)}: {name}: expected the dimensions "
+                    f"{(REALIZATION, *dims)}, got {array.dims}"
+                )
+            found[name] = np.asarray(array.transpose(REALIZATION, *dims).values, float)
+    if "weight" not in found:
+        raise DataError(f"{name_of(source)}: expected members of a posterior, with a weight each")
+    return found
+
+
+def attributes_of(source: Source) -> dict[str, Any]:
+    """Global attributes of a file."""
+    with opened(source) as dataset:
+        return {str(name): value for name, value in dataset.attrs.items()}
+
+
+def edges_within(source: Source, labels: Labels, window: Window) -> np.ndarray:
+    """Numbers of the window's slot edges at which a file has a state.
+
+    Raises:
+        DataError: the file has no times, or none of them is a slot edge.
+    """
+    clock, edges = time_name(labels.time_unit), np.asarray(window.edges)
+    with opened(source) as dataset:
+        if clock not in dataset.variables:
+            raise DataError(f"{name_of(source)}: expected a trajectory, but it has no {clock!r}")
+        stamps = decode(dataset[clock], f"{name_of(source)}: {clock}")
+    own = np.atleast_1d(stamps.to_model(labels.time_unit, window.reference))
+    found = np.flatnonzero(nearest_times(own, edges)[1])
+    if not found.size:
+        raise DataError(
+            f"{name_of(source)}: expected states at times of the forecast, which are model times "
+            f"{edges[0]:g} to {edges[-1]:g}; those of the file are {own.min():g} to {own.max():g}"
+        )
+    return found

@@ -1,0 +1,237 @@
+"""The files of one window of a cycle: its analysis, trajectory and observations, and its carry."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from assim.analysis.cycle.measures import Errors, Innovations, Measures, Spreads
+from assim.analysis.cycle.scheme import Outcome, Reading
+from assim.files.ancillary import Ancillary, Column
+from assim.files.errors import DataError
+from assim.files.names import PASSIVE, STDEV, time_name
+from assim.files.netcdf import attributes, axes, strict, time_variable
+from assim.files.read.observations import Instrument
+from assim.files.read.states import state_dataset, used_dims
+from assim.files.sources import Source, opened
+from assim.files.write.feedback import point_table
+from assim.problem.arrays import Label, Labels
+from assim.problem.window import Window
+
+
+def newest_dataset(outcome: Outcome, newest: int, labels: Labels, window: Window) -> xr.Dataset:
+    """The analysed state at the newest observations, with increments and standard deviations.
+
+    The layout is that of a background, so that it can be one; estimated scalars are added.
+    """
+    at = lambda states: {name: value[newest] for name, value in states.items()}  # noqa: E731
+    state, before = at(outcome.analysis), at(outcome.background)
+    dataset = state_dataset(
+        labels,
+        state,
+        time=float(window.edges[newest]),
+        reference=window.reference,
+        stdev=at(outcome.analysis_stdev),
+        increment={name: value - before[name] for name, value in state.items()},
+    )
+    content: dict[str, Any] = {}
+    for name, value in outcome.scalars.items():
+        label = labels.parameters.get(name, Label())
+        if name in dataset.variables or np.ndim(value) != len(label.dims):
+            continue
+        spread = outcome.scalars_stdev[name]
+        content[name] = (label.dims, np.asarray(value), attributes(name, label))
+        words = attributes(name, label, "standard deviation of")
+        content[f"{name}{STDEV}"] = (label.dims, np.asarray(spread), words)
+    dims = tuple({dim for one in content.values() for dim in one[0]})
+    return dataset.assign(content).assign_coords(axes(labels, dims))
+
+
+def window_dataset(outcome: Outcome, labels: Labels, window: Window) -> xr.Dataset:
+    """The analysed trajectory at the slot edges, `<v>_stddev` and `<v>_background`."""
+    clock = time_name(labels.time_unit)
+    content = {}
+    for name, values in outcome.analysis.items():
+        label = labels.state[name]
+        dims = (clock, *label.dims)
+        parts = {
+            "": (values, ""),
+            STDEV: (outcome.analysis_stdev[name], "standard deviation of"),
+            "_background": (outcome.background[name], "background of"),
+            f"_background{STDEV}": (
+                outcome.background_stdev[name],
+                "standard deviation of the background of",
+            ),
+        }
+        for suffix, (series, what) in parts.items():
+            words = attributes(name, label, what)
+            content[f"{name}{suffix}"] = xr.Variable(dims, np.asarray(series), words)
+        content[name].attrs["ancillary_variables"] = f"{name}{STDEV}"
+    times = np.asarray(window.edges)
+    stamps = time_variable(times, labels.time_unit, window.reference, clock)
+    return xr.Dataset(content, {clock: stamps, **axes(labels, used_dims(labels, outcome.analysis))})
+
+
+def readings_dataset(
+    instruments: Sequence[tuple[Instrument, Reading]],
+    labels: Labels,
+    window: Window,
+    assimilated: bool = True,
+    scales: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """The newest observations with predictions, departures and effective quality flags.
+
+    Args:
+        instruments: with their readings, of which those that only fill up the shape come last.
+        labels: the model's.
+        window: the window.
+        assimilated: whether they are in the analysis; if not, what would be used is passive.
+        scales: estimated factors on errors, by name.
+    """
+    readings = {id(instrument): reading for instrument, reading in instruments}
+
+    def compared(one: Instrument) -> list[Column]:
+        return _compared(one, readings[id(one)], assimilated)
+
+    group = [instrument for instrument, _ in instruments]
+    return point_table(group, labels, window, compared, scales)
+
+
+def _compared(one: Instrument, reading: Reading, assimilated: bool) -> list[Column]:
+    """What background and analysis say of every row that was used; NaN of the others."""
+    table, what, units = one.table, one.table.long_name, one.table.units
+    number = int(one.used.sum())
+
+    def placed(values: Any) -> np.ndarray:
+        column = np.full(table.rows, np.nan)
+        column[one.used] = np.asarray(values)[:number]
+        return column
+
+    before, after = placed(reading.background), placed(reading.analysis)
+    passive = np.where(one.used, np.asarray(PASSIVE, one.flags.dtype), one.flags)
+    return [
+        Column(Ancillary.HOFX_BACKGROUND, before, f"background of {what}", units),
+        Column(Ancillary.HOFX_ANALYSIS, after, f"analysis of {what}", units),
+        Column(Ancillary.OMBG, table.values - before, f"{what} less its background", units),
+        Column(Ancillary.OMAN, table.values - after, f"{what} less its analysis", units),
+        Column(
+            Ancillary.HOFX_BACKGROUND_STDEV,
+            placed(reading.background_stdev),
+            f"standard deviation of the background of {what}",
+            units,
+        ),
+        Column(
+            Ancillary.EFFECTIVE_QC,
+            one.flags if assimilated else passive,
+            f"quality flag of {what} as used",
+            "1",
+        ),
+    ]
+
+
+def carry_dataset(carry: Any) -> xr.Dataset:
+    """What a window hands on, every array as it is."""
+    content = {}
+    for number, (path, leaf) in enumerate(_leaves(carry)):
+        array = np.asarray(leaf)
+        dims = tuple(f"leaf_{number:03d}_dim_{axis}" for axis in range(array.ndim))
+        words = {"long_name": path, "units": "1"}
+        content[f"leaf_{number:03d}"] = xr.Variable(dims, array, words)
+    return xr.Dataset(content)
+
+
+def read_carry(source: Source, like: Any) -> Any:
+    """What a window has handed on.
+
+    Args:
+        source: the file.
+        like: a tree of the same structure and shapes, as `scheme.start` gives it.
+
+    Raises:
+        DataError: the file cannot be read, or is of another case.
+    """
+    leaves, structure = jax.tree.flatten(like)
+    found = []
+    with opened(source) as dataset:
+        for number, (path, leaf) in enumerate(_leaves(like)):
+            name = f"leaf_{number:03d}"
+            if name not in dataset.variables or dataset[name].shape != np.shape(leaf):
+                got = dataset[name].shape if name in dataset.variables else "nothing"
+                raise DataError(
+                    f"{source}: expected {path} of shape {np.shape(leaf)} as {name}, got {got}; "
+                    "the cycle was begun with another case: start anew in another directory"
+                )
+            found.append(np.asarray(dataset[name].values))
+    assert len(found) == len(leaves)
+    return jax.tree.unflatten(structure, found)
+
+
+def _leaves(tree: Any) -> list[tuple[str, Any]]:
+    return [
+        (jax.tree_util.keystr(p), leaf) for p, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+
+
+def measures_json(measures: Measures, instruments: Sequence[str]) -> dict[str, Any]:
+    """One window's measures as strict JSON: what is not finite is null.
+
+    Args:
+        measures: the window's.
+        instruments: names, in the order of the measures.
+    """
+    innovations = zip(instruments, measures.innovations, strict=True)
+    nested = {
+        **measures._asdict(),
+        "errors": None if measures.errors is None else measures.errors._asdict(),
+        "spreads": measures.spreads._asdict(),
+        "innovations": {name: one._asdict() for name, one in innovations},
+    }
+    return strict(nested)
+
+
+def measures_from(content: Mapping[str, Any]) -> Measures:
+    """Measures from what `measures_json` made of them."""
+    arrays = _arrays(content)
+    errors = arrays["errors"]
+    given = {
+        **arrays,
+        "errors": None if errors is None else Errors(**errors),
+        "spreads": Spreads(**arrays["spreads"]),
+        "innovations": tuple(Innovations(**one) for one in arrays["innovations"].values()),
+    }
+    return Measures(**given)
+
+
+def read_windows(paths: Sequence[Path]) -> tuple[Measures, list[str]]:
+    """Measures of many windows with a leading dimension of them, and whether each was analysed.
+
+    Args:
+        paths: summaries of the windows.
+
+    Raises:
+        DataError: one cannot be read.
+    """
+    found, states = [], []
+    for path in paths:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found.append(measures_from(content["measures"]))
+            states.append(content["state"])
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{path}: expected the summary of a window, got {error!r}") from error
+    if any(one.errors is None for one in found):  # a truth was not there from the start
+        found = [one._replace(errors=None) for one in found]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *found), states
+
+
+def _arrays(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            key: None if item is None and key == "errors" else _arrays(item)
+            for key, item in value.items()
+        }
+    return np.asarray(np.nan if value is None else value, dtype=float)

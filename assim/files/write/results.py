@@ -1,0 +1,311 @@
+"""An Analysis as datasets: the analysed state, the trajectory, the posterior, the diagnostics."""
+
+from collections.abc import Iterator, Mapping
+from math import isfinite
+
+import numpy as np
+import xarray as xr
+
+from assim.analysis.analyse import Analysis
+from assim.analysis.posterior import Posterior
+from assim.files.names import STDEV, time_name
+from assim.files.netcdf import attributes, axes, time_variable
+from assim.files.read.states import state_dataset, used_dims
+from assim.files.write.consistency import consistency_variables
+from assim.files.write.sloppy import sloppy_variables
+from assim.problem.arrays import Array, Label, Labels
+from assim.problem.control import Physical
+
+COORDINATES = ("loop", "instrument", "direction", "coordinate")  # of diagnostics
+
+
+def analysis_dataset(analysis: Analysis) -> xr.Dataset:
+    """The analysed state at the window's start, with increments and standard deviations.
+
+    The layout is that of a background, so that it can be one; model parameters are added.
+    """
+    labels, window = analysis.problem.model.labels(), analysis.problem.window
+    state, before = analysis.analysis.control.state, analysis.background.control.state
+    dataset = state_dataset(
+        labels,
+        state,
+        time=float(window.edges[0]),
+        reference=window.reference,
+        stdev=analysis.state_stdev,
+        increment={name: value - before[name] for name, value in state.items()},
+    )
+    parameters = _parameters(analysis, labels, set(map(str, dataset.variables)))
+    names = [name for name in parameters if name in labels.parameters]
+    return dataset.assign(parameters).assign_coords(axes(labels, _dims(labels, names)))
+
+
+to_dataset = analysis_dataset
+
+
+def trajectory_dataset(analysis: Analysis, posterior: Posterior | None = None) -> xr.Dataset:
+    """The analysed trajectory at the slot edges, `<v>_stddev`, and `<v>_background`.
+
+    `<v>` is that of the least cost; where the posterior is an ensemble, `<v>_mean` is its mean.
+    Under weak constraint with `<v>_model_error`, its `_stddev` and `_prior_stddev`: at every edge
+    η of the group of slots that ends there or holds it; missing at the first edge.
+
+    Args:
+        analysis: the analysis.
+        posterior: whose standard deviations are given; the one that is reported where None.
+    """
+    posterior = posterior or analysis.posterior
+    spread = {} if posterior is None else posterior.trajectory_stdev
+    labels, window = analysis.problem.model.labels(), analysis.problem.window
+    clock = time_name(labels.time_unit)
+    states, before = analysis.analysis.trajectory.states, analysis.background.trajectory.states
+    content = {}
+    for name, values in states.items():
+        label, deviation = labels.state[name], spread.get(name)
+        dims = (clock, *label.dims)
+        content[name] = xr.Variable(dims, np.asarray(values), attributes(name, label))
+        if deviation is not None:
+            content[name].attrs["ancillary_variables"] = f"{name}{STDEV}"
+            words = attributes(name, label, "standard deviation of")
+            content[f"{name}{STDEV}"] = xr.Variable(dims, np.asarray(deviation), words)
+        if posterior is not None and (mean := posterior.trajectory_mean.get(name)) is not None:
+            words = attributes(name, label, "posterior mean of")
+            content[f"{name}_mean"] = xr.Variable(dims, np.asarray(mean), words)
+        words = attributes(name, label, "background of")
+        content[f"{name}_background"] = xr.Variable(dims, np.asarray(before[name]), words)
+    content |= _model_error(analysis, posterior, labels, clock)
+    times = np.asarray(analysis.analysis.trajectory.times)
+    stamps = time_variable(times, labels.time_unit, window.reference, clock)
+    places = {clock: stamps, **axes(labels, used_dims(labels, states))}
+    attrs = {} if posterior is None else {"assim_method": posterior.method}
+    return xr.Dataset(content, places, attrs)
+
+
+def _model_error(
+    analysis: Analysis, posterior: Posterior | None, labels: Labels, clock: str
+) -> dict[str, xr.Variable]:
+    """η of every field that has it, on the slot edges."""
+    spread = {} if posterior is None else posterior.model_error_stdev
+    error, control = analysis.problem.control.model_error, analysis.analysis.control
+    if error is None:
+        return {}
+    amplitude = np.asarray(analysis.problem.control.amplitude(control.scales))
+    prior = {n: amplitude * np.asarray(v) for n, v in analysis.prior_stdev.model_error.items()}
+    content = {}
+    for name, eta in control.model_error.items():
+        label = _of_model_error(labels.state[name], error.acts, labels.time_unit)
+        parts = {
+            "": ("model error of", eta),
+            STDEV: (
+                "standard deviation of the model error of",
+                spread.get(name),
+            ),
+            f"_prior{STDEV}": ("prior standard deviation of the model error of", prior.get(name)),
+        }
+        for suffix, (what, values) in parts.items():
+            if values is None:
+                continue
+            series = np.repeat(np.asarray(values, dtype=float), error.every, axis=0)
+            first = np.full((1, *series.shape[1:]), np.nan)
+            words = attributes(name, label, what)
+            whole = np.concatenate([first, series])
+            content[f"{name}_model_error{suffix}"] = xr.Variable((clock, *label.dims), whole, words)
+    return content
+
+
+def _of_model_error(label: Label, acts: str, time_unit: str) -> Label:
+    """A jump has the field's unit, a tendency that by the model's time."""
+    if acts == "jump" or time_unit == "1":
+        return label
+    units = f"{time_unit}-1" if label.units == "1" else f"{label.units} {time_unit}-1"
+    return Label(label.dims, units, label.long_name)
+
+
+def posterior_dataset(analysis: Analysis, posterior: Posterior | None = None) -> xr.Dataset:
+    """Members of everything estimated, on dimension `realization`, with draws from the prior.
+
+    `weight` is that of each member; `<name>_prior` are independent draws from the prior, on
+    `prior_realization` where they are not as many as the members.
+
+    Args:
+        analysis: the analysis.
+        posterior: whose members they are; that of the posterior reported where None.
+
+    Raises:
+        ValueError: the analysis has no posterior.
+    """
+    posterior, prior = posterior or analysis.posterior, analysis.prior_draws
+    if posterior is None:
+        raise ValueError("the analysis has no posterior; ask for one: analyse(..., posterior=...)")
+    labels, size = analysis.problem.model.labels(), posterior.weights.size
+    content = {}
+    for name, label, values in _estimated(analysis, posterior.draws, labels):
+        words = attributes(name, label)
+        content[name] = xr.Variable(("realization", *label.dims), np.asarray(values), words)
+    for name, label, values in _estimated(analysis, prior, labels) if prior else ():
+        words, key = attributes(name, label, "prior of"), f"{name}_prior"
+        content[key] = _of_prior(np.asarray(values), size, label.dims, words)
+    content |= _derived(posterior)
+    content["weight"] = xr.Variable(
+        "realization",
+        np.asarray(posterior.weights),
+        {"units": "1", "long_name": "weight of the member"},
+    )
+    fields = [name for name in labels.state if name in content]
+    member = np.arange(size, dtype=np.int32)
+    words = {"units": "1", "long_name": "posterior draw", "standard_name": "realization"}
+    places = axes(labels, _dims(labels, [*fields, *(n for n in labels.parameters if n in content)]))
+    coordinates = {"realization": ("realization", member, words), **places}
+    return xr.Dataset(content, coordinates, _certificates(analysis, posterior))
+
+
+def _of_prior(
+    values: np.ndarray, size: int, dims: tuple[str, ...], words: dict[str, str]
+) -> xr.Variable:
+    """Prior draws on the members' dimension, or on their own where there are fewer or more."""
+    own = "realization" if len(values) == size else "prior_realization"
+    return xr.Variable((own, *dims), values, words)
+
+
+def _derived(posterior: Posterior) -> dict[str, xr.Variable]:
+    """Draws of derived quantities, posterior and prior."""
+    content = {}
+    for name, one in posterior.derived.items():
+        about = posterior.quantities[name]
+        label = Label((), about.units, about.long_name)
+        words = attributes(name, label), attributes(name, label, "prior of")
+        content[name] = xr.Variable("realization", one.members, words[0])
+        content[f"{name}_prior"] = _of_prior(one.prior, one.members.size, (), words[1])
+    return content
+
+
+def diagnostics_dataset(analysis: Analysis) -> xr.Dataset:
+    """How the minimisation went: cost terms, loops, spectrum of the Hessian, minima met."""
+    solution, posterior = analysis.solution, analysis.laplace
+    content = dict(_costs(analysis))
+    loops = solution.loops
+    columns = {
+        "loop": ("number of the outer loop", [loop.number for loop in loops]),
+        "cost": ("cost at the outer loop", [loop.cost for loop in loops]),
+        "gradient_norm": (
+            "norm of the cost's gradient at the outer loop",
+            [loop.gradient_norm for loop in loops],
+        ),
+        "inner_iterations": ("inner iterations", [loop.inner_iterations for loop in loops]),
+        "seconds": ("wall time", [loop.seconds for loop in loops]),
+    }
+    content |= _columns("loop", columns)
+    minima = solution.minima
+    content |= _columns(
+        "minimum",
+        {
+            "minimum_cost": ("cost of the minimum", [m.cost for m in minima]),
+            "minimum_starts": ("first guesses that led to it", [m.starts for m in minima]),
+        },
+    )
+    if posterior is not None:
+        values = np.sort(np.asarray(posterior.eigenvalues))[::-1]
+        content |= _columns(
+            "mode", {"hessian_eigenvalue": ("eigenvalue of the Hessian's observation part", values)}
+        )
+    content |= consistency_variables(analysis)
+    if analysis.sloppy is not None:
+        content |= sloppy_variables(analysis.sloppy)
+    dataset = xr.Dataset(content, attrs=_certificates(analysis, analysis.posterior))
+    return dataset.set_coords([name for name in COORDINATES if name in dataset])
+
+
+def _costs(analysis: Analysis) -> Iterator[tuple[str, xr.Variable]]:
+    for place, terms in (
+        ("background", analysis.cost_background),
+        ("analysis", analysis.cost_analysis),
+    ):
+        for term, value in terms.items():
+            what = f"cost at the {place}: {term.replace('_', ' ')}"
+            yield f"cost_{term}_at_{place}", _scalar(float(value), what)
+    number = sum((float(o.count()) for o in analysis.problem.observations), 0.0)
+    what = "sum of squares of the cost over the number of observations"
+    yield "chi_squared_ratio", _scalar(analysis.chi_squared / (number or float("nan")), what)
+    count = np.int32(number) if number.is_integer() else number
+    yield "observation_count", _scalar(count, "number of observations, as their weights count them")
+    norm = analysis.solution.gradient_norm
+    yield "final_gradient_norm", _scalar(float(norm), "norm of the cost's gradient at the end")
+    for stage, seconds in analysis.seconds.items():
+        what = f"wall time of {stage.replace('_', ' ')}"
+        yield f"seconds_{stage}", _scalar(float(seconds), what, "s")
+
+
+def _scalar(value: float | np.integer, long_name: str, units: str = "1") -> xr.Variable:
+    return xr.Variable((), value, {"units": units, "long_name": long_name})
+
+
+def _columns(dim: str, columns: Mapping[str, tuple[str, object]]) -> dict[str, xr.Variable]:
+    """Variables along one dimension; none where it would be empty."""
+    content = {}
+    for name, (long_name, values) in columns.items():
+        array = np.asarray(values)
+        array = array.astype(np.int32) if array.dtype.kind in "iu" else array.astype(float)
+        units = "s" if name == "seconds" else "1"
+        if array.size:
+            content[name] = xr.Variable(dim, array, {"units": units, "long_name": long_name})
+    return content
+
+
+def _estimated(
+    analysis: Analysis, draws: Physical, labels: Labels
+) -> Iterator[tuple[str, Label, Array]]:
+    """Name, label and draws of everything that is estimated but model errors."""
+    control = analysis.problem.control
+    for name, label in labels.state.items():
+        if name in control.covariance.fields() or name in control.fields:
+            yield name, label, draws.state[name]
+    for name in control.parameters:
+        yield name, labels.parameters[name], draws.parameters[name]
+    error = control.model_error
+    for name in control.scales:
+        amplitude = error is not None and error.scale is not None and error.scale.name == name
+        what = "amplitude of the model error" if amplitude else "observation-error scale"
+        yield name, Label(long_name=f"{what} {name}"), draws.scales[name]
+    for name in control.biases:
+        units = analysis.quantities[name].units if name in analysis.quantities else "1"
+        yield name, Label(units=units, long_name=f"bias coefficient {name}"), draws.biases[name]
+
+
+def _parameters(
+    analysis: Analysis, labels: Labels, taken: set[str]
+) -> dict[str, xr.DataArray | xr.Variable]:
+    """Model parameters at the minimum, with standard deviations where they are estimated."""
+    content: dict[str, xr.DataArray | xr.Variable] = {}
+    for name, value in analysis.parameters().items():
+        label = labels.parameters[name]
+        if name in taken:
+            continue  # a field or an axis has this name; posterior.nc holds what is estimated
+        content[name] = xr.Variable(label.dims, np.asarray(value), attributes(name, label))
+        if name in analysis.quantities:
+            words = attributes(name, label, "standard deviation of")
+            stddev = np.asarray(analysis.quantities[name].stddev)
+            content[f"{name}{STDEV}"] = xr.Variable((), stddev, words)
+            content[name].attrs["ancillary_variables"] = f"{name}{STDEV}"
+    return content
+
+
+def _dims(labels: Labels, names: list[str]) -> tuple[str, ...]:
+    label = {**labels.parameters, **labels.state}
+    return tuple(dict.fromkeys(dim for name in names for dim in label[name].dims))
+
+
+def _certificates(analysis: Analysis, posterior: Posterior | None) -> dict[str, str | float]:
+    """Global attributes: how it ended, and what is known of the posterior's quality."""
+    found: dict[str, str | float] = {"assim_status": analysis.solution.status.name.lower()}
+    if posterior is not None:
+        found |= {
+            "assim_method": posterior.method,
+            "trust": str(posterior.trust),
+            "advice": posterior.advice,
+            "log_evidence": posterior.log_evidence,
+            **posterior.certificates,
+        }
+    if analysis.laplace is not None:
+        found["hessian"] = analysis.laplace.hessian
+    return {
+        name: value for name, value in found.items() if isinstance(value, str) or isfinite(value)
+    }

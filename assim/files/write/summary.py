@@ -1,0 +1,113 @@
+"""summary.json: the analysis in a few numbers, for scripts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from assim.analysis.analyse import Analysis
+from assim.analysis.posterior import Posterior
+from assim.files.netcdf import strict
+from assim.files.read.observations import Instrument
+from assim.files.write.consistency import consistency_summary, quantity_summary
+from assim.files.write.predictive import predictive_summary
+from assim.files.write.sloppy import sloppy_summary
+from assim.problem.arrays import Array
+
+
+def summary(
+    analysis: Analysis,
+    instruments: Sequence[Instrument] = (),
+    truth: Mapping[str, Array] | None = None,
+) -> dict[str, Any]:
+    """The analysis as strict JSON: numbers that are not finite are None.
+
+    Args:
+        analysis: the answer.
+        instruments: the observations with their flags, for the counts of rejected ones; those
+            of the problem without counts where not given.
+        truth: the true state at the window's start, where it is known.
+    """
+    solution = analysis.solution
+    content = {
+        "status": solution.status.name.lower(),
+        "advice": solution.status.advice,
+        "cost": analysis.cost_analysis,
+        "gradient_norm": float(solution.gradient_norm),
+        "seconds": analysis.seconds,
+        "posterior": _posterior(analysis),
+        "chosen": analysis.chosen or None,
+        "choice": analysis.choice,
+        "quantities": {n: quantity_summary(value) for n, value in analysis.quantities.items()},
+        "diagnostics": consistency_summary(analysis),
+        "observations": _observations(analysis, instruments),
+        "minima": [{"cost": float(m.cost), "starts": int(m.starts)} for m in solution.minima],
+        "starts": int(solution.starts),
+        "failed_starts": int(solution.failed_starts),
+    }
+    if analysis.sloppy is not None:
+        content["sloppy"] = sloppy_summary(analysis.sloppy)
+    if analysis.predictive:
+        content["predictive"] = predictive_summary(analysis.predictive)
+    if truth is not None:
+        content |= _against(truth, analysis)
+    return strict(content)
+
+
+def _posterior(analysis: Analysis) -> dict[str, Any] | None:
+    """The posterior, or one entry a method with its own quantities where several ran."""
+    several = analysis.posteriors
+    if not several:
+        return None
+    if len(several) == 1:
+        return _method(next(iter(several.values())))
+    found = {name: _method(one) for name, one in several.items()}
+    for name, one in several.items():
+        quantities = {n: quantity_summary(value) for n, value in one.quantities.items()}
+        found[name]["quantities"] = quantities
+        suffix = "" if name == analysis.chosen else f"_{name}"
+        found[name]["files"] = [f"posterior{suffix}.nc", f"trajectory{suffix}.nc"]
+    return found
+
+
+def _method(posterior: Posterior) -> dict[str, Any]:
+    return {
+        "method": posterior.method,
+        "trust": str(posterior.trust),
+        "advice": posterior.advice,
+        "log_evidence": posterior.log_evidence,
+        **posterior.certificates,
+        "gradients": int(posterior.gradients),
+        "evaluations": int(posterior.evaluations),
+        "seconds": posterior.seconds,
+    }
+
+
+def _observations(analysis: Analysis, instruments: Sequence[Instrument]) -> dict[str, Any]:
+    problem = analysis.problem
+    counts: dict[str, Any] = {
+        o.name: {"used": int(o.counted().sum()), "rejected": {}} for o in problem.observations
+    }
+    for instrument in instruments:
+        name = instrument.observations.name
+        held_back = {"used": 0, "held_back": int(instrument.used.sum())}
+        counts.setdefault(name, held_back)["rejected"] = instrument.rejected()
+    return counts
+
+
+def _against(truth: Mapping[str, Array], analysis: Analysis) -> dict[str, Any]:
+    """Root-mean-square error of each field at the window's start, and the spread stated for it."""
+    places = {"background": analysis.background, "analysis": analysis.analysis}
+    errors = {
+        name: {
+            place: _rms(simulation.control.state[name] - value)
+            for place, simulation in places.items()
+        }
+        for name, value in truth.items()
+    }
+    spread = {name: _rms(value) for name, value in analysis.state_stdev.items() if name in truth}
+    return {"rmse": errors, "spread": spread}
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(np.asarray(values)))))

@@ -1,0 +1,1 @@
+"""What else follows from an analysis: one finding a file."""

@@ -1,0 +1,178 @@
+"""What a posterior predicts of readings, those held back included, and how that scores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.analysis.analyse import Analysis
+from assim.analysis.posterior import Posterior
+from assim.problem.observation import Observations
+from assim.problem.predictive import Predictive, predictive, prior_predictive
+from assim.statistics.resampling import systematic
+from assim.statistics.scores import coverage, crps, log_score, pit
+
+
+class Predicted(NamedTuple):
+    """Quantiles of predictive draws of one instrument, each of shape (m,), and ranks in them.
+
+    Args:
+        q05: 5 per cent quantile of new readings at the same places, errors included.
+        q50: median.
+        q95: 95 per cent quantile.
+        pit: probability integral transform of what was observed: uniform where the posterior
+            and the errors are right and the reading was held back.
+    """
+
+    q05: np.ndarray
+    q50: np.ndarray
+    q95: np.ndarray
+    pit: np.ndarray
+
+
+@dataclass(frozen=True)
+class PredictiveCheck:
+    """How the readings of one instrument compare with their predictive distribution.
+
+    Args:
+        observations: the instrument.
+        held_back: whether its readings were not assimilated, so that scores are honest.
+        predicted: quantiles and ranks, by reading.
+        coverage: share of readings within the central 50 and 90 per cent intervals.
+        band: of the share, 99 per cent of binomial numbers lie in, likewise.
+        crps: mean continuous ranked probability score, in the unit of the readings.
+        crps_prior: the same of the prior; NaN where it has none.
+        log_score: mean log density of a reading, in nats; NaN where errors are correlated.
+    """
+
+    observations: Observations
+    held_back: bool
+    predicted: Predicted
+    coverage: tuple[float, float]
+    band: tuple[tuple[float, float], tuple[float, float]]
+    crps: float
+    crps_prior: float
+    log_score: float
+
+
+DRAWS = 1000
+LEVELS = (0.5, 0.9)
+QUANTILES = (0.05, 0.5, 0.95)
+
+
+def predictive_checks(
+    analysis: Analysis,
+    held_back: Sequence[Observations] = (),
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+    posterior: Posterior | None = None,
+) -> dict[str, PredictiveCheck]:
+    """Posterior predictive checks of every instrument, and of readings that were held back.
+
+    New readings y ~ p(y | χ) are drawn for each of `draws` members (Gelman et al. 2013, Bayesian
+    Data Analysis, section 6.3) and compared with those made. Each reading counts once whatever its
+    weight, but those of weight 0 do not: they have no part in scores, and NaN in their rows.
+
+    Args:
+        analysis: an analysis with a posterior.
+        held_back: instruments that were not assimilated; the window must cover them.
+        draws: how many; where the posterior has fewer members or their weights are unequal,
+            members are repeated by weight, each time with errors of its own.
+        seed: of the draws.
+        posterior: which; the one reported where None.
+
+    Raises:
+        ValueError: the analysis has no posterior, or two instruments have one name.
+    """
+    posterior = posterior or analysis.posterior
+    if posterior is None:
+        raise ValueError("predictive_checks: the analysis has no posterior; ask for one")
+    problem = analysis.problem
+    everything = [*problem.observations, *held_back]
+    judged = [_counted(o) for o in everything if o.counted().any()]
+    names = [o.name for o in everything]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"predictive_checks: instruments must have names of their own, got {', '.join(names)}"
+        )
+    keys = jax.random.split(jax.random.key(seed), 2)
+    chi = posterior.chi[jnp.asarray(systematic(posterior.weights, draws))]
+    found = predictive(problem, chi, keys[0], judged)
+    prior = None
+    if np.all(np.asarray(problem.as_forcing().weight()) > 0):
+        prior = prior_predictive(problem, draws, keys[1], judged)
+    own = {o.name for o in problem.observations}
+    rng = np.random.default_rng(seed)
+    checks = {o.name: _check(o, o.name not in own, found, prior, rng) for o in judged}
+    return {
+        o.name: _of_all(o, checks[o.name])
+        if o.name in checks
+        else _nothing(o, o.name not in own, float("nan"))
+        for o in everything
+    }
+
+
+def _counted(o: Observations) -> Observations:
+    """The readings that count, each once."""
+    return o if o.weight is None else eqx.tree_at(lambda o: o.weight, o.subset(o.counted()), None)
+
+
+def _of_all(o: Observations, check: PredictiveCheck) -> PredictiveCheck:
+    """The check with rows for all readings."""
+    counted = o.counted()
+
+    def spread(column: np.ndarray) -> np.ndarray:
+        whole = np.full(counted.size, np.nan)
+        whole[counted] = column
+        return whole
+
+    return replace(check, observations=o, predicted=Predicted(*map(spread, check.predicted)))
+
+
+def _check(
+    o: Observations,
+    held_back: bool,
+    found: Predictive,
+    prior: Predictive | None,
+    rng: np.random.Generator,
+) -> PredictiveCheck:
+    observed, drawn = np.asarray(o.values), np.asarray(found.readings[o.name])
+    fine = np.isfinite(drawn).all(axis=1)
+    drawn = drawn[fine]
+    if not len(drawn):
+        return _nothing(o, held_back, _prior_score(prior, o))
+    low, middle, high = np.quantile(drawn, QUANTILES, axis=0)
+    shares = coverage(drawn, observed, LEVELS)
+    each = found.log_densities.get(o.name)
+    densities = np.nan if each is None else np.mean(log_score(np.asarray(each)[fine]))
+    return PredictiveCheck(
+        o,
+        held_back,
+        Predicted(low, middle, high, pit(drawn, observed, rng)),
+        (shares[0].covered, shares[1].covered),
+        ((shares[0].low, shares[0].high), (shares[1].low, shares[1].high)),
+        float(np.mean(crps(drawn, observed))),
+        _prior_score(prior, o),
+        float(densities),
+    )
+
+
+def _prior_score(prior: Predictive | None, o: Observations) -> float:
+    if prior is None:
+        return float("nan")
+    drawn = np.asarray(prior.readings[o.name])
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    return float(np.mean(crps(drawn, np.asarray(o.values)))) if len(drawn) else float("nan")
+
+
+def _nothing(o: Observations, held_back: bool, crps_prior: float) -> PredictiveCheck:
+    """Of a posterior at none of whose members the model is finite: all that it predicts is NaN."""
+    nan, blank = float("nan"), np.full(o.values.size, np.nan)
+    nothing = Predicted(blank, blank, blank, blank)
+    pair = (nan, nan)
+    return PredictiveCheck(o, held_back, nothing, pair, (pair, pair), nan, crps_prior, nan)

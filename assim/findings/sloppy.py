@@ -1,0 +1,298 @@
+"""Stiff and sloppy directions: which combinations of what is estimated the data determine."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.analysis.analyse import Analysis
+from assim.solve.cost import DepartureFunction, Value
+from assim.solve.cost import cost as cost_at
+from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
+from assim.solve.minimise.loop import AbstractMinimiser, minimise_compiled
+from assim.solve.minimise.status import Status
+from assim.solve.posterior.gaussian import Gaussian
+from assim.solve.posterior.laplace import SMALL
+
+Array = jax.Array
+
+MOST_NAMES = 3  # in the words for a direction
+NEGLIGIBLE = 0.1  # share of the largest component below which words leave one out
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Eigenpairs of what the data say of some coordinates of χ, all others integrated out.
+
+    Args:
+        names: of the coordinates, p of them.
+        eigenvalues: λ, stiffest first, shape (p,): data over prior, in units of prior variance.
+        eigenvectors: unit vectors v as columns, in whitened coordinates, shape (p, p).
+        prior: vᵀWv of each, shape (p,): 1 where the prior is proper.
+        stdev: posterior standard deviation along each, (λ + vᵀWv)^(-1/2) where W = 1; the prior's
+            is 1.
+    """
+
+    names: tuple[str, ...]
+    eigenvalues: np.ndarray
+    eigenvectors: np.ndarray
+    prior: np.ndarray
+    stdev: np.ndarray
+
+    @property
+    def informed(self) -> np.ndarray:
+        """Whether the data say more than the prior, λ > vᵀWv, shape (p,)."""
+        return self.eigenvalues > self.prior
+
+    @property
+    def participation(self) -> np.ndarray:
+        """v_i², the share of every name in every direction; columns add up to 1."""
+        return self.eigenvectors**2
+
+    @property
+    def condition(self) -> float:
+        """λmax/λmin of all directions; infinite where the data leave one to the prior."""
+        least = float(np.min(self.eigenvalues, initial=np.inf))
+        return float(self.eigenvalues[0]) / least if least > 0 else float("inf")
+
+    @property
+    def condition_informed(self) -> float:
+        """λmax/λmin of the informed directions; NaN where there is none."""
+        values = self.eigenvalues[self.informed]
+        return float(np.max(values) / np.min(values)) if values.size else float("nan")
+
+    def words(self, k: int) -> str:
+        """Direction k as text, its largest components first: "0.71 alpha - 0.70 gamma"."""
+        v = self.eigenvectors[:, k]
+        order = np.argsort(-np.abs(v))[:MOST_NAMES]
+        kept = [i for i in order if abs(v[i]) > NEGLIGIBLE * abs(v[order[0]])]
+        terms = [f"{'-' if v[i] < 0 else '+'} {abs(v[i]):.2f} {self.names[i]}" for i in kept]
+        return " ".join(terms).removeprefix("+ ")
+
+
+def directions(
+    gaussian: Gaussian, weight: Array, names: Sequence[str], wanted: Sequence[str]
+) -> Directions:
+    """Eigenpairs of C⁻¹ - W restricted to the coordinates wanted, C their posterior covariance.
+
+    C⁻¹ is the Schur complement of the Hessian onto these coordinates, so that the uncertainty of
+    all others counts; for all of χ, C⁻¹ - W is the misfit's Hessian itself. Stiff and sloppy are
+    the words of Gutenkunst et al. (2007, PLoS Comput. Biol. 3, e189), here relative to the prior.
+
+    Args:
+        gaussian: the Laplace approximation.
+        weight: diagonal of W, shape (n,).
+        names: of the entries of χ, as `problem.control.names()` gives them.
+        wanted: some of them, in the order of the results.
+
+    Raises:
+        ValueError: a name that is not there, or none at all.
+    """
+    if not wanted:
+        raise ValueError("directions: name at least one of the entries of χ")
+    if unknown := sorted(set(wanted) - set(names)):
+        raise ValueError(
+            f"directions: no entry of χ is called {unknown[0]!r}; they are {', '.join(names)}"
+        )
+    entries = np.array([names.index(name) for name in wanted])
+    covariance = np.asarray(_covariance(gaussian, jnp.asarray(entries)))
+    prior = np.asarray(weight)[entries]
+    precision = np.linalg.inv((covariance + covariance.T) / 2)
+    values, vectors = np.linalg.eigh((precision + precision.T) / 2 - np.diag(prior))
+    values, vectors = values[::-1], vectors[:, ::-1]
+    vectors = vectors * np.sign(vectors[np.argmax(np.abs(vectors), axis=0), range(len(entries))])
+    along = np.sqrt(np.einsum("ik,ij,jk->k", vectors, covariance, vectors))
+    return Directions(tuple(wanted), values, vectors, prior @ vectors**2, along)
+
+
+@eqx.filter_jit
+def _covariance(gaussian: Gaussian, entries: Array) -> Array:
+    """The block of A⁻¹ = 1 - U diag(λ/(1 + λ)) Uᵀ of some entries."""
+    rows = gaussian.eigenvectors[entries]
+    gain = gaussian.eigenvalues / (1 + gaussian.eigenvalues)
+    return jnp.eye(entries.shape[0]) - (rows * gain[None]) @ rows.T
+
+
+@dataclass(frozen=True)
+class Profile:
+    """J along a direction, minimised over all others.
+
+    Args:
+        names: of the coordinates that the direction combines.
+        direction: unit vector in their whitened values, shape (p,).
+        t: distances from the minimum in posterior standard deviations, shape (k,).
+        rise: J - J(χ*) at each, shape (k,); infinite where the model fails.
+        quadratic: t²/2, what the Laplace approximation says.
+        chi: the whole of χ there, shape (k, n).
+        converged: whether the minimisation over the others settled.
+    """
+
+    names: tuple[str, ...]
+    direction: np.ndarray
+    t: np.ndarray
+    rise: np.ndarray
+    quadratic: np.ndarray
+    chi: np.ndarray
+    converged: np.ndarray
+
+
+T = (-3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0)
+
+
+def profile(
+    problem: DepartureFunction,
+    gaussian: Gaussian,
+    found: Directions,
+    k: int,
+    names: Sequence[str],
+    t: Sequence[float] = T,
+    minimiser: AbstractMinimiser | None = None,
+) -> Profile:
+    """min J(χ) subject to vᵀ(χ - χ*) = tσ, σ² = vᵀA⁻¹v: the profile likelihood with its prior.
+
+    Raue et al. (2009, Bioinformatics 25, 1923). Each is minimised from where the Laplace
+    approximation has it, by Newton's method in the complement of v.
+
+    Args:
+        problem: the departure function.
+        gaussian: the Laplace approximation, at the minimum of J.
+        found: the directions.
+        k: number of the direction v: 0 the stiffest, -1 the sloppiest.
+        names: of the entries of χ.
+        t: distances, in posterior standard deviations.
+        minimiser: NewtonCG up to 64 controls or where an error scale is estimated, else
+            GaussNewton.
+    """
+    if minimiser is None:
+        exact = problem.size() <= SMALL or problem.has_normaliser()
+        minimiser = NewtonCG() if exact else GaussNewton()
+    entries = jnp.asarray([names.index(name) for name in found.names])
+    direction = found.eigenvectors[:, k]
+    v = jnp.zeros(problem.size()).at[entries].set(jnp.asarray(direction))
+    chi, cost, status, least = _profile(problem, gaussian, v, jnp.asarray(t, float), minimiser)
+    distances = np.asarray(t, float)
+    return Profile(
+        found.names,
+        direction,
+        distances,
+        np.asarray(cost) - float(least),
+        distances**2 / 2,
+        np.asarray(chi),
+        np.asarray(status) == Status.CONVERGED,
+    )
+
+
+@eqx.filter_jit
+def _profile(
+    problem: DepartureFunction,
+    gaussian: Gaussian,
+    direction: Array,
+    t: Array,
+    minimiser: AbstractMinimiser,
+) -> tuple[Array, Array, Array, Array]:
+    spread = gaussian.covariance(direction)
+    sigma = jnp.sqrt(direction @ spread)
+
+    def one(t: Array) -> tuple[Array, Array, Array]:
+        across = _Across(problem, gaussian.chi + t * sigma * direction, direction)
+        guess = across.project(t / sigma * spread)  # of a Gaussian the conditional mean
+        state = minimise_compiled(across, minimiser, guess)
+        chi = across.chi(state.chi)
+        return chi, cost_at(problem, chi), state.status
+
+    return *jax.lax.map(one, t), cost_at(problem, gaussian.chi)
+
+
+class _Across(eqx.Module):
+    """J on the plane through a point across a direction, as a departure function of its own.
+
+    χ = point + (1 - vvᵀ)z. The prior of χ is part of d, and vᵀz too, so that the Hessian in z is
+    1 + something not negative, as a minimiser expects.
+    """
+
+    problem: DepartureFunction
+    point: Array
+    direction: Array
+
+    def project(self, z: Array) -> Array:
+        """(1 - vvᵀ)z."""
+        return z - self.direction * (self.direction @ z)
+
+    def chi(self, z: Array) -> Array:
+        """χ of z."""
+        return self.point + self.project(z)
+
+    def __call__(self, z: Array) -> Value:
+        """All departures, those of the prior among them."""
+        chi = self.chi(z)
+        value = self.problem(chi)
+        prior = jnp.sqrt(self.problem.weight()) * chi
+        parts = [value.normalised, prior, (self.direction @ z)[None]]
+        return _Departures(jnp.concatenate(parts), value.normaliser, value.volume)
+
+    def size(self) -> int:
+        """Length of z."""
+        return self.problem.size()
+
+    def weight(self) -> Array:
+        """None: the prior is in d."""
+        return jnp.zeros_like(self.point)
+
+    def has_normaliser(self) -> bool:
+        """As the problem."""
+        return self.problem.has_normaliser()
+
+    def proper(self) -> bool:
+        """Not of interest."""
+        return False
+
+    def workspace(self) -> int:
+        """As the problem, and the prior's departures."""
+        return self.problem.workspace() + self.problem.size()
+
+
+class _Departures(eqx.Module):
+    normalised: Array
+    normaliser: Array
+    volume: Array
+
+
+@dataclass(frozen=True)
+class Sloppy:
+    """Stiff and sloppy directions of an analysis.
+
+    Args:
+        directions: of all estimated scalars, the rest of χ integrated out.
+        profile: of J along the sloppiest of them, where asked for.
+    """
+
+    directions: Directions
+    profile: Profile | None = None
+
+
+MOST = 40  # named coordinates
+
+
+def stiff_and_sloppy(analysis: Analysis, with_profile: bool = False) -> Sloppy | None:
+    """Eigenpairs of what the data say of the estimated scalars, in their whitened coordinates.
+
+    Args:
+        analysis: an analysis with a posterior.
+        with_profile: whether J is minimised along the sloppiest direction.
+
+    Returns:
+        None without a posterior, or where no scalar or more than 40 are estimated.
+    """
+    if analysis.laplace is None:
+        return None
+    problem, names = analysis.problem, analysis.problem.control.names()
+    scalars = [name for name in names if "[" not in name and "." not in name]
+    if not 0 < len(scalars) <= MOST:
+        return None
+    gaussian = analysis.laplace.gaussian
+    found = directions(gaussian, problem.weight(), names, scalars)
+    along = profile(problem, gaussian, found, -1, names) if with_profile else None
+    return Sloppy(found, along)

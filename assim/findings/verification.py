@@ -1,0 +1,175 @@
+"""A forecast against what came to pass: later observations, or a truth."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from assim.analysis.forecast import Forecast, Readings
+from assim.statistics.scores import Coverage, covered, crps, log_score, quantile_interval, ranks
+
+LEVEL = 0.9
+BINS = 10  # of the histogram of ranks
+
+
+class Rows(NamedTuple):
+    """What a forecast says of every reading of one instrument, each of shape (m,).
+
+    NaN for readings that do not count, which have no part in scores.
+
+    Args:
+        observed: y.
+        mean: of H(x_i) over the members.
+        stdev: standard deviation of these.
+        low: lower end of the 90 per cent interval of new readings, errors included.
+        median: of these readings.
+        high: upper end.
+        crps: fair score of these readings against y.
+        log_score: log Σ p(y | x_i)/M, in nats; NaN where errors are correlated.
+        rank: of y among them, 0 to M.
+        share: (rank + u)/(M + 1), u uniform: uniform where the forecast is right.
+        counted: whether the reading has a weight above 0.
+    """
+
+    observed: np.ndarray
+    mean: np.ndarray
+    stdev: np.ndarray
+    low: np.ndarray
+    median: np.ndarray
+    high: np.ndarray
+    crps: np.ndarray
+    log_score: np.ndarray
+    rank: np.ndarray
+    share: np.ndarray
+    counted: np.ndarray
+
+
+class Scores(NamedTuple):
+    """How several readings compare with their forecast, in the unit of the readings.
+
+    Args:
+        number: of the readings.
+        rmse: √ of the mean square of y - ŷ, ŷ the mean of H(x_i) over the members.
+        bias: mean of ŷ - y.
+        spread: √ of the mean variance of H(x_i) over the members, without observation errors.
+        crps: mean.
+        log_score: mean, in nats.
+        coverage: share within the 90 per cent interval, errors included, with its band.
+        ranks: how many readings have a rank in each tenth of the members.
+    """
+
+    number: int
+    rmse: float
+    bias: float
+    spread: float
+    crps: float
+    log_score: float
+    coverage: Coverage
+    ranks: np.ndarray
+
+
+class FieldScores(NamedTuple):
+    """A field against the truth at several times, each of shape (times,); means over the grid.
+
+    Args:
+        rmse: of the ensemble mean.
+        spread: √ of the mean variance of the members.
+        crps: fair score.
+    """
+
+    rmse: np.ndarray
+    spread: np.ndarray
+    crps: np.ndarray
+
+
+def judged(readings: Readings, observed: np.ndarray, seed: int = 0) -> Rows:
+    """Every reading against what was predicted of it.
+
+    Args:
+        readings: of one instrument.
+        observed: y, shape (m,).
+        seed: of the order of ties.
+    """
+    exact, observed = readings.exact, np.asarray(observed, float)
+    drawn = readings.drawn[np.isfinite(readings.drawn).all(axis=1)]
+    number, blank = len(drawn), np.full(observed.shape, np.nan)
+    if not number:
+        return Rows(*(observed, *[blank] * len(Rows._fields[1:-1]), readings.counted))
+    rng = np.random.default_rng(seed)
+    low, high = quantile_interval(drawn, np.full(number, 1 / number), LEVEL)
+    rank = ranks(drawn, observed, rng)
+    densities = readings.log_densities
+    rows = Rows(
+        observed,
+        np.mean(exact, axis=0),
+        np.std(exact, axis=0, ddof=min(1, len(exact) - 1)),
+        low,
+        np.median(drawn, axis=0),
+        high,
+        crps(drawn, observed, fair=number > 1),
+        blank if densities is None else log_score(densities),
+        rank,
+        (rank + rng.uniform(size=rank.shape)) / (number + 1),
+        readings.counted,
+    )
+    if rows.counted.all():
+        return rows
+    known = (np.where(rows.counted, column, np.nan) for column in rows[1:-1])
+    return Rows(*(observed, *known, rows.counted))
+
+
+def scores(rows: Rows, chosen: np.ndarray | None = None) -> Scores:
+    """Means over the readings chosen.
+
+    Args:
+        rows: of one instrument.
+        chosen: booleans of shape (m,); all that count where not given.
+    """
+    chosen = rows.counted if chosen is None else chosen & rows.counted
+    several = Rows(*(column[chosen] for column in rows))
+    away = several.mean - several.observed
+    known = np.isfinite(several.low)
+    inside = (several.low <= several.observed) & (several.observed <= several.high)
+    histogram, _ = np.histogram(several.share, BINS, (0.0, 1.0))
+    return Scores(
+        away.size,
+        float(np.sqrt(np.mean(away**2))),
+        float(np.mean(away)),
+        float(np.sqrt(np.mean(several.stdev**2))),
+        float(np.mean(several.crps)),
+        float(np.mean(several.log_score)),
+        covered(inside[known], LEVEL),
+        histogram,
+    )
+
+
+def by_slot(rows: Rows, slots: np.ndarray) -> dict[int, Scores]:
+    """Scores of the readings in every slot that has some.
+
+    Args:
+        rows: of one instrument.
+        slots: of every reading, shape (m,).
+    """
+    return {int(slot): scores(rows, slots == slot) for slot in np.unique(slots[rows.counted])}
+
+
+def against_truth(
+    found: Forecast, truth: Mapping[str, np.ndarray], edges: np.ndarray
+) -> dict[str, FieldScores]:
+    """Every field of a forecast against the truth.
+
+    Args:
+        found: the forecast.
+        truth: every field at some slot edges, shape (times, …).
+        edges: numbers of these edges, shape (times,).
+    """
+    scored = {}
+    for name, values in truth.items():
+        true, members = np.asarray(values), found.members[name][:, edges]
+        mean = lambda v: np.mean(v.reshape(len(v), -1), axis=1)  # noqa: E731
+        scored[name] = FieldScores(
+            np.sqrt(mean((found.mean[name][edges] - true) ** 2)),
+            np.sqrt(mean(found.stdev[name][edges] ** 2)),
+            mean(crps(members, true, fair=len(members) > 1)),
+        )
+    return scored

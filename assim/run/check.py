@@ -1,0 +1,308 @@
+"""`assim check`: everything short of running a case, of a cycle that of its first window."""
+
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.analysis.cycle.cycle import Cycle
+from assim.analysis.cycle.scheme import AbstractScheme
+from assim.case.case import Case
+from assim.case.failure import CaseError, Exit, Fault, NonFiniteError
+from assim.case.parts import make_parts
+from assim.case.pose import Posed, Trouble, pose_setting, set_up
+from assim.case.pose_cycle import blank, check_tables, make_scheme
+from assim.case.slots import make_window, plan_of, whole
+from assim.files.names import FLAGS, WINDOW
+from assim.files.read.observations import Instrument
+from assim.files.read.windows import TOLERANCE
+from assim.files.times import date_text
+from assim.findings.derivatives import IdentityTest, TaylorTest, verify
+from assim.problem.departure import Problem
+from assim.problem.prior import AbstractPrior
+from assim.run.finite import non_finite
+from assim.run.terminal.screen import Screen
+from assim.run.twin.observations import observe
+from assim.run.twin.twin import background_of, draw, twin_table
+from assim.solve.cost import cost, gradient
+from assim.solve.minimise.guess import first_guesses
+
+
+def pose_first(case: Case) -> Posed:
+    """The problem of a case, of a cycle that of its first window.
+
+    Raises:
+        CaseError: every error of the case.
+        DataError: every file that cannot be used.
+    """
+    setting = set_up(case)
+    cycle, background = case.checked.cycle, None
+    sources: dict[str, Any] = {}
+    if cycle is None:
+        return pose_setting(setting)
+    try:
+        if cycle.twin:
+            window = make_window(case.checked.window, setting.model, setting.clock, ())
+            drawn = draw(setting, window)
+            sources = dict(observe(setting, twin_table(setting), drawn.trajectory, drawn.key))
+            background = background_of(setting, drawn)
+        else:
+            files = [table.file for table in case.checked.observations]
+            sources = {file: case.input_path(file.format(window=0)) for file in files}
+    except CaseError as error:
+        raise CaseError(error.faults, str(case.path)) from error.__cause__
+    return pose_setting(setting, sources, background)
+
+
+class Check(NamedTuple):
+    """One line of `assim check`: what, whether it passes (None: for information), and detail."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+def check_case(case: Case, screen: Screen) -> Exit:
+    """Check a case and print a table.
+
+    Raises:
+        CaseError: the case has errors.
+        DataError: its files have.
+        NonFiniteError: the model is not finite from the background.
+    """
+    if case.checked.cycle is not None:
+        _check_cycle(case)
+    posed = pose_first(case)
+    checks = []
+    for check in check_posed(posed):
+        checks.append(check)
+        outcome = {True: "pass", False: "FAIL", None: "-"}[check.passed]
+        screen.say(f"{outcome:>4}  {check.name:<24} {check.detail}")
+    failed = [check.name for check in checks if check.passed is False]
+    if failed:
+        screen.say(f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}.")
+        return Exit.CASE
+    screen.say("Every check passed.")
+    return Exit.DONE
+
+
+def check_posed(posed: Posed) -> Iterator[Check]:
+    """Every check on a case whose files could be read."""
+    problem = posed.problem
+    slots, steps = problem.window.slots, problem.window.steps
+    yield Check(
+        "case file", True, f"{posed.case.path}, {len(posed.inputs)} data files, units agree"
+    )
+    yield Check("model contract", True, f"{type(problem.model).__name__}: keys, shapes and dtypes")
+    yield Check("window", None, f"{_dates(problem)}: {slots} slots of {_plural(steps, 'step')}")
+    if (cycle := posed.case.checked.cycle) is not None:
+        shift = _plural(cycle.shift or slots, "slot")
+        told = f"{_plural(cycle.windows, 'window')}, each {shift} later; this is the first"
+        scheme = scheme_of(posed)
+        yield Check("cycle", True, f"{told}; {type(scheme).__name__}")
+        remarks = scheme.remarks(problem, plan_of(posed.case.checked))
+        yield from (Check(name, None, detail) for name, detail in remarks.items())
+    yield Check("control", None, f"{problem.size()} entries: {_control(problem)}")
+    yield from _coverage(posed)
+    yield from _priors(problem)
+    yield Check("derivatives", None, _derivatives(problem))
+    chi, finite = _finite_guess(posed)
+    yield finite
+    yield _origin(problem)
+    yield from (_derivative(result) for result in verify(problem, chi))
+    yield from _expense(problem)
+
+
+def _check_cycle(case: Case) -> None:
+    """Refuse what a cycle refuses before it reads a file.
+
+    Raises:
+        CaseError: tables that it has no use for, or instruments that it does not take.
+    """
+    setting, trouble = set_up(case), Trouble()
+    trouble.attempt(check_tables, case)
+    first = make_window(case.checked.window, setting.model, setting.clock, ())
+    for number in range(len(case.checked.observations)):
+        trouble.attempt(blank, setting, number, first)
+    try:
+        trouble.report()
+    except CaseError as error:
+        raise CaseError(error.faults, str(case.path)) from error.__cause__
+
+
+def scheme_of(posed: Posed) -> AbstractScheme:
+    """How the windows of a cycle are analysed, made and checked against the problem.
+
+    Raises:
+        CaseError: it cannot be made, or does not take the problem.
+    """
+    parts = make_parts(posed.case)[0]
+    scheme = make_scheme(posed.case, posed.problem.model, parts)
+    try:
+        Cycle(posed.problem, scheme, plan_of(posed.case.checked)).check()
+    except ValueError as error:
+        raise CaseError([Fault("cycle.method", str(error))], str(posed.case.path)) from error
+    return scheme
+
+
+def _finite_guess(posed: Posed) -> tuple[Any, Check]:
+    """A first guess at which the model is finite: near the background, or the best of the draws.
+
+    Raises:
+        NonFiniteError: there is none.
+    """
+    problem, table = posed.problem, posed.case.checked
+    simulate = eqx.filter_jit(problem.simulate)
+    key = jax.random.split(jax.random.key(table.runtime.seed), 4)[0]  # as `analyse` has it
+    first, *others = first_guesses(problem.size(), table.minimiser.starts, key)
+    trouble = non_finite(problem, simulate(first))
+    if trouble is None:
+        near = 0.1 * jax.random.normal(jax.random.key(0), first.shape)
+        usable = non_finite(problem, simulate(near)) is None
+        return near if usable else first, Check("finite", True, "from the background")
+    fine = [chi for chi in others if non_finite(problem, simulate(chi)) is None]
+    if fine:
+        at = eqx.filter_jit(cost)
+        least = min(fine, key=lambda chi: float(at(problem, chi)))
+        share = f"at {len(fine)} of {len(others)} draws from the prior"
+        detail = f"{share}, the best of which is checked; from the background {trouble}"
+        return least, Check("finite", True, detail)
+    raise NonFiniteError(f"from the background, {trouble}")
+
+
+def _origin(problem: Problem) -> Check:
+    """J and its gradient where a run starts."""
+    chi = jnp.zeros(problem.size())
+    j, slope = jax.jit(lambda chi: (cost(problem, chi), gradient(problem, chi)))(chi)
+    name, value = "cost at the background", float(j)
+    if not np.isfinite(value):
+        return Check(name, None, "not finite")
+    norm = float(jnp.linalg.norm(slope))
+    if not np.isfinite(norm):
+        return Check(name, False, f"{value:.6g}, but its gradient is not finite")
+    return Check(name, True, f"{value:.6g}, norm of its gradient {norm:.3g}")
+
+
+def _coverage(posed: Posed) -> Iterator[Check]:
+    """Observations of every instrument: used, and rejected by flag."""
+    window, labels = posed.problem.window, posed.problem.model.labels()
+    instruments = [*posed.instruments, *posed.held_back]
+    later = [_later(posed, number, one) for number, one in enumerate(instruments)]
+    told = zip(instruments, posed.rejected().values(), later, strict=True)
+    for instrument, counts, ahead in told:
+        times = np.asarray(instrument.observations.points.times)
+        ends = [date_text(float(t), labels.time_unit, window.reference)
+                for t in (times.min(), times.max())]  # fmt: skip
+        (fate, number), *others = counts.items()
+        left = [(why, n - ahead * (why == FLAGS[WINDOW])) for why, n in others]
+        rejected = ", ".join(f"{n} {why}" for why, n in left if n)
+        fate = fate.replace("_", " ")
+        detail = f"{number} of {instrument.table.rows} {fate}, {ends[0]} to {ends[1]}"
+        name = f"observations {instrument.observations.name}"
+        detail += f"; {ahead} in later windows" if ahead else ""
+        yield Check(name, True, detail + (f"; rejected: {rejected}" if rejected else ""))
+        yield from (Check("", None, note) for note in instrument.table.notes)
+
+
+def _later(posed: Posed, number: int, one: Instrument) -> int:
+    """Rows of a file of all windows that are outside the first because later ones have them."""
+    table = posed.case.checked
+    if table.cycle is None or "{" in table.observations[number].file:
+        return 0
+    window, rows = posed.problem.window, one.table
+    unit, reference = posed.problem.model.labels().time_unit, window.reference
+    times = (rows.ends or rows.times).to_model(unit, reference)
+    edges = np.asarray(whole(table, window).edges)
+    end = edges[-1] + TOLERANCE * np.ptp(edges)
+    ahead = (times > edges[window.slots]) & (times <= end)
+    return int(np.sum((one.flags == WINDOW) & ahead))
+
+
+def _priors(problem: Problem) -> Iterator[Check]:
+    """Whether each prior contains the value that the model has by default."""
+    for name, prior in problem.control.parameters.items():
+        default = problem.control.fixed[name]
+        yield _contains(name, prior, default, "the model's default")
+
+
+def _contains(name: str, prior: AbstractPrior, value: Any, what: str) -> Check:
+    w = np.asarray(prior.inverse(value))
+    inside = bool(np.isfinite(w).all())  # a prior may well exclude a value that is not used
+    size = (
+        f"{float(np.abs(w).max()):.2g} prior standard deviations from its median" if inside else ""
+    )
+    detail = f"{what} is {size}" if inside else f"excludes {what}, {np.asarray(value)}"
+    return Check(f"prior of {name}", True if inside else None, detail)
+
+
+def _derivatives(problem: Problem) -> str:
+    """How the model's derivatives are taken."""
+    columns = sum(value.size for value in problem.control.state.values())
+    columns += sum(value.size for value in problem.control.fixed.values())
+    return problem.model.derivatives(columns)
+
+
+def _derivative(result: TaylorTest | IdentityTest) -> Check:
+    if isinstance(result, IdentityTest):
+        detail = f"relative difference {result.relative:.1e} (at most {result.tolerance:.0e})"
+    elif result.linear:
+        detail = "linear: the remainder is rounding error"
+    else:
+        detail = f"Taylor remainder of slope {result.slope:.3f} over {result.decades:g} decades"
+    return Check(result.name, result.passed, detail)
+
+
+def _expense(problem: Problem) -> Iterator[Check]:
+    """Memory and time of one gradient."""
+    chi = jnp.zeros(problem.size())
+    begin = time.perf_counter()
+    compiled = jax.jit(lambda chi: gradient(problem, chi)).lower(chi).compile()
+    compiling = time.perf_counter() - begin
+    memory: Any = compiled.memory_analysis()
+    if memory is not None:
+        names = ("temp_size_in_bytes", "argument_size_in_bytes", "output_size_in_bytes")
+        total = sum(getattr(memory, name, 0) for name in names)
+        yield Check("memory", None, f"{_bytes(total)} for one gradient")
+    jax.block_until_ready(compiled(chi))
+    seconds = min(_seconds(compiled, chi) for _ in range(3))
+    yield Check("cost", None, f"{seconds:.2g} s for one gradient, compiled in {compiling:.1f} s")
+
+
+def _seconds(function: Any, chi: Any) -> float:
+    begin = time.perf_counter()
+    jax.block_until_ready(function(chi))
+    return time.perf_counter() - begin
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.3g} {unit}"
+        number /= 1024
+    return f"{number:.3g} GiB"
+
+
+def _control(problem: Problem) -> str:
+    control = problem.control
+    kinds = (control.fields, control.parameters, control.scales, control.biases)
+    named = [*control.covariance.fields(), *(name for kind in kinds for name in kind)]
+    if (error := control.model_error) is not None:
+        what = "later states" if control.later else "model errors"
+        named.append(f"{control.groups} {what} of {', '.join(error.joint.fields())}")
+    return ", ".join(named)
+
+
+def _dates(problem: Problem) -> str:
+    labels, window = problem.model.labels(), problem.window
+    first, last = (
+        date_text(float(window.edges[i]), labels.time_unit, window.reference) for i in (0, -1)
+    )
+    return f"{first} to {last}"
+
+
+def _plural(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,1 @@
+"""Windows in sequence, over files or in memory."""

@@ -1,0 +1,158 @@
+"""Windows in sequence from a case to finished files, and on from where they were stopped."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from assim.case.case import Case
+from assim.case.cycle_table import by_window
+from assim.case.failure import CaseError, Exit, Fault, Interrupted
+from assim.case.pose import set_up
+from assim.case.pose_cycle import cycle_table, pose_cycle
+from assim.files.errors import DataError
+from assim.files.netcdf import package_version
+from assim.run.cycle.in_memory import run_experiment
+from assim.run.cycle.incoming import Incoming
+from assim.run.cycle.ledger import Ledger, alone
+from assim.run.cycle.windows import Sequence, Stopped
+from assim.run.terminal.directory import remove_ending, writable
+from assim.run.terminal.screen import Screen
+from assim.show.report import report_of_results
+
+
+def run_cycle(
+    case: Case,
+    out: Path | None,
+    screen: Screen,
+    *,
+    resume: bool = False,
+    watched: Path | None = None,
+    timeout: float = 0.0,
+) -> Exit:
+    """Run a case with a table [cycle].
+
+    Args:
+        case: the case.
+        out: directory for the results, in place of the case's own.
+        screen: where progress is shown.
+        resume: whether to go on with what the directory holds.
+        watched: folder in which observation files are awaited.
+        timeout: seconds for which those of a window are awaited.
+
+    Raises:
+        CaseError: errors of the case.
+        DataError: files that cannot be used or written, or a directory that holds a cycle.
+        NonFiniteError: the model is not finite, and the case says to stop there.
+        Interrupted: by the user.
+    """
+    setting = set_up(case)
+    directory = case.directory(out)
+    if cycle_table(case).twin:
+        if resume or watched is not None:
+            what = "an experiment in memory has neither files to go on from nor any to wait for"
+            raise CaseError([Fault("cycle.twin", what)], str(case.path))
+        return run_experiment(setting, directory, screen)
+    if watched is not None:
+        _check_watched(case)
+    try:
+        posed = pose_cycle(setting)
+    except CaseError as error:
+        raise CaseError(error.faults, str(case.path)) from error.__cause__
+    edges = np.asarray(posed.edges)
+    incoming = Incoming(setting, posed.cycle.plan, edges, posed.reference, watched, timeout)
+    _check_other(directory)
+    with writable(directory), alone(directory):
+        ledger = Ledger.opened(directory, case, resume)
+        sequence = Sequence(posed, incoming, ledger, screen)
+        screen.say(case.checked.title or case.name, "bold")
+        _say_done(ledger, posed.table.windows, screen, resume)
+        remove_ending(directory)
+        (directory / "diagnostics.nc").unlink(missing_ok=True)
+        code = _all_windows(sequence, screen)
+        written, summary = sequence.series()
+        if summary:
+            screen.cycled(summary)
+        written += report_of_results(directory, case.checked.output.keep, screen.say)
+        screen.written(directory, written)
+    used_nothing = code is Exit.DONE and not summary["observations"]
+    return _used_nothing(screen) if used_nothing else code
+
+
+def _say_done(ledger: Ledger, windows: int, screen: Screen, resume: bool) -> None:
+    if ledger.done:
+        screen.say(f"{ledger.done} of {windows} windows are finished")
+    elif resume:
+        screen.say(f"{ledger.directory} holds no finished window to go on from: the first begins")
+    if ledger.version != package_version():
+        screen.say(
+            f"They are by assim {ledger.version}, those that come by {package_version()}: where "
+            "these differ, results may not be as if the cycle had never stopped.",
+            "bold red",
+        )
+
+
+def _used_nothing(screen: Screen) -> Exit:
+    screen.say(
+        "No observation was used in any window: manifest.jsonl says why, window by window. Put "
+        "the files right, and run the cycle again in another directory (--out).",
+        "bold red",
+    )
+    return Exit.DATA
+
+
+def _check_watched(case: Case) -> None:
+    """Refuse to wait for what never comes: only files of single windows do."""
+    faults = [
+        Fault(
+            f"observations.{number}.file",
+            "--watch waits for one file a window; put the number of the window into its name, as "
+            f'"{{window:04d}}.nc", got {table.file!r}',
+        )
+        for number, table in enumerate(case.checked.observations)
+        if not by_window(table.file)
+    ]
+    if faults:
+        raise CaseError(faults, str(case.path))
+
+
+def _check_other(directory: Path) -> None:
+    """Refuse a directory with the results of a single window."""
+    if (directory / "analysis.nc").exists():
+        raise DataError(
+            f"{directory}: holds the results of a single window; choose another directory with "
+            "--out"
+        )
+
+
+def _all_windows(sequence: Sequence, screen: Screen) -> Exit:
+    """Every window that is left, and the series so far where something stops them.
+
+    Raises:
+        Interrupted: by the user.
+    """
+    failed: Exception | None = None
+    try:
+        sequence.run()
+    except Stopped as stop:
+        screen.say(str(stop), "bold red")
+        return stop.code
+    except KeyboardInterrupt:
+        done, windows = sequence.ledger.done, sequence.posed.table.windows
+        with suppress(DataError):
+            sequence.series()
+        raise Interrupted(
+            f"interrupted; {done} of {windows} windows are finished, go on with --resume"
+        ) from None
+    except Exception as error:
+        failed = error
+    if failed is not None:
+        with suppress(DataError):  # what stopped the windows is what is told
+            sequence.series()
+        if sequence.ledger.done:
+            screen.say(
+                f"{sequence.ledger.done} of {sequence.posed.table.windows} windows are finished; "
+                "--resume goes on from there."
+            )
+        raise failed
+    return Exit.DONE

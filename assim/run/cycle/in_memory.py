@@ -1,0 +1,107 @@
+"""A twin experiment over a whole cycle, in memory and in one program."""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from assim.analysis.cycle.measures import Measures
+from assim.case.failure import CaseError, Exit, NonFiniteError
+from assim.case.observations import make_instrument
+from assim.case.pose_cycle import PosedCycle, pose_cycle
+from assim.case.setting import Setting
+from assim.files.read.tables import open_observations
+from assim.problem.arrays import State
+from assim.problem.cycled import Rows
+from assim.problem.window import Window
+from assim.run.cycle.series import write_series
+from assim.run.terminal.directory import check_no_cycle, interruptible, remove_ending, writable
+from assim.run.terminal.screen import Screen
+from assim.run.twin.observations import observe
+from assim.run.twin.twin import Drawn, background_of, draw, twin_table, twin_window
+from assim.show.report import report_of_results
+
+
+class Experiment(NamedTuple):
+    """A cycle with a truth of its own.
+
+    Args:
+        posed: the cycle.
+        batches: observations of every instrument, with a leading dimension of batches.
+        truth: the true state at every slot edge.
+    """
+
+    posed: PosedCycle
+    batches: tuple[Rows, ...]
+    truth: State
+
+
+def pose_experiment(setting: Setting) -> Experiment:
+    """The cycle of a case with truth and observations drawn from its own model and errors.
+
+    Raises:
+        CaseError: every error of the case.
+        NonFiniteError: the true trajectory is not finite.
+    """
+    case = setting.case
+    try:
+        drawn = draw(setting, twin_window(setting))
+        posed = pose_cycle(setting, background_of(setting, drawn))
+        batches = _batches(setting, posed, drawn)
+    except CaseError as error:
+        raise CaseError(error.faults, str(case.path)) from error.__cause__
+    return Experiment(posed, batches, drawn.trajectory.states)
+
+
+def _batches(setting: Setting, posed: PosedCycle, drawn: Drawn) -> tuple[Rows, ...]:
+    """The observations of the truth, as a run would read them from files."""
+    case, model = setting.case, setting.model
+    files = observe(setting, twin_table(setting), drawn.trajectory, drawn.key)
+    found = []
+    for number, table in enumerate(case.checked.observations):
+        source = files[table.file]
+        rows = open_observations(source, table.variable, model.labels())
+        stretch = Window(posed.edges, 1, posed.reference)
+        given = (case, model, setting.parts, number, rows, stretch)
+        found.append(make_instrument(*given, source=source).observations)
+    return posed.cycle.batches(found, posed.edges)
+
+
+def run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:
+    """Run a twin experiment and write its series and its summary.
+
+    Raises:
+        CaseError: errors of the case.
+        DataError: a directory that cannot be written.
+        NonFiniteError: the truth, or an analysis, is not finite.
+    """
+    case = setting.case
+    posed, batches, truth = pose_experiment(setting)
+    windows = posed.table.windows
+    written: list[Path] = []
+    check_no_cycle(directory)
+    with writable(directory), interruptible(directory, written):
+        remove_ending(directory)
+        screen.say(case.checked.title or case.name, "bold")
+        screen.say(f"{windows} windows in one program")
+        begin = time.perf_counter()
+        _, found = posed.cycle.scan(windows, posed.edges, batches, truth)
+        measures = jax.tree.map(np.asarray, found)
+        seconds = {"cycle": time.perf_counter() - begin}
+        _check_finite(measures)
+        screen.cycled(write_series(posed, measures, directory, written, seconds=seconds))
+        written += report_of_results(directory, case.checked.output.keep, screen.say)
+        screen.written(directory, written)
+    return Exit.DONE
+
+
+def _check_finite(measures: Measures) -> None:
+    if np.all(np.isfinite(measures.cost)):
+        return
+    first = int(np.argmax(~np.isfinite(measures.cost)))
+    raise NonFiniteError(
+        f"the analysis of window {first} is not finite; give more inflation or a share of the "
+        "static covariance (cycle.method), a shorter window, or check the model's step"
+    )

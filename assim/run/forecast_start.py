@@ -1,0 +1,306 @@
+"""Where a forecast starts: members of the posterior that a finished run has left."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.analysis.cycle.draws import Ahead, draws_of_carry
+from assim.analysis.cycle.plan import Plan
+from assim.analysis.forecast import Draws, Past
+from assim.case.case import Case
+from assim.case.failure import CaseError, Fault
+from assim.case.pose import analysed, pose_setting
+from assim.case.pose_cycle import cycle_table, pose_cycle
+from assim.case.setting import Setting
+from assim.case.slots import make_window
+from assim.files.errors import DataError
+from assim.files.read.manifest import damaged, read_manifest
+from assim.files.read.states import read_state
+from assim.files.read.tables import open_observations
+from assim.files.write.forecast import attributes_of, read_members
+from assim.files.write.outcome import read_carry
+from assim.problem.departure import Problem
+from assim.run.cycle.ledger import STATES, fingerprint
+from assim.statistics.resampling import systematic
+
+MEMBERS = 100
+_FREE = {
+    "title",
+    "output",
+    "runtime",
+    "twin",
+    "minimiser",
+    "posterior",
+    "predictive",
+    "quantities",
+    "forecast_impact",
+    "sloppy",
+}  # tables of a case that do not change what its posterior is of
+
+
+class Origin(NamedTuple):
+    """What a forecast is made of.
+
+    Args:
+        draws: members, at the first of the edges.
+        edges: slot edges from there to where the forecast starts, one or more.
+        slot: length of a slot, in the model's time unit.
+        slots: of a window of the case.
+        reference: date of model time zero.
+        past: every member's model errors before the forecast, where they are known.
+        file: that the members come from.
+        told: the same for people.
+        warnings: what to know about them.
+    """
+
+    draws: Draws
+    edges: np.ndarray
+    slot: float
+    slots: int
+    reference: str | None
+    past: Past | None = None
+    file: Path = Path()
+    told: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def origin_of(setting: Setting, directory: Path, number: int | None, seed: int) -> Origin:
+    """Members of the posterior in a directory of results.
+
+    Args:
+        setting: of the case that made it.
+        directory: the directory.
+        number: of members; by default as many as a cycle's scheme carries, or 100.
+        seed: of the draws.
+
+    Raises:
+        CaseError: errors of the case.
+        DataError: a directory without an analysis, of another case, or with files that cannot be
+            used.
+    """
+    case = setting.case
+    if "cycle" in case.tree:
+        return _of_cycle(setting, directory, number, seed)
+    number = MEMBERS if number is None else number
+    path = directory / "posterior.nc"
+    if not path.is_file():
+        raise DataError(_absent(directory))
+    words = attributes_of(path)
+    _check_case(case, path, words)
+    weak = case.checked.model_error is not None
+    found = (_repeated if weak else _of_posterior)(setting, directory, number, seed)
+    told = f"{path}, by {words.get('assim_method', 'an unknown method')}"
+    return found._replace(file=path, told=told, warnings=(*found.warnings, *_doubts(words)))
+
+
+def _absent(directory: Path) -> str:
+    if not (directory / "analysis.nc").is_file():
+        return (
+            f"{directory}: holds no analysis; run the case first (`assim run CASE.toml --out "
+            f"{directory}`), or name its directory with --from"
+        )
+    return (
+        f"{directory}: holds an analysis but no posterior.nc, whose members a forecast starts "
+        "from; give the case a table [posterior], keep the file (output.keep), and run it again"
+    )
+
+
+def _check_case(case: Case, path: Path, words: Mapping[str, Any]) -> None:
+    """Refuse a file that another case has made."""
+    try:
+        made = tomllib.loads(str(words.get("assim_config", "")))
+    except tomllib.TOMLDecodeError:
+        made = {}
+    given = tomllib.loads(case.text())
+    changed = [key for key in sorted({*made, *given} - _FREE) if made.get(key) != given.get(key)]
+    if changed:
+        raise DataError(
+            f"{path}: was made by another case, or by this one before it was changed: "
+            f"{', '.join(f'[{key}]' for key in changed)} differ; give the case as it was, with "
+            "the same --set, or run it again"
+        )
+
+
+def _doubts(words: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the run has said against its own posterior."""
+    found = []
+    if words.get("assim_status", "converged") != "converged":
+        found.append("The analysis has not converged; the forecast starts from it all the same.")
+    if words.get("trust") == "failed":
+        found.append("The posterior has failed by its own certificates: do not use the spread.")
+    return tuple(found)
+
+
+def _of_posterior(setting: Setting, directory: Path, number: int, seed: int) -> Origin:
+    """Members at the window's start, from their file; fields without one are the analysis'."""
+    model, labels = setting.model, setting.model.labels()
+    table, path = setting.case.checked, directory / "posterior.nc"
+    scales = {one.error.name: () for one in table.observations if one.error and one.error.name}
+    biases = {term.name: () for one in table.observations for term in one.bias}
+    wanted = [name for name, one in table.parameters.items() if one.prior is not None]
+    parameters = {name: labels.parameters[name].dims for name in wanted}
+    fields = {name: label.dims for name, label in labels.state.items()}
+    found = read_members(path, {**scales, **biases, **parameters, **fields})
+    for name in (*parameters, *scales, *biases):
+        if name not in found:
+            raise DataError(f"{path}: expected members of {name!r}, there are none")
+    weights = found["weight"]
+    fixed = [name for name in fields if name not in found]
+    still = read_state(directory / "analysis.nc", model, fixed, setting.start) if fixed else {}
+    chosen = _chosen(weights, number, seed)
+    state = {n: found[n][chosen] for n in fields if n in found}
+    state |= {n: np.broadcast_to(np.asarray(v), (number, *v.shape)) for n, v in still.items()}
+    parts = [{name: found[name][chosen] for name in one} for one in (parameters, scales, biases)]
+    edges, reference = _edges(setting)
+    return Origin(
+        Draws(state, *parts), edges, *_slot(edges), reference, warnings=_few(weights, number)
+    )
+
+
+def _chosen(weights: np.ndarray, number: int, seed: int) -> np.ndarray:
+    """So many members by number, each as often as its weight says, in an order of chance."""
+    order = np.random.default_rng(seed).permutation(weights.size)
+    chosen: np.ndarray = order[systematic(weights[order], number)]
+    return chosen
+
+
+def _few(weights: np.ndarray, number: int) -> tuple[str, ...]:
+    """A word where members are repeated."""
+    if number <= weights.size:
+        return ()
+    return (f"The posterior has {weights.size} members: some of the {number} are the same.",)
+
+
+def _edges(setting: Setting) -> tuple[np.ndarray, str | None]:
+    """Slot edges of the window that was analysed."""
+    table, model = setting.case.checked, setting.model
+    rows = []
+    if table.window.times == "observations":
+        labels = model.labels()
+        rows = [
+            open_observations(setting.case.input_path(o.file), o.variable, labels)
+            for o in table.observations
+        ]
+    window = make_window(table.window, model, setting.clock, rows)
+    return np.asarray(window.edges), window.reference
+
+
+def _slot(edges: np.ndarray) -> tuple[float, int]:
+    """Mean length of a slot, and their number."""
+    slots = len(edges) - 1
+    return float(edges[-1] - edges[0]) / slots, slots
+
+
+def _repeated(setting: Setting, directory: Path, number: int, seed: int) -> Origin:
+    """Members at the window's end, its model errors included, which no file holds.
+
+    The analysis is made again from the case's files.
+    """
+    posed = pose_setting(setting)
+    _check_inputs(directory / "posterior.nc", posed.inputs)
+    analysis = analysed(posed)
+    if analysis.posterior is None:
+        raise DataError(_absent(directory))
+    weights = np.asarray(analysis.posterior.weights)
+    chi = analysis.posterior.chi[jnp.asarray(_chosen(weights, number, seed))]
+    edges = np.asarray(posed.problem.window.edges)
+    draws, series = _at_end(posed.problem, chi)
+    past = Past(edges, series) if series else None
+    reference = posed.problem.window.reference
+    warnings = _few(weights, number)
+    return Origin(draws, edges[-1:], *_slot(edges), reference, past, warnings=warnings)
+
+
+@eqx.filter_jit
+def _at_end(problem: Problem, chi: jax.Array) -> tuple[Draws, dict[str, jax.Array]]:
+    """Members at the window's end, and the white series of their model errors."""
+
+    def one(chi: jax.Array) -> tuple[Draws, dict[str, jax.Array]]:
+        physical, end = problem.control(chi), problem.trajectory(chi).at_end()
+        draws = Draws(end, physical.parameters, physical.scales, physical.biases)
+        error = problem.control.model_error
+        if error is None or error.in_time is None:
+            return draws, {}
+        if problem.control.later:
+            s = problem.control.amplitude(physical.scales)
+            eta = {name: value / s for name, value in problem.model_error(chi).items()}
+            return draws, jax.vmap(error.joint.whiten)(eta)
+        white = problem.control.split(chi)["model_error"]
+        return draws, {n: jax.vmap(error.in_time.sqrt, 1, 1)(w) for n, w in white.items()}
+
+    return jax.lax.map(one, chi, batch_size=min(len(chi), MEMBERS))
+
+
+def _check_inputs(path: Path, inputs: Mapping[str, str]) -> None:
+    """Refuse input files that have changed since the run."""
+    lines = str(attributes_of(path).get("assim_inputs", "")).splitlines()
+    before = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    changed = [name for name, digest in inputs.items() if before.get(name, digest) != digest]
+    if changed:
+        raise DataError(f"{changed[0]}: has changed since {path} was made; run the case again")
+
+
+def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) -> Origin:
+    """Members where the window after the last finished one would start."""
+    case = setting.case
+    if cycle_table(case).twin:
+        what = "an experiment in memory leaves nothing behind from which to go on"
+        raise CaseError([Fault("cycle.twin", what)], str(case.path))
+    lines = read_manifest(directory)
+    if len(lines) < 2:
+        raise DataError(_absent(directory))
+    if lines[0].get("config_sha256") != fingerprint(case):
+        raise DataError(
+            f"{directory}: holds a cycle of another case, or of this one before it was changed; "
+            "give it as it was (the title, [output] and cycle.windows, burn_in and on_failure may "
+            "differ)"
+        )
+    posed = pose_cycle(setting)
+    done = len(lines) - 1
+    name = f"{STATES}/{done - 1:06d}.nc"
+    path, digest = directory / name, lines[-1]["files"].get(name, "")
+    if damaged(directory, {"files": {name: digest}}):
+        raise DataError(f"{path}: is missing or has changed since its window was finished")
+    carry = read_carry(path, posed.cycle.start())
+    asked = MEMBERS if number is None else number
+    ahead, slot = _ahead(posed.cycle.plan, np.asarray(posed.edges), done)
+    draws = draws_of_carry(posed.cycle.problem, posed.cycle.scheme, carry, asked, seed, ahead)
+    if draws is None:
+        kind = type(posed.cycle.scheme).__name__
+        what = f"nothing can be drawn from what {kind} hands on; write its method `draws`"
+        raise CaseError([Fault("cycle.method", what)], str(case.path))
+    draws = _as_many(draws, number, seed, path)
+    start = np.asarray(ahead.edges)[ahead.newest : ahead.newest + 1]
+    told = f"{path}, by {type(posed.cycle.scheme).__name__}"
+    return Origin(draws, start, slot, posed.cycle.plan.slots, posed.reference, file=path, told=told)
+
+
+def _as_many(draws: Draws, number: int | None, seed: int, path: Path) -> Draws:
+    """The members, or some of them where fewer are asked for.
+
+    Raises:
+        DataError: more are asked for than there are.
+    """
+    if number is None or number == draws.size():
+        return draws
+    if number > draws.size():
+        raise DataError(
+            f"{path}: holds {draws.size()} members, which are used as they are; --members may be "
+            f"at most that, got {number}"
+        )
+    return draws.taken(np.random.default_rng(seed).permutation(draws.size())[:number])
+
+
+def _ahead(plan: Plan, edges: np.ndarray, done: int) -> tuple[Ahead, float]:
+    """The window after so many, and the length of a slot."""
+    slot = float(edges[-1] - edges[0]) / (len(edges) - 1)
+    first = int(plan.first_slot(done))
+    more = edges[-1] + slot * np.arange(1, max(1, first + plan.slots + 2 - len(edges)))
+    own = np.concatenate([edges, more])[first : first + plan.slots + 1]
+    return Ahead(jnp.asarray(own), plan.shift * done - first), slot

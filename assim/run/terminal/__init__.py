@@ -1,0 +1,1 @@
+"""What a terminal shows, and where a run stands: screen, runtime, directory."""

@@ -1,0 +1,192 @@
+"""What a person sees while a case runs: outer loops, results, and where they were written."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from assim.analysis.analyse import Analysis
+    from assim.solve.minimise.loop import Loop
+
+_WIDTH = 120  # of tables in files and pipes
+_LOST = 1.5  # 2J/m of a cycle whose covariances cannot be right
+_LOOP_HEADING = f"{'loop':>5} {'cost':>14} {'gradient norm':>14} {'inner':>6} {'seconds':>9}"
+
+
+class Screen:
+    """Plain lines, with tables drawn where the output is a terminal."""
+
+    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        if not self.console.is_terminal:
+            self.console.width = _WIDTH
+        self.quiet = quiet
+        self._headed = self._settled = False
+
+    def say(self, text: str = "", style: str | None = None) -> None:
+        """One line or several."""
+        if not self.quiet:
+            self.console.print(text, style=style, markup=False)
+
+    def loop(self, loop: "Loop") -> None:
+        """One outer loop; while others go on, nothing of a lowest first guess that has settled."""
+        if not self._headed:
+            self.say(_LOOP_HEADING, "bold")
+            self._headed = True
+        if self._rests(loop):
+            return
+        self.say(
+            f"{loop.number:>5} {loop.cost:>14.8g} {loop.gradient_norm:>14.3e} "
+            f"{loop.inner_iterations:>6} {loop.seconds:>9.3f}"
+        )
+
+    def _rests(self, loop: "Loop") -> bool:
+        """Whether the lowest first guess has settled before this loop and others go on."""
+        rests, self._settled = self._settled, loop.inner_iterations == 0
+        if rests and self._settled and loop.running == 0:
+            self.say(f"{loop.number:>5} the other first guesses have settled")
+        return rests and self._settled
+
+    def table(self, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+        """A table, its first column to the left and the others to the right."""
+        drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        for number, column in enumerate(columns):
+            drawn.add_column(column, justify="right" if number else "left", overflow="fold")
+        for row in rows:
+            drawn.add_row(*(str(cell) for cell in row))
+        if not self.quiet:
+            self.console.print(drawn)
+
+    def results(self, analysis: "Analysis") -> None:
+        """Posterior of every scalar quantity, and how far it can be trusted."""
+        self.say()
+        if analysis.quantities:
+            columns = ("quantity", "mean", "stddev", "5 %", "95 %", "MAP", "units")
+            self.table(columns, (_quantity_row(*pair) for pair in analysis.quantities.items()))
+        if len(analysis.posteriors) > 1:
+            self._compared(analysis)
+        for name, posterior in analysis.posteriors.items():
+            self.say(f"{name} ({posterior.trust}): {posterior.advice}")
+        if analysis.choice:
+            self.say(analysis.choice)
+        reported = analysis.posterior
+        if reported is not None and str(reported.trust) == "failed":
+            self.say(f"{analysis.chosen} has failed: use none of its error bars.", "bold red")
+        self._minima(analysis)
+
+    def _compared(self, analysis: "Analysis") -> None:
+        """Mean and standard deviation of every scalar by every method, and what each cost."""
+        methods = analysis.posteriors
+        rows = [
+            (name, *(_with_stddev(one.quantities[name]) for one in methods.values()))
+            for name in analysis.quantities
+        ]
+        rows.append(("gradients", *(f"{one.gradients:,}" for one in methods.values())))
+        rows.append(("seconds", *(f"{one.seconds:.1f}" for one in methods.values())))
+        self.table(("mean ± stddev", *methods), rows)
+
+    def _minima(self, analysis: "Analysis") -> None:
+        solution = analysis.solution
+        if len(solution.minima) > 1:
+            self.say(f"{len(solution.minima)} minima were met:")
+            for minimum in solution.minima:
+                self.say(f"  cost {minimum.cost:.6g}, from {_starts(minimum.starts)}")
+        if solution.failed_starts:
+            self.say(f"The model is not finite at {_starts(solution.failed_starts)}.")
+
+    @contextmanager
+    def following(self, windows: int, done: int) -> Iterator[Callable[[int, Any, Any], None]]:
+        """A function to call after every window of a cycle, which shows how it goes.
+
+        Args:
+            windows: of the whole cycle.
+            done: of them, before.
+        """
+        if self.quiet:
+            yield lambda number, measures, entry: None
+            return
+        from assim.run.terminal.dashboard import Dashboard
+
+        with Dashboard(self.console, windows, done) as dashboard:
+            yield dashboard.window
+
+    def cycled(self, summary: dict[str, Any]) -> None:
+        """Means over the windows of a cycle."""
+        self.say()
+        rows = []
+        for kind in ("background", "analysis", "smoother"):
+            spread = "spread" if kind == "analysis" else f"spread_{kind}"
+            errors = summary.get(f"rmse_{kind}_by_field", {})
+            if summary[spread] is not None:
+                numbers = (summary.get(f"rmse_{kind}"), summary[spread])
+                rows.append((kind, *map(_number, numbers)))
+                continue
+            for name, value in summary[f"{spread}_by_field"].items():  # in units of their own
+                rows.append((f"{name}, {kind}", _number(errors.get(name)), _number(value)))
+        self.table(("mean over windows", "RMSE", "spread"), rows)
+        mean = summary["chi_squared"]
+        self.say(
+            f"chi-squared {_number(mean)} (1 where all covariances are right), "
+            * (mean is not None)
+            + f"inflation {_number(summary['inflation'])}, degrees of freedom for signal "
+            f"{_number(summary['signal'])}"
+        )
+        for name, one in summary.get("quantities", {}).items():
+            if isinstance(one["mean"], float):
+                pair = (_number(one["mean"]), _number(one["stddev"]))
+                self.say(f"{name} after the newest window: {' ± '.join(pair)}")
+        if (mean or 0.0) > _LOST:
+            self.say(
+                "Departures are much larger than the covariances make likely: the cycle may have "
+                "lost the truth. Give more members, inflation, or a share of the static covariance "
+                "(cycle.method), and see `assim check`.",
+                "bold red",
+            )
+
+    def rejected(self, counts: dict[str, dict[str, int]]) -> None:
+        """Observations of every instrument by flag, where any was rejected."""
+        for name, count in counts.items():
+            (fate, number), *others = count.items()
+            flags = [f"{n} {flag}" for flag, n in others if n]
+            if flags:
+                kept = f"{number} {fate.replace('_', ' ')}"
+                self.say(f"Observations of {name}: {kept}; rejected: {', '.join(flags)}.")
+
+    def written(self, directory: Path, paths: Iterable[Path]) -> None:
+        """Where the results are."""
+        self.say(f"Wrote to {directory}: {', '.join(_grouped(directory, paths))}")
+
+
+def _grouped(directory: Path, paths: Iterable[Path]) -> list[str]:
+    """Names of files; several in one folder, or alike up to their first "_", by a pattern."""
+    alike: dict[Path, list[Path]] = {}
+    for path in (one.relative_to(directory) for one in paths):
+        first, part, _ = path.stem.partition("_")
+        stem = "*" if path.parent.name else f"{first}_*" if part else first
+        alike.setdefault(path.with_name(stem + path.suffix), []).append(path)
+    return [
+        f"{pattern} ({len(some)} files)" if len(some) > 1 else str(some[0])
+        for pattern, some in alike.items()
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _quantity_row(name: str, q: Any) -> tuple[str, ...]:
+    numbers = (q.mean, q.stddev, q.q05, q.q95, q.map)
+    return (name, *(f"{number:.5g}" for number in numbers), q.units)
+
+
+def _with_stddev(q: Any) -> str:
+    return f"{q.mean:.4g} ± {q.stddev:.3g}" if q.stddev > 0 else "–"
+
+
+def _starts(number: int) -> str:
+    return "1 first guess" if number == 1 else f"{number} first guesses"

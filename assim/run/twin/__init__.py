@@ -1,0 +1,1 @@
+"""Twin experiments: truth, observations and background of a case."""

@@ -1,0 +1,365 @@
+"""Driving a minimiser: the outer loop, several first guesses at once, and what came out."""
+
+import abc
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.solve.cost import DepartureFunction, gradient
+from assim.solve.minimise.status import Status
+
+Array = jax.Array
+
+
+class MinimiserState(Protocol):
+    """What every minimiser's state shows, whatever else it holds."""
+
+    @property
+    def chi(self) -> Array:
+        """Current χ."""
+
+    @property
+    def cost(self) -> Array:
+        """J there."""
+
+    @property
+    def gradient_norm(self) -> Array:
+        """|∇J| there."""
+
+    @property
+    def inner_iterations(self) -> Array:
+        """Inner iterations, or evaluations of J, that the last step took."""
+
+    @property
+    def status(self) -> Array:
+        """A `Status` as a number."""
+
+
+class AbstractMinimiser(eqx.Module):
+    """A minimiser of J: one compiled `step` serves a Python loop and a `lax.while_loop`."""
+
+    n_outer: eqx.AbstractVar[int]
+    n_inner: eqx.AbstractVar[int]
+    tolerance: eqx.AbstractVar[float]
+
+    def __check_init__(self) -> None:
+        for name in ("n_outer", "n_inner"):
+            if (given := getattr(self, name)) < 1:
+                raise ValueError(f"{type(self).__name__}: {name} must be at least 1, got {given}")
+        if not self.tolerance >= 0:
+            raise ValueError(f"{type(self).__name__}: tolerance must not be negative")
+
+    @abc.abstractmethod
+    def init(self, problem: DepartureFunction, chi: Array) -> Any:
+        """State at the first guess χ."""
+
+    @abc.abstractmethod
+    def step(self, problem: DepartureFunction, state: Any) -> Any:
+        """State after one outer loop; unchanged once its status is not RUNNING."""
+
+    def exact_hessian(self, state: Any) -> Array | None:
+        """∇²J at the χ of a state that has converged, as a matrix; None where it has not formed it.
+
+        Laplace's approximation then need not form it again.
+        """
+        del state
+        return None
+
+
+class Loop(NamedTuple):
+    """One outer loop, as reported to people.
+
+    Args:
+        number: of the loop, from 1; 0 is the first guess where its cost is known.
+        cost: J after the loop's step; of several first guesses the lowest.
+        gradient_norm: |∇J| where the loop linearised, before its step.
+        inner_iterations: inner iterations, or evaluations of J.
+        seconds: wall time.
+        running: first guesses that have not yet settled.
+        stage: of a window that is lengthened, from 1; J of another stage is another function.
+    """
+
+    number: int
+    cost: float
+    gradient_norm: float
+    inner_iterations: int
+    seconds: float
+    running: int = 0
+    stage: int = 1
+
+
+class Minimum(NamedTuple):
+    """One of the distinct minima met, and how many first guesses led to it."""
+
+    cost: float
+    starts: int
+    chi: Array
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Outcome of a minimisation.
+
+    Args:
+        chi: χ at the lowest cost found, shape (n,).
+        cost: J there.
+        gradient_norm: |∇J| there; as ∇²J ≥ 1 for a linear problem, it bounds the distance to
+            the minimum in prior standard deviations.
+        status: how it ended.
+        loops: history of the first guess that led there.
+        minima: distinct minima met by converged first guesses, lowest first.
+        starts: number of first guesses.
+        failed_starts: those at which J is not finite.
+        state: the minimiser's last state at χ.
+    """
+
+    chi: Array
+    cost: float
+    gradient_norm: float
+    status: Status
+    loops: tuple[Loop, ...]
+    minima: tuple[Minimum, ...]
+    starts: int
+    failed_starts: int
+    state: Any
+
+
+Progress = Callable[[Loop], None]
+
+
+def minimise(
+    problem: DepartureFunction,
+    minimiser: AbstractMinimiser,
+    first_guesses: Array,
+    progress: Progress | None = None,
+) -> Solution:
+    """Minimise J from one or several first guesses, all advanced together.
+
+    The outer loop runs in Python, so that it can be watched and interrupted; its step is
+    compiled once for every problem of the same structure.
+
+    Args:
+        problem: the departure function.
+        minimiser: the method.
+        first_guesses: χ, shape (n,) or (starts, n).
+        progress: called after every outer loop.
+    """
+    return minimise_stages(
+        [(problem, Leave(minimiser.n_outer))], minimiser, first_guesses, progress
+    )
+
+
+class Leave(NamedTuple):
+    """When to leave a stage that has not settled.
+
+    Args:
+        n_outer: loops after which to go on.
+        tolerance: |∇J| of every first guess at which to go on.
+    """
+
+    n_outer: int | Array
+    tolerance: float | Array = -1.0
+
+
+def minimise_stages(
+    stages: Sequence[tuple[DepartureFunction, Leave]],
+    minimiser: AbstractMinimiser,
+    first_guesses: Array,
+    progress: Progress | None = None,
+) -> Solution:
+    """Minimise several J, each from where the one before was left; the solution is of the last.
+
+    Args:
+        stages: departure functions of one structure, with when to leave each.
+        minimiser: the method.
+        first_guesses: χ, shape (n,) or (starts, n).
+        progress: called after every outer loop.
+    """
+    guesses = jnp.reshape(first_guesses, (-1, first_guesses.shape[-1]))
+    history: list[_Row] = []
+    for stage, (problem, leave) in enumerate(stages, 1):
+        states = _init(problem, minimiser, guesses)
+        history.append(_row(states, 0.0, stage))
+        for _ in range(int(leave.n_outer)):
+            if not np.any(_unsettled(states, leave.tolerance)):
+                break
+            begin = time.perf_counter()
+            states = _step(problem, minimiser, states)
+            jax.block_until_ready(states.cost)
+            history.append(_row(states, time.perf_counter() - begin, stage))
+            if progress is not None:
+                number = len(history) - stage
+                progress(_loop(history[-1], number, int(np.argmax(_lowest(history[-1].cost)))))
+        guesses = states.chi
+    solution = _solution(states, history)
+    if solution.status is Status.OUT_OF_LOOPS:  # the last gradient is that before the last step
+        norm = float(np.linalg.norm(_gradient(problem, solution.chi)))
+        solution = dataclasses.replace(solution, gradient_norm=norm)
+    return solution
+
+
+def minimise_compiled(
+    problem: DepartureFunction, minimiser: AbstractMinimiser, first_guess: Array
+) -> Any:
+    """The same loop inside `lax.while_loop`, for `vmap` over ensembles and `scan` over windows.
+
+    Returns the minimiser's last state.
+    """
+    return advance(problem, minimiser, first_guess, Leave(minimiser.n_outer))
+
+
+def advance(
+    problem: DepartureFunction, minimiser: AbstractMinimiser, first_guess: Array, leave: Leave
+) -> Any:
+    """One stage inside `lax.while_loop`: the state where it settled, or was left."""
+    state = minimiser.init(problem, first_guess)
+
+    def unfinished(carry: tuple[Array, Any]) -> Array:
+        number, state = carry
+        return (number < leave.n_outer) & _unsettled(state, leave.tolerance)
+
+    def advance(carry: tuple[Array, Any]) -> tuple[Array, Any]:
+        number, state = carry
+        return number + 1, minimiser.step(problem, state)
+
+    return jax.lax.while_loop(unfinished, advance, (jnp.zeros((), int), state))[1]
+
+
+def _unsettled(states: Any, tolerance: float | Array) -> Array:
+    return (states.status == Status.RUNNING) & (states.gradient_norm > tolerance)
+
+
+class _Row(NamedTuple):
+    cost: np.ndarray
+    gradient_norm: np.ndarray
+    inner_iterations: np.ndarray
+    seconds: float
+    running: int
+    stage: int
+
+
+def _each(function: Callable, several: Any) -> Any:
+    """Map over the leading axis: all at once on an accelerator, one after the other on a CPU.
+
+    In turn, first guesses that have settled cost nothing, and one that needs many time steps
+    does not hold up the others.
+    """
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(function, several)
+    return jax.vmap(function)(several)
+
+
+_gradient = eqx.filter_jit(gradient)
+
+
+@eqx.filter_jit
+def _init(problem: DepartureFunction, minimiser: AbstractMinimiser, guesses: Array) -> Any:
+    return strongly_typed(_each(lambda chi: minimiser.init(problem, chi), guesses))
+
+
+@eqx.filter_jit
+def _step(problem: DepartureFunction, minimiser: AbstractMinimiser, states: Any) -> Any:
+    return strongly_typed(_each(lambda state: minimiser.step(problem, state), states))
+
+
+def strongly_typed(tree: Any) -> Any:
+    """Without JAX's weak types, of which a change between two calls would compile again."""
+    return jax.tree.map(
+        lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype), tree
+    )
+
+
+def _row(states: Any, seconds: float, stage: int) -> _Row:
+    return _Row(
+        np.asarray(states.cost),
+        np.asarray(states.gradient_norm),
+        np.asarray(states.inner_iterations),
+        seconds,
+        int(np.sum(np.asarray(states.status) == Status.RUNNING)),
+        stage,
+    )
+
+
+def _loop(row: _Row, number: int, start: int) -> Loop:
+    return Loop(
+        number,
+        float(row.cost[start]),
+        float(row.gradient_norm[start]),
+        int(row.inner_iterations[start]),
+        row.seconds,
+        row.running,
+        row.stage,
+    )
+
+
+def _solution(states: Any, history: list[_Row]) -> Solution:
+    states = jax.tree.map(np.asarray, states)
+    costs = states.cost
+    best = _best(costs, states.status, history)
+    status = Status(int(states.status[best]))
+    if status is Status.RUNNING:
+        status = Status.OUT_OF_LOOPS
+    return Solution(
+        jnp.asarray(states.chi[best]),
+        float(costs[best]),
+        float(states.gradient_norm[best]),
+        status,
+        _loops(history, best),
+        distinct_minima(states),
+        costs.size,
+        int(np.sum(~np.isfinite(costs))),
+        jax.tree.map(lambda leaf: leaf[best], states),
+    )
+
+
+def _loops(history: list[_Row], best: int) -> tuple[Loop, ...]:
+    """Every loop of one first guess, that which found it settled included; all stages in turn."""
+    loops: list[Loop] = []
+    for stage in range(1, history[-1].stage + 1):
+        rows = [row for row in history if row.stage == stage]
+        moved = [number for number, row in enumerate(rows) if row.inner_iterations[best] > 0]
+        known = stage == 1 and np.isfinite(rows[0].cost[best])
+        first = 0 if known else 1
+        for row in rows[first : max(moved, default=0) + 2]:
+            number = loops[-1].number + 1 if loops else first
+            loops.append(_loop(row, number, best))
+    return tuple(loops)
+
+
+def _best(costs: np.ndarray, status: np.ndarray, history: list[_Row]) -> int:
+    """The lowest cost; of first guesses that settled there, the one that did so first."""
+    tied = _lowest(costs) & (status == Status.CONVERGED)
+    if not tied.any():
+        return int(np.argmin(costs))
+    loops = np.sum([row.inner_iterations > 0 for row in history], axis=0)
+    return int(np.argmin(np.where(tied, loops, np.inf)))
+
+
+def _lowest(costs: np.ndarray) -> np.ndarray:
+    """Which costs are the lowest, but for rounding."""
+    lowest = np.min(costs)
+    return costs <= lowest + (1e-9 * max(1.0, abs(lowest)) if np.isfinite(lowest) else 0.0)
+
+
+def distinct_minima(states: Any, tolerance: float = 1e-2) -> tuple[Minimum, ...]:
+    """Minima that first guesses converged to, grouped by χ within `tolerance`, lowest first."""
+    costs, chis = np.asarray(states.cost), np.asarray(states.chi)
+    settled = (np.asarray(states.status) == Status.CONVERGED) & np.isfinite(costs)
+    minima: list[Minimum] = []
+    for start in np.argsort(costs):
+        if not settled[start]:
+            continue
+        for i, known in enumerate(minima):
+            if np.max(np.abs(chis[start] - np.asarray(known.chi))) < tolerance:
+                minima[i] = known._replace(starts=known.starts + 1)
+                break
+        else:
+            minima.append(Minimum(float(costs[start]), 1, chis[start]))
+    return tuple(minima)

@@ -1,0 +1,138 @@
+"""Gradient methods from optax: L-BFGS and Adam."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+
+from assim.solve.cost import DepartureFunction, cost
+from assim.solve.minimise.loop import AbstractMinimiser
+from assim.solve.minimise.status import Status
+
+Array = jax.Array
+
+
+class GradientState(NamedTuple):
+    """State of a gradient method: the best χ so far, and where the method itself is."""
+
+    chi: Array
+    cost: Array
+    gradient_norm: Array
+    inner_iterations: Array
+    status: Array
+    here: Array
+    here_cost: Array
+    here_gradient: Array
+    optimiser: Any
+
+
+class LBFGS(AbstractMinimiser):
+    """Limited-memory BFGS with a zoom line search (Nocedal & Wright 2006, algorithms 7.4, 3.5).
+
+    Args:
+        n_outer: most outer loops, each of `n_inner` iterations.
+        n_inner: iterations between two looks at the status.
+        memory: pairs of steps and gradient differences that are kept.
+        tolerance: |∇J| at which to stop.
+    """
+
+    n_outer: int = eqx.field(default=50, static=True)
+    n_inner: int = eqx.field(default=10, static=True)
+    memory: int = eqx.field(default=20, static=True)
+    tolerance: float = eqx.field(default=1e-6, static=True)
+
+    def init(self, problem: DepartureFunction, chi: Array) -> GradientState:
+        """State at the first guess."""
+        return _init(problem, chi, optax.lbfgs(memory_size=self.memory), self.tolerance)
+
+    def step(self, problem: DepartureFunction, state: GradientState) -> GradientState:
+        """Up to `n_inner` iterations."""
+        optimiser = optax.lbfgs(memory_size=self.memory)
+        return _iterate(problem, state, optimiser, self.n_inner, self.tolerance)
+
+
+class Adam(AbstractMinimiser):
+    """Adam with a cosine-decayed step (Kingma & Ba 2015): rough, slow, hard to upset.
+
+    Args:
+        n_outer: outer loops, each of `n_inner` iterations.
+        n_inner: iterations between two looks at the status.
+        step_size: first step, in prior standard deviations.
+        tolerance: |∇J| at which to stop.
+    """
+
+    n_outer: int = eqx.field(default=50, static=True)
+    n_inner: int = eqx.field(default=40, static=True)
+    step_size: float = eqx.field(default=0.05, static=True)
+    tolerance: float = eqx.field(default=1e-6, static=True)
+
+    def _optimiser(self) -> optax.GradientTransformation:
+        total = self.n_outer * self.n_inner
+        return optax.adam(optax.cosine_decay_schedule(self.step_size, total, alpha=1e-4))
+
+    def init(self, problem: DepartureFunction, chi: Array) -> GradientState:
+        """State at the first guess."""
+        return _init(problem, chi, self._optimiser(), self.tolerance)
+
+    def step(self, problem: DepartureFunction, state: GradientState) -> GradientState:
+        """Up to `n_inner` iterations."""
+        return _iterate(problem, state, self._optimiser(), self.n_inner, self.tolerance)
+
+
+def _init(
+    problem: DepartureFunction, chi: Array, optimiser: Any, tolerance: float
+) -> GradientState:
+    j, g = jax.value_and_grad(lambda chi: cost(problem, chi))(chi)
+    norm = jnp.linalg.norm(g)
+    finite = jnp.isfinite(j) & jnp.isfinite(norm)
+    status = jnp.where(norm <= tolerance, Status.CONVERGED, Status.RUNNING)
+    status = jnp.where(finite, status, Status.NON_FINITE)
+    j = jnp.where(finite, j, jnp.inf)
+    none = jnp.zeros((), int)
+    return GradientState(chi, j, norm, none, status, chi, j, g, optimiser.init(chi))
+
+
+def _iterate(
+    problem: DepartureFunction,
+    state: GradientState,
+    optimiser: Any,
+    iterations: int,
+    tolerance: float,
+) -> GradientState:
+    """Iterate while running, keeping the best point; a non-finite one ends the search."""
+    function = lambda chi: cost(problem, chi)  # noqa: E731
+
+    def unfinished(carry: GradientState) -> Array:
+        return (carry.status == Status.RUNNING) & (carry.inner_iterations < iterations)
+
+    def one(carry: GradientState) -> GradientState:
+        known = {"value": carry.here_cost, "grad": carry.here_gradient, "value_fn": function}
+        change, inner = optimiser.update(carry.here_gradient, carry.optimiser, carry.here, **known)
+        there = optax.apply_updates(carry.here, change)
+        return _moved(carry, there, *jax.value_and_grad(function)(there), inner, tolerance)
+
+    fresh = state._replace(inner_iterations=jnp.zeros((), int))
+    return jax.lax.while_loop(unfinished, one, fresh)
+
+
+def _moved(
+    before: GradientState, there: Array, j: Array, g: Array, inner: Any, tolerance: float
+) -> GradientState:
+    """The state with the optimiser at another χ, where J and ∇J are `j` and `g`."""
+    norm = jnp.linalg.norm(g)
+    better = j < before.cost
+    still = jnp.all(there == before.here) | ~jnp.isfinite(norm)
+    status = jnp.where(still, Status.STAGNATED, Status.RUNNING)
+    return GradientState(
+        jnp.where(better, there, before.chi),
+        jnp.where(better, j, before.cost),
+        jnp.where(better, norm, before.gradient_norm),
+        before.inner_iterations + 1,
+        jnp.where(better & (norm <= tolerance), Status.CONVERGED, status),
+        there,
+        j,
+        g,
+        inner,
+    )

@@ -1,0 +1,1 @@
+"""The density exp(-J(χ)): methods that quantify uncertainty."""

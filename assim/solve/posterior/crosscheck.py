@@ -1,0 +1,284 @@
+"""An ensemble against short chains that start from its members: an independent check."""
+
+from dataclasses import replace
+from statistics import NormalDist
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.solve.cost import DepartureFunction
+from assim.solve.posterior.ensemble import Ensemble, Report
+from assim.solve.posterior.gaussian import Gaussian
+from assim.solve.posterior.informed import Informed
+from assim.solve.posterior.method import Trust
+from assim.solve.posterior.metric import Chart
+from assim.solve.together import batch_size
+from assim.statistics.resampling import systematic
+
+Array = jax.Array
+
+CHAINS, MOVES, SETTLING = 100, 40, 5  # moves of each chain in a round, and before the first
+ROUNDS, ACCURATE = 4, 0.03  # at most, until the standard deviations are known so well
+LEAPFROGS, JITTER = 5, 0.2  # steps of a trajectory of a quarter period, and how it varies
+APART, SHIFT = 0.05, 0.1  # of standard deviations, and means in them, beside twice the error
+FALSE = 0.01  # probability that chance alone raises a doubt, over all directions
+STUCK, MOVING = 0.05, 0.2  # no more than this share of the chains accept less than this
+VAGUE = 0.05  # relative error of a standard deviation above which chains tell too little of it
+NAMES = ("chains_apart", "chains_shift", "chains_accuracy", "chains_acceptance")
+WAY_OUT = "run NUTS, or MCLMC where many directions are informed"
+
+
+class Stated(NamedTuple):
+    """The Gaussian of an ensemble's moments, and these along its axes and of the entries of χ.
+
+    Args:
+        gaussian: whose axes are its eigenvectors, shape (n, k); chains move in its coordinates.
+        mean: along the axes from its centre, and of χ, shape (k + n,).
+        stdev: likewise; 0 for an axis that is there to fill up.
+    """
+
+    gaussian: Gaussian
+    mean: Array
+    stdev: Array
+
+
+@eqx.filter_jit
+def stated_moments(subspace: Informed, a: Array) -> Stated:
+    """Moments of particles a, with all of the complement and not only with the draws of it."""
+    laplace, shrink = subspace.gaussian, subspace.shrink
+    centre = laplace.chi + subspace.basis @ (shrink * jnp.mean(a, axis=0))
+    away = shrink[None] * (a - jnp.mean(a, axis=0)[None])
+    covariance = away.T @ away / a.shape[0] + jnp.diag(1 - subspace.mask)
+    values, axes = jnp.linalg.eigh(covariance)
+    filling = (1 - subspace.mask) @ axes**2 > 0.5
+    precision = jnp.where(filling, 0.0, 1 / jnp.maximum(values, 1e-12) - 1)
+    gaussian = Gaussian(centre, precision, subspace.basis @ axes)
+    rest = jnp.maximum(laplace.stdev() ** 2 - subspace.basis**2 @ shrink**2, 0.0)
+    informed = jnp.mean((away @ subspace.basis.T) ** 2, axis=0)
+    along = jnp.where(filling, 0.0, jnp.sqrt(values))
+    stdev = jnp.concatenate([along, jnp.sqrt(informed + rest)])
+    return Stated(gaussian, jnp.concatenate([jnp.zeros_like(along), centre]), stdev)
+
+
+def crosschecked(
+    problem: DepartureFunction,
+    ensemble: Ensemble,
+    stated: Stated,
+    key: Array,
+    report: Report | None = None,
+) -> Ensemble:
+    """A certified ensemble, doubtful where chains that start from it find other moments.
+
+    A hundred chains of Hamiltonian Monte Carlo (Duane et al. 1987, Phys. Lett. B 195, 216) take 45
+    trajectories of a quarter period each, and up to three times 40 more until standard deviations
+    are known within 3 per cent. Their limit is the posterior whatever the ensemble is, and the
+    first five, left out, forget most of where they began. Standard deviations must agree
+    within 5 per cent and twice the Monte Carlo error, means within 0.1 of a standard deviation and
+    as much; what is more must be significant at 1 per cent over all directions. Where more than
+    5 per cent of the chains accept less than a fifth of their moves, or an error is above 5 per
+    cent, nothing is checked and doubt remains.
+
+    Args:
+        problem: the departure function.
+        ensemble: what is checked.
+        stated: the moments that it stands for.
+        key: of the chains.
+        report: told that the chains begin.
+    """
+    unknown = dict.fromkeys(NAMES, float("nan"))
+    if ensemble.trust is not Trust.CERTIFIED:
+        return replace(ensemble, certificates={**ensemble.certificates, **unknown})
+    if report is not None:
+        report(f"{CHAINS} short chains check the members")
+    found, rounds = _found(problem, ensemble, stated, key)
+    told = replace(
+        ensemble,
+        certificates={**ensemble.certificates, **found.certificates()},
+        gradients=ensemble.gradients + CHAINS * ((rounds * MOVES + SETTLING) * LEAPFROGS + rounds),
+    )
+    if doubt := found.doubt():
+        return replace(told, trust=Trust.DOUBTFUL, advice=doubt)
+    return replace(told, advice=f"{ensemble.advice} {found.agreement()}")
+
+
+def _found(
+    problem: DepartureFunction, ensemble: Ensemble, stated: Stated, key: Array
+) -> tuple["Compared", int]:
+    """What the chains say, and in how many rounds."""
+    first, *keys = jax.random.split(key, 1 + ROUNDS)
+    z = _starts(stated.gaussian, ensemble.members, ensemble.weights, first)
+    total: Moved | None = None
+    for number, key in enumerate(keys, 1):
+        z, moved = _moved(problem, stated, z, key, jnp.asarray(SETTLING if number == 1 else 0))
+        total = moved if total is None else jax.tree.map(jnp.add, total, moved)
+        found = _compared(Moved(*(value / number for value in total)), stated)
+        if not np.max(found.error) > ACCURATE:
+            break
+    return found, number
+
+
+class Moved(NamedTuple):
+    """Means over the moves of every chain, leading dimension chains.
+
+    Args:
+        mean: of the distance from the stated mean, along the axes and of χ.
+        square: of its square.
+        acceptance: of the moves.
+    """
+
+    mean: Array
+    square: Array
+    acceptance: Array
+
+
+class Compared(NamedTuple):
+    """Chains against an ensemble, along every direction.
+
+    Args:
+        ratio: standard deviations of the chains over those of the ensemble.
+        error: relative Monte Carlo error of the former.
+        shift: difference of the means, in standard deviations.
+        error_of_shift: its Monte Carlo error.
+        acceptance: which all but a twentieth of the chains exceed.
+    """
+
+    ratio: np.ndarray
+    error: np.ndarray
+    shift: np.ndarray
+    error_of_shift: np.ndarray
+    acceptance: float
+
+    def certificates(self) -> dict[str, float]:
+        """By name."""
+        apart, shift, error = np.abs(self.ratio - 1), self.shift, self.error
+        values = (float(np.max(apart)), float(np.max(shift)), float(np.max(error)))
+        return dict(zip(NAMES, (*values, self.acceptance), strict=True))
+
+    def doubt(self) -> str:
+        """What stands against the ensemble, and the way out; "" where they agree."""
+        if not self.acceptance >= MOVING:
+            return (
+                "Some of the chains that start from the members hardly move, which checks "
+                f"nothing: {WAY_OUT}."
+            )
+        if not np.max(self.error) <= VAGUE:
+            return (
+                f"Chains that start from the members know a standard deviation to "
+                f"{100 * np.max(self.error):.0f} % only, as where a long tail holds much of it, "
+                f"which checks nothing: {WAY_OUT}."
+            )
+        wide = _beyond(np.abs(self.ratio - 1), APART, self.error)
+        if not np.any(wide | _beyond(self.shift, SHIFT, self.error_of_shift)):
+            return ""
+        return f"{self.agreement()[:-1]}: the members miss the shape of the posterior; {WAY_OUT}."
+
+    def agreement(self) -> str:
+        """How far they are apart, in a sentence."""
+        return (
+            "Short chains that start from the members find standard deviations "
+            f"{np.min(self.ratio):.2f} to {np.max(self.ratio):.2f} of theirs, and means up to "
+            f"{np.max(self.shift):.2f} of one away."
+        )
+
+
+def _beyond(apart: np.ndarray, allowed: float, error: np.ndarray) -> np.ndarray:
+    """Where a difference is more than allowed, and more than chance alone."""
+    chance = NormalDist().inv_cdf(1 - FALSE / (2 * apart.size))
+    found: np.ndarray = apart > np.maximum(allowed + 2 * error, chance * error)
+    return found
+
+
+def _compared(moved: Moved, stated: Stated) -> Compared:
+    known = np.asarray(stated.stdev) > 0
+    stdev = np.asarray(stated.stdev)[known]
+    away, error = _mean(moved.mean, known)
+    square, error_of_square = _mean(moved.square, known)
+    found = np.sqrt(np.maximum(square - away**2, 0.0))
+    return Compared(
+        found / stdev,
+        error_of_square / (2 * square) * found / stdev,
+        np.abs(away) / found,
+        error / found,
+        float(np.quantile(np.asarray(moved.acceptance), STUCK)),
+    )
+
+
+def _mean(values: Array, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over chains, which are independent, and its standard error."""
+    found = np.asarray(values)[:, known]
+    return found.mean(axis=0), found.std(axis=0, ddof=1) / np.sqrt(len(found))
+
+
+@eqx.filter_jit
+def _starts(gaussian: Gaussian, members: Array, weights: Array, key: Array) -> Array:
+    """Members as often as their weights say, no more than once each where those allow it."""
+    first, second = jax.random.split(key)
+    order = jax.random.permutation(first, members.shape[0])
+    chosen = systematic(weights[order], CHAINS, jax.random.uniform(second))
+    return jax.vmap(Chart(gaussian).z)(members[order[chosen]])
+
+
+class _Place(NamedTuple):
+    z: Array
+    density: Array
+    score: Array
+
+
+@eqx.filter_jit
+def _moved(
+    problem: DepartureFunction, stated: Stated, starts: Array, key: Array, settling: Array
+) -> tuple[Array, Moved]:
+    """A round of all chains, as many together as memory allows, and where they end."""
+    gaussian, chart = stated.gaussian, Chart(stated.gaussian)
+
+    def chain(start: tuple[Array, Array]) -> tuple[Array, Moved]:
+        z, key = start
+
+        def move(number: Array, carry: tuple[_Place, Moved]) -> tuple[_Place, Moved]:
+            place, moved = carry
+            place, acceptance = _trajectory(problem, chart, place, jax.random.fold_in(key, number))
+            chi = chart.chi(place.z)
+            away = (chi - gaussian.chi) @ gaussian.eigenvectors
+            along = jnp.concatenate([away, chi]) - stated.mean
+            share = jnp.where(number < settling, 0.0, 1 / MOVES)
+            now = Moved(along, along**2, acceptance)
+            return place, jax.tree.map(lambda total, value: total + share * value, moved, now)
+
+        blank = jnp.zeros_like(stated.mean)
+        begin = _Place(z, *chart.scored(problem, z)), Moved(blank, blank, jnp.zeros(()))
+        place, moved = jax.lax.fori_loop(0, settling + MOVES, move, begin)
+        return place.z, moved
+
+    number = starts.shape[0]
+    batch, keys = batch_size(problem, number), jax.random.split(key, number)
+    found: tuple[Array, Moved] = jax.lax.map(chain, (starts, keys), batch_size=batch)
+    return found
+
+
+def _trajectory(
+    problem: DepartureFunction, chart: Chart, place: _Place, key: Array
+) -> tuple[_Place, Array]:
+    """A trajectory, taken or not by its change of energy.
+
+    Half a kick by what log p has beyond -|z|²/2, a rotation of (z, p), half a kick: exact for
+    N(0, I), so that acceptance does not fall with the dimension alone.
+    """
+    first, second, third = jax.random.split(key, 3)
+    momentum = jax.random.normal(first, place.z.shape)
+    step = jnp.pi / 2 / LEAPFROGS * jax.random.uniform(second, minval=1 - JITTER, maxval=1 + JITTER)
+
+    def leap(_: Array, carry: tuple[_Place, Array]) -> tuple[_Place, Array]:
+        at, p = carry
+        p = p + step / 2 * (at.score + at.z)
+        z, p = at.z * jnp.cos(step) + p * jnp.sin(step), p * jnp.cos(step) - at.z * jnp.sin(step)
+        there = _Place(z, *chart.scored(problem, z))
+        return there, p + step / 2 * (there.score + z)
+
+    there, p = jax.lax.fori_loop(0, LEAPFROGS, leap, (place, momentum))
+    rise = there.density - place.density - (p @ p - momentum @ momentum) / 2
+    acceptance = jnp.where(jnp.isfinite(rise), jnp.exp(jnp.minimum(rise, 0.0)), 0.0)
+    taken = jax.random.uniform(third) < acceptance
+    return jax.tree.map(lambda new, old: jnp.where(taken, new, old), there, place), acceptance

@@ -1,0 +1,292 @@
+"""Importance correction: draws about a Gaussian, weighted by the posterior over their proposal."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.solve.cost import DepartureFunction
+from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust
+from assim.solve.posterior.laplace import LaplacePosterior
+from assim.solve.posterior.proposal import Proposal, about, fitted
+from assim.solve.together import affordable, log_density
+from assim.statistics.pareto import (
+    TRUSTED_DRAWS,
+    TRUSTED_K_HAT,
+    USABLE_K_HAT,
+    ParetoSmoothed,
+    pareto_smooth,
+)
+
+Array = jax.Array
+
+ACCURATE = 0.03  # relative standard error of standard deviations that may be published
+FEWEST_DRAWS = 10  # effective draws below which an ensemble is none
+
+
+class Importance(AbstractPosterior):
+    """Draws about the Laplace approximation, weighted to the posterior itself.
+
+    w = exp(v - J(χ))/q(χ), smoothed by their Pareto tail (Vehtari et al. 2024, JMLR 25, 72). Where
+    k̂ or too few effective draws refuse them, the proposal is fitted to the weighted draws and
+    drawn from anew (adaptive importance sampling: Cappé et al. 2008, Stat. Comput. 18, 447).
+
+    Args:
+        number: draws of each round; fewer where they would hold over 20 million numbers.
+        proposal: "t" with 5 degrees of freedom in what the data inform, or "gaussian".
+        rounds: most fits of the proposal, 0 for none.
+    """
+
+    number: int = eqx.field(default=10_000, static=True)
+    proposal: str = eqx.field(default="t", static=True)
+    rounds: int = eqx.field(default=2, static=True)
+
+    def __check_init__(self) -> None:
+        if self.proposal not in ("t", "gaussian"):
+            raise ValueError(
+                f"Importance: proposal must be 't' or 'gaussian', got {self.proposal!r}"
+            )
+        for name, least in (("number", 100), ("rounds", 0)):
+            if (given := getattr(self, name)) < least:
+                raise ValueError(f"Importance: {name} must be at least {least}, got {given}")
+
+    def name(self) -> str:
+        """Importance."""
+        return "importance"
+
+    def sample(
+        self,
+        problem: DepartureFunction,
+        around: LaplacePosterior,
+        key: Array,
+        report: Report | None = None,
+    ) -> Ensemble:
+        """Weighted draws; certified by k̂ < 0.5, 400 effective draws, and moments."""
+        start = about(around.gaussian, self.proposal == "t")
+        return _in_rounds(problem, self, start, key, report)
+
+
+def corrected(
+    problem: DepartureFunction,
+    ensemble: Ensemble,
+    around: LaplacePosterior,
+    key: Array,
+    settings: Importance | None = None,
+    report: Report | None = None,
+) -> Ensemble:
+    """An ensemble of another method, corrected: its mean and covariance make the first proposal.
+
+    Its members are replaced by weighted draws; what it cost is added to what they cost.
+
+    Args:
+        problem: the departure function.
+        ensemble: what to correct, with finite members.
+        around: the Laplace posterior, in whose informed directions moments are taken.
+        key: of the draws.
+        settings: draws, tails and rounds.
+        report: told of progress.
+    """
+    settings = settings or Importance()
+    if ensemble.trust is Trust.FAILED:
+        return ensemble
+    start = _fitted(about(around.gaussian, settings.proposal == "t"), *_finite(ensemble))
+    found = _in_rounds(problem, settings, start, key, report)
+    return _spent(found, ensemble.gradients, ensemble.evaluations)
+
+
+# ---- rounds --------------------------------------------------------------------------------------
+
+
+_fitted = eqx.filter_jit(fitted)
+
+
+@eqx.filter_jit
+def _weighted(
+    problem: DepartureFunction, proposal: Proposal, key: Array, number: int
+) -> tuple[Array, Array]:
+    """Draws of χ, shape (number, n), with log p(χ, y) - log q(χ).
+
+    The log weights are normalised so that the mean weight is p(y) but for the likelihood's
+    constants, for a prior that integrates to one.
+    """
+    chi, log_q = proposal.draw(key, number)
+    return chi, log_density(problem, chi) - log_q
+
+
+class _Round(NamedTuple):
+    members: Array
+    smoothed: ParetoSmoothed
+    number: int  # of the round, from 0
+    outside: float  # share of draws where the density is not finite
+    accuracy: float  # largest relative standard error of a standard deviation
+    moment_k_hat: float  # largest k̂ of weight times square
+
+    def poorness(self) -> tuple[bool, float, float]:
+        """By which rounds are ordered, the best first: draws enough, k̂, and `accuracy` at last.
+
+        The latter, by the delta method, says nothing where few draws count or tails are heavy.
+        """
+        few = self.smoothed.effective_draws < TRUSTED_DRAWS
+        worst = float(np.max([self.smoothed.k_hat, self.moment_k_hat]))
+        worst = worst if np.isfinite(worst) else np.inf
+        return few, worst if few else max(worst, TRUSTED_K_HAT), self.accuracy
+
+    def trusted(self) -> bool:
+        """Whether moments may be published."""
+        known = self.accuracy <= ACCURATE and self.moment_k_hat < TRUSTED_K_HAT
+        return known and self.smoothed.trusted()
+
+    def figures(self) -> str:
+        """The numbers in words."""
+        weights = self.smoothed
+        return (
+            f"k̂ = {weights.k_hat:.2f} ({self.moment_k_hat:.2f} of squares), "
+            f"{weights.effective_draws:.0f} effective draws, standard deviations within "
+            f"{100 * self.accuracy:.1f} %"
+        )
+
+
+def _in_rounds(
+    problem: DepartureFunction,
+    settings: Importance,
+    proposal: Proposal,
+    key: Array,
+    report: Report | None,
+) -> Ensemble:
+    """Draw, weigh and fit until the weights may be trusted; the round of the least poorness."""
+    number = affordable(settings.number, proposal.gaussian.chi.shape[0])
+    best: _Round | None = None
+    spent = 0
+    for turn, now in enumerate(jax.random.split(key, settings.rounds + 1)):
+        found = _one_round(problem, proposal, now, number, turn)
+        spent += number
+        if report is not None:
+            report(f"round {turn}: {found.figures()}")
+        if best is None or found.poorness() < best.poorness():
+            best = found
+        if found.trusted() or found.smoothed.effective_draws == 0:
+            break
+        proposal = _fitted(proposal, found.members, jnp.asarray(found.smoothed.weights))
+    assert best is not None
+    return _ensemble(problem, best, spent)
+
+
+def _one_round(
+    problem: DepartureFunction, proposal: Proposal, key: Array, number: int, turn: int
+) -> _Round:
+    chi, log_weights = _weighted(problem, proposal, key, number)
+    inside = jnp.isfinite(log_weights)  # the rest has no weight, and may have no trajectory
+    members = jnp.where(inside[:, None], chi, proposal.gaussian.chi[None])
+    smoothed = pareto_smooth(np.asarray(log_weights))
+    quality = _of_moments(_along(proposal, members), np.asarray(log_weights), smoothed.weights)
+    return _Round(members, smoothed, turn, 1 - float(np.mean(np.asarray(inside))), *quality)
+
+
+@eqx.filter_jit
+def _along(proposal: Proposal, members: Array) -> Array:
+    """Whitened coordinates of the informed directions, 0 along others, shape (N, r)."""
+    gaussian = proposal.gaussian
+    whitened = jax.vmap(gaussian.whiten)(members - gaussian.chi[None])
+    return jnp.where(proposal.informed[None], whitened @ gaussian.eigenvectors, 0.0)
+
+
+def _of_moments(a: Array, log_weights: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """How far second moments may be trusted, of the worst direction.
+
+    The relative standard error of a standard deviation is √(Σ w² ((a - m)² - v)²)/(2v) (delta
+    method), and k̂ that of w (a - m)²: a tail too heavy for squares may hide from k̂ of w alone
+    (Vehtari et al. 2024, section 3.2.8).
+    """
+    if not np.sum(weights) > 0:
+        return float("inf"), float("inf")
+    square = (np.asarray(a) - weights @ np.asarray(a)) ** 2
+    square = square[:, square.max(axis=0) > 0]
+    if square.shape[1] == 0:
+        return 0.0, 0.0
+    variance = weights @ square
+    errors = np.sqrt(weights**2 @ (square - variance) ** 2) / (2 * variance)
+    with np.errstate(divide="ignore"):
+        logs = log_weights[:, None] + np.log(square)
+    return float(np.max(errors)), max(pareto_smooth(column).k_hat for column in logs.T)
+
+
+def _ensemble(problem: DepartureFunction, found: _Round, spent: int) -> Ensemble:
+    smoothed = found.smoothed
+    number = smoothed.weights.size
+    trust, advice = _verdict(found)
+    some = smoothed.effective_draws > 0
+    weights = smoothed.weights if some else np.full(number, 1 / number)
+    known = problem.proper() and smoothed.k_hat < USABLE_K_HAT
+    certificates = {
+        "k_hat": smoothed.k_hat,
+        "effective_draws": smoothed.effective_draws,
+        "log_evidence_stdev": log_mean_stdev(weights) if known else float("nan"),
+        "moment_k_hat": found.moment_k_hat,
+        "accuracy": found.accuracy,
+        "outside": found.outside,
+        "rounds": float(found.number),
+    }
+    return Ensemble(
+        found.members,
+        jnp.asarray(weights),
+        trust,
+        advice,
+        certificates,
+        evaluations=spent,
+        log_evidence=smoothed.log_mean if known else float("nan"),
+    )
+
+
+def log_mean_stdev(weights: np.ndarray) -> float:
+    """Standard deviation of log (1/N) Σ w, √(Σ w² - 1/N) of weights of sum one (delta method)."""
+    return float(np.sqrt(max(np.sum(np.square(weights)) - 1 / np.size(weights), 0.0)))
+
+
+def _verdict(found: _Round) -> tuple[Trust, str]:
+    smoothed, figures = found.smoothed, found.figures()
+    if smoothed.effective_draws == 0:
+        return Trust.FAILED, (
+            "The density is finite at none of the draws: the model fails everywhere about the "
+            "minimum; check it there with `assim check`, and start from several first guesses."
+        )
+    if smoothed.effective_draws < FEWEST_DRAWS:
+        return Trust.FAILED, (
+            f"{figures}: the proposal misses the posterior, and these weights say nothing; run a "
+            "chain instead (NUTS or MCLMC)."
+        )
+    if not smoothed.k_hat < USABLE_K_HAT:
+        return Trust.DOUBTFUL, (
+            f"{figures}: the weights have too heavy a tail to be averaged, and moments may be far "
+            "off; run a chain instead (NUTS or MCLMC)."
+        )
+    if smoothed.k_hat >= TRUSTED_K_HAT:
+        return Trust.DOUBTFUL, (
+            f"{figures}: usable, but standard deviations may be several per cent off; for error "
+            "bars to publish run a chain (NUTS or MCLMC), or draw more."
+        )
+    if not found.trusted():
+        return Trust.DOUBTFUL, (
+            f"{figures}, but wanted are k̂ < {TRUSTED_K_HAT} of squares too, {TRUSTED_DRAWS} draws "
+            f"and {100 * ACCURATE:.0f} %: raise `number`, or run a chain (NUTS or MCLMC)."
+        )
+    return Trust.CERTIFIED, f"{figures}: these moments and quantiles may be published."
+
+
+def _finite(ensemble: Ensemble) -> tuple[Array, Array]:
+    """Members and weights without those that are not finite."""
+    fine = jnp.all(jnp.isfinite(ensemble.members), axis=1)
+    weights = jnp.where(fine, ensemble.weights, 0.0)
+    members = jnp.where(fine[:, None], ensemble.members, 0.0)
+    return members, weights / jnp.sum(weights)
+
+
+def _spent(ensemble: Ensemble, gradients: int, evaluations: int) -> Ensemble:
+    """The same with what was spent before it."""
+    return replace(
+        ensemble,
+        gradients=ensemble.gradients + gradients,
+        evaluations=ensemble.evaluations + evaluations,
+    )

@@ -1,0 +1,136 @@
+"""The Laplace posterior as a value: a Gaussian at the minimum of J, and how far to trust it."""
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from assim.solve.posterior.gaussian import Gaussian
+from assim.solve.posterior.method import UNINFORMED, Trust
+from assim.statistics.pareto import TRUSTED_K_HAT, USABLE_K_HAT
+
+Array = jax.Array
+
+FREE = 1e4  # variance of a flat coordinate above which nothing informs it
+INFORMED = 0.1  # |λ| above which a direction counts as informed
+LEFT_OUT = 1.0  # nats that may be left out without a warning
+OUTSIDE = 0.01  # share of the certificate's draws that may meet a density of nothing
+
+
+class LaplacePosterior(eqx.Module):
+    """The Laplace posterior and how far to trust it.
+
+    Args:
+        gaussian: the approximation itself.
+        left_out: estimate of Σ λ ≥ Σ ln(1 + λ) over the eigenpairs that were not computed.
+        k_hat: Pareto shape of the importance weights, NaN where not measured.
+        effective_draws: effective number of the certificate's draws, NaN likewise.
+        sample: the certificate's draws of χ (N, n) with their smoothed weights (N,), where they
+            may be trusted: k̂ < 0.5 and 400 effective draws or more; None otherwise.
+        flat_variance: Σ (A⁻¹)_ii over the coordinates of χ that have no prior of their own.
+        proper: whether the prior integrates to one, flat coordinates or not.
+        log_evidence: log p(y) but for the likelihood's constants; NaN for an improper prior, and
+            where too much is left out.
+        hessian: which Hessian A is, and why, in words.
+        indefinite: whether the exact Hessian has a negative eigenvalue at χ*, so that A is not it.
+        outside: share of the certificate's draws at which log p is -∞; 0 where there are none.
+    """
+
+    gaussian: Gaussian
+    left_out: float
+    k_hat: float
+    effective_draws: float
+    log_evidence: float
+    hessian: str
+    sample: tuple[np.ndarray, np.ndarray] | None = None
+    flat_variance: float = 0.0
+    proper: bool = True
+    indefinite: bool = False
+    outside: float = 0.0
+
+    @property
+    def chi(self) -> Array:
+        """χ*."""
+        return self.gaussian.chi
+
+    @property
+    def eigenvalues(self) -> Array:
+        """λ of A - I, largest first."""
+        return self.gaussian.eigenvalues
+
+    @property
+    def eigenvectors(self) -> Array:
+        """U, as columns."""
+        return self.gaussian.eigenvectors
+
+    @property
+    def effective_parameters(self) -> float:
+        """Coordinates that the data determine, tr((A - W)A⁻¹) = Σ λ/(1 + λ) + Σ_flat (A⁻¹)_ii.
+
+        MacKay's γ; without estimated error scales the degrees of freedom for signal. Jumps that
+        stand for a prior of states are counted as data.
+        """
+        values = np.asarray(self.eigenvalues)
+        return float(np.sum(values / (1 + values))) + self.flat_variance
+
+    @property
+    def free(self) -> bool:
+        """Whether neither a prior nor the data hold some coordinate: there is no posterior."""
+        return self.flat_variance > FREE and not self.proper
+
+    def rank(self) -> int:
+        """Number of directions that the observations inform, |λ| > 0.1."""
+        return int(np.sum(np.abs(np.asarray(self.eigenvalues)) > INFORMED))
+
+    def certificates(self) -> dict[str, float]:
+        """The numbers behind `trust`, by name."""
+        return {
+            "k_hat": self.k_hat,
+            "effective_draws": self.effective_draws,
+            "left_out": self.left_out,
+            "outside": self.outside,
+            "rank": float(self.rank()),
+            "effective_parameters": self.effective_parameters,
+        }
+
+    def trust(self) -> Trust:
+        """CERTIFIED where k̂ < 0.5, nothing is left out and no edge is met; else DOUBTFUL."""
+        whole = not self.indefinite and self.left_out <= LEFT_OUT
+        sound = whole and not self.free and self.k_hat < TRUSTED_K_HAT and self.outside <= OUTSIDE
+        return Trust.CERTIFIED if sound else Trust.DOUBTFUL
+
+    def advice(self) -> str:
+        """What edges, curvature, eigenpairs left out, else k̂ say, in a sentence."""
+        if self.outside > OUTSIDE:
+            return (
+                f"Log p is -∞ at {100 * self.outside:.0f} per cent of the draws: the posterior has "
+                "an edge that a Gaussian does not, whatever k̂ says; check the model there, or run "
+                "NUTS or Importance from here."
+            )
+        if self.indefinite:
+            return (
+                "The cost curves downwards here: this is a saddle and no minimum, so that "
+                "standard deviations mean little; minimise with NewtonCG, or from several "
+                "first guesses."
+            )
+        if self.free:
+            return UNINFORMED
+        if self.left_out > LEFT_OUT:
+            return (
+                f"{self.eigenvalues.size} eigenpairs are too few: up to {self.left_out:.3g} nats "
+                "of what the observations say are left out, so that standard deviations are too "
+                "large; raise the posterior's rank, or its dense_limit to form all of them."
+            )
+        if np.isnan(self.k_hat):
+            return "k̂ was not measured: nothing is known about how Gaussian the posterior is."
+        k = f"k̂ = {self.k_hat:.2f}"
+        if self.k_hat < TRUSTED_K_HAT:
+            corrected = "; means and deviations of scalars are corrected by the weights"
+            tail = corrected if self.sample is not None else ""
+            return f"{k}: the Laplace posterior is close to the true one{tail}."
+        if self.k_hat < USABLE_K_HAT:
+            return f"{k}: a rough answer: standard deviations may be 10 per cent off, or 30."
+        return (
+            f"{k} is above {USABLE_K_HAT}: the posterior is not Gaussian enough, these standard "
+            "deviations may be far off, and are usually too small; for error bars to publish run a "
+            'sampler from here (SVGD, NUTS or MCLMC; posterior = "auto" chooses one).'
+        )

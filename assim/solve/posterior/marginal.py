@@ -1,0 +1,237 @@
+"""Moments and quantiles of scalar functions of χ under the Laplace posterior and its weights."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.solve.posterior.gaussian import Gaussian
+from assim.solve.posterior.laplace import LaplacePosterior
+
+Array = jax.Array
+Scalars = dict[str, Array]
+ScalarFunction = Callable[[Array], Scalars]
+
+LEVELS = (0.05, 0.5, 0.95)
+_NORMAL_QUANTILES = (-1.6448536269514722, 0.0, 1.6448536269514722)
+_NODES = np.concatenate([np.linspace(-8.0, 8.0, 2001), _NORMAL_QUANTILES])
+_NODE_WEIGHTS = np.where(np.arange(_NODES.size) < 2001, np.exp(-(_NODES**2) / 2), 0.0)
+_NODE_WEIGHTS /= _NODE_WEIGHTS.sum()
+
+
+class Marginal(NamedTuple):
+    """One scalar under the posterior, and its value at the minimum of J."""
+
+    mean: float
+    stddev: float
+    map: float
+    q05: float
+    q50: float
+    q95: float
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Posterior of one scalar: a parameter, an error scale, a bias, a scalar field, or derived.
+
+    `mean`, `stddev` and the quantiles are those of the physical quantity under the posterior;
+    `map` is its value at the minimum of J, and all that there is without a posterior. A derived
+    quantity, or a scalar field that shares its background errors with others, has `draws`, the
+    number of draws that it was computed from, and `prior`: 5, 50 and 95 per cent quantiles of as
+    many draws from the prior as there are members, NaN where it depends on what has no prior.
+    """
+
+    mean: float
+    stddev: float
+    map: float
+    q05: float
+    q50: float
+    q95: float
+    units: str
+    long_name: str = ""
+    draws: int | None = None
+    prior: tuple[float, float, float] | None = None
+
+
+def marginals(function: ScalarFunction, posterior: LaplacePosterior) -> dict[str, Marginal]:
+    """Every scalar of χ, each of which depends on one entry of χ alone.
+
+    Args:
+        function: χ ↦ scalars by name; a pytree where it holds arrays.
+        posterior: the posterior, with the draws by which moments are corrected.
+    """
+    values = _along_coordinates(function, posterior.gaussian, jnp.asarray(_NODES))
+    sampled: Scalars = {}
+    if posterior.sample is not None and values:
+        sampled = _each(function, jnp.asarray(posterior.sample[0]))
+    return {
+        name: _by_quadrature(
+            np.asarray(f), posterior, np.asarray(sampled[name]) if name in sampled else None
+        )
+        for name, f in values.items()
+    }
+
+
+@eqx.filter_jit
+def _along_coordinates(function: ScalarFunction, gaussian: Gaussian, z: Array) -> Scalars:
+    """f with every entry of χ at its posterior mean + z standard deviations."""
+    stdev = gaussian.stdev()
+    return jax.vmap(lambda z: function(gaussian.chi + z * stdev))(z)
+
+
+@eqx.filter_jit
+def _each(function: ScalarFunction, chi: Array) -> Scalars:
+    return jax.vmap(function)(chi)
+
+
+def _by_quadrature(
+    values: np.ndarray, posterior: LaplacePosterior, sampled: np.ndarray | None
+) -> Marginal:
+    """A scalar that depends on one entry of χ alone, whose Laplace marginal is Gaussian.
+
+    Its moments are one-dimensional integrals over that density, its quantiles those of the
+    density mapped. Where the certificate's draws may be trusted, each is corrected by the
+    difference between their weighted and their plain estimate, which is nothing for a Gaussian
+    posterior.
+
+    Args:
+        values: at the nodes, from `_along_coordinates`.
+        posterior: the posterior.
+        sampled: f of the certificate's draws; None where they may not be trusted.
+    """
+    here = float(values[-2])
+    moments = np.array(_moments(values - here, _NODE_WEIGHTS))
+    found = values[-3:]
+    if posterior.sample is not None and sampled is not None:
+        weights, f = posterior.sample[1], sampled
+        plain = np.full(f.size, 1 / f.size)
+        moments = moments + np.subtract(_moments(f - here, weights), _moments(f - here, plain))
+        found = found + _quantiles(f, weights) - _quantiles(f, plain)
+    return _marginal(here, moments, found)
+
+
+class Drawn(NamedTuple):
+    """Draws of χ, and those that moments are measured from where they are others.
+
+    Args:
+        members: shape (N, n).
+        weights: of the members, shape (N,), of sum one.
+        measured: shape (M, n); None for the members.
+        measured_weights: likewise.
+    """
+
+    members: Array
+    weights: np.ndarray
+    measured: Array | np.ndarray | None = None
+    measured_weights: np.ndarray | None = None
+
+
+class Pushed(NamedTuple):
+    """One scalar pushed through draws.
+
+    Args:
+        marginal: its posterior.
+        number: finite draws that its moments were computed from.
+        members: its values for the members, shape (N,).
+        prior: for draws from the prior; empty where there are none.
+    """
+
+    marginal: Marginal
+    number: int
+    members: np.ndarray
+    prior: np.ndarray
+
+
+def pushed(
+    function: ScalarFunction,
+    chi: Array,
+    drawn: Drawn,
+    prior: Mapping[str, np.ndarray],
+    batch: int,
+) -> dict[str, Pushed]:
+    """Scalars that depend on χ in any way, from draws pushed through them.
+
+    The sampling error of a mean is its standard deviation over the root of the effective number
+    of draws.
+
+    Args:
+        function: χ ↦ scalars by name; a pytree where it holds arrays.
+        chi: χ*, where the cost is least.
+        drawn: draws of the posterior.
+        prior: values for draws from the prior, by name.
+        batch: draws that are pushed together.
+    """
+    parts, weights = [chi[None], drawn.members], drawn.weights
+    if drawn.measured is not None and drawn.measured_weights is not None:
+        parts.append(jnp.asarray(drawn.measured))
+        weights = drawn.measured_weights
+    values, number = in_batches(function, jnp.concatenate(parts), batch), drawn.members.shape[0]
+    found = {}
+    for name, f in values.items():
+        mine = f[1 : number + 1]
+        measured = mine if drawn.measured is None else f[number + 1 :]
+        marginal = _by_draws(measured, weights, float(f[0]))
+        of_prior = np.asarray(prior.get(name, ()), dtype=float)
+        found[name] = Pushed(marginal, int(np.isfinite(measured).sum()), mine, of_prior)
+    return found
+
+
+def in_batches(function: ScalarFunction, chi: Array, batch: int) -> dict[str, np.ndarray]:
+    """f of several χ; one program of `batch` rows serves any number of them."""
+    number = chi.shape[0]
+    rows = -(-number // batch) * batch
+    padded = jnp.pad(chi, ((0, rows - number), (0, 0)), mode="edge")
+    parts = [_each(function, padded[at : at + batch]) for at in range(0, rows, batch)]
+    return {
+        name: np.concatenate([np.asarray(part[name]) for part in parts])[:number]
+        for name in parts[0]
+    }
+
+
+def _by_draws(values: np.ndarray, weights: np.ndarray, here: float) -> Marginal:
+    """A scalar from its values for weighted draws of χ; draws that are not finite are left out.
+
+    Args:
+        values: f of every draw.
+        weights: their weights.
+        here: f at the minimum of J.
+    """
+    finite = np.isfinite(values)
+    if not finite.any():
+        nothing = float("nan")
+        return Marginal(nothing, nothing, here, nothing, nothing, nothing)
+    f, w = values[finite], weights[finite] / np.sum(weights[finite])
+    about = here if np.isfinite(here) else float(f[0])
+    found = _marginal(about, np.array(_moments(f - about, w)), _quantiles(f, w))
+    return found._replace(map=here)
+
+
+def _marginal(here: float, moments: np.ndarray, quantiles: np.ndarray) -> Marginal:
+    """From E[f - here] and E[(f - here)²]."""
+    mean, stddev = here + moments[0], np.sqrt(max(moments[1] - moments[0] ** 2, 0.0))
+    return Marginal(float(mean), float(stddev), here, *map(float, quantiles))
+
+
+def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """E[f] and E[f²]."""
+    return weights @ values, weights @ values**2
+
+
+def quantiles(values: np.ndarray) -> tuple[float, float, float]:
+    """5, 50 and 95 per cent quantiles of draws of equal weight, those not finite left out."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return (float("nan"),) * 3
+    low, middle, high = map(float, np.quantile(finite, LEVELS))
+    return low, middle, high
+
+
+def _quantiles(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted 5, 50 and 95 per cent quantiles."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order]) - weights[order] / 2
+    return np.interp(LEVELS, reached, values[order])

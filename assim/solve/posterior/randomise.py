@@ -1,0 +1,224 @@
+"""Randomised maximum likelihood: an ensemble of analyses of perturbed priors and observations."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.solve.cost import DepartureFunction, Value
+from assim.solve.minimise.gauss_newton import DENSE_LIMIT, GaussNewton, NewtonCG
+from assim.solve.minimise.loop import AbstractMinimiser
+from assim.solve.minimise.status import Status
+from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
+from assim.solve.posterior.laplace_posterior import LEFT_OUT, OUTSIDE, LaplacePosterior
+from assim.statistics.pareto import TRUSTED_K_HAT
+
+Array = jax.Array
+
+CERTIFIED_SHARE = 0.99  # of members that must have converged: those that do not are not random
+FAILED_SHARE = 0.5
+SAMPLING = 0.1  # relative standard error of standard deviations that is still certified
+
+
+class _Departures(NamedTuple):
+    normalised: Array
+    normaliser: Array
+    volume: Array
+
+
+class Perturbed(eqx.Module):
+    """χ' ↦ d(χ' + ξ) + ε, whose J has its minimum at χ' = χ - ξ of one perturbed analysis.
+
+    ½|χ'|² + ½|d(χ' + ξ) + ε|² is the cost of χ with the background moved by ξ and the observations
+    by R^(1/2) ε (Oliver, He & Reynolds 1996; Bardsley et al. 2014, SIAM J. Sci. Comput. 36, A1895).
+
+    Args:
+        problem: d.
+        prior: ξ, shape (n,), zero where W is.
+        noise: ε, shape (m,).
+    """
+
+    problem: DepartureFunction
+    prior: Array
+    noise: Array
+
+    def __call__(self, chi: Array) -> Value:
+        """Perturbed departures, with the normaliser and volume there."""
+        value = self.problem(chi + self.prior)
+        return _Departures(value.normalised + self.noise, value.normaliser, value.volume)
+
+    def size(self) -> int:
+        """Length of χ."""
+        return self.problem.size()
+
+    def weight(self) -> Array:
+        """Diagonal of W."""
+        return self.problem.weight()
+
+    def has_normaliser(self) -> bool:
+        """Whether c or v depends on χ."""
+        return self.problem.has_normaliser()
+
+    def proper(self) -> bool:
+        """Whether the prior integrates to one."""
+        return self.problem.proper()
+
+    def workspace(self) -> int:
+        """Numbers that one evaluation holds."""
+        return self.problem.workspace()
+
+
+class Randomise(AbstractPosterior):
+    """Perturbed analyses: each member minimises J with prior and observations moved by their noise.
+
+    Independent draws from the posterior where the departures are linear; the ensemble of data
+    assimilations, or randomised maximum likelihood (Kitanidis 1995, Water Resour. Res. 31, 2411).
+
+    Args:
+        members: how many.
+        minimiser: of each, from χ*; by default NewtonCG where an error scale is estimated, else
+            GaussNewton.
+        together: members that are minimised together.
+    """
+
+    members: int = eqx.field(default=100, static=True)
+    minimiser: AbstractMinimiser | None = None
+    together: int = eqx.field(default=20, static=True)
+
+    def __check_init__(self) -> None:
+        for name, least in (("members", 2), ("together", 1)):
+            if (given := getattr(self, name)) < least:
+                raise ValueError(f"Randomise: {name} must be at least {least}, got {given}")
+
+    def name(self) -> str:
+        """Randomised."""
+        return "randomised"
+
+    def sample(
+        self,
+        problem: DepartureFunction,
+        around: LaplacePosterior,
+        key: Array,
+        report: Report | None = None,
+    ) -> Ensemble:
+        """Members that converged, in equal weights; exact for linear problems alone."""
+        keys = jax.random.split(key, self.members)
+        parts: list[_Member] = []
+        for start in range(0, self.members, self.together):
+            wanted = np.arange(start, start + self.together) % self.members  # the last wraps round
+            found = _analyses(problem, self._chosen(problem), around.chi, keys[wanted])
+            parts.append(jax.tree.map(np.asarray, found))
+            if report is not None:
+                done = min(start + self.together, self.members)
+                report(f"{done} of {self.members} perturbed analyses")
+        whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: self.members], *parts)
+        return _ensemble(problem, around, whole)
+
+    def _chosen(self, problem: DepartureFunction) -> AbstractMinimiser:
+        if self.minimiser is not None:
+            return self.minimiser
+        return NewtonCG() if problem.has_normaliser() else GaussNewton()
+
+
+class _Member(NamedTuple):
+    chi: Array
+    status: Array
+    loops: Array
+    inner: Array
+
+
+def perturbed_analysis(
+    problem: DepartureFunction, minimiser: AbstractMinimiser, chi: Array, key: Array
+) -> _Member:
+    """The minimum of one perturbed J, reached from χ; traceable."""
+    first, second = jax.random.split(key)
+    value = jax.eval_shape(problem, chi)
+    flat = problem.weight() == 0
+    prior = jnp.where(flat, 0.0, jax.random.normal(first, chi.shape, chi.dtype))
+    shape = value.normalised
+    noise = jax.random.normal(second, shape.shape, shape.dtype)
+    perturbed = Perturbed(problem, prior, noise)
+    none = jnp.zeros((), int)
+
+    def unfinished(carry: tuple[Array, Array, Any]) -> Array:
+        loops, _, state = carry
+        return (loops < minimiser.n_outer) & (state.status == Status.RUNNING)
+
+    def advance(carry: tuple[Array, Array, Any]) -> tuple[Array, Array, Any]:
+        loops, inner, state = carry
+        state = minimiser.step(perturbed, state)
+        return loops + 1, inner + state.inner_iterations, state
+
+    start = minimiser.init(perturbed, chi - prior)
+    loops, inner, end = jax.lax.while_loop(unfinished, advance, (none, none, start))
+    return _Member(end.chi + prior, end.status, loops, inner)
+
+
+@eqx.filter_jit
+def _analyses(
+    problem: DepartureFunction, minimiser: AbstractMinimiser, chi: Array, keys: Array
+) -> _Member:
+    return jax.vmap(lambda key: perturbed_analysis(problem, minimiser, chi, key))(keys)
+
+
+def _ensemble(problem: DepartureFunction, around: LaplacePosterior, found: _Member) -> Ensemble:
+    fine = (found.status == Status.CONVERGED) & np.all(np.isfinite(found.chi), axis=1)
+    share = float(np.mean(fine))
+    trust, advice = _verdict(problem, around, share, int(np.sum(fine)))
+    members = found.chi[fine] if fine.any() else np.asarray(around.chi)[None]
+    n = members.shape[1]
+    products = np.sum(found.loops) * n if n <= DENSE_LIMIT else np.sum(found.inner)
+    loops = int(np.sum(found.loops))
+    return Ensemble(
+        jnp.asarray(members),
+        equal_weights(len(members)),
+        trust,
+        advice,
+        {"converged": share, "loops": loops / fine.size, "laplace_k_hat": around.k_hat},
+        gradients=loops + int(products),
+        evaluations=loops,
+    )
+
+
+def _verdict(
+    problem: DepartureFunction, around: LaplacePosterior, share: float, number: int
+) -> tuple[Trust, str]:
+    figures = f"{share:.0%} of the perturbed analyses converged"
+    correct = "correct it by importance weights, or run a chain (NUTS or MCLMC)"
+    if share < FAILED_SHARE or number < 2:
+        return Trust.FAILED, (
+            f"{figures}: give the minimiser more loops (n_outer), or check the model's derivatives."
+        )
+    if _ill_posed(around):
+        return Trust.DOUBTFUL, f"{figures}. {around.advice()}"
+    if problem.has_normaliser():
+        return Trust.DOUBTFUL, (
+            f"{figures}. With an estimated error scale their spread is not that of the posterior, "
+            f"for scales too small: {correct}."
+        )
+    if not around.k_hat < TRUSTED_K_HAT:
+        return Trust.DOUBTFUL, (
+            f"{figures}. They are draws from the posterior of a linear problem, and Laplace "
+            f"with k̂ = {around.k_hat:.2f} says that this one is not nearly so: {correct}."
+        )
+    if share < CERTIFIED_SHARE:
+        return Trust.DOUBTFUL, (
+            f"{figures}; those left out may have something in common: give the minimiser more "
+            "loops (n_outer)."
+        )
+    sampling = 1 / np.sqrt(2 * (number - 1))
+    linear = (
+        f"{figures}, and the problem is nearly linear (k̂ = {around.k_hat:.2f}); with {number} "
+        f"members standard deviations are known to {sampling:.0%}"
+    )
+    if sampling > SAMPLING:
+        return Trust.DOUBTFUL, f"{linear} only: raise `members`."
+    return Trust.CERTIFIED, f"{linear}."
+
+
+def _ill_posed(around: LaplacePosterior) -> bool:
+    """Whether Laplace's minimum is none, a direction is free or left out, or the model ends."""
+    whole = around.left_out <= LEFT_OUT and around.outside <= OUTSIDE
+    return around.indefinite or around.free or not whole

@@ -1,0 +1,268 @@
+"""Scores of predictive draws against what was observed: CRPS, log score, ranks, coverage."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from assim.statistics.pareto import pareto_smooth
+from assim.statistics.uniformity import binomial_interval
+
+_SQRT_PI, _SQRT_2PI = np.sqrt(np.pi), np.sqrt(2 * np.pi)
+
+
+def crps(
+    members: np.ndarray,
+    observed: np.ndarray,
+    weights: np.ndarray | None = None,
+    fair: bool = False,
+) -> np.ndarray:
+    """Σ w_i |x_i - y| - ½ Σ w_i w_j |x_i - x_j|, the continuous ranked probability score.
+
+    In the unit of y; the smaller the better, 0 for a point forecast that is exact (Gneiting &
+    Raftery 2007, JASA 102, 359, equation 21). The fair score divides the second sum by
+    1 - Σ w², so that its expectation does not depend on the number of members (Ferro 2014, QJRMS
+    140, 1917).
+
+    Args:
+        members: draws, shape (N, …).
+        observed: y, shape (…).
+        weights: of the members, of sum one, shape (N,); equal where not given.
+        fair: whether members are draws, and the score that of the density they come from.
+    """
+    members, observed = np.asarray(members, float), np.asarray(observed, float)
+    w = _weights(members, weights)
+    order = np.argsort(members, axis=0)
+    x = np.take_along_axis(members, order, axis=0)
+    sorted_weights = w[order]
+    below = np.cumsum(sorted_weights, axis=0) - sorted_weights
+    # ½ Σ w_i w_j |x_i - x_j| = Σ_i w_i x_i (weight below - weight above)
+    spread = np.sum(sorted_weights * x * (2 * below + sorted_weights - 1), axis=0)
+    if fair:
+        spread = spread / (1 - np.sum(w**2))
+    return np.tensordot(w, np.abs(members - observed[None]), axes=1) - spread
+
+
+def crps_gaussian(mean: np.ndarray, stdev: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """σ (z (2Φ(z) - 1) + 2φ(z) - 1/√π), z = (y - mean)/σ: the score of a Gaussian forecast.
+
+    Gneiting et al. (2005, Mon. Weather Rev. 133, 1098, equation 5).
+    """
+    from scipy.special import ndtr
+
+    z = (np.asarray(observed) - mean) / stdev
+    density = np.exp(-(z**2) / 2) / _SQRT_2PI
+    return stdev * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / _SQRT_PI)
+
+
+def log_score(log_densities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """log Σ w_i p(y | χ_i), log density of what was observed under the mixture of draws, in nats.
+
+    The larger the better.
+
+    Args:
+        log_densities: log p(y | χ_i), shape (N, …).
+        weights: of the draws, shape (N,).
+    """
+    log_densities = np.asarray(log_densities, float)
+    w = _weights(log_densities, weights)
+    shape = (-1,) + (1,) * (log_densities.ndim - 1)
+    return _log_sum(log_densities, w.reshape(shape))
+
+
+def log_score_gaussian(mean: np.ndarray, stdev: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """log N(y; mean, σ²), in nats."""
+    z = (np.asarray(observed) - mean) / stdev
+    return -(z**2) / 2 - np.log(np.asarray(stdev) * _SQRT_2PI)
+
+
+def pit(
+    draws: np.ndarray,
+    observed: np.ndarray,
+    rng: np.random.Generator,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """P(x < y) + u P(x = y) under the draws, u uniform: uniform itself where they are right.
+
+    The probability integral transform (Dawid 1984), randomised for ties as of counts (Czado et
+    al. 2009, Biometrics 65, 1254), shape (…). Draws that are NaN are left out; NaN where all are.
+
+    Args:
+        draws: predictive draws, shape (N, …).
+        observed: y, shape (…).
+        rng: of the ties.
+        weights: of the draws, shape (N,).
+    """
+    draws, observed = np.asarray(draws, float), np.asarray(observed, float)
+    w = _weights(draws, weights)
+    below = np.tensordot(w, draws < observed[None], axes=1)
+    tied = np.tensordot(w, draws == observed[None], axes=1)
+    share = np.tensordot(w, ~np.isnan(draws), axes=1)
+    share = np.where(share > 0, share, np.nan)
+    return (below + rng.uniform(size=observed.shape) * tied) / share
+
+
+def ranks(draws: np.ndarray, observed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Number of draws below y, 0 to N, ties broken at random; uniform where draws are right.
+
+    Draws that are NaN are left out: with M others and the rank r among them it is
+    ⌊(N + 1)(r + u)/(M + 1)⌋, u uniform, so that ranks of different M are of one distribution.
+
+    Args:
+        draws: shape (N, …).
+        observed: y, shape (…).
+        rng: of the ties.
+    """
+    draws, observed = np.asarray(draws), np.asarray(observed)
+    tied = np.sum(draws == observed[None], axis=0)
+    rank = np.sum(draws < observed[None], axis=0) + rng.integers(0, tied + 1)
+    known = np.sum(~np.isnan(draws), axis=0)
+    if np.all(known == len(draws)):
+        return rank
+    spread = (rank + rng.uniform(size=rank.shape)) / (known + 1)
+    return np.where(known == len(draws), rank, np.floor((len(draws) + 1) * spread)).astype(int)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many observations lie within a central interval of their prediction.
+
+    Args:
+        level: probability of the interval.
+        covered: share of the observations within it.
+        low: of the share, below which it falls with probability ½ % at most.
+        high: the same above, for independent observations and an interval that is right.
+        number: of observations.
+    """
+
+    level: float
+    covered: float
+    low: float
+    high: float
+    number: int
+
+    def right(self) -> bool:
+        """Whether the share is within its band of 99 per cent."""
+        return self.low <= self.covered <= self.high
+
+
+def coverage(
+    draws: np.ndarray,
+    observed: np.ndarray,
+    levels: tuple[float, ...] = (0.5, 0.9),
+    weights: np.ndarray | None = None,
+) -> tuple[Coverage, ...]:
+    """Share of the observations within central intervals of predictive draws.
+
+    The band is that of a binomial number: errors common to several observations, such as a wrong
+    parameter, widen it.
+
+    Args:
+        draws: shape (N, …).
+        observed: y, shape (…).
+        levels: probabilities of the intervals.
+        weights: of the draws, shape (N,).
+    """
+    draws, observed = np.asarray(draws, float), np.asarray(observed, float)
+    w = _weights(draws, weights)
+    found = []
+    for level in levels:
+        low, high = quantile_interval(draws, w, level)
+        inside = (low <= observed) & (observed <= high)
+        found.append(covered(inside.ravel(), level))
+    return tuple(found)
+
+
+def covered(inside: np.ndarray, level: float) -> Coverage:
+    """The share of booleans that are true, with its binomial band of 99 per cent."""
+    number = inside.size
+    low, high = binomial_interval(number, level, 0.99)
+    share = float(np.mean(inside)) if number else float("nan")
+    return Coverage(level, share, low / max(number, 1), high / max(number, 1), number)
+
+
+def quantile_interval(
+    draws: np.ndarray, weights: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """x_(k) and x_(N+1-k) of sorted draws, k = (1 - level)(N + 1)/2, each of shape (…).
+
+    Another draw falls between them with just this probability. Where k is not whole, or weights
+    differ, ends are interpolated, with x_(k) at the cumulative weight less half its own and
+    N = 1/Σ w².
+    """
+    order = np.argsort(draws, axis=0)
+    x, w = np.take_along_axis(draws, order, axis=0), weights[order]
+    effective = 1 / np.sum(weights**2)
+    tail = max(((1 - level) / 2 * (effective + 1) - 0.5) / effective, 0.0)
+    at = np.cumsum(w, axis=0) - w / 2
+    flat, places = x.reshape(len(x), -1), at.reshape(len(x), -1)
+    ends = [
+        np.array([np.interp(q, places[:, i], flat[:, i]) for i in range(flat.shape[1])])
+        for q in (tail, 1 - tail)
+    ]
+    return ends[0].reshape(x.shape[1:]), ends[1].reshape(x.shape[1:])
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """Expected log predictive density of each reading given all others.
+
+    Args:
+        elpd: Σ of `pointwise`, in nats.
+        stderr: its standard error over the readings; NaN where one of them is not finite.
+        pointwise: log p(y_i | all other y), shape (m,).
+        k_hat: Pareto shape of the weights that leave each reading out; above 0.7 the estimate of
+            that reading is not to be trusted.
+    """
+
+    elpd: float
+    stderr: float
+    pointwise: np.ndarray
+    k_hat: np.ndarray
+
+
+def leave_one_out(log_densities: np.ndarray) -> LeaveOneOut:
+    """PSIS-LOO: log Σ w p(y_i | χ) with smoothed weights w ∝ 1/p(y_i | χ) (Vehtari et al. 2017).
+
+    Statistics and Computing 27, 1413. For readings whose errors are independent given χ. A draw at
+    which p(y_i | χ) = 0 has all the weight: -∞ with k̂ = ∞. Draws that are NaN are left out, and so
+    are readings all of whose draws are, as of those that do not count: NaN in both rows.
+
+    Args:
+        log_densities: log p(y_i | χ) for posterior draws of equal weight, shape (N, m).
+    """
+    log_densities = np.asarray(log_densities, float)
+    found = [_left_out(column[~np.isnan(column)]) for column in log_densities.T]
+    pointwise, k_hat = np.array(found).reshape(-1, 2).T
+    there = pointwise[~np.isnan(pointwise)]
+    elpd = float(np.sum(there)) if there.size else math.nan
+    return LeaveOneOut(elpd, _stderr(there), pointwise, k_hat)
+
+
+def _left_out(log_densities: np.ndarray) -> tuple[float, float]:
+    """Log p(y_i | others) and k̂ of one reading."""
+    if log_densities.size == 0:
+        return math.nan, math.nan
+    if np.min(log_densities) == -np.inf:
+        return -float("inf"), float("inf")
+    smoothed = pareto_smooth(-log_densities)
+    return float(_log_sum(log_densities, smoothed.weights)), smoothed.k_hat
+
+
+def _stderr(pointwise: np.ndarray) -> float:
+    if not np.all(np.isfinite(pointwise)) or not pointwise.size:
+        return float("nan")
+    return float(np.sqrt(pointwise.size * np.var(pointwise, ddof=1))) if pointwise.size > 1 else 0.0
+
+
+def _weights(draws: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    number = len(draws)
+    return np.full(number, 1 / number) if weights is None else np.asarray(weights, float)
+
+
+def _log_sum(logs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """log Σ w exp(l) over the first axis."""
+    top = np.max(logs, axis=0)
+    shift = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.log(np.sum(weights * np.exp(logs - shift[None]), axis=0)) + shift

@@ -1,0 +1,124 @@
+"""Time series that drive the model of a case."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from assim.case.case import read_case
+from assim.case.pose import pose
+from tests.run.toy import Toy
+
+MODEL = '''
+"""A tank that a pump fills: dV/dt = gain inflow(t)."""
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from assim import AbstractModel, Forcing, Label, Labels
+
+
+class Tank(AbstractModel):
+    inflow: Forcing
+    dt: float = eqx.field(default=1.0, static=True)
+    parameters: dict = eqx.field(default_factory=lambda: {"gain": jnp.asarray(1.0)})
+
+    def labels(self):
+        return Labels(
+            state={"volume": Label((), "m3", "volume")},
+            parameters={"gain": Label((), "1", "factor on the inflow")},
+            inputs={"inflow": Label((), "m3 day-1", "inflow")},
+            time_unit="days",
+        )
+
+    def step(self, x, theta, t):
+        return {"volume": x["volume"] + self.dt * theta["gain"] * self.inflow(t + self.dt / 2)}
+'''
+
+
+def pumped(units: str = "m3 day-1") -> xr.Dataset:
+    days = np.arange(5.0) + 0.5
+    time = {"units": "days since 2000-01-01", "bounds": "time_bnds"}
+    bounds = np.stack([days - 0.5, days + 0.5], axis=1)
+    return xr.Dataset(
+        {"pump": ("time", days, {"units": units}), "time_bnds": (("time", "nv"), bounds)},
+        {"time": ("time", days, time)},
+    )
+
+
+@pytest.fixture
+def tank(toy: Toy) -> Toy:
+    series = {"file": "inflow.nc", "variable": "pump", "interpolation": "steps"}
+    toy.model, toy.background = MODEL, None
+    toy.observations = xr.Dataset(
+        {"volume": ("obs", [13.0], {"units": "m3"}), "volume_stddev": ("obs", [0.1])},
+        {"time": ("obs", [5.0], {"units": "days since 2000-01-01"})},
+    )
+    toy.case |= {
+        "model": {"use": "toy.py:Tank", "inflow": series},
+        "window": {"start": "2000-01-01", "slots": 5},
+        "background": {"fields": {"volume": {"value": 0.0}}},
+        "parameters": {"gain": {"prior": {"use": "Normal", "mean": 1.0, "stdev": 0.2}}},
+        "observations": [{"file": "observations.nc", "variable": "volume"}],
+    }
+    toy.write()
+    pumped().to_netcdf(toy.folder / "inflow.nc")
+    return toy
+
+
+def test_a_model_is_driven_by_its_file(tank: Toy) -> None:
+    """The tank holds gain Σ inflow = 12.5 gain m3 at the end of the five days."""
+    posed = pose(read_case(tank.folder / "case.toml"))
+    trajectory = posed.problem.simulate(np.zeros(1)).trajectory
+    np.testing.assert_allclose(trajectory.states["volume"], [0.0, 0.5, 2.0, 4.5, 8.0, 12.5])
+    digest = hashlib.sha256((tank.folder / "inflow.nc").read_bytes()).hexdigest()
+    assert posed.inputs["inflow.nc"] == digest
+
+
+def test_a_run_records_its_file(tank: Toy) -> None:
+    result = tank.run()
+    assert result.exit_code == 0, result.stderr
+    with xr.open_dataset(tank.out / "analysis.nc") as analysis:
+        assert "inflow.nc" in analysis.attrs["assim_inputs"]
+
+
+def change(**keys: object) -> object:
+    return lambda tank: tank.case["model"]["inflow"].update(keys)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "message"),
+    [
+        (change(variable="pmp"), 3, "no variable 'pmp'; did you mean 'pump'?"),
+        (change(file="nothing.nc"), 3, "nothing.nc: there is no such file"),
+        (change(interpolation="cubic"), 2, 'model.inflow.interpolation: must be "linear" or'),
+        (change(vairable="pump"), 2, "model.inflow.vairable: no such key; did you mean 'variable'"),
+        (change(variable=3), 2, "model.inflow.variable: must be a text, got 3"),
+        (lambda t: t.case["model"]["inflow"].pop("variable"), 2, "model.inflow.variable: this key"),
+        (lambda t: t.case["model"].update(inflow=3.0), 2, "model.inflow: must be a time series"),
+        (lambda t: t.case["model"].pop("inflow"), 2, "Tank needs the argument 'inflow'"),
+        (
+            lambda t: t.case["model"].update(dt={"file": "inflow.nc", "variable": "pump"}),
+            2,
+            "model.dt: takes no time series",
+        ),
+        (lambda t: t.case["window"].update(slots=6), 2, "'inflow' has values from 0 to 5 only"),
+        (lambda t: pumped("m3 s-1").to_netcdf(t.folder / "inflow.nc"), 3, "got 'm3 s-1'"),
+    ],
+)
+def test_bad_series(tank: Toy, spoil: object, code: int, message: str) -> None:
+    spoil(tank)
+    tank.write_case()
+    result = tank.run()
+    assert (result.exit_code, message in " ".join(result.stderr.split())) == (code, True), (
+        result.stderr
+    )
+
+
+def test_a_model_that_does_not_say_the_units_of_its_series(tank: Toy) -> None:
+    tank.model = MODEL.replace('inputs={"inflow": Label((), "m3 day-1", "inflow")},', "")
+    tank.write()
+    result = tank.run()
+    assert result.exit_code == 2
+    assert "labels().inputs of the model must give the units of 'inflow'" in result.stderr

@@ -1,0 +1,92 @@
+"""Time-dependent inputs from files: units, times and intervals."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from assim.files.errors import DataError
+from assim.files.read.forcings import read_forcing
+
+
+def series(**variables):
+    """Three yearly means from 2001, a leap year missing nothing; values in W m-2."""
+    days = np.array([0.0, 365.0, 730.0, 1095.0])
+    bounds = np.stack([days[:-1], days[1:]], axis=1)
+    time = {"units": "days since 2001-01-01", "bounds": "time_bnds"}
+    return xr.Dataset(
+        {
+            "erf": ("time", [1.0, 2.0, 4.0], {"units": "W m-2"}),
+            "time_bnds": (("time", "nv"), bounds),
+            **variables,
+        },
+        {"time": ("time", bounds.mean(axis=1), time)},
+    )
+
+
+def read(dataset, variable="erf", unit="years", **options):
+    return read_forcing(dataset, variable, unit, "2000-01-01", **options)
+
+
+def test_steps_of_yearly_means():
+    forcing = read(series(), units="W/m2", interpolation="steps")
+    assert (forcing.interpolation, forcing.units) == ("steps", "W/m2")
+    np.testing.assert_allclose(forcing.times, [1.0, 2.0, 3.0, 4.0], rtol=1e-15)
+    np.testing.assert_array_equal(forcing.values, [1.0, 2.0, 4.0])
+
+
+def test_linear_between_times():
+    forcing = read(series())
+    np.testing.assert_allclose(forcing.times, [1.5, 2.5, 3.5], rtol=1e-15)
+    np.testing.assert_allclose(forcing(2.0), 1.5, rtol=1e-12)
+
+
+def test_from_a_file(tmp_path):
+    series().to_netcdf(tmp_path / "forcing.nc")
+    np.testing.assert_allclose(read(tmp_path / "forcing.nc")(3.0), 3.0, rtol=1e-12)
+
+
+def test_several_series():
+    agents = xr.Variable(("time", "agent"), np.arange(6.0).reshape(3, 2), {"units": "W m-2"})
+    assert read(series(agents=agents), "agents").values.shape == (3, 2)
+
+
+def test_without_physical_time():
+    dataset = xr.Dataset({"load": ("t", [1.0, 2.0])}, {"t": [0.0, 5.0]})
+    forcing = read_forcing(dataset, "load", "1", units="1")
+    np.testing.assert_array_equal(forcing.times, [0.0, 5.0])
+
+
+def _gap(dataset):
+    bounds = dataset.time_bnds.values.copy()
+    bounds[1, 0] += 10
+    return dataset.assign(time_bnds=(("time", "nv"), bounds))
+
+
+def _unbounded(dataset):
+    del dataset.time.attrs["bounds"]
+    return dataset
+
+
+def _missing(dataset):
+    dataset.erf.values[1] = np.nan
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "message"),
+    [
+        (lambda d: d, {"variable": "erff"}, r"no variable 'erff'; did you mean 'erf'\?"),
+        (lambda d: d, {"units": "K"}, r"dataset: erf: expected units 'K', got 'W m-2'"),
+        (lambda d: d, {"unit": "1"}, "expected a number without dates"),
+        (lambda d: d, {"interpolation": "cubic"}, "interpolation must be one of"),
+        (_gap, {"interpolation": "steps"}, r"time_bnds\[0\] ends at 365.0 and the next starts at"),
+        (_unbounded, {"interpolation": "steps"}, "expected the interval of every value"),
+        (_missing, {}, "values must be finite, the first that is not has index 1"),
+        (lambda d: d.isel(time=slice(None, None, -1)), {}, "times must increase"),
+        (lambda d: d.isel(time=0), {}, "expected a variable 'time' on its first dimension"),
+        (lambda d: d.assign(erf=d.erf.astype(str)), {"units": None}, "expected numbers"),
+    ],
+)
+def test_bad_series(spoil, options, message):
+    with pytest.raises(DataError, match=message):
+        read(spoil(series()), **options)

@@ -1,0 +1,51 @@
+"""The exact Hessian by parts is the exact Hessian."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from assim import ErrorScale, LogNormal
+from assim.solve.cost import exact_linearisation
+from assim.solve.posterior import hessian
+from assim.solve.posterior.hessian import exact_hessian
+from tests.solve.test_weak_constraint import twin, weakened
+
+SCALE = ErrorScale("amplitude", LogNormal(median=1.0, log_stdev=0.5))
+
+
+def linear():
+    return weakened("ring", 1, "forcing", scale=SCALE)[1], 1
+
+
+def nonlinear():
+    problem = twin("forcing", n=12, slots=6)
+    error = problem.control.model_error
+    scaled = type(error)(error.covariance, None, error.every, error.acts, SCALE)
+    where = lambda p: (p.control.model_error, p.control.scales)  # noqa: E731
+    weak = eqx.tree_at(where, problem, (scaled, {"amplitude": SCALE.prior}))
+    return weak, weak.size() - 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [linear, nonlinear])
+def test_by_parts(make, monkeypatch):
+    """Of a linear problem, the volume's part is one column: that of the amplitude.
+
+    Of Lorenz-96 it is every column but those of the last jump, in which departures are linear.
+    """
+    problem, expected = make()
+    n = problem.size()
+    chi = 0.2 * jax.random.normal(jax.random.key(1), (n,))
+    counted = []
+    columns = hessian._volume_columns
+    monkeypatch.setattr(
+        hessian, "_volume_columns", lambda p, c, d: counted.append(len(d)) or columns(p, c, d)
+    )
+    got = exact_hessian(problem, chi)
+    whole = eqx.filter_jit(
+        lambda p, c: jax.lax.map(exact_linearisation(p, c).hessian, jnp.eye(n), batch_size=50)
+    )
+    np.testing.assert_allclose(got, whole(problem, chi), rtol=0, atol=1e-9 * np.abs(got).max())
+    assert counted == [expected]
