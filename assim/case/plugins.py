@@ -42,7 +42,7 @@ _ABSTRACT = {
     "operator": "assim.problem.operator:AbstractOperator",
     "likelihood": "assim.problem.likelihood:AbstractLikelihood",
     "minimiser": "assim.solve.minimise.loop:AbstractMinimiser",
-    "posterior": "assim.solve.posterior.method:AbstractMethod",
+    "posterior": "assim.solve.posterior.ensemble:AbstractPosterior",
     "scheme": "assim.analysis.cycle.scheme:AbstractScheme",
 }
 # Arguments that are themselves plug-ins, or lists of them.

@@ -209,12 +209,12 @@ def _check(problem: Problem, number: int, draws: int, starts: int, together: int
     for name, given in (("number", number), ("starts", starts), ("together", together)):
         if given < 1:
             raise ValueError(f"calibrate: {name} must be at least 1, got {given}")
+    choose_bins(draws, number)
     if draws % 2 == 0:
         raise ValueError(
             f"calibrate: draws must be odd, got {draws}: every second one would be the mirror "
             "image of another where members come in pairs; take 99 or 63"
         )
-    choose_bins(draws, number)
     for name, honest in samples_its_density(problem).items():
         if not honest:
             raise ValueError(

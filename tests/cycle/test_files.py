@@ -13,6 +13,7 @@ import assim
 from assim.files.errors import DataError
 from assim.files.netcdf import hash_file, write_dataset
 from assim.files.read.tables import open_observations
+from assim.files.read.manifest import damaged, read_manifest
 from assim.files.write import manifest as ledger
 from assim.run import cli
 from assim.run.cycle import windows as sequence
@@ -106,7 +107,7 @@ def test_the_series_says_how_minimisations_ended(whole):
 def test_the_manifest_holds_the_checksums_of_all_files(whole):
     for line in manifest(whole):
         own = {n: d for n, d in line["files"].items() if not n.startswith("carry")}
-        assert len(own) == 4 and ledger.damaged(whole, {"files": own}) == []
+        assert len(own) == 4 and damaged(whole, {"files": own}) == []
         assert line["observations"]["x"]["used"] == 2
 
 
@@ -477,4 +478,4 @@ def test_a_line_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
         ledger.append(tmp_path, {"window": 1})
     monkeypatch.undo()
     ledger.append(tmp_path, {"window": 1})
-    assert [line["window"] for line in ledger.read_manifest(tmp_path)] == [0, 1]
+    assert [line["window"] for line in read_manifest(tmp_path)] == [0, 1]

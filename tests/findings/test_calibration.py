@@ -74,7 +74,7 @@ class Impatient(AbstractPosterior):
 
     def sample(self, problem, around, key, report=None):
         white = jax.random.normal(key, (200, 20, problem.size()))
-        chi = around.chi + jax.vmap(jax.vmap(around.gaussian.sqrt))(white)
+        chi = around.chi[None, None] + jax.vmap(jax.vmap(around.gaussian.sqrt))(white)
         narrowest = jnp.argmin(jnp.std(chi[:, :, 0], axis=1))
         return Ensemble(chi[narrowest], equal_weights(20), Trust.CERTIFIED, "")
 

@@ -96,8 +96,14 @@ def _hessian(problem: DepartureFunction, chi: Array) -> Array:
 
 
 def _departures(problem: DepartureFunction) -> int:
+    return _no_columns(problem).shape[0]
+
+
+@eqx.filter_jit
+def _no_columns(problem: DepartureFunction) -> Array:
+    """No column, as many rows as d has: traced once for all problems of one structure."""
     blank = jax.ShapeDtypeStruct((problem.size(),), jnp.result_type(float))
-    return eqx.filter_eval_shape(lambda p, chi: p(chi).normalised, problem, blank).shape[0]
+    return jnp.zeros((jax.eval_shape(lambda chi: problem(chi).normalised, blank).shape[0], 0))
 
 
 def averaged_cost(problem: DepartureFunction, draws: int = 20, rank: int = 200) -> int:

@@ -166,23 +166,6 @@ def test_too_many_controls_for_a_whole_covariance():
     assert found.trust is Trust.FAILED and "mean_field" in found.advice
 
 
-def test_draws_of_a_batch(case, around):
-    """Two problems in one program."""
-    other = linear(n=3, m=5, seed=1)
-
-    @jax.jit
-    @jax.vmap
-    def batch(data):
-        problem = Misfit(affine, 3, 1.0, data)
-        return Variational(steps=1000).draws(problem, around.gaussian, KEY, 4000)
-
-    found = np.asarray(batch(jnp.stack([case.problem.data, other.problem.data])))
-    for draws, exact in zip(found, (case, other), strict=True):
-        stdev = np.sqrt(np.diag(exact.covariance))
-        assert np.max(np.abs(draws.mean(axis=0) - exact.mean) / stdev) < 0.1
-        assert np.max(np.abs(draws.std(axis=0) / stdev - 1)) < 0.06
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
