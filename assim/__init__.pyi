@@ -12,6 +12,9 @@ from .analysis.cycle.smoother import IEnKS as IEnKS
 from .analysis.cycle.static import OptimalInterpolation as OptimalInterpolation
 from .analysis.cycle.static import ThreeDVar as ThreeDVar
 from .analysis.cycle.variational import FourDVar as FourDVar
+from .analysis.finding import AbstractFinding as AbstractFinding
+from .analysis.finding import RowColumn as RowColumn
+from .analysis.finding import Variable as Variable
 from .analysis.forecast import Forecast as Forecast
 from .analysis.forecast import forecast as forecast
 from .analysis.posterior import Posterior as Posterior
@@ -34,6 +37,8 @@ from .files.write.results import to_dataset as to_dataset
 from .files.write.results import trajectory_dataset as trajectory_dataset
 from .findings.calibration import Calibration as Calibration
 from .findings.calibration import calibrate as calibrate
+from .findings.consistency import Consistency as Consistency
+from .findings.consistency import consistency as consistency
 from .findings.derivatives import adjoint_test as adjoint_test
 from .findings.derivatives import gradient_test as gradient_test
 from .findings.derivatives import hessian_symmetry_test as hessian_symmetry_test
@@ -44,6 +49,7 @@ from .findings.impact import Impact as Impact
 from .findings.impact import innovation_stdev as innovation_stdev
 from .findings.impact import observation_impact as observation_impact
 from .findings.predictive import PredictiveCheck as PredictiveCheck
+from .findings.predictive import PredictiveChecks as PredictiveChecks
 from .findings.predictive import predictive_checks as predictive_checks
 from .findings.sloppy import Sloppy as Sloppy
 from .findings.sloppy import stiff_and_sloppy as stiff_and_sloppy

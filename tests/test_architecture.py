@@ -41,13 +41,7 @@ NEVER = {  # folder → folders of its own or another room that it may not impor
 }
 # Arrows that are still to be cut, each with the number of names it carries. The list only shrinks:
 # one that is gone, or carries fewer, must be struck off.
-TO_CUT = {
-    "assim/analysis/analyse.py -> assim/findings/consistency.py": 1,
-    "assim/analysis/analyse.py -> assim/findings/impact.py": 1,
-    "assim/analysis/analyse.py -> assim/findings/predictive.py": 1,
-    "assim/analysis/analyse.py -> assim/findings/sloppy.py": 1,
-    "assim/analysis/evaluation.py -> assim/findings/consistency.py": 4,
-}
+TO_CUT: dict[str, int] = {}
 THIRD_PARTY = {
     "xarray": {"files", "run", "show"},
     "netCDF4": {"files", "run", "show"},

@@ -5,17 +5,16 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.analysis.evaluation import diagnosed, evaluate, fixed, spread_of
+from assim.analysis.evaluation import Departed, Spread, departed, evaluate, fixed, spread_of
+from assim.analysis.finding import AbstractFinding
 from assim.analysis.methods import Methods, Named, Start, base_settings, named, run_methods
 from assim.analysis.posterior import Asked, Fields, Posterior
 from assim.analysis.quantities import at_minimum, members_kept, prior_of
-from assim.findings.consistency import Diagnostics
 from assim.problem.arrays import Params, State
 from assim.problem.control import Physical
 from assim.problem.departure import Problem, Simulation
@@ -28,11 +27,6 @@ from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import Report
 from assim.solve.posterior.laplace import Laplace, LaplacePosterior, laplace
 from assim.solve.posterior.marginal import Pushed, Quantity
-
-if TYPE_CHECKING:
-    from assim.findings.impact import Impact
-    from assim.findings.predictive import PredictiveCheck
-    from assim.findings.sloppy import Sloppy
 
 Array = jax.Array
 
@@ -60,11 +54,9 @@ class Analysis:
         choice: how it was chosen, in a sentence; "" where only one was asked for.
         prior_draws: draws from the prior, NaN where there is none.
         derived_map: derived quantities at the minimum, where there is no posterior.
-        diagnostics: what the departures say of the statistics that were assumed.
-        impact: of observations on a forecast, where `observation_impact` was asked.
-        sloppy: stiff and sloppy directions, where `stiff_and_sloppy` was asked.
-        predictive: checks of what the posterior predicts, by instrument, where
-            `predictive_checks` was asked.
+        departures: of every instrument from background and analysis; None without a posterior.
+        spread: what the tangent linear at the minimum tells; None without a posterior.
+        findings: what else was asked for, by name, as `consistency` and others find it.
         seconds: wall time by stage.
     """
 
@@ -83,10 +75,9 @@ class Analysis:
     choice: str = ""
     prior_draws: Physical | None = None
     derived_map: dict[str, Quantity] = field(default_factory=dict)
-    diagnostics: Diagnostics | None = None
-    impact: "Impact | None" = None
-    sloppy: "Sloppy | None" = None
-    predictive: "Mapping[str, PredictiveCheck]" = field(default_factory=dict)
+    departures: Departed | None = None
+    spread: Spread | None = None
+    findings: Mapping[str, AbstractFinding] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -131,6 +122,15 @@ class Analysis:
     def derived(self) -> dict[str, Pushed]:
         """Derived quantities of its members."""
         return {} if self.posterior is None else self.posterior.derived
+
+    def with_findings(self, *findings: AbstractFinding | None) -> "Analysis":
+        """The analysis with these findings; those of the same name make way.
+
+        Args:
+            findings: None stands for one that does not apply to this analysis.
+        """
+        named = {finding.name: finding for finding in findings if finding is not None}
+        return dataclasses.replace(self, findings={**self.findings, **named})
 
     def parameters(self) -> Params:
         """Every model parameter at the minimum."""
@@ -268,7 +268,8 @@ def _assemble(
         derived = at_minimum(after.simulation.trajectory, wanted)
         return dataclasses.replace(answer, derived_map=derived), None
     around = spread_of(problem, fitted.gaussian, after.simulation, key)
-    answer = dataclasses.replace(answer, diagnostics=diagnosed(problem, (before, after), around))
+    departures = departed(problem, before, after, around)
+    answer = dataclasses.replace(answer, departures=departures, spread=around)
     return answer, Fields(around.trajectory, around.model_error)
 
 

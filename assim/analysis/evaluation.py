@@ -6,12 +6,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from assim.findings.consistency import Assumed, Departed, Diagnostics, diagnostics
 from assim.problem import assumed
 from assim.problem.arrays import State
 from assim.problem.control import Physical
 from assim.problem.departure import Problem, Simulation
-from assim.solve.columns import Moments, spread
+from assim.solve.columns import Moments, Predictions, spread
 from assim.solve.posterior.gaussian import Gaussian
 
 Array = jax.Array
@@ -51,8 +50,59 @@ def fixed(problem: Problem) -> Fixed:
     return Fixed(problem.control.stdev(), problem.log_constant(), problem.weight())
 
 
+class Departed(NamedTuple):
+    """Normalised departures by instrument, each of shape (m,).
+
+    Args:
+        before: d_b, at the background.
+        after: d_a, at the analysis.
+        increment: Gχ*, what the tangent linear makes of the analysis increment.
+    """
+
+    before: Predictions
+    after: Predictions
+    increment: Predictions
+
+
+def departed(problem: Problem, before: Evaluation, after: Evaluation, around: "Spread") -> Departed:
+    """The departures of every instrument, in the order of the problem."""
+    names = [o.name for o in problem.observations]
+    parts = (before.departures, after.departures, around.increment)
+    return Departed(*({name: part[name] for name in names} for part in parts))
+
+
+class Assumed(NamedTuple):
+    """What was assumed, and what of it the observations inform.
+
+    Args:
+        error_variance: of the errors of every instrument, shape (m,).
+        background_variance: of its predictions, likewise.
+        signal: degrees of freedom for signal of each term of the prior.
+        improper: controls that have neither a prior nor a jump in place of one.
+        normaliser: part of the cost of the jumps that is no square.
+        weight: of every observation, shape (m,).
+        counted_once: whether all weights are 0 or 1.
+    """
+
+    error_variance: Predictions
+    background_variance: Predictions
+    signal: dict[str, Array]
+    improper: Array
+    normaliser: Array
+    weight: Predictions
+    counted_once: Array
+
+
 class Spread(NamedTuple):
-    """Standard deviations of trajectory and model error, and what diagnostics are made of."""
+    """What one pass of columns through the tangent linear at the minimum tells.
+
+    Args:
+        trajectory: posterior standard deviation of every field at every slot edge.
+        model_error: the same of η.
+        moments: second moments of the predictions.
+        increment: Gχ*, by instrument.
+        assumed: what was assumed of errors and background.
+    """
 
     trajectory: State
     model_error: State
@@ -92,22 +142,4 @@ def spread_of(problem: Problem, gaussian: Gaussian, analysis: Simulation, key: A
             {o.name: o.powers() for o in problem.observations},
             assumed.counted_once(problem),
         ),
-    )
-
-
-def diagnosed(
-    problem: Problem, evaluations: tuple[Evaluation, Evaluation], around: Spread
-) -> Diagnostics:
-    """What the departures before and after say of the statistics that were assumed."""
-    before, after = evaluations
-    names = [o.name for o in problem.observations]
-    parts = (before.departures, after.departures, around.increment)
-    return diagnostics(
-        Departed(*({name: part[name] for name in names} for part in parts)),
-        {name: float(value) for name, value in after.cost.items()},
-        around.moments,
-        around.assumed,
-        jumps=bool(problem.control.later),
-        gaussian=bool(assumed.is_gaussian(problem)),
-        fitted=assumed.fitted(problem),
     )

@@ -1,7 +1,8 @@
 """What tables of observations have beside an observed variable v, and how it is called.
 
-Every column that is written beside v is called v and a suffix that is listed here, and nowhere
-else; so what assim writes is never taken for an observed variable when it is read.
+Every column that assim writes beside v is called v and a suffix that is listed here; v names them
+and those of a user's findings in `ancillary_variables`, so that none is taken for an observed
+variable when it is read.
 """
 
 from collections.abc import Container
@@ -50,24 +51,17 @@ class Column:
     """One number a row of an instrument's table; whole numbers are flags.
 
     Args:
-        suffix: what it is called beside the observed variable; None for that variable.
+        suffix: what it is called beside the observed variable, an `Ancillary` or that of a
+            user's finding; None for that variable.
         values: one a row.
         long_name: what they are.
         units: their units.
-
-    Raises:
-        ValueError: a suffix that is not in the list.
     """
 
-    suffix: Ancillary | None
+    suffix: str | None
     values: np.ndarray
     long_name: str
     units: str
-
-    def __post_init__(self) -> None:
-        """Refuse a suffix that readers would not know."""
-        if self.suffix is not None:
-            Ancillary(self.suffix)
 
 
 def is_ancillary(name: str, names: Container[str]) -> bool:

@@ -1,19 +1,66 @@
-"""What an analysis says of the statistics that were assumed: second moments of predictions under
-prior and posterior, and the departures against them.
-"""
+"""What the departures of an analysis say of the statistics that were assumed."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 
-from assim.solve.columns import Moments, Predictions
+from assim.analysis.analyse import Analysis
+from assim.analysis.evaluation import Assumed, Departed
+from assim.analysis.finding import AbstractFinding, RowColumn, Variable, flags
+from assim.problem import assumed as assumptions
+from assim.solve.columns import Array, Moments
 from assim.statistics.uniformity import upper_tail
 
-Array = jax.Array
+_OWN_UNIT = "in the unit of the instrument's errors"
+_BY_INSTRUMENT = {  # column: attribute of `Fit`, and long name
+    "count": ("count", "number of values used, as their weights count them"),
+    "cost": ("cost", "half the sum of squared departures at the analysis"),
+    "cost_expected": ("expected", "its expectation"),
+    "cost_expected_stddev": (
+        "expected_stdev",
+        "largest standard deviation of the cost about its expectation",
+    ),
+    "degrees_of_freedom": ("signal", "degrees of freedom for signal"),
+    "mean_influence": ("mean_influence", "mean influence of a value"),
+    "error_stddev": (
+        "error_stdev",
+        f"standard deviation of the errors as assumed, {_OWN_UNIT}",
+    ),
+    "error_stddev_ratio": (
+        "error_ratio",
+        "standard deviation of the errors as estimated from departures, over that assumed",
+    ),
+    "error_variance_ratio": (
+        "error_variance_ratio",
+        "variance of the errors as estimated from departures, which may be negative, over that "
+        "assumed",
+    ),
+    "background_stddev": (
+        "background_stdev",
+        f"standard deviation of the background of the values as assumed, {_OWN_UNIT}",
+    ),
+    "background_stddev_ratio": (
+        "background_ratio",
+        "standard deviation of the background as estimated from departures, over that assumed",
+    ),
+    "background_variance_ratio": (
+        "background_variance_ratio",
+        "variance of the background as estimated from departures, which may be negative, over that "
+        "assumed",
+    ),
+    "nonlinearity": (
+        "nonlinearity",
+        "departure of innovations from those of the tangent linear, over the change of "
+        "departures by the analysis",
+    ),
+}
+
+
+# ---- instruments ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -73,20 +120,6 @@ class Fit:
     def background_ratio(self) -> float:
         """The estimate of σ_b over that assumed; NaN where that of σ_b² is negative."""
         return _root(self.background_variance_ratio)
-
-
-class Departed(NamedTuple):
-    """Normalised departures by instrument, each of shape (m,).
-
-    Args:
-        before: d_b, at the background.
-        after: d_a, at the analysis.
-        increment: Gχ*, what the tangent linear makes of the analysis increment.
-    """
-
-    before: Predictions
-    after: Predictions
-    increment: Predictions
 
 
 def fit(
@@ -171,7 +204,7 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Diagnostics:
+class Consistency(AbstractFinding):
     """What an analysis says of the statistics that were assumed.
 
     At the minimum E[2J_k] = n_k - tr(A⁻¹)_k for a term of the prior with n_k controls, and
@@ -191,33 +224,98 @@ class Diagnostics:
             errors are not Gaussian, their scale is estimated, or weights are so.
     """
 
+    name: ClassVar[str] = "diagnostics"
+
     instruments: dict[str, Fit]
     terms: dict[str, Term]
     chi_squared: float
     degrees: float
     p_value: float
 
+    @property
+    def signal(self) -> float:
+        """Degrees of freedom for signal, of all instruments."""
+        return sum(fit.signal for fit in self.instruments.values())
 
-class Assumed(NamedTuple):
-    """What was assumed, and what of it the observations inform.
+    def variables(self) -> dict[str, Variable]:
+        """Expected costs, χ², and a row an instrument on the dimension `instrument`."""
+        totals = {name: v for name, v in self._totals() if math.isfinite(v.values)}
+        columns = {
+            f"instrument_{column}": Variable(("instrument",), values, long_name)
+            for column, (long_name, values) in self._by_instrument().items()
+        }
+        names = flags("instrument", list(self.instruments), "instrument")
+        return {**totals, "instrument": names, **columns}
+
+    def columns(self, instrument: str) -> list[RowColumn]:
+        """Posterior standard deviation and influence of the values of one instrument."""
+        fit = self.instruments.get(instrument)
+        if fit is None:
+            return []
+        spread = "standard deviation of the analysis of"
+        return [
+            RowColumn("_hofx_analysis_stddev", fit.predicted_stdev, spread, False),
+            RowColumn("_influence", fit.influence, "influence on the analysis of", True),
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """The same as `variables`, by term and by instrument."""
+        columns = self._by_instrument()
+        return {
+            "chi_squared": self.chi_squared,
+            "chi_squared_expected": self.degrees,
+            "p_value": self.p_value,
+            "degrees_of_freedom": self.signal,
+            "terms": {
+                name: {"cost": term.cost, "expected": term.expected, "stddev": term.expected_stdev}
+                for name, term in self.terms.items()
+            },
+            "instruments": {
+                name: {column: values[k] for column, (_, values) in columns.items()}
+                for k, name in enumerate(self.instruments)
+            },
+        }
+
+    def _totals(self) -> Iterator[tuple[str, Variable]]:
+        for name, term in self.terms.items():
+            words = name.replace("_", " ")
+            yield f"cost_{name}_expected", Variable((), term.expected, f"expected cost: {words}")
+            what = f"largest standard deviation of the expected cost: {words}"
+            yield f"cost_{name}_expected_stddev", Variable((), term.expected_stdev, what)
+        what = "sum of squares of the cost at the analysis"
+        yield "chi_squared", Variable((), self.chi_squared, what)
+        yield "chi_squared_expected", Variable((), self.degrees, f"expected {what}")
+        what = "probability of a larger sum of squares where the statistics assumed are right"
+        yield "chi_squared_p_value", Variable((), self.p_value, what)
+        yield "degrees_of_freedom", Variable((), self.signal, "degrees of freedom for signal")
+
+    def _by_instrument(self) -> dict[str, tuple[str, list[Any]]]:
+        """Long name and values of every column."""
+        fits = self.instruments.values()
+        return {
+            column: (long_name, [getattr(fit, attribute) for fit in fits])
+            for column, (attribute, long_name) in _BY_INSTRUMENT.items()
+        }
+
+
+def consistency(analysis: Analysis) -> Consistency | None:
+    """χ², expected costs, influence and Desroziers' estimates of an analysis.
 
     Args:
-        error_variance: of the errors of every instrument, shape (m,).
-        background_variance: of its predictions, likewise.
-        signal: degrees of freedom for signal of each term of the prior.
-        improper: controls that have neither a prior nor a jump in place of one.
-        normaliser: part of the cost of the jumps that is no square.
-        weight: of every observation, shape (m,).
-        counted_once: whether all weights are 0 or 1.
+        analysis: an analysis; without a posterior there is none.
     """
-
-    error_variance: Predictions
-    background_variance: Predictions
-    signal: dict[str, Array]
-    improper: Array
-    normaliser: Array
-    weight: Predictions
-    counted_once: Array
+    if analysis.departures is None or analysis.spread is None:
+        return None
+    problem = analysis.problem
+    return diagnostics(
+        analysis.departures,
+        analysis.cost_analysis,
+        analysis.spread.moments,
+        analysis.spread.assumed,
+        jumps=bool(problem.control.later),
+        gaussian=bool(assumptions.is_gaussian(problem)),
+        fitted=assumptions.fitted(problem),
+    )
 
 
 def diagnostics(
@@ -228,7 +326,7 @@ def diagnostics(
     jumps: bool,
     gaussian: bool,
     fitted: tuple[frozenset[str], frozenset[str]],
-) -> Diagnostics:
+) -> Consistency:
     """All diagnostics of an analysis.
 
     Args:
@@ -270,7 +368,7 @@ def diagnostics(
     chi_squared = 2 * sum(costs)
     known = gaussian and degrees > 0 and math.isfinite(chi_squared)
     p_value = upper_tail(chi_squared, degrees) if known else math.nan
-    return Diagnostics(fits, terms, chi_squared, math.nan if fitted[1] else degrees, p_value)
+    return Consistency(fits, terms, chi_squared, math.nan if fitted[1] else degrees, p_value)
 
 
 def _unexpected(one: Fit) -> Fit:

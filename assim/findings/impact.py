@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 
 from assim.analysis.analyse import Analysis
 from assim.analysis.evaluation import fixed
+from assim.analysis.finding import AbstractFinding, RowColumn, Variable, flags
 from assim.problem import assumed
 from assim.problem.arrays import Trajectory
 from assim.problem.departure import Problem, Simulation
@@ -24,7 +25,7 @@ Predictions = dict[str, Array]
 
 
 @dataclass(frozen=True)
-class Impact:
+class Impact(AbstractFinding):
     """What each observation did to a scalar measure e of a forecast.
 
     Args:
@@ -33,6 +34,8 @@ class Impact:
         analysis: e of the forecast from the analysis.
     """
 
+    name: ClassVar[str] = "impact"
+
     observations: dict[str, np.ndarray]
     background: float
     analysis: float
@@ -40,6 +43,45 @@ class Impact:
     def total(self) -> float:
         """Σ over all observations, the linear estimate of e(x^a) - e(x^b)."""
         return float(sum(np.sum(part) for part in self.observations.values()))
+
+    def by_instrument(self) -> dict[str, float]:
+        """Σ over the observations of each instrument."""
+        return {name: float(np.sum(part)) for name, part in self.observations.items()}
+
+    def variables(self) -> dict[str, Variable]:
+        """e from background and analysis, and the sum of impacts of every instrument."""
+        places, sums = (
+            {"background": self.background, "analysis": self.analysis},
+            self.by_instrument(),
+        )
+        measures = {
+            f"forecast_measure_{place}": Variable(
+                (), value, f"measure of the forecast from the {place}"
+            )
+            for place, value in places.items()
+        }
+        what = "sum of the impacts of values on the forecast"
+        return {
+            **measures,
+            "instrument": flags("instrument", list(sums), "instrument"),
+            "instrument_impact": Variable(("instrument",), [*sums.values()], what),
+        }
+
+    def columns(self, instrument: str) -> list[RowColumn]:
+        """The impact of every value of one instrument."""
+        if instrument not in self.observations:
+            return []
+        values = np.asarray(self.observations[instrument])
+        return [RowColumn("_impact", values, "impact on the forecast of", True)]
+
+    def summary(self) -> dict[str, Any]:
+        """e from background and analysis, and what the observations did, by instrument."""
+        return {
+            "background": self.background,
+            "analysis": self.analysis,
+            "total": self.total(),
+            "instruments": self.by_instrument(),
+        }
 
 
 class _Sensitivity(NamedTuple):
@@ -162,7 +204,8 @@ def observation_impact(
         )
     problem, gaussian = analysis.problem, analysis.laplace.gaussian
     parts, e = _impact(OfForecast(problem, measure, forecast), gaussian, analysis.analysis)
-    return Impact({name: np.asarray(v) for name, v in parts.items()}, float(e[0]), float(e[1]))
+    each = {o.name: np.asarray(parts[o.name]) for o in problem.observations}
+    return Impact(each, float(e[0]), float(e[1]))
 
 
 @eqx.filter_jit

@@ -1,8 +1,8 @@
 """What a posterior predicts of readings, those held back included, and how that scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.analyse import Analysis
+from assim.analysis.finding import AbstractFinding, RowColumn, Variable
 from assim.analysis.posterior import Posterior
 from assim.problem.observation import Observations
 from assim.problem.predictive import Predictive, predictive, prior_predictive
@@ -58,6 +59,51 @@ class PredictiveCheck:
     crps_prior: float
     log_score: float
 
+    def scores(self) -> dict[str, Any]:
+        """Coverage and scores, in numbers."""
+        half, ninety = self.coverage
+        return {
+            "coverage_50": half,
+            "coverage_90": ninety,
+            "coverage_50_band": list(self.band[0]),
+            "coverage_90_band": list(self.band[1]),
+            "crps": self.crps,
+            "crps_prior": self.crps_prior,
+            "log_score": self.log_score,
+            "count": int(self.observations.counted().sum()),
+            "held_back": self.held_back,
+        }
+
+
+@dataclass(frozen=True)
+class PredictiveChecks(AbstractFinding):
+    """Predictive checks of every instrument, by name."""
+
+    name: ClassVar[str] = "predictive"
+
+    instruments: Mapping[str, PredictiveCheck]
+
+    def variables(self) -> dict[str, Variable]:
+        """None: all of it is in feedback.nc and in the summary."""
+        return {}
+
+    def columns(self, instrument: str) -> list[RowColumn]:
+        """Quantiles of new readings in place of those made, and the rank of these among them."""
+        if instrument not in self.instruments:
+            return []
+        predicted = self.instruments[instrument].predicted
+        quantile = "per cent quantile of what the posterior predicts of"
+        return [
+            RowColumn("_predictive_q05", predicted.q05, f"5 {quantile}", False),
+            RowColumn("_predictive_q50", predicted.q50, f"50 {quantile}", False),
+            RowColumn("_predictive_q95", predicted.q95, f"95 {quantile}", False),
+            RowColumn("_predictive_pit", predicted.pit, "probability integral transform of", True),
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """Coverage and scores by instrument."""
+        return {name: check.scores() for name, check in self.instruments.items()}
+
 
 DRAWS = 1000
 LEVELS = (0.5, 0.9)
@@ -71,7 +117,7 @@ def predictive_checks(
     draws: int = DRAWS,
     seed: int = 0,
     posterior: Posterior | None = None,
-) -> dict[str, PredictiveCheck]:
+) -> PredictiveChecks:
     """Posterior predictive checks of every instrument, and of readings that were held back.
 
     New readings y ~ p(y | χ) are drawn for each of `draws` members (Gelman et al. 2013, Bayesian
@@ -109,12 +155,14 @@ def predictive_checks(
     own = {o.name for o in problem.observations}
     rng = np.random.default_rng(seed)
     checks = {o.name: _check(o, o.name not in own, found, prior, rng) for o in judged}
-    return {
-        o.name: _of_all(o, checks[o.name])
-        if o.name in checks
-        else _nothing(o, o.name not in own, float("nan"))
-        for o in everything
-    }
+    return PredictiveChecks(
+        {
+            o.name: _of_all(o, checks[o.name])
+            if o.name in checks
+            else _nothing(o, o.name not in own, float("nan"))
+            for o in everything
+        }
+    )
 
 
 def _counted(o: Observations) -> Observations:

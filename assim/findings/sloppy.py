@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.analyse import Analysis
+from assim.analysis.finding import AbstractFinding, Variable, flagged, flags
 from assim.solve.cost import DepartureFunction, Value
 from assim.solve.cost import cost as cost_at
 from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
@@ -261,7 +263,7 @@ class _Departures(eqx.Module):
 
 
 @dataclass(frozen=True)
-class Sloppy:
+class Sloppy(AbstractFinding):
     """Stiff and sloppy directions of an analysis.
 
     Args:
@@ -269,8 +271,99 @@ class Sloppy:
         profile: of J along the sloppiest of them, where asked for.
     """
 
+    name: ClassVar[str] = "sloppy"
+
     directions: Directions
     profile: Profile | None = None
+
+    def variables(self) -> dict[str, Variable]:
+        """Eigenvalues on `direction`, components by `coordinate`, and the profile, if there is one.
+
+        Coordinates are the whitened values of what was estimated, named by `flag_meanings`.
+        """
+        return {
+            **_of_directions(self.directions),
+            **({} if self.profile is None else _of_profile(self.directions, self.profile)),
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """The directions, each in words."""
+        directions = self.directions
+        columns = zip(directions.eigenvalues, directions.stdev, directions.informed, strict=True)
+        return {
+            "coordinates": list(directions.names),
+            "condition_number": directions.condition,
+            "condition_number_informed": directions.condition_informed,
+            "informed": int(np.sum(directions.informed)),
+            "directions": [
+                {
+                    "eigenvalue": float(value),
+                    "stddev": float(stdev),
+                    "informed": bool(informed),
+                    "words": directions.words(k),
+                }
+                for k, (value, stdev, informed) in enumerate(columns)
+            ],
+        }
+
+
+def _of_directions(directions: Directions) -> dict[str, Variable]:
+    """Eigenpairs, and condition numbers that are finite."""
+    numbers, along = np.arange(1, len(directions.names) + 1), ("direction",)
+    both = ("coordinate", "direction")
+    content = {
+        "direction": Variable(along, numbers, "number of the direction, the stiffest first"),
+        "coordinate": flags(
+            "coordinate", directions.names, "whitened coordinate of what was estimated"
+        ),
+        "direction_eigenvalue": Variable(
+            along, directions.eigenvalues, "precision by the data over that of the prior"
+        ),
+        "direction_prior": Variable(
+            along, directions.prior, "precision by the prior, 0 along flat priors"
+        ),
+        "direction_stddev": Variable(
+            along, directions.stdev, "posterior standard deviation, in those of the prior"
+        ),
+        "direction_component": Variable(
+            both, directions.eigenvectors, "component of the unit vector of the direction"
+        ),
+        "direction_participation": Variable(
+            both, directions.participation, "share of the coordinate in the direction"
+        ),
+    }
+    for name, value, of in (
+        ("condition_number", directions.condition, "all directions"),
+        (
+            "condition_number_informed",
+            directions.condition_informed,
+            "those the data tell most of",
+        ),
+    ):
+        if np.isfinite(value):
+            content[name] = Variable((), value, f"largest over smallest eigenvalue of {of}")
+    return content
+
+
+def _of_profile(directions: Directions, along: Profile) -> dict[str, Variable]:
+    """Rise of J along one direction; missing where the model fails."""
+    rise = np.where(np.isfinite(along.rise), along.rise, np.nan)
+    number = np.argmax(np.abs(directions.eigenvectors.T @ along.direction)) + 1
+    what, dims = "distance from the minimum, in posterior standard deviations", ("profile",)
+    return {
+        "profile_distance": Variable(dims, along.t, what),
+        "profile_rise": Variable(dims, rise, "cost above its minimum, all else minimised over"),
+        "profile_quadratic": Variable(
+            dims, along.quadratic, "the same by the Laplace approximation"
+        ),
+        "profile_converged": flagged(
+            dims,
+            along.converged,
+            "whether the other directions were minimised over",
+            ("not_settled", "settled"),
+        ),
+        "profile_direction": Variable((), number, "number of the direction that is profiled"),
+    }
 
 
 MOST = 40  # named coordinates

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,9 @@ from assim.files.write.results import (
     trajectory_dataset,
 )
 from assim.files.write.summary import summary
+from assim.findings.consistency import consistency
 from assim.findings.impact import observation_impact
-from assim.findings.predictive import PredictiveCheck, predictive_checks
+from assim.findings.predictive import predictive_checks
 from assim.findings.sloppy import stiff_and_sloppy
 from assim.run.finite import trouble_of
 from assim.run.terminal.directory import check_no_cycle, interruptible, remove_ending, writable
@@ -78,9 +79,10 @@ def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysi
     if analysis.solution.status is Status.NON_FINITE:
         trouble = trouble_of(posed.problem, analysis.analysis, analysis.solution.chi)
         raise NonFiniteError(f"{trouble}. {analysis.solution.status.advice}")
+    analysis = analysis.with_findings(consistency(analysis))
     if posed.impact is not None and analysis.laplace is not None:
         impact = observation_impact(analysis, posed.impact.measure, posed.impact.window)
-        analysis = dataclasses.replace(analysis, impact=impact)
+        analysis = analysis.with_findings(impact)
     analysis = _examined(posed, analysis, seconds)
     return dataclasses.replace(analysis, seconds={**seconds, **analysis.seconds})
 
@@ -92,12 +94,12 @@ def _examined(posed: Posed, analysis: Analysis, seconds: dict[str, float]) -> An
     table, held_back = posed.case.checked, [one.observations for one in posed.held_back]
     with _timed(seconds, "sloppy"):
         sloppy = stiff_and_sloppy(analysis, table.sloppy.profile)
-    checks: Mapping[str, PredictiveCheck] = {}
+    checks = None
     if table.predictive is not None or held_back:
         draws = (table.predictive or PredictiveTable()).draws
         with _timed(seconds, "predictive"):
             checks = predictive_checks(analysis, held_back, draws=draws, seed=table.runtime.seed)
-    return dataclasses.replace(analysis, sloppy=sloppy, predictive=checks)
+    return analysis.with_findings(sloppy, checks)
 
 
 def write_results(posed: Posed, analysis: Analysis, directory: Path, written: list[Path]) -> None:

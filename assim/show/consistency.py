@@ -23,7 +23,7 @@ def consistency(run: Run) -> list[str]:
     found = run.summary.get("diagnostics")
     if not isinstance(found, dict):
         return []
-    return [_chi_squared(found), _instruments(run, found), _linearity(found), _forecast(found)]
+    return [_chi_squared(found), _instruments(run, found), _linearity(found), _forecast(run)]
 
 
 def expected_cost(run: Run, term: str) -> str:
@@ -176,18 +176,18 @@ def _linearity(found: dict[str, Any]) -> str:
     return notice(text, UNSURE)
 
 
-def _forecast(found: dict[str, Any]) -> str:
-    forecast = found.get("forecast")
-    if not isinstance(forecast, dict):
+def _forecast(run: Run) -> str:
+    impact = run.summary.get("impact")
+    if not isinstance(impact, dict):
         return ""
-    before, after, total = (forecast.get(k) for k in ("background", "analysis", "impact"))
+    before, after, total = (impact.get(k) for k in ("background", "analysis", "total"))
     text = (
         f"The measure of the forecast is {number(before)} from the background and {number(after)} "
         f"from the analysis; impacts of all observations add up to {number(total)}."
     )
-    given = found.get("instruments")
-    tables = given.items() if isinstance(given, dict) else ()
-    rows = [(name, number(one.get("impact"), 3)) for name, one in tables if isinstance(one, dict)]
+    given = impact.get("instruments")
+    sums = given.items() if isinstance(given, dict) else ()
+    rows = [(name, number(value, 3)) for name, value in sums]
     return paragraph(text) + table(("Impact on the forecast (negative: it improved)", ""), rows)
 
 

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 import assim
 from assim.files.errors import DataError
 from assim.files.netcdf import hash_file, write_dataset
-from assim.files.read.tables import open_observations
 from assim.files.read.manifest import damaged, read_manifest
+from assim.files.read.tables import open_observations
 from assim.files.write import manifest as ledger
 from assim.run import cli
 from assim.run.cycle import windows as sequence

@@ -63,9 +63,11 @@ def test_every_column_is_named_by_its_variable():
     assert set(file["u"].attrs["ancillary_variables"].split()) == set(file.data_vars) - {"u"}
 
 
-def test_a_column_that_is_not_listed_cannot_be_written():
-    with pytest.raises(ValueError, match="'_novel' is not a valid Ancillary"):
-        Column("_novel", NUMBERS, "what", UNITS)
+def test_a_column_of_a_users_own_is_not_read_as_observed():
+    one, model = instrument(), toy()
+    where = model.labels(), read_window(observation_file(), model)
+    dataset = point_table([one], *where, lambda one: [Column("_novel", NUMBERS, "what", UNITS)])
+    assert "u_novel" in dataset and observed_variables(dataset, model.labels()) == ["u"]
 
 
 @pytest.mark.parametrize("kind", ["forecast", "window"])

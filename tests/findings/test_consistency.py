@@ -26,14 +26,16 @@ from assim import (
     PointSample,
     Window,
     analyse,
+    consistency,
     innovation_stdev,
     likelihood,
     observation_impact,
     strong_constraint,
     weak_constraint,
 )
+from assim.analysis.evaluation import Departed
 from assim.files.write.results import diagnostics_dataset
-from assim.findings import consistency as diagnose
+from assim.findings.consistency import fit
 from assim.models import Lorenz96
 from assim.solve import columns
 from assim.solve.posterior.gaussian import Gaussian
@@ -227,7 +229,7 @@ def test_influence_is_the_diagonal_of_the_hat_matrix(analysed):
     m, analysis = analysed
     hat = np.diag(m.g @ m.gain)
     for name, rows in m.rows.items():
-        one = analysis.diagnostics.instruments[name]
+        one = consistency(analysis).instruments[name]
         assert apart(one.influence, hat[rows]) < CLOSE
         assert abs(one.signal - hat[rows].sum()) < CLOSE * hat[rows].sum()
         spread = np.diag(m.g @ (m.c - m.gain @ m.s @ m.gain.T) @ m.g.T)
@@ -239,7 +241,7 @@ def test_expected_costs(analysed):
     tr(G_k C_k G_kᵀ S⁻¹); and of an instrument tr(R_k⁻¹ E[d dᵀ]).
     """
     m, analysis = analysed
-    found = analysis.diagnostics
+    found = consistency(analysis)
     inverse = np.linalg.inv(m.s)
     assert set(found.terms) == set(m.blocks)
     for name, block in m.blocks.items():
@@ -255,7 +257,7 @@ def test_expected_costs(analysed):
 
 def test_chi_squared(analysed):
     m, analysis = analysed
-    found = analysis.diagnostics
+    found = consistency(analysis)
     expected = m.innovation @ np.linalg.solve(m.s, m.innovation)
     assert abs(found.chi_squared - expected) < 1e-9 * expected
     assert found.degrees == len(m.r)
@@ -270,7 +272,7 @@ def test_standard_deviation_of_costs_is_bounded(analysed):
         root = np.linalg.inv(np.linalg.cholesky(m.r[rows, rows]))
         p = root @ (keep @ m.s @ keep.T)[rows, rows] @ root.T
         exact = np.sqrt(2 * np.trace(p @ p)) / 2
-        bound = analysis.diagnostics.instruments[name].expected_stdev
+        bound = consistency(analysis).instruments[name].expected_stdev
         assert exact <= bound * (1 + 1e-12) and bound < 3 * exact
 
 
@@ -281,7 +283,7 @@ def test_desroziers(analysed):
     prior = m.g @ m.c @ m.g.T
     state = bool(analysis.problem.control.later)
     for name, rows in m.rows.items():
-        one = analysis.diagnostics.instruments[name]
+        one = consistency(analysis).instruments[name]
         whiten = np.linalg.inv(np.linalg.cholesky(m.r[rows, rows]))
         before, left = whiten @ m.innovation[rows], whiten @ after[rows]
         assert abs(one.error_variance_ratio - np.mean(before * left)) < 1e-9
@@ -298,9 +300,9 @@ def test_desroziers(analysed):
 
 def test_a_negative_estimate_keeps_its_sign():
     """d_a = -1 and d_i = 1: σ_o² comes to -1, and has no root."""
-    moments = diagnose.Moments(*({"x": np.full(2, 0.5)} for _ in range(4)))
-    departures = diagnose.Departed(*({"x": v * np.ones(2)} for v in (1.0, -1.0, -2.0)))
-    one = diagnose.fit(departures, moments, "x", np.ones(2), np.ones(2), np.ones(2))
+    moments = columns.Moments(*({"x": np.full(2, 0.5)} for _ in range(4)))
+    departures = Departed(*({"x": v * np.ones(2)} for v in (1.0, -1.0, -2.0)))
+    one = fit(departures, moments, "x", np.ones(2), np.ones(2), np.ones(2))
     assert one.error_variance_ratio == -1.0 and np.isnan(one.error_ratio)
     assert one.background_variance_ratio == 4.0 and one.background_ratio == 2.0
     assert one.nonlinearity == 0.0
@@ -316,7 +318,7 @@ def test_innovations_are_exact_with_random_columns(monkeypatch):
     assert analysis.laplace.eigenvalues.size < problem.size()
     after = m.innovation - m.g @ m.gain @ m.innovation
     for name, rows in m.rows.items():
-        one = analysis.diagnostics.instruments[name]
+        one = consistency(analysis).instruments[name]
         whiten = np.linalg.inv(np.linalg.cholesky(m.r[rows, rows]))
         ratio = np.mean((whiten @ m.innovation[rows]) * (whiten @ after[rows]))
         assert one.nonlinearity < 1e-9 and abs(one.error_variance_ratio - ratio) < 1e-9
@@ -331,7 +333,7 @@ def test_nonlinearity_compares_innovations():
     d = lambda chi: problem(chi).normalised  # noqa: E731
     linear = d(chi) - jax.jvp(d, (chi,), (chi,))[1]
     expected = np.linalg.norm(d(0 * chi) - linear) / np.linalg.norm(d(0 * chi) - d(chi))
-    one = analysis.diagnostics.instruments["x"]
+    one = consistency(analysis).instruments["x"]
     assert expected > 0.01 and abs(one.nonlinearity - expected) < 1e-9
     assert abs(one.error_variance_ratio - np.mean(d(chi) * linear)) < 1e-9
 
@@ -376,7 +378,7 @@ def test_upper_tail_of_chi_squared():
 @pytest.mark.slow
 def test_no_p_value_where_an_error_scale_is_estimated():
     problem = observed(likelihood.Gaussian(), ErrorScale("sigma", LogNormal(1.0, 0.5)))
-    found = analyse(problem, posterior=PLAIN).diagnostics
+    found = consistency(analyse(problem, posterior=PLAIN))
     assert np.isnan(found.p_value) and np.isnan(found.degrees)
     assert set(found.terms) == {"background", "parameters"}
     assert np.isnan(found.terms["parameters"].expected) and found.terms["background"].expected > 0
@@ -402,13 +404,13 @@ def test_squares_and_expectations_where_an_amplitude_is_estimated(formulation):
     ratio = diagnostics_dataset(bare)["chi_squared_ratio"]
     assert abs(float(ratio) * number / expected - 1) < 1e-12
     full = analyse(problem, posterior=PLAIN)
-    found = full.diagnostics
+    found = consistency(full)
     assert abs(found.chi_squared / full.chi_squared - 1) < 1e-12
     assert abs(full.chi_squared / expected - 1) < 1e-12
     assert np.isnan(found.degrees)
     assert np.isnan([found.terms[term].expected for term in ("parameters", "model_error")]).all()
     signal = sum(one.signal for one in found.instruments.values())
-    assert diagnostics_dataset(full)["degrees_of_freedom"] == signal
+    assert diagnostics_dataset(full.with_findings(found))["degrees_of_freedom"] == signal
 
 
 # ---- observation impact --------------------------------------------------------------------------

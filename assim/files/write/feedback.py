@@ -21,8 +21,7 @@ from assim.files.netcdf import axis_attributes, flag_attributes, time_variable
 from assim.files.read.observations import Instrument
 from assim.files.read.tables import ObservationTable
 from assim.files.read.uncertainty import error_attributes, stdev_units
-from assim.files.write.consistency import row_columns
-from assim.files.write.predictive import predictive_columns
+from assim.files.write.encode import row_columns
 from assim.problem.arrays import Array, Coordinate, Labels, Params, Trajectory
 from assim.problem.departure import Simulation
 from assim.problem.observation import Observations
@@ -196,13 +195,11 @@ def _flags(instrument: Instrument, analysis: Analysis) -> np.ndarray:
 
 
 def _diagnosed(instrument: Instrument, analysis: Analysis) -> list[Column]:
-    """What is known of every value used: spread of its prediction, influence, impact."""
+    """What findings say of every value used: spread of its prediction, influence, impact."""
     table = instrument.table
     columns = []
     name = instrument.observations.name
-    found = row_columns(analysis, name)
-    if name in analysis.predictive:
-        found += predictive_columns(analysis.predictive[name])
+    found = row_columns(analysis.findings, name, int(instrument.used.sum()))
     for suffix, values, what, dimensionless in found:
         units = "1" if dimensionless else table.units
         whole = _spread(values, instrument.used)

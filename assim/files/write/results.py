@@ -2,21 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from math import isfinite
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from assim.analysis.analyse import Analysis
+from assim.analysis.finding import Variable
 from assim.analysis.posterior import Posterior
 from assim.files.names import STDEV, time_name
 from assim.files.netcdf import attributes, axes, time_variable
 from assim.files.read.states import state_dataset, used_dims
-from assim.files.write.consistency import consistency_variables
-from assim.files.write.sloppy import sloppy_variables
+from assim.files.write.encode import encoded, of_findings
 from assim.problem.arrays import Array, Label, Labels
 from assim.problem.control import Physical
-
-COORDINATES = ("loop", "instrument", "direction", "coordinate")  # of diagnostics
 
 
 def analysis_dataset(analysis: Analysis) -> xr.Dataset:
@@ -179,10 +178,20 @@ def _derived(posterior: Posterior) -> dict[str, xr.Variable]:
 
 
 def diagnostics_dataset(analysis: Analysis) -> xr.Dataset:
-    """How the minimisation went: cost terms, loops, spectrum of the Hessian, minima met."""
+    """How the minimisation went, and what was found beyond it.
+
+    Cost terms, loops, spectrum of the Hessian, minima met; then the variables of `findings`, each
+    of which has the name of its finding as the attribute `finding`.
+    """
+    content = encoded(_minimisation(analysis))
+    content |= of_findings(analysis.findings, content)
+    return xr.Dataset(content, attrs=_certificates(analysis, analysis.posterior))
+
+
+def _minimisation(analysis: Analysis) -> dict[str, Variable]:
+    """Cost terms, loops, minima met, and the spectrum of the Hessian."""
     solution, posterior = analysis.solution, analysis.laplace
-    content = dict(_costs(analysis))
-    loops = solution.loops
+    content, loops = dict(_costs(analysis)), solution.loops
     columns = {
         "loop": ("number of the outer loop", [loop.number for loop in loops]),
         "cost": ("cost at the outer loop", [loop.cost for loop in loops]),
@@ -207,47 +216,37 @@ def diagnostics_dataset(analysis: Analysis) -> xr.Dataset:
         content |= _columns(
             "mode", {"hessian_eigenvalue": ("eigenvalue of the Hessian's observation part", values)}
         )
-    content |= consistency_variables(analysis)
-    if analysis.sloppy is not None:
-        content |= sloppy_variables(analysis.sloppy)
-    dataset = xr.Dataset(content, attrs=_certificates(analysis, analysis.posterior))
-    return dataset.set_coords([name for name in COORDINATES if name in dataset])
+    return content
 
 
-def _costs(analysis: Analysis) -> Iterator[tuple[str, xr.Variable]]:
+def _costs(analysis: Analysis) -> Iterator[tuple[str, Variable]]:
     for place, terms in (
         ("background", analysis.cost_background),
         ("analysis", analysis.cost_analysis),
     ):
         for term, value in terms.items():
             what = f"cost at the {place}: {term.replace('_', ' ')}"
-            yield f"cost_{term}_at_{place}", _scalar(float(value), what)
+            yield f"cost_{term}_at_{place}", Variable((), float(value), what)
     number = sum((float(o.count()) for o in analysis.problem.observations), 0.0)
     what = "sum of squares of the cost over the number of observations"
-    yield "chi_squared_ratio", _scalar(analysis.chi_squared / (number or float("nan")), what)
-    count = np.int32(number) if number.is_integer() else number
-    yield "observation_count", _scalar(count, "number of observations, as their weights count them")
+    yield "chi_squared_ratio", Variable((), analysis.chi_squared / (number or float("nan")), what)
+    count = int(number) if number.is_integer() else number
+    what = "number of observations, as their weights count them"
+    yield "observation_count", Variable((), count, what)
     norm = analysis.solution.gradient_norm
-    yield "final_gradient_norm", _scalar(float(norm), "norm of the cost's gradient at the end")
+    yield "final_gradient_norm", Variable((), float(norm), "norm of the cost's gradient at the end")
     for stage, seconds in analysis.seconds.items():
         what = f"wall time of {stage.replace('_', ' ')}"
-        yield f"seconds_{stage}", _scalar(float(seconds), what, "s")
+        yield f"seconds_{stage}", Variable((), float(seconds), what, "s")
 
 
-def _scalar(value: float | np.integer, long_name: str, units: str = "1") -> xr.Variable:
-    return xr.Variable((), value, {"units": units, "long_name": long_name})
-
-
-def _columns(dim: str, columns: Mapping[str, tuple[str, object]]) -> dict[str, xr.Variable]:
+def _columns(dim: str, columns: Mapping[str, tuple[str, Any]]) -> dict[str, Variable]:
     """Variables along one dimension; none where it would be empty."""
-    content = {}
-    for name, (long_name, values) in columns.items():
-        array = np.asarray(values)
-        array = array.astype(np.int32) if array.dtype.kind in "iu" else array.astype(float)
-        units = "s" if name == "seconds" else "1"
-        if array.size:
-            content[name] = xr.Variable(dim, array, {"units": units, "long_name": long_name})
-    return content
+    return {
+        name: Variable((dim,), values, long_name, "s" if name == "seconds" else "1")
+        for name, (long_name, values) in columns.items()
+        if len(values)
+    }
 
 
 def _estimated(

@@ -9,9 +9,7 @@ from assim.analysis.analyse import Analysis
 from assim.analysis.posterior import Posterior
 from assim.files.netcdf import strict
 from assim.files.read.observations import Instrument
-from assim.files.write.consistency import consistency_summary, quantity_summary
-from assim.files.write.predictive import predictive_summary
-from assim.files.write.sloppy import sloppy_summary
+from assim.files.write.encode import in_summary
 from assim.problem.arrays import Array
 
 
@@ -39,16 +37,12 @@ def summary(
         "chosen": analysis.chosen or None,
         "choice": analysis.choice,
         "quantities": {n: quantity_summary(value) for n, value in analysis.quantities.items()},
-        "diagnostics": consistency_summary(analysis),
         "observations": _observations(analysis, instruments),
         "minima": [{"cost": float(m.cost), "starts": int(m.starts)} for m in solution.minima],
         "starts": int(solution.starts),
         "failed_starts": int(solution.failed_starts),
     }
-    if analysis.sloppy is not None:
-        content["sloppy"] = sloppy_summary(analysis.sloppy)
-    if analysis.predictive:
-        content["predictive"] = predictive_summary(analysis.predictive)
+    content |= in_summary(analysis.findings, content)
     if truth is not None:
         content |= _against(truth, analysis)
     return strict(content)
@@ -68,6 +62,18 @@ def _posterior(analysis: Analysis) -> dict[str, Any] | None:
         suffix = "" if name == analysis.chosen else f"_{name}"
         found[name]["files"] = [f"posterior{suffix}.nc", f"trajectory{suffix}.nc"]
     return found
+
+
+def quantity_summary(quantity: Any) -> dict[str, Any]:
+    """A quantity without what does not apply to it."""
+    content = dict(vars(quantity))
+    optional: Mapping[str, Any] = {"long_name": "", "draws": None, "prior": None}
+    for name, empty in optional.items():
+        if content[name] == empty:
+            del content[name]
+    if quantity.prior is not None:
+        content["prior"] = dict(zip(("q05", "q50", "q95"), quantity.prior, strict=True))
+    return content
 
 
 def _method(posterior: Posterior) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def test_no_posterior(analysis):
 
 def with_posterior(analysis, **changes):
     one = dataclasses.replace(analysis.posterior, **changes)
-    return predictive_checks(analysis, draws=800, posterior=one)["x"]
+    return predictive_checks(analysis, draws=800, posterior=one).instruments["x"]
 
 
 def test_one_member_of_all_weight_is_drawn_often_with_errors_of_its_own(analysis):

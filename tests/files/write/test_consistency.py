@@ -1,6 +1,5 @@
 """Files and the report of a weak-constraint analysis with biases, derived quantities, impacts."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -17,6 +16,7 @@ from assim import (
     ModelError,
     Normal,
     analyse,
+    consistency,
     observation_impact,
     predictive_checks,
     read_observations,
@@ -65,7 +65,7 @@ def answer():
     wanted = {"range": Derived(lambda t: t.states["u"][-1].max() - t.states["c"][-1], "m s-1", "R")}
     analysis = analyse(problem, posterior=Laplace(members=50, certificate=500), quantities=wanted)
     impact = observation_impact(analysis, ForecastError({"c": 0.0}))
-    return group, dataclasses.replace(analysis, impact=impact)
+    return group, analysis.with_findings(consistency(analysis), impact)
 
 
 @pytest.fixture(scope="module")
@@ -117,11 +117,12 @@ def test_model_error_is_on_the_slot_edges(datasets, answer):
 
 def test_feedback_has_a_column_for_every_value(datasets, answer):
     found, one = datasets["feedback"], answer[1]
-    influence = one.diagnostics.instruments["speed"].influence
+    consistent, impact = one.findings["diagnostics"], one.findings["impact"]
+    influence = consistent.instruments["speed"].influence
     used = [0, 2, 3]  # both instruments have the same rows
     np.testing.assert_array_equal(found["speed_influence"][used], influence)
-    np.testing.assert_array_equal(found["speed_impact"][used], one.impact.observations["speed"])
-    spread = one.diagnostics.instruments["speed"].predicted_stdev
+    np.testing.assert_array_equal(found["speed_impact"][used], impact.observations["speed"])
+    spread = consistent.instruments["speed"].predicted_stdev
     np.testing.assert_array_equal(found["speed_hofx_analysis_stddev"][used], spread)
     assert np.isnan(found["speed_influence"][1])
     assert found["speed_hofx_analysis_stddev"].attrs["units"] == "m s-1"
@@ -157,18 +158,22 @@ def test_diagnostics(datasets, answer):
     found, one = datasets["diagnostics"], answer[1]
     assert found["instrument"].attrs["flag_meanings"] == "u speed"
     np.testing.assert_array_equal(found["instrument_count"], [4, 3])
-    fit = one.diagnostics.instruments["speed"]
+    consistent, impact = one.findings["diagnostics"], one.findings["impact"]
+    fit = consistent.instruments["speed"]
     assert found["instrument_cost_expected"][1] == fit.expected == (3 - fit.signal) / 2
-    assert found["instrument_impact"][1] == one.impact.observations["speed"].sum()
+    assert found["instrument_impact"][1] == impact.observations["speed"].sum()
     assert found["chi_squared_expected"] == 7
     assert found["chi_squared_ratio"] * 7 == pytest.approx(float(found["chi_squared"]))
-    assert found["cost_model_error_expected"] == one.diagnostics.terms["model_error"].expected
+    assert found["cost_model_error_expected"] == consistent.terms["model_error"].expected
     costs = found["instrument_cost"].sum() + sum(
         float(found[f"cost_{term}_at_analysis"])
         for term in ("background", "parameters", "model_error")
     )
     assert 2 * float(costs) == pytest.approx(float(found["chi_squared"]))
-    assert found["forecast_measure_analysis"] == one.impact.analysis
+    assert found["chi_squared"].attrs["finding"] == "diagnostics"
+    assert found["instrument_impact"].attrs["finding"] == "impact"
+    assert "finding" not in found["instrument"].attrs
+    assert found["forecast_measure_analysis"] == impact.analysis
 
 
 def test_draws_of_biases_and_derived_quantities(datasets, answer):
@@ -186,6 +191,7 @@ def test_summary_and_report(folder):
     assert found["quantities"]["range"]["draws"] in (50, 500)
     assert set(found["quantities"]["range"]["prior"]) == {"q05", "q50", "q95"}
     assert "draws" not in found["quantities"]["rate"]
+    assert set(found["impact"]) == {"background", "analysis", "total", "instruments"}
     assert set(found["diagnostics"]["terms"]) == {"background", "parameters", "model_error"}
     assert found["diagnostics"]["instruments"]["u"]["count"] == 4
     drawn = [path.stem for path in write_report(folder)]
@@ -204,7 +210,8 @@ def test_summary_and_report(folder):
 def test_without_a_posterior_there_are_no_diagnostics(answer):
     group, one = answer
     bare = analyse(one.problem, posterior=None)
-    assert summary(bare)["diagnostics"] is None
+    assert consistency(bare) is None and not bare.with_findings(None).findings
+    assert "diagnostics" not in summary(bare)
     assert "instrument" not in diagnostics_dataset(bare)
     assert "u_influence" not in feedback_dataset(group, bare)
     found = trajectory_dataset(bare)

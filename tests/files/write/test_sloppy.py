@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from assim.analysis.finding import flag_meaning
 from assim.files.netcdf import strict, write_dataset
-from assim.files.write.predictive import predictive_columns, predictive_summary
-from assim.files.write.sloppy import flag_meaning, sloppy_summary, sloppy_variables
-from assim.findings.predictive import Predicted, PredictiveCheck
+from assim.files.write.encode import encoded
+from assim.findings.predictive import Predicted, PredictiveCheck, PredictiveChecks
 from assim.findings.sloppy import Directions, Profile, Sloppy
 
 NAMES = ("alpha", "error of u", "x[0]")
@@ -34,7 +34,7 @@ def test_conventions_are_kept(tmp_path):
     runner = pytest.importorskip("compliance_checker.runner")
     runner.CheckSuite.load_all_available_checkers()
     path, report = tmp_path / "diagnostics.nc", tmp_path / "report.json"
-    data = xr.Dataset(sloppy_variables(sloppy())).set_coords(["direction", "coordinate"])
+    data = xr.Dataset(encoded(sloppy().variables()))
     write_dataset(data, path, title="diagnostics")
     runner.ComplianceChecker.run_checker(
         str(path), ["cf:1.11"], 0, "strict", skip_checks=["check_domain_variables"],
@@ -45,7 +45,7 @@ def test_conventions_are_kept(tmp_path):
 
 
 def test_eigenpairs_stand_on_directions_and_coordinates():
-    content = sloppy_variables(sloppy())
+    content = encoded(sloppy().variables())
     assert content["coordinate"].attrs["flag_meanings"] == "alpha error_of_u x_0"
     np.testing.assert_array_equal(content["direction"], [1, 2, 3])
     assert content["direction_component"].dims == ("coordinate", "direction")
@@ -57,13 +57,13 @@ def test_eigenpairs_stand_on_directions_and_coordinates():
 
 
 def test_condition_number_that_is_infinite_is_left_out():
-    content = sloppy_variables(Sloppy(found(least=0.0)))
+    content = Sloppy(found(least=0.0)).variables()
     assert "condition_number" not in content and "profile_rise" not in content
-    assert strict(sloppy_summary(Sloppy(found(least=0.0))))["condition_number"] is None
+    assert strict(Sloppy(found(least=0.0)).summary())["condition_number"] is None
 
 
 def test_profile_names_its_direction_and_hides_what_is_infinite():
-    content = sloppy_variables(sloppy())
+    content = encoded(sloppy().variables())
     assert int(content["profile_direction"]) == 2  # whatever its sign
     np.testing.assert_array_equal(content["profile_rise"], [0.6, 0.0, np.nan])
     np.testing.assert_array_equal(content["profile_quadratic"], [0.5, 0.0, 2.0])
@@ -71,7 +71,7 @@ def test_profile_names_its_direction_and_hides_what_is_infinite():
 
 
 def test_directions_in_words():
-    told = sloppy_summary(sloppy())
+    told = sloppy().summary()
     assert told["informed"] == 2 and told["coordinates"] == list(NAMES)
     assert told["directions"][0]["words"] == "0.80 error of u + 0.60 alpha"
     assert [one["informed"] for one in told["directions"]] == [True, True, False]
@@ -94,14 +94,15 @@ def check(held_back=True):
 
 
 def test_predictive_columns_have_a_value_a_reading():
-    columns = {one.suffix: one for one in predictive_columns(check())}
+    columns = {one.suffix: one for one in PredictiveChecks({"u": check()}).columns("u")}
+    assert PredictiveChecks({}).columns("u") == []
     assert set(columns) == {f"_predictive_{end}" for end in ("q05", "q50", "q95", "pit")}
     np.testing.assert_array_equal(columns["_predictive_q95"].values, [4.0, 5.0])
     assert [one.dimensionless for one in columns.values()] == [False, False, False, True]
 
 
 def test_predictive_scores_are_strict_json():
-    told = strict(predictive_summary({"u": check(), "v": check(False)}))
+    told = strict(PredictiveChecks({"u": check(), "v": check(False)}).summary())
     assert told["u"] == {
         "coverage_50": 0.5, "coverage_90": 1.0, "coverage_50_band": [0.2, 0.8],
         "coverage_90_band": [0.7, 1.0], "crps": 0.3, "crps_prior": None, "log_score": -1.2,
