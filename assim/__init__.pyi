@@ -1,5 +1,6 @@
 from .analysis.analyse import Analysis as Analysis
 from .analysis.analyse import analyse as analyse
+from .analysis.analysed import AnalysedWindow as AnalysedWindow
 from .analysis.cycle.cycle import Cycle as Cycle
 from .analysis.cycle.filters import ETKF as ETKF
 from .analysis.cycle.filters import LETKF as LETKF
@@ -32,8 +33,7 @@ from .files.read.states import read_stdev as read_stdev
 from .files.read.windows import read_window as read_window
 from .files.write.arviz import to_datatree as to_datatree
 from .files.write.cycle import cycle_dataset as cycle_dataset
-from .files.write.outcome import window_dataset as window_dataset
-from .files.write.results import to_dataset as to_dataset
+from .files.write.dataset import to_dataset as to_dataset
 from .files.write.results import trajectory_dataset as trajectory_dataset
 from .findings.calibration import Calibration as Calibration
 from .findings.calibration import calibrate as calibrate

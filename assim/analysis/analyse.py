@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.analysis.analysed import AnalysedWindow, Reading
 from assim.analysis.evaluation import Departed, Spread, departed, evaluate, fixed, spread_of
 from assim.analysis.finding import AbstractFinding
 from assim.analysis.methods import Methods, Named, Start, base_settings, named, run_methods
 from assim.analysis.posterior import Asked, Fields, Posterior
 from assim.analysis.quantities import at_minimum, members_kept, prior_of
 from assim.problem.arrays import Params, State
+from assim.problem.assumed import error_variances
 from assim.problem.control import Physical
 from assim.problem.departure import Problem, Simulation
 from assim.problem.scalars import Derived, check_derived
@@ -131,6 +133,46 @@ class Analysis:
         """
         named = {finding.name: finding for finding in findings if finding is not None}
         return dataclasses.replace(self, findings={**self.findings, **named})
+
+    def analysed_window(self, posterior: Posterior | None = None) -> AnalysedWindow:
+        """Fields at every slot edge, parameters and readings, as a cycle has them of its windows.
+
+        Args:
+            posterior: whose standard deviations they have; the one that is reported where None.
+        """
+        posterior = posterior or self.posterior
+        parameters = {name: jnp.asarray(value) for name, value in self.parameters().items()}
+        quantities = self.quantities
+        return AnalysedWindow(
+            self.problem.model.labels(),
+            self.problem.window,
+            self.background.trajectory.states,
+            self.analysis.trajectory.states,
+            {},
+            {} if posterior is None else posterior.trajectory_stdev,
+            parameters,
+            {n: jnp.asarray(quantities[n].stddev) for n in parameters if n in quantities},
+            self._readings(),
+        )
+
+    def _readings(self) -> dict[str, Reading]:
+        """Of every instrument; the spread of its background's predictions is not known."""
+        variances = {} if self.spread is None else self.spread.moments.variance
+        errors = error_variances(self.problem, self.background)
+        readings = {}
+        for o in self.problem.observations:
+            before = self.background.predictions[o.name]
+            unknown = jnp.full(before.shape, jnp.nan)
+            readings[o.name] = Reading(
+                o.values,
+                before,
+                self.analysis.predictions[o.name],
+                jnp.sqrt(o.likelihood.variance() * errors[o.name]),
+                unknown,
+                jnp.sqrt(variances[o.name]) if o.name in variances else unknown,
+                jnp.ones(before.shape) if o.weight is None else o.weight,
+            )
+        return readings
 
     def parameters(self) -> Params:
         """Every model parameter at the minimum."""

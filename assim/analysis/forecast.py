@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.problem.arrays import Coordinate, Grid, Params, State, Trajectory
+from assim.problem.arrays import Coordinate, Grid, Labels, Params, State, Trajectory
 from assim.problem.forcing import check_span
 from assim.problem.model import AbstractDynamics
 from assim.problem.model_error import ModelError, sequential_states
@@ -75,7 +75,7 @@ class Forecast:
 
     Args:
         window: slot edges at which it is kept, the start of the forecast first.
-        grid: coordinates of the fields.
+        labels: the model's.
         members: every field of every finite member, shape (M, edges, …).
         parameters: of these members, shape (M, …).
         finite: which of the N draws these are, shape (N,).
@@ -85,7 +85,7 @@ class Forecast:
     """
 
     window: Window
-    grid: Grid
+    labels: Labels
     members: Fields
     parameters: Fields
     finite: np.ndarray
@@ -159,7 +159,7 @@ def forecast(
     found = _states(model, window, fitted, onward, draws, first, batch)
     kept = Window(window.edges[first:], window.steps, window.reference)
     parts = {name: np.asarray(value) for name, value in found.items()}
-    return _with_moments(kept, Grid.of(model.labels()), parts, theta)
+    return _with_moments(kept, model.labels(), parts, theta)
 
 
 def _checked(
@@ -251,7 +251,7 @@ def _onward(error: ModelError, past: Past | None, window: Window) -> _Onward | N
 
 
 def _with_moments(
-    window: Window, grid: Grid, states: Fields, theta: Mapping[str, Array | np.ndarray]
+    window: Window, labels: Labels, states: Fields, theta: Mapping[str, Array | np.ndarray]
 ) -> Forecast:
     """The forecast that members of these states make."""
     whole = [np.isfinite(v).reshape(len(v), -1).all(axis=1) for v in states.values()]
@@ -261,7 +261,7 @@ def _with_moments(
     mean, stdev, *others = ({n: m[i] for n, m in moments.items()} for i in range(5))
     kept = {name: np.asarray(value)[finite] for name, value in theta.items()}
     quantiles = dict(zip(QUANTILES, others, strict=True))
-    return Forecast(window, grid, members, kept, finite, mean, stdev, quantiles)
+    return Forecast(window, labels, members, kept, finite, mean, stdev, quantiles)
 
 
 def _moments(members: np.ndarray) -> list[np.ndarray]:
@@ -314,7 +314,8 @@ def predicted_readings(
     keys = jax.random.split(jax.random.key(seed), found.size)
     batch = _batch(found.members, found.size, found.window.slots)
     given = (states, theta, *several, keys)
-    exact, drawn, densities = _readings(observations, found.window.edges, found.grid, given, batch)
+    grid = Grid.of(found.labels)
+    exact, drawn, densities = _readings(observations, found.window.edges, grid, given, batch)
     each = np.asarray(densities) if observations.covariance.independent() else None
     return Readings(np.asarray(exact), np.asarray(drawn), each, observations.counted())
 

@@ -284,7 +284,6 @@ def _write(told: _Told, directory: Path, written: list[Path]) -> None:
     (directory / "forecast.json").unlink(missing_ok=True)
     dataset = forecast_dataset(
         found,
-        labels,
         members=told.asked.keep_members,
         names=case.checked.output.variables,
     )

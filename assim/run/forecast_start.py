@@ -23,8 +23,8 @@ from assim.files.errors import DataError
 from assim.files.read.manifest import damaged, read_manifest
 from assim.files.read.states import read_state
 from assim.files.read.tables import open_observations
+from assim.files.write.analysed import read_carry
 from assim.files.write.forecast import attributes_of, read_members
-from assim.files.write.outcome import read_carry
 from assim.problem.departure import Problem
 from assim.run.cycle.ledger import STATES, fingerprint
 from assim.statistics.resampling import systematic

@@ -58,19 +58,19 @@ def test_static_schemes_are_the_best_linear_estimate_about_a_forecast(name):
     total = H @ b @ H.T + R * np.eye(2)
     gain = b @ H.T @ np.linalg.inv(total)
     after = b - gain @ H @ b
-    for y, (_, outcome, _) in zip(given.observed, found, strict=True):
+    for y, (_, analysed, measures) in zip(given.observed, found, strict=True):
         forecast = matrix() @ state
         innovation = y - H @ forecast
         state = forecast + gain @ innovation
-        close(outcome.background["x"][1], forecast)
-        close(outcome.analysis["x"][1], state)
-        close(outcome.background_stdev["x"][1], np.sqrt(np.diag(b)))
-        close(outcome.analysis_stdev["x"][1], np.sqrt(np.diag(after)))
-        close(outcome.readings[0].background_stdev, np.sqrt(np.diag(H @ b @ H.T)))
-        close(outcome.readings[0].analysis_stdev, np.sqrt(np.diag(H @ after @ H.T)))
-        close(outcome.cost, innovation @ np.linalg.solve(total, innovation) / 2)
-        close(outcome.signal, np.trace(H @ gain))
-        assert outcome.status == assim.Status.CONVERGED
+        close(analysed.background["x"][1], forecast)
+        close(analysed.analysis["x"][1], state)
+        close(analysed.background_stdev["x"][1], np.sqrt(np.diag(b)))
+        close(analysed.analysis_stdev["x"][1], np.sqrt(np.diag(after)))
+        close(analysed.readings["x"].background_stdev, np.sqrt(np.diag(H @ b @ H.T)))
+        close(analysed.readings["x"].analysis_stdev, np.sqrt(np.diag(H @ after @ H.T)))
+        close(measures.cost, innovation @ np.linalg.solve(total, innovation) / 2)
+        close(measures.signal, np.trace(H @ gain))
+        assert measures.status == assim.Status.CONVERGED
 
 
 def test_an_increment_serves_all_times_of_a_window():
@@ -90,14 +90,14 @@ def test_an_increment_serves_all_times_of_a_window():
     scheme, key = OptimalInterpolation(), jax.random.key(0)
     move = Move(jnp.array(2), jnp.array(2))
     step = eqx.filter_jit(scheme.step)
-    after, outcome = step(
+    after, analysed = step(
         in_carried_coordinates(problem), scheme.start(problem, Plan(1, 1), key), move, key
     )
     m, h = matrix(), np.concatenate([H, H])
     path = [BACKGROUND, m @ BACKGROUND, m @ m @ BACKGROUND]
     innovation = values - np.concatenate([H @ path[1], H @ path[2]])
     increment = B @ h.T @ np.linalg.solve(h @ B @ h.T + R * np.eye(4), innovation)
-    close(outcome.analysis["x"], np.asarray(path) + increment)
+    close(analysed.analysis["x"], np.asarray(path) + increment)
     close(after.state["x"], path[2] + increment)
 
 
@@ -136,19 +136,19 @@ def test_filters_are_the_kalman_filter_of_their_sample(name):
     given, found = cycle(name)
     m, h, constant = augmented()
     members = given.cycle.start().members
-    for y, (carry, outcome, _) in zip(given.observed, found, strict=True):
+    for y, (carry, analysed, measures) in zip(given.observed, found, strict=True):
         mean, covariance = moments(members)
         mean, covariance = m @ mean + constant, m @ covariance @ m.T
-        close(outcome.background["x"][1], mean[1:])
-        close(outcome.background_stdev["x"][1], np.sqrt(np.diag(covariance))[1:])
+        close(analysed.background["x"][1], mean[1:])
+        close(analysed.background_stdev["x"][1], np.sqrt(np.diag(covariance))[1:])
         innovation, total = y - h @ mean, h @ covariance @ h.T + R * np.eye(2)
-        close(outcome.cost, innovation @ np.linalg.solve(total, innovation) / 2)
-        close(outcome.signal, np.trace(np.linalg.solve(total, h @ covariance @ h.T)))
+        close(measures.cost, innovation @ np.linalg.solve(total, innovation) / 2)
+        close(measures.signal, np.trace(np.linalg.solve(total, h @ covariance @ h.T)))
         mean, covariance = updated(mean, covariance, h, innovation)
-        close(outcome.analysis["x"][1], mean[1:])
-        close(outcome.analysis_stdev["x"][1], np.sqrt(np.diag(covariance))[1:])
-        close(outcome.scalars["drift"], 0.1 + 0.5 * mean[0])
-        close(outcome.scalars_stdev["drift"], 0.5 * np.sqrt(covariance[0, 0]))
+        close(analysed.analysis["x"][1], mean[1:])
+        close(analysed.analysis_stdev["x"][1], np.sqrt(np.diag(covariance))[1:])
+        close(analysed.scalars["drift"], 0.1 + 0.5 * mean[0])
+        close(analysed.scalars_stdev["drift"], 0.5 * np.sqrt(covariance[0, 0]))
         members = carry.members
         close(moments(members)[0], mean)
         close(moments(members)[1], grown(covariance))
@@ -157,15 +157,15 @@ def test_filters_are_the_kalman_filter_of_their_sample(name):
 def test_a_short_radius_leaves_places_without_observations_as_they_were():
     scheme = LETKF(members=MEMBERS, radius={"place": 0.5})
     given = twin(scheme, Plan(1, 1), 1)
-    ((_, outcome, _),) = in_turn(given, 1)
-    before, stdev = outcome.background["x"][1], outcome.background_stdev["x"][1]
+    ((_, analysed, _),) = in_turn(given, 1)
+    before, stdev = analysed.background["x"][1], analysed.background_stdev["x"][1]
     gain = stdev**2 / (stdev**2 + R)
     expected = np.array(before)
     expected[:2] += (gain[:2]) * (given.observed[0] - before[:2])
-    close(outcome.analysis["x"][1], expected)
+    close(analysed.analysis["x"][1], expected)
     shrunk = np.array(stdev)
     shrunk[:2] *= np.sqrt(1 - gain[:2])
-    close(outcome.analysis_stdev["x"][1], shrunk)
+    close(analysed.analysis_stdev["x"][1], shrunk)
 
 
 def test_tapers_go_the_shorter_way_round_along_the_dimensions_named():
@@ -185,7 +185,7 @@ def test_the_smoother_is_that_of_its_sample():
     given, found = cycle("ienks")
     m, h, constant = augmented()
     members = given.cycle.start().members
-    for number, (carry, outcome, _) in enumerate(found):
+    for number, (carry, analysed, measures) in enumerate(found):
         newest, moves = min(number + 1, 3), number >= 2
         mean, covariance = moments(members)
         ahead, power = [mean], np.linalg.matrix_power(m, newest)
@@ -193,10 +193,10 @@ def test_the_smoother_is_that_of_its_sample():
             ahead.append(m @ ahead[-1] + constant)
         innovation = given.observed[number] - h @ ahead[-1]
         mean, covariance = updated(mean, covariance, h @ power, innovation)
-        close(outcome.analysis["x"][0], mean[1:])
-        close(outcome.analysis_stdev["x"][0], np.sqrt(np.diag(covariance))[1:])
-        assert outcome.status == assim.Status.CONVERGED
-        assert outcome.gradient_norm < 1e-8
+        close(analysed.analysis["x"][0], mean[1:])
+        close(analysed.analysis_stdev["x"][0], np.sqrt(np.diag(covariance))[1:])
+        assert measures.status == assim.Status.CONVERGED
+        assert measures.gradient_norm < 1e-8
         expected = (m @ mean + constant, grown(m @ covariance @ m.T)) if moves else None
         after = moments(carry.members)
         for found_one, one in zip(after, expected or (mean, covariance), strict=True):
@@ -213,11 +213,11 @@ def test_observations_without_weight_leave_the_forecast(name):
     blind = tuple(eqx.tree_at(lambda r: r.weight, one, 0 * one.weight) for one in rows)
     edges, first = plan.stretch(given.edges, number), int(plan.first_slot(number))
     truth = {"x": given.truth["x"][first : first + plan.slots + 1]}
-    after, outcome, _ = given.cycle.window(carry, number, edges, blind, truth)
-    close(outcome.analysis["x"], outcome.background["x"])
-    close(outcome.analysis_stdev["x"], outcome.background_stdev["x"])
-    assert outcome.number == 0
-    close(outcome.signal if name in STATIC else outcome.cost, 0.0)
+    after, analysed, measures = given.cycle.window(carry, number, edges, blind, truth)
+    close(analysed.analysis["x"], analysed.background["x"])
+    close(analysed.analysis_stdev["x"], analysed.background_stdev["x"])
+    assert measures.number == 0
+    close(measures.signal if name in STATIC else measures.cost, 0.0)
     if name in STATIC:
         close(after.state["x"], matrix() @ carry.state["x"])
         return

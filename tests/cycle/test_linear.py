@@ -47,20 +47,20 @@ def slow(*given):
 @pytest.mark.parametrize("lag", [slow(1), 3])
 def test_the_posterior_carried_is_the_kalman_filter(lag):
     given = twin(FourDVar(minimiser=MINIMISER), Plan(lag, 1), WINDOWS)
-    for number, (_, outcome, _) in enumerate(in_turn(given, WINDOWS)):
+    for number, (_, analysed, _) in enumerate(in_turn(given, WINDOWS)):
         mean, covariance = of_state(kalman(given.observed)[number])
         newest = min(number + 1, lag)
-        close(outcome.analysis["x"][newest], mean)
-        close(outcome.analysis_stdev["x"][newest], np.sqrt(np.diag(covariance)))
+        close(analysed.analysis["x"][newest], mean)
+        close(analysed.analysis_stdev["x"][newest], np.sqrt(np.diag(covariance)))
 
 
 def test_the_windows_start_is_the_smoother():
     given = twin(FourDVar(minimiser=MINIMISER), Plan(3, 1), WINDOWS)
-    for number, (_, outcome, _) in enumerate(in_turn(given, WINDOWS)):
+    for number, (_, analysed, _) in enumerate(in_turn(given, WINDOWS)):
         mean, covariance = batch_posterior(given.observed[: number + 1])
         m = np.linalg.matrix_power(matrix(), int(given.cycle.plan.first_slot(number)))
-        close(outcome.analysis["x"][0], m @ mean)
-        close(outcome.analysis_stdev["x"][0], np.sqrt(np.diag(m @ covariance @ m.T)))
+        close(analysed.analysis["x"][0], m @ mean)
+        close(analysed.analysis_stdev["x"][0], np.sqrt(np.diag(m @ covariance @ m.T)))
 
 
 def test_observations_that_enter_several_windows_count_once():
@@ -68,22 +68,22 @@ def test_observations_that_enter_several_windows_count_once():
     plan = Plan(3, 1, "several")
     given = twin(FourDVar(minimiser=MINIMISER), plan, WINDOWS)
     number = WINDOWS - 1
-    _, outcome, _ = in_turn(given, WINDOWS)[-1]
+    _, analysed, _ = in_turn(given, WINDOWS)[-1]
     powers = np.minimum(1.0, (WINDOWS - np.arange(WINDOWS)) / 3)
     mean, covariance = batch_posterior(given.observed, powers)
     m = np.linalg.matrix_power(matrix(), int(plan.first_slot(number)))
-    close(outcome.analysis["x"][0], m @ mean)
-    close(outcome.analysis_stdev["x"][0], np.sqrt(np.diag(m @ covariance @ m.T)))
+    close(analysed.analysis["x"][0], m @ mean)
+    close(analysed.analysis_stdev["x"][0], np.sqrt(np.diag(m @ covariance @ m.T)))
 
 
 def test_draws_carry_the_covariance_exactly_where_the_model_is_linear():
     """Draws in balanced blocks have the posterior's moments, and the model keeps them."""
     scheme = FourDVar(carry="ensemble", members=8, minimiser=MINIMISER)
     given = twin(scheme, Plan(1, 1), WINDOWS)
-    for number, (_, outcome, _) in enumerate(in_turn(given, WINDOWS)):
+    for number, (_, analysed, _) in enumerate(in_turn(given, WINDOWS)):
         mean, covariance = of_state(kalman(given.observed)[number])
-        close(outcome.analysis["x"][-1], mean)
-        close(outcome.analysis_stdev["x"][-1], np.sqrt(np.diag(covariance)))
+        close(analysed.analysis["x"][-1], mean)
+        close(analysed.analysis_stdev["x"][-1], np.sqrt(np.diag(covariance)))
 
 
 @pytest.mark.parametrize("forgetting", [slow(0.0), 0.1])
@@ -93,10 +93,10 @@ def test_parameters_are_carried_with_what_is_known_of_them(forgetting):
     prior = {"drift": assim.Normal(0.0, 0.4)}
     given = twin(scheme, Plan(1, 1), WINDOWS, prior)
     expected = kalman(given.observed, drift=0.4, forgetting=forgetting)
-    for (mean, covariance), (_, outcome, _) in zip(expected, in_turn(given, WINDOWS), strict=True):
-        close(outcome.analysis["x"][-1], mean[:N])
-        close(outcome.scalars["drift"], mean[N])
-        close(outcome.scalars_stdev["drift"], np.sqrt(covariance[N, N]))
+    for (mean, covariance), (_, analysed, _) in zip(expected, in_turn(given, WINDOWS), strict=True):
+        close(analysed.analysis["x"][-1], mean[:N])
+        close(analysed.scalars["drift"], mean[N])
+        close(analysed.scalars_stdev["drift"], np.sqrt(covariance[N, N]))
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,11 @@ def test_model_errors_are_those_of_the_kalman_filter(lag, formulation):
     scheme = FourDVar(minimiser=MINIMISER)
     given = twin(scheme, Plan(lag, 1), WINDOWS, error=error, formulation=formulation)
     expected = kalman(given.observed, q=0.04)
-    for number, (_, outcome, _) in enumerate(in_turn(given, WINDOWS)):
+    for number, (_, analysed, _) in enumerate(in_turn(given, WINDOWS)):
         mean, covariance = of_state(expected[number])
         newest = min(number + 1, lag)
-        close(outcome.analysis["x"][newest], mean)
-        close(outcome.analysis_stdev["x"][newest], np.sqrt(np.diag(covariance)))
+        close(analysed.analysis["x"][newest], mean)
+        close(analysed.analysis_stdev["x"][newest], np.sqrt(np.diag(covariance)))
 
 
 def test_model_errors_correlated_in_time_in_windows_that_overlap_are_refused():
@@ -126,9 +126,9 @@ def test_low_rank_keeps_the_leading_vectors_beside_a_static_share():
     """In units of the static standard deviations; the next window has rank + n white numbers."""
     scheme = FourDVar(rank=3, share=0.1, inflation=1.1, minimiser=MINIMISER)
     given = twin(scheme, Plan(1, 1), 2)
-    (carry, outcome, _), (_, after, _) = in_turn(given, 2)
+    (carry, analysed, _), (_, after, _) = in_turn(given, 2)
     mean, covariance = of_state(kalman(given.observed)[0])
-    close(outcome.analysis["x"][-1], mean)
+    close(analysed.analysis["x"][-1], mean)
     scale = np.sqrt(np.diag(B))
     values, vectors = np.linalg.eigh(1.1**2 * covariance / np.outer(scale, scale))
     leading = (vectors[:, 1:] * values[1:]) @ vectors[:, 1:].T * np.outer(scale, scale)
@@ -143,9 +143,9 @@ def test_many_controls_take_the_randomised_way_to_the_same_covariance(monkeypatc
     """Beyond a number of controls no matrix of them is formed."""
     monkeypatch.setattr(posterior, "WHOLE", 3)
     given = twin(FourDVar(rank=4, minimiser=MINIMISER), Plan(1, 1), 3)
-    for number, (carry, outcome, _) in enumerate(in_turn(given, 3)):
+    for number, (carry, analysed, _) in enumerate(in_turn(given, 3)):
         mean, covariance = of_state(kalman(given.observed)[number])
-        close(outcome.analysis["x"][-1], mean)
+        close(analysed.analysis["x"][-1], mean)
         vectors = np.asarray(carry.background.vectors["background"]["x"])
         close(vectors.T @ vectors, covariance)
 
@@ -178,14 +178,14 @@ def test_localised_members_keep_the_kalman_filters_covariance_of_their_own():
     scheme = FourDVar(carry="ensemble", members=7, localisation=localisation, minimiser=MINIMISER)
     given = twin(scheme, Plan(1, 1), 3)
     m, p = matrix(), None
-    for number, (carry, outcome, _) in enumerate(in_turn(given, 3)):
+    for number, (carry, analysed, _) in enumerate(in_turn(given, 3)):
         if p is not None:
             forecast = m @ p @ m.T
             gain = forecast @ H.T @ np.linalg.inv(H @ forecast @ H.T + R * np.eye(2))
             expected = forecast - gain @ H @ forecast
-            close(outcome.analysis_stdev["x"][-1], np.sqrt(np.diag(expected)))
-            increment = gain @ (given.observed[number] - H @ outcome.background["x"][-1])
-            close(outcome.analysis["x"][-1], outcome.background["x"][-1] + increment)
+            close(analysed.analysis_stdev["x"][-1], np.sqrt(np.diag(expected)))
+            increment = gain @ (given.observed[number] - H @ analysed.background["x"][-1])
+            close(analysed.analysis["x"][-1], analysed.background["x"][-1] + increment)
         vectors = np.asarray(carry.background.vectors["background"]["x"])
         p = vectors.T @ vectors
 
@@ -193,10 +193,10 @@ def test_localised_members_keep_the_kalman_filters_covariance_of_their_own():
 def test_innovations_of_windows_that_share_observations_are_of_the_newest():
     """The background has not seen those; of the others it has seen a share."""
     given = twin(FourDVar(minimiser=MINIMISER), Plan(3, 1, "several"), WINDOWS)
-    for number, (_, outcome, measures) in enumerate(in_turn(given, WINDOWS)):
+    for number, (_, analysed, measures) in enumerate(in_turn(given, WINDOWS)):
         edge = min(number + 1, 3)
-        innovation = given.observed[number] - H @ np.asarray(outcome.background["x"][edge])
-        variance = np.asarray(outcome.background_stdev["x"][edge][:2]) ** 2 + R
+        innovation = given.observed[number] - H @ np.asarray(analysed.background["x"][edge])
+        variance = np.asarray(analysed.background_stdev["x"][edge][:2]) ** 2 + R
         found = measures.innovations[0]
         close(found.number, 2.0)
         close(found.mean, np.sum(innovation))
@@ -215,7 +215,7 @@ def test_adaptive_inflation_is_wang_and_bishops(kept, monkeypatch):
     scheme = FourDVar(inflation=inflation, rank=4 if kept == 2 else 1, minimiser=MINIMISER)
     given = twin(scheme, Plan(1, 1), 2)
     factor, applied, p, x = 1.1, 1.0, B, BACKGROUND
-    for (carry, outcome, measures), y in zip(in_turn(given, kept), given.observed, strict=False):
+    for (carry, analysed, measures), y in zip(in_turn(given, kept), given.observed, strict=False):
         assert float(measures.inflation) == pytest.approx(applied, rel=1e-9)
         d = (y - H @ matrix() @ x) / np.sqrt(R)
         signal = H @ matrix() @ p @ matrix().T @ H.T / R
@@ -228,7 +228,7 @@ def test_adaptive_inflation_is_wang_and_bishops(kept, monkeypatch):
         x = np.asarray(carry.background.mean["background"]["x"])
         vectors = np.asarray(carry.background.vectors["background"]["x"])
         p = vectors.T @ vectors
-        assert abs(factor - 1.1) > 1e-3 and np.all(np.isfinite(outcome.analysis["x"]))
+        assert abs(factor - 1.1) > 1e-3 and np.all(np.isfinite(analysed.analysis["x"]))
 
 
 def test_inflation_that_is_not_applied_explains_no_innovations():

@@ -134,13 +134,13 @@ def test_a_bias_is_carried_with_what_is_known_of_it():
     p[:N, :N], p[N, N] = B, prior**2
     m, h = np.eye(N + 1), np.ones((2, N + 1))
     m[:N, :N], h[:, :N] = matrix(), H
-    for (_, outcome, _), y in zip(in_turn(biased_twin, windows), given.observed, strict=True):
+    for (_, analysed, _), y in zip(in_turn(biased_twin, windows), given.observed, strict=True):
         x, p = m @ x, m @ p @ m.T
         gain = p @ h.T @ np.linalg.inv(h @ p @ h.T + R * np.eye(2))
         x, p = x + gain @ (y - h @ x), p - gain @ h @ p
-        close(outcome.analysis["x"][-1], x[:N])
-        close(outcome.scalars["offset"], x[N])
-        close(outcome.scalars_stdev["offset"], np.sqrt(p[N, N]))
+        close(analysed.analysis["x"][-1], x[:N])
+        close(analysed.scalars["offset"], x[N])
+        close(analysed.scalars_stdev["offset"], np.sqrt(p[N, N]))
 
 
 class Two(assim.AbstractModel):
@@ -179,8 +179,8 @@ def test_what_is_kept_of_a_covariance_does_not_depend_on_units():
             edges = first.edges + number * STEP
             here = assim.Points.at(edges[1:], {"place": jnp.zeros(1)})
             rows = eqx.tree_at(lambda r: r.points, Rows.of(seen), here)
-            carry, outcome, _ = cycle.window(carry, number, edges, (rows,))
-            for states_of in (outcome.analysis, outcome.analysis_stdev):
+            carry, analysed, _ = cycle.window(carry, number, edges, (rows,))
+            for states_of in (analysed.analysis, analysed.analysis_stdev):
                 states.append(np.append(states_of["u"], states_of["v"] * small))
         found.append(states)
     for one, other in zip(*found, strict=True):

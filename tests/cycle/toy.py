@@ -136,7 +136,7 @@ def batch_posterior(observed, weights=None):
 
 
 def in_turn(twin, windows):
-    """Carry, outcome and measures of every window, by the loop."""
+    """Carry, analysed and measures of every window, by the loop."""
     carry, found = twin.cycle.start(), []
     plan = twin.cycle.plan
     for number in range(windows):
@@ -144,6 +144,6 @@ def in_turn(twin, windows):
         first = int(plan.first_slot(number))
         truth = {"x": twin.truth["x"][first : first + plan.slots + 1]}
         rows = plan.rows(twin.batches, number)
-        carry, outcome, measures = twin.cycle.window(carry, number, edges, rows, truth)
-        found.append((carry, outcome, measures))
+        carry, analysed, measures = twin.cycle.window(carry, number, edges, rows, truth)
+        found.append((carry, analysed, measures))
     return found

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.analysis.analysed import AnalysedWindow
 from assim.analysis.cycle.batches import in_batches, newest, placed
 from assim.analysis.cycle.measures import Measures, measures
 from assim.analysis.cycle.plan import Plan
@@ -74,7 +75,7 @@ class Cycle:
         edges: Array,
         rows: tuple[Rows, ...],
         truth: State | None = None,
-    ) -> tuple[Any, Outcome, Measures]:
+    ) -> tuple[Any, AnalysedWindow, Measures]:
         """Analyse window k; compiled once for all windows whose arrays have the same shapes.
 
         Args:
@@ -84,12 +85,16 @@ class Cycle:
             rows: its observations, of every instrument.
             truth: the true state at every slot edge, where it is known.
 
+        Returns:
+            what is handed on, the analysis, and what is kept of it in a few numbers.
+
         Raises:
             ValueError: slot edges or observations that are not those of a window of the plan.
         """
         self._check_window(number, edges, rows)
         given = (self.scheme, self.plan, carry, jnp.asarray(number), self._key(number))
-        return _window(self._template, *given, edges, rows, truth)
+        after, outcome, kept = _window(self._template, *given, edges, rows, truth)
+        return after, self._analysed(outcome, edges), kept
 
     def scan(
         self,
@@ -169,6 +174,21 @@ class Cycle:
                     f"{o.name!r} from {times.min():g} to {times.max():g}; give it its own slot "
                     "edges (Plan.stretch) and observations (Plan.rows)"
                 )
+
+    def _analysed(self, outcome: Outcome, edges: Array) -> AnalysedWindow:
+        """What the outcome of a window says, with its labels and times."""
+        problem, names = self.problem, [o.name for o in self.problem.observations]
+        return AnalysedWindow(
+            problem.model.labels(),
+            Window(edges, problem.window.steps, problem.window.reference),
+            outcome.background,
+            outcome.analysis,
+            outcome.background_stdev,
+            outcome.analysis_stdev,
+            outcome.scalars,
+            outcome.scalars_stdev,
+            dict(zip(names, outcome.readings, strict=True)),
+        )
 
     def _key(self, number: int | Array) -> Array:
         return jax.random.fold_in(jax.random.key(self.seed), number + 1)

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
 
+from assim.analysis.analysed import Reading
 from assim.analysis.cycle.plan import Move
-from assim.analysis.cycle.scheme import Outcome, Reading
+from assim.analysis.cycle.scheme import Outcome
 from assim.problem.arrays import State
 from assim.solve.minimise.status import Status
 

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from assim.analysis.analysed import Reading
 from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.forecast import Draws
 from assim.problem.arrays import Params, State
@@ -14,28 +15,6 @@ from assim.problem.assumed import error_variance
 from assim.problem.departure import Problem
 
 Array = jax.Array
-
-
-class Reading(NamedTuple):
-    """What one instrument read, and what was predicted of it; all of shape (m,).
-
-    Args:
-        observed: the values.
-        background: H(x^b).
-        analysis: H(x^a).
-        stdev: standard deviation of the errors about H(x^b), in the values' unit.
-        background_stdev: of H(x^b), by its own covariance; NaN where it is not known.
-        analysis_stdev: of H(x^a).
-        weight: 0 for a value that only fills up the shape.
-    """
-
-    observed: Array
-    background: Array
-    analysis: Array
-    stdev: Array
-    background_stdev: Array
-    analysis_stdev: Array
-    weight: Array
 
 
 class Outcome(NamedTuple):

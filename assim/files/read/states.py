@@ -183,7 +183,7 @@ def state_dataset(
                 name, label, increment[name], "analysis increment of"
             )
     dims = used_dims(labels, state)
-    _check_names_apart(content, (*dims, time_name(labels.time_unit)))
+    check_names_apart(content, (*dims, time_name(labels.time_unit)))
     if time is None:
         return xr.Dataset(content, axes(labels, dims))
     clock = time_name(labels.time_unit)
@@ -201,8 +201,12 @@ def _variable(name: str, label: Label, value: Array, what: str) -> xr.Variable:
     return xr.Variable(label.dims, np.asarray(value), attributes(name, label, what))
 
 
-def _check_names_apart(names: Iterable[str], dims: Iterable[str]) -> None:
-    """A variable called like a dimension would be read as its coordinate."""
+def check_names_apart(names: Iterable[str], dims: Iterable[str]) -> None:
+    """Refuse a variable called like a dimension, which would be read as its coordinate.
+
+    Raises:
+        DataError: there is one.
+    """
     for name in set(names) & set(dims):
         raise DataError(
             f"dataset: the field {name!r} has the name of a dimension, which NetCDF keeps for "

@@ -307,3 +307,31 @@ def _block_name(block: list[Instrument]) -> str:
     if len(block) == 1:
         return variable_name(block[0].observations.name)
     return variable_name(Path(block[0].table.source).stem)
+
+
+def used_column(
+    instrument: Instrument, suffix: str, values: np.ndarray, words: str, units: str | None = None
+) -> Column:
+    """A column of the rows that were used, NaN of the others; in the unit of the values if none."""
+    table = instrument.table
+    whole = _spread(values, instrument.used)
+    return Column(suffix, whole, f"{words} {table.long_name}", units or table.units)
+
+
+def compared_columns(
+    instrument: Instrument, background: np.ndarray, analysis: np.ndarray
+) -> list[Column]:
+    """What background and analysis predict of the rows that were used, and departures from it."""
+    table, what = instrument.table, instrument.table.long_name
+    before = used_column(instrument, Ancillary.HOFX_BACKGROUND, background, "background of")
+    after = used_column(instrument, Ancillary.HOFX_ANALYSIS, analysis, "analysis of")
+    return [
+        before,
+        after,
+        Column(
+            Ancillary.OMBG, table.values - before.values, f"{what} less its background", table.units
+        ),
+        Column(
+            Ancillary.OMAN, table.values - after.values, f"{what} less its analysis", table.units
+        ),
+    ]

@@ -1,6 +1,7 @@
 """Forecasts: forecast.nc, what is said of them in JSON, and the draws that they start from."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ from assim.analysis.forecast import QUANTILES, Forecast
 from assim.files.ancillary import Ancillary, Column
 from assim.files.errors import DataError
 from assim.files.names import STDEV, time_name
-from assim.files.netcdf import attributes, axes, time_variable
+from assim.files.netcdf import attributes
 from assim.files.read.observations import Instrument
-from assim.files.read.states import nearest_times, used_dims
+from assim.files.read.states import nearest_times
 from assim.files.sources import Source, name_of, opened
 from assim.files.times import NON_PHYSICAL, decode, encode
-from assim.files.write.feedback import point_table
+from assim.files.write.feedback import point_table, used_column
+from assim.files.write.fields import field_series
 from assim.findings.verification import FieldScores, Rows, Scores
 from assim.problem.arrays import Labels
 from assim.problem.window import Window
@@ -30,7 +32,6 @@ _WORDS = {
 
 def forecast_dataset(
     found: Forecast,
-    labels: Labels,
     *,
     members: bool = False,
     names: Iterable[str] | None = None,
@@ -42,42 +43,36 @@ def forecast_dataset(
 
     Args:
         found: the forecast.
-        labels: the model's.
         members: whether to add every member, `<v>_members`, on `realization` before time.
         names: fields to write; all of them where not given.
     """
-    clock = time_name(labels.time_unit)
-    chosen = [*found.mean] if names is None else list(names)
-    content: dict[str, xr.Variable] = {}
-    for name in chosen:
-        label = labels.state[name]
-        dims = (clock, *label.dims)
-        about = attributes(name, label, "forecast of")
-        content[name] = xr.Variable(dims, found.mean[name], about)
-        content[name].attrs |= {"ancillary_variables": f"{name}{STDEV}"}
-        words = attributes(name, label, "standard deviation of the forecast of")
-        content[f"{name}{STDEV}"] = xr.Variable(dims, found.stdev[name], words)
-        for key in QUANTILES:
-            words = attributes(name, label, _WORDS[key])
-            content[f"{name}_{key}"] = xr.Variable(dims, found.quantiles[key][name], words)
-        if members:
-            words = attributes(name, label, "member of the forecast of")
-            several = found.members[name]
-            content[f"{name}_members"] = xr.Variable((REALIZATION, *dims), several, words)
-    places = {**_times(found.window, labels), **axes(labels, used_dims(labels, chosen))}
-    if members:
-        words = {"units": "1", "long_name": "member", "standard_name": REALIZATION}
-        numbers = np.flatnonzero(found.finite).astype(np.int32)
-        places[REALIZATION] = xr.Variable(REALIZATION, numbers, words)
-    return xr.Dataset(content, places)
+    labels, window = found.labels, found.window
+    columns = {
+        "": ("forecast of", found.mean),
+        STDEV: ("standard deviation of the forecast of", found.stdev),
+        **{f"_{key}": (_WORDS[key], found.quantiles[key]) for key in QUANTILES},
+    }
+    dataset = field_series(labels, window, columns, names).assign_coords(_times(window, labels))
+    if not members:
+        return dataset
+    words = {"units": "1", "long_name": "member", "standard_name": REALIZATION}
+    numbers = np.flatnonzero(found.finite).astype(np.int32)
+    content = {
+        f"{name}_members": xr.Variable(
+            (REALIZATION, *dataset[name].dims),
+            several,
+            attributes(name, labels.state[name], "member of the forecast of"),
+        )
+        for name, several in found.members.items()
+        if name in dataset
+    }
+    return dataset.assign(content).assign_coords({REALIZATION: (REALIZATION, numbers, words)})
 
 
 def _times(window: Window, labels: Labels) -> dict[str, xr.Variable]:
-    """Slot edges, the first of them, and what has passed since then."""
+    """The first slot edge, and what has passed since then."""
     unit, clock = labels.time_unit, time_name(labels.time_unit)
-    edges = np.asarray(window.edges)
-    stamps = xr.Variable(*time_variable(edges, unit, window.reference, clock))
-    begin, words = encode(edges[0], unit, window.reference)
+    begin, words = encode(np.asarray(window.edges)[0], unit, window.reference)
     passed, units = lead_times(window, labels)
     period = {"units": units, "long_name": "time since the start of the forecast"}
     start = {**words, "long_name": "start of the forecast"}
@@ -85,7 +80,6 @@ def _times(window: Window, labels: Labels) -> dict[str, xr.Variable]:
         period["standard_name"] = "forecast_period"
         start["standard_name"] = "forecast_reference_time"
     return {
-        clock: stamps,
         "forecast_reference_time": xr.Variable((), begin, start),
         "forecast_period": xr.Variable(clock, passed, period),
     }
@@ -117,13 +111,9 @@ def forecast_feedback(
 
 
 def _columns(one: Instrument, rows: Rows) -> list[Column]:
-    what, units = one.table.long_name, one.table.units
+    what = one.table.long_name
     quantile = "per cent quantile of what is forecast of"
-
-    def column(suffix: Ancillary, values: np.ndarray, words: str, of: str = units) -> Column:
-        whole = np.full(one.table.rows, np.nan)
-        whole[one.used] = values
-        return Column(suffix, whole, f"{words} {what}", of)
+    column = partial(used_column, one)
 
     return [
         column(Ancillary.HOFX_FORECAST, rows.mean, "forecast of"),

@@ -11,9 +11,10 @@ from assim.analysis.analyse import Analysis
 from assim.analysis.finding import Variable
 from assim.analysis.posterior import Posterior
 from assim.files.names import STDEV, time_name
-from assim.files.netcdf import attributes, axes, time_variable
-from assim.files.read.states import state_dataset, used_dims
+from assim.files.netcdf import attributes, axes
+from assim.files.write.analysed import edge_dataset, window_dataset
 from assim.files.write.encode import encoded, of_findings
+from assim.files.write.fields import field_series
 from assim.problem.arrays import Array, Label, Labels
 from assim.problem.control import Physical
 
@@ -23,22 +24,7 @@ def analysis_dataset(analysis: Analysis) -> xr.Dataset:
 
     The layout is that of a background, so that it can be one; model parameters are added.
     """
-    labels, window = analysis.problem.model.labels(), analysis.problem.window
-    state, before = analysis.analysis.control.state, analysis.background.control.state
-    dataset = state_dataset(
-        labels,
-        state,
-        time=float(window.edges[0]),
-        reference=window.reference,
-        stdev=analysis.state_stdev,
-        increment={name: value - before[name] for name, value in state.items()},
-    )
-    parameters = _parameters(analysis, labels, set(map(str, dataset.variables)))
-    names = [name for name in parameters if name in labels.parameters]
-    return dataset.assign(parameters).assign_coords(axes(labels, _dims(labels, names)))
-
-
-to_dataset = analysis_dataset
+    return edge_dataset(analysis.analysed_window(), 0)
 
 
 def trajectory_dataset(analysis: Analysis, posterior: Posterior | None = None) -> xr.Dataset:
@@ -53,30 +39,13 @@ def trajectory_dataset(analysis: Analysis, posterior: Posterior | None = None) -
         posterior: whose standard deviations are given; the one that is reported where None.
     """
     posterior = posterior or analysis.posterior
-    spread = {} if posterior is None else posterior.trajectory_stdev
-    labels, window = analysis.problem.model.labels(), analysis.problem.window
-    clock = time_name(labels.time_unit)
-    states, before = analysis.analysis.trajectory.states, analysis.background.trajectory.states
-    content = {}
-    for name, values in states.items():
-        label, deviation = labels.state[name], spread.get(name)
-        dims = (clock, *label.dims)
-        content[name] = xr.Variable(dims, np.asarray(values), attributes(name, label))
-        if deviation is not None:
-            content[name].attrs["ancillary_variables"] = f"{name}{STDEV}"
-            words = attributes(name, label, "standard deviation of")
-            content[f"{name}{STDEV}"] = xr.Variable(dims, np.asarray(deviation), words)
-        if posterior is not None and (mean := posterior.trajectory_mean.get(name)) is not None:
-            words = attributes(name, label, "posterior mean of")
-            content[f"{name}_mean"] = xr.Variable(dims, np.asarray(mean), words)
-        words = attributes(name, label, "background of")
-        content[f"{name}_background"] = xr.Variable(dims, np.asarray(before[name]), words)
-    content |= _model_error(analysis, posterior, labels, clock)
-    times = np.asarray(analysis.analysis.trajectory.times)
-    stamps = time_variable(times, labels.time_unit, window.reference, clock)
-    places = {clock: stamps, **axes(labels, used_dims(labels, states))}
-    attrs = {} if posterior is None else {"assim_method": posterior.method}
-    return xr.Dataset(content, places, attrs)
+    analysed = analysis.analysed_window(posterior)
+    labels, clock = analysed.labels, time_name(analysed.labels.time_unit)
+    means = {} if posterior is None else posterior.trajectory_mean
+    of_mean = field_series(labels, analysed.window, {"_mean": ("posterior mean of", means)})
+    error = _model_error(analysis, posterior, labels, clock)
+    dataset = window_dataset(analysed).assign({**of_mean.data_vars, **error})
+    return dataset if posterior is None else dataset.assign_attrs(assim_method=posterior.method)
 
 
 def _model_error(
@@ -267,24 +236,6 @@ def _estimated(
     for name in control.biases:
         units = analysis.quantities[name].units if name in analysis.quantities else "1"
         yield name, Label(units=units, long_name=f"bias coefficient {name}"), draws.biases[name]
-
-
-def _parameters(
-    analysis: Analysis, labels: Labels, taken: set[str]
-) -> dict[str, xr.DataArray | xr.Variable]:
-    """Model parameters at the minimum, with standard deviations where they are estimated."""
-    content: dict[str, xr.DataArray | xr.Variable] = {}
-    for name, value in analysis.parameters().items():
-        label = labels.parameters[name]
-        if name in taken:
-            continue  # a field or an axis has this name; posterior.nc holds what is estimated
-        content[name] = xr.Variable(label.dims, np.asarray(value), attributes(name, label))
-        if name in analysis.quantities:
-            words = attributes(name, label, "standard deviation of")
-            stddev = np.asarray(analysis.quantities[name].stddev)
-            content[f"{name}{STDEV}"] = xr.Variable((), stddev, words)
-            content[name].attrs["ancillary_variables"] = f"{name}{STDEV}"
-    return content
 
 
 def _dims(labels: Labels, names: list[str]) -> tuple[str, ...]:

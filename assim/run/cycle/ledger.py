@@ -18,7 +18,7 @@ from assim.files.errors import DataError
 from assim.files.netcdf import hash_file, package_version, write_dataset
 from assim.files.read.manifest import damaged, read_manifest
 from assim.files.write import manifest
-from assim.files.write.outcome import carry_dataset, read_carry
+from assim.files.write.analysed import carry_dataset, read_carry
 
 WINDOWS, STATES = "windows", "carry"
 _FREE = ("windows", "burn_in", "on_failure")  # keys of [cycle] that may change while it goes on

@@ -12,18 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.analysis.analysed import AnalysedWindow, Reading
 from assim.analysis.cycle.batches import joined
 from assim.analysis.cycle.measures import Measures
-from assim.analysis.cycle.scheme import Outcome, Reading
 from assim.case.failure import Exit, NonFiniteError
 from assim.case.pose_cycle import PosedCycle
 from assim.files.errors import DataError
 from assim.files.netcdf import hash_file, write_dataset, write_json
 from assim.files.read.states import read_trajectory
 from assim.files.times import date_text
-from assim.files.write.outcome import (
+from assim.files.write.analysed import (
+    edge_dataset,
     measures_json,
-    newest_dataset,
     read_windows,
     readings_dataset,
     window_dataset,
@@ -62,14 +62,14 @@ class _Done:
 
     Args:
         carry: what it hands on.
-        outcome: its analysis.
+        analysed: its analysis.
         measures: in a few numbers.
         state: "analysed" or "forecast".
         reason: why there is no analysis, or what is wrong with it; empty where all is well.
     """
 
     carry: Any
-    outcome: Outcome
+    analysed: AnalysedWindow
     measures: Measures
     state: str
     reason: str = ""
@@ -203,16 +203,16 @@ class Sequence:
         given = (carry, number, edges)
         rows = self._rows(edges)
         found = self.posed.cycle.window(*given, rows, truth)
-        carry, outcome, measures = jax.tree.map(np.asarray, found)
+        carry, analysed, measures = jax.tree.map(np.asarray, found)
         if float(measures.number) == 0:
-            self._check_forecast(number, carry, outcome)
-            return _Done(carry, outcome, measures, FORECAST, _NOTHING)
+            self._check_forecast(number, carry, analysed)
+            return _Done(carry, analysed, measures, FORECAST, _NOTHING)
         status = Status(int(measures.status))
         finite = bool(np.isfinite(measures.cost)) and _finite(carry)
         unconverged = status is not Status.CONVERGED
         if finite and not (unconverged and policy.not_converged == "forecast"):
             reason = f"not converged: {status}" if unconverged else ""
-            return _Done(carry, outcome, measures, ANALYSED, reason)
+            return _Done(carry, analysed, measures, ANALYSED, reason)
         reason = "the analysis is not finite" if not finite else f"not converged: {status}"
         if not finite and policy.non_finite == "stop":
             raise NonFiniteError(
@@ -223,14 +223,14 @@ class Sequence:
             )
         without = tuple(_of_no_weight(one) for one in rows)
         failed = measures.status
-        carry, outcome, measures = jax.tree.map(
+        carry, analysed, measures = jax.tree.map(
             np.asarray, self.posed.cycle.window(*given, without, truth)
         )
-        self._check_forecast(number, carry, outcome)
-        return _Done(carry, outcome, measures._replace(status=failed), FORECAST, reason)
+        self._check_forecast(number, carry, analysed)
+        return _Done(carry, analysed, measures._replace(status=failed), FORECAST, reason)
 
-    def _check_forecast(self, number: int, carry: Any, outcome: Outcome) -> None:
-        if not _finite((carry, outcome.analysis)):
+    def _check_forecast(self, number: int, carry: Any, analysed: AnalysedWindow) -> None:
+        if not _finite((carry, analysed.analysis)):
             raise NonFiniteError(
                 f"window {number} ({self._when(number)}): the forecast itself is not finite; "
                 "`assim check` says where; look at the model's step, its parameters and the "
@@ -284,14 +284,14 @@ class Sequence:
         title = f"{self._title()}: window {number}"
         keep = self.posed.case.checked.output.keep
         pairs = [
-            (one.instrument, _last(reading, one.rows))
-            for one, reading in zip(arrivals, done.outcome.readings, strict=True)
+            (one.instrument, _last(done.analysed.readings[name], one.rows))
+            for name, one in zip(self._names(), arrivals, strict=True)
             if one.instrument is not None and one.rows is not None
         ]
-        given = (pairs, labels, window, done.state == ANALYSED, done.outcome.scalars)
+        given = (pairs, labels, window, done.state == ANALYSED, done.analysed.scalars)
         makers = {
-            "analysis": lambda: newest_dataset(done.outcome, newest, labels, window),
-            "trajectory": lambda: window_dataset(done.outcome, labels, window),
+            "analysis": lambda: edge_dataset(done.analysed, newest),
+            "trajectory": lambda: window_dataset(done.analysed),
             "feedback": lambda: readings_dataset(*given) if pairs else None,
         }
         inputs = self._inputs(arrivals)

@@ -23,9 +23,9 @@ from assim.case.pose import set_up
 from assim.case.setting import Setting
 from assim.case.slots import make_window, whole
 from assim.files.errors import DataError
-from assim.files.names import time_name
-from assim.files.netcdf import attributes, time_variable, write_dataset
+from assim.files.netcdf import write_dataset
 from assim.files.read.states import state_dataset
+from assim.files.write.fields import field_series, with_scalars
 from assim.problem.arrays import Array, Grid, Labels, Params, State, Trajectory
 from assim.problem.covariance import (
     AbstractCovariance,
@@ -326,18 +326,13 @@ def _truth_dataset(
     labels: Labels, trajectory: Trajectory, parameters: Params, window: Window
 ) -> xr.Dataset:
     """The true trajectory in the layout of a state, with the true parameters."""
-    edges, clock = np.asarray(window.edges), time_name(labels.time_unit)
-    first = state_dataset(labels, trajectory.at_start(), float(edges[0]), window.reference)
-    content: dict[str, Any] = {
-        name: ((clock, *labels.state[name].dims), np.asarray(values), first[name].attrs)
-        for name, values in trajectory.states.items()
+    dataset = field_series(labels, window, {"": ("", trajectory.states)})
+    known = {
+        name: value
+        for name, value in parameters.items()
+        if set(labels.parameters[name].dims) <= set(dataset.dims)
     }
-    for name, value in parameters.items():
-        label = labels.parameters[name]
-        if name not in first.variables and set(label.dims) <= set(first.dims):
-            content[name] = (label.dims, np.asarray(value), attributes(name, label))
-    stamps = time_variable(edges, labels.time_unit, window.reference, clock)
-    return xr.Dataset(content, {**first.drop_vars(clock).coords, clock: stamps})
+    return with_scalars(dataset, labels, known, {})
 
 
 def _check_finite(trajectory: Trajectory) -> None:

@@ -143,7 +143,7 @@ def test_no_column_is_taken_for_an_observed_variable(bare, answer):
     table = open_observations(observation_file(), "u", model.labels())
     later = to_instrument(table, model, window, name="u_held_back")
     checked = predictive_checks(one, [later.observations], draws=10)
-    written = feedback_dataset([*group, later], dataclasses.replace(one, predictive=checked))
+    written = feedback_dataset([*group, later], one.with_findings(checked))
     for end in ("bias_analysis", "influence", "impact", "predictive_pit", "hofx_analysis_stddev"):
         assert f"speed_{end}" in written
     for name in written.data_vars if bare else ():

@@ -9,71 +9,53 @@ import jax
 import numpy as np
 import xarray as xr
 
+from assim.analysis.analysed import AnalysedWindow, Reading
 from assim.analysis.cycle.measures import Errors, Innovations, Measures, Spreads
-from assim.analysis.cycle.scheme import Outcome, Reading
 from assim.files.ancillary import Ancillary, Column
 from assim.files.errors import DataError
-from assim.files.names import PASSIVE, STDEV, time_name
-from assim.files.netcdf import attributes, axes, strict, time_variable
+from assim.files.names import PASSIVE, STDEV
+from assim.files.netcdf import strict
 from assim.files.read.observations import Instrument
-from assim.files.read.states import state_dataset, used_dims
+from assim.files.read.states import state_dataset
 from assim.files.sources import Source, opened
-from assim.files.write.feedback import point_table
-from assim.problem.arrays import Label, Labels
+from assim.files.write.feedback import compared_columns, point_table, used_column
+from assim.files.write.fields import field_series, with_scalars
+from assim.problem.arrays import Labels
 from assim.problem.window import Window
 
 
-def newest_dataset(outcome: Outcome, newest: int, labels: Labels, window: Window) -> xr.Dataset:
-    """The analysed state at the newest observations, with increments and standard deviations.
+def window_dataset(analysed: AnalysedWindow) -> xr.Dataset:
+    """The analysed trajectory at the slot edges, `<v>_stddev` and `<v>_background`."""
+    columns = {
+        "": ("", analysed.analysis),
+        STDEV: ("standard deviation of", analysed.analysis_stdev),
+        "_background": ("background of", analysed.background),
+        f"_background{STDEV}": (
+            "standard deviation of the background of",
+            analysed.background_stdev,
+        ),
+    }
+    return field_series(analysed.labels, analysed.window, columns)
 
-    The layout is that of a background, so that it can be one; estimated scalars are added.
+
+def edge_dataset(analysed: AnalysedWindow, edge: int) -> xr.Dataset:
+    """The analysed state at one slot edge, with increments and standard deviations.
+
+    The layout is that of a background, so that it can be one; parameters, and what else is
+    estimated and no field, are added.
     """
-    at = lambda states: {name: value[newest] for name, value in states.items()}  # noqa: E731
-    state, before = at(outcome.analysis), at(outcome.background)
+    labels, window = analysed.labels, analysed.window
+    at = lambda states: {name: value[edge] for name, value in states.items()}  # noqa: E731
+    state, before = at(analysed.analysis), at(analysed.background)
     dataset = state_dataset(
         labels,
         state,
-        time=float(window.edges[newest]),
+        time=float(window.edges[edge]),
         reference=window.reference,
-        stdev=at(outcome.analysis_stdev),
+        stdev=at(analysed.analysis_stdev),
         increment={name: value - before[name] for name, value in state.items()},
     )
-    content: dict[str, Any] = {}
-    for name, value in outcome.scalars.items():
-        label = labels.parameters.get(name, Label())
-        if name in dataset.variables or np.ndim(value) != len(label.dims):
-            continue
-        spread = outcome.scalars_stdev[name]
-        content[name] = (label.dims, np.asarray(value), attributes(name, label))
-        words = attributes(name, label, "standard deviation of")
-        content[f"{name}{STDEV}"] = (label.dims, np.asarray(spread), words)
-    dims = tuple({dim for one in content.values() for dim in one[0]})
-    return dataset.assign(content).assign_coords(axes(labels, dims))
-
-
-def window_dataset(outcome: Outcome, labels: Labels, window: Window) -> xr.Dataset:
-    """The analysed trajectory at the slot edges, `<v>_stddev` and `<v>_background`."""
-    clock = time_name(labels.time_unit)
-    content = {}
-    for name, values in outcome.analysis.items():
-        label = labels.state[name]
-        dims = (clock, *label.dims)
-        parts = {
-            "": (values, ""),
-            STDEV: (outcome.analysis_stdev[name], "standard deviation of"),
-            "_background": (outcome.background[name], "background of"),
-            f"_background{STDEV}": (
-                outcome.background_stdev[name],
-                "standard deviation of the background of",
-            ),
-        }
-        for suffix, (series, what) in parts.items():
-            words = attributes(name, label, what)
-            content[f"{name}{suffix}"] = xr.Variable(dims, np.asarray(series), words)
-        content[name].attrs["ancillary_variables"] = f"{name}{STDEV}"
-    times = np.asarray(window.edges)
-    stamps = time_variable(times, labels.time_unit, window.reference, clock)
-    return xr.Dataset(content, {clock: stamps, **axes(labels, used_dims(labels, outcome.analysis))})
+    return with_scalars(dataset, labels, analysed.scalars, analysed.scalars_stdev)
 
 
 def readings_dataset(
@@ -103,33 +85,15 @@ def readings_dataset(
 
 def _compared(one: Instrument, reading: Reading, assimilated: bool) -> list[Column]:
     """What background and analysis say of every row that was used; NaN of the others."""
-    table, what, units = one.table, one.table.long_name, one.table.units
-    number = int(one.used.sum())
-
-    def placed(values: Any) -> np.ndarray:
-        column = np.full(table.rows, np.nan)
-        column[one.used] = np.asarray(values)[:number]
-        return column
-
-    before, after = placed(reading.background), placed(reading.analysis)
+    what, number = one.table.long_name, int(one.used.sum())
+    known = {name: np.asarray(column)[:number] for name, column in reading._asdict().items()}
     passive = np.where(one.used, np.asarray(PASSIVE, one.flags.dtype), one.flags)
+    flags = one.flags if assimilated else passive
+    spread = "standard deviation of the background of"
     return [
-        Column(Ancillary.HOFX_BACKGROUND, before, f"background of {what}", units),
-        Column(Ancillary.HOFX_ANALYSIS, after, f"analysis of {what}", units),
-        Column(Ancillary.OMBG, table.values - before, f"{what} less its background", units),
-        Column(Ancillary.OMAN, table.values - after, f"{what} less its analysis", units),
-        Column(
-            Ancillary.HOFX_BACKGROUND_STDEV,
-            placed(reading.background_stdev),
-            f"standard deviation of the background of {what}",
-            units,
-        ),
-        Column(
-            Ancillary.EFFECTIVE_QC,
-            one.flags if assimilated else passive,
-            f"quality flag of {what} as used",
-            "1",
-        ),
+        *compared_columns(one, known["background"], known["analysis"]),
+        used_column(one, Ancillary.HOFX_BACKGROUND_STDEV, known["background_stdev"], spread),
+        Column(Ancillary.EFFECTIVE_QC, flags, f"quality flag of {what} as used", "1"),
     ]
 
 

@@ -1,0 +1,80 @@
+"""Whatever the engine returns as a Dataset, with units, dates and long names."""
+
+from functools import singledispatch
+from typing import Any
+
+import xarray as xr
+
+from assim.analysis.analyse import Analysis
+from assim.analysis.analysed import AnalysedWindow
+from assim.analysis.finding import AbstractFinding
+from assim.analysis.forecast import Forecast
+from assim.analysis.posterior import Posterior
+from assim.files.write.analysed import window_dataset
+from assim.files.write.calibration import calibration_dataset
+from assim.files.write.encode import of_findings
+from assim.files.write.forecast import forecast_dataset
+from assim.files.write.results import analysis_dataset, posterior_dataset
+from assim.findings.calibration import Calibration
+
+
+@singledispatch
+def to_dataset(result: Any, analysis: Analysis | None = None) -> xr.Dataset:
+    """A result with its labels, in the layout of the file that a run writes of it.
+
+    | Result | Dataset |
+    |---|---|
+    | `Analysis` | the analysed state at the window's start: analysis.nc |
+    | `AnalysedWindow`, as `Cycle.window` gives it | the trajectory at the slot edges |
+    | `Posterior`, with its analysis | its members: posterior.nc |
+    | `Forecast` | mean, standard deviation and quantiles of every field: forecast.nc |
+    | a finding (`AbstractFinding`) | its variables in diagnostics.nc |
+    | `Calibration` | ranks and coverage: calibration.nc |
+
+    Args:
+        result: one of these.
+        analysis: that of a posterior.
+
+    Raises:
+        TypeError: something else, or a posterior without its analysis.
+    """
+    raise TypeError(
+        "to_dataset: expected an Analysis, an AnalysedWindow, a Posterior with its analysis, a "
+        f"Forecast, a finding or a Calibration, got {type(result).__name__}; a Trajectory has no "
+        "labels: give the Analysis or the AnalysedWindow that it is of"
+    )
+
+
+@to_dataset.register
+def _(result: Analysis) -> xr.Dataset:
+    return analysis_dataset(result)
+
+
+@to_dataset.register
+def _(result: AnalysedWindow) -> xr.Dataset:
+    return window_dataset(result)
+
+
+@to_dataset.register
+def _(result: Posterior, analysis: Analysis | None = None) -> xr.Dataset:
+    if analysis is None:
+        raise TypeError(
+            "to_dataset: a posterior needs the analysis that it is of, which has the labels: "
+            "to_dataset(posterior, analysis)"
+        )
+    return posterior_dataset(analysis, result)
+
+
+@to_dataset.register
+def _(result: Forecast) -> xr.Dataset:
+    return forecast_dataset(result)
+
+
+@to_dataset.register
+def _(result: AbstractFinding) -> xr.Dataset:
+    return xr.Dataset(of_findings({result.name: result}, {}))
+
+
+@to_dataset.register
+def _(result: Calibration) -> xr.Dataset:
+    return calibration_dataset(result)
