@@ -3,6 +3,8 @@
 import numpy as np
 import xarray as xr
 
+from assim.analysis.finding import Variable, flagged, flags
+from assim.files.write.encode import encoded
 from assim.findings.calibration import Calibration
 
 
@@ -14,16 +16,10 @@ def calibration_dataset(calibration: Calibration) -> xr.Dataset:
     levels = list(calibration.coverage)
     content = {**_by_quantity(calibration), **_coverage(calibration, levels), **_ecdf(calibration)}
     names = list(calibration.names)
-    words = {
-        "long_name": "quantity",
-        "flag_values": np.arange(len(names), dtype=np.int32),
-        "flag_meanings": " ".join(_word(name) for name in names),
-        "quantity_names": "\n".join(names),
-    }
-    coordinates = {
-        "quantity": ("quantity", np.arange(len(names), dtype=np.int32), words),
-        "level": _number("level", levels, "probability of a central interval"),
-    }
+    quantity = flags("quantity", names, "quantity")
+    words = {**quantity.attributes, "quantity_names": "\n".join(names)}
+    content["quantity"] = quantity._replace(attributes=words)
+    content["level"] = _number("level", levels, "probability of a central interval")
     attributes = {
         "assim_method": calibration.method,
         "assim_verdict": calibration.verdict(),
@@ -34,10 +30,10 @@ def calibration_dataset(calibration: Calibration) -> xr.Dataset:
         "assim_unsettled": np.int32(calibration.unsettled),
         "assim_seconds": calibration.seconds,
     }
-    return xr.Dataset(content, coordinates, attributes)
+    return xr.Dataset(encoded(content), attrs=attributes)
 
 
-def _by_quantity(calibration: Calibration) -> dict[str, xr.Variable]:
+def _by_quantity(calibration: Calibration) -> dict[str, Variable]:
     low, high = calibration.histogram_band
     largest = {"draws": np.int32(calibration.draws)}
     return {
@@ -53,16 +49,16 @@ def _by_quantity(calibration: Calibration) -> dict[str, xr.Variable]:
             calibration.ecdf_p_values,
             "probability of a distribution function of ranks that strays as far",
         ),
-        "inside": _count(
+        "inside": flagged(
             ("quantity",),
-            np.array(calibration.inside),
+            calibration.inside,
             "whether the distribution function of ranks stays within its band",
-            {"flag_values": np.array([0, 1], np.int32), "flag_meanings": "outside inside"},
+            ("outside", "inside"),
         ),
     }
 
 
-def _coverage(calibration: Calibration, levels: list[float]) -> dict[str, xr.Variable]:
+def _coverage(calibration: Calibration, levels: list[float]) -> dict[str, Variable]:
     shares = [[one.covered for one in calibration.coverage[level]] for level in levels]
     bands = [calibration.coverage[level][0] for level in levels]
     within = "share of truths within a central interval"
@@ -77,7 +73,7 @@ def _coverage(calibration: Calibration, levels: list[float]) -> dict[str, xr.Var
     }
 
 
-def _ecdf(calibration: Calibration) -> dict[str, xr.Variable]:
+def _ecdf(calibration: Calibration) -> dict[str, Variable]:
     band = calibration.band
     share = "share of ranks below"
     held = {"simultaneous_level": band.level}
@@ -93,19 +89,12 @@ def _ecdf(calibration: Calibration) -> dict[str, xr.Variable]:
 
 def _number(
     dims: str | tuple[str, ...], values: object, long_name: str, more: dict | None = None
-) -> xr.Variable:
-    words = {"units": "1", "long_name": long_name, **(more or {})}
-    return xr.Variable(dims, np.asarray(values, dtype=float), words)
+) -> Variable:
+    own = (dims,) if isinstance(dims, str) else dims
+    return Variable(own, np.asarray(values, dtype=float), long_name, attributes=more or {})
 
 
 def _count(
     dims: tuple[str, ...], values: object, long_name: str, more: dict | None = None
-) -> xr.Variable:
-    flags = more is not None and "flag_values" in more
-    words = {"long_name": long_name, **({} if flags else {"units": "1"}), **(more or {})}
-    return xr.Variable(dims, np.asarray(values).astype(np.int32), words)
-
-
-def _word(name: str) -> str:
-    """A name as one of the words that flag meanings may be made of."""
-    return "_".join("".join(c if c.isalnum() or c in "_-." else " " for c in name).split())
+) -> Variable:
+    return Variable(dims, np.asarray(values), long_name, attributes=more or {})

@@ -9,8 +9,10 @@ import xarray as xr
 
 from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.measures import BINS, LEVELS, STATUSES, Errors, Innovations, Measures
-from assim.files.names import time_name
+from assim.analysis.finding import Variable
+from assim.files.names import STDEV, time_name
 from assim.files.netcdf import attributes, strict, time_variable
+from assim.files.write.encode import encoded
 from assim.problem.arrays import Label, Labels
 
 WINDOW = "window"
@@ -68,9 +70,8 @@ def cycle_dataset(cycle: Cycle, edges: Any, measures: Measures | list[Measures])
     clock = time_name(labels.time_unit)
     content = _of_fields(measures, labels) | _of_scalars(measures, labels)
     for name, words in _SCALARS.items():
-        values = np.asarray(getattr(measures, name))
-        content[name] = (WINDOW, values, {"units": "1", "long_name": words})
-    content["status"] = (WINDOW, *_statuses(measures))
+        content[name] = Variable((WINDOW,), getattr(measures, name), words)
+    content["status"] = _statuses(measures)
     for o, one in zip(problem.observations, measures.innovations, strict=True):
         content |= _of_instrument(o.name, o.units, one)
     stamps = time_variable(np.asarray(times), labels.time_unit, reference, WINDOW)
@@ -80,53 +81,54 @@ def cycle_dataset(cycle: Cycle, edges: Any, measures: Measures | list[Measures])
         "level": ("level", np.asarray(LEVELS), {"units": "1", "long_name": "probability"}),
         "bin": ("bin", (np.arange(BINS) + 0.5) / BINS, {"units": "1", "long_name": "rank"}),
     }
-    return xr.Dataset(content, places)
+    return xr.Dataset(encoded(content), places)
 
 
-def _statuses(measures: Measures) -> tuple[np.ndarray, dict[str, Any]]:
+def _statuses(measures: Measures) -> Variable:
     """How every minimisation ended, as a flag."""
     words = {
-        "long_name": "how the minimisation ended",
         "flag_values": np.array(list(STATUSES), np.int32),
         "flag_meanings": " ".join(STATUSES.values()),
     }
-    return np.asarray(measures.status, np.int32), words
+    values = np.asarray(measures.status, np.int32)
+    return Variable((WINDOW,), values, "how the minimisation ended", None, words)
 
 
-def _of_fields(measures: Measures, labels: Labels) -> dict[str, Any]:
+def _of_fields(measures: Measures, labels: Labels) -> dict[str, Variable]:
     """Errors, spreads and coverage of every field."""
-    content: dict[str, Any] = {}
+    content: dict[str, Variable] = {}
     for kind, words in _ERRORS.items() if measures.errors is not None else ():
         for name, values in getattr(measures.errors, kind).items():
-            content[f"{name}_rmse_{kind}"] = _series(values, name, labels, words)
+            content[f"{name}_rmse_{kind}"] = _along(values, name, labels.state[name], words)
     for kind, words in _SPREADS.items():
         for name, values in getattr(measures.spreads, kind).items():
-            content[f"{name}_spread_{kind}"] = _series(values, name, labels, words)
+            content[f"{name}_spread_{kind}"] = _along(values, name, labels.state[name], words)
     if measures.errors is not None:
         for name, values in measures.errors.inside.items():
-            inside = {"units": "1", "long_name": f"share of {name} inside the intervals"}
-            content[f"{name}_inside"] = ((WINDOW, "level"), np.asarray(values), inside)
+            words = f"share of {name} inside the intervals"
+            content[f"{name}_inside"] = Variable((WINDOW, "level"), values, words)
     return content
 
 
-def _of_scalars(measures: Measures, labels: Labels) -> dict[str, Any]:
+def _of_scalars(measures: Measures, labels: Labels) -> dict[str, Variable]:
     """What is estimated and has no dimensions, with its standard deviation."""
-    content: dict[str, Any] = {}
+    content: dict[str, Variable] = {}
     for name, value in measures.scalars.items():
         label = labels.parameters.get(name, Label())
         if np.ndim(value) != 1:
             continue
-        content[name] = (WINDOW, np.asarray(value), attributes(name, label))
-        words = attributes(name, label, "standard deviation of")
-        content[f"{name}_stddev"] = (WINDOW, np.asarray(measures.scalars_stdev[name]), words)
+        content[name] = _along(value, name, label)
+        spread = measures.scalars_stdev[name]
+        content[f"{name}{STDEV}"] = _along(spread, name, label, "standard deviation of")
     return content
 
 
-def _series(values: Any, name: str, labels: Labels, words: str) -> tuple:
-    return WINDOW, np.asarray(values), attributes(name, labels.state[name], words)
+def _along(values: Any, name: str, label: Label, what: str = "") -> Variable:
+    """A series over the windows of what a label is of."""
+    return Variable((WINDOW,), values, attributes(name, label, what)["long_name"], label.units)
 
 
-def _of_instrument(name: str, unit: str, one: Innovations) -> dict[str, Any]:
+def _of_instrument(name: str, unit: str, one: Innovations) -> dict[str, Variable]:
     """Series of one instrument; NaN where a window has none of its observations."""
     sums = {key: np.asarray(value) for key, value in one._asdict().items()}
     number = np.where(sums["number"] > 0, sums["number"], np.nan)
@@ -143,13 +145,12 @@ def _of_instrument(name: str, unit: str, one: Innovations) -> dict[str, Any]:
         "stated_background": root(sums["expected"] - sums["stated"]),
         **_variance_ratios(sums),
     }
-    content: dict[str, Any] = {}
+    content: dict[str, Variable] = {}
     for key, series in values.items():
-        words = {"units": "1" if key in _DIMENSIONLESS else unit}
-        words["long_name"] = f"{_INNOVATIONS[key]} {name}"
-        content[f"{name}_obs_{key}"] = (WINDOW, series, words)
-    words = {"units": "1", "long_name": f"innovations of {name} by their probability below"}
-    content[f"{name}_obs_ranks"] = ((WINDOW, "bin"), sums["ranks"], words)
+        words, units = f"{_INNOVATIONS[key]} {name}", "1" if key in _DIMENSIONLESS else unit
+        content[f"{name}_obs_{key}"] = Variable((WINDOW,), series, words, units)
+    words = f"innovations of {name} by their probability below"
+    content[f"{name}_obs_ranks"] = Variable((WINDOW, "bin"), sums["ranks"], words)
     return content
 
 

@@ -72,7 +72,6 @@ def test_a_window_of_a_cycle():
 
 @pytest.mark.parametrize("thing", [1.0, {"x": jnp.zeros(3)}])
 def test_what_it_does_not_take(thing):
-    with pytest.raises(
-        TypeError, match=r"expected an Analysis, .*, got (float|dict); a Trajectory"
-    ):
+    words = r"expected an Analysis, .*, got (float|dict); a Trajectory"
+    with pytest.raises(TypeError, match=words):
         assim.to_dataset(thing)
