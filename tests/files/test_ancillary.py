@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from assim import read_observations
-from assim.analysis.cycle.scheme import Reading
+from assim.analysis.analysed import Reading
 from assim.files.ancillary import Ancillary, Column
 from assim.files.netcdf import write_dataset
 from assim.files.read.observations import to_instrument
 from assim.files.read.tables import observed_variables, open_observations
 from assim.files.read.windows import read_window
+from assim.files.write.analysed import readings_dataset
 from assim.files.write.feedback import point_table
 from assim.files.write.forecast import forecast_feedback
-from assim.files.write.outcome import readings_dataset
 from assim.findings.verification import Rows
 from assim.problem import likelihood
 from assim.problem.observation import ErrorScale

@@ -1,7 +1,5 @@
 """A user's likelihood that says the same as one of assim's gets the same numbers everywhere."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +12,7 @@ from assim import (
     Points,
     PointSample,
     analyse,
+    consistency,
     innovation_stdev,
     observation_impact,
     predictive_checks,
@@ -97,10 +96,10 @@ def everything(likelihood):
     start = {"u": np.full((2, 3), 5.0), "c": np.asarray(5.5)}
     problem = strong_constraint(model, window, start, Diagonal(0.4), instrument.observations)
     found = analyse(problem, posterior=Laplace(members=20, certificate=0))
-    return instrument, dataclasses.replace(
-        found,
-        impact=observation_impact(found, ForecastError({"c": 5.0})),
-        predictive=predictive_checks(found, draws=20),
+    return instrument, found.with_findings(
+        consistency(found),
+        observation_impact(found, ForecastError({"c": 5.0})),
+        predictive_checks(found, draws=20),
     )
 
 
@@ -115,8 +114,10 @@ def test_diagnostics_and_innovations(both):
     assert gaussian_values(first.problem).keys() == gaussian_values(own.problem).keys()
     expected = innovation_stdev(first.problem)["u"]
     np.testing.assert_allclose(innovation_stdev(own.problem)["u"], expected, **CLOSE)
-    np.testing.assert_allclose(own.impact.total(), first.impact.total(), **CLOSE)
-    pair = (first.diagnostics, own.diagnostics)
+    np.testing.assert_allclose(
+        own.findings["impact"].total(), first.findings["impact"].total(), **CLOSE
+    )
+    pair = (first.findings["diagnostics"], own.findings["diagnostics"])
     np.testing.assert_allclose(pair[1].p_value, pair[0].p_value, **CLOSE)
     for name, expected in vars(pair[0].instruments["u"]).items():
         found = getattr(pair[1].instruments["u"], name)
@@ -127,8 +128,10 @@ def test_predictions_and_feedback(both):
     (_, first), (_, own) = both
     assert samples_its_density(first.problem) == samples_its_density(own.problem)
     for name in ("coverage", "crps", "crps_prior", "log_score"):
-        expected = getattr(first.predictive["u"], name)
-        np.testing.assert_allclose(getattr(own.predictive["u"], name), expected, **CLOSE)
+        expected = getattr(first.findings["predictive"].instruments["u"], name)
+        np.testing.assert_allclose(
+            getattr(own.findings["predictive"].instruments["u"], name), expected, **CLOSE
+        )
     expected, found = (feedback_dataset([instrument], one) for instrument, one in both)
     assert set(found.variables) == set(expected.variables)
     for name in expected.variables:

@@ -88,7 +88,8 @@ def check(held_back=True):
     low, middle, high = np.arange(6.0).reshape(3, 2)
     band = ((0.2, 0.8), (0.7, 1.0))
     return PredictiveCheck(
-        SimpleNamespace(name="u"), held_back, Predicted(low, middle, high, np.array([0.1, 0.9])),
+        SimpleNamespace(name="u", counted=lambda: np.ones(2, bool)), held_back,
+        Predicted(low, middle, high, np.array([0.1, 0.9])),
         (0.5, 1.0), band, 0.3, float("nan"), -1.2,
     )  # fmt: skip
 
