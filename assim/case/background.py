@@ -1,203 +1,187 @@
-"""The background of a case: values, priors and covariances of every field, from case and file."""
+"""The background of a case, [background]: values, priors and covariances of every field."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-import jax.numpy as jnp
+from pydantic import model_validator
 
-from assim.case.case import Case
-from assim.case.failure import CaseError, Fault
-from assim.case.schema import BackgroundTable, FieldTable
-from assim.files.read.covariances import read_covariance
-from assim.files.read.states import read_state, read_stdev
-from assim.problem.arrays import Array, Labels, State
-from assim.problem.covariance import AbstractCovariance, AbstractStateCovariance, Diagonal
-from assim.problem.covariance.state import StateCovariance
-from assim.problem.model import AbstractDynamics
-from assim.problem.prior import AbstractPrior
+from assim.case.failure import CaseError, Fault, Trouble
+from assim.case.plugins import PriorTable, SpreadTable, StateCovarianceTable, Table
 
-Background = tuple[dict[str, Array | AbstractPrior], StateCovariance]
+if TYPE_CHECKING:
+    from assim.problem.arrays import Array, State
+    from assim.problem.covariance import AbstractCovariance
+    from assim.problem.covariance.state import StateCovariance
+    from assim.problem.model import AbstractDynamics
+    from assim.problem.prior import AbstractPrior
 
-
-def make_background(
-    case: Case, model: AbstractDynamics, parts: dict[str, Any], start: str | float
-) -> Background:
-    """Background values or priors of all fields, and covariances of the Gaussian ones.
-
-    Args:
-        case: the case.
-        model: whose fields are wanted.
-        parts: plug-ins by path.
-        start: start of the window, as files are asked for it.
-
-    Raises:
-        CaseError: a field that the case says nothing about.
-        DataError: a background file that cannot be used.
-    """
-    table, labels = case.checked.background, model.labels()
-    fields: dict[str, Array | AbstractPrior] = {}
-    covariances: dict[str, AbstractCovariance] = {}
-    faults = _unsaid(table, labels)
-    for name in table.fields:
-        if name in labels.state:
-            try:
-                _given(case, model, name, parts, fields, covariances)
-            except CaseError as error:
-                faults += error.faults
-    if faults:
-        raise CaseError(faults)
-    wanted = [name for name in labels.state if name not in fields]
-    if wanted:
-        read, spread = _from_file(case, model, wanted, start)
-        fields |= read
-        joint = parts.get("background.covariance")
-        if isinstance(joint, AbstractStateCovariance):
-            return fields, _alone(joint, covariances, table)
-        covariances |= _covariances_of(case, model, wanted, spread, parts)
-    return fields, covariances
+Background: TypeAlias = "tuple[dict[str, Array | AbstractPrior], StateCovariance]"
 
 
-def _alone(
-    joint: AbstractStateCovariance, others: dict[str, AbstractCovariance], table: BackgroundTable
-) -> AbstractStateCovariance:
-    """A covariance of several fields, beside which no field may have one of its own."""
-    own = [n for n, f in table.fields.items() if f.stdev is not None or f.covariance is not None]
-    for name in [*others, *own]:
-        what = "background.covariance is of several fields together: give none to single fields"
-        raise CaseError([Fault(f"background.fields.{name}", what)])
-    return joint
+class FieldTable(SpreadTable):
+    """The prior of one field: a prior, a fixed value, or a mean with a standard deviation."""
+
+    prior: PriorTable | None = None
+    value: float | list[Any] | None = None
+    mean: float | list[Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        given = [name for name in ("prior", "value", "mean") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give only one of {' and '.join(given)}")
+        if self.stdev is not None and self.covariance is not None:
+            raise ValueError("give either stdev or covariance, not both")
+        if given in (["prior"], ["value"]) and (self.stdev or self.covariance):
+            raise ValueError(f"a field with {given[0]} takes neither stdev nor covariance")
+        if given == ["mean"] and not (self.stdev or self.covariance):
+            raise ValueError("a mean needs stdev or covariance; a fixed field is given by value")
+        return self
+
+    def has_spread(self) -> bool:
+        """Whether it has a covariance of its own."""
+        return self.covariance is not None or self.stdev is not None
+
+    def number(self) -> Any:
+        """Its value or mean; None where it gives neither."""
+        return self.value if self.mean is None else self.mean
+
+    def centre(self, shape: tuple[int, ...]) -> "Array | None":
+        """Its value or mean as an array of this shape; None where it gives neither.
+
+        Raises:
+            CaseError: it does not fit.
+        """
+        key = "value" if self.mean is None else "mean"
+        return None if self.number() is None else self.array(key, self.number(), shape)
+
+    def build(self, shape: tuple[int, ...]) -> "Array | AbstractPrior | None":
+        """The prior, or the value or mean; None where it gives none of them.
+
+        Raises:
+            CaseError: a value or mean that does not fit this shape.
+        """
+        return self.centre(shape) if self.prior is None else self.prior.build()
 
 
-def covariance_of(
-    case: Case, model: AbstractDynamics, table: Any, path: str, parts: dict[str, Any], name: str
-) -> AbstractCovariance | None:
-    """The covariance of a field that a table gives, by plug-in, file or stdev; else None.
+class BackgroundTable(Table):
+    """Where the background comes from, and its error."""
 
-    Args:
-        case: the case.
-        model: whose labels a file must match.
-        table: with the keys `covariance` and, where it is of one field, `stdev`.
-        path: dotted path of the table.
-        parts: plug-ins by path.
-        name: the field.
+    file: str | None = None
+    covariance: StateCovarianceTable | None = None
+    fields: dict[str, FieldTable] = {}
 
-    Raises:
-        DataError: the file cannot be used.
-    """
-    if getattr(table, "stdev", None) is not None:
-        return Diagonal(jnp.asarray(table.stdev))
-    if table.covariance is None:
-        return None
-    if table.covariance.file is not None:
-        return read_covariance(case.input_path(table.covariance.file), model, [name])[name]
-    return parts[f"{path}.covariance"]
+    def build(self, model: "AbstractDynamics", start: str | float) -> "Background":
+        """Background values or priors of all fields, and covariances of the Gaussian ones.
 
+        Args:
+            model: whose fields are wanted.
+            start: start of the window, as files are asked for it.
 
-def _unsaid(table: BackgroundTable, labels: Labels) -> list[Fault]:
-    """Fields of the model that neither a table nor a file provides."""
-    return [
-        Fault(
-            f"background.fields.{name}",
+        Raises:
+            CaseError: a field that the case says nothing about.
+            DataError: a background file that cannot be used.
+        """
+        labels = model.labels()
+        own = {name: table for name, table in self.fields.items() if name in labels.state}
+        trouble = Trouble(self._unsaid(list(labels.state)))
+        fields = {n: trouble.attempt(t.build, labels.shape(n)) for n, t in own.items()}
+        fields = {name: value for name, value in fields.items() if value is not None}
+        means = [name for name in fields if own[name].mean is not None]
+        spreads = {n: trouble.attempt(own[n].spread, model, n) for n in means}
+        trouble.report()
+        rest = [name for name in labels.state if name not in fields]
+        covariances = {name: part for name, part in spreads.items() if part is not None}
+        if not rest:
+            return fields, covariances
+        values, stdev = self._from_file(model, rest, start)
+        joint = self.joint()
+        if joint is not None:
+            self._check_alone(covariances)
+            return fields | values, joint
+        return fields | values, covariances | self._covariances(model, rest, stdev)
+
+    def joint(self) -> Any:
+        """The covariance of several fields together; None where the case has none."""
+        from assim.problem.covariance import AbstractStateCovariance
+
+        covariance = None if self.covariance is None else self.covariance.build()
+        return covariance if isinstance(covariance, AbstractStateCovariance) else None
+
+    def own(self, model: "AbstractDynamics", name: str) -> "AbstractCovariance | None":
+        """The covariance that a field has in the case, of its own or by the common one.
+
+        Raises:
+            DataError: a file of it cannot be used.
+        """
+        field = self.fields.get(name)
+        if field is not None and field.has_spread():
+            return field.spread(model, name)
+        return None if self.covariance is None else self.covariance.of_field(model, name)
+
+    def says_spread(self, name: str) -> bool:
+        """Whether the case says what the covariance of a field is, be it none."""
+        field = self.fields.get(name)
+        return self.covariance is not None or (field is not None and field.has_spread())
+
+    def _unsaid(self, names: Sequence[str]) -> list[Fault]:
+        """Fields of the model that neither a table nor a file provides."""
+        what = (
             "the table is missing: give prior, value or mean, or a "
-            "file for the whole background (background.file)",
+            "file for the whole background (background.file)"
         )
-        for name in labels.state
-        if table.file is None and not _is_given(table.fields.get(name))
-    ]
+        said = [
+            name
+            for name, field in self.fields.items()
+            if field.prior is not None or field.number() is not None
+        ]
+        return [
+            Fault(self.at(f"fields.{name}"), what)
+            for name in names
+            if self.file is None and name not in said
+        ]
 
+    def _check_alone(self, others: "dict[str, AbstractCovariance]") -> None:
+        """Refuse a covariance of one field beside that of several together."""
+        own = [name for name, field in self.fields.items() if field.has_spread()]
+        for name in [*others, *own]:
+            what = "background.covariance is of several fields together: give none to single fields"
+            raise self.fault(f"fields.{name}", what)
 
-def _is_given(field: FieldTable | None) -> bool:
-    return field is not None and any(
-        part is not None for part in (field.prior, field.value, field.mean)
-    )
+    def _from_file(
+        self, model: "AbstractDynamics", names: list[str], start: str | float
+    ) -> "tuple[State, State]":
+        """Fields, and those standard deviations that are needed and there."""
+        from assim.files.read.states import read_state, read_stdev
 
+        assert self.file is not None
+        path = self.file_path(self.file)
+        values = read_state(path, model, names, start)
+        without = [name for name in names if not self.says_spread(name)]
+        stdev = read_stdev(path, model, time=start) if without else {}
+        return values, {name: value for name, value in stdev.items() if name in without}
 
-def _given(
-    case: Case,
-    model: AbstractDynamics,
-    name: str,
-    parts: dict[str, Any],
-    fields: dict[str, Array | AbstractPrior],
-    covariances: dict[str, AbstractCovariance],
-) -> None:
-    """Take a field from its table in the case, where that provides it."""
-    field = case.checked.background.fields[name]
-    if not _is_given(field):
-        return
-    path = f"background.fields.{name}"
-    if field.prior is not None:
-        fields[name] = parts[f"{path}.prior"]
-        return
-    value, key = (field.value, "value") if field.mean is None else (field.mean, "mean")
-    fields[name] = constant(value, model.labels().shape(name), f"{path}.{key}")
-    if field.mean is not None:
-        own = covariance_of(case, model, field, path, parts, name)
-        covariances |= {} if own is None else {name: own}
+    def _covariances(
+        self, model: "AbstractDynamics", names: list[str], stdev: "State"
+    ) -> "dict[str, AbstractCovariance]":
+        """Covariances of the fields from the file: their own, the common one, or its stdev."""
+        from assim.problem.covariance import Diagonal
 
-
-def constant(value: float | list[Any] | None, shape: tuple[int, ...], path: str) -> Array:
-    """A number or list of the case as an array of this shape.
-
-    Raises:
-        CaseError: it does not fit.
-    """
-    try:
-        return jnp.broadcast_to(jnp.asarray(value, dtype=float), shape)
-    except (ValueError, TypeError):
-        what = f"must be a number, or a list of shape {shape}" if shape else "must be a number"
-        raise CaseError([Fault(path, f"{what}, got {value!r}")]) from None
-
-
-def _from_file(
-    case: Case, model: AbstractDynamics, wanted: list[str], start: str | float
-) -> tuple[State, State]:
-    """Fields and those standard deviations that are needed and there."""
-    table = case.checked.background
-    assert table.file is not None
-    path = case.input_path(table.file)
-    without = [name for name in wanted if not _has_covariance(name, table)]
-    return read_state(path, model, wanted, start), (
-        {k: v for k, v in read_stdev(path, model, time=start).items() if k in without}
-        if without
-        else {}
-    )
-
-
-def _has_covariance(name: str, table: BackgroundTable) -> bool:
-    field = table.fields.get(name)
-    own = field is not None and (field.covariance is not None or field.stdev is not None)
-    return own or table.covariance is not None
-
-
-def _covariances_of(
-    case: Case,
-    model: AbstractDynamics,
-    wanted: list[str],
-    spread: State,
-    parts: dict[str, Any],
-) -> dict[str, AbstractCovariance]:
-    """Covariances of the fields from the file: their own, the common one, or the file's stdev."""
-    table = case.checked.background
-    covariances: dict[str, AbstractCovariance] = {}
-    faults = []
-    for name in wanted:
-        field, path = table.fields.get(name), f"background.fields.{name}"
-        if field is not None and (field.covariance is not None or field.stdev is not None):
-            found = covariance_of(case, model, field, path, parts, name)
-        elif table.covariance is not None:
-            found = covariance_of(case, model, table, "background", parts, name)
-        elif name in spread:
-            found = Diagonal(spread[name])
-        else:
-            faults.append(
-                Fault(
-                    path,
+        covariances: dict[str, AbstractCovariance] = {}
+        faults = []
+        for name in names:
+            if self.says_spread(name):
+                covariance = self.own(model, name)
+                covariances |= {} if covariance is None else {name: covariance}
+            elif name in stdev:
+                covariances[name] = Diagonal(stdev[name])
+            else:
+                what = (
                     "no covariance: give stdev or "
-                    f"covariance, or {name}_stddev in {table.file}, or covariance = "
-                    '{ use = "none" } to keep the field fixed',
+                    f"covariance, or {name}_stddev in {self.file}, or covariance = "
+                    '{ use = "none" } to keep the field fixed'
                 )
-            )
-            continue
-        covariances |= {} if found is None else {name: found}
-    if faults:
-        raise CaseError(faults)
-    return covariances
+                faults.append(Fault(self.at(f"fields.{name}"), what))
+        if faults:
+            raise CaseError(faults)
+        return covariances

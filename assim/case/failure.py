@@ -1,12 +1,13 @@
 """What can go wrong between a case file and finished files, and the exit code of each."""
 
-import difflib
 import enum
 import errno
-import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
+from typing import Any
+
+from assim.files.errors import DataError, ReportError
 
 
 class Exit(enum.IntEnum):
@@ -57,29 +58,42 @@ class Interrupted(Exception):
     """A run stopped by the user; the message says which files stand."""
 
 
-def nearest(name: str, known: Iterable[str], what: str = "it may be") -> str:
-    """The way out of a name that is not known: the nearest one, or the whole list."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, 1, 0.6)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"{what} {', '.join(known)}" if known else "nothing may be given here"
+@contextmanager
+def naming(source: object) -> Iterator[None]:
+    """Say in which case file the errors are that are met here."""
+    try:
+        yield
+    except CaseError as error:
+        raise CaseError(error.faults, str(source)) from error.__cause__
 
 
-def place(error: BaseException, folder: str) -> str:
-    """'file.py, line 3' of the innermost frame of `error` under `folder`; '' where none is."""
-    frames = [
-        frame for frame in traceback.extract_tb(_trace(error)) if frame.filename.startswith(folder)
-    ]
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}, line {error.lineno}"
-    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+class Trouble:
+    """Errors of several files, raised together."""
+
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+        self.faults = list(faults)
+        self.data: list[str] = []
+
+    def attempt(self, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """What the work returns; None, and its errors are kept, where it fails."""
+        try:
+            return work(*arguments, **options)
+        except CaseError as error:
+            self.faults += error.faults
+        except DataError as error:
+            self.data.append(str(error))
+        return None
+
+    def report(self) -> None:
+        """Raise what was kept: errors of the case first."""
+        if self.faults:
+            raise CaseError(self.faults)
+        if self.data:
+            raise DataError("\n".join(dict.fromkeys(self.data)))
 
 
 def exit_code(error: BaseException) -> Exit:
     """The exit code that an exception stands for."""
-    from assim.files.errors import DataError, ReportError
-
     if isinstance(error, CaseError):
         return Exit.CASE
     if isinstance(error, KeyboardInterrupt | Interrupted):
@@ -103,7 +117,3 @@ def message(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     return str(error)
-
-
-def _trace(error: BaseException) -> TracebackType | None:
-    return error.__traceback__

@@ -1,56 +1,91 @@
-"""The model error of a case, from its table [model_error]."""
+"""The model error of a case, [model_error], whose presence makes the constraint weak."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Literal, Self
 
-from assim.case.background import covariance_of
-from assim.case.case import Case
-from assim.case.failure import CaseError, Fault
-from assim.problem.covariance import AbstractCovariance
-from assim.problem.covariance.state import StateCovariance
-from assim.problem.model import AbstractDynamics
-from assim.problem.model_error import ModelError
-from assim.problem.observation import ErrorScale
+from pydantic import Field, model_validator
+
+from assim.case.plugins import (
+    CovarianceTable,
+    PriorTable,
+    SpreadTable,
+    StateCovarianceTable,
+    Table,
+)
+
+if TYPE_CHECKING:
+    from assim.problem.covariance.state import StateCovariance
+    from assim.problem.model import AbstractDynamics
+    from assim.problem.model_error import ModelError
 
 
-def make_model_error(
-    case: Case, model: AbstractDynamics, parts: dict[str, Any]
-) -> ModelError | None:
-    """The model error of a case; None under strong constraint.
+class FieldErrorTable(SpreadTable):
+    """Model error of one field."""
 
-    Raises:
-        CaseError: it says nothing of any field, or does not fit together.
-        DataError: a file of its covariance cannot be used.
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.stdev is None) == (self.covariance is None):
+            raise ValueError("give either stdev or covariance")
+        return self
+
+
+class AmplitudeTable(Table):
+    """A factor on the model error that is estimated."""
+
+    name: str
+    prior: PriorTable
+
+
+class ModelErrorTable(Table):
+    """Model error, whose presence makes the constraint weak.
+
+    Args:
+        covariance: Q of all fields alike, or of several together.
+        fields: Q field by field; those without a table have no model error.
+        in_time: correlation of the errors in time.
+        every: slots that share one error.
+        acts: "jump" at the end of these slots, or "tendency" throughout.
+        amplitude: an estimated factor.
+        formulation: whether model errors or states are the control.
     """
-    table = case.checked.model_error
-    if table is None:
-        return None
-    scale = None
-    if table.amplitude is not None:
-        scale = ErrorScale(table.amplitude.name, parts["model_error.amplitude.prior"])
-    try:
-        return ModelError(
-            _covariance(case, model, parts),
-            parts.get("model_error.in_time"),
-            table.every,
-            table.acts,
-            scale,
-        )
-    except ValueError as error:
-        raise CaseError([Fault("model_error", str(error))]) from error
 
+    covariance: StateCovarianceTable | None = None
+    fields: dict[str, FieldErrorTable] = {}
+    in_time: CovarianceTable | None = None
+    every: int = Field(1, ge=1)
+    acts: Literal["jump", "tendency"] = "jump"
+    amplitude: AmplitudeTable | None = None
+    formulation: Literal["forcing", "state"] = "forcing"
 
-def _covariance(case: Case, model: AbstractDynamics, parts: dict[str, Any]) -> StateCovariance:
-    table = case.checked.model_error
-    assert table is not None
-    if table.covariance is not None and table.covariance.file is None:
-        return parts["model_error.covariance"]
-    given: dict[str, AbstractCovariance | None] = {}
-    if table.covariance is not None:
-        given = {
-            name: covariance_of(case, model, table, "model_error", parts, name)
-            for name in model.labels().state
-        }
-    for name, field in table.fields.items():
-        path = f"model_error.fields.{name}"
-        given[name] = covariance_of(case, model, field, path, parts, name)
-    return {name: covariance for name, covariance in given.items() if covariance is not None}
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.covariance is None) == (not self.fields):
+            raise ValueError("give either covariance or fields")
+        return self
+
+    def build(self, model: "AbstractDynamics") -> "ModelError":
+        """The model error.
+
+        Raises:
+            CaseError: it says nothing of any field, or does not fit together.
+            DataError: a file of its covariance cannot be used.
+        """
+        from assim.problem.model_error import ModelError
+        from assim.problem.observation import ErrorScale
+
+        scale = None
+        if self.amplitude is not None:
+            scale = ErrorScale(self.amplitude.name, self.amplitude.prior.build())
+        in_time = None if self.in_time is None else self.in_time.build()
+        try:
+            return ModelError(self._covariance(model), in_time, self.every, self.acts, scale)
+        except ValueError as error:
+            raise self.fault("", str(error)) from error
+
+    def _covariance(self, model: "AbstractDynamics") -> "StateCovariance":
+        if self.covariance is not None and self.covariance.file is None:
+            return self.covariance.build()
+        spreads = {name: field.spread(model, name) for name, field in self.fields.items()}
+        if self.covariance is not None:
+            names = model.labels().state
+            spreads = {name: self.covariance.of_field(model, name) for name in names} | spreads
+        return {name: spread for name, spread in spreads.items() if spread is not None}

@@ -1,242 +1,356 @@
-"""The instruments of a case: observations, their errors, bias correction and quality control."""
+"""The instruments of a case, [[observations]]: errors, bias correction and quality control."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-import equinox as eqx
-import jax.numpy as jnp
-import numpy as np
+from pydantic import Field, PrivateAttr, model_validator
 
-from assim.case.case import Case
-from assim.case.failure import CaseError, Fault
-from assim.case.schema import ObservationTable
-from assim.case.setting import Setting
-from assim.case.slots import Clock
+from assim.case.failure import Fault
+from assim.case.plugins import CovarianceTable, LikelihoodTable, OperatorTable, PriorTable, Table
 from assim.files.errors import DataError
-from assim.files.read.observations import Instrument, to_instrument
-from assim.files.read.quality import QualityControl
-from assim.files.read.tables import ObservationTable as Rows
-from assim.files.read.tables import open_observations
-from assim.files.read.windows import window_of
-from assim.files.sources import Source
-from assim.findings.impact import innovation_stdev
-from assim.problem.arrays import Array
-from assim.problem.bias import BiasCorrection
-from assim.problem.departure import Problem
-from assim.problem.model import AbstractDynamics
-from assim.problem.observation import ErrorScale
-from assim.problem.operator import PointSample
-from assim.problem.predictive import observing
-from assim.problem.window import Window
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from assim.files.read.observations import Instrument
+    from assim.files.read.quality import QualityControl
+    from assim.files.read.tables import ObservationTable as Rows
+    from assim.files.sources import Source
+    from assim.problem.arrays import Array
+    from assim.problem.bias import BiasCorrection
+    from assim.problem.departure import Problem
+    from assim.problem.model import AbstractDynamics
+    from assim.problem.observation import ErrorScale, Observations
+    from assim.problem.operator import AbstractOperator
+    from assim.problem.window import Window
 
 
-def instrument_names(tables: Sequence[ObservationTable]) -> list[str]:
-    """Names in results: as given, else the variable's, with a number where one is taken."""
-    taken = [table.name or table.variable for table in tables if table.name or not table.held_back]
-    found = []
-    for table in tables:
-        name = table.name or table.variable
-        if table.held_back and table.name is None:
-            first, number = f"{name}_held_back", 1
-            name = first
-            while name in taken:
-                number += 1
-                name = f"{first}_{number}"
-            taken.append(name)
-        found.append(name)
-    return found
+class ErrorTable(Table):
+    """Standard deviation of the observation errors, and the prior of a factor on it."""
+
+    stdev: float | None = Field(default=None, gt=0)
+    name: str | None = None
+    prior: PriorTable | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.name is None) != (self.prior is None):
+            raise ValueError("an estimated error scale needs both name and prior")
+        return self
+
+    def build(self) -> "ErrorScale | None":
+        """The factor on the errors; None where none is estimated."""
+        from assim.problem.observation import ErrorScale
+
+        if self.name is None or self.prior is None:
+            return None
+        return ErrorScale(self.name, self.prior.build())
 
 
-def table_faults(case: Case) -> list[Fault]:
-    """What can be seen of instruments held back without their data."""
-    if case.table is None:
-        return []
-    tables, faults = case.checked.observations, []
-    names = instrument_names(tables)
-    for number, (table, name) in enumerate(zip(tables, names, strict=True)):
-        path = f"observations.{number}"
-        others = [n for n, other in enumerate(names) if other == name and n != number]
-        if table.held_back and any(n < number or not tables[n].held_back for n in others):
-            what = f"observations.{others[0]} is called {name!r} too; give one of them another name"
-            faults.append(Fault(f"{path}.name", what))
-        if table.held_back and table.quality is not None and table.quality.threshold is not None:
-            what = "readings that are held back have no background check; leave it out"
-            faults.append(Fault(f"{path}.quality.threshold", what))
-    return faults
-
-
-def slot_faults(
-    case: Case, model: AbstractDynamics, clock: Clock, rows: Sequence[Rows]
-) -> list[Fault]:
-    """Instruments held back that would change the slots, and with them the model errors."""
-    table, tables = case.checked.window, case.checked.observations
-    apart = [number for number, one in enumerate(tables) if one.held_back]
-    if case.checked.model_error is None or table.times != "observations" or not apart:
-        return []
-    ends = clock.text(table.start), clock.text(table.end)
-    assimilated = [one for number, one in enumerate(rows) if number not in apart]
-    without = np.asarray(window_of(assimilated, model, *ends).edges)
-    what = (
-        'held back at times that no assimilated instrument has, which times = "observations" '
-        "would give slots, and model errors, of their own; give window.slots or times of your own"
-    )
-    return [
-        Fault(f"observations.{number}", what)
-        for number in apart
-        if not np.array_equal(
-            np.asarray(window_of([*assimilated, rows[number]], model, *ends).edges), without
-        )
-    ]
-
-
-def problem_faults(problem: Problem, held_back: Mapping[int, Instrument]) -> list[Fault]:
-    """Error scales and biases that are not estimated, by the number of the instrument's table."""
-    faults = []
-    for number, one in held_back.items():
-        try:
-            observing(problem, one.observations)
-        except ValueError as error:
-            what = str(error).removeprefix("predictive: ")
-            way = "name one of an assimilated instrument, or leave it out"
-            faults.append(Fault(f"observations.{number}", f"{what}; {way}"))
-    return faults
-
-
-def make_instrument(
-    case: Case,
-    model: AbstractDynamics,
-    parts: dict[str, Any],
-    number: int,
-    rows: Rows,
-    window: Window,
-    *,
-    source: Source | None = None,
-    kept: np.ndarray | None = None,
-) -> Instrument:
-    """The instrument of the case's table `number`, from the rows of its file.
+class BiasTable(Table):
+    """One coefficient of a bias correction, and its predictor: 1 where none is given.
 
     Args:
-        case: the case.
-        model: whose fields are observed.
-        parts: plug-ins by path.
-        number: of the table.
-        rows: those of its file, or some of them.
-        window: the window.
-        source: the file, where it is not the one that the case names.
-        kept: numbers of the file's rows that these are, where they are not all.
-
-    Raises:
-        CaseError: bias correction or quality control that does not fit together.
-        DataError: rows that do not fit the model.
+        name: of the coefficient in results.
+        prior: its prior.
+        predictor: an operator, evaluated on the trajectory.
+        variable: a variable of the observation file, one number a row.
     """
-    table, path = case.checked.observations[number], f"observations.{number}"
-    error = table.error
-    scale = None
-    if error is not None and error.name is not None:
-        scale = ErrorScale(error.name, parts[f"{path}.error.prior"])
-    given = "operator" in case.tree["observations"][number]
-    try:
-        quality = QualityControl(**({} if table.quality is None else table.quality.model_dump()))
-    except ValueError as problem:
-        raise CaseError([Fault(f"{path}.quality", str(problem))]) from None
-    return to_instrument(
-        rows,
-        model,
-        window,
-        parts[f"{path}.operator"] if given else None,
-        None if error is None else error.stdev,
-        parts.get(f"{path}.likelihood"),
-        scale,
-        instrument_names(case.checked.observations)[number],
-        covariance=parts.get(f"{path}.covariance"),
-        correlated=table.correlated,
-        bias=_bias(case, model, parts, number, rows, source, kept),
-        quality=quality,
-    )
+
+    name: str
+    prior: PriorTable
+    predictor: OperatorTable | None = None
+    variable: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.predictor is not None and self.variable is not None:
+            raise ValueError("give either predictor or variable, or neither for a constant")
+        return self
 
 
-def _bias(
-    case: Case,
-    model: AbstractDynamics,
-    parts: dict[str, Any],
-    number: int,
-    rows: Rows,
-    source: Source | None,
-    kept: np.ndarray | None,
-) -> BiasCorrection | None:
-    """The bias correction of an instrument, its predictors by operator or from the file."""
-    table, priors, predictors = case.checked.observations[number], {}, {}
-    for index, term in enumerate(table.bias):
-        path = f"observations.{number}.bias.{index}"
-        if term.name in priors:
-            raise CaseError([Fault(f"{path}.name", f"{term.name!r} stands here twice")])
-        priors[term.name] = parts[f"{path}.prior"]
-        if term.predictor is not None:
-            predictors[term.name] = parts[f"{path}.predictor"]
-        if term.variable is not None:
-            file = case.input_path(table.file) if source is None else source
+class QualityTable(Table):
+    """Quality control, as `QualityControl` has it; lengths are checked there."""
+
+    lower: float | None = None
+    upper: float | None = None
+    threshold: float | None = None
+    thin_time: float | None = None
+    thin_distance: float | dict[str, float] | None = None
+    superob_time: float | None = None
+    superob_distance: float | dict[str, float] | None = None
+    correlation: float = 0.0
+
+    def build(self) -> "QualityControl":
+        """The quality control.
+
+        Raises:
+            CaseError: it does not fit together.
+        """
+        from assim.files.read.quality import QualityControl
+
+        try:
+            return QualityControl(**self.model_dump())
+        except ValueError as error:
+            raise self.fault("", str(error)) from None
+
+
+class ObservationTable(Table):
+    """One instrument.
+
+    Args:
+        file: of the observations.
+        variable: the observed variable in it.
+        name: in results; the variable's where not given.
+        operator: what it reads of the trajectory; the field of its name where not given.
+        likelihood: how values scatter about predictions.
+        error: standard deviation of the errors, and an estimated factor.
+        covariance: of the errors, in place of `error.stdev`.
+        correlated: whether covariances in the file count, or variances alone.
+        bias: coefficients of a bias correction.
+        quality: quality control.
+        held_back: whether its values are kept from the assimilation, to verify what the
+            posterior predicts.
+    """
+
+    file: str
+    variable: str
+    name: str | None = None
+    operator: OperatorTable | None = None
+    likelihood: LikelihoodTable = LikelihoodTable(use="Gaussian")
+    error: ErrorTable = ErrorTable()
+    covariance: CovarianceTable | None = None
+    correlated: bool = True
+    bias: list[BiasTable] = []
+    quality: QualityTable = QualityTable()
+    held_back: bool = False
+
+    _called: str = PrivateAttr("")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.covariance is not None and self.error.stdev is not None:
+            raise ValueError("give either covariance or error.stdev, not both")
+        return self
+
+    @property
+    def called(self) -> str:
+        """Its name in results: as given, else the variable's."""
+        return self._called or self.name or self.variable
+
+    def call(self, name: str) -> None:
+        """Give it another name in results, where its own is taken."""
+        self._called = name
+
+    def locate(self, path: str, folder: Any) -> Self:
+        """As every table; its operator reads the field of its variable where it names none."""
+        if self.operator is not None:
+            self.operator.offer(variable=getattr(self, "variable", None))
+        return super().locate(path, folder)
+
+    def reads(self, model: "AbstractDynamics") -> "AbstractOperator":
+        """What it reads of the trajectory, where no file can tell.
+
+        Raises:
+            CaseError: it asks for a field that the model lacks.
+        """
+        from assim.problem.operator import PointSample
+
+        given = self.operator
+        operator = PointSample(self.variable) if given is None else given.build()
+        try:
+            operator.units(model.labels())
+        except KeyError as error:
+            what = f"its operator asks for the field {error.args[0]!r}, which the model lacks"
+            raise self.fault("", what) from None
+        return operator
+
+    def build(
+        self,
+        model: "AbstractDynamics",
+        rows: "Rows",
+        window: "Window",
+        *,
+        source: "Source | None" = None,
+        kept: "np.ndarray | None" = None,
+    ) -> "Instrument":
+        """The instrument, from the rows of its file.
+
+        Args:
+            model: whose fields are observed.
+            rows: those of its file, or some of them.
+            window: the window.
+            source: the file, where it is not the one that the case names.
+            kept: numbers of the file's rows that these are, where they are not all.
+
+        Raises:
+            CaseError: bias correction or quality control that does not fit together.
+            DataError: rows that do not fit the model.
+        """
+        from assim.files.read.observations import to_instrument
+
+        quality = self.quality.build()
+        return to_instrument(
+            rows,
+            model,
+            window,
+            None if self.operator is None else self.operator.build(),
+            self.error.stdev,
+            self.likelihood.build(),
+            self.error.build(),
+            self.called,
+            covariance=None if self.covariance is None else self.covariance.build(),
+            correlated=self.correlated,
+            bias=self._bias(model, rows, source, kept),
+            quality=quality,
+        )
+
+    def blank(self, model: "AbstractDynamics", window: "Window") -> "Observations":
+        """The instrument with one value that stands for nothing: every window brings its own.
+
+        Raises:
+            CaseError: it does not fit the model, or its errors are correlated.
+        """
+        import jax.numpy as jnp
+        import numpy as np
+
+        from assim.problem.observation import Observations
+        from assim.problem.operator import Points
+
+        operator, labels = self.reads(model), model.labels()
+        if self.covariance is not None:
+            what = "the errors of a cycle's observations are independent; give error.stdev instead"
+            raise self.fault("covariance", what)
+        start, end = np.asarray(window.edges)[[0, -1]]
+        first = {dim: labels.coordinates[dim].values for dim in operator.dims(labels)}
+        places = {dim: jnp.asarray(np.asarray(values)[:1]) for dim, values in first.items()}
+        times = (jnp.full(1, end), jnp.full(1, start), jnp.full(1, end))
+        return Observations(
+            self.called,
+            np.ones(1),
+            Points(*times, places, window.reference),
+            operator,
+            likelihood=self.likelihood.build(),
+            scale=self.error.build(),
+            units=operator.units(labels) or "1",
+            bias=self._correction({term.name: np.ones(1) for term in self.bias if term.variable}),
+            weight=np.zeros(1),
+        )
+
+    def _bias(
+        self,
+        model: "AbstractDynamics",
+        rows: "Rows",
+        source: "Source | None",
+        kept: "np.ndarray | None",
+    ) -> "BiasCorrection | None":
+        """The bias correction, its predictors by operator or from the file."""
+        from assim.files.read.tables import open_observations
+
+        columns, file = {}, self.file_path(self.file) if source is None else source
+        names = [term.name for term in self.bias]
+        for number, term in enumerate(self.bias):
+            if term.name in names[:number]:
+                raise term.fault("name", f"{term.name!r} stands here twice")
+            if term.variable is None:
+                continue
             column = open_observations(file, term.variable, model.labels()).values
             if kept is not None and kept.size and kept.max() >= column.size:
                 raise DataError(
                     f"{rows.source}: {term.variable}: expected one predictor for every value of "
                     f"{rows.variable}, got {column.size} for {kept.max() + 1} or more"
                 )
-            predictors[term.name] = column if kept is None else column[kept]
-    return BiasCorrection(priors, predictors) if priors else None
+            columns[term.name] = column if kept is None else column[kept]
+        return self._correction(columns)
+
+    def _correction(self, columns: "Mapping[str, np.ndarray]") -> "BiasCorrection | None":
+        """The bias correction with these predictors from the file."""
+        from assim.problem.bias import BiasCorrection
+
+        if not self.bias:
+            return None
+        operators = {t.name: t.predictor.build() for t in self.bias if t.predictor is not None}
+        return BiasCorrection(
+            {term.name: term.prior.build() for term in self.bias}, {**operators, **columns}
+        )
 
 
-def blank_bias(case: Case, parts: dict[str, Any], number: int) -> BiasCorrection | None:
-    """The bias correction of an instrument of one value, with 1 for what a file would give."""
-    terms = [
-        (term, f"observations.{number}.bias.{index}")
-        for index, term in enumerate(case.checked.observations[number].bias)
-    ]
-    if not terms:
-        return None
-    predictors: dict[str, Any] = {
-        term.name: parts[f"{path}.predictor"] if term.predictor is not None else np.ones(1)
-        for term, path in terms
-        if term.predictor is not None or term.variable is not None
-    }
-    return BiasCorrection({term.name: parts[f"{path}.prior"] for term, path in terms}, predictors)
+def name_instruments(tables: Sequence[ObservationTable]) -> None:
+    """Give instruments that are held back, and have no name of their own, one that is free."""
+    taken = [table.called for table in tables if table.name or not table.held_back]
+    for table in tables:
+        if not table.held_back or table.name is not None:
+            continue
+        first, number = f"{table.variable}_held_back", 1
+        name = first
+        while name in taken:
+            number += 1
+            name = f"{first}_{number}"
+        taken.append(name)
+        table.call(name)
 
 
-def background_checked(problem: Problem, instruments: Sequence[Instrument]) -> Sequence[Instrument]:
+def held_back_faults(tables: Sequence[ObservationTable]) -> list[Fault]:
+    """What can be seen of instruments held back without their data."""
+    faults = []
+    for number, table in enumerate(tables):
+        if not table.held_back:
+            continue
+        others = [n for n, t in enumerate(tables) if t.called == table.called and n != number]
+        if any(n < number or not tables[n].held_back for n in others):
+            what = f"{tables[others[0]].at()} is called {table.called!r} too"
+            faults.append(Fault(table.at("name"), f"{what}; give one of them another name"))
+        if table.quality.threshold is not None:
+            what = "readings that are held back have no background check; leave it out"
+            faults.append(Fault(table.quality.at("threshold"), what))
+    return faults
+
+
+def problem_faults(
+    problem: "Problem", held_back: "Sequence[tuple[ObservationTable, Instrument]]"
+) -> list[Fault]:
+    """Error scales and biases, of instruments held back, that are not estimated."""
+    from assim.problem.predictive import observing
+
+    faults = []
+    for table, instrument in held_back:
+        try:
+            observing(problem, instrument.observations)
+        except ValueError as error:
+            what = str(error).removeprefix("predictive: ")
+            way = "name one of an assimilated instrument, or leave it out"
+            faults.append(Fault(table.at(), f"{what}; {way}"))
+    return faults
+
+
+def background_checked(
+    problem: "Problem", instruments: "Sequence[Instrument]"
+) -> "Sequence[Instrument]":
     """Instruments without the values that fail their background check; the same where none does.
 
     Raises:
         DataError: an instrument has no value left.
     """
-    if all(one.quality.threshold is None for one in instruments):
+    import equinox as eqx
+    import numpy as np
+
+    from assim.findings.impact import innovation_stdev
+
+    if all(instrument.quality.threshold is None for instrument in instruments):
         return instruments
     expected = innovation_stdev(problem)
-    predicted = _at_background(problem)
+    predicted = eqx.filter_jit(_at_background)(problem)
     checked = []
-    for one in instruments:
-        name = one.observations.name
-        innovation = np.asarray(one.observations.values - predicted[name])
-        checked.append(one.check_background(innovation, np.asarray(expected[name])))
+    for instrument in instruments:
+        observed = instrument.observations
+        innovation = np.asarray(observed.values - predicted[observed.name])
+        stdev = np.asarray(expected[observed.name])
+        checked.append(instrument.check_background(innovation, stdev))
     same = all(new is old for new, old in zip(checked, instruments, strict=True))
     return instruments if same else checked
 
 
-@eqx.filter_jit
-def _at_background(problem: Problem) -> dict[str, Array]:
+def _at_background(problem: "Problem") -> "dict[str, Array]":
+    import jax.numpy as jnp
+
     return problem.simulate(jnp.zeros(problem.size())).predictions
-
-
-def operator_of(setting: Setting, number: int) -> Any:
-    """What an instrument reads of the trajectory.
-
-    Raises:
-        CaseError: it asks for a field that the model lacks.
-    """
-    found = setting.parts.get(f"observations.{number}.operator")
-    if found is None:
-        found = PointSample(setting.case.checked.observations[number].variable)
-    try:
-        found.units(setting.model.labels())
-    except KeyError as error:
-        what = f"its operator asks for the field {error.args[0]!r}, which the model lacks"
-        raise CaseError([Fault(f"observations.{number}", what)]) from None
-    return found

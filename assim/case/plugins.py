@@ -1,50 +1,26 @@
-"""Plug-ins of a case: `use = "name"` plus constructor arguments, one rule for all of them."""
+"""Tables of a case, and among them plug-ins: `use = "name"` plus constructor arguments."""
 
-import importlib
-import importlib.util
 import inspect
-import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from assim.case.failure import Fault, nearest, place
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic.fields import FieldInfo
 
-_PACKAGES = {
-    "model": "assim.models",
-    "integrator": "assim.problem.integrator",
-    "prior": "assim.problem.prior",
-    "covariance": "assim.problem.covariance",
-    "operator": "assim.problem.operator",
-    "likelihood": "assim.problem.likelihood",
-    "minimiser": "assim",
-    "posterior": "assim",
-    "scheme": "assim",
-}
-_WORDS = {"posterior": ("auto", "none"), "covariance": ("none",)}  # that name no class
-_NAMES = {
-    "integrator": "Adaptive FixedStep",
-    "prior": "Normal LogNormal HalfNormal HalfCauchy TruncatedNormal Uniform Jeffreys",
-    "covariance": "Diagonal Dense Blocks Diffusion Spectral Kronecker Autoregressive GaspariCohn "
-    "Sum LowRank Joint Regression",
-    "operator": "PointSample TimeIntegral TimeMean TimeDifference Function",
-    "likelihood": "Gaussian LogNormal StudentT Huber VariationalQC Poisson",
-    "minimiser": "GaussNewton NewtonCG LBFGS Adam",
-    "posterior": "Laplace SVGD NUTS HMC MCLMC Importance Randomise Variational Tempering",
-    "scheme": "FourDVar ThreeDVar OptimalInterpolation ETKF LETKF IEnKS",
-}
-_ABSTRACT = {
-    "model": "assim.problem.model:AbstractDynamics",
-    "integrator": "assim.problem.model:AbstractIntegrator",
-    "prior": "assim.problem.prior:AbstractPrior",
-    "covariance": "assim.problem.covariance:AbstractCovariance",
-    "operator": "assim.problem.operator:AbstractOperator",
-    "likelihood": "assim.problem.likelihood:AbstractLikelihood",
-    "minimiser": "assim.solve.minimise.loop:AbstractMinimiser",
-    "posterior": "assim.solve.posterior.ensemble:AbstractPosterior",
-    "scheme": "assim.analysis.cycle.scheme:AbstractScheme",
-}
+from assim.case.failure import CaseError, Fault
+from assim.case.names import UnknownNameError, load, nearest, resolve, said
+
+if TYPE_CHECKING:
+    from assim.problem.arrays import Array
+    from assim.problem.covariance import AbstractCovariance, AbstractStateCovariance
+    from assim.problem.likelihood import AbstractLikelihood
+    from assim.problem.model import AbstractDynamics
+    from assim.problem.operator import AbstractOperator
+    from assim.problem.prior import AbstractPrior
+
+NONE = "none"  # of a posterior or a covariance: there is none
 # Arguments that are themselves plug-ins, or lists of them.
 _NESTED = {
     "integrator": "integrator",
@@ -57,119 +33,320 @@ _NESTED = {
     "likelihood": "likelihood",
     "localisation": "covariance",
 }
-_SERIES_KEYS = ("file", "variable", "interpolation")
 _SIMPLE = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
-class PluginError(ValueError):
-    """A plug-in that cannot be made, with the faults that say why."""
+class Table(BaseModel):
+    """A table whose keys are all known, and which knows where in which case it stands."""
 
-    def __init__(self, faults: list[Fault]) -> None:
-        self.faults = faults
-        super().__init__("; ".join(str(fault) for fault in faults))
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    _path: str = PrivateAttr("")
+    _folder: Path = PrivateAttr(Path())
+
+    @classmethod
+    def loose(cls, given: Mapping[str, Any]) -> Self:
+        """The table without any check; values that are of no use where tables belong are left out.
+
+        So plug-ins can be looked at whatever else is wrong with a case.
+        """
+        values = dict(given)
+        for key, field in cls.model_fields.items():
+            if key in values:
+                value = _loosely(field, values.pop(key))
+                values |= {} if value is None else {key: value}
+        return cls.model_construct(**values)
+
+    def locate(self, path: str, folder: Path) -> Self:
+        """Tell the table, and those in it, its dotted path in the case and the case's folder."""
+        self._path, self._folder = path, folder
+        for key, member in self.members():
+            member.locate(self.at(key), folder)
+        return self
+
+    def members(self) -> Iterator[tuple[str, "Table"]]:
+        """The tables in it, each with its path from here."""
+        for name in type(self).model_fields:
+            value = self.__dict__.get(name)
+            several: Any = {"": value}
+            if isinstance(value, dict):
+                several = {f".{key}": item for key, item in value.items()}
+            elif isinstance(value, list):
+                several = {f".{number}": item for number, item in enumerate(value)}
+            for key, item in several.items():
+                if isinstance(item, Table):
+                    yield f"{name}{key}", item
+
+    def faults(self) -> list[Fault]:
+        """What is wrong with the plug-ins in it, which are made."""
+        return [fault for _, member in self.members() for fault in member.faults()]
+
+    def at(self, key: str = "") -> str:
+        """Dotted path of a key, or of the table itself."""
+        return ".".join(part for part in (self._path, key) if part)
+
+    def fault(self, key: str, what: str) -> CaseError:
+        """The error that something is wrong with a key, or with the table itself."""
+        return CaseError([Fault(self.at(key), what)])
+
+    def file_path(self, file: str) -> Path:
+        """A file that the table names."""
+        return self._folder / file
+
+    def array(self, key: str, value: Any, shape: tuple[int, ...]) -> "Array":
+        """A number or list under a key as an array of this shape.
+
+        Raises:
+            CaseError: it does not fit.
+        """
+        import jax.numpy as jnp
+
+        try:
+            return jnp.broadcast_to(jnp.asarray(value, dtype=float), shape)
+        except (ValueError, TypeError):
+            what = f"must be a number, or a list of shape {shape}" if shape else "must be a number"
+            raise self.fault(key, f"{what}, got {value!r}") from None
 
 
-def names(kind: str) -> list[str]:
-    """The built-in names of a kind of plug-in."""
-    if kind != "model":
-        return _NAMES[kind].split()
-    models = importlib.import_module(_PACKAGES["model"])
-    return sorted(name for name, value in vars(models).items() if inspect.isclass(value))
+def _loosely(field: FieldInfo, given: Any) -> Any:
+    """The value of a field without any check; None for one that should hold tables and does not."""
+    for rule in field.metadata:
+        if isinstance(rule, BeforeValidator):
+            given = rule.func(given)  # type: ignore[call-arg]
+    kind = inner(field.annotation)
+    if not (isinstance(kind, type) and issubclass(kind, Table)):
+        return given
+    holder = typing.get_origin(member(field.annotation)) or dict
+    if not isinstance(given, holder):
+        return None
+    if holder is list:
+        return [kind.loose(item) if isinstance(item, dict) else item for item in given]
+    if kind is member(field.annotation):
+        return kind.loose(given)
+    return {
+        key: kind.loose(item) if isinstance(item, dict) else item for key, item in given.items()
+    }
 
 
-def build(kind: str, table: dict[str, Any], path: str, folder: Path, **extra: Any) -> Any:
-    """The object that a table with `use` describes.
+def member(annotation: Any) -> Any:
+    """A type without the choice of None."""
+    options = typing.get_args(annotation)
+    return options[0] if type(None) in options else annotation
+
+
+def inner(annotation: Any) -> Any:
+    """The type of what a list or dictionary holds, or of a table itself."""
+    kind = member(annotation)
+    return typing.get_args(kind)[-1] if typing.get_origin(kind) in (list, dict) else kind
+
+
+class Plugin(Table):
+    """A plug-in: `use` and the constructor's arguments."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    kind: ClassVar[str] = "plug-in"
+
+    use: str
+
+    _offered: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _built: tuple[Any, ...] = PrivateAttr(())
+
+    @classmethod
+    def named(cls, use: str, path: str, folder: Path) -> Self:
+        """The plug-in of a name, without arguments."""
+        return cls.loose({"use": use}).locate(path, folder)
+
+    def offer(self, **arguments: Any) -> None:
+        """Arguments given where the constructor takes them and the table does not."""
+        self._offered |= arguments
+
+    def build(self) -> Any:
+        """The object that the table describes, which is made once.
+
+        Raises:
+            CaseError: unknown name, unknown or missing arguments, or what the constructor raised.
+        """
+        if not self._built:
+            self._built = (self.made(),)
+        return self._built[0]
+
+    def made(self) -> Any:
+        """The object, made anew."""
+        given = {"use": self.use, **(self.model_extra or {})}
+        return construct(self.kind, given, self.at(), self._folder, self._offered)
+
+    def faults(self) -> list[Fault]:
+        """Why it cannot be made; nothing where it has no `use`, which the table's kind tells."""
+        if "use" not in self.__dict__:
+            return []
+        try:
+            self.build()
+        except CaseError as error:
+            return list(error.faults)
+        return []
+
+
+class PriorTable(Plugin):
+    """A prior."""
+
+    kind = "prior"
+
+    def build(self) -> "AbstractPrior":
+        """The prior."""
+        return super().build()
+
+
+class OperatorTable(Plugin):
+    """What an instrument, or a predictor of its bias, reads of the trajectory."""
+
+    kind = "operator"
+
+    def build(self) -> "AbstractOperator":
+        """The operator."""
+        return super().build()
+
+
+class LikelihoodTable(Plugin):
+    """How observed values scatter about predictions."""
+
+    kind = "likelihood"
+
+    def build(self) -> "AbstractLikelihood":
+        """The likelihood."""
+        return super().build()
+
+
+class CovarianceTable(Plugin):
+    """A covariance, or "none"."""
+
+    kind = "covariance"
+
+    def made(self) -> "AbstractCovariance | AbstractStateCovariance | None":
+        """The covariance, or None for none."""
+        return None if self.use == NONE else super().made()
+
+
+class StateCovarianceTable(CovarianceTable):
+    """A covariance of fields: a plug-in, or a file that holds it."""
+
+    use: str | None = None  # type: ignore[assignment]
+    file: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.use is None) == (self.file is None):
+            raise ValueError('give either use = "..." or file = "..."')
+        if self.file is not None and self.model_extra:
+            extra = next(iter(self.model_extra))
+            raise ValueError(f"a covariance from a file takes no argument, got {extra!r}")
+        return self
+
+    def made(self) -> "AbstractCovariance | AbstractStateCovariance | None":
+        """The covariance of a plug-in; None for none, and for one from a file."""
+        return None if self.use is None else super().made()
+
+    def of_field(self, model: "AbstractDynamics", name: str) -> Any:
+        """The covariance of one field, by plug-in or from the file.
+
+        Raises:
+            DataError: the file cannot be used.
+        """
+        from assim.files.read.covariances import read_covariance
+
+        if self.file is None:
+            return self.build()
+        return read_covariance(self.file_path(self.file), model, [name])[name]
+
+
+class SpreadTable(Table):
+    """An error of one field, by its standard deviation or its covariance."""
+
+    stdev: float | None = Field(None, gt=0)
+    covariance: StateCovarianceTable | None = None
+
+    def spread(self, model: "AbstractDynamics", name: str) -> "AbstractCovariance | None":
+        """The covariance of a field that the table gives, by stdev, plug-in or file; else None.
+
+        Raises:
+            DataError: the file cannot be used.
+        """
+        import jax.numpy as jnp
+
+        from assim.problem.covariance import Diagonal
+
+        if self.stdev is not None:
+            return Diagonal(jnp.asarray(self.stdev))
+        return None if self.covariance is None else self.covariance.of_field(model, name)
+
+
+def construct(
+    kind: str,
+    given: Mapping[str, Any],
+    path: str,
+    folder: Path,
+    offered: Mapping[str, Any] | None = None,
+    known_faults: tuple[Fault, ...] = (),
+) -> Any:
+    """The object that a table with `use` describes, with the plug-ins among its arguments.
 
     Args:
         kind: "model", "prior", "covariance", "operator", ...
-        table: `use` and the constructor's arguments.
+        given: `use` and the constructor's arguments.
         path: dotted path of the table in the case.
         folder: folder of the case file.
-        extra: arguments given where the constructor takes them and the table does not.
+        offered: arguments given where the constructor takes them and the table does not.
+        known_faults: what is wrong with the arguments already.
 
     Raises:
-        PluginError: unknown name, unknown or missing arguments, or what the constructor raised.
+        CaseError: unknown name, unknown or missing arguments, or what the constructor raised.
     """
-    arguments = {key: value for key, value in table.items() if key != "use"}
-    found = resolve(kind, table.get("use"), path, folder)
-    if kind == "operator" and inspect.isfunction(found):
-        arguments, found = (
-            {"function": found, **arguments},
-            _load("assim.problem.operator:Function"),
-        )
-    faults: list[Fault] = []
-    if kind == "model":
-        arguments, faults = _with_series(found, arguments, path)
-    known = _arguments(found)
-    arguments |= {k: v for k, v in extra.items() if k in known and k not in arguments}
-    faults += _argument_faults(found, known, arguments, path)
+    arguments: dict[str, Any] = {key: value for key, value in given.items() if key != "use"}
+    owner = named_by(kind, given.get("use"), path, folder)
+    if kind == "operator" and inspect.isfunction(owner):
+        arguments = {"function": owner, **arguments}
+        owner = load("assim.problem.operator:Function")
+    known = _parameters(owner)
+    for name, value in (offered or {}).items():
+        if name in known:
+            arguments.setdefault(name, value)
+    faults = [*known_faults, *_argument_faults(owner, known, arguments, path)]
     for name, value in arguments.items():
         try:
             arguments[name] = _nested(name, value, f"{path}.{name}", folder)
-        except PluginError as error:
+        except CaseError as error:
             faults += error.faults
     if faults:
-        raise PluginError(faults)
-    return _construct(found, arguments, path)
+        raise CaseError(faults)
+    return _called(owner, arguments, path)
 
 
-def is_series(value: Any) -> bool:
-    """Whether an argument is a time series in a file, as a `Forcing` is given in a case."""
-    return isinstance(value, dict) and "file" in value and "use" not in value
+def named_by(kind: str, use: Any, path: str, folder: Path) -> Any:
+    """The class or function that a table names.
+
+    Raises:
+        CaseError: nothing of this kind is called so.
+    """
+    try:
+        return resolve(kind, use, folder)
+    except UnknownNameError as error:
+        raise CaseError([Fault(f"{path}.use", str(error))]) from error.__cause__
 
 
-def _with_series(
-    found: Any, arguments: dict[str, Any], path: str
-) -> tuple[dict[str, Any], list[Fault]]:
-    """Arguments whose time series stand as blanks, until the model's time unit is known."""
-    forcing, hints = _load("assim.problem.forcing:Forcing"), _hints(found)
-    blanks, faults = {}, []
-    for name, given in arguments.items():
-        here, wanted = f"{path}.{name}", hints.get(name) is forcing
-        if is_series(given):
-            blanks[name] = forcing.constant(0.0)
-            faults += _series_faults(given, here)
-            if name in hints and not wanted:
-                faults.append(Fault(here, "takes no time series, and so no `file`"))
-        elif wanted and not isinstance(given, forcing):
-            what = f'must be a time series, {{ file = "...", variable = "..." }}, got {given!r}'
-            faults.append(Fault(here, what))
-    return {**arguments, **blanks}, faults
-
-
-def _series_faults(table: dict[str, Any], path: str) -> list[Fault]:
-    """What is wrong with the table of a time series."""
-    faults = []
-    for key, value in table.items():
-        if key not in _SERIES_KEYS:
-            what = f"no such key; {nearest(key, _SERIES_KEYS)}"
-        elif not isinstance(value, str):
-            what = f"must be a text, got {value!r}"
-        elif key == "interpolation" and value not in ("linear", "steps"):
-            what = f'must be "linear" or "steps", got {value!r}'
-        else:
-            continue
-        faults.append(Fault(f"{path}.{key}", what))
-    if "variable" not in table:
-        faults.append(Fault(f"{path}.variable", "this key is missing"))
-    return faults
-
-
-def _hints(found: Any) -> dict[str, Any]:
+def hints(owner: Any) -> dict[str, Any]:
     """Types of the arguments; none where annotations cannot be evaluated."""
     try:
-        return typing.get_type_hints(found.__init__ if inspect.isclass(found) else found)
+        return typing.get_type_hints(owner.__init__ if inspect.isclass(owner) else owner)
     except Exception:  # annotations that cannot be evaluated say nothing
         return {}
 
 
-def _construct(found: Callable, arguments: dict[str, Any], path: str) -> Any:
+def _called(owner: Callable, arguments: dict[str, Any], path: str) -> Any:
     try:
-        return found(**arguments)
+        return owner(**arguments)
     except Exception as error:
-        owner = getattr(found, "__name__", str(found))
-        what = str(error) if isinstance(error, ValueError) else f"{owner} failed: {_said(error)}"
-        raise PluginError([Fault(path, what)]) from error
+        name = getattr(owner, "__name__", str(owner))
+        what = str(error) if isinstance(error, ValueError) else f"{name} failed: {said(error)}"
+        raise CaseError([Fault(path, what)]) from error
 
 
 def _nested(name: str, value: Any, path: str, folder: Path) -> Any:
@@ -177,8 +354,9 @@ def _nested(name: str, value: Any, path: str, folder: Path) -> Any:
     if isinstance(value, dict) and "use" in value:
         kind = _NESTED.get(name)
         if kind is None and ":" not in str(value["use"]):
-            raise PluginError([Fault(path, 'name a plug-in here in full, use = "module:Class"')])
-        return build(kind or "plug-in", value, path, folder)
+            what = 'name a plug-in here in full, use = "module:Class"'
+            raise CaseError([Fault(path, what)])
+        return construct(kind or "plug-in", value, path, folder)
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         return [_nested(name, item, f"{path}.{i}", folder) for i, item in enumerate(value)]
     if isinstance(value, dict) and name in _NESTED:
@@ -186,127 +364,32 @@ def _nested(name: str, value: Any, path: str, folder: Path) -> Any:
     return value
 
 
-def resolve(kind: str, use: Any, path: str, folder: Path) -> Any:
-    """The class or function that `use` names.
-
-    Raises:
-        PluginError: nothing of this kind is called so.
-    """
-    here = f"{path}.use"
-    if not isinstance(use, str):
-        what = "is missing" if use is None else f"must be a text, got {use!r}"
-        raise PluginError([Fault(here, what)])
-    if ":" in use:
-        return _of_kind(kind, _imported(use, here, folder), use, here)
-    if kind == "quantity":
-        raise PluginError([Fault(here, f'must be "file.py:function", got {use!r}')])
-    if use not in names(kind):
-        hint = nearest(use, [*names(kind), *_WORDS.get(kind, ())], "those that come with assim are")
-        own = f'; one of your own is "file.py:{"function" if kind == "operator" else "Class"}"'
-        raise PluginError([Fault(here, f"no {kind} is called {use!r}; {hint}{own}")])
-    return getattr(importlib.import_module(_PACKAGES[kind]), use)
-
-
-def _of_kind(kind: str, found: Any, use: str, path: str) -> Any:
-    if kind == "operator" and inspect.isfunction(found):
-        return found
-    abstract = _load(_ABSTRACT[kind]) if kind in _ABSTRACT else object
-    if not callable(found) or (inspect.isclass(found) and not issubclass(found, abstract)):
-        raise PluginError(
-            [
-                Fault(
-                    path,
-                    f"{use!r} is no {kind}: it must be a subclass of "
-                    f"{abstract.__module__}.{abstract.__name__}",
-                )
-            ]
-        )
-    return found
-
-
-def _imported(use: str, path: str, folder: Path) -> Any:
-    """The object that 'module:Class' or 'file.py:Class' names."""
-    source, _, name = use.rpartition(":")
-    if source.endswith(".py"):
-        module = _file(folder / source, source, path)
-    else:
-        module = _module(source, path)
-    if not hasattr(module, name):
-        public = [key for key in vars(module) if not key.startswith("_")]
-        near = nearest(name, public) if len(public) < 40 else "check its spelling"
-        raise PluginError([Fault(path, f"{source} has no {name!r}; {near}")])
-    return getattr(module, name)
-
-
-def _module(name: str, path: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
-            raise PluginError([Fault(path, f"no module is called {name!r}")]) from None
-        raise PluginError([Fault(path, f"importing {name} failed: {_said(error)}")]) from error
-
-
-def _file(file: Path, source: str, path: str) -> Any:
-    """A module loaded from a file, once for each state of the file."""
-    if not file.is_file():
-        raise PluginError([Fault(path, f"there is no file {file}")])
-    name = f"assim_plugin_{file.stem}_{abs(hash((file.resolve(), file.stat().st_mtime_ns)))}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        where = place(error, str(file)) or str(file)
-        raise PluginError(
-            [Fault(path, f"importing {source} failed: {_said(error)} ({where})")]
-        ) from error
-    return module
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _load(reference: str) -> Any:
-    module, _, name = reference.partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
-def _arguments(found: Callable) -> dict[str, inspect.Parameter]:
-    parameters = inspect.signature(found).parameters
+def _parameters(owner: Callable) -> dict[str, inspect.Parameter]:
+    parameters = inspect.signature(owner).parameters
     return {name: p for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
 
 
 def _argument_faults(
-    found: Callable, known: dict[str, inspect.Parameter], given: dict[str, Any], path: str
+    owner: Callable, known: dict[str, inspect.Parameter], given: dict[str, Any], path: str
 ) -> list[Fault]:
     """Unknown, missing and mistyped arguments."""
-    free = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(found).parameters.values())
-    owner = getattr(found, "__name__", str(found))
+    free = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(owner).parameters.values())
+    name_of_owner = getattr(owner, "__name__", str(owner))
     faults = [
-        Fault(f"{path}.{name}", f"{owner} takes no such argument; {nearest(name, known)}")
+        Fault(f"{path}.{name}", f"{name_of_owner} takes no such argument; {nearest(name, known)}")
         for name in given
         if name not in known and not free
     ]
     faults += [
-        Fault(path, f"{owner} needs the argument {name!r}")
+        Fault(path, f"{name_of_owner} needs the argument {name!r}")
         for name, p in known.items()
         if name not in given and p.default is p.empty and p.kind is not p.VAR_POSITIONAL
     ]
-    return faults + _type_faults(found, given, path)
-
-
-def _type_faults(found: Callable, given: dict[str, Any], path: str) -> list[Fault]:
-    hints = _hints(found)
-    return [
-        Fault(f"{path}.{name}", f"must be {_SIMPLE[hints[name]]}, got {value!r}")
+    types = hints(owner)
+    return faults + [
+        Fault(f"{path}.{name}", f"must be {_SIMPLE[types[name]]}, got {value!r}")
         for name, value in given.items()
-        if hints.get(name) in _SIMPLE and not _is(value, hints[name])
+        if types.get(name) in _SIMPLE and not _is(value, types[name])
     ]
 
 

@@ -1,25 +1,195 @@
-"""What can be made of a case without its data."""
+"""What can be made of a case without its data: the model, its clock and all plug-ins."""
 
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from assim.case.case import Case
-from assim.case.slots import Clock
-from assim.problem.model import AbstractDynamics
+import jax
+import jax.numpy as jnp
+
+import assim
+from assim.case.background import Background
+from assim.case.case import Case, CaseTable
+from assim.case.clock import Clock, text_of
+from assim.case.failure import CaseError, Fault, naming
+from assim.case.methods import posterior_faults
+from assim.case.model import ModelTable, with_values
+from assim.case.names import nearest
+from assim.case.observations import held_back_faults
+from assim.problem.arrays import Labels
+from assim.problem.constraint import strong_constraint, weak_constraint
+from assim.problem.departure import Problem
+from assim.problem.model import AbstractDynamics, ModelContractError
+from assim.problem.model_error import ModelError
+from assim.problem.observation import Observations
+from assim.problem.window import Window
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What can be made of a case without its data: the model, its clock and all plug-ins."""
+    """A case with its model and its clock, before any data are read."""
 
     case: Case
     model: AbstractDynamics
     clock: Clock
-    parts: dict[str, Any]
+
+    @property
+    def tables(self) -> CaseTable:
+        """The checked tables of the case."""
+        return self.case.checked
+
+    @property
+    def labels(self) -> Labels:
+        """The model's."""
+        return self.model.labels()
 
     @property
     def start(self) -> str | float:
         """Start of the window as files are asked for it."""
-        start = self.clock.text(self.case.checked.window.start)
-        assert start is not None
-        return start
+        return text_of(self.tables.window.start)
+
+    def window(self, observed: Sequence[Any] = ()) -> Window:
+        """The window of the case, or the first of its cycle; `observed` as rows of instruments."""
+        return self.tables.window.build(self.model, self.clock, observed)
+
+    def background(self) -> Background:
+        """Values or priors of all fields, and covariances of the Gaussian ones."""
+        return self.tables.background.build(self.model, self.start)
+
+    def model_error(self) -> ModelError | None:
+        """The model error; None under strong constraint."""
+        table = self.tables.model_error
+        return None if table is None else table.build(self.model)
+
+    def problem(
+        self,
+        window: Window,
+        background: Background,
+        observations: Sequence[Observations],
+        error: ModelError | None,
+    ) -> Problem:
+        """The problem, traced once so that plug-ins that break are reported as the case's errors.
+
+        Raises:
+            CaseError: what cannot be posed, or a plug-in that breaks.
+        """
+        weak = self.tables.model_error
+        given = (*background, observations, self.tables.priors())
+        try:
+            if error is None or weak is None:
+                problem = strong_constraint(self.model, window, *given)
+            else:
+                options: Any = {"model_error": error, "formulation": weak.formulation}
+                problem = weak_constraint(self.model, window, *given, **options)
+        except ModelContractError as broken:
+            raise CaseError([Fault("model", str(broken))]) from broken
+        except Exception as broken:
+            if _plugin_frames(broken):
+                raise CaseError([Fault("model", _traced(broken))]) from broken
+            if isinstance(broken, ValueError):
+                raise CaseError([Fault("", str(broken))]) from broken
+            raise
+        try:
+            jax.eval_shape(problem, jnp.zeros(problem.size()))
+        except Exception as broken:
+            if not _plugin_frames(broken):
+                raise  # our own mistake, not the case's
+            raise CaseError([Fault("observations", _traced(broken))]) from broken
+        return problem
+
+
+def set_up(case: Case) -> Setting:
+    """Make the plug-ins of a case and check its names against the model.
+
+    Raises:
+        CaseError: every error of the case that can be seen without its data.
+        DataError: a time series of the model that cannot be used.
+    """
+    with naming(case.path):
+        return _set_up(case)
+
+
+def _set_up(case: Case) -> Setting:
+    tables, faults = case.tables, [*case.faults, *case.tables.faults()]
+    if not case.faults:
+        faults += posterior_faults(tables.posterior) + held_back_faults(tables.observations)
+    model = _model(getattr(tables, "model", None))
+    if model is not None:
+        broken = _check_labels(model)
+        faults += broken or _names(tables, model.labels())
+    if faults or model is None:
+        raise CaseError(faults)
+    clock = Clock(model.labels().time_unit, tables.window.start)
+    return Setting(case, with_values(tables.model.driven(clock), tables.parameters), clock)
+
+
+def _model(table: ModelTable | None) -> AbstractDynamics | None:
+    """The model, or None where it cannot be made, which its table's faults tell."""
+    return None if table is None or table.faults() or "use" not in vars(table) else table.build()
+
+
+def _check_labels(model: AbstractDynamics) -> list[Fault]:
+    try:
+        labels = model.labels()
+        labels.shapes()
+        unlabelled = sorted(set(model.parameters) ^ set(labels.parameters))
+    except Exception as error:
+        return [Fault("model", f"labels(): {_traced(error)}")]
+    if unlabelled:
+        what = (
+            "`parameters` and labels().parameters must name the same "
+            f"parameters; only one of them has {', '.join(unlabelled)}"
+        )
+        return [Fault("model", what)]
+    return []
+
+
+def _names(tables: CaseTable, labels: Labels) -> list[Fault]:
+    """Names of fields and parameters that the model does not have."""
+    shown = tables.output.variables
+    faults = [
+        Fault("output.variables", f"the model has no field {name!r}; {nearest(name, labels.state)}")
+        for name in (shown if isinstance(shown, list) else ())
+        if isinstance(name, str) and name not in labels.state
+    ]
+    for path, kind, known in (
+        ("parameters", "parameter", labels.parameters),
+        ("background.fields", "field", labels.state),
+        ("model_error.fields", "field", labels.state),
+        ("twin.initial", "field", labels.state),
+        ("twin.stdev", "field", labels.state),
+        ("twin.parameters", "parameter", labels.parameters),
+    ):
+        faults += [
+            Fault(f"{path}.{name}", f"the model has no {kind} {name!r}; {nearest(name, known)}")
+            for name in _keys_at(tables, path)
+            if name not in known
+        ]
+    return faults
+
+
+def _keys_at(tables: CaseTable, path: str) -> list[str]:
+    """The keys of a table that holds names; none where the case has it not."""
+    here: Any = tables
+    for key in path.split("."):
+        here = getattr(here, key, None)
+    return list(here) if isinstance(here, dict) else []
+
+
+def _traced(error: Exception) -> str:
+    """An error raised while a plug-in was traced, with the plug-in's own file and line."""
+    frames = _plugin_frames(error)
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}{where}"
+
+
+def _plugin_frames(error: Exception) -> list[traceback.FrameSummary]:
+    """The frames that are neither ours nor a library's."""
+    home = str(Path(assim.__file__).parent)
+    return [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(home) and "site-packages" not in frame.filename
+    ]

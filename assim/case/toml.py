@@ -5,7 +5,8 @@ import math
 import tomllib
 from typing import Any
 
-from assim.case.failure import Fault, nearest
+from assim.case.failure import Fault
+from assim.case.names import nearest
 
 
 def parse_value(text: str) -> Any:

@@ -6,12 +6,12 @@ from pathlib import Path
 import jax
 
 from assim.analysis.methods import base_settings, named
-from assim.case import plugins
 from assim.case.case import Case
-from assim.case.cycle_table import refuse_cycle
 from assim.case.failure import CaseError, Exit, Fault, NonFiniteError
+from assim.case.methods import cannot_run
+from assim.case.names import names
+from assim.case.plugins import construct
 from assim.case.pose import Posed, pose
-from assim.case.wanted import cannot_run
 from assim.files.netcdf import write_dataset, write_picture
 from assim.files.write.calibration import calibration_dataset
 from assim.findings.calibration import FAILED, Calibration, calibrate
@@ -40,7 +40,7 @@ def calibrate_case(
         NonFiniteError: the model is not finite at nearly all draws of the prior.
         Interrupted: by the user.
     """
-    refuse_cycle(case.checked.cycle, "calibrate", str(case.path))
+    case.refuse_cycle("calibrate")
     posed = pose(case)
     chosen = _method(posed, method)
     directory, written = case.directory(out), list[Path]()
@@ -56,11 +56,11 @@ def calibrate_case(
     return Exit.NOT_CONVERGED if found.failed > FAILED * number else Exit.DONE
 
 
-def _method(posed: Posed, wanted: str | None) -> AbstractPosterior:
+def _method(posed: Posed, name: str | None) -> AbstractPosterior:
     """The one method to calibrate."""
     methods = named(posed.posterior)
     own = {} if isinstance(methods, str) else methods
-    if wanted is None:
+    if name is None:
         if len(own) == 1:
             return next(iter(own.values()))
         several = f"the case has {', '.join(own) or 'none'}"
@@ -68,30 +68,21 @@ def _method(posed: Posed, wanted: str | None) -> AbstractPosterior:
             several = f"{methods!r} may take another for every data set"
         what = f"one method is calibrated at a time, and {several}"
         raise CaseError([Fault("posterior", f"{what}; choose one, as with --method laplace")])
-    named_so = {name.lower(): one for name, one in reversed(_by_use(posed, own))}
-    named_so |= {name.lower(): one for name, one in own.items()}
-    if wanted.lower() in named_so:
-        return named_so[wanted.lower()]
-    return _built_in(wanted, posed.case.folder)
+    tables = posed.case.checked.posterior  # of two of one class, the first
+    by_class = zip(reversed(tables), reversed(own.values()), strict=False)
+    known = {table.use.lower(): method for table, method in by_class}
+    known |= {key.lower(): method for key, method in own.items()}
+    return known.get(name.lower()) or _built_in(name, posed.case.folder)
 
 
-def _by_use(posed: Posed, own: dict[str, AbstractPosterior]) -> list[tuple[str, AbstractPosterior]]:
-    """The case's own methods by the class that each names."""
-    tables = posed.case.checked.posterior
-    return [(table.use, one) for table, one in zip(tables, own.values(), strict=False)]
-
-
-def _built_in(wanted: str, folder: Path) -> AbstractPosterior:
+def _built_in(name: str, folder: Path) -> AbstractPosterior:
     """A method with the settings that it has by default, its name in letters of either case."""
-    use = {name.lower(): name for name in plugins.names("posterior")}.get(wanted.lower(), wanted)
+    use = {known.lower(): known for known in names("posterior")}.get(name.lower(), name)
     missing = cannot_run(use)
     if missing is not None:
         raise CaseError([Fault("--method", missing)])
-    try:
-        made: AbstractPosterior = plugins.build("posterior", {"use": use}, "--method", folder)
-    except plugins.PluginError as error:
-        raise CaseError(error.faults) from error
-    return made
+    method: AbstractPosterior = construct("posterior", {"use": use}, "--method", folder)
+    return method
 
 
 def _calibrated(

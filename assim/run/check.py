@@ -9,14 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.scheme import AbstractScheme
 from assim.case.case import Case
-from assim.case.failure import CaseError, Exit, Fault, NonFiniteError
-from assim.case.parts import make_parts
-from assim.case.pose import Posed, Trouble, pose_setting, set_up
-from assim.case.pose_cycle import blank, check_tables, make_scheme
-from assim.case.slots import make_window, plan_of, whole
+from assim.case.failure import Exit, NonFiniteError, naming
+from assim.case.pose import Posed, pose_setting
+from assim.case.pose_cycle import check_cycle, checked_cycle, make_scheme
+from assim.case.setting import set_up
 from assim.files.names import FLAGS, WINDOW
 from assim.files.read.observations import Instrument
 from assim.files.read.windows import TOLERANCE
@@ -26,8 +24,7 @@ from assim.problem.departure import Problem
 from assim.problem.prior import AbstractPrior
 from assim.run.finite import non_finite
 from assim.run.terminal.screen import Screen
-from assim.run.twin.observations import observe
-from assim.run.twin.twin import background_of, draw, twin_table
+from assim.run.twin.twin import draw
 from assim.solve.cost import cost, gradient
 from assim.solve.minimise.guess import first_guesses
 
@@ -44,17 +41,13 @@ def pose_first(case: Case) -> Posed:
     sources: dict[str, Any] = {}
     if cycle is None:
         return pose_setting(setting)
-    try:
-        if cycle.twin:
-            window = make_window(case.checked.window, setting.model, setting.clock, ())
-            drawn = draw(setting, window)
-            sources = dict(observe(setting, twin_table(setting), drawn.trajectory, drawn.key))
-            background = background_of(setting, drawn)
-        else:
-            files = [table.file for table in case.checked.observations]
-            sources = {file: case.input_path(file.format(window=0)) for file in files}
-    except CaseError as error:
-        raise CaseError(error.faults, str(case.path)) from error.__cause__
+    if cycle.twin:
+        with naming(case.path):
+            drawn = draw(setting, setting.window())
+            sources, background = dict(drawn.observed()), drawn.fields()
+    else:
+        files = [table.file for table in case.checked.observations]
+        sources = {file: case.input_path(file.format(window=0)) for file in files}
     return pose_setting(setting, sources, background)
 
 
@@ -75,7 +68,7 @@ def check_case(case: Case, screen: Screen) -> Exit:
         NonFiniteError: the model is not finite from the background.
     """
     if case.checked.cycle is not None:
-        _check_cycle(case)
+        check_cycle(set_up(case))
     posed = pose_first(case)
     checks = []
     for check in check_posed(posed):
@@ -101,10 +94,10 @@ def check_posed(posed: Posed) -> Iterator[Check]:
     yield Check("window", None, f"{_dates(problem)}: {slots} slots of {_plural(steps, 'step')}")
     if (cycle := posed.case.checked.cycle) is not None:
         shift = _plural(cycle.shift or slots, "slot")
-        told = f"{_plural(cycle.windows, 'window')}, each {shift} later; this is the first"
+        windows = f"{_plural(cycle.windows, 'window')}, each {shift} later; this is the first"
         scheme = scheme_of(posed)
-        yield Check("cycle", True, f"{told}; {type(scheme).__name__}")
-        remarks = scheme.remarks(problem, plan_of(posed.case.checked))
+        yield Check("cycle", True, f"{windows}; {type(scheme).__name__}")
+        remarks = scheme.remarks(problem, posed.case.checked.plan())
         yield from (Check(name, None, detail) for name, detail in remarks.items())
     yield Check("control", None, f"{problem.size()} entries: {_control(problem)}")
     yield from _coverage(posed)
@@ -117,35 +110,15 @@ def check_posed(posed: Posed) -> Iterator[Check]:
     yield from _expense(problem)
 
 
-def _check_cycle(case: Case) -> None:
-    """Refuse what a cycle refuses before it reads a file.
-
-    Raises:
-        CaseError: tables that it has no use for, or instruments that it does not take.
-    """
-    setting, trouble = set_up(case), Trouble()
-    trouble.attempt(check_tables, case)
-    first = make_window(case.checked.window, setting.model, setting.clock, ())
-    for number in range(len(case.checked.observations)):
-        trouble.attempt(blank, setting, number, first)
-    try:
-        trouble.report()
-    except CaseError as error:
-        raise CaseError(error.faults, str(case.path)) from error.__cause__
-
-
 def scheme_of(posed: Posed) -> AbstractScheme:
     """How the windows of a cycle are analysed, made and checked against the problem.
 
     Raises:
         CaseError: it cannot be made, or does not take the problem.
     """
-    parts = make_parts(posed.case)[0]
-    scheme = make_scheme(posed.case, posed.problem.model, parts)
-    try:
-        Cycle(posed.problem, scheme, plan_of(posed.case.checked)).check()
-    except ValueError as error:
-        raise CaseError([Fault("cycle.method", str(error))], str(posed.case.path)) from error
+    scheme = make_scheme(posed.setting)
+    with naming(posed.case.path):
+        checked_cycle(posed.setting, posed.problem, scheme)
     return scheme
 
 
@@ -191,9 +164,10 @@ def _coverage(posed: Posed) -> Iterator[Check]:
     """Observations of every instrument: used, and rejected by flag."""
     window, labels = posed.problem.window, posed.problem.model.labels()
     instruments = [*posed.instruments, *posed.held_back]
-    later = [_later(posed, number, one) for number, one in enumerate(instruments)]
-    told = zip(instruments, posed.rejected().values(), later, strict=True)
-    for instrument, counts, ahead in told:
+    later = [_later(posed, number, instrument) for number, instrument in enumerate(instruments)]
+    for instrument, counts, ahead in zip(
+        instruments, posed.rejected().values(), later, strict=True
+    ):
         times = np.asarray(instrument.observations.points.times)
         ends = [date_text(float(t), labels.time_unit, window.reference)
                 for t in (times.min(), times.max())]  # fmt: skip
@@ -208,18 +182,18 @@ def _coverage(posed: Posed) -> Iterator[Check]:
         yield from (Check("", None, note) for note in instrument.table.notes)
 
 
-def _later(posed: Posed, number: int, one: Instrument) -> int:
+def _later(posed: Posed, number: int, instrument: Instrument) -> int:
     """Rows of a file of all windows that are outside the first because later ones have them."""
     table = posed.case.checked
     if table.cycle is None or "{" in table.observations[number].file:
         return 0
-    window, rows = posed.problem.window, one.table
+    window, rows = posed.problem.window, instrument.table
     unit, reference = posed.problem.model.labels().time_unit, window.reference
     times = (rows.ends or rows.times).to_model(unit, reference)
-    edges = np.asarray(whole(table, window).edges)
+    edges = np.asarray(table.whole(window).edges)
     end = edges[-1] + TOLERANCE * np.ptp(edges)
     ahead = (times > edges[window.slots]) & (times <= end)
-    return int(np.sum((one.flags == WINDOW) & ahead))
+    return int(np.sum((instrument.flags == WINDOW) & ahead))
 
 
 def _priors(problem: Problem) -> Iterator[Check]:

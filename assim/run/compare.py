@@ -6,18 +6,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from assim.analysis.analyse import Analysis, analyse
+from assim.analysis.analyse import Analysis
 from assim.case.case import Case
-from assim.case.cycle_table import refuse_cycle
-from assim.case.failure import CaseError, Exit, Fault, NonFiniteError
+from assim.case.failure import CaseError, Exit, Fault
+from assim.case.methods import cannot_run
 from assim.case.pose import Posed, pose
-from assim.case.wanted import cannot_run
 from assim.files.netcdf import write_json
 from assim.files.read.observations import Instrument
 from assim.files.times import NON_PHYSICAL
 from assim.findings.evidence import Compared, Evidence, compare, evidence_table, preferred
 from assim.problem.predictive import flat_entry
-from assim.run.finite import trouble_of
+from assim.run.finite import require_finite
 from assim.run.terminal.directory import interruptible, writable
 from assim.run.terminal.screen import Screen
 from assim.solve.minimise.status import Status
@@ -118,7 +117,7 @@ def compare_cases(cases: Sequence[Case], tempered: bool, out: Path | None, scree
     if missing is not None:
         raise CaseError([Fault("--tempered", missing)])
     for case in cases:
-        refuse_cycle(case.checked.cycle, "compare", str(case.path))
+        case.refuse_cycle("compare")
     posed = {str(case.path): pose(case) for case in cases}
     for name, one in posed.items():
         _check_proper(name, one)
@@ -155,23 +154,12 @@ def _check_proper(name: str, posed: Posed) -> None:
 
 
 def _analysed(posed: Posed, tempered: bool, screen: Screen) -> Analysis:
-    table = posed.case.checked
     own = posed.posterior if isinstance(posed.posterior, dict) else {}
-    settings = next((one for one in own.values() if isinstance(one, Laplace)), Laplace())
+    settings = next((method for method in own.values() if isinstance(method, Laplace)), Laplace())
     methods: dict[str, Any] = {"laplace": settings, "importance": Importance()}
-    analysis = analyse(
-        posed.problem,
-        posed.minimiser,
-        {**methods, "tempered": Tempering()} if tempered else methods,
-        starts=table.minimiser.starts,
-        stages=table.minimiser.stages,
-        seed=table.runtime.seed,
-        report=screen.say,
-        first_guess=posed.first_guess,
-    )
-    if analysis.solution.status is Status.NON_FINITE:
-        trouble = trouble_of(posed.problem, analysis.analysis, analysis.solution.chi)
-        raise NonFiniteError(f"{trouble}. {analysis.solution.status.advice}")
+    methods |= {"tempered": Tempering()} if tempered else {}
+    analysis = posed.analysis(posterior=methods, report=screen.say)
+    require_finite(analysis)
     solution = analysis.solution
     loops = f"{len(solution.loops)} outer loops from {solution.starts} first guesses"
     screen.say(f"J = {solution.cost:.6g} after {loops}. {solution.status.advice}")

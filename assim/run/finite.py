@@ -2,18 +2,21 @@
 
 import numpy as np
 
+from assim.analysis.analyse import Analysis
+from assim.case.failure import NonFiniteError
 from assim.files.times import date_text
 from assim.problem.arrays import Array, Trajectory
 from assim.problem.departure import Problem, Simulation
 from assim.solve.cost import cost
+from assim.solve.minimise.status import Status
 
 
 def non_finite(problem: Problem, simulation: Simulation) -> str | None:
     """What is not finite, since when, and with which parameters; None where everything is."""
     labels, window = problem.model.labels(), problem.window
-    found = first_field(simulation.trajectory)
-    if found is not None:
-        name, edge = found
+    field = first_field(simulation.trajectory)
+    if field is not None:
+        name, edge = field
         when = float(window.edges[edge])
         clock = "t = " if labels.time_unit == "1" else ""
         at = f"{clock}{date_text(when, labels.time_unit, window.reference)}"
@@ -30,11 +33,23 @@ def non_finite(problem: Problem, simulation: Simulation) -> str | None:
     return f"{what} (parameters: {values or 'none'}){_budget(problem)}"
 
 
-def trouble_of(problem: Problem, simulation: Simulation, chi: Array) -> str:
+def require_finite(analysis: Analysis) -> None:
+    """See that the minimisation met a finite cost and gradient.
+
+    Raises:
+        NonFiniteError: at no first guess.
+    """
+    solution = analysis.solution
+    if solution.status is Status.NON_FINITE:
+        trouble = _trouble(analysis.problem, analysis.analysis, solution.chi)
+        raise NonFiniteError(f"{trouble}. {solution.status.advice}")
+
+
+def _trouble(problem: Problem, simulation: Simulation, chi: Array) -> str:
     """Why a minimisation could not start or go on at χ."""
-    found = non_finite(problem, simulation)
-    if found is not None:
-        return found
+    what = non_finite(problem, simulation)
+    if what is not None:
+        return what
     if np.isfinite(float(cost(problem, chi))):
         return (
             "the cost is finite, but not its gradient: the model, an operator or a likelihood has "

@@ -11,10 +11,7 @@ from assim.analysis.cycle.batches import batch_numbers
 from assim.analysis.forecast import Draws, Forecast, forecast, predicted_readings
 from assim.case.case import Case
 from assim.case.failure import CaseError, Exit, Fault, NonFiniteError
-from assim.case.model_error import make_model_error
-from assim.case.observations import make_instrument
-from assim.case.pose import set_up
-from assim.case.setting import Setting
+from assim.case.setting import Setting, set_up
 from assim.files.errors import DataError
 from assim.files.netcdf import hash_file, write_dataset, write_json
 from assim.files.read.observations import Instrument
@@ -120,29 +117,29 @@ def forecast_case(case: Case, asked: Asked, screen: Screen) -> Exit:
     for warning in origin.warnings:
         screen.say(warning, "bold red")
     window = _window(setting, origin, asked)
-    ahead = Window(window.edges[len(origin.edges) - 1 :], window.steps, window.reference)
+    later = Window(window.edges[len(origin.edges) - 1 :], window.steps, window.reference)
     instruments = (
-        [] if asked.observations is None else _read(setting, asked.observations, ahead, screen)
+        [] if asked.observations is None else _read(setting, asked.observations, later, screen)
     )
-    true = None if asked.truth is None else _true_states(setting, asked.truth, ahead)
+    true = None if asked.truth is None else _true_states(setting, asked.truth, later)
     written: list[Path] = []
     with writable(directory), interruptible(directory, written):
-        found = _run(setting, origin, window, seed)
-        verified = [_verify(one, found, origin.draws, seed) for one in instruments]
-        fields = None if true is None else _True(true[0], against_truth(found, true[1], true[0]))
-        told = _Told(setting, origin, found, verified, fields, asked, seed)
-        _show(told, screen)
-        _write(told, directory, written)
+        ahead = _run(setting, origin, window, seed)
+        verified = [_verify(instrument, ahead, origin.draws, seed) for instrument in instruments]
+        fields = None if true is None else _True(true[0], against_truth(ahead, true[1], true[0]))
+        outcome = _Outcome(setting, origin, ahead, verified, fields, asked, seed)
+        _show(outcome, screen)
+        _write(outcome, directory, written)
         screen.written(directory, written)
     return Exit.DONE
 
 
-class _Told(NamedTuple):
+class _Outcome(NamedTuple):
     """A forecast with all that is said of it."""
 
     setting: Setting
     origin: Origin
-    found: Forecast
+    ahead: Forecast
     verified: list[_Verified]
     truth: _True | None
     asked: Asked
@@ -150,7 +147,7 @@ class _Told(NamedTuple):
 
     def text(self, edge: int) -> str:
         """A slot edge of the forecast for people."""
-        window = self.found.window
+        window = self.ahead.window
         unit = self.setting.model.labels().time_unit
         return date_text(float(window.edges[edge]), unit, window.reference)
 
@@ -194,11 +191,11 @@ def _until(setting: Setting, text: str) -> float:
 def _run(setting: Setting, origin: Origin, window: Window, seed: int) -> Forecast:
     """The forecast; NonFiniteError where there is none."""
     draws, case = origin.draws, setting.case
-    error = make_model_error(case, setting.model, setting.parts)
+    error = setting.model_error()
     name = None if error is None or error.scale is None else error.scale.name
     known = {n: v for n, v in draws.parameters.items() if n in setting.model.parameters}
     try:
-        found = forecast(
+        ahead = forecast(
             setting.model,
             draws.state,
             known,
@@ -212,28 +209,28 @@ def _run(setting: Setting, origin: Origin, window: Window, seed: int) -> Forecas
     except ValueError as problem:
         what = f"the forecast: {problem}"
         raise CaseError([Fault("model", what)], str(case.path)) from problem
-    if found.size == 0:
+    if ahead.size == 0:
         raise NonFiniteError(
             f"the model is not finite at any of the {draws.size()} members of {origin.told}; "
             "forecast fewer slots, or check the model's step and its parameters"
         )
-    return found
+    return ahead
 
 
 def _read(setting: Setting, path: Path, window: Window, screen: Screen) -> list[Instrument]:
     """The case's instruments with the rows of a file that are later than the forecast's start."""
-    labels, tables = setting.model.labels(), setting.case.checked.observations
+    labels, tables = setting.labels, setting.tables.observations
     present = observed_variables(path, labels)
-    chosen = [number for number, table in enumerate(tables) if table.variable in present]
+    chosen = [table for table in tables if table.variable in present]
     if not chosen:
-        wanted = ", ".join(dict.fromkeys(table.variable for table in tables))
+        expected = ", ".join(dict.fromkeys(table.variable for table in tables))
         raise DataError(
-            f"{path}: expected a variable of the case's instruments ({wanted}), the file has "
+            f"{path}: expected a variable of the case's instruments ({expected}), the file has "
             f"{', '.join(present) or 'none that has a time'}"
         )
-    found = []
-    for number in chosen:
-        rows = open_observations(path, tables[number].variable, labels)
+    instruments = []
+    for table in chosen:
+        rows = open_observations(path, table.variable, labels)
         times = (rows.ends or rows.times).to_model(labels.time_unit, window.reference)
         edges = np.asarray(window.edges)
         slack = 1e-9 * (edges[-1] - edges[0])
@@ -248,9 +245,9 @@ def _read(setting: Setting, path: Path, window: Window, screen: Screen) -> list[
             )
         if earlier := rows.rows - kept.size:
             screen.say(f"{rows.where}: {earlier} values not after the forecast's start, left out.")
-        given = (setting.case, setting.model, setting.parts, number, rows.taken(kept), window)
-        found.append(make_instrument(*given, source=path, kept=kept))
-    return found
+        later = rows.taken(kept)
+        instruments.append(table.build(setting.model, later, window, source=path, kept=kept))
+    return instruments
 
 
 def _true_states(
@@ -263,28 +260,28 @@ def _true_states(
     return edges, {name: np.asarray(value) for name, value in truth.items()}
 
 
-def _verify(one: Instrument, found: Forecast, draws: Draws, seed: int) -> _Verified:
+def _verify(instrument: Instrument, ahead: Forecast, draws: Draws, seed: int) -> _Verified:
     """One instrument's readings against what the members predict of them."""
-    o = one.observations
+    o = instrument.observations
     try:
-        readings = predicted_readings(found, o, draws, seed + 2)
+        readings = predicted_readings(ahead, o, draws, seed + 2)
     except ValueError as error:
-        raise DataError(f"{one.table.where}: {error}") from error
+        raise DataError(f"{instrument.table.where}: {error}") from error
     rows = judged(readings, np.asarray(o.values), seed)
-    slots = 1 + batch_numbers(np.asarray(o.points.ends), np.asarray(found.window.edges), 1)
-    return _Verified(one, rows, scores(rows), by_slot(rows, slots))
+    slots = 1 + batch_numbers(np.asarray(o.points.ends), np.asarray(ahead.window.edges), 1)
+    return _Verified(instrument, rows, scores(rows), by_slot(rows, slots))
 
 
-def _write(told: _Told, directory: Path, written: list[Path]) -> None:
+def _write(outcome: _Outcome, directory: Path, written: list[Path]) -> None:
     """Write the files, the summary last."""
-    setting, found, case = told.setting, told.found, told.setting.case
+    setting, ahead, case = outcome.setting, outcome.ahead, outcome.setting.case
     labels, title = setting.model.labels(), case.checked.title or case.name
-    files = (told.origin.file, told.asked.observations, told.asked.truth)
+    files = (outcome.origin.file, outcome.asked.observations, outcome.asked.truth)
     inputs = {str(path): hash_file(path) for path in files if path is not None}
     (directory / "forecast.json").unlink(missing_ok=True)
     dataset = forecast_dataset(
-        found,
-        members=told.asked.keep_members,
+        ahead,
+        members=outcome.asked.keep_members,
         names=case.checked.output.variables,
     )
     given: dict[str, Any] = {"config": case.text(), "inputs": inputs}
@@ -293,63 +290,63 @@ def _write(told: _Told, directory: Path, written: list[Path]) -> None:
     written.append(path)
     path = directory / "forecast_feedback.nc"
     path.unlink(missing_ok=True)
-    if told.verified:
-        instruments = [one.instrument for one in told.verified]
-        rows = [one.rows for one in told.verified]
-        dataset = forecast_feedback(instruments, rows, labels, found.window)
+    if outcome.verified:
+        instruments = [one.instrument for one in outcome.verified]
+        rows = [one.rows for one in outcome.verified]
+        dataset = forecast_feedback(instruments, rows, labels, ahead.window)
         write_dataset(dataset, path, title=f"{title}: forecast of observations", **given)
         written.append(path)
-    write_json(_summary(told), directory / "forecast.json")
+    write_json(_summary(outcome), directory / "forecast.json")
     written.append(directory / "forecast.json")
 
 
-def _summary(told: _Told) -> dict[str, Any]:
+def _summary(outcome: _Outcome) -> dict[str, Any]:
     """What forecast.json holds."""
-    found = told.found
-    leads, units = lead_times(found.window, told.setting.model.labels())
+    ahead = outcome.ahead
+    leads, units = lead_times(ahead.window, outcome.setting.model.labels())
     content: dict[str, Any] = {
-        "from": told.origin.told,
-        "start": told.text(0),
-        "end": told.text(-1),
-        "members": found.size,
-        "left_out": found.left_out,
-        "seed": told.seed,
+        "from": outcome.origin.told,
+        "start": outcome.text(0),
+        "end": outcome.text(-1),
+        "members": ahead.size,
+        "left_out": ahead.left_out,
+        "seed": outcome.seed,
         "lead": leads,
         "lead_units": units,
-        "spread": mean_spread(found),
+        "spread": mean_spread(ahead),
     }
-    if told.verified:
+    if outcome.verified:
         content["observations"] = {
             one.instrument.observations.name: {
                 **scores_summary(one.total),
                 "rejected": one.instrument.rejected(),
                 "by_lead": [
-                    {"lead": leads[slot], **scores_summary(found)}
-                    for slot, found in one.slots.items()
+                    {"lead": leads[slot], **scores_summary(scores_of_slot)}
+                    for slot, scores_of_slot in one.slots.items()
                 ],
             }
-            for one in told.verified
+            for one in outcome.verified
         }
-    if told.truth is not None:
-        content["truth"] = truth_summary(told.truth.fields, leads[told.truth.edges])
+    if outcome.truth is not None:
+        content["truth"] = truth_summary(outcome.truth.fields, leads[outcome.truth.edges])
     return content
 
 
-def _show(told: _Told, screen: Screen) -> None:
+def _show(outcome: _Outcome, screen: Screen) -> None:
     """The scores, as small tables."""
-    found, labels = told.found, told.setting.model.labels()
-    leads, units = lead_times(found.window, labels)
+    ahead, labels = outcome.ahead, outcome.setting.model.labels()
+    leads, units = lead_times(ahead.window, labels)
     unit = "" if units == NON_PHYSICAL else f" {units}"
-    screen.say(f"Forecast from {told.text(0)} to {told.text(-1)}: {found.size} members of "
-               f"{told.origin.told}.")  # fmt: skip
-    if found.left_out:
-        screen.say(f"The model is not finite at {found.left_out} more, left out.", "bold red")
+    screen.say(f"Forecast from {outcome.text(0)} to {outcome.text(-1)}: {ahead.size} members of "
+               f"{outcome.origin.told}.")  # fmt: skip
+    if ahead.left_out:
+        screen.say(f"The model is not finite at {ahead.left_out} more, left out.", "bold red")
     screen.rejected(
         {o.instrument.observations.name: {"compared": o.total.number, **o.instrument.rejected()}
-         for o in told.verified}
+         for o in outcome.verified}
     )  # fmt: skip
     columns = ("count", "RMSE", "bias", "spread", "CRPS", "log score", "in 90 %")
-    for one in told.verified:
+    for one in outcome.verified:
         slots = _some(list(one.slots))
         lines = [(f"{leads[slot]:g}{unit}", *_cells(one.slots[slot])) for slot in slots]
         screen.say()
@@ -357,8 +354,8 @@ def _show(told: _Told, screen: Screen) -> None:
             (f"{one.instrument.observations.name} at lead", *columns),
             [*lines, ("all", *_cells(one.total))],
         )
-    if told.truth is not None:
-        _show_truth(told.truth, leads, unit, screen)
+    if outcome.truth is not None:
+        _show_truth(outcome.truth, leads, unit, screen)
 
 
 def _show_truth(truth: _True, leads: np.ndarray, unit: str, screen: Screen) -> None:

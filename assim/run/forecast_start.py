@@ -15,10 +15,9 @@ from assim.analysis.cycle.plan import Plan
 from assim.analysis.forecast import Draws, Past
 from assim.case.case import Case
 from assim.case.failure import CaseError, Fault
-from assim.case.pose import analysed, pose_setting
-from assim.case.pose_cycle import cycle_table, pose_cycle
+from assim.case.pose import pose_setting
+from assim.case.pose_cycle import pose_cycle
 from assim.case.setting import Setting
-from assim.case.slots import make_window
 from assim.files.errors import DataError
 from assim.files.read.manifest import damaged, read_manifest
 from assim.files.read.states import read_state
@@ -94,9 +93,9 @@ def origin_of(setting: Setting, directory: Path, number: int | None, seed: int) 
     words = attributes_of(path)
     _check_case(case, path, words)
     weak = case.checked.model_error is not None
-    found = (_repeated if weak else _of_posterior)(setting, directory, number, seed)
+    start = (_repeated if weak else _of_posterior)(setting, directory, number, seed)
     told = f"{path}, by {words.get('assim_method', 'an unknown method')}"
-    return found._replace(file=path, told=told, warnings=(*found.warnings, *_doubts(words)))
+    return start._replace(file=path, told=told, warnings=(*start.warnings, *_doubts(words)))
 
 
 def _absent(directory: Path) -> str:
@@ -129,38 +128,36 @@ def _check_case(case: Case, path: Path, words: Mapping[str, Any]) -> None:
 
 def _doubts(words: Mapping[str, Any]) -> tuple[str, ...]:
     """What the run has said against its own posterior."""
-    found = []
+    doubts = []
     if words.get("assim_status", "converged") != "converged":
-        found.append("The analysis has not converged; the forecast starts from it all the same.")
+        doubts.append("The analysis has not converged; the forecast starts from it all the same.")
     if words.get("trust") == "failed":
-        found.append("The posterior has failed by its own certificates: do not use the spread.")
-    return tuple(found)
+        doubts.append("The posterior has failed by its own certificates: do not use the spread.")
+    return tuple(doubts)
 
 
 def _of_posterior(setting: Setting, directory: Path, number: int, seed: int) -> Origin:
     """Members at the window's start, from their file; fields without one are the analysis'."""
     model, labels = setting.model, setting.model.labels()
     table, path = setting.case.checked, directory / "posterior.nc"
-    scales = {one.error.name: () for one in table.observations if one.error and one.error.name}
-    biases = {term.name: () for one in table.observations for term in one.bias}
-    wanted = [name for name, one in table.parameters.items() if one.prior is not None]
-    parameters = {name: labels.parameters[name].dims for name in wanted}
+    scales = {t.error.name: () for t in table.observations if t.error.name is not None}
+    biases = {term.name: () for t in table.observations for term in t.bias}
+    parameters = {name: labels.parameters[name].dims for name in table.priors()}
     fields = {name: label.dims for name, label in labels.state.items()}
-    found = read_members(path, {**scales, **biases, **parameters, **fields})
+    members = read_members(path, {**scales, **biases, **parameters, **fields})
     for name in (*parameters, *scales, *biases):
-        if name not in found:
+        if name not in members:
             raise DataError(f"{path}: expected members of {name!r}, there are none")
-    weights = found["weight"]
-    fixed = [name for name in fields if name not in found]
+    weights = members["weight"]
+    fixed = [name for name in fields if name not in members]
     still = read_state(directory / "analysis.nc", model, fixed, setting.start) if fixed else {}
     chosen = _chosen(weights, number, seed)
-    state = {n: found[n][chosen] for n in fields if n in found}
+    state = {n: members[n][chosen] for n in fields if n in members}
     state |= {n: np.broadcast_to(np.asarray(v), (number, *v.shape)) for n, v in still.items()}
-    parts = [{name: found[name][chosen] for name in one} for one in (parameters, scales, biases)]
+    kinds = (parameters, scales, biases)
+    draws = Draws(state, *({name: members[name][chosen] for name in kind} for kind in kinds))
     edges, reference = _edges(setting)
-    return Origin(
-        Draws(state, *parts), edges, *_slot(edges), reference, warnings=_few(weights, number)
-    )
+    return Origin(draws, edges, *_slot(edges), reference, warnings=_few(weights, number))
 
 
 def _chosen(weights: np.ndarray, number: int, seed: int) -> np.ndarray:
@@ -179,15 +176,13 @@ def _few(weights: np.ndarray, number: int) -> tuple[str, ...]:
 
 def _edges(setting: Setting) -> tuple[np.ndarray, str | None]:
     """Slot edges of the window that was analysed."""
-    table, model = setting.case.checked, setting.model
-    rows = []
-    if table.window.times == "observations":
-        labels = model.labels()
+    tables, rows = setting.tables, []
+    if tables.window.times == "observations":
         rows = [
-            open_observations(setting.case.input_path(o.file), o.variable, labels)
-            for o in table.observations
+            open_observations(table.file_path(table.file), table.variable, setting.labels)
+            for table in tables.observations
         ]
-    window = make_window(table.window, model, setting.clock, rows)
+    window = setting.window(rows)
     return np.asarray(window.edges), window.reference
 
 
@@ -204,7 +199,7 @@ def _repeated(setting: Setting, directory: Path, number: int, seed: int) -> Orig
     """
     posed = pose_setting(setting)
     _check_inputs(directory / "posterior.nc", posed.inputs)
-    analysis = analysed(posed)
+    analysis = posed.analysis()
     if analysis.posterior is None:
         raise DataError(_absent(directory))
     weights = np.asarray(analysis.posterior.weights)
@@ -249,7 +244,7 @@ def _check_inputs(path: Path, inputs: Mapping[str, str]) -> None:
 def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) -> Origin:
     """Members where the window after the last finished one would start."""
     case = setting.case
-    if cycle_table(case).twin:
+    if setting.tables.cycled().twin:
         what = "an experiment in memory leaves nothing behind from which to go on"
         raise CaseError([Fault("cycle.twin", what)], str(case.path))
     lines = read_manifest(directory)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from assim.case import plugins
-from assim.case.failure import CaseError, Exit
+from assim.case.failure import Exit
+from assim.case.model import ModelTable
+from assim.case.names import names
 from assim.case.toml import quoted
 from assim.files.errors import DataError
 from assim.files.times import NON_PHYSICAL
@@ -104,10 +105,7 @@ def template(use: str, out: Path) -> str:
     Raises:
         CaseError: there is no such model, or it needs arguments.
     """
-    try:
-        model = plugins.build("model", {"use": use}, "model", Path())
-    except plugins.PluginError as error:
-        raise CaseError(error.faults) from error
+    model = ModelTable.named(use, "model", Path()).build()
     labels, physical = model.labels(), model.labels().time_unit != NON_PHYSICAL
     return _TEMPLATE.format(
         name=use.rpartition(":")[2],
@@ -116,10 +114,10 @@ def template(use: str, out: Path) -> str:
         start='"2000-01-01"' if physical else "0.0",
         slots=_slots(model),
         fields="".join(_field(name, labels) for name in labels.state),
-        priors=", ".join(plugins.names("prior")),
+        priors=", ".join(names("prior")),
         parameters="".join(_parameter(model, name) for name in labels.parameters),
         observations="".join(_observation(name) for name in labels.state),
-        minimisers=", ".join(quoted(n) for n in plugins.names("minimiser") if n != "GaussNewton"),
+        minimisers=", ".join(quoted(n) for n in names("minimiser") if n != "GaussNewton"),
         spin_up="0.0" if _scalar(labels) else "10.0",
         initial="{ " + ", ".join(f"{name} = {_INITIAL}" for name in labels.state) + " }",
     )

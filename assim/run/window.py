@@ -11,10 +11,10 @@ import xarray as xr
 
 from assim.analysis.analyse import Analysis
 from assim.analysis.posterior import Posterior
-from assim.case.case import Case
-from assim.case.failure import Exit, NonFiniteError
-from assim.case.pose import Posed, analysed, pose
-from assim.case.schema import FILES, PredictiveTable
+from assim.case.case import FILES, Case
+from assim.case.failure import Exit
+from assim.case.findings import PredictiveTable
+from assim.case.pose import Posed, pose
 from assim.files.netcdf import write_dataset, write_json, write_tree
 from assim.files.read.states import state_dataset
 from assim.files.write.arviz import to_datatree
@@ -30,7 +30,7 @@ from assim.findings.consistency import consistency
 from assim.findings.impact import observation_impact
 from assim.findings.predictive import predictive_checks
 from assim.findings.sloppy import stiff_and_sloppy
-from assim.run.finite import trouble_of
+from assim.run.finite import require_finite
 from assim.run.terminal.directory import check_no_cycle, interruptible, remove_ending, writable
 from assim.run.terminal.screen import Screen
 from assim.show.report import report_of_results
@@ -75,10 +75,8 @@ def run_case(case: Case, out: Path | None, screen: Screen, started: float | None
 def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysis:
     """The analysis; NonFiniteError where there is none."""
     given = {"progress": screen.loop, "report": screen.say, "quantities": posed.quantities}
-    analysis = analysed(posed, **given)
-    if analysis.solution.status is Status.NON_FINITE:
-        trouble = trouble_of(posed.problem, analysis.analysis, analysis.solution.chi)
-        raise NonFiniteError(f"{trouble}. {analysis.solution.status.advice}")
+    analysis = posed.analysis(**given)
+    require_finite(analysis)
     analysis = analysis.with_findings(consistency(analysis))
     if posed.impact is not None and analysis.laplace is not None:
         impact = observation_impact(analysis, posed.impact.measure, posed.impact.window)
@@ -91,7 +89,10 @@ def _examined(posed: Posed, analysis: Analysis, seconds: dict[str, float]) -> An
     """The analysis with its stiff and sloppy directions, and checks of what it predicts."""
     if analysis.posterior is None:
         return analysis
-    table, held_back = posed.case.checked, [one.observations for one in posed.held_back]
+    table, held_back = (
+        posed.case.checked,
+        [instrument.observations for instrument in posed.held_back],
+    )
     with _timed(seconds, "sloppy"):
         sloppy = stiff_and_sloppy(analysis, table.sloppy.profile)
     checks = None
@@ -136,12 +137,12 @@ def write_results(posed: Posed, analysis: Analysis, directory: Path, written: li
 
 def _of_methods(directory: Path) -> list[Path]:
     """Files of other methods than the one reported, from an earlier run; no one else's."""
-    found = []
+    paths = []
     for path in (*directory.glob("posterior_*.nc"), *directory.glob("trajectory_*.nc")):
         with suppress(OSError, ValueError), xr.open_dataset(path) as file:
             if "assim_method" in file.attrs:
-                found.append(path)
-    return found
+                paths.append(path)
+    return paths
 
 
 def _makers(posed: Posed, analysis: Analysis) -> dict[str, Callable[[], xr.Dataset]]:
@@ -155,10 +156,10 @@ def _makers(posed: Posed, analysis: Analysis) -> dict[str, Callable[[], xr.Datas
     }
     if analysis.posterior is not None:
         makers["posterior"] = lambda: posterior_dataset(analysis)
-    for name, one in analysis.posteriors.items():
+    for name, posterior in analysis.posteriors.items():
         if name != analysis.chosen:
-            makers[f"posterior_{name}"] = partial(posterior_dataset, analysis, one)
-            makers[f"trajectory_{name}"] = partial(_trajectory, posed, analysis, one)
+            makers[f"posterior_{name}"] = partial(posterior_dataset, analysis, posterior)
+            makers[f"trajectory_{name}"] = partial(_trajectory, posed, analysis, posterior)
     keep = posed.case.checked.output.keep
     return {
         name: make for name, make in makers.items() if keep is None or name.split("_")[0] in keep
@@ -184,15 +185,15 @@ def background_dataset(analysis: Analysis) -> xr.Dataset:
 
 def _chosen(posed: Posed, dataset: xr.Dataset) -> xr.Dataset:
     """The trajectory of the variables that the case asks for."""
-    wanted = posed.case.checked.output.variables
-    if wanted is None:
+    fields = posed.case.checked.output.variables
+    if fields is None:
         return dataset
-    unwanted = [name for name in posed.problem.model.labels().state if name not in wanted]
+    others = [name for name in posed.problem.model.labels().state if name not in fields]
     drop = [
         name
         for name in map(str, dataset.data_vars)
-        if any(name == other or name.startswith(f"{other}_") for other in unwanted)
-        and not any(name == other or name.startswith(f"{other}_") for other in wanted)
+        if any(name == field or name.startswith(f"{field}_") for field in others)
+        and not any(name == field or name.startswith(f"{field}_") for field in fields)
     ]
     return dataset.drop_vars(drop, errors="ignore")
 

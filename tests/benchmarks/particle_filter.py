@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.case.case import read_case
-from assim.case.pose import set_up
+from assim.case.setting import set_up
 from assim.problem.window import Window, integrate
 from assim.run.cycle.in_memory import pose_experiment
 from assim.run.terminal.runtime import configure

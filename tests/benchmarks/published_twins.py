@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from assim.case.case import read_case
-from assim.case.pose import set_up
+from assim.case.setting import set_up
 from assim.run.cycle.in_memory import pose_experiment
 from assim.run.terminal.runtime import configure
 

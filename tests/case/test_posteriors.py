@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from rich.console import Console
 
-from assim.case import wanted as posteriors
+from assim.case import methods as posteriors
 from assim.case.case import read_case
 from assim.case.failure import CaseError
 from assim.case.pose import pose

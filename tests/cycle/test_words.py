@@ -14,8 +14,8 @@ from rich.console import Console
 from assim.analysis.cycle.inflation import Inflation
 from assim.case.case import read_case, validate
 from assim.case.failure import CaseError
-from assim.case.pose import set_up
 from assim.case.pose_cycle import make_scheme
+from assim.case.setting import set_up
 from assim.run import cli
 from assim.run.terminal import dashboard as shown
 from assim.run.terminal.dashboard import Dashboard
@@ -148,8 +148,7 @@ def test_adaptive_inflation_needs_no_name(files):
 
 def made_scheme(files, given):
     found = read_case(files.folder / "case.toml", [f"cycle.{given}"])
-    setting = set_up(found)
-    return make_scheme(found, setting.model, setting.parts)
+    return make_scheme(set_up(found))
 
 
 def test_check_refuses_what_a_run_refuses(files):

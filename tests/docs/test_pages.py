@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import assim
-from assim.case.schema import CaseTable
+from assim.case.case import CaseTable
 from tests.docs.pages import PAGES, README, ROOT, name_of
 
 LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(#[^)\s]*)?\)")

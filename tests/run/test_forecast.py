@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 
 from assim.case.case import read_case
-from assim.case.pose import set_up
 from assim.case.pose_cycle import pose_cycle
+from assim.case.setting import set_up
 from assim.run.cycle.ledger import Ledger
 from tests.run.toy import MODEL, Toy, background, invoke, observations
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from assim.case.case import Case
-from assim.case.cycle_table import by_window
+from assim.case.cycle import by_window
 from assim.case.failure import CaseError, Exit, Fault, Interrupted
-from assim.case.pose import set_up
-from assim.case.pose_cycle import cycle_table, pose_cycle
+from assim.case.pose_cycle import pose_cycle
+from assim.case.setting import set_up
 from assim.files.errors import DataError
 from assim.files.netcdf import package_version
 from assim.run.cycle.in_memory import run_experiment
@@ -48,17 +48,14 @@ def run_cycle(
     """
     setting = set_up(case)
     directory = case.directory(out)
-    if cycle_table(case).twin:
+    if setting.tables.cycled().twin:
         if resume or watched is not None:
             what = "an experiment in memory has neither files to go on from nor any to wait for"
             raise CaseError([Fault("cycle.twin", what)], str(case.path))
         return run_experiment(setting, directory, screen)
     if watched is not None:
         _check_watched(case)
-    try:
-        posed = pose_cycle(setting)
-    except CaseError as error:
-        raise CaseError(error.faults, str(case.path)) from error.__cause__
+    posed = pose_cycle(setting)
     edges = np.asarray(posed.edges)
     incoming = Incoming(setting, posed.cycle.plan, edges, posed.reference, watched, timeout)
     _check_other(directory)
@@ -105,11 +102,11 @@ def _check_watched(case: Case) -> None:
     """Refuse to wait for what never comes: only files of single windows do."""
     faults = [
         Fault(
-            f"observations.{number}.file",
+            table.at("file"),
             "--watch waits for one file a window; put the number of the window into its name, as "
             f'"{{window:04d}}.nc", got {table.file!r}',
         )
-        for number, table in enumerate(case.checked.observations)
+        for table in case.checked.observations
         if not by_window(table.file)
     ]
     if faults:

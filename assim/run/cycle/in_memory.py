@@ -8,8 +8,7 @@ import jax
 import numpy as np
 
 from assim.analysis.cycle.measures import Measures
-from assim.case.failure import CaseError, Exit, NonFiniteError
-from assim.case.observations import make_instrument
+from assim.case.failure import Exit, NonFiniteError, naming
 from assim.case.pose_cycle import PosedCycle, pose_cycle
 from assim.case.setting import Setting
 from assim.files.read.tables import open_observations
@@ -19,8 +18,7 @@ from assim.problem.window import Window
 from assim.run.cycle.series import write_series
 from assim.run.terminal.directory import check_no_cycle, interruptible, remove_ending, writable
 from assim.run.terminal.screen import Screen
-from assim.run.twin.observations import observe
-from assim.run.twin.twin import Drawn, background_of, draw, twin_table, twin_window
+from assim.run.twin.twin import Drawn, draw, twin_window
 from assim.show.report import report_of_results
 
 
@@ -45,28 +43,23 @@ def pose_experiment(setting: Setting) -> Experiment:
         CaseError: every error of the case.
         NonFiniteError: the true trajectory is not finite.
     """
-    case = setting.case
-    try:
+    with naming(setting.case.path):
         drawn = draw(setting, twin_window(setting))
-        posed = pose_cycle(setting, background_of(setting, drawn))
+        posed = pose_cycle(setting, drawn.fields())
         batches = _batches(setting, posed, drawn)
-    except CaseError as error:
-        raise CaseError(error.faults, str(case.path)) from error.__cause__
     return Experiment(posed, batches, drawn.trajectory.states)
 
 
 def _batches(setting: Setting, posed: PosedCycle, drawn: Drawn) -> tuple[Rows, ...]:
     """The observations of the truth, as a run would read them from files."""
-    case, model = setting.case, setting.model
-    files = observe(setting, twin_table(setting), drawn.trajectory, drawn.key)
-    found = []
-    for number, table in enumerate(case.checked.observations):
+    files, instruments = drawn.observed(), []
+    stretch = Window(posed.edges, 1, posed.reference)
+    for table in setting.tables.observations:
         source = files[table.file]
-        rows = open_observations(source, table.variable, model.labels())
-        stretch = Window(posed.edges, 1, posed.reference)
-        given = (case, model, setting.parts, number, rows, stretch)
-        found.append(make_instrument(*given, source=source).observations)
-    return posed.cycle.batches(found, posed.edges)
+        rows = open_observations(source, table.variable, setting.labels)
+        instruments.append(table.build(setting.model, rows, stretch, source=source))
+    observed = [instrument.observations for instrument in instruments]
+    return posed.cycle.batches(observed, posed.edges)
 
 
 def run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:
@@ -87,8 +80,8 @@ def run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:
         screen.say(case.checked.title or case.name, "bold")
         screen.say(f"{windows} windows in one program")
         begin = time.perf_counter()
-        _, found = posed.cycle.scan(windows, posed.edges, batches, truth)
-        measures = jax.tree.map(np.asarray, found)
+        _, measures = posed.cycle.scan(windows, posed.edges, batches, truth)
+        measures = jax.tree.map(np.asarray, measures)
         seconds = {"cycle": time.perf_counter() - begin}
         _check_finite(measures)
         screen.cycled(write_series(posed, measures, directory, written, seconds=seconds))

@@ -13,8 +13,8 @@ import numpy as np
 
 from assim.analysis.cycle.batches import Grouped, batch_numbers, placed, room
 from assim.analysis.cycle.plan import Plan
-from assim.case.cycle_table import by_window
-from assim.case.observations import make_instrument
+from assim.case.cycle import by_window
+from assim.case.observations import ObservationTable as InstrumentTable
 from assim.case.setting import Setting
 from assim.files.errors import DataError, NothingToUseError
 from assim.files.names import COVARIANCE
@@ -73,7 +73,7 @@ class Incoming:
     another holds those of all windows.
 
     Args:
-        setting: the case's model, clock and plug-ins.
+        setting: the case's model and clock.
         plan: how windows lie.
         edges: slot edges of the whole cycle.
         reference: date of model time zero.
@@ -93,15 +93,19 @@ class Incoming:
     def of(self, window: int, say: Callable[[str], None] = lambda text: None) -> list[Arrival]:
         """What has come for window k, one entry an instrument."""
         end = time.monotonic() + self.timeout
-        numbers = range(len(self.setting.case.checked.observations))
+        numbers = range(len(self.setting.tables.observations))
         if self.watched is not None:
             for number in numbers:
                 _await(self.path(number, window), end, say)
         return [self.one(number, window) for number in numbers]
 
+    def table(self, number: int) -> InstrumentTable:
+        """The case's table of an instrument."""
+        return self.setting.tables.observations[number]
+
     def name(self, number: int, window: int) -> str:
         """The name that the case has for this file."""
-        return self.setting.case.checked.observations[number].file.format(window=window)
+        return self.table(number).file.format(window=window)
 
     def path(self, number: int, window: int) -> Path:
         """The file of an instrument for window k."""
@@ -117,7 +121,7 @@ class Incoming:
             return Arrival(None, None, MISSING, {**told, "fate": MISSING, "reason": what})
         try:
             rows = self._sorted(path, number)
-            if by_window(self.setting.case.checked.observations[number].file):
+            if by_window(self.table(number).file):
                 told["sha256"] = hash_file(path)
             return self._read(rows, path, number, window, told)
         except NothingToUseError as error:
@@ -127,7 +131,7 @@ class Incoming:
 
     def _sorted(self, path: Path, number: int) -> "_Sorted":
         """The rows of a file; those of a file of all windows are read once."""
-        table = self.setting.case.checked.observations[number]
+        table = self.table(number)
         if number in self.read:
             return self.read[number]
         labels = self.setting.model.labels()
@@ -139,21 +143,18 @@ class Incoming:
         slack = TOLERANCE * (self.edges[1] - self.edges[0])
         batches[times < self.edges[0] - slack] = -1
         batches[times > self.edges[-1] + slack] = self.edges.size
-        found = _Sorted(rows, order, times, Grouped.by(batches))
+        ordered = _Sorted(rows, order, times, Grouped.by(batches))
         if not by_window(table.file):
-            self.read[number] = found
-        return found
+            self.read[number] = ordered
+        return ordered
 
     def _read(
         self, file: "_Sorted", path: Path, number: int, window: int, told: dict[str, Any]
     ) -> Arrival:
         """The rows of a window's newest batch as what is to be assimilated."""
         own = self._own(file, number, window, told)
-        instrument = make_instrument(
-            self.setting.case,
+        instrument = self.table(number).build(
             self.setting.model,
-            self.setting.parts,
-            number,
             file.rows.taken(own),
             self._stretch(window),
             source=path,
@@ -180,7 +181,7 @@ class Incoming:
             NothingToUseError: there are none.
         """
         own = file.batches.of(window)
-        if by_window(self.setting.case.checked.observations[number].file):
+        if by_window(self.table(number).file):
             told["late"] = file.batches.of(-1, window).size
             told["early"] = file.batches.of(window + 1, self.edges.size + 1).size
         if np.any(np.diff(file.order[own]) < 0):
@@ -216,10 +217,10 @@ class Incoming:
 
 def _digest(rows: Rows) -> str:
     """sha256 of what is assimilated."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for leaf in jax.tree.leaves(rows):
-        found.update(np.ascontiguousarray(leaf).tobytes())
-    return found.hexdigest()
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def _await(path: Path, end: float, say: Callable[[str], None]) -> None:

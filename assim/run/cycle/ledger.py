@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from assim.case.case import Case
-from assim.case.pose_cycle import cycle_table
 from assim.case.toml import write
 from assim.files.errors import DataError
 from assim.files.netcdf import hash_file, package_version, write_dataset
@@ -167,7 +166,7 @@ class Ledger:
                 )
 
     def _check_number(self, done: int) -> None:
-        asked = cycle_table(self.case).windows
+        asked = self.case.checked.cycled().windows
         if done > asked:
             raise DataError(
                 f"{self.directory}: holds {done} windows, more than cycle.windows = {asked}; ask "

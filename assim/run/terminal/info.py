@@ -3,7 +3,7 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from assim.case import plugins
+from assim.case.names import names
 from assim.run.terminal.runtime import cache_directory
 from assim.run.terminal.screen import Screen
 
@@ -21,7 +21,7 @@ def print_info(screen: Screen) -> int:
         ("devices", ", ".join(f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()))
     )
     rows.append(("compile cache", _cache()))
-    rows += [(f"{kind}s", ", ".join(plugins.names(kind))) for kind in _KINDS]
+    rows += [(f"{kind}s", ", ".join(names(kind))) for kind in _KINDS]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         screen.say(f"{name:<{width}}  {value}")

@@ -8,25 +8,20 @@ import numpy as np
 import xarray as xr
 
 from assim.analysis.cycle.batches import Grouped, batch_numbers
-from assim.case.cycle_table import TwinTable, by_window
-from assim.case.failure import CaseError, Fault
-from assim.case.observations import operator_of
-from assim.case.schema import ObservationTable
+from assim.case.cycle import by_window
+from assim.case.observations import ObservationTable
 from assim.case.setting import Setting
-from assim.case.slots import plan_of
+from assim.case.twin import TwinTable
 from assim.files.names import time_name
 from assim.files.netcdf import axis_attributes, time_variable
 from assim.files.read.uncertainty import error_attributes, stdev_units
 from assim.files.times import decode
 from assim.problem.arrays import Array, Labels, Trajectory
 from assim.problem.covariance import Diagonal
-from assim.problem.likelihood import Gaussian
 from assim.problem.operator import Points
 
 
-def observe(
-    setting: Setting, table: TwinTable, trajectory: Trajectory, key: Array
-) -> dict[str, xr.Dataset]:
+def observe(setting: Setting, trajectory: Trajectory, key: Array) -> dict[str, xr.Dataset]:
     """One dataset for each observation file that the case names.
 
     Values lie at every `every`-th slot edge after the first and at every `stride`-th grid point;
@@ -36,14 +31,11 @@ def observe(
         CaseError: an instrument whose errors the case does not give, or files that cannot hold
             their instruments together.
     """
-    files: dict[str, list[int]] = {}
-    instruments = setting.case.checked.observations
-    for number, instrument in enumerate(instruments):
-        files.setdefault(instrument.file, []).append(number)
-    keys = jax.random.split(key, len(instruments))
-    return {
-        name: _file(setting, table, trajectory, numbers, keys) for name, numbers in files.items()
-    }
+    files: dict[str, list[tuple[ObservationTable, Array]]] = {}
+    instruments = setting.tables.observations
+    for table, own in zip(instruments, jax.random.split(key, len(instruments)), strict=True):
+        files.setdefault(table.file, []).append((table, own))
+    return {name: _file(setting, trajectory, tables) for name, tables in files.items()}
 
 
 def in_files(
@@ -56,40 +48,38 @@ def in_files(
         setting: the case's model and clock.
         edges: slot edges of the whole cycle.
     """
-    plan, found = plan_of(setting.case.checked), {}
-    cycle = setting.case.checked.cycle
-    assert cycle is not None
-    clock = time_name(setting.model.labels().time_unit)
+    plan, by_name = setting.tables.plan(), {}
+    clock = time_name(setting.labels.time_unit)
     for name, dataset in files.items():
         if not by_window(name):
-            found[name] = dataset
+            by_name[name] = dataset
             continue
         stamps = decode(dataset[clock], f"{name}: {clock}")
-        times = stamps.to_model(setting.model.labels().time_unit, setting.clock.reference)
+        times = stamps.to_model(setting.labels.time_unit, setting.clock.reference)
         batches = Grouped.by(batch_numbers(times, edges, plan.shift))
-        for window in range(cycle.windows):
-            found[name.format(window=window)] = dataset.isel(obs=batches.of(window))
-    return found
+        for window in range(setting.tables.cycled().windows):
+            by_name[name.format(window=window)] = dataset.isel(obs=batches.of(window))
+    return by_name
 
 
 def _file(
-    setting: Setting, table: TwinTable, trajectory: Trajectory, numbers: list[int], keys: Array
+    setting: Setting, trajectory: Trajectory, tables: list[tuple[ObservationTable, Array]]
 ) -> xr.Dataset:
-    """The instruments of one file, which share their rows."""
-    labels = setting.model.labels()
-    wanted = [operator_of(setting, number).dims(labels) for number in numbers]
-    dims = tuple(dict.fromkeys(dim for some in wanted for dim in some))
-    points = _points(labels, trajectory, dims, table)
+    """The instruments of one file, each with its key, which share their rows."""
+    labels = setting.labels
+    operators = [table.reads(setting.model) for table, _ in tables]
+    dims = tuple(dict.fromkeys(dim for operator in operators for dim in operator.dims(labels)))
+    points = _points(labels, trajectory, dims, setting.tables.experiment())
     content: dict[str, Any] = {}
-    for number in numbers:
-        content |= _instrument(setting, number, trajectory, points, keys[number])
+    for table, key in tables:
+        content |= _instrument(setting, table, trajectory, points, key)
     clock, reference = time_name(labels.time_unit), setting.clock.reference
     stamps = time_variable(np.asarray(points.times), labels.time_unit, reference, "obs")
     coordinates: dict[str, Any] = {clock: stamps}
     for dim in dims:
         words = axis_attributes(labels.coordinates[dim], dim)
         coordinates[dim] = ("obs", np.asarray(points.coordinates[dim]), words)
-    if any(operator_of(setting, number).needs_intervals() for number in numbers):
+    if any(operator.needs_intervals() for operator in operators):
         coordinates[clock][2]["bounds"] = f"{clock}_bnds"
         sides = [
             time_variable(np.asarray(side), labels.time_unit, reference, "obs")[1]
@@ -107,51 +97,44 @@ def _points(
     ends = edges[table.every :: table.every]
     if ends.size == 0:
         what = f"must be at most the number of slots, {edges.size - 1}, got {table.every}"
-        raise CaseError([Fault("twin.every", what)])
+        raise table.fault("every", what)
     starts = edges[: -table.every : table.every][: ends.size]
     axes = [np.asarray(labels.coordinates[dim].values)[:: table.stride] for dim in dims]
     index, *places = np.meshgrid(np.arange(ends.size), *axes, indexing="ij")
     rows = index.ravel().astype(int)
-    found = {dim: jnp.asarray(place.ravel()) for dim, place in zip(dims, places, strict=True)}
-    return Points(
-        jnp.asarray(ends[rows]), jnp.asarray(starts[rows]), jnp.asarray(ends[rows]), found
-    )
+    times = (jnp.asarray(ends[rows]), jnp.asarray(starts[rows]), jnp.asarray(ends[rows]))
+    return Points(*times, {d: jnp.asarray(p.ravel()) for d, p in zip(dims, places, strict=True)})
 
 
 def _instrument(
-    setting: Setting, number: int, trajectory: Trajectory, points: Points, key: Array
+    setting: Setting, table: ObservationTable, trajectory: Trajectory, points: Points, key: Array
 ) -> dict[str, Any]:
     """Values of one instrument with errors drawn from its likelihood, and their stdev."""
-    member = setting.case.checked.observations[number]
-    operator = operator_of(setting, number)
-    likelihood = setting.parts.get(f"observations.{number}.likelihood") or Gaussian()
-    stdev, scale = _error(setting, number, member, not likelihood.uses_covariance)
+    operator, likelihood = table.reads(setting.model), table.likelihood.build()
+    stdev, scale = _error(table, not likelihood.uses_covariance)
     exact = jax.jit(operator)(trajectory, points)
     error = Diagonal(jnp.asarray(stdev)).on(exact.shape)
     values = np.asarray(likelihood.sample(key, exact, error, jnp.asarray(scale)))
-    units = operator.units(setting.model.labels()) or "1"
-    words = {"units": units, "long_name": f"observed {member.variable}"}
+    units = operator.units(setting.labels) or "1"
+    words: dict[str, Any] = {"units": units, "long_name": f"observed {table.variable}"}
     words |= error_attributes(likelihood)
-    content: dict[str, Any] = {member.variable: ("obs", values, words)}
+    content: dict[str, Any] = {table.variable: ("obs", values, words)}
     if scale == 1 and likelihood.uses_covariance:
-        spread = f"standard deviation of the errors of observed {member.variable}"
+        spread = f"standard deviation of the errors of observed {table.variable}"
         column = (
             "obs",
             np.full(values.shape, stdev),
             {"units": stdev_units(units, likelihood), "long_name": spread},
         )
-        content[f"{member.variable}_stddev"] = column
+        content[f"{table.variable}_stddev"] = column
     return content
 
 
-def _error(
-    setting: Setting, number: int, member: ObservationTable, needless: bool
-) -> tuple[float, float]:
+def _error(table: ObservationTable, needless: bool) -> tuple[float, float]:
     """Standard deviation of the errors, and the factor on it that the assimilation is to find."""
-    stdev = None if member.error is None else member.error.stdev
-    prior = setting.parts.get(f"observations.{number}.error.prior")
-    scale = 1.0 if prior is None else float(prior(jnp.zeros(())))
-    if stdev is None and prior is None and not needless:
+    scale = table.error.build()
+    if table.error.stdev is None and scale is None and not needless:
         what = "this key is missing: a twin experiment draws the errors from it"
-        raise CaseError([Fault(f"observations.{number}.error.stdev", what)])
-    return stdev or 1.0, scale
+        raise table.fault("error.stdev", what)
+    factor = 1.0 if scale is None else float(scale.prior(jnp.zeros(())))
+    return table.error.stdev or 1.0, factor

@@ -14,14 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from assim.case.background import constant, covariance_of
+from assim.case.background import Background
 from assim.case.case import Case
-from assim.case.cycle_table import TwinTable
-from assim.case.failure import CaseError, Exit, Fault, NonFiniteError
-from assim.case.model_error import make_model_error
-from assim.case.pose import set_up
-from assim.case.setting import Setting
-from assim.case.slots import make_window, whole
+from assim.case.failure import CaseError, Exit, Fault, NonFiniteError, naming
+from assim.case.setting import Setting, set_up
+from assim.case.twin import TwinTable
 from assim.files.errors import DataError
 from assim.files.netcdf import write_dataset
 from assim.files.read.states import state_dataset
@@ -57,11 +54,8 @@ def make_twin(case: Case, screen: Screen, force: bool = False) -> Exit:
         DataError: files that exist, or cannot be written.
         NonFiniteError: the true trajectory is not finite.
     """
-    try:
-        setting = set_up(case)
-        content = twin(setting)
-    except CaseError as error:
-        raise CaseError(error.faults, str(case.path)) from error.__cause__
+    with naming(case.path):
+        content = twin(set_up(case))
     paths = {case.input_path(name): dataset for name, dataset in content.items()}
     standing = [str(path) for path in paths if path.exists()]
     if standing and not force:
@@ -80,18 +74,17 @@ def twin(setting: Setting) -> dict[str, xr.Dataset]:
         CaseError: the case has no table [twin], or one that does not fit.
         NonFiniteError: the true trajectory is not finite.
     """
-    case, model = setting.case, setting.model
-    table, named = twin_table(setting), case.checked.background.file
+    tables, labels, table = setting.tables, setting.labels, setting.tables.experiment()
     window = twin_window(setting)
     drawn = draw(setting, window)
-    stdev = {name: jnp.sqrt(value) for name, value in drawn.covariance.variance().items()}
-    labels, first = model.labels(), float(window.edges[0])
-    files = {} if named is None else {
-        named: state_dataset(labels, drawn.background, first, window.reference, stdev=stdev)
-    }  # fmt: skip
+    files, file = {}, tables.background.file
+    if file is not None:
+        stdev = {name: jnp.sqrt(value) for name, value in drawn.covariance.variance().items()}
+        given = (labels, drawn.background, float(window.edges[0]), window.reference)
+        files[file] = state_dataset(*given, stdev=stdev)
     files[table.truth] = _truth_dataset(labels, drawn.trajectory, drawn.parameters, window)
-    observed = observe(setting, table, drawn.trajectory, drawn.key)
-    if case.checked.cycle is not None:
+    observed = drawn.observed()
+    if tables.cycle is not None:
         observed = in_files(observed, setting, np.asarray(window.edges))
     return files | observed
 
@@ -100,6 +93,7 @@ class Drawn(NamedTuple):
     """A twin experiment before its observations.
 
     Args:
+        setting: of the case.
         background: the state about which the truth was drawn.
         covariance: of the truth about it.
         trajectory: the truth.
@@ -107,11 +101,26 @@ class Drawn(NamedTuple):
         key: of the observation errors.
     """
 
+    setting: Setting
     background: State
     covariance: AbstractStateCovariance
     trajectory: Trajectory
     parameters: Params
     key: Array
+
+    def fields(self) -> Background:
+        """Values or priors of all fields, and the covariance of the first."""
+        given = self.setting.tables.background.fields
+        priors = {n: t.prior.build() for n, t in given.items() if t.prior is not None}
+        return {**self.background, **priors}, self.covariance
+
+    def observed(self) -> dict[str, xr.Dataset]:
+        """The observations of the truth, by the case's names of their files.
+
+        Raises:
+            CaseError: instruments that cannot be drawn, or that do not fit in one file.
+        """
+        return observe(self.setting, self.trajectory, self.key)
 
 
 def draw(setting: Setting, window: Window) -> Drawn:
@@ -121,7 +130,7 @@ def draw(setting: Setting, window: Window) -> Drawn:
         CaseError: a table [twin] that is missing, or does not fit.
         NonFiniteError: the true trajectory is not finite.
     """
-    table = twin_table(setting)
+    table = setting.tables.experiment()
     keys = jax.random.split(jax.random.key(table.seed), 4)
     background = _centred(setting, _spun_up(setting, table, keys[0]))
     truth, covariance = _drawn(setting, background, table, keys[1])
@@ -129,31 +138,7 @@ def draw(setting: Setting, window: Window) -> Drawn:
     for_errors = jax.random.fold_in(keys[1], 1)
     trajectory = _true_trajectory(setting, window, truth, parameters, for_errors)
     _check_finite(trajectory)
-    return Drawn(background, covariance, trajectory, parameters, keys[3])
-
-
-def background_of(setting: Setting, drawn: Drawn) -> tuple:
-    """Values or priors of all fields, and the covariance of the first."""
-    priors = {
-        name: setting.parts.get(f"background.fields.{name}.prior") for name in drawn.background
-    }
-    fields: dict = {
-        name: value if priors[name] is None else priors[name]
-        for name, value in drawn.background.items()
-    }
-    return fields, drawn.covariance
-
-
-def twin_table(setting: Setting) -> TwinTable:
-    """The table [twin].
-
-    Raises:
-        CaseError: there is none.
-    """
-    table = setting.case.checked.twin
-    if table is None:
-        raise CaseError([Fault("twin", "the table is missing: a twin experiment needs one")])
-    return table
+    return Drawn(setting, background, covariance, trajectory, parameters, keys[3])
 
 
 def twin_window(setting: Setting) -> Window:
@@ -162,17 +147,17 @@ def twin_window(setting: Setting) -> Window:
     Raises:
         CaseError: slots that are not known without observations, or inputs that do not span them.
     """
-    table = setting.case.checked.window
-    if table.times == "observations":
+    tables = setting.tables
+    if tables.window.times == "observations":
         what = "a twin experiment makes its observations at the slot edges: give slots or times"
-        raise CaseError([Fault("window.times", what)])
-    window = make_window(table, setting.model, setting.clock, ())
-    if setting.case.checked.cycle is not None:
-        window = whole(setting.case.checked, window)
+        raise tables.window.fault("times", what)
+    window = setting.window()
+    if tables.cycle is not None:
+        window = tables.whole(window)
     try:
         check_span(setting.model, window)
     except ValueError as error:
-        raise CaseError([Fault("window", str(error))]) from error
+        raise tables.window.fault("", str(error)) from error
     return window
 
 
@@ -183,7 +168,7 @@ def _spun_up(setting: Setting, table: TwinTable, key: Array) -> State:
     for name, k in zip(labels.state, jax.random.split(key, len(labels.state)), strict=True):
         shape = labels.shape(name)
         noise = _NOISE * jax.random.normal(k, shape) if shape else jnp.zeros(())
-        state[name] = constant(_initial(setting, name), shape, f"twin.initial.{name}") + noise
+        state[name] = table.array(f"initial.{name}", _initial(setting, table, name), shape) + noise
     try:
         check_model(model, state, dict(model.parameters))
         if table.spin_up == 0:
@@ -193,7 +178,7 @@ def _spun_up(setting: Setting, table: TwinTable, key: Array) -> State:
     except ModelContractError as error:
         raise CaseError([Fault("model", str(error))]) from error
     except ValueError as error:
-        raise CaseError([Fault("twin.spin_up", str(error))]) from error
+        raise table.fault("spin_up", str(error)) from error
     trajectory = jax.jit(lambda x: integrate(model, x, _fixed(model), window))(state)
     _check_finite(trajectory)
     return trajectory.at_end()
@@ -201,13 +186,9 @@ def _spun_up(setting: Setting, table: TwinTable, key: Array) -> State:
 
 def _centred(setting: Setting, state: State) -> State:
     """The state with the fields whose value or mean the case gives as the case gives them."""
-    centred = dict(state)
-    for name, field in setting.case.checked.background.fields.items():
-        value, key = (field.value, "value") if field.mean is None else (field.mean, "mean")
-        if value is not None:
-            path = f"background.fields.{name}.{key}"
-            centred[name] = constant(value, state[name].shape, path)
-    return centred
+    given = setting.tables.background.fields
+    centres = {name: table.centre(state[name].shape) for name, table in given.items()}
+    return {**state, **{name: value for name, value in centres.items() if value is not None}}
 
 
 def _spin_up_window(model: AbstractDynamics, start: float, length: float) -> Window:
@@ -218,20 +199,18 @@ def _spin_up_window(model: AbstractDynamics, start: float, length: float) -> Win
     return Window.at(model, [start - length, start])
 
 
-def _initial(setting: Setting, name: str) -> Any:
+def _initial(setting: Setting, table: TwinTable, name: str) -> Any:
     """Value of a field before the spin-up: the twin table's, or the middle of its background."""
-    case, prior = setting.case.checked, setting.parts.get(f"background.fields.{name}.prior")
-    assert case.twin is not None
-    if name in case.twin.initial:
-        return case.twin.initial[name]
-    field = case.background.fields.get(name)
-    if prior is not None:
-        return float(prior(jnp.zeros(())))
-    given = None if field is None else (field.value if field.mean is None else field.mean)
-    if given is None:
-        raise CaseError([Fault(f"twin.initial.{name}", "this key is missing: the value from which "
-                               "the model is spun up")])  # fmt: skip
-    return given
+    if name in table.initial:
+        return table.initial[name]
+    field = setting.tables.background.fields.get(name)
+    if field is not None and field.prior is not None:
+        return float(field.prior.build()(jnp.zeros(())))
+    number = None if field is None else field.number()
+    if number is None:
+        what = "this key is missing: the value from which the model is spun up"
+        raise table.fault(f"initial.{name}", what)
+    return number
 
 
 def _fixed(model: AbstractDynamics) -> Params:
@@ -242,17 +221,17 @@ def _drawn(
     setting: Setting, background: State, table: TwinTable, key: Array
 ) -> tuple[State, AbstractStateCovariance]:
     """The true state, drawn about the background, and the covariance of the Gaussian fields."""
-    truth = dict(background)
+    truth, given = dict(background), setting.tables.background
     keys = jax.random.split(key, len(background))
     for (name, value), k in zip(background.items(), keys, strict=True):
-        prior = setting.parts.get(f"background.fields.{name}.prior")
-        if prior is not None:
-            truth[name] = prior(jax.random.normal(k, value.shape))
-    joint = setting.parts.get("background.covariance")
-    if not isinstance(joint, AbstractStateCovariance):
+        field = given.fields.get(name)
+        if field is not None and field.prior is not None:
+            truth[name] = field.prior.build()(jax.random.normal(k, value.shape))
+    joint = given.joint()
+    if joint is None:
         own = {name: _covariance(setting, table, name) for name in background}
         joint = Independent({name: part for name, part in own.items() if part is not None})
-    fitted = joint.on(setting.model.labels())
+    fitted = joint.on(setting.labels)
     for name, part in fitted.sqrt(_white(fitted.sizes(), key)).items():
         truth[name] = background[name] + part
     return truth, fitted
@@ -271,10 +250,8 @@ def _true_trajectory(
     setting: Setting, window: Window, x0: State, theta: Params, key: Array
 ) -> Trajectory:
     """The truth, with model errors drawn as the case has them."""
-    model, case = setting.model, setting.case
-    error = make_model_error(case, model, setting.parts)
-    assert case.checked.twin is not None
-    if error is None or not case.checked.twin.model_error:
+    model, error = setting.model, setting.model_error()
+    if error is None or not setting.tables.experiment().model_error:
         return jax.jit(lambda x, p: integrate(model, x, p, window))(x0, theta)
     try:
         fitted = error.on(model, window)
@@ -290,35 +267,33 @@ def _true_trajectory(
 
 def _covariance(setting: Setting, table: TwinTable, name: str) -> AbstractCovariance | None:
     """The background-error covariance of a field; None where it is fixed."""
-    field = setting.case.checked.background.fields.get(name)
+    background = setting.tables.background
+    field = background.fields.get(name)
     if field is not None and field.value is not None:
         return None
-    given = (setting.case, setting.model)
-    background = setting.case.checked.background
-    if field is not None and (field.stdev is not None or field.covariance is not None):
-        return covariance_of(*given, field, f"background.fields.{name}", setting.parts, name)
-    if background.covariance is not None:
-        return covariance_of(*given, background, "background", setting.parts, name)
+    if background.says_spread(name):
+        return background.own(setting.model, name)
     stdev = table.stdev.get(name) if isinstance(table.stdev, dict) else table.stdev
-    if stdev is None and not (field is not None and field.prior is not None):
-        raise CaseError([Fault("twin.stdev", f"this key is missing: the spread of {name!r} about "
-                               "the background, as the case gives it no covariance")])  # fmt: skip
+    if stdev is None and (field is None or field.prior is None):
+        what = (
+            f"this key is missing: the spread of {name!r} about the background, as the case gives "
+            "it no covariance"
+        )
+        raise table.fault("stdev", what)
     return None if stdev is None else Diagonal(jnp.asarray(stdev))
 
 
 def _parameters(setting: Setting, key: Array) -> Params:
     """Those that the twin table gives; others drawn from their priors, or as the model has them."""
-    parameters = _fixed(setting.model)
+    parameters, table = _fixed(setting.model), setting.tables.experiment()
+    priors = setting.tables.priors()
     keys = jax.random.split(key, max(len(parameters), 1))
-    assert setting.case.checked.twin is not None
-    true = setting.case.checked.twin.parameters
     for (name, value), k in zip(parameters.items(), keys, strict=False):
-        if name in true:
-            parameters[name] = constant(true[name], value.shape, f"twin.parameters.{name}")
-            continue
-        prior = setting.parts.get(f"parameters.{name}.prior")
-        if prior is not None:
-            parameters[name] = prior(jax.random.normal(k, value.shape))
+        if name in table.parameters:
+            true = table.parameters[name]
+            parameters[name] = table.array(f"parameters.{name}", true, value.shape)
+        elif name in priors:
+            parameters[name] = priors[name](jax.random.normal(k, value.shape))
     return parameters
 
 
@@ -336,8 +311,8 @@ def _truth_dataset(
 
 
 def _check_finite(trajectory: Trajectory) -> None:
-    if (found := first_field(trajectory)) is not None:
-        name, edge = found
+    if (first := first_field(trajectory)) is not None:
+        name, edge = first
         raise NonFiniteError(
             f"the model is not finite in the twin experiment: field {name!r} first at model "
             f"time {float(trajectory.times[edge]):g}; check twin.initial, the priors, and the "

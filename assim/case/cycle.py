@@ -1,52 +1,19 @@
-"""The tables of windows in sequence and of twin experiments."""
+"""Windows in sequence, [cycle]: their plan and their scheme."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from assim.case.failure import CaseError, Fault
+from assim.case.failure import Fault
+from assim.case.plugins import Plugin, StateCovarianceTable, Table
 
-
-class Table(BaseModel):
-    """A table whose keys are all known."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Plugin(BaseModel):
-    """A plug-in: `use` and the constructor's arguments."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    use: str
-
-
-class CovarianceTable(Table):
-    """A covariance: a plug-in, or a file that holds it."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    use: str | None = None
-    file: str | None = None
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if (self.use is None) == (self.file is None):
-            raise ValueError('give either use = "..." or file = "..."')
-        if self.file is not None and self.model_extra:
-            extra = next(iter(self.model_extra))
-            raise ValueError(f"a covariance from a file takes no argument, got {extra!r}")
-        return self
-
+if TYPE_CHECKING:
+    from assim.analysis.cycle.plan import Plan
+    from assim.analysis.cycle.scheme import AbstractScheme
+    from assim.case.methods import MinimiserTable
+    from assim.problem.covariance import AbstractStateCovariance
+    from assim.problem.model import AbstractDynamics
 
 Policy = Literal["stop", "forecast"]
 _INFLATION = "assim.analysis.cycle.inflation:Inflation"
@@ -82,6 +49,16 @@ def _with_inflation(given: Any) -> Any:
     return {**given, "inflation": {"use": _INFLATION, **inflation}}
 
 
+class SchemeTable(Plugin):
+    """How every window is analysed; made with the minimiser and the static covariance."""
+
+    kind = "scheme"
+
+    def faults(self) -> list[Fault]:
+        """Nothing: it is made of more than its table, and reported when the cycle is posed."""
+        return []
+
+
 class CycleTable(Table):
     """Windows in sequence.
 
@@ -101,8 +78,8 @@ class CycleTable(Table):
     windows: int = Field(ge=1)
     shift: int | None = Field(None, ge=1)
     overlap: Literal["newest", "several"] = "newest"
-    method: Annotated[Plugin, BeforeValidator(_with_inflation)] = Plugin(use="FourDVar")
-    covariance: CovarianceTable | None = None
+    method: Annotated[SchemeTable, BeforeValidator(_with_inflation)] = SchemeTable(use="FourDVar")
+    covariance: StateCovarianceTable | None = None
     burn_in: int = Field(0, ge=0)
     on_failure: Annotated[FailureTable, BeforeValidator(_every_failure)] = FailureTable()
     twin: bool = False
@@ -114,6 +91,41 @@ class CycleTable(Table):
         if windows is not None and given >= windows:
             raise ValueError(f"must leave some of the {windows} windows, got {given}")
         return given
+
+    def build(self, model: "AbstractDynamics", minimiser: "MinimiserTable") -> "AbstractScheme":
+        """How every window is analysed, with the minimiser of the case.
+
+        Raises:
+            CaseError: no such scheme, or arguments that it does not take.
+            DataError: a file of the static covariance cannot be used.
+        """
+        self.method.offer(
+            minimiser=minimiser.build(),
+            starts=minimiser.starts,
+            stages=minimiser.stages,
+            static=self._static(model),
+        )
+        return self.method.made()
+
+    def plan(self, slots: int) -> "Plan":
+        """How windows of so many slots lie."""
+        from assim.analysis.cycle.plan import Plan
+
+        return Plan(slots, self.shift or slots, self.overlap)
+
+    def _static(self, model: "AbstractDynamics") -> "AbstractStateCovariance | None":
+        """The static covariance that the cycle has of its own."""
+        from assim.problem.covariance import AbstractStateCovariance
+        from assim.problem.covariance.state import state_covariance
+
+        if self.covariance is None:
+            return None
+        joint, labels = self.covariance.build(), model.labels()
+        if isinstance(joint, AbstractStateCovariance):
+            return joint
+        parts = {name: self.covariance.of_field(model, name) for name in labels.state}
+        given = {name: part for name, part in parts.items() if part is not None}
+        return state_covariance(given, labels.state)
 
 
 def by_window(file: str) -> bool:
@@ -141,47 +153,3 @@ def file_fault(file: str, cycled: bool) -> str | None:
         "of what is in braces only {window}, the number of the window, is replaced, as in "
         f'"{{window}}.nc" or "{{window:04d}}.nc", got {file!r}'
     )
-
-
-def refuse_cycle(table: CycleTable | None, command: str, source: str) -> None:
-    """Refuse a cycle where a command takes one window.
-
-    Args:
-        table: of the case.
-        command: as typed.
-        source: the case file.
-
-    Raises:
-        CaseError: there is one.
-    """
-    if table is None:
-        return
-    what = f"`assim {command}` takes one window; remove the table, or name a case without it"
-    raise CaseError([Fault("cycle", what)], source)
-
-
-class TwinTable(Table):
-    """How `assim twin` makes truth, background and observations.
-
-    Args:
-        seed: seed of every random draw.
-        spin_up: time that the model runs before the window starts, in its own unit.
-        initial: value of each field before the spin-up; small noise is added to arrays.
-        every: observations at every n-th slot edge.
-        stride: observations at every n-th grid point.
-        stdev: spread of the background about the truth where the case's covariance is the
-            one in the background file, which `twin` writes.
-        truth: file of the true trajectory.
-        parameters: true values of parameters; those not here are drawn from their priors.
-        model_error: whether the truth has the model errors that the case allows for.
-    """
-
-    seed: int = 0
-    spin_up: float = Field(0.0, ge=0)
-    initial: dict[str, float | list[Any]] = {}
-    every: int = Field(1, ge=1)
-    stride: int = Field(1, ge=1)
-    stdev: float | dict[str, float] | None = None
-    truth: str = "truth.nc"
-    parameters: dict[str, float | list[Any]] = {}
-    model_error: bool = True

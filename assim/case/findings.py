@@ -1,0 +1,110 @@
+"""What a case asks for beyond the analysis: derived quantities, a forecast's error, checks."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import ConfigDict, Field
+
+from assim.case.clock import Clock, Time, text_of
+from assim.case.failure import CaseError, Fault
+from assim.case.plugins import Plugin, Table, named_by
+from assim.files.errors import DataError
+
+if TYPE_CHECKING:
+    from assim.problem.departure import Problem
+    from assim.problem.scalars import Derived, ForecastError
+    from assim.problem.window import Window
+
+
+class QuantityTable(Plugin):
+    """A scalar function of the trajectory whose posterior is wanted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    kind = "quantity"
+
+    use: str
+    units: str = "1"
+    long_name: str = ""
+
+    def made(self) -> Callable:
+        """The function."""
+        return named_by(self.kind, self.use, self.at(), self._folder)
+
+
+def quantities_of(tables: Mapping[str, QuantityTable], problem: "Problem") -> "dict[str, Derived]":
+    """Derived quantities by name.
+
+    Raises:
+        CaseError: one has the name of something else.
+    """
+    from assim.problem.scalars import Derived, check_derived
+
+    quantities = {
+        name: Derived(table.build(), table.units, table.long_name) for name, table in tables.items()
+    }
+    try:
+        check_derived(problem, quantities)
+    except ValueError as error:
+        raise CaseError([Fault("quantities", str(error))]) from None
+    return quantities
+
+
+class ForecastMeasure(NamedTuple):
+    """The squared error of a forecast from the window's end, and the window of that forecast."""
+
+    measure: "ForecastError"
+    window: "Window"
+
+
+class ImpactTable(Table):
+    """The forecast on which the impact of every observation is asked.
+
+    Args:
+        file: of the state that verifies it.
+        time: when it does; after the window's end.
+        weights: of each field in the squared error; 1 where not given.
+    """
+
+    file: str
+    time: Time
+    weights: dict[str, float] = {}
+
+    def build(self, problem: "Problem", clock: Clock) -> ForecastMeasure:
+        """The forecast's squared error.
+
+        Raises:
+            CaseError: a time that is not after the window, or that the model does not reach.
+            DataError: the verifying file cannot be used.
+        """
+        import jax.numpy as jnp
+        import numpy as np
+
+        from assim.files.read.states import read_state
+        from assim.problem.scalars import ForecastError
+        from assim.problem.window import Window
+
+        model, end = problem.model, float(np.asarray(problem.window.edges)[-1])
+        time, path = clock.time(self.time, self.at("time")), self.file_path(self.file)
+        if not time > end:
+            raise self.fault("time", f"must lie after the window's end, got {self.time}")
+        try:
+            window = Window.at(model, [end, time], problem.window.reference)
+            verifying = read_state(path, model, self.weights or None, time=text_of(self.time))
+            weights = {name: jnp.asarray(weight) for name, weight in self.weights.items()}
+            return ForecastMeasure(ForecastError(verifying, weights), window)
+        except DataError:
+            raise
+        except ValueError as error:
+            raise self.fault("", str(error)) from error
+
+
+class PredictiveTable(Table):
+    """What new readings the posterior predicts, against those made."""
+
+    draws: int = Field(default=1000, ge=10)
+
+
+class SloppyTable(Table):
+    """Stiff and sloppy directions: whether J is profiled along the sloppiest."""
+
+    profile: bool = False

@@ -1,0 +1,152 @@
+"""The model of a case, [model], and its parameters, [parameters]."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import model_validator
+
+from assim.case.failure import Fault, Trouble
+from assim.case.names import load, nearest
+from assim.case.plugins import Plugin, PriorTable, Table, construct, hints, named_by
+
+if TYPE_CHECKING:
+    from assim.case.clock import Clock
+    from assim.problem.arrays import Labels
+    from assim.problem.forcing import Forcing
+    from assim.problem.model import AbstractDynamics
+
+_SERIES_KEYS = ("file", "variable", "interpolation")
+
+
+class ModelTable(Plugin):
+    """The model; an argument that is a time series is given by a file and a variable."""
+
+    kind = "model"
+
+    def series(self) -> dict[str, dict[str, str]]:
+        """The tables of its time series, by the argument that each is."""
+        extra = self.model_extra or {}
+        return {name: value for name, value in extra.items() if _is_series(value)}
+
+    def made(self) -> "AbstractDynamics":
+        """The model, whose time series stand as blanks until its unit of time is known."""
+        owner = named_by(self.kind, self.use, self.at(), self._folder)
+        forcing, types, given = (
+            load("assim.problem.forcing:Forcing"),
+            hints(owner),
+            self.model_extra,
+        )
+        blanks, faults = {}, []
+        for name, value in (given or {}).items():
+            here, expected = self.at(name), types.get(name) is forcing
+            if _is_series(value):
+                blanks[name] = forcing.constant(0.0)
+                faults += _series_faults(value, here)
+                if name in types and not expected:
+                    faults.append(Fault(here, "takes no time series, and so no `file`"))
+            elif expected and not isinstance(value, forcing):
+                what = f'must be a time series, {{ file = "...", variable = "..." }}, got {value!r}'
+                faults.append(Fault(here, what))
+        return self._constructed(blanks, tuple(faults))
+
+    def driven(self, clock: "Clock") -> "AbstractDynamics":
+        """The model with its time series, as files hold them.
+
+        Its labels, which say the units of the series and of time, come from a model with blanks.
+
+        Raises:
+            CaseError: the model says no units for a series, or refuses one.
+            DataError: every file that cannot be used.
+        """
+        model, tables = self.build(), self.series()
+        if not tables:
+            return model
+        labels = model.labels()
+        if unsaid := [name for name in tables if name not in labels.inputs]:
+            what = f"labels().inputs of the model must give the units of {unsaid[0]!r}"
+            raise self.fault(unsaid[0], what)
+        trouble = Trouble()
+        series = {
+            name: trouble.attempt(self._read, name, table, labels, clock)
+            for name, table in tables.items()
+        }
+        trouble.report()
+        return self._constructed(series)
+
+    def _read(
+        self, name: str, table: Mapping[str, str], labels: "Labels", clock: "Clock"
+    ) -> "Forcing":
+        from assim.files.read.forcings import read_forcing
+
+        return read_forcing(
+            self.file_path(table["file"]),
+            table["variable"],
+            labels.time_unit,
+            clock.reference,
+            labels.inputs[name].units,
+            table.get("interpolation", "linear"),
+        )
+
+    def _constructed(
+        self, series: Mapping[str, Any], known_faults: tuple[Fault, ...] = ()
+    ) -> "AbstractDynamics":
+        given = {"use": self.use, **(self.model_extra or {}), **series}
+        path, folder = self.at(), self._folder
+        return construct(self.kind, given, path, folder, known_faults=known_faults)
+
+
+def _is_series(value: Any) -> bool:
+    """Whether an argument is a time series in a file, as a `Forcing` is given in a case."""
+    return isinstance(value, dict) and "file" in value and "use" not in value
+
+
+def _series_faults(table: Mapping[str, Any], path: str) -> list[Fault]:
+    """What is wrong with the table of a time series."""
+    faults = []
+    for key, value in table.items():
+        if key not in _SERIES_KEYS:
+            what = f"no such key; {nearest(key, _SERIES_KEYS)}"
+        elif not isinstance(value, str):
+            what = f"must be a text, got {value!r}"
+        elif key == "interpolation" and value not in ("linear", "steps"):
+            what = f'must be "linear" or "steps", got {value!r}'
+        else:
+            continue
+        faults.append(Fault(f"{path}.{key}", what))
+    if "variable" not in table:
+        faults.append(Fault(f"{path}.variable", "this key is missing"))
+    return faults
+
+
+class ParameterTable(Table):
+    """A parameter: estimated with a prior, or fixed at a value."""
+
+    prior: PriorTable | None = None
+    value: float | list[Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.prior is None) == (self.value is None):
+            raise ValueError("give either prior or value")
+        return self
+
+
+def with_values(
+    model: "AbstractDynamics", tables: Mapping[str, ParameterTable]
+) -> "AbstractDynamics":
+    """The model with the parameter values that the case fixes.
+
+    Raises:
+        CaseError: a value that does not fit the model's own.
+    """
+    import equinox as eqx
+    import jax.numpy as jnp
+
+    values = {
+        name: table.array("value", table.value, jnp.shape(model.parameters[name]))
+        for name, table in tables.items()
+        if table.value is not None
+    }
+    if not values:
+        return model
+    return eqx.tree_at(lambda m: m.parameters, model, {**model.parameters, **values})

@@ -1,0 +1,165 @@
+"""Names of plug-ins: which there are, and what each stands for."""
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = {
+    "model": "assim.models",
+    "integrator": "assim.problem.integrator",
+    "prior": "assim.problem.prior",
+    "covariance": "assim.problem.covariance",
+    "operator": "assim.problem.operator",
+    "likelihood": "assim.problem.likelihood",
+    "minimiser": "assim",
+    "posterior": "assim",
+    "scheme": "assim",
+}
+_WORDS = {"posterior": ("auto", "none"), "covariance": ("none",)}  # that name no class
+_NAMES = {
+    "integrator": "Adaptive FixedStep",
+    "prior": "Normal LogNormal HalfNormal HalfCauchy TruncatedNormal Uniform Jeffreys",
+    "covariance": "Diagonal Dense Blocks Diffusion Spectral Kronecker Autoregressive GaspariCohn "
+    "Sum LowRank Joint Regression",
+    "operator": "PointSample TimeIntegral TimeMean TimeDifference Function",
+    "likelihood": "Gaussian LogNormal StudentT Huber VariationalQC Poisson",
+    "minimiser": "GaussNewton NewtonCG LBFGS Adam",
+    "posterior": "Laplace SVGD NUTS HMC MCLMC Importance Randomise Variational Tempering",
+    "scheme": "FourDVar ThreeDVar OptimalInterpolation ETKF LETKF IEnKS",
+}
+_ABSTRACT = {
+    "model": "assim.problem.model:AbstractDynamics",
+    "integrator": "assim.problem.model:AbstractIntegrator",
+    "prior": "assim.problem.prior:AbstractPrior",
+    "covariance": "assim.problem.covariance:AbstractCovariance",
+    "operator": "assim.problem.operator:AbstractOperator",
+    "likelihood": "assim.problem.likelihood:AbstractLikelihood",
+    "minimiser": "assim.solve.minimise.loop:AbstractMinimiser",
+    "posterior": "assim.solve.posterior.ensemble:AbstractPosterior",
+    "scheme": "assim.analysis.cycle.scheme:AbstractScheme",
+}
+
+
+class UnknownNameError(LookupError):
+    """A name that stands for no plug-in of its kind."""
+
+
+def nearest(name: str, known: Iterable[str], what: str = "it may be") -> str:
+    """The way out of a name that is not known: the nearest one, or the whole list."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, 1, 0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"{what} {', '.join(known)}" if known else "nothing may be given here"
+
+
+def names(kind: str) -> list[str]:
+    """The built-in names of a kind of plug-in."""
+    if kind != "model":
+        return _NAMES[kind].split()
+    models = importlib.import_module(_PACKAGES["model"])
+    return sorted(name for name, value in vars(models).items() if inspect.isclass(value))
+
+
+def load(reference: str) -> Any:
+    """The object that "module:name" stands for."""
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def resolve(kind: str, use: Any, folder: Path) -> Any:
+    """The class or function that `use` names.
+
+    Args:
+        kind: "model", "prior", "covariance", "operator", ...
+        use: a built-in name, "module:Class" or "file.py:Class".
+        folder: that the file is relative to.
+
+    Raises:
+        UnknownNameError: nothing of this kind is called so.
+    """
+    if not isinstance(use, str):
+        raise UnknownNameError("is missing" if use is None else f"must be a text, got {use!r}")
+    if ":" in use:
+        return _of_kind(kind, _imported(use, folder), use)
+    if kind == "quantity":
+        raise UnknownNameError(f'must be "file.py:function", got {use!r}')
+    if use not in names(kind):
+        hint = nearest(use, [*names(kind), *_WORDS.get(kind, ())], "those that come with assim are")
+        own = f'; one of your own is "file.py:{"function" if kind == "operator" else "Class"}"'
+        raise UnknownNameError(f"no {kind} is called {use!r}; {hint}{own}")
+    return getattr(importlib.import_module(_PACKAGES[kind]), use)
+
+
+def _of_kind(kind: str, owner: Any, use: str) -> Any:
+    if kind == "operator" and inspect.isfunction(owner):
+        return owner
+    abstract = load(_ABSTRACT[kind]) if kind in _ABSTRACT else object
+    if not callable(owner) or (inspect.isclass(owner) and not issubclass(owner, abstract)):
+        raise UnknownNameError(
+            f"{use!r} is no {kind}: it must be a subclass of "
+            f"{abstract.__module__}.{abstract.__name__}"
+        )
+    return owner
+
+
+def _imported(use: str, folder: Path) -> Any:
+    """The object that 'module:Class' or 'file.py:Class' names."""
+    source, _, name = use.rpartition(":")
+    module = _file(folder / source, source) if source.endswith(".py") else _module(source)
+    if not hasattr(module, name):
+        public = [key for key in vars(module) if not key.startswith("_")]
+        near = nearest(name, public) if len(public) < 40 else "check its spelling"
+        raise UnknownNameError(f"{source} has no {name!r}; {near}")
+    return getattr(module, name)
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
+            raise UnknownNameError(f"no module is called {name!r}") from None
+        raise UnknownNameError(f"importing {name} failed: {said(error)}") from error
+
+
+def _file(file: Path, source: str) -> Any:
+    """A module loaded from a file, once for each state of the file."""
+    if not file.is_file():
+        raise UnknownNameError(f"there is no file {file}")
+    name = f"assim_plugin_{file.stem}_{abs(hash((file.resolve(), file.stat().st_mtime_ns)))}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        where = _place(error, str(file)) or str(file)
+        raise UnknownNameError(f"importing {source} failed: {said(error)} ({where})") from error
+    return module
+
+
+def said(error: BaseException) -> str:
+    """An error as Python names it, and what it says."""
+    return f"{type(error).__name__}: {error}"
+
+
+def _place(error: BaseException, folder: str) -> str:
+    """'file.py, line 3' of the innermost frame of `error` under `folder`; '' where none is."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(folder)
+    ]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
