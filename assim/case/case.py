@@ -1,7 +1,7 @@
 """A case file: read, overridden from the command line and checked, before JAX is imported."""
 
+import hashlib
 import tomllib
-import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,30 +13,37 @@ from assim.case.background import BackgroundTable
 from assim.case.cycle import CycleTable, file_fault
 from assim.case.failure import CaseError, Fault
 from assim.case.findings import ImpactTable, PredictiveTable, QuantityTable, SloppyTable
-from assim.case.methods import MinimiserTable, Posteriors, PosteriorTable
-from assim.case.model import ModelTable, ParameterTable
+from assim.case.methods import (
+    MinimiserTable,
+    Posteriors,
+    PosteriorTable,
+    methods_of,
+    posterior_faults,
+)
+from assim.case.model import ModelTable, ParameterTable, with_values
 from assim.case.model_error import ModelErrorTable
-from assim.case.names import nearest
-from assim.case.observations import ObservationTable, name_instruments
-from assim.case.plugins import Table, member
+from assim.case.observations import ObservationTable, held_back_faults, name_instruments
+from assim.case.plugins import Table
 from assim.case.toml import override, write
 from assim.case.twin import TwinTable
 from assim.case.window import WindowTable
+from assim.case.words import in_our_words
 
 if TYPE_CHECKING:
     from assim.analysis.cycle.plan import Plan
+    from assim.analysis.cycle.scheme import AbstractScheme
+    from assim.problem.departure import Problem
+    from assim.problem.model import AbstractDynamics
     from assim.problem.prior import AbstractPrior
+    from assim.problem.scalars import Derived
     from assim.problem.window import Window
+    from assim.solve.posterior.method import AbstractMethod
 
+_FREE = ("windows", "burn_in", "on_failure")  # keys of [cycle] that may change while it goes on
 FILES = ("background", "analysis", "trajectory", "feedback", "posterior", "diagnostics")
 Kept = Literal[
     "background", "analysis", "trajectory", "feedback", "posterior", "diagnostics", "report"
 ]
-_OF_POSTERIOR = {
-    "model_type": 'must be a table, the name of a method such as "SVGD", or a list of both',
-    "too_short": 'must name one method at least, or be "none"',
-    "string_pattern_mismatch": "must be of small letters, digits and _, and begin with a letter",
-}
 
 
 class RuntimeTable(Table):
@@ -81,6 +88,7 @@ class CaseTable(Table):
     output: OutputTable = OutputTable()
 
     _listed: bool = PrivateAttr(False)  # whether posteriors were typed as a list
+    _checked: bool = PrivateAttr(False)
 
     @model_validator(mode="after")
     def _slots_of_a_cycle(self) -> Self:
@@ -120,10 +128,12 @@ class CaseTable(Table):
             alone = key == "posterior.0" and not self._listed
             yield ("posterior" if alone else key), table
 
-    def placed(self, tree: dict[str, Any], folder: Path) -> Self:
-        """The tables, each of which knows where it stands in what was typed."""
-        self._listed = isinstance(tree.get("posterior"), list)
-        return self.locate("", folder)
+    def place(self, tree: dict[str, Any], folder: Path, checked: bool) -> None:
+        """Tell every table where it stands in what was typed, and every instrument its name."""
+        self._listed, self._checked = isinstance(tree.get("posterior"), list), checked
+        self.locate("", folder)
+        if checked:
+            name_instruments(self.observations)
 
     def priors(self) -> "dict[str, AbstractPrior]":
         """Priors of the parameters that are estimated."""
@@ -132,6 +142,62 @@ class CaseTable(Table):
             for name, table in self.parameters.items()
             if table.prior is not None
         }
+
+    def faults(self) -> list[Fault]:
+        """What is wrong with the plug-ins, and with what can be seen of several together."""
+        alone = super().faults()
+        if not self._checked:
+            return alone
+        return alone + posterior_faults(self.posterior) + held_back_faults(self.observations)
+
+    def plain_model(self) -> "AbstractDynamics | None":
+        """The model, its time series blank; None where it cannot be made, as its faults tell."""
+        table = self.__dict__.get("model")
+        return (
+            None if table is None or table.faults() or "use" not in vars(table) else table.build()
+        )
+
+    def driven_model(self, reference: str | None) -> "AbstractDynamics":
+        """The model with its time series and the parameter values that the case fixes.
+
+        Raises:
+            CaseError: a value that does not fit, or a series that the model refuses.
+            DataError: a file that cannot be used.
+        """
+        return with_values(self.model.driven(reference), self.parameters)
+
+    def scheme(self, model: "AbstractDynamics") -> "AbstractScheme":
+        """How every window of a cycle is analysed, with the minimiser of the case.
+
+        Raises:
+            CaseError: no such scheme, or arguments that it does not take.
+            DataError: a file of the static covariance cannot be used.
+        """
+        table = self.minimiser
+        given = {"minimiser": table.build(), "starts": table.starts, "stages": table.stages}
+        return self.cycled().build(model, **given)
+
+    def methods(self) -> "dict[str, AbstractMethod] | str | None":
+        """Ways to quantify uncertainty by their names in results, "auto", or None for none."""
+        return methods_of(self.posterior)
+
+    def derived(self, problem: "Problem") -> "dict[str, Derived]":
+        """Derived quantities by name.
+
+        Raises:
+            CaseError: one has the name of something else.
+        """
+        from assim.problem.scalars import Derived, check_derived
+
+        quantities = {
+            name: Derived(table.build(), table.units, table.long_name)
+            for name, table in self.quantities.items()
+        }
+        try:
+            check_derived(problem, quantities)
+        except ValueError as error:
+            raise self.fault("quantities", str(error)) from None
+        return quantities
 
     def cycled(self) -> CycleTable:
         """The table [cycle] of a case that has one."""
@@ -163,62 +229,7 @@ def validate(tree: dict[str, Any]) -> tuple[CaseTable | None, list[Fault]]:
     try:
         return CaseTable.model_validate(tree), []
     except ValidationError as error:
-        seen: dict[str, Fault] = {}
-        for problem in error.errors(include_url=False):
-            fault = _fault(_placed(dict(problem), tree))
-            seen.setdefault(fault.path, fault)  # a union reports every member: keep the first
-        return None, list(seen.values())
-
-
-def _placed(problem: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
-    """The error with the path as it was typed: one posterior stands in no list."""
-    location = problem["loc"]
-    if location[:1] == ("posterior",) and not isinstance(tree.get("posterior"), list):
-        return {**problem, "loc": (*location[:1], *location[2:])}
-    return problem
-
-
-def _fault(problem: dict[str, Any]) -> Fault:
-    """A pydantic error in our words."""
-    location, kind = problem["loc"], problem["type"]
-    path = ".".join(str(part) for part in _plain(location))
-    if kind == "missing":
-        what = "the table" if len(location) == 1 else "this key"
-        return Fault(path, f"{what} is missing")
-    if kind == "extra_forbidden":
-        return Fault(path, f"no such key; {nearest(str(location[-1]), _keys(location[:-1]))}")
-    if location[:1] == ("posterior",) and kind in _OF_POSTERIOR:
-        return Fault(path, f"{_OF_POSTERIOR[kind]}, got {problem['input']!r}")
-    words = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if kind == "value_error":
-        return Fault(path, words)
-    return Fault(path, f"{words}, got {problem['input']!r}")
-
-
-def _plain(location: tuple) -> list:
-    """The location without the names that pydantic adds for the members of a union."""
-    return [part for part in location if isinstance(part, int) or not _is_member(part)]
-
-
-def _is_member(part: str) -> bool:
-    return part in {"float", "int", "str", "date", "datetime"} or part.startswith(
-        ("list[", "dict[", "literal[", "union[")
-    )
-
-
-def _keys(location: tuple) -> list[str]:
-    """The keys that the table at a location may have."""
-    here: Any = CaseTable
-    for part in location:
-        here = _inside(here, part)
-    return list(getattr(here, "model_fields", {}))
-
-
-def _inside(kind: Any, part: str | int) -> Any:
-    """The type of a member of a table, list or dictionary."""
-    if isinstance(kind, type) and issubclass(kind, Table):
-        return member(kind.model_fields[str(part)].annotation)
-    return (typing.get_args(kind) or (None,))[-1]
+        return None, [Fault(*pair) for pair in in_our_words(error, CaseTable, tree).items()]
 
 
 @dataclass(frozen=True)
@@ -266,6 +277,16 @@ class Case:
     def text(self) -> str:
         """The resolved case as TOML."""
         return write(self.tree)
+
+    def decisive(self) -> str:
+        """The case as TOML, but for what may change while a cycle goes on."""
+        cycle = {key: value for key, value in self.tree["cycle"].items() if key not in _FREE}
+        kept = {key: value for key, value in self.tree.items() if key not in ("output", "title")}
+        return write({**kept, "cycle": cycle})
+
+    def fingerprint(self) -> str:
+        """sha256 of the case, but for what may change while a cycle goes on."""
+        return hashlib.sha256(self.decisive().encode()).hexdigest()
 
     def input_path(self, file: str) -> Path:
         """A file that the case names."""
@@ -354,7 +375,5 @@ def read_case(path: Path, assignments: Sequence[str] = ()) -> Case:
         raise CaseError(faults, str(path))
     checked, problems = validate(tree)
     tables = CaseTable.loose(tree) if checked is None else checked
-    tables.placed(tree, path.parent)
-    if checked is not None:
-        name_instruments(checked.observations)
+    tables.place(tree, path.parent, checked is not None)
     return Case(path, tree, tables, tuple(problems))

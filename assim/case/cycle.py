@@ -5,13 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from assim.case.failure import Fault
 from assim.case.plugins import Plugin, StateCovarianceTable, Table
 
 if TYPE_CHECKING:
     from assim.analysis.cycle.plan import Plan
     from assim.analysis.cycle.scheme import AbstractScheme
-    from assim.case.methods import MinimiserTable
     from assim.problem.covariance import AbstractStateCovariance
     from assim.problem.model import AbstractDynamics
 
@@ -53,10 +51,7 @@ class SchemeTable(Plugin):
     """How every window is analysed; made with the minimiser and the static covariance."""
 
     kind = "scheme"
-
-    def faults(self) -> list[Fault]:
-        """Nothing: it is made of more than its table, and reported when the cycle is posed."""
-        return []
+    needs_more = True
 
 
 class CycleTable(Table):
@@ -92,19 +87,18 @@ class CycleTable(Table):
             raise ValueError(f"must leave some of the {windows} windows, got {given}")
         return given
 
-    def build(self, model: "AbstractDynamics", minimiser: "MinimiserTable") -> "AbstractScheme":
-        """How every window is analysed, with the minimiser of the case.
+    def build(self, model: "AbstractDynamics", **offered: Any) -> "AbstractScheme":
+        """How every window is analysed.
+
+        Args:
+            model: whose fields the static covariance is of.
+            offered: the case's minimiser and how it is run, for schemes that minimise.
 
         Raises:
             CaseError: no such scheme, or arguments that it does not take.
             DataError: a file of the static covariance cannot be used.
         """
-        self.method.offer(
-            minimiser=minimiser.build(),
-            starts=minimiser.starts,
-            stages=minimiser.stages,
-            static=self._static(model),
-        )
+        self.method.offer(static=self._static(model), **offered)
         return self.method.made()
 
     def plan(self, slots: int) -> "Plan":

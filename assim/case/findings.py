@@ -1,18 +1,17 @@
 """What a case asks for beyond the analysis: derived quantities, a forecast's error, checks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ConfigDict, Field
 
 from assim.case.clock import Clock, Time, text_of
-from assim.case.failure import CaseError, Fault
 from assim.case.plugins import Plugin, Table, named_by
 from assim.files.errors import DataError
 
 if TYPE_CHECKING:
     from assim.problem.departure import Problem
-    from assim.problem.scalars import Derived, ForecastError
+    from assim.problem.scalars import ForecastError
     from assim.problem.window import Window
 
 
@@ -29,24 +28,6 @@ class QuantityTable(Plugin):
     def made(self) -> Callable:
         """The function."""
         return named_by(self.kind, self.use, self.at(), self._folder)
-
-
-def quantities_of(tables: Mapping[str, QuantityTable], problem: "Problem") -> "dict[str, Derived]":
-    """Derived quantities by name.
-
-    Raises:
-        CaseError: one has the name of something else.
-    """
-    from assim.problem.scalars import Derived, check_derived
-
-    quantities = {
-        name: Derived(table.build(), table.units, table.long_name) for name, table in tables.items()
-    }
-    try:
-        check_derived(problem, quantities)
-    except ValueError as error:
-        raise CaseError([Fault("quantities", str(error))]) from None
-    return quantities
 
 
 class ForecastMeasure(NamedTuple):

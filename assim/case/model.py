@@ -10,7 +10,6 @@ from assim.case.names import load, nearest
 from assim.case.plugins import Plugin, PriorTable, Table, construct, hints, named_by
 
 if TYPE_CHECKING:
-    from assim.case.clock import Clock
     from assim.problem.arrays import Labels
     from assim.problem.forcing import Forcing
     from assim.problem.model import AbstractDynamics
@@ -49,10 +48,13 @@ class ModelTable(Plugin):
                 faults.append(Fault(here, what))
         return self._constructed(blanks, tuple(faults))
 
-    def driven(self, clock: "Clock") -> "AbstractDynamics":
+    def driven(self, reference: str | None) -> "AbstractDynamics":
         """The model with its time series, as files hold them.
 
         Its labels, which say the units of the series and of time, come from a model with blanks.
+
+        Args:
+            reference: date of model time zero.
 
         Raises:
             CaseError: the model says no units for a series, or refuses one.
@@ -67,14 +69,14 @@ class ModelTable(Plugin):
             raise self.fault(unsaid[0], what)
         trouble = Trouble()
         series = {
-            name: trouble.attempt(self._read, name, table, labels, clock)
+            name: trouble.attempt(self._read, name, table, labels, reference)
             for name, table in tables.items()
         }
         trouble.report()
         return self._constructed(series)
 
     def _read(
-        self, name: str, table: Mapping[str, str], labels: "Labels", clock: "Clock"
+        self, name: str, table: Mapping[str, str], labels: "Labels", reference: str | None
     ) -> "Forcing":
         from assim.files.read.forcings import read_forcing
 
@@ -82,7 +84,7 @@ class ModelTable(Plugin):
             self.file_path(table["file"]),
             table["variable"],
             labels.time_unit,
-            clock.reference,
+            reference,
             labels.inputs[name].units,
             table.get("interpolation", "linear"),
         )

@@ -145,6 +145,7 @@ class Plugin(Table):
 
     model_config = ConfigDict(extra="allow", strict=True)
     kind: ClassVar[str] = "plug-in"
+    needs_more: ClassVar[bool] = False  # than its table, so that its faults are told later
 
     use: str
 
@@ -177,7 +178,7 @@ class Plugin(Table):
 
     def faults(self) -> list[Fault]:
         """Why it cannot be made; nothing where it has no `use`, which the table's kind tells."""
-        if "use" not in self.__dict__:
+        if self.needs_more or "use" not in self.__dict__:
             return []
         try:
             self.build()

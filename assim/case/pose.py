@@ -9,10 +9,8 @@ import numpy as np
 from assim.analysis.analyse import Analysis, analyse
 from assim.case.case import Case
 from assim.case.failure import Fault, Trouble, naming
-from assim.case.findings import ForecastMeasure, quantities_of
-from assim.case.methods import methods_of
+from assim.case.findings import ForecastMeasure
 from assim.case.observations import ObservationTable, background_checked, problem_faults
-from assim.case.plugins import NONE
 from assim.case.setting import Setting, set_up
 from assim.files.netcdf import hash_file
 from assim.files.read.observations import Instrument
@@ -146,11 +144,11 @@ def _pose(setting: Setting, sources: Mapping[str, Source], background: Any) -> P
         setting,
         problem,
         tables.minimiser.build(),
-        methods_of(tables.posterior),
+        tables.methods(),
         tuple(checked),
         truth=truth,
         first_guess=tables.minimiser.guess(problem, setting.start),
-        quantities=quantities_of(tables.quantities, problem),
+        quantities=tables.derived(problem),
         impact=_impact(setting, problem),
         inputs={n: hash_file(path) for n, path in case.inputs().items() if n not in sources},
         held_back=tuple(instrument for _, instrument in held_back),
@@ -176,7 +174,7 @@ def _impact(setting: Setting, problem: Problem) -> ForecastMeasure | None:
     table = setting.tables.forecast_impact
     if table is None:
         return None
-    if setting.tables.posterior[0].use == NONE:
+    if setting.tables.methods() is None:
         what = 'needs a posterior, for which the case has use = "none"; give one, or drop the table'
         raise table.fault("", what)
     return table.build(problem, setting.clock)

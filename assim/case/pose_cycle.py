@@ -9,8 +9,7 @@ import numpy as np
 
 from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.scheme import AbstractScheme
-from assim.case.case import Case
-from assim.case.cycle import CycleTable
+from assim.case.case import Case, CaseTable
 from assim.case.failure import CaseError, Fault, Trouble, naming
 from assim.case.setting import Setting
 from assim.problem.arrays import Array, Labels
@@ -39,9 +38,9 @@ class PosedCycle:
         return self.setting.case
 
     @property
-    def table(self) -> CycleTable:
-        """The table [cycle]."""
-        return self.setting.tables.cycled()
+    def tables(self) -> CaseTable:
+        """The tables of the case."""
+        return self.setting.tables
 
     @property
     def labels(self) -> Labels:
@@ -76,7 +75,7 @@ def pose_cycle(setting: Setting, background: Any = None) -> PosedCycle:
 def _pose_cycle(setting: Setting, background: Any) -> PosedCycle:
     case, model, tables, trouble = setting.case, setting.model, setting.tables, Trouble()
     _check_tables(case)
-    scheme = trouble.attempt(make_scheme, setting)
+    scheme = trouble.attempt(tables.scheme, model)
     error = trouble.attempt(setting.model_error)
     fields = background or trouble.attempt(setting.background)
     trouble.report()
@@ -88,17 +87,6 @@ def _pose_cycle(setting: Setting, background: Any) -> PosedCycle:
         name: path for name, path in case.inputs().items() if path.is_file()
     }  # fmt: skip
     return PosedCycle(setting, cycle, tables.whole(first).edges, inputs)
-
-
-def make_scheme(setting: Setting) -> AbstractScheme:
-    """How every window of a case is analysed.
-
-    Raises:
-        CaseError: no such scheme, or arguments that it does not take.
-        DataError: a file of the static covariance cannot be used.
-    """
-    tables = setting.tables
-    return tables.cycled().build(setting.model, tables.minimiser)
 
 
 def checked_cycle(setting: Setting, problem: Problem, scheme: AbstractScheme) -> Cycle:

@@ -10,21 +10,21 @@ import jax
 import jax.numpy as jnp
 
 import assim
-from assim.case.background import Background
 from assim.case.case import Case, CaseTable
 from assim.case.clock import Clock, text_of
 from assim.case.failure import CaseError, Fault, naming
-from assim.case.methods import posterior_faults
-from assim.case.model import ModelTable, with_values
 from assim.case.names import nearest
-from assim.case.observations import held_back_faults
-from assim.problem.arrays import Labels
+from assim.problem.arrays import Array, Labels
 from assim.problem.constraint import strong_constraint, weak_constraint
+from assim.problem.covariance.state import StateCovariance
 from assim.problem.departure import Problem
 from assim.problem.model import AbstractDynamics, ModelContractError
 from assim.problem.model_error import ModelError
 from assim.problem.observation import Observations
+from assim.problem.prior import AbstractPrior
 from assim.problem.window import Window
+
+Given = tuple[dict[str, Array | AbstractPrior], StateCovariance]  # of a background
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Setting:
         """The window of the case, or the first of its cycle; `observed` as rows of instruments."""
         return self.tables.window.build(self.model, self.clock, observed)
 
-    def background(self) -> Background:
+    def background(self) -> Given:
         """Values or priors of all fields, and covariances of the Gaussian ones."""
         return self.tables.background.build(self.model, self.start)
 
@@ -66,7 +66,7 @@ class Setting:
     def problem(
         self,
         window: Window,
-        background: Background,
+        background: Given,
         observations: Sequence[Observations],
         error: ModelError | None,
     ) -> Problem:
@@ -113,21 +113,14 @@ def set_up(case: Case) -> Setting:
 
 def _set_up(case: Case) -> Setting:
     tables, faults = case.tables, [*case.faults, *case.tables.faults()]
-    if not case.faults:
-        faults += posterior_faults(tables.posterior) + held_back_faults(tables.observations)
-    model = _model(getattr(tables, "model", None))
+    model = tables.plain_model()
     if model is not None:
         broken = _check_labels(model)
         faults += broken or _names(tables, model.labels())
     if faults or model is None:
         raise CaseError(faults)
     clock = Clock(model.labels().time_unit, tables.window.start)
-    return Setting(case, with_values(tables.model.driven(clock), tables.parameters), clock)
-
-
-def _model(table: ModelTable | None) -> AbstractDynamics | None:
-    """The model, or None where it cannot be made, which its table's faults tell."""
-    return None if table is None or table.faults() or "use" not in vars(table) else table.build()
+    return Setting(case, tables.driven_model(clock.reference), clock)
 
 
 def _check_labels(model: AbstractDynamics) -> list[Fault]:

@@ -181,6 +181,11 @@ def package_version() -> str:
         return "unknown"
 
 
+def steady(dataset: xr.Dataset) -> xr.Dataset:
+    """The dataset with a history that does not name the hour: the same however often written."""
+    return dataset.assign_attrs(history=f"written by assim {package_version()}")
+
+
 def _global_attributes(
     title: str, config: str | None, inputs: Mapping[str, str] | None
 ) -> dict[str, str]:

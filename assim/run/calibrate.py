@@ -15,7 +15,6 @@ from assim.case.pose import Posed, pose
 from assim.files.netcdf import write_dataset, write_picture
 from assim.files.write.calibration import calibration_dataset
 from assim.findings.calibration import FAILED, Calibration, calibrate
-from assim.run.terminal.directory import interruptible, writable
 from assim.run.terminal.screen import Screen
 from assim.solve.posterior.ensemble import AbstractPosterior
 
@@ -43,8 +42,8 @@ def calibrate_case(
     case.refuse_cycle("calibrate")
     posed = pose(case)
     chosen = _method(posed, method)
-    directory, written = case.directory(out), list[Path]()
-    with writable(directory), interruptible(directory, written):
+    directory = case.directory(out)
+    with screen.writing(directory) as written:
         for name in (FILE, PICTURE):
             (directory / name).unlink(missing_ok=True)
         screen.say(f"{case.checked.title or case.name}: calibration of {chosen.name()}", "bold")
@@ -52,7 +51,6 @@ def calibrate_case(
         _show(found, screen)
         _write(posed, found, directory, written)
         _draw(directory, written, screen)
-        screen.written(directory, written)
     return Exit.NOT_CONVERGED if found.failed > FAILED * number else Exit.DONE
 
 

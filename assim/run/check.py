@@ -13,7 +13,7 @@ from assim.analysis.cycle.scheme import AbstractScheme
 from assim.case.case import Case
 from assim.case.failure import Exit, NonFiniteError, naming
 from assim.case.pose import Posed, pose_setting
-from assim.case.pose_cycle import check_cycle, checked_cycle, make_scheme
+from assim.case.pose_cycle import check_cycle, checked_cycle
 from assim.case.setting import set_up
 from assim.files.names import FLAGS, WINDOW
 from assim.files.read.observations import Instrument
@@ -116,7 +116,7 @@ def scheme_of(posed: Posed) -> AbstractScheme:
     Raises:
         CaseError: it cannot be made, or does not take the problem.
     """
-    scheme = make_scheme(posed.setting)
+    scheme = posed.case.checked.scheme(posed.problem.model)
     with naming(posed.case.path):
         checked_cycle(posed.setting, posed.problem, scheme)
     return scheme

@@ -17,7 +17,6 @@ from assim.files.times import NON_PHYSICAL
 from assim.findings.evidence import Compared, Evidence, compare, evidence_table, preferred
 from assim.problem.predictive import flat_entry
 from assim.run.finite import require_finite
-from assim.run.terminal.directory import interruptible, writable
 from assim.run.terminal.screen import Screen
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.importance import Importance
@@ -122,8 +121,8 @@ def compare_cases(cases: Sequence[Case], tempered: bool, out: Path | None, scree
     for name, one in posed.items():
         _check_proper(name, one)
     check_same(posed)
-    directory, written = out or Path("out") / "comparison", list[Path]()
-    with writable(directory), interruptible(directory, written):
+    directory = out or Path("out") / "comparison"
+    with screen.writing(directory) as written:
         (directory / FILE).unlink(missing_ok=True)
         tables, settled = Tables(), True
         for name, one in posed.items():
@@ -135,7 +134,6 @@ def compare_cases(cases: Sequence[Case], tempered: bool, out: Path | None, scree
         _show(tables, judged, screen)
         write_json(_content(tables, judged), directory / FILE)
         written.append(directory / FILE)
-        screen.written(directory, written)
     return Exit.DONE if settled else Exit.NOT_CONVERGED
 
 

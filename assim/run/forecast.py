@@ -38,7 +38,6 @@ from assim.findings.verification import (
 )
 from assim.problem.window import Window
 from assim.run.forecast_start import Origin, origin_of
-from assim.run.terminal.directory import interruptible, writable
 from assim.run.terminal.screen import Screen
 
 _SHOWN = 10  # lead times in a table
@@ -122,15 +121,13 @@ def forecast_case(case: Case, asked: Asked, screen: Screen) -> Exit:
         [] if asked.observations is None else _read(setting, asked.observations, later, screen)
     )
     true = None if asked.truth is None else _true_states(setting, asked.truth, later)
-    written: list[Path] = []
-    with writable(directory), interruptible(directory, written):
+    with screen.writing(directory) as written:
         ahead = _run(setting, origin, window, seed)
         verified = [_verify(instrument, ahead, origin.draws, seed) for instrument in instruments]
         fields = None if true is None else _True(true[0], against_truth(ahead, true[1], true[0]))
         outcome = _Outcome(setting, origin, ahead, verified, fields, asked, seed)
         _show(outcome, screen)
         _write(outcome, directory, written)
-        screen.written(directory, written)
     return Exit.DONE
 
 

@@ -19,13 +19,12 @@ from assim.case.pose import pose_setting
 from assim.case.pose_cycle import pose_cycle
 from assim.case.setting import Setting
 from assim.files.errors import DataError
-from assim.files.read.manifest import damaged, read_manifest
+from assim.files.read.manifest import STATES, damaged, read_manifest
 from assim.files.read.states import read_state
 from assim.files.read.tables import open_observations
 from assim.files.write.analysed import read_carry
 from assim.files.write.forecast import attributes_of, read_members
 from assim.problem.departure import Problem
-from assim.run.cycle.ledger import STATES, fingerprint
 from assim.statistics.resampling import systematic
 
 MEMBERS = 100
@@ -250,7 +249,7 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
     lines = read_manifest(directory)
     if len(lines) < 2:
         raise DataError(_absent(directory))
-    if lines[0].get("config_sha256") != fingerprint(case):
+    if lines[0].get("config_sha256") != case.fingerprint():
         raise DataError(
             f"{directory}: holds a cycle of another case, or of this one before it was changed; "
             "give it as it was (the title, [output] and cycle.windows, burn_in and on_failure may "

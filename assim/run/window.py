@@ -31,7 +31,6 @@ from assim.findings.impact import observation_impact
 from assim.findings.predictive import predictive_checks
 from assim.findings.sloppy import stiff_and_sloppy
 from assim.run.finite import require_finite
-from assim.run.terminal.directory import check_no_cycle, interruptible, remove_ending, writable
 from assim.run.terminal.screen import Screen
 from assim.show.report import report_of_results
 from assim.solve.minimise.status import Status
@@ -58,17 +57,13 @@ def run_case(case: Case, out: Path | None, screen: Screen, started: float | None
     with _timed(seconds, "read"):
         posed = pose(case)
     directory = case.directory(out)
-    check_no_cycle(directory)
-    written: list[Path] = []
-    with writable(directory), interruptible(directory, written):
-        remove_ending(directory)
+    with screen.writing(directory, window=True) as written:
         screen.say(case.checked.title or case.name, "bold")
         screen.rejected(posed.rejected())
         analysis = _analyse(posed, screen, seconds)
         screen.results(analysis)
         write_results(posed, analysis, directory, written)
         written += report_of_results(directory, case.checked.output.keep, screen.say)
-        screen.written(directory, written)
     return _outcome(analysis, screen)
 
 

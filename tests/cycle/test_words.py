@@ -14,7 +14,6 @@ from rich.console import Console
 from assim.analysis.cycle.inflation import Inflation
 from assim.case.case import read_case, validate
 from assim.case.failure import CaseError
-from assim.case.pose_cycle import make_scheme
 from assim.case.setting import set_up
 from assim.run import cli
 from assim.run.terminal import dashboard as shown
@@ -148,7 +147,8 @@ def test_adaptive_inflation_needs_no_name(files):
 
 def made_scheme(files, given):
     found = read_case(files.folder / "case.toml", [f"cycle.{given}"])
-    return make_scheme(set_up(found))
+    setting = set_up(found)
+    return setting.tables.scheme(setting.model)
 
 
 def test_check_refuses_what_a_run_refuses(files):

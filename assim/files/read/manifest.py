@@ -9,6 +9,7 @@ from assim.files.errors import DataError
 from assim.files.netcdf import hash_file
 
 NAME = "manifest.jsonl"
+STATES = "carry"  # folder of what windows hand on
 
 
 def read_manifest(directory: Path) -> list[dict[str, Any]]:

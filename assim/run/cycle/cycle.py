@@ -63,7 +63,7 @@ def run_cycle(
         ledger = Ledger.opened(directory, case, resume)
         sequence = Sequence(posed, incoming, ledger, screen)
         screen.say(case.checked.title or case.name, "bold")
-        _say_done(ledger, posed.table.windows, screen, resume)
+        _say_done(ledger, posed.tables.cycled().windows, screen, resume)
         remove_ending(directory)
         (directory / "diagnostics.nc").unlink(missing_ok=True)
         code = _all_windows(sequence, screen)
@@ -129,13 +129,14 @@ def _all_windows(sequence: Sequence, screen: Screen) -> Exit:
         Interrupted: by the user.
     """
     failed: Exception | None = None
+    windows = sequence.posed.tables.cycled().windows
     try:
         sequence.run()
     except Stopped as stop:
         screen.say(str(stop), "bold red")
         return stop.code
     except KeyboardInterrupt:
-        done, windows = sequence.ledger.done, sequence.posed.table.windows
+        done = sequence.ledger.done
         with suppress(DataError):
             sequence.series()
         raise Interrupted(
@@ -148,7 +149,7 @@ def _all_windows(sequence: Sequence, screen: Screen) -> Exit:
             sequence.series()
         if sequence.ledger.done:
             screen.say(
-                f"{sequence.ledger.done} of {sequence.posed.table.windows} windows are finished; "
+                f"{sequence.ledger.done} of {windows} windows are finished; "
                 "--resume goes on from there."
             )
         raise failed

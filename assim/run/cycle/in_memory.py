@@ -16,7 +16,6 @@ from assim.problem.arrays import State
 from assim.problem.cycled import Rows
 from assim.problem.window import Window
 from assim.run.cycle.series import write_series
-from assim.run.terminal.directory import check_no_cycle, interruptible, remove_ending, writable
 from assim.run.terminal.screen import Screen
 from assim.run.twin.twin import Drawn, draw, twin_window
 from assim.show.report import report_of_results
@@ -72,11 +71,8 @@ def run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:
     """
     case = setting.case
     posed, batches, truth = pose_experiment(setting)
-    windows = posed.table.windows
-    written: list[Path] = []
-    check_no_cycle(directory)
-    with writable(directory), interruptible(directory, written):
-        remove_ending(directory)
+    windows = posed.tables.cycled().windows
+    with screen.writing(directory, window=True) as written:
         screen.say(case.checked.title or case.name, "bold")
         screen.say(f"{windows} windows in one program")
         begin = time.perf_counter()
@@ -86,7 +82,6 @@ def run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:
         _check_finite(measures)
         screen.cycled(write_series(posed, measures, directory, written, seconds=seconds))
         written += report_of_results(directory, case.checked.output.keep, screen.say)
-        screen.written(directory, written)
     return Exit.DONE
 
 

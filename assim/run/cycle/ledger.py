@@ -1,7 +1,6 @@
 """What a cycle has written and how far it has come: its directory, manifest and carry."""
 
 import fcntl
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -12,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from assim.case.case import Case
-from assim.case.toml import write
 from assim.files.errors import DataError
-from assim.files.netcdf import hash_file, package_version, write_dataset
-from assim.files.read.manifest import damaged, read_manifest
+from assim.files.netcdf import hash_file, package_version, steady, write_dataset
+from assim.files.read.manifest import STATES, damaged, read_manifest
 from assim.files.write import manifest
 from assim.files.write.analysed import carry_dataset, read_carry
 
-WINDOWS, STATES = "windows", "carry"
-_FREE = ("windows", "burn_in", "on_failure")  # keys of [cycle] that may change while it goes on
+WINDOWS = "windows"
 _KEPT = 2  # windows whose carry is kept
 
 
@@ -174,7 +171,7 @@ class Ledger:
             )
 
     def _check_case(self, heading: Mapping[str, Any]) -> None:
-        if heading.get("config_sha256") != fingerprint(self.case):
+        if heading.get("config_sha256") != self.case.fingerprint():
             raise DataError(
                 f"{self.directory}: holds a cycle of another case, or of this one before it was "
                 "changed; undo the change (the title, [output] and cycle.windows, burn_in and "
@@ -192,7 +189,7 @@ class Ledger:
     def _heading(self) -> dict[str, Any]:
         return {
             "cycle": self.case.checked.title or self.case.name,
-            "config_sha256": fingerprint(self.case),
+            "config_sha256": self.case.fingerprint(),
             "assim_version": package_version(),
             "inputs": {name: hash_file(path) for name, path in self._inputs().items()},
         }
@@ -215,25 +212,6 @@ class Ledger:
 
 def _handed_on(name: str) -> bool:
     return name.startswith(f"{STATES}/")
-
-
-def steady(dataset: Any) -> Any:
-    """The dataset with a history that does not name the hour: the same however often written."""
-    return dataset.assign_attrs(history=f"written by assim {package_version()}")
-
-
-def decisive(case: Case) -> str:
-    """The case as TOML, but for what may change while a cycle goes on."""
-    cycle = {key: value for key, value in case.tree["cycle"].items() if key not in _FREE}
-    tree = {**case.tree, "cycle": cycle}
-    for name in ("output", "title"):
-        tree.pop(name, None)
-    return write(tree)
-
-
-def fingerprint(case: Case) -> str:
-    """sha256 of the case, but for what may change while a cycle goes on."""
-    return hashlib.sha256(decisive(case).encode()).hexdigest()
 
 
 @contextmanager

@@ -8,9 +8,8 @@ import numpy as np
 
 from assim.analysis.cycle.measures import Measures
 from assim.case.pose_cycle import PosedCycle
-from assim.files.netcdf import hash_file, write_dataset, write_json
+from assim.files.netcdf import hash_file, steady, write_dataset, write_json
 from assim.files.write.cycle import cycle_dataset, cycle_summary
-from assim.run.cycle.ledger import steady
 from assim.solve.minimise.status import Status
 
 
@@ -47,7 +46,7 @@ def write_series(
     write_dataset(steady(series), path, title=title, config=case.text(), inputs=inputs)
     written.append(path)
     names = [o.name for o in posed.cycle.problem.observations]
-    content = cycle_summary(measures, posed.labels, posed.table.burn_in, names)
+    content = cycle_summary(measures, posed.labels, posed.tables.cycled().burn_in, names)
     counts = statuses(measures)
     status = "converged" if set(counts) <= {"converged"} else "partly_converged"
     if counts and "converged" not in counts:

@@ -18,7 +18,7 @@ from assim.analysis.cycle.measures import Measures
 from assim.case.failure import Exit, NonFiniteError
 from assim.case.pose_cycle import PosedCycle
 from assim.files.errors import DataError
-from assim.files.netcdf import hash_file, write_dataset, write_json
+from assim.files.netcdf import hash_file, steady, write_dataset, write_json
 from assim.files.read.states import read_trajectory
 from assim.files.times import date_text
 from assim.files.write.analysed import (
@@ -33,7 +33,7 @@ from assim.problem.cycled import Rows
 from assim.problem.observation import Observations
 from assim.problem.window import Window
 from assim.run.cycle.incoming import CORRUPT, UNUSED, USED, Arrival, Incoming
-from assim.run.cycle.ledger import Ledger, decisive, steady
+from assim.run.cycle.ledger import Ledger
 from assim.run.cycle.series import write_series
 from assim.run.terminal.screen import Screen
 from assim.solve.minimise.status import Status
@@ -111,7 +111,7 @@ class Sequence:
     @cached_property
     def config(self) -> str:
         """The case as the files of every window tell it."""
-        return decisive(self.posed.case)
+        return self.posed.case.decisive()
 
     def run(self) -> None:
         """Every window that is not finished yet.
@@ -121,7 +121,7 @@ class Sequence:
             DataError: a file that cannot be written, or observations that the case insists on.
             NonFiniteError: a window that is not finite, likewise.
         """
-        cycle, windows = self.posed.cycle, self.posed.table.windows
+        cycle, windows = self.posed.cycle, self.posed.tables.cycled().windows
         carry = self.ledger.carry(cycle.start())
         truth = self._truth()
         self.recent = deque(maxlen=cycle.plan.seen)
@@ -199,7 +199,7 @@ class Sequence:
 
     def _analysed(self, number: int, carry: Any, edges: jax.Array, truth: State | None) -> _Done:
         """The analysis of a window, or the forecast where the case says so."""
-        policy = self.posed.table.on_failure
+        policy = self.posed.tables.cycled().on_failure
         given = (carry, number, edges)
         rows = self._rows(edges)
         found = self.posed.cycle.window(*given, rows, truth)
@@ -239,7 +239,7 @@ class Sequence:
 
     def _usable(self, number: int, arrivals: list[Arrival]) -> tuple[Rows | None, ...]:
         """What can be assimilated of what has come; stops where the case insists on it."""
-        policy = self.posed.table.on_failure
+        policy = self.posed.tables.cycled().on_failure
         for name, one in zip(self._names(), arrivals, strict=True):
             kind = "corrupt" if one.fate == CORRUPT else "no_observations"
             if one.fate != USED and getattr(policy, kind) == "stop":
@@ -323,7 +323,7 @@ class Sequence:
         return {**self.hashes, **{told["file"]: told["sha256"] for told in known}}
 
     def _stop_unless_accepted(self, number: int, done: _Done) -> None:
-        policy = self.posed.table.on_failure.not_converged
+        policy = self.posed.tables.cycled().on_failure.not_converged
         if policy == "stop" and done.state == ANALYSED and done.status is not Status.CONVERGED:
             raise Stopped(
                 Exit.NOT_CONVERGED,
