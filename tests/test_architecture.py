@@ -429,6 +429,19 @@ def defined(node: ast.stmt) -> list[str]:
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
+def cases_are_typed(root: Path) -> list[str]:
+    """A case is handed on as its tables: no dictionary of parts by their dotted paths."""
+    return [
+        source.at(node.lineno, "names `parts`; hand on the table or the setting that is needed")
+        for source in sources(root)
+        if source.room in {"case", "run"}
+        for node in ast.walk(source.tree)
+        if (isinstance(node, ast.arg) and node.arg == "parts")
+        or (isinstance(node, ast.Attribute) and node.attr == "parts")
+        or (isinstance(node, ast.Subscript) and ast.unparse(node.value) == "parts")
+    ]
+
+
 def every_package_installed(root: Path) -> list[str]:
     """pyproject.toml lists every package: its list is explicit."""
     settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
@@ -558,6 +571,7 @@ RULES: list[Callable[[Path], list[str]]] = [
     short_functions,
     telling_file_names,
     british_names,
+    cases_are_typed,
     every_package_installed,
     plug_ins_answer,
 ]
@@ -666,6 +680,11 @@ PLANTED: dict[str, list[dict[str, str]]] = {
         {"assim/solve/minimise.py": "class A:\n    color: str"},
         {"assim/solve/minimise.py": "def f(*, initialize):\n    pass"},
         {"models/lorenz.py": "CENTER = 1"},
+    ],
+    "cases_are_typed": [
+        {"assim/case/pose.py": "def pose(case, model, parts):\n    return model"},
+        {"assim/run/window.py": "x = setting.parts.get('background.covariance')"},
+        {"assim/case/pose.py": "def f():\n    return parts['minimiser']"},
     ],
     "every_package_installed": [{"assim/problem/covariance/diffusion.py": ""}],
     "plug_ins_answer": [
