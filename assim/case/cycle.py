@@ -117,8 +117,8 @@ class CycleTable(Table):
         joint, labels = self.covariance.build(), model.labels()
         if isinstance(joint, AbstractStateCovariance):
             return joint
-        parts = {name: self.covariance.of_field(model, name) for name in labels.state}
-        given = {name: part for name, part in parts.items() if part is not None}
+        every = {name: self.covariance.of_field(model, name) for name in labels.state}
+        given = {name: own for name, own in every.items() if own is not None}
         return state_covariance(given, labels.state)
 
 

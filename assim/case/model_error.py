@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from assim.problem.model_error import ModelError
 
 
+_NONE = "no field has a model error; give one a covariance, or drop the table [model_error]"
+
+
 class FieldErrorTable(SpreadTable):
     """Model error of one field."""
 
@@ -83,9 +86,15 @@ class ModelErrorTable(Table):
 
     def _covariance(self, model: "AbstractDynamics") -> "StateCovariance":
         if self.covariance is not None and self.covariance.file is None:
-            return self.covariance.build()
+            joint = self.covariance.build()
+            if joint is None:
+                raise self.fault("covariance", _NONE)
+            return joint
         spreads = {name: field.spread(model, name) for name, field in self.fields.items()}
         if self.covariance is not None:
             names = model.labels().state
             spreads = {name: self.covariance.of_field(model, name) for name in names} | spreads
-        return {name: spread for name, spread in spreads.items() if spread is not None}
+        given = {name: spread for name, spread in spreads.items() if spread is not None}
+        if not given:
+            raise self.fault("fields", _NONE)
+        return given

@@ -84,3 +84,14 @@ def test_bad_tables(toy: Toy, table: dict[str, Any], words: tuple[str, ...]) -> 
     assert result.exit_code == 2
     for word in words:
         assert word in result.stderr
+
+
+@pytest.mark.parametrize("where", ["covariance", "fields.x.covariance"])
+def test_a_model_error_of_no_field_is_refused(toy: Toy, where: str) -> None:
+    none = {"use": "none"}
+    toy.case["model_error"] = (
+        {"covariance": none} if where == "covariance" else {"fields": {"x": {"covariance": none}}}
+    )
+    result = toy.write().run()
+    assert result.exit_code == 2, result.stderr
+    assert f"model_error.{where.split('.')[0]}: no field has a model error" in result.stderr
