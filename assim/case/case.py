@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from assim.problem.prior import AbstractPrior
     from assim.problem.scalars import Derived
     from assim.problem.window import Window
-    from assim.solve.posterior.method import AbstractMethod
+    from assim.solve.posterior.ensemble import AbstractPosterior
 
 _FREE = ("windows", "burn_in", "on_failure")  # keys of [cycle] that may change while it goes on
 FILES = ("background", "analysis", "trajectory", "feedback", "posterior", "diagnostics")
@@ -177,7 +177,7 @@ class CaseTable(Table):
         given = {"minimiser": table.build(), "starts": table.starts, "stages": table.stages}
         return self.cycled().build(model, **given)
 
-    def methods(self) -> "dict[str, AbstractMethod] | str | None":
+    def methods(self) -> "dict[str, AbstractPosterior] | str | None":
         """Ways to quantify uncertainty by their names in results, "auto", or None for none."""
         return methods_of(self.posterior)
 
