@@ -7,6 +7,7 @@ import numpy as np
 
 from assim.statistics.pareto import pareto_smooth
 from assim.statistics.uniformity import binomial_interval
+from assim.statistics.weighted import weighted_quantiles
 
 _SQRT_PI, _SQRT_2PI = np.sqrt(np.pi), np.sqrt(2 * np.pi)
 
@@ -190,17 +191,14 @@ def quantile_interval(
     differ, ends are interpolated, with x_(k) at the cumulative weight less half its own and
     N = 1/Σ w².
     """
-    order = np.argsort(draws, axis=0)
-    x, w = np.take_along_axis(draws, order, axis=0), weights[order]
     effective = 1 / np.sum(weights**2)
     tail = max(((1 - level) / 2 * (effective + 1) - 0.5) / effective, 0.0)
-    at = np.cumsum(w, axis=0) - w / 2
-    flat, places = x.reshape(len(x), -1), at.reshape(len(x), -1)
-    ends = [
-        np.array([np.interp(q, places[:, i], flat[:, i]) for i in range(flat.shape[1])])
-        for q in (tail, 1 - tail)
-    ]
-    return ends[0].reshape(x.shape[1:]), ends[1].reshape(x.shape[1:])
+    columns = draws.reshape(len(draws), -1).T
+    ends = np.array(
+        [weighted_quantiles(column, weights, np.array([tail, 1 - tail])) for column in columns]
+    )
+    low, high = ends.reshape(-1, 2).T.reshape(2, *draws.shape[1:])
+    return low, high
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from math import lgamma
 
 import numpy as np
 
@@ -70,8 +69,10 @@ def _binomial(number: int, p: float) -> np.ndarray:
     """Probabilities of 0, …, N."""
     if p <= 0 or p >= 1:
         return np.eye(1, number + 1, 0 if p <= 0 else number)[0]
+    from scipy.special import gammaln
+
     k = np.arange(number + 1)
-    logs = np.array([lgamma(number + 1) - lgamma(i + 1) - lgamma(number - i + 1) for i in k])
+    logs = gammaln(number + 1) - gammaln(k + 1) - gammaln(number - k + 1)
     return np.exp(logs + k * np.log(p) + (number - k) * np.log1p(-p))
 
 

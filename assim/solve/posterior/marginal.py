@@ -11,6 +11,7 @@ import numpy as np
 
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import LaplacePosterior
+from assim.statistics.weighted import weighted_quantiles
 
 Array = jax.Array
 Scalars = dict[str, Array]
@@ -110,7 +111,9 @@ def _by_quadrature(
         weights, f = posterior.sample[1], sampled
         plain = np.full(f.size, 1 / f.size)
         moments = moments + np.subtract(_moments(f - here, weights), _moments(f - here, plain))
-        found = found + _quantiles(f, weights) - _quantiles(f, plain)
+        found = (
+            found + weighted_quantiles(f, weights, LEVELS) - weighted_quantiles(f, plain, LEVELS)
+        )
     return _marginal(here, moments, found)
 
 
@@ -206,7 +209,7 @@ def _by_draws(values: np.ndarray, weights: np.ndarray, here: float) -> Marginal:
         return Marginal(nothing, nothing, here, nothing, nothing, nothing)
     f, w = values[finite], weights[finite] / np.sum(weights[finite])
     about = here if np.isfinite(here) else float(f[0])
-    found = _marginal(about, np.array(_moments(f - about, w)), _quantiles(f, w))
+    found = _marginal(about, np.array(_moments(f - about, w)), weighted_quantiles(f, w, LEVELS))
     return found._replace(map=here)
 
 
@@ -228,10 +231,3 @@ def quantiles(values: np.ndarray) -> tuple[float, float, float]:
         return (float("nan"),) * 3
     low, middle, high = map(float, np.quantile(finite, LEVELS))
     return low, middle, high
-
-
-def _quantiles(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted 5, 50 and 95 per cent quantiles."""
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order]) - weights[order] / 2
-    return np.interp(LEVELS, reached, values[order])
