@@ -1,13 +1,18 @@
 """Ranks of true values: histograms with their band, and distribution functions with theirs."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 
 from assim.show import style
 from assim.show.style import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MOST = 16
 COLUMNS = 4
@@ -24,47 +29,47 @@ def _draw(file: xr.Dataset) -> Picture:
     shown = names[:MOST]
     figure, axes = style.panels(2 * len(shown), COLUMNS, 1.75, top=0.3, left=0.42)
     for k, name in enumerate(shown):
-        one = file.isel(quantity=k)
-        _draw_histogram(axes[2 * k], one, name)
-        _draw_ecdf(axes[2 * k + 1], one)
+        quantity = file.isel(quantity=k)
+        _draw_histogram(axes[2 * k], quantity, name)
+        _draw_ecdf(axes[2 * k + 1], quantity)
     style.legend(figure, axes)
-    return style.picture("calibration", figure, _caption(file, len(names) - len(shown)))
+    left_out = style.left_out(len(names) - len(shown), "quantities")
+    return style.picture(figure, _caption(file) + left_out)
 
 
-def _caption(file: xr.Dataset, left_out: int) -> str:
+def _caption(file: xr.Dataset) -> str:
     held = 100 * float(file["ecdf_low"].attrs["simultaneous_level"])
-    text = (
+    return (
         f"{file.attrs['assim_verdict']} Left: ranks of the true value among "
         f"{int(file['rank'].attrs['draws'])} draws, with the band in which a bin lies in 99 of 100 "
         f"cases. Right: their distribution function less the uniform one, with its band of "
         f"{held:.0f} % everywhere at once. Ranks heaped at both ends: intervals too narrow; in the "
         "middle: too wide; on one side: biased."
     )
-    return text + f" {left_out} further quantities are not drawn." * (left_out > 0)
 
 
-def _draw_histogram(axes: Axes, one: xr.Dataset, name: str) -> None:
-    counts = one["histogram"].values
+def _draw_histogram(axes: Axes, quantity: xr.Dataset, name: str) -> None:
+    counts = quantity["histogram"].values
     places = (np.arange(counts.size) + 0.5) / counts.size
-    low, high = int(one["histogram_low"]), int(one["histogram_high"])
+    low, high = int(quantity["histogram_low"]), int(quantity["histogram_high"])
     axes.axhspan(low, high, color=style.BACKGROUND, alpha=0.25, linewidth=0, label="band")
-    axes.bar(places, counts, 0.9 / counts.size, color=_colour(one), label=None)
+    axes.bar(places, counts, 0.9 / counts.size, color=_colour(quantity), label=None)
     axes.axhline(counts.sum() / counts.size, color=style.INK, linewidth=0.7)
     axes.set(xlim=(0, 1), xticks=[0, 0.5, 1], title=name)
-    axes.set_xlabel(f"rank    p = {float(one['p_value']):.2g}", fontsize=8)
+    axes.set_xlabel(f"rank    p = {float(quantity['p_value']):.2g}", fontsize=8)
 
 
-def _draw_ecdf(axes: Axes, one: xr.Dataset) -> None:
-    at = one["expected"].values
-    low, high = one["ecdf_low"].values - at, one["ecdf_high"].values - at
+def _draw_ecdf(axes: Axes, quantity: xr.Dataset) -> None:
+    at = quantity["expected"].values
+    low, high = quantity["ecdf_low"].values - at, quantity["ecdf_high"].values - at
     axes.fill_between(
         at, low, high, step="mid", color=style.BACKGROUND, alpha=0.25, linewidth=0, label="band"
     )
     axes.axhline(0, color=style.INK, linewidth=0.7)
-    axes.step(at, one["ecdf"].values - at, where="mid", color=_colour(one), label="ranks")
+    axes.step(at, quantity["ecdf"].values - at, where="mid", color=_colour(quantity), label="ranks")
     axes.set(xlim=(0, 1), xticks=[0, 0.5, 1])
     axes.set_xlabel("rank", fontsize=8)
 
 
-def _colour(one: xr.Dataset) -> str:
-    return style.ANALYSIS if bool(one["inside"]) else style.REJECTED
+def _colour(quantity: xr.Dataset) -> str:
+    return style.ANALYSIS if bool(quantity["inside"]) else style.REJECTED

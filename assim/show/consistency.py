@@ -1,18 +1,23 @@
-"""What departures say of the errors that were assumed: sentences and tables."""
+"""Consistency of errors: what departures say of those that were assumed; influence."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 
+from assim.files.names import variable_name
 from assim.show import style
-from assim.show.finished import Run, field_names, instants, spelt_units, time_label, time_of, words
+from assim.show.finished import Run, instants, spelt_units, time_label, words
+from assim.show.layout import Entry, instruments_in, time_of
 from assim.show.page import GOOD, UNSURE, known, notice, number, paragraph, table
+from assim.show.section import Section
 from assim.show.style import Picture
 
-NO_DIAGNOSTICS = "they need a posterior, and none was asked for."
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 UNLIKELY = 0.01  # in either tail of χ²: one analysis in fifty is outside by chance
 BENT = 0.3  # share of the change of departures that the tangent linear may miss
@@ -20,33 +25,41 @@ BENT = 0.3  # share of the change of departures that the tangent linear may miss
 
 def consistency(run: Run) -> list[str]:
     """χ² as a sentence, and a table of instruments."""
-    found = run.summary.get("diagnostics")
-    if not isinstance(found, dict):
+    diagnostics = run.summary.get("diagnostics")
+    if diagnostics is None:
         return []
-    return [_chi_squared(found), _instruments(run, found), _linearity(found), _forecast(run)]
+    instruments = diagnostics["instruments"]
+    return [
+        _chi_squared(diagnostics),
+        _instruments(run, instruments),
+        _linearity(instruments),
+        _forecast(run.summary.get("impact")),
+    ]
 
 
 def expected_cost(run: Run, term: str) -> str:
     """Expectation of a term of the cost with its standard deviation, as text; "" if unknown."""
-    found = run.summary.get("diagnostics")
-    terms = found.get("terms") if isinstance(found, dict) else None
-    one = terms.get(term) if isinstance(terms, dict) else None
-    return _expected(one.get("expected"), one.get("stddev")) if isinstance(one, dict) else ""
+    diagnostics = run.summary.get("diagnostics")
+    if diagnostics is None or term not in diagnostics["terms"]:
+        return ""
+    about = diagnostics["terms"][term]
+    return _expected(about["expected"], about["stddev"])
 
 
 def _expected(expected: object, stddev: object) -> str:
     return f"{number(expected, 3)} ± {number(stddev, 2)}" if known(expected) is not None else "–"
 
 
-def _chi_squared(found: dict[str, Any]) -> str:
-    value, degrees = known(found.get("chi_squared")), known(found.get("chi_squared_expected"))
+def _chi_squared(diagnostics: Entry) -> str:
+    value = known(diagnostics["chi_squared"])
+    degrees = known(diagnostics["chi_squared_expected"])
     if value is None:
         return ""
     lead = f"χ² = {number(value, 4)}, expected –."
     if degrees is not None:
         spread = (2 * max(degrees, 0.0)) ** 0.5
         lead = f"χ² = {number(value, 4)}, expected {number(degrees)} ± {number(spread, 2)}."
-    p = known(found.get("p_value"))
+    p = known(diagnostics["p_value"])
     if p is None:
         return notice(
             "With an estimated error scale, or errors that are not Gaussian, this is no test: "
@@ -72,10 +85,8 @@ _HEADER = (
 )
 
 
-def _instruments(run: Run, found: dict[str, Any]) -> str:
-    given = found.get("instruments")
-    tables = given.items() if isinstance(given, dict) else ()
-    rows = [_instrument(run, name, one) for name, one in tables if isinstance(one, dict)]
+def _instruments(run: Run, instruments: Entry) -> str:
+    rows = [_instrument(run, name, about) for name, about in instruments.items()]
     if not rows:
         return ""
     text = (
@@ -83,30 +94,26 @@ def _instruments(run: Run, found: dict[str, Any]) -> str:
         "if the errors assumed are right, ± at most one standard deviation. Signal: degrees of "
         "freedom for signal, how many of the values inform the analysis; mean influence is their "
         "share. σₒ and σ_b: standard deviations of the errors of values and of their background, "
-        "as assumed (root mean square) → as departures tell (Desroziers et al. 2005), of "
+        "as assumed (root mean square) → as estimated from departures (Desroziers et al. 2005), of "
         "logarithms where the errors are; a dash where no estimate can be made."
     )
     ratios = {
-        key: {
-            name: known(one.get(f"{key}_variance_ratio"))
-            for name, one in tables
-            if isinstance(one, dict)
-        }
+        key: {name: known(about[f"{key}_variance_ratio"]) for name, about in instruments.items()}
         for key in ("error", "background")
     }
     return table(_HEADER, rows) + paragraph(text, "soft") + negative_variances(**ratios)
 
 
-def _instrument(run: Run, name: str, one: dict[str, Any]) -> tuple[object, ...]:
-    count, cost = known(one.get("count")), number(one.get("cost"), 4)
-    expected = _expected(one.get("cost_expected"), one.get("cost_expected_stddev"))
-    signal, influence = (number(one.get(k), 3) for k in ("degrees_of_freedom", "mean_influence"))
+def _instrument(run: Run, name: str, about: Entry) -> tuple[object, ...]:
+    expected = _expected(about["cost_expected"], about["cost_expected_stddev"])
+    shares = (number(about[key], 3) for key in ("degrees_of_freedom", "mean_influence"))
     sigmas = (
-        stdevs(known(one.get(f"{key}_stddev")), known(one.get(f"{key}_variance_ratio")))
+        stdevs(known(about[f"{key}_stddev"]), known(about[f"{key}_variance_ratio"]))
         for key in ("error", "background")
     )
-    used = "–" if count is None else f"{count:.0f}" if count.is_integer() else f"{count:.1f}"
-    return (name, used, cost, expected, signal, influence, *sigmas, _units(run, name))
+    count, cost, units = about["count"], number(about["cost"], 4), _units(run, name)
+    used = f"{count:.0f}" if float(count).is_integer() else f"{count:.1f}"
+    return (name, used, cost, expected, *shares, *sigmas, units)
 
 
 def stdevs(assumed: float | None, ratio: float | None) -> str:
@@ -150,6 +157,7 @@ def negative_variances(
 
 def _units(run: Run, name: str) -> str:
     """Of the standard deviation of errors where the feedback has it, else of the values."""
+    name = variable_name(name)
     for file in run.feedback:
         for variable in (f"{name}_stddev", name):
             if variable in file:
@@ -157,13 +165,9 @@ def _units(run: Run, name: str) -> str:
     return ""
 
 
-def _linearity(found: dict[str, Any]) -> str:
-    given = found.get("instruments")
-    tables = given.items() if isinstance(given, dict) else ()
+def _linearity(instruments: Entry) -> str:
     bent = [
-        name
-        for name, one in tables
-        if isinstance(one, dict) and (known(one.get("nonlinearity")) or 0.0) > BENT
+        name for name, about in instruments.items() if (known(about["nonlinearity"]) or 0.0) > BENT
     ]
     if not bent:
         return ""
@@ -176,73 +180,74 @@ def _linearity(found: dict[str, Any]) -> str:
     return notice(text, UNSURE)
 
 
-def _forecast(run: Run) -> str:
-    impact = run.summary.get("impact")
-    if not isinstance(impact, dict):
+def _forecast(impact: Entry | None) -> str:
+    if impact is None:
         return ""
-    before, after, total = (impact.get(k) for k in ("background", "analysis", "total"))
+    before, after, total = (impact[key] for key in ("background", "analysis", "total"))
     text = (
         f"The measure of the forecast is {number(before)} from the background and {number(after)} "
         f"from the analysis; impacts of all observations add up to {number(total)}."
     )
-    given = impact.get("instruments")
-    sums = given.items() if isinstance(given, dict) else ()
-    rows = [(name, number(value, 3)) for name, value in sums]
+    rows = [(name, number(value, 3)) for name, value in impact["instruments"].items()]
     return paragraph(text) + table(("Impact on the forecast (negative: it improved)", ""), rows)
 
 
-MOST = 3
-TELLING = 0.5  # influence above which a value is mostly what makes its own analysis
+# ---- influence -----------------------------------------------------------------------------------
 
-Column = tuple[str, xr.DataArray, np.ndarray, str, str]  # title, time, values, label, colour
+MOST = 3
+ALONE = 0.5  # influence above which a value mostly determines its own analysis
+COLOURS = {"influence": style.ANALYSIS, "impact": style.TRUTH}
+
+Panel = tuple[str, xr.DataArray, np.ndarray, str]  # title, time, values, what they are
 
 
 def draw_influence(run: Run) -> Picture | None:
     """Influence (where a value has more than half) and impact, a row a variable."""
-    everything = _columns(run)
+    everything = _panels(run)
     shown = everything[: 2 * MOST]
     if not shown:
         return None
     figure, axes = style.panels(len(shown), 2 if len(shown) > 1 else 1, 2.1)
-    for (title, time, values, label, colour), where in zip(shown, axes, strict=True):
+    for (title, time, values, kind), where in zip(shown, axes, strict=True):
         where.set_title(title)
-        _draw(where, time, values, label, colour)
+        _draw(where, time, values, kind)
     caption = (
-        "Influence of each observation on what the analysis says of it, from 0 (it follows the "
-        "rest) to 1 (it follows this value alone). Above one half a value is hardly checked by "
-        "others."
+        "Influence of each observation on its own prediction by the analysis, from 0 (determined "
+        "by the others) to 1 (determined by this value only). Above one half a value is hardly "
+        "checked by others."
     )
-    if any(label == "Impact" for _, _, _, label, _ in shown):
+    if any(kind == "impact" for *_, kind in shown):
         caption += " Impact of each observation on the measure of the forecast: below 0 it helped."
-    if (left_out := len(everything) - len(shown)) > 0:
-        caption += f" {left_out} further panels are not drawn."
-    return style.picture("influence", figure, caption)
+    return style.picture(figure, caption + style.left_out(len(everything) - len(shown), "panels"))
 
 
-def _columns(run: Run) -> list[Column]:
-    found: list[Column] = []
+def _panels(run: Run) -> list[Panel]:
+    panels: list[Panel] = []
     for file in run.feedback:
-        time = time_of(file)
-        if time is None:
-            continue
-        for name in field_names(file):
-            influence, impact = (file.get(f"{name}_{end}") for end in ("influence", "impact"))
-            if influence is not None and float(influence.max()) > TELLING:
-                values = np.asarray(influence.values)
-                found.append((words(file[name]), time, values, "Influence", style.ANALYSIS))
-            if impact is not None:
-                values = np.asarray(impact.values)
-                found.append((words(file[name]), time, values, "Impact", style.TRUTH))
-    return found
+        for name in instruments_in(file):
+            for kind in COLOURS:
+                values = file.get(f"{name}_{kind}")
+                if values is None or (kind == "influence" and not float(values.max()) > ALONE):
+                    continue
+                panels.append((words(file[name]), time_of(file), np.asarray(values.values), kind))
+    return panels
 
 
-def _draw(axes: Axes, time: xr.DataArray, values: np.ndarray, label: str, colour: str) -> None:
+def _draw(axes: Axes, time: xr.DataArray, values: np.ndarray, kind: str) -> None:
     good = np.isfinite(values)
-    axes.plot(instants(time)[good], values[good], "o", color=colour, markersize=3)
+    axes.plot(instants(time)[good], values[good], "o", color=COLOURS[kind], markersize=3)
     axes.axhline(0, color=style.INK, linewidth=0.7)
-    if label == "Influence":
-        axes.axhline(TELLING, color=style.BACKGROUND, linewidth=0.8, linestyle="--")
+    if kind == "influence":
+        axes.axhline(ALONE, color=style.BACKGROUND, linewidth=0.8, linestyle="--")
         low, high = float(values[good].min()), float(values[good].max())
         axes.set_ylim(min(0.0, low) - 0.03, max(1.0, high) + 0.03)  # outside [0, 1] by correlated R
-    axes.set_ylabel(label)
+    axes.set_ylabel(kind.capitalize())
     axes.set_xlabel(time_label(time))
+
+
+SECTION = Section(
+    "Consistency of errors",
+    consistency,
+    {"influence": draw_influence},
+    "they need a posterior, and none was asked for.",
+)

@@ -1,18 +1,23 @@
 """Corner plot: every pair of the scalar quantities, by each method."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from assim.show import style
 from assim.show.density import Draws, density, draws, draws_by_method
 from assim.show.finished import Method, Run, with_units
-from assim.show.methods import Lines, common_limits, looks_of
+from assim.show.layout import Entry
+from assim.show.methods import Lines, common_limits
+from assim.show.spreads import looks_of
 from assim.show.style import Picture
 from assim.statistics.resampling import systematic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOST = 8  # quantities, where several methods are compared
 FEW = 4  # of one method, whose pairs take the longest to draw
@@ -27,7 +32,7 @@ LEFT, BELOW, GAP = 0.68, 0.62, 0.07  # inches
 
 def draw_corner(run: Run) -> Picture | None:
     """Contours of 50 and 90 per cent of the method reported, and of 90 per cent of others."""
-    alone = Method("posterior", True, {}, None, None)
+    alone = Method("posterior", True, Entry({}, "summary.json"), None, None)
     found = draws_by_method(run) or [(alone, {one.name: one for one in draws(run)})]
     reported = next((some for method, some in found if method.chosen), None)
     if reported is None:
@@ -53,7 +58,8 @@ def draw_corner(run: Run) -> Picture | None:
             axes.set_yticks(_ticks(*ranges[row]) if row != column else [])
     _name(figure, grid, [_label(reported[name]) for name in names])
     _legend(figure, found, looks)
-    return style.picture("corner", figure, _caption(run, len(free) - len(names)))
+    left_out = style.left_out(len(free) - len(names), "quantities")
+    return style.picture(figure, _caption(bool(run.methods)) + left_out)
 
 
 def _varies(one: Draws) -> bool:
@@ -62,20 +68,16 @@ def _varies(one: Draws) -> bool:
 
 def _of_control(run: Run, names: list[str]) -> list[str]:
     """What is estimated before what is derived from it."""
-    given = run.summary.get("quantities")
-    entries = given if isinstance(given, dict) else {}
-    derived = {n for n, one in entries.items() if isinstance(one, dict) and "draws" in one}
+    derived = {name for name, about in run.summary["quantities"].items() if "draws" in about}
     return sorted(names, key=lambda name: name in derived)
 
 
-def _caption(run: Run, left_out: int) -> str:
-    several = bool(run.methods)
+def _caption(several: bool) -> str:
     return (
         "Posterior of every pair of quantities: shaded, the regions of highest density that hold "
         "50 % and 90 %"
         + (" by the method reported; lines, 90 % by the others" if several else "")
         + " (kernel estimates); dots, some of the draws. On the diagonal the marginals."
-        + f" {left_out} further quantities are not drawn." * (left_out > 0)
     )
 
 
@@ -86,6 +88,8 @@ def _label(one: Draws) -> str:
 
 def _ticks(low: float, high: float) -> list[float]:
     """A few, away from the ends, where they would run into those of the next panel."""
+    from matplotlib.ticker import MaxNLocator
+
     margin = 0.1 * (high - low)
     for most in (4, 3, 2):
         every = MaxNLocator(most).tick_values(low, high)
@@ -98,16 +102,18 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def _name(figure: Figure, grid: list[list[Axes]], labels: list[str]) -> None:
     """Labels at the foot and at the left, each row of them on one line."""
+    from assim.show import ticks
+
     width, height = figure.get_size_inches()
     for axes in (*grid[-1], *(line[0] for line in grid[1:])):
-        style.plain_numbers(axes)
+        ticks.plain_numbers(axes)
     for axes, label in zip(grid[-1], labels, strict=True):
         middle = axes.get_position().x0 + axes.get_position().width / 2
-        label = style.with_power(label, style.power(axes.xaxis))
+        label = ticks.with_power(label, ticks.power(axes.xaxis))
         figure.text(middle, 0.34 / height, label, ha="center", va="top", fontsize=7.5)
     for line, label in zip(grid[1:], labels[1:], strict=True):
         box = line[0].get_position()
-        label = style.with_power(label, style.power(line[0].yaxis))
+        label = ticks.with_power(label, ticks.power(line[0].yaxis))
         figure.text(0.05 / width, box.y0 + box.height / 2, label, rotation=90, va="center",
                     ha="left", multialignment="center", fontsize=7.5)  # fmt: skip
 
@@ -116,8 +122,7 @@ def _triangle(count: int) -> tuple[Figure, list[list[Axes]]]:
     """Panels below and on the diagonal; ticks at the left and below alone."""
     side = min(1.35, (style.WIDTH - LEFT - style.RIGHT) / count - GAP)
     size = style.WIDTH, BELOW + count * (side + GAP) + 0.12
-    figure = Figure(figsize=size)
-    FigureCanvasAgg(figure)
+    figure = style.blank(size[1])
     grid: list[list[Axes]] = []
     for row in range(count):
         bottom = BELOW + (count - 1 - row) * (side + GAP)
@@ -164,11 +169,11 @@ def _draw_pair(
     if levels is None:
         axes.plot(*points, ".", color=look["color"], markersize=2)
     elif chosen:
-        shades = [(*_rgb(style.ANALYSIS), 0.22), (*_rgb(style.ANALYSIS), 0.5)]
+        shades = [(*style.rgb(style.ANALYSIS), 0.22), (*style.rgb(style.ANALYSIS), 0.5)]
         axes.contourf(*at, height.T, [*levels, np.inf], colors=shades)
         axes.contour(*at, height.T, levels, colors=style.ANALYSIS, linewidths=0.9)
         axes.plot(
-            *points[:, shown_of(x.weights)],
+            *points[:, systematic(x.weights, min(POINTS, x.weights.size))],
             ".",
             color=style.INK,
             markersize=1.4,
@@ -179,16 +184,6 @@ def _draw_pair(
         axes.contour(*at, height.T, levels[:1], colors=look["color"],
                      linestyles=[look["linestyle"]], linewidths=1.0)  # fmt: skip
     axes.set(xlim=ends[0], ylim=ends[1])
-
-
-def shown_of(weights: np.ndarray) -> np.ndarray:
-    """Draws shown as dots, by number: drawn systematically, as often as their weight says."""
-    shown: np.ndarray = systematic(weights, min(POINTS, weights.size))
-    return shown
-
-
-def _rgb(colour: str) -> tuple[float, ...]:
-    return tuple(int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))
 
 
 def density_of_pairs(
@@ -231,6 +226,8 @@ def levels_of(height: np.ndarray, masses: tuple[float, ...]) -> list[float] | No
 
 
 def _legend(figure: Figure, found: list, looks: dict) -> None:
+    from matplotlib.lines import Line2D
+
     if len(found) < 2:
         return
     handles = [

@@ -1,26 +1,15 @@
-"""Prior and posterior density of every scalar quantity, from draws."""
+"""Draws of scalar quantities, posterior and prior, and the density that they come from."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
-from assim.show import style
-from assim.show.finished import (
-    Method,
-    Run,
-    field_names,
-    quantity,
-    spelt_units,
-    truth,
-    with_units,
-    words,
-)
-from assim.show.style import Picture
+from assim.show.finished import Method, Run, spelt_units, with_units, words
+from assim.show.layout import field_names
+from assim.statistics.weighted import weighted_quantiles
 
-WEIGHTS = ("weight", "weights", "log_weight", "log_weights")
+WEIGHT = "weight"
 
 
 @dataclass(frozen=True)
@@ -42,8 +31,8 @@ def draws(run: Run) -> list[Draws]:
 
 def draws_by_method(run: Run) -> list[tuple[Method, dict[str, Draws]]]:
     """Draws of each of several methods by quantity; methods without a file are left out."""
-    found = [(method, draws_in(method.posterior)) for method in run.methods]
-    return [(method, {one.name: one for one in some}) for method, some in found if some]
+    by_method = [(method, draws_in(method.posterior)) for method in run.methods]
+    return [(method, {one.name: one for one in some}) for method, some in by_method if some]
 
 
 def draws_in(file: xr.Dataset | None) -> list[Draws]:
@@ -51,11 +40,11 @@ def draws_in(file: xr.Dataset | None) -> list[Draws]:
     if file is None:
         return []
     scalars = [n for n in field_names(file, ("_prior",)) if file[n].dims == ("realization",)]
-    weights = _weights(file)
-    return [_draws(file, name, weights) for name in scalars if name not in WEIGHTS]
+    return [_draws(file, name) for name in scalars if name != WEIGHT]
 
 
-def _draws(file: xr.Dataset, name: str, weights: np.ndarray) -> Draws:
+def _draws(file: xr.Dataset, name: str) -> Draws:
+    weights = np.asarray(file[WEIGHT].values, dtype=float)
     posterior = np.asarray(file[name].values, dtype=float)
     prior = np.asarray(file[name + "_prior"].values, float) if name + "_prior" in file else None
     label, units = words(file[name]), str(file[name].attrs.get("units", "1"))
@@ -66,82 +55,24 @@ def _draws(file: xr.Dataset, name: str, weights: np.ndarray) -> Draws:
     return Draws(name, label, units, posterior[good], prior, kept / total)
 
 
-def _weights(file: xr.Dataset) -> np.ndarray:
-    size = file.sizes.get("realization", 0)
-    for name in WEIGHTS:
-        if name in file and file[name].dims == ("realization",):
-            values = np.asarray(file[name].values, dtype=float)
-            return np.exp(values - np.nanmax(values)) if name.startswith("log") else values
-    return np.ones(size)
-
-
-MOST = 24
-COLUMNS = 4
 FEW = 2000  # draws whose kernels are added one by one
 
 
-def draw_densities(run: Run) -> Picture | None:
-    """One panel a quantity: prior, posterior, and where the cost is least."""
-    everything = draws(run)
-    shown = [one for one in everything if one.posterior.size > 1][:MOST]
-    if not shown:
-        return None
-    columns = min(COLUMNS, max(len(shown), 2)) if len(shown) != 6 else 3
-    figure, axes = style.panels(len(shown), columns, 1.95, top=0.3, left=0.15, below=0.62)
-    for one, where in zip(shown, axes, strict=True):
-        _draw_one(where, one, quantity(run, one.name, "map"), truth(run, one.name))
-    style.legend(figure, axes)
-    caption = (
-        "Prior and posterior marginal densities on a common scale (kernel estimates from draws; "
-        "the axes follow the posterior, so wide priors are cut). The line marks the minimum of the "
-        "cost (MAP)."
-    )
-    if len(everything) > len(shown):
-        caption += f" {len(everything) - len(shown)} further quantities are not drawn."
-    return style.picture("densities", figure, caption)
-
-
-def _draw_one(axes: Axes, one: Draws, mode: float | None, truth: float | None) -> None:
-    low, high = limits(one, [x for x in (mode, truth) if x is not None])
-    grid = np.linspace(low, high, 256)
-    posterior = density(one.posterior, one.weights, grid)
-    top = posterior.max() or 1.0
-    highest = 1.0
-    if one.prior is not None and one.prior.size > 1 and np.ptp(one.prior) > 0:
-        flat = np.full(one.prior.size, 1 / one.prior.size)
-        prior = density(one.prior, flat, grid) / top
-        highest = prior.max()
-        axes.plot(grid, prior, color=style.BACKGROUND, linestyle="--", label="prior")
-    posterior /= top
-    axes.fill_between(grid, posterior, color=style.ANALYSIS, alpha=0.25, linewidth=0)
-    axes.plot(grid, posterior, color=style.ANALYSIS, label="posterior")
-    if mode is not None:
-        axes.axvline(mode, color=style.REJECTED, linewidth=1.1, label="MAP")
-    if truth is not None:
-        axes.axvline(
-            truth, color=style.TRUTH, linewidth=1.1, linestyle=style.TRUTH_DASH, label="truth"
-        )
-    axes.set_xlim(low, high)
-    axes.set_ylim(0, 1.12 * min(max(1.0, highest), 3.0))
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    style.bare(axes, one.name, label_below(one))
-
-
-def label_below(one: Draws, width: int = 26) -> str:
+def label_below(quantity: Draws, width: int = 26) -> str:
     """What the title does not say: words and units, on two lines where they are long."""
-    if one.label == one.name:
-        return "" if one.units == "1" else spelt_units(one.units)
-    text = with_units(one.label, one.units)
+    if quantity.label == quantity.name:
+        return "" if quantity.units == "1" else spelt_units(quantity.units)
+    text = with_units(quantity.label, quantity.units)
     cut = text.rfind(" ", 0, width) if len(text) > width else -1
     return text if cut < 1 else f"{text[:cut]}\n{text[cut + 1 :]}"
 
 
-def limits(one: Draws, marks: list[float]) -> tuple[float, float]:
+def limits(quantity: Draws, marks: list[float]) -> tuple[float, float]:
     """Axis limits: the posterior, and of the prior's middle what does not dwarf it."""
-    low, high = quantile(one.posterior, one.weights, np.array([0.003, 0.997]))
+    low, high = weighted_quantiles(quantity.posterior, quantity.weights, np.array([0.003, 0.997]))
     wide = (high - low) or max(abs(float(low)), 1.0) * 1e-3
-    if one.prior is not None and one.prior.size:
-        prior_low, prior_high = np.quantile(one.prior, [0.02, 0.98])
+    if quantity.prior is not None and quantity.prior.size:
+        prior_low, prior_high = np.quantile(quantity.prior, [0.02, 0.98])
         low, high = (
             max(min(low, prior_low), low - wide),
             min(max(high, prior_high), high + wide),
@@ -149,15 +80,10 @@ def limits(one: Draws, marks: list[float]) -> tuple[float, float]:
     near = [mark for mark in marks if low - 2 * wide < mark < high + 2 * wide]
     low, high = min([low, *near]), max([high, *near])
     margin = 0.08 * (high - low or wide)
-    positive = one.posterior.min() >= 0 and (one.prior is None or one.prior.min(initial=0) >= 0)
+    positive = quantity.posterior.min() >= 0 and (
+        quantity.prior is None or quantity.prior.min(initial=0) >= 0
+    )
     return (max(low - margin, 0.0) if positive else low - margin), high + margin
-
-
-def quantile(values: np.ndarray, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Quantiles of weighted draws, by linear interpolation of the distribution function."""
-    order = np.argsort(values)
-    mass = np.cumsum(weights[order]) - 0.5 * weights[order]
-    return np.interp(levels, mass, values[order])
 
 
 def density(values: np.ndarray, weights: np.ndarray, grid: np.ndarray) -> np.ndarray:
@@ -190,7 +116,7 @@ def density(values: np.ndarray, weights: np.ndarray, grid: np.ndarray) -> np.nda
 
 def bandwidth(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     """Silverman's h, and the standard deviation."""
-    q25, q75 = quantile(values, weights, np.array([0.25, 0.75]))
+    q25, q75 = weighted_quantiles(values, weights, np.array([0.25, 0.75]))
     mean = weights @ values
     spread = float(np.sqrt(weights @ (values - mean) ** 2))
     scale = min(spread, float(q75 - q25) / 1.34) or spread or abs(mean) * 1e-6 or 1e-12

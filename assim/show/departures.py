@@ -1,62 +1,84 @@
-"""Departures before and after: their distribution, and how they run with time."""
+"""Observations: how many were used, and departures before and after the analysis."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
+from assim.files.names import FLAGS
 from assim.show import style
 from assim.show.finished import Run, instants, time_label, with_units
+from assim.show.layout import Entry
 from assim.show.observed import Observed, observed
+from assim.show.page import paragraph, table
+from assim.show.section import Section
 from assim.show.style import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MOST = 6
 
 
+def observations(run: Run) -> list[str]:
+    """How many observations of every instrument were used, and why others were not."""
+    counts = {name: _counts(about) for name, about in run.summary["observations"].items()}
+    flags = list(dict.fromkeys(flag for about in counts.values() for flag in about))
+    rows = [(name, *(about.get(flag, 0) for flag in flags)) for name, about in counts.items()]
+    codes = {name.replace("_", " "): code for code, name in FLAGS.items()}
+    header = (f"{flag} ({codes[flag]})" if flag in codes else flag for flag in flags)
+    rejected = any(flag in codes for flag in flags)
+    text = "Numbers in brackets are the flags of rejected values in feedback.nc."
+    return [table(("", *header), rows), paragraph(text, "soft") if rejected else ""]
+
+
+def _counts(about: Entry) -> dict[str, int]:
+    """Numbers of values by what became of them."""
+    held_back = {"held_back": about["held_back"]} if "held_back" in about else {}
+    counts = {"used": about["used"], **about["rejected"], **held_back}
+    return {name.replace("_", " "): count for name, count in counts.items()}
+
+
 def draw_departures(run: Run) -> Picture | None:
     """A row an observed variable: histogram, and departures against time."""
-    everything = [one for one in observed(run) if one.oman is not None and one.used.any()]
+    everything = [variable for variable in observed(run) if variable.used.any()]
     shown = everything[:MOST]
     if not shown:
         return None
     figure, axes = style.panels(2 * len(shown), 2, 2.2, top=0.3)
-    for row, one in enumerate(shown):
-        _draw_row(axes[2 * row], axes[2 * row + 1], one)
+    for row, variable in enumerate(shown):
+        _draw_row(axes[2 * row], axes[2 * row + 1], variable)
     style.legend(figure, axes)
-    left_out = len(everything) - len(shown)
-    caption = _caption(shown) + f" {left_out} further variables are not drawn." * (left_out > 0)
-    return style.picture("departures", figure, caption)
+    caption = _caption(shown) + style.left_out(len(everything) - len(shown), "variables")
+    return style.picture(figure, caption)
 
 
 def _caption(shown: list[Observed]) -> str:
     text = "Departures of the used observations from background (o − b) and analysis (o − a)"
-    if any(one.scaled() for one in shown):
+    if any(variable.scaled() for variable in shown):
         text += (
             ", divided by the standard deviation of observation error where the file gives it; "
             "dotted: the standard normal density"
         )
-    if any(one.logarithmic for one in shown):
+    if any(variable.logarithmic for variable in shown):
         text += "; departures of the logarithm where the likelihood is log-normal"
     return text + ". Bars and triangles at the rim hold what lies beyond."
 
 
-def _departures(one: Observed) -> list[tuple[str, str, np.ndarray]]:
+def _departures(variable: Observed) -> list[tuple[str, str, np.ndarray]]:
     """Label, colour and departures, before and after."""
-    looks = (("o − b", style.BACKGROUND), ("o − a", style.ANALYSIS))
-    return [
-        (label, colour, values)
-        for (label, colour), values in zip(looks, one.departures(), strict=True)
-        if values is not None
-    ]
+    before, after = variable.departures()
+    return [("o − b", style.BACKGROUND, before), ("o − a", style.ANALYSIS, after)]
 
 
-def _draw_row(left: Axes, right: Axes, one: Observed) -> None:
-    both = _departures(one)
-    normalised = one.scaled()
+def _draw_row(left: Axes, right: Axes, variable: Observed) -> None:
+    both = _departures(variable)
+    normalised = variable.scaled()
     label = (
         "Normalised departure"
         if normalised
-        else with_units("Departure", "1" if one.logarithmic else one.units)
+        else with_units("Departure", "1" if variable.logarithmic else variable.units)
     )
     edges = _edges([values for *_, values in both], 4.0 if normalised else 0.0)
     for name, colour, values in both:
@@ -68,13 +90,13 @@ def _draw_row(left: Axes, right: Axes, one: Observed) -> None:
             "linewidth": 0.4,
         }
         left.hist(inside, edges.tolist(), density=True, label=name, **look)
-        _draw_in_time(right, instants(one.time)[one.used], values, edges[-1], colour)
+        _draw_in_time(right, instants(variable.time)[variable.used], values, edges[-1], colour)
     if normalised:
         grid = np.linspace(edges[0], edges[-1], 200)
         left.plot(grid, np.exp(-0.5 * grid**2) / np.sqrt(2 * np.pi), ":", color=style.INK)
-    left.set(xlabel=label, ylabel="Density", title=one.label)
+    left.set(xlabel=label, ylabel="Density", title=variable.label)
     right.axhline(0, color=style.INK, linewidth=0.7)
-    right.set(ylabel=label, xlabel=time_label(one.time), ylim=(edges[0], edges[-1]))
+    right.set(ylabel=label, xlabel=time_label(variable.time), ylim=(edges[0], edges[-1]))
 
 
 def _draw_in_time(
@@ -94,10 +116,18 @@ def _edges(values: list[np.ndarray], least: float) -> np.ndarray:
     They follow the departures from the analysis (the last of `values`), so that a few from a bad
     background do not hide them; what lies beyond joins the last bin.
     """
-    absolute = [np.abs(one[np.isfinite(one)]) for one in values]
-    if not all(one.size for one in absolute):
+    absolute = [np.abs(some[np.isfinite(some)]) for some in values]
+    if not all(some.size for some in absolute):
         return np.linspace(-1, 1, 11)
     every = 1.1 * np.concatenate(absolute).max()
     most = min(every, max(least, 6 * float(np.quantile(absolute[-1], 0.9)))) or 1.0
     count = int(np.clip(np.sqrt(absolute[-1].size), 6, 20))
     return np.linspace(-most, most, 2 * count + 1)
+
+
+SECTION = Section(
+    "Observations",
+    observations,
+    {"departures": draw_departures},
+    "the directory holds no feedback.nc with observations and departures.",
+)

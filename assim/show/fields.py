@@ -1,27 +1,30 @@
 """Fields in space: over time and space, and at the start of the window."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from assim.show import style
 from assim.show.finished import (
     Run,
-    field_names,
     instants,
     time_label,
-    time_of,
     with_units,
     words,
 )
+from assim.show.layout import TIMES, field_names, time_of
 from assim.show.observed import Observed, observed
 from assim.show.style import Picture
-from assim.show.trajectory import NINETY, SITES, leads_in_time
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOST = 3
+SITES = 4  # a field of more points is drawn over time and space, one of fewer site by site
 FINEST = 800  # points along an axis of a picture: more cannot be seen
 
 Panel = tuple[str, xr.DataArray, bool]  # title, values, whether the sign matters
@@ -41,15 +44,14 @@ def draw_hovmoeller(run: Run) -> Picture | None:
     for name, row in zip(names, rows, strict=True):
         here, axes = axes[: len(row)], axes[len(row) :]
         for panel, where in zip(row, here, strict=True):
-            _draw_plane(figure, where, panel, file)
-        _mark_observations(here[0], [one for one in observed(run) if one.name == name], row[0][1])
-    return style.picture("hovmoeller", figure, _hovmoeller_caption(file, names))
+            _draw_plane(figure, where, panel, time_of(file))
+        mine = [variable for variable in observed(run) if variable.name == name]
+        _mark_observations(here[0], mine, row[0][1])
+    return style.picture(figure, _hovmoeller_caption(file, names))
 
 
 def _is_spatial(variable: xr.DataArray) -> bool:
-    return leads_in_time(variable) and (
-        variable.ndim > 2 or (variable.ndim == 2 and variable.shape[1] > SITES)
-    )
+    return variable.ndim > 2 or (variable.ndim == 2 and variable.shape[1] > SITES)
 
 
 def _hovmoeller_caption(file: xr.Dataset, names: list[str]) -> str:
@@ -62,16 +64,16 @@ def _hovmoeller_panels(run: Run, file: xr.Dataset, name: str) -> list[Panel]:
     plane = _middle(file[name])
     units = file[name].attrs.get("units")
     title = with_units(words(file[name]), units)
-    found: list[Panel] = [(title, plane, True)]
+    panels: list[Panel] = [(title, plane, True)]
     if name + "_stddev" in file and float(file[name + "_stddev"].max()) > 0:
-        found.append(
+        panels.append(
             (with_units("Standard deviation", units), _middle(file[name + "_stddev"]), False)
         )
     truth = run.files.get("truth")
     if truth is not None and name in truth and truth[name].shape == file[name].shape:
         error = plane.copy(data=plane.values - _middle(truth[name]).values)
-        found.append((with_units("Analysis − truth", units), error, True))
-    return found
+        panels.append((with_units("Analysis − truth", units), error, True))
+    return panels
 
 
 def _middle(variable: xr.DataArray) -> xr.DataArray:
@@ -82,31 +84,13 @@ def _middle(variable: xr.DataArray) -> xr.DataArray:
     return plane.isel(step).load()
 
 
-def _draw_plane(figure: Figure, axes: Axes, panel: Panel, file: xr.Dataset) -> None:
+def _draw_plane(figure: Figure, axes: Axes, panel: Panel, time: xr.DataArray) -> None:
     title, values, signed = panel
-    time = time_of(file)
-    assert time is not None
-    mesh = axes.pcolormesh(
-        instants(values[values.dims[0]]),
-        *(positions(values, -1), values.values.T),
-        shading="nearest",
-        rasterized=True,
-        **colours(values.values, signed),
-    )
-    style.colour_bar(figure, axes, mesh)
+    when = instants(values[values.dims[0]])
+    style.plane(figure, axes, when, positions(values, -1), values.values.T, signed)
     axes.set_title(title)
     axes.set_xlabel(time_label(time))
     axes.set_ylabel(position_label(values, -1))
-
-
-def colours(values: np.ndarray, signed: bool) -> dict[str, Any]:
-    """A diverging map about zero where both signs matter, else a sequential one."""
-    good = values[np.isfinite(values)]
-    low, high = (float(good.min()), float(good.max())) if good.size else (0.0, 1.0)
-    if signed and low < 0 < high and min(-low, high) > 0.2 * max(-low, high):
-        most = max(-low, high)
-        return {"cmap": "RdBu_r", "vmin": -most, "vmax": most}
-    return {"cmap": "viridis"}
 
 
 def positions(values: xr.DataArray, axis: int) -> np.ndarray:
@@ -125,12 +109,12 @@ def position_label(values: xr.DataArray, axis: int) -> str:
     return with_units(words(values[dim]), values[dim].attrs.get("units"))
 
 
-def _mark_observations(axes: Axes, every: list[Observed], plane: xr.DataArray) -> None:
-    for one in every:
-        place = one.places.get(str(plane.dims[-1]))
+def _mark_observations(axes: Axes, variables: list[Observed], plane: xr.DataArray) -> None:
+    for variable in variables:
+        place = variable.places.get(str(plane.dims[-1]))
         if place is None or plane.ndim != 2:
             continue
-        time, used = instants(one.time), one.used
+        time, used = instants(variable.time), variable.used
         size = 1.6 if used.sum() < 1500 else 0.7
         axes.plot(time[used], place[used], ".", color="black", markersize=size)
         axes.plot(time[~used], place[~used], "x", color="black", markersize=4, markeredgewidth=1)
@@ -154,9 +138,8 @@ def draw_initial_state(run: Run) -> Picture | None:
 
 def _at_start(variable: xr.DataArray) -> xr.DataArray:
     """The field without its time and without dimensions of one point."""
-    start = variable.isel(time=0) if "time" in variable.dims else variable
-    start = start.isel(t=0) if "t" in start.dims else start
-    return start.squeeze(drop=True)
+    start = {name: 0 for name in TIMES if name in variable.dims}
+    return variable.isel(start).squeeze(drop=True)
 
 
 def _draw_profiles(run: Run, file: xr.Dataset, names: list[str]) -> Picture:
@@ -176,7 +159,7 @@ def _draw_profiles(run: Run, file: xr.Dataset, names: list[str]) -> Picture:
         where.margins(x=0.02)
     style.legend(figure, axes)
     caption = "State at the start of the window, with bands that hold 90 % of its uncertainty."
-    return style.picture("initial_state", figure, caption)
+    return style.picture(figure, caption)
 
 
 def _draw_profile(
@@ -188,7 +171,7 @@ def _draw_profile(
     where, value = positions(start, 0), np.asarray(start.values)
     axes.plot(where, value, dash, color=colour, label=stage)
     if name + "_stddev" in file:
-        half = NINETY * np.asarray(_at_start(file[name + "_stddev"]).values)
+        half = style.NINETY * np.asarray(_at_start(file[name + "_stddev"]).values)
         axes.fill_between(where, value - half, value + half, color=colour, alpha=0.2, linewidth=0)
 
 
@@ -204,31 +187,26 @@ def _draw_maps(run: Run, file: xr.Dataset, names: list[str]) -> Picture:
             else:
                 where.remove()
     caption = "State at the start of the window: analysis, increment, and posterior uncertainty."
-    return style.picture("initial_state", figure, caption)
+    return style.picture(figure, caption)
 
 
 def _map_panels(file: xr.Dataset, name: str) -> list[Panel]:
     units = file[name].attrs.get("units")
     title = with_units(words(file[name]), units)
-    found: list[Panel] = [(title, _at_start(file[name]), True)]
+    panels: list[Panel] = [(title, _at_start(file[name]), True)]
     for end, text, signed in (
         ("_increment", "Increment", True),
         ("_stddev", "Standard deviation", False),
     ):
         if name + end in file:
-            found.append((with_units(text, units), _at_start(file[name + end]), signed))
-    return found
+            panels.append((with_units(text, units), _at_start(file[name + end]), signed))
+    return panels
 
 
 def _draw_map(figure: Figure, axes: Axes, panel: Panel) -> None:
     title, values, signed = panel
-    mesh = axes.pcolormesh(
-        *(positions(values, 1), positions(values, 0), values.values),
-        shading="nearest",
-        rasterized=True,
-        **colours(values.values, signed),
-    )
-    style.colour_bar(figure, axes, mesh)
+    x, y = positions(values, 1), positions(values, 0)
+    style.plane(figure, axes, x, y, values.values, signed)
     axes.set_title(title)
     axes.set_xlabel(position_label(values, 1))
     axes.set_ylabel(position_label(values, 0))

@@ -1,13 +1,12 @@
-"""The finished files of one run, looked up in one place.
+"""The results of one run, from the files of its directory or from Datasets in memory.
 
-Whatever the report shows is asked for here by what it means; which file and variable hold it is
-known to this file alone.
+`layout` says what each file holds; here they are opened, and what several topics ask of them.
 """
 
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +15,19 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from assim.files.ancillary import Ancillary
 from assim.files.errors import DataError, ReportError
 from assim.files.read.manifest import NAME, read_manifest
+from assim.show.layout import (
+    TIMES,
+    Entry,
+    check_file,
+    check_summary,
+    entry,
+    is_cycle,
+)
 
 STAGES = ("background", "analysis", "truth", "trajectory", "posterior", "diagnostics")
-TIMES = ("time", "t")
-SUFFIXES = (
-    *Ancillary,
-    *("_mean", "_increment", "_background", "_prior", "_model_error", "_model_error_prior_stddev"),
-)
+FEEDBACK = "feedback"
 
 
 @dataclass(frozen=True)
@@ -36,99 +38,131 @@ class Method:
         name: of the method.
         chosen: whether it is the one that is reported.
         entry: what the summary says of it.
-        posterior: its draws; None where the file is not there.
-        trajectory: its trajectory; None where the file is not there.
+        posterior: its draws; None where the case did not keep them.
+        trajectory: its trajectory; None where the case did not keep it.
     """
 
     name: str
     chosen: bool
-    entry: dict[str, Any]
+    entry: Entry
     posterior: xr.Dataset | None
     trajectory: xr.Dataset | None
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run directory: `summary.json` and the NetCDF files that are there, by stage.
+    """The results of a run: its summary, and the Datasets that the case kept, by stage.
 
-    Where several methods ran, `methods` has each, in their order; else it is empty. `manifest` has
-    the lines of the manifest of a cycle over files; else it is empty.
+    Args:
+        summary: the content of `summary.json`.
+        files: Datasets of `STAGES`.
+        feedback: the observations, in one file or none.
+        methods: each of several methods that ran, in their order; else empty.
+        manifest: lines of the manifest of a cycle over files; else empty.
+        directory: where the files are; None for Datasets in memory.
     """
 
-    directory: Path
-    summary: dict[str, Any]
+    summary: Entry
     files: dict[str, xr.Dataset]
-    feedback: tuple[xr.Dataset, ...]
+    feedback: tuple[xr.Dataset, ...] = ()
     methods: tuple[Method, ...] = ()
-    manifest: tuple[dict[str, Any], ...] = ()
+    manifest: tuple[Entry, ...] = ()
+    directory: Path | None = None
 
     def attributes(self) -> dict[str, Any]:
         """Global attributes of the first file that has any."""
         return next((dict(file.attrs) for file in self.files.values() if file.attrs), {})
 
+    def name(self) -> str:
+        """Name of the directory."""
+        return "results" if self.directory is None else self.directory.resolve().name
+
+    def title(self) -> str:
+        """Title of the case; the directory's name where no file has one."""
+        titles = ((stage, file.attrs.get("title")) for stage, file in self.files.items())
+        given = (str(title).removesuffix(f": {stage}") for stage, title in titles if title)
+        return next(given, self.name())
+
+
+def results(
+    summary: Mapping[str, Any],
+    datasets: Mapping[str, xr.Dataset],
+    manifest: tuple[Mapping[str, Any], ...] = (),
+    directory: Path | None = None,
+) -> Run:
+    """A run from its summary and its Datasets by the name of their file, without ".nc".
+
+    Args:
+        summary: as `assim.files.write.summary` makes it, or that of a cycle.
+        datasets: as `assim.files.write` makes them; any of them may be missing.
+        manifest: lines of the manifest of a cycle over files.
+        directory: where the files are.
+
+    Raises:
+        ReportError: a Dataset or the summary has another layout than the one that is written.
+    """
+    where = "summary.json" if directory is None else str(directory / "summary.json")
+    content = check_summary(entry(summary, where))
+    for name, file in datasets.items():
+        check_file(name, file, content)
+    files = {stage: datasets[stage] for stage in STAGES if stage in datasets}
+    feedback = (datasets[FEEDBACK],) if FEEDBACK in datasets else ()
+    lines = tuple(entry(line, f"{NAME}, line {k}") for k, line in enumerate(manifest, 1))
+    return Run(content, files, feedback, _methods(content, datasets), lines, directory)
+
 
 @contextmanager
 def finished_run(directory: Path) -> Iterator[Run]:
-    """Open the files of a run, read as they are needed and closed at the end.
+    """The files of a run, read as they are needed and closed at the end.
 
     Raises:
-        ReportError: no directory, no `summary.json` in it, or one that is not JSON.
+        ReportError: no directory, no `summary.json` in it, or a file that cannot be read or has
+            another layout than the one that is written.
     """
     summary, lines = _read_summary(directory), _read_lines(directory)
+    names = [*STAGES, FEEDBACK, *_of_other_methods(summary)]
     with ExitStack() as stack:
-
-        def there(path: Path) -> xr.Dataset | None:
-            return stack.enter_context(_open(path)) if path.is_file() else None
-
-        found = {name: there(directory / f"{name}.nc") for name in STAGES}
-        files = {name: file for name, file in found.items() if file is not None}
-        feedback = [there(path) for path in sorted(directory.glob("feedback*.nc"))]
-        yield Run(
-            directory,
-            summary,
-            files,
-            tuple(file for file in feedback if file is not None),
-            _methods(directory, summary, files, there),
-            lines,
-        )
+        paths = {name: directory / f"{name}.nc" for name in names}
+        datasets = {
+            name: stack.enter_context(_open(path)) for name, path in paths.items() if path.is_file()
+        }
+        yield results(summary, datasets, lines, directory)
 
 
-def _methods(
-    directory: Path,
-    summary: dict[str, Any],
-    files: dict[str, xr.Dataset],
-    there: Callable[[Path], xr.Dataset | None],
-) -> tuple[Method, ...]:
+def _methods(summary: Entry, datasets: Mapping[str, xr.Dataset]) -> tuple[Method, ...]:
     """Every method, where the summary has an entry for each of several."""
     entries = methods_of(summary)
     if len(entries) < 2:
         return ()
-    chosen = str(summary.get("chosen"))
-    chosen = chosen if chosen in entries else next(iter(entries))
+    chosen = summary["chosen"]
     found = []
-    for name, entry in entries.items():
-        if name == chosen:
-            pair = files.get("posterior"), files.get("trajectory")
-        else:
-            names = [f"{stage}_{name}.nc" for stage in ("posterior", "trajectory")]
-            given = entry.get("files")
-            names = given if isinstance(given, list) and len(given) == 2 else names
-            first, second = (there(directory / Path(str(one)).name) for one in names)
-            pair = first, second
-        found.append(Method(name, name == chosen, entry, *pair))
+    for name, about in entries.items():
+        stages = ("posterior", "trajectory") if name == chosen else _stems(about)
+        posterior, trajectory = map(datasets.get, stages)
+        found.append(Method(name, name == chosen, about, posterior, trajectory))
     return tuple(found)
 
 
-def methods_of(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def methods_of(summary: Entry) -> dict[str, Entry]:
     """Entries of the summary's posteriors by name: of the one that ran, or of each of several."""
-    given = summary.get("posterior")
-    if isinstance(given, dict) and ("method" in given or "k_hat" in given):
-        given = [given]
-    if isinstance(given, list):
-        return {str(one.get("method", "")): one for one in given if isinstance(one, dict)}
-    if not isinstance(given, dict):
+    posterior = None if is_cycle(summary) else summary["posterior"]
+    if posterior is None:
         return {}
-    return {str(name): one for name, one in given.items() if isinstance(one, dict)}
+    if isinstance(posterior.get("method"), str):
+        return {posterior["method"]: posterior}
+    return dict(posterior)
+
+
+def _of_other_methods(summary: Mapping[str, Any]) -> list[str]:
+    """Names of the files of methods beside the one reported; none of a summary that is refused."""
+    posterior = summary.get("posterior")
+    entries = posterior.values() if isinstance(posterior, dict) else ()
+    return [stem for one in entries if isinstance(one, dict) for stem in _stems(one)]
+
+
+def _stems(about: Mapping[str, Any]) -> list[str]:
+    """Names of the two files of a method, within the directory."""
+    return [Path(str(file)).stem for file in about.get("files", ())]
 
 
 def _read_summary(directory: Path) -> dict[str, Any]:
@@ -154,7 +188,7 @@ def _read_summary(directory: Path) -> dict[str, Any]:
 def _read_lines(directory: Path) -> tuple[dict[str, Any], ...]:
     """The lines of the manifest; none where there is no manifest."""
     try:
-        return tuple(line for line in read_manifest(directory) if isinstance(line, dict))
+        return tuple(read_manifest(directory))
     except DataError as error:
         raise ReportError(str(error)) from error
 
@@ -166,23 +200,22 @@ def _open(path: Path) -> xr.Dataset:
         with warnings.catch_warnings():
             # times finer than a second are decoded as they need it
             warnings.simplefilter("ignore", xr.SerializationWarning)
-            found = xr.open_dataset(path, decode_times=dates, decode_timedelta=False)
-            for name in set(TIMES) & set(found.variables):
-                found.variables[name].load()  # which decodes it
-            return found
+            file = xr.open_dataset(path, decode_times=dates, decode_timedelta=False)
+            for name in set(TIMES) & set(file.variables):
+                file.variables[name].load()  # which decodes it
+            return file
     except (OSError, ValueError) as error:
         raise ReportError(f"{path}: cannot be read as NetCDF ({error})") from error
 
 
 def quantity(run: Run, name: str, what: str) -> float | None:
-    """A finite number of the summary's quantities: `map`, `mean`, ...; None where there is none."""
-    entry = (run.summary.get("quantities") or {}).get(name)
-    value = entry.get(what) if isinstance(entry, dict) else None
+    """A finite number of the summary's quantities: `map`, `mean`, …; None where there is none."""
+    value = run.summary["quantities"].get(name, {}).get(what)
     return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
 
 
 def truth(run: Run, name: str) -> float | None:
-    """True value of a parameter or scalar initial field, where a truth file tells it."""
+    """True value of a parameter or scalar initial field, where there is a truth file."""
     file = run.files.get("truth")
     if file is None or name not in file or file[name].ndim > 1:
         return None
@@ -215,32 +248,27 @@ def _raised(power: str) -> str:
     return power.removeprefix("^").translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def field_names(file: xr.Dataset, suffixes: tuple[str, ...] = SUFFIXES) -> list[str]:
-    """The variables that are not another one's stddev, increment, departure, ..."""
-    names = {str(name) for name in file.data_vars}
-
-    def ancillary(name: str) -> bool:
-        return any(name.endswith(end) and name.removesuffix(end) in names for end in suffixes)
-
-    return [name for name in map(str, file.data_vars) if not ancillary(name)]
+def position(file: xr.Dataset, dim: str, index: int) -> str:
+    """Where an entry along a dimension is, with its units."""
+    if dim not in file.variables:
+        return str(index)
+    value = file[dim].values[index]
+    units = str(file[dim].attrs.get("units", "1"))
+    text = f"{value:g}" if np.issubdtype(file[dim].dtype, np.number) else str(value)
+    return text if units in {"1", ""} else f"{text} {units}"
 
 
 # ---- time ----------------------------------------------------------------------------------------
 
 
-def time_of(file: xr.Dataset) -> xr.DataArray | None:
-    """The time of a trajectory or of a table of observations; None where there is none."""
-    return next((file[name] for name in TIMES if name in file.variables), None)
-
-
-def span_of(time: xr.DataArray | None, text: Callable[[Any], str] = str) -> list[str]:
+def span_of(time: xr.DataArray, text: Callable[[Any], str] = str) -> list[str]:
     """From when to when, in words; empty where there are no times.
 
     Args:
         time: the times, in order.
         text: of a number, where times are no dates.
     """
-    if time is None or not time.size:
+    if not time.size:
         return []
     first, last = time.values[[0, -1]]
     if np.issubdtype(time.dtype, np.datetime64):
@@ -265,29 +293,3 @@ def time_label(time: xr.DataArray) -> str:
     if time.dtype == object:
         return "Year"
     return with_units(words(time, "time").capitalize(), time.attrs.get("units"))
-
-
-# ---- diagnostics ---------------------------------------------------------------------------------
-
-
-def per_loop(run: Run, *names: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Numbers of the outer loops and a diagnostic of each, by the first name that is there."""
-    file = run.files.get("diagnostics")
-    if file is None:
-        return None
-    for name in names:
-        if name in file and file[name].dims == ("loop",):
-            values = np.asarray(file[name].values, dtype=float)
-            return np.asarray(file["loop"].values), values
-    return None
-
-
-def eigenvalues(run: Run) -> np.ndarray | None:
-    """Eigenvalues of the Hessian of the observations, largest first; None where unknown."""
-    file = run.files.get("diagnostics")
-    names = [] if file is None else [n for n in file.data_vars if file[n].dims == ("mode",)]
-    names = sorted(names, key=lambda name: "eigenvalue" not in str(name))
-    if file is None or not names:
-        return None
-    values = np.asarray(file[names[0]].values, dtype=float)
-    return np.sort(values[np.isfinite(values)])[::-1]

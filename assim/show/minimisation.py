@@ -1,34 +1,94 @@
-"""Pictures of the minimisation: convergence, and the spectrum of the Hessian."""
+"""How the minimisation went: the terms of the cost, outer loops, and the minima that were met."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from assim.show import style
-from assim.show.finished import Run, eigenvalues, per_loop
+from assim.show.consistency import expected_cost
+from assim.show.finished import Run
+from assim.show.page import UNSURE, known, notice, number, paragraph, table
+from assim.show.section import Section
 from assim.show.style import Picture
 
-# ---- convergence ---------------------------------------------------------------------------------
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FAR = 10.0  # nats above the lowest minimum, at which another has next to no weight
+
+
+# ---- words ---------------------------------------------------------------------------------------
+
+
+def minimisation(run: Run) -> list[str]:
+    """The cost at the minimum, and other minima."""
+    return [costs(run), minima(run)]
+
+
+def costs(run: Run) -> str:
+    """The terms of the cost at the minimum."""
+    terms = run.summary["cost"]
+    ordered = [key for key in terms if key != "total"] + ["total"] * ("total" in terms)
+    rows: list[tuple[object, ...]] = [
+        (term.replace("_", " "), _six(terms[term]), expected_cost(run, term)) for term in ordered
+    ]
+    if run.summary["gradient_norm"] is not None:
+        rows.append(("gradient norm ‖∇J‖", run.summary["gradient_norm"], ""))
+    if not any(row[2] for row in rows):
+        return table(("Cost at the minimum", ""), [row[:2] for row in rows])
+    return table(("Cost at the minimum", "", "expected"), rows)
+
+
+def _six(value: object) -> str:
+    return number(float(parsed), 6) if (parsed := known(value)) is not None else number(value)
+
+
+def minima(run: Run) -> str:
+    """The distinct minima, where several first guesses met more than one."""
+    entries, failed = run.summary["minima"], run.summary["failed_starts"]
+    lost = paragraph(f"From {failed} first guesses the model left its domain.") if failed else ""
+    if len(entries) < 2:
+        return lost
+    lowest, second = (known(minimum["cost"]) for minimum in entries[:2])
+    above = second - lowest if lowest is not None and second is not None else 0.0
+    others = f"{len(entries) - 1} other minima were met, the next" if len(entries) > 2 else ""
+    text = f"{others or 'Another minimum was met,'} {number(above, 3)} nats above the lowest. "
+    if above > FAR:
+        text += "The results describe the lowest minimum; others hardly count unless far more of "
+        text += "the posterior's volume lies about them."
+    else:
+        text += "The posterior has more than one mode, of which a Gaussian or particles describe "
+        text += "only the lowest: run Tempering, or chains (NUTS or MCLMC)."
+    rows = [(str(k), _six(one["cost"]), one["starts"]) for k, one in enumerate(entries, 1)]
+    return (
+        notice(text, UNSURE if above <= FAR else "")
+        + table(("Minimum", "cost", "first guesses that led there"), rows)
+        + lost
+    )
+
+
+# ---- picture -------------------------------------------------------------------------------------
 
 
 def draw_convergence(run: Run) -> Picture | None:
     """Cost and gradient norm of every outer loop."""
-    cost = per_loop(run, "cost", "cost_total", "total")
-    gradient = per_loop(run, "gradient_norm")
-    shown = [pair for pair in (cost, gradient) if pair is not None]
-    if not shown:
+    file = run.files.get("diagnostics")
+    if file is None or "loop" not in file.dims:
         return None
-    figure, axes = style.panels(len(shown), 2, 2.6)
-    if cost is not None:
-        _draw_cost(axes[0], *cost)
-    if gradient is not None:
-        positive = np.where(gradient[1] > 0, gradient[1], np.nan)
-        _draw_loops(axes[-1], gradient[0], positive, "Gradient norm ‖∇J‖")
-        _log_scale(axes[-1], positive)
+    loop, cost, gradient = (
+        np.asarray(file[name].values, float) for name in ("loop", "cost", "gradient_norm")
+    )
+    figure, (left, right) = style.panels(2, 2, 2.6)
+    _draw_cost(left, loop, cost)
+    positive = np.where(gradient > 0, gradient, np.nan)
+    _draw_loops(right, loop, positive, "Gradient norm ‖∇J‖")
+    _log_scale(right, positive)
     caption = (
         "Cost J (above the least met, where that shows more) and gradient norm per outer loop."
     )
-    return style.picture("convergence", figure, caption)
+    return style.picture(figure, caption)
 
 
 def _draw_cost(axes: Axes, loop: np.ndarray, cost: np.ndarray) -> None:
@@ -53,7 +113,7 @@ def _draw_loops(axes: Axes, loop: np.ndarray, values: np.ndarray, label: str) ->
     axes.plot(loop, values, "o-", color=style.ANALYSIS, markersize=4)
     axes.set_xlabel("Outer loop")
     axes.set_ylabel(label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    style.whole_ticks(axes.xaxis, 8)
 
 
 def _log_scale(axes: Axes, values: np.ndarray) -> None:
@@ -67,50 +127,9 @@ def _log_scale(axes: Axes, values: np.ndarray) -> None:
     )
 
 
-# ---- spectrum ------------------------------------------------------------------------------------
-
-
-def draw_spectrum(run: Run) -> Picture | None:
-    """Eigenvalues of the observations' part of the Hessian, against the prior's unit ones."""
-    values = eigenvalues(run)
-    if values is None or values.size == 0:
-        return None
-    figure, (axes,) = style.panels(1, 1, 2.7)
-    floor = 1e-6 if values.max() <= 0 else min(1e-2, values.max() * 1e-8)
-    low = values < floor
-    mode = np.arange(1, values.size + 1)
-    axes.plot(mode[~low], values[~low], "o", color=style.ANALYSIS, markersize=4)
-    axes.set_yscale("log")
-    if (~low).any():
-        smallest = min(values[~low].min(), 1.0)
-        axes.set_ylim(smallest * 0.3, max(values.max(), 1.0) * 3)
-    bottom = np.full(int(low.sum()), axes.get_ylim()[0])
-    axes.plot(mode[low], bottom, "v", color=style.REJECTED, markersize=5, clip_on=False)
-    axes.axhline(1.0, color=style.INK, linewidth=0.8, linestyle="--")
-    above = values.max() > 1  # at the left, points lie on this side of the line
-    axes.annotate(
-        "1: observations tell as much as the prior",
-        (0.0, 1.0),
-        xycoords=("axes fraction", "data"),
-        xytext=(4, -4 if above else 4),
-        textcoords="offset points",
-        va="top" if above else "bottom",
-        fontsize=8,
-    )
-    axes.set_xlabel("Mode")
-    axes.set_ylabel("Eigenvalue λ of the Hessian − I")
-    axes.set_xlim(0.5 - 0.01 * values.size, values.size + 0.5 + 0.01 * values.size)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return style.picture("spectrum", figure, _spectrum_caption(values, int(low.sum())))
-
-
-def _spectrum_caption(values: np.ndarray, low: int) -> str:
-    above = int((values > 1).sum())
-    text = (
-        "Eigenvalues of the observations' part of the Hessian of J, whose prior part "
-        f"is the identity: {above} of the {values.size} known modes are above one, so told by the "
-        "observations more than by the prior."
-    )
-    if low:
-        text += f" Triangles at the foot: {low} below the axis or not positive."
-    return text
+SECTION = Section(
+    "Minimisation",
+    minimisation,
+    {"convergence": draw_convergence},
+    "the directory holds no diagnostics.nc with outer loops.",
+)

@@ -1,15 +1,21 @@
 """Model error over time, with its posterior band and the spread that was assumed."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 
 from assim.show import style
-from assim.show.finished import Run, instants, time_label, time_of, with_units, words
+from assim.show.fields import SITES
+from assim.show.finished import Run, instants, time_label, with_units, words
+from assim.show.layout import time_of
+from assim.show.section import Section
 from assim.show.style import Picture
-from assim.show.trajectory import NINETY, SITES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MOST = 6
 
@@ -17,27 +23,23 @@ MOST = 6
 def draw_model_error(run: Run) -> Picture | None:
     """One panel a series of model error: scalar fields, and sites of small ones."""
     file = run.files.get("trajectory")
-    time = None if file is None else time_of(file)
-    if file is None or time is None:
+    if file is None:
         return None
     everything = [panel for name in _names(file) for panel in _panels(file, name)]
     shown = everything[:MOST]
     if not shown:
         return None
-    columns = 1 if len(shown) <= 3 else 2
+    columns = style.columns_over_time(len(shown))
     figure, axes = style.panels(len(shown), columns, 1.9, top=0.3)
     for (name, place, title), where in zip(shown, axes, strict=True):
-        _draw(where, file, name, place, time)
+        _draw(where, file, name, place)
         where.set_title(style.wrapped(title))
     style.legend(figure, axes)
-    left_out = len(everything) - len(shown)
     caption = (
         "Model error, with the band that holds 90 % of its posterior uncertainty; dashed: 90 % of "
         "what was assumed of it before the observations."
-        + f" {left_out} further series are not drawn."
-        * (left_out > 0)
     )
-    return style.picture("model_error", figure, caption)
+    return style.picture(figure, caption + style.left_out(len(everything) - len(shown), "series"))
 
 
 def _names(file: xr.Dataset) -> list[str]:
@@ -57,19 +59,18 @@ def _panels(file: xr.Dataset, name: str) -> list[tuple[str, dict[str, int], str]
     return [(name, place, f"{title}, {where}")]
 
 
-def _draw(
-    axes: Axes, file: xr.Dataset, name: str, place: dict[str, int], time: xr.DataArray
-) -> None:
+def _draw(axes: Axes, file: xr.Dataset, name: str, place: dict[str, int]) -> None:
+    time = time_of(file)
     when, variable = instants(time), file[name]
 
     def series(ending: str) -> np.ndarray | None:
-        found = file.get(name + ending)
-        return None if found is None else _from_start(found.isel(place).values)
+        field = file.get(name + ending)
+        return None if field is None else _from_start(field.isel(place).values)
 
     value, stdev, prior = series(""), series("_stddev"), series("_prior_stddev")
     assert value is not None
     if stdev is not None:
-        low, high = value - NINETY * stdev, value + NINETY * stdev
+        low, high = value - style.NINETY * stdev, value + style.NINETY * stdev
         axes.fill_between(
             when, low, high, step="pre", color=style.ANALYSIS, alpha=0.22, linewidth=0,
             label="90 % band",
@@ -82,8 +83,8 @@ def _draw(
             "linewidth": 1.0,
             "where": "pre",
         }
-        axes.step(when, NINETY * prior, label="90 % before", **look)
-        axes.step(when, -NINETY * prior, **look)
+        axes.step(when, style.NINETY * prior, label="90 % before", **look)
+        axes.step(when, -style.NINETY * prior, **look)
     axes.axhline(0, color=style.INK, linewidth=0.7)
     axes.set_ylabel(with_units("η", variable.attrs.get("units")))
     axes.set_xlabel(time_label(time))
@@ -96,3 +97,6 @@ def _from_start(values: np.ndarray) -> np.ndarray:
     if values.size > 1 and np.isnan(values[0]):
         values[0] = values[1]
     return values
+
+
+SECTION = Section("Model error", pictures={"model_error": draw_model_error})

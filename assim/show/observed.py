@@ -1,4 +1,4 @@
-"""Observations as the feedback tells them, with what was used and how far off the model is."""
+"""Observations as the feedback has them: what was used, and how far the model is from them."""
 
 from dataclasses import dataclass, replace
 
@@ -7,9 +7,9 @@ import xarray as xr
 
 from assim.files.ancillary import Ancillary
 from assim.files.errors import ReportError
-from assim.show.finished import TIMES, Run, field_names, time_of, words
-
-PASSIVE = 1  # quality flag of values that are compared and not used
+from assim.files.names import PASSIVE
+from assim.show.finished import Run, words
+from assim.show.layout import TIMES, instruments_in, time_of
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Observed:
     value: np.ndarray
     stdev: np.ndarray | None
     logarithmic: bool
-    background: np.ndarray | None
-    analysis: np.ndarray | None
+    background: np.ndarray
+    analysis: np.ndarray
     analysis_stdev: np.ndarray | None
-    ombg: np.ndarray | None
-    oman: np.ndarray | None
+    ombg: np.ndarray
+    oman: np.ndarray
     used: np.ndarray
     passive: np.ndarray
     places: dict[str, np.ndarray]
@@ -53,17 +53,17 @@ class Observed:
         """Whether departures can be divided by the errors' standard deviation."""
         return self.stdev is not None and bool((self.stdev[self.used] > 0).all())
 
-    def departures(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+    def departures(self) -> tuple[np.ndarray, np.ndarray]:
         """Departures of the used values from background and analysis, normalised if `scaled`."""
         raw = [self.ombg, self.oman]
         if self.logarithmic:
             raw = [_log_ratio(self.value, model) for model in (self.background, self.analysis)]
         scale = self.stdev[self.used] if self.scaled() and self.stdev is not None else 1.0
-        before, after = (None if one is None else one[self.used] / scale for one in raw)
+        before, after = (departure[self.used] / scale for departure in raw)
         return before, after
 
     def chosen(self, here: np.ndarray) -> "Observed":
-        """The rows `here` alone."""
+        """Only the rows `here`."""
 
         def part(values: np.ndarray | None) -> np.ndarray | None:
             return None if values is None else values[here]
@@ -73,11 +73,11 @@ class Observed:
             time=self.time[here],
             value=self.value[here],
             stdev=part(self.stdev),
-            background=part(self.background),
-            analysis=part(self.analysis),
+            background=self.background[here],
+            analysis=self.analysis[here],
             analysis_stdev=part(self.analysis_stdev),
-            ombg=part(self.ombg),
-            oman=part(self.oman),
+            ombg=self.ombg[here],
+            oman=self.oman[here],
             used=self.used[here],
             passive=self.passive[here],
             places={name: column[here] for name, column in self.places.items()},
@@ -86,14 +86,11 @@ class Observed:
 
 def observed(run: Run) -> list[Observed]:
     """Every observed variable of every instrument."""
-    found = []
-    for file in run.feedback:
-        time = time_of(file)
-        for name in field_names(file):
-            followed = any(name + end in file for end in Ancillary)
-            if time is not None and followed and file[name].dims == time.dims:
-                found.append(_observed(file, name, time))
-    return found
+    return [
+        _observed(file, name, time_of(file))
+        for file in run.feedback
+        for name in instruments_in(file)
+    ]
 
 
 def _observed(file: xr.Dataset, name: str, time: xr.DataArray) -> Observed:
@@ -101,10 +98,7 @@ def _observed(file: xr.Dataset, name: str, time: xr.DataArray) -> Observed:
         return np.asarray(file[name + end].values) if name + end in file else None
 
     value = np.asarray(file[name].values)
-    before, after = values(Ancillary.HOFX_BACKGROUND), values(Ancillary.HOFX_ANALYSIS)
-    ombg, oman = values(Ancillary.OMBG), values(Ancillary.OMAN)
-    flags = values(Ancillary.EFFECTIVE_QC)
-    flags = values(Ancillary.QC) if flags is None else flags
+    flags = np.asarray(file[name + Ancillary.EFFECTIVE_QC].values)
     logarithmic, scale = _error_model(file, name)
     stdev = values(Ancillary.STDEV)
     return Observed(
@@ -115,13 +109,13 @@ def _observed(file: xr.Dataset, name: str, time: xr.DataArray) -> Observed:
         value=value,
         stdev=None if stdev is None or not np.isfinite(stdev).any() else stdev * scale,
         logarithmic=logarithmic,
-        background=before,
-        analysis=after,
+        background=np.asarray(file[name + Ancillary.HOFX_BACKGROUND].values),
+        analysis=np.asarray(file[name + Ancillary.HOFX_ANALYSIS].values),
         analysis_stdev=values(Ancillary.HOFX_ANALYSIS_STDEV),
-        ombg=value - before if ombg is None and before is not None else ombg,
-        oman=value - after if oman is None and after is not None else oman,
-        used=np.isfinite(value) if flags is None else (flags == 0) & np.isfinite(value),
-        passive=np.zeros(value.shape, bool) if flags is None else flags == PASSIVE,
+        ombg=np.asarray(file[name + Ancillary.OMBG].values),
+        oman=np.asarray(file[name + Ancillary.OMAN].values),
+        used=(flags == 0) & np.isfinite(value),
+        passive=flags == PASSIVE,
         places=_places(file, time),
     )
 
@@ -149,8 +143,6 @@ def _error_model(file: xr.Dataset, name: str) -> tuple[bool, float]:
     raise ReportError(f"{where}: {name}: expected the attribute {what}; run the case again")
 
 
-def _log_ratio(value: np.ndarray, model: np.ndarray | None) -> np.ndarray | None:
-    if model is None:
-        return None
+def _log_ratio(value: np.ndarray, model: np.ndarray) -> np.ndarray:
     good = (value > 0) & (model > 0)
     return np.log(np.where(good, value, np.nan) / np.where(good, model, np.nan))

@@ -1,54 +1,99 @@
-"""The report of a run or a cycle: `report.html` and its PNGs, from finished files alone."""
+"""The report of a window or of a cycle: a page and its PNGs, made from sections.
+
+To add a topic, write one file with a `SECTION` and name it in `WINDOW` or in `CYCLE`.
+"""
 
 import os
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Callable, Collection, Mapping
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
 
 from assim.files.errors import ReportError
-from assim.show import consistency, methods, page, passages, predictive, sloppy
-from assim.show.cycle import page as cycle_page
-from assim.show.cycle import words as cycle_words
-from assim.show.finished import Run, finished_run
-
-if TYPE_CHECKING:
-    from assim.show.style import Picture
-
-PICTURES = (
-    *("trajectory", "hovmoeller", "initial_state", "model_error", "densities", "corner"),
-    *("methods", "methods_trajectory", "sloppy", "predictive"),
-    *("departures", "influence", "convergence", "spectrum"),
-    *cycle_page.PICTURES,
+from assim.show import (
+    consistency,
+    departures,
+    heading,
+    hessian,
+    methods,
+    minimisation,
+    model_error,
+    page,
+    posterior,
+    predictive,
+    provenance,
+    quantities,
+    seconds,
+    sloppy,
+    trajectory,
 )
+from assim.show.cycle import (
+    covariances,
+    errors,
+    estimates,
+    inflation,
+    innovations,
+    intervals,
+    state,
+    windows,
+)
+from assim.show.cycle import heading as cycle_heading
+from assim.show.finished import Run, finished_run
+from assim.show.layout import is_cycle
+from assim.show.section import Section
+from assim.show.style import Picture, house_style
 
-
-NONE = "Left out: "
+WINDOW: tuple[Section, ...] = (
+    quantities.SECTION,
+    methods.SECTION,
+    trajectory.SECTION,
+    model_error.SECTION,
+    posterior.SECTION,
+    sloppy.SECTION,
+    departures.SECTION,
+    predictive.SECTION,
+    consistency.SECTION,
+    minimisation.SECTION,
+    hessian.SECTION,
+    seconds.SECTION,
+    provenance.SECTION,
+)
+CYCLE: tuple[Section, ...] = (
+    errors.SECTION,
+    intervals.SECTION,
+    innovations.SECTION,
+    covariances.SECTION,
+    estimates.SECTION,
+    state.SECTION,
+    inflation.SECTION,
+    windows.SECTION,
+    provenance.SECTION,
+)
+PICTURES = tuple(dict.fromkeys(name for section in WINDOW + CYCLE for name in section.pictures))
 
 
 def write_report(directory: Path) -> list[Path]:
     """Write `report.html` and `figures/*.png` into a run directory; return what was written.
 
-    The page is self-contained. A file that is missing costs its section, which says so; the same
-    files give the same bytes. A finished file never appears half-written.
+    The page is self-contained. A file that the case did not keep costs its sections, which say so;
+    the same files give the same bytes. A finished file never appears half-written.
 
     Args:
         directory: a run directory, holding at least `summary.json`.
 
     Raises:
-        ReportError: no finished run there, a file that cannot be read, or no matplotlib.
+        ReportError: no finished run there, a file that cannot be read or has another layout than
+            the one that is written, or no matplotlib.
     """
     directory = Path(directory)
     with finished_run(directory) as run:
-        pictures = _draw(run)
+        pictures = draw(run)
         text = render(run, pictures)
     figures = directory / "figures"
     figures.mkdir(exist_ok=True)
     for name in set(PICTURES) - set(pictures):
         (figures / f"{name}.png").unlink(missing_ok=True)
-    drawn = [_write(figures / f"{name}.png", one.png) for name, one in pictures.items()]
+    drawn = [_write(figures / f"{name}.png", picture.png) for name, picture in pictures.items()]
     return [_write(directory / "report.html", text.encode("utf-8")), *drawn]
 
 
@@ -60,7 +105,7 @@ def report_of_results(
     Args:
         directory: where they are.
         keep: what the case keeps, with "report" among it where one is wanted; None for all.
-        say: tells a person.
+        say: prints a line for a person.
     """
     if keep is not None and "report" not in keep:
         return []
@@ -76,18 +121,54 @@ def report_of_results(
     return []
 
 
-def _draw(run: Run) -> "dict[str, Picture]":
+def sections_of(run: Run) -> tuple[Section, ...]:
+    """The sections of a window's report, or of a cycle's."""
+    return CYCLE if is_cycle(run.summary) else WINDOW
+
+
+def draw(run: Run) -> dict[str, Picture]:
+    """Every picture that the results allow, by name.
+
+    Raises:
+        ReportError: matplotlib is not installed.
+    """
     try:
-        from assim.show.cycle.plot import draw_cycle
-        from assim.show.pictures import draw_pictures
+        with house_style():
+            drawn = {
+                name: drawing(run)
+                for section in sections_of(run)
+                for name, drawing in section.pictures.items()
+            }
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "matplotlib":
             raise
         raise ReportError(
-            f"{run.directory}: a report needs matplotlib, which is not installed: "
+            f"{run.directory or run.name()}: a report needs matplotlib, which is not installed: "
             "`pip install 'assim[plot]'`"
         ) from error
-    return draw_cycle(run) if cycle_page.is_cycle(run) else draw_pictures(run)
+    return {name: picture for name, picture in drawn.items() if picture is not None}
+
+
+def render(run: Run, pictures: Mapping[str, Picture]) -> str:
+    """The page as text, with those of its pictures that are given."""
+    template = Template(files("assim.show").joinpath("report.html").read_text(encoding="utf-8"))
+    if is_cycle(run.summary):
+        title, head = cycle_heading.title(run), cycle_heading.heading(run)
+    else:
+        title, head = run.title(), heading.heading(run)
+    parts = [*head, *(_printed(section, run, pictures) for section in sections_of(run))]
+    body = "\n".join(part for part in parts if part)
+    return template.substitute(title=page.escaped(title), body=body)
+
+
+def _printed(section: Section, run: Run, pictures: Mapping[str, Picture]) -> str:
+    """A section, which says what is missing where it has nothing else."""
+    shown = [pictures[name] for name in section.pictures if name in pictures]
+    figures = [page.figure(picture.png, picture.caption) for picture in shown]
+    printed = page.section(section.title, *section.words(run), *figures)
+    if printed or not section.missing:
+        return printed
+    return page.section(section.title, page.paragraph(f"Left out: {section.missing}", "soft"))
 
 
 def _write(path: Path, content: bytes) -> Path:
@@ -98,81 +179,3 @@ def _write(path: Path, content: bytes) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
-
-
-# ---- the page ------------------------------------------------------------------------------------
-
-
-def render(run: Run, pictures: "dict[str, Picture]") -> str:
-    """The page as text."""
-    template = Template(files("assim.show").joinpath("report.html").read_text(encoding="utf-8"))
-    if cycle_page.is_cycle(run):
-        title, parts = cycle_words.title(run), cycle_page.sections(run, pictures)
-    else:
-        title, parts = passages.title(run), _sections(run, pictures)
-    body = "\n".join(part for part in parts if part)
-    return template.substitute(title=page.escaped(title), body=body)
-
-
-def _sections(run: Run, pictures: "dict[str, Picture]") -> list[str]:
-    return [
-        passages.heading(run),
-        *_of_posterior(run, pictures),
-        *_of_observations(run, pictures),
-        page.section("Time spent", passages.seconds(run)),
-        _section("Provenance", NONE + passages.NO_PROVENANCE, *passages.provenance(run)),
-    ]
-
-
-def _of_posterior(run: Run, pictures: "dict[str, Picture]") -> list[str]:
-    shown = partial(_shown, pictures)
-    return [
-        _section("Quantities", NONE + passages.NO_QUANTITIES, *passages.quantities(run)),
-        page.section("Methods", *methods.methods(run), shown("methods", "methods_trajectory")),
-        _section(
-            "Trajectory",
-            NONE + passages.NO_TRAJECTORY,
-            shown("trajectory", "hovmoeller", "initial_state"),
-            passages.twin(run),
-        ),
-        page.section("Model error", shown("model_error")),
-        _section("Prior and posterior", NONE + passages.NO_DRAWS, shown("densities", "corner")),
-        page.section("Stiff and sloppy directions", *sloppy.directions(run), shown("sloppy")),
-    ]
-
-
-def _of_observations(run: Run, pictures: "dict[str, Picture]") -> list[str]:
-    shown = partial(_shown, pictures)
-    return [
-        _section(
-            "Observations",
-            NONE + passages.NO_OBSERVATIONS,
-            passages.observations(run),
-            shown("departures"),
-        ),
-        page.section("Predictive checks", *predictive.predictive(run), shown("predictive")),
-        _section(
-            "Consistency of errors",
-            NONE + consistency.NO_DIAGNOSTICS,
-            *consistency.consistency(run),
-            shown("influence"),
-        ),
-        _section(
-            "Minimisation",
-            NONE + passages.NO_DIAGNOSTICS,
-            passages.costs(run),
-            shown("convergence"),
-            passages.minima(run),
-        ),
-        _section("Hessian", NONE + passages.NO_SPECTRUM, shown("spectrum")),
-    ]
-
-
-def _shown(pictures: "dict[str, Picture]", *names: str) -> str:
-    there = [pictures[name] for name in names if name in pictures]
-    return "\n".join(page.figure(one.png, one.caption) for one in there)
-
-
-def _section(title: str, missing: str, *parts: str) -> str:
-    """A section, which says what is missing where it has no part."""
-    return page.section(title, *parts) or page.section(title, page.paragraph(missing, "soft"))

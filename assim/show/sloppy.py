@@ -1,20 +1,23 @@
 """Stiff and sloppy directions: what the data fix, in words, bars and a profile."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from assim.show import style
 from assim.show.finished import Run
+from assim.show.layout import Entry
 from assim.show.page import known, number, paragraph, table
+from assim.show.section import Section
 from assim.show.style import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -48,59 +51,52 @@ class Along:
 def stiffness(run: Run) -> Stiffness | None:
     """The directions; None where the diagnostics have none."""
     file = run.files.get("diagnostics")
-    if file is None or "direction_eigenvalue" not in file or "direction_component" not in file:
+    if file is None or "direction_eigenvalue" not in file:
         return None
-    component = file["direction_component"]
-    values = np.asarray(file["direction_eigenvalue"].values, float)
-    if component.dims != ("coordinate", "direction") or not np.isfinite(values).all():
-        return None
-    prior = file.get("direction_prior")
-    ones = np.ones(values.size) if prior is None else np.asarray(prior.values, float)
-    return Stiffness(_names(run, file), values, ones, np.asarray(component.values, float))
+    names = ("direction_eigenvalue", "direction_prior", "direction_component")
+    values, prior, vectors = (np.asarray(file[name].values, float) for name in names)
+    return Stiffness(_names(run, file), values, prior, vectors) if _finite(values) else None
+
+
+def _finite(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).all())
 
 
 def _names(run: Run, file: xr.Dataset) -> list[str]:
-    """Of the coordinates, as the summary spells them, else as the file does."""
-    given = run.summary.get("sloppy")
-    spelt = given.get("coordinates") if isinstance(given, dict) else None
-    count = file.sizes["coordinate"]
-    if isinstance(spelt, list) and len(spelt) == count:
-        return [str(name) for name in spelt]
-    meanings = file["coordinate"].attrs.get("flag_meanings", "") if "coordinate" in file else ""
-    told = str(meanings).split()
-    return told if len(told) == count else [str(k + 1) for k in range(count)]
+    """Of the coordinates: as the summary spells them where it has them, else as the file does."""
+    if "sloppy" in run.summary:
+        return list(run.summary["sloppy"]["coordinates"])
+    return str(file["coordinate"].attrs["flag_meanings"]).split()
 
 
 def along(run: Run) -> Along | None:
     """The profile, where one was made."""
     file = run.files.get("diagnostics")
-    names = [f"profile_{end}" for end in ("distance", "rise", "quadratic", "converged")]
-    if file is None or "profile_direction" not in file or not all(name in file for name in names):
+    if file is None or "profile_direction" not in file:
         return None
-    columns = (np.asarray(file[name].values, float) for name in names)
+    ends = ("distance", "rise", "quadratic", "converged")
+    columns = (np.asarray(file[f"profile_{end}"].values, float) for end in ends)
     return Along(int(file["profile_direction"]), *columns)
 
 
 def directions(run: Run) -> list[str]:
-    """How many combinations the data fix, and which, in words."""
-    given = run.summary.get("sloppy")
-    if not isinstance(given, dict):
-        return []
-    rows = given.get("directions")
-    entries = [one for one in rows if isinstance(one, dict)] if isinstance(rows, list) else []
+    """How many combinations the data determine, and which, in words."""
+    entries = run.summary.get("sloppy", {}).get("directions", [])
     if not entries:
         return []
-    told = [one for one in entries if one.get("informed")]
+    informed = [direction for direction in entries if direction["informed"]]
     text = (
-        f"Of {len(entries)} combinations of what was estimated the data tell more than the prior "
-        f"of {len(told)}"
+        f"Of {len(entries)} combinations of what was estimated, {len(informed)} are determined "
+        "more by the data than by the prior"
         if len(entries) > 1
-        else f"The {'data' if told else 'prior'} say more of what was estimated"
+        else f"What was estimated is determined more by the {'data' if informed else 'prior'} than "
+        f"by the {'prior' if informed else 'data'}"
     )
-    ends = [known(one.get("stddev")) for one in (told[0], told[-1])] if len(told) > 1 else []
-    if len(ends) == 2 and ends[0] and ends[1]:
-        ratio = number(ends[1] / ends[0], 2)
-        text += f"; of these the stiffest is known {ratio} times as well as the sloppiest"
+    if len(informed) > 1:
+        stiffest, sloppiest = (known(informed[k]["stddev"]) for k in (0, -1))
+        if stiffest and sloppiest:
+            ratio = number(sloppiest / stiffest, 2)
+            text += f"; of these the stiffest is known {ratio} times as well as the sloppiest"
     note = (
         "Combinations are of whitened values: each estimated quantity in standard deviations of "
         "its prior (as a normal variate), all else integrated out. λ is the data's precision over "
@@ -109,18 +105,18 @@ def directions(run: Run) -> list[str]:
     return [paragraph(text + "."), _table(entries), paragraph(note, "soft")]
 
 
-def _table(entries: list[dict]) -> str:
+def _table(entries: list[Entry]) -> str:
     rows = [
         (
             str(k),
-            str(one.get("words", "")).replace("- ", "− "),
-            number(one.get("eigenvalue"), 3),
-            number(one.get("stddev"), 2),
-            "data" if one.get("informed") else "prior",
+            direction["words"].replace("- ", "− "),
+            number(direction["eigenvalue"], 3),
+            number(direction["stddev"], 2),
+            "data" if direction["informed"] else "prior",
         )
-        for k, one in enumerate(entries, 1)
+        for k, direction in enumerate(entries, 1)
     ]
-    header = ("", "combination", "λ", "standard deviation left", "mostly told by")
+    header = ("", "combination", "λ", "standard deviation left", "mostly determined by")
     return table(header, rows)
 
 
@@ -137,26 +133,27 @@ COLOURS = (
 
 def draw_sloppy(run: Run) -> Picture | None:
     """Bars of eigenvalues and of compositions; below them the profile where there is one."""
-    found = stiffness(run)
-    if found is None or found.eigenvalues.size < 2:
+    from matplotlib.patches import Patch
+
+    stiff = stiffness(run)
+    if stiff is None or stiff.eigenvalues.size < 2:
         return None
-    shown = _shown(found.eigenvalues.size)
+    shown = _shown(stiff.eigenvalues.size)
     profiled = along(run)
-    named = _in_view(found, shown)
+    named = _in_view(stiff, shown)
     rows = -(-len(named) // COLUMNS)
     upper = FOOT + HEAD + ROW * rows + BAR * shown.size
     lower = 0.0 if profiled is None else 2.35
-    figure = Figure(figsize=(style.WIDTH, upper + lower))
-    FigureCanvasAgg(figure)
+    figure = style.blank(upper + lower)
     left, right = _two(figure, lower + FOOT, BAR * shown.size)
-    _draw_eigenvalues(left, found, shown)
-    _draw_composition(right, found, shown)
-    handles = [Patch(**_fill(i), label=found.names[i]) for i in named]
+    _draw_eigenvalues(left, stiff, shown)
+    _draw_composition(right, stiff, shown)
+    handles = [Patch(**_fill(i), label=stiff.names[i]) for i in named]
     figure.legend(handles=handles, loc="upper center", ncols=COLUMNS, handlelength=1.1,
                   columnspacing=1.2)  # fmt: skip
     if profiled is not None:
         _draw_profile(_below(figure, lower), profiled)
-    return style.picture("sloppy", figure, _caption(found, shown, profiled))
+    return style.picture(figure, _caption(stiff, shown, profiled))
 
 
 def _shown(count: int) -> np.ndarray:
@@ -180,10 +177,10 @@ def _below(figure: Figure, height: float) -> Axes:
     return figure.add_axes(box)
 
 
-def _caption(found: Stiffness, shown: np.ndarray, profiled: Along | None) -> str:
+def _caption(stiff: Stiffness, shown: np.ndarray, profiled: Along | None) -> str:
     text = (
         "Stiff and sloppy directions. Left: eigenvalue λ of each combination, the data's precision "
-        "over that of the prior; above one (blue) the data tell more, below (grey) the prior; a "
+        "over that of the prior; above one (blue) the data determine it, below (grey) the prior; a "
         "triangle where λ is below the axis. Right: what the combination is made of, the share of "
         "each quantity v² by its sign, in whitened values."
     )
@@ -194,23 +191,23 @@ def _caption(found: Stiffness, shown: np.ndarray, profiled: Along | None) -> str
             + ("; open where the minimisation did not settle" if not profiled.settled.all() else "")
             + "."
         )
-    if (left_out := found.eigenvalues.size - shown.size) > 0:
+    if (left_out := stiff.eigenvalues.size - shown.size) > 0:
         text += f" {left_out} directions between are not drawn."
     return text
 
 
-def _draw_eigenvalues(axes: Axes, found: Stiffness, shown: np.ndarray) -> None:
-    values = found.eigenvalues[shown]
-    informed = values > found.prior[shown]
+def _draw_eigenvalues(axes: Axes, stiff: Stiffness, shown: np.ndarray) -> None:
+    values = stiff.eigenvalues[shown]
+    informed = values > stiff.prior[shown]
     place = np.arange(shown.size)
-    floor = max(float(found.eigenvalues.max()) * 1e-12, 1e-4)
+    floor = max(float(stiff.eigenvalues.max()) * 1e-12, 1e-4)
     low = values < floor
     least = min(float(values[~low].min()) if (~low).any() else 1.0, 1.0)
     ends = least / 4, max(float(values.max()), 1.0) * 4
     axes.set_xscale("log")
     axes.set_xlim(*ends)
-    for told, colour, label in ((True, style.ANALYSIS, "data"), (False, "#A9A9A9", "prior")):
-        here = (informed == told) & ~low
+    for by_data, colour, label in ((True, style.ANALYSIS, "data"), (False, "#A9A9A9", "prior")):
+        here = (informed == by_data) & ~low
         start, stop = np.minimum(values[here], 1.0), np.maximum(values[here], 1.0)
         axes.barh(place[here], stop - start, 0.72, start, color=colour, label=label)
     axes.plot(np.full(int(low.sum()), ends[0] * 1.3), place[low], "<", color=style.REJECTED,
@@ -225,9 +222,9 @@ def _draw_eigenvalues(axes: Axes, found: Stiffness, shown: np.ndarray) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _draw_composition(axes: Axes, found: Stiffness, shown: np.ndarray) -> None:
+def _draw_composition(axes: Axes, stiff: Stiffness, shown: np.ndarray) -> None:
     for row, k in enumerate(shown):
-        vector = found.vectors[:, k]
+        vector = stiff.vectors[:, k]
         for sign in (1, -1):
             end = 0.0
             mine = [i for i in np.argsort(-np.abs(vector)) if sign * vector[i] > 0]
@@ -235,8 +232,8 @@ def _draw_composition(axes: Axes, found: Stiffness, shown: np.ndarray) -> None:
                 share = float(vector[i] ** 2)
                 start = end if sign > 0 else -end - share
                 axes.barh(row, share, 0.72, start, **_fill(i))
-                if share > AROUND + LETTER * len(found.names[i]):
-                    _write(axes, start + share / 2, row, found.names[i], _fill(i)["facecolor"])
+                if share > AROUND + LETTER * len(stiff.names[i]):
+                    _write(axes, start + share / 2, row, stiff.names[i], _fill(i)["facecolor"])
                 end += share
     axes.axvline(0.0, color=style.INK, linewidth=0.9)
     axes.set(xlim=(-1, 1), ylim=(shown.size - 0.4, -0.6), yticks=[])
@@ -252,32 +249,37 @@ def _fill(coordinate: int) -> dict[str, Any]:
     return {"facecolor": colour, "edgecolor": "white", "linewidth": 0.6, "hatch": again}
 
 
-def _in_view(found: Stiffness, shown: np.ndarray) -> list[int]:
+def _in_view(stiff: Stiffness, shown: np.ndarray) -> list[int]:
     """Coordinates with a share that can be seen in some direction, as the legend names them."""
-    most = np.max(found.vectors[:, shown] ** 2, axis=1)
+    most = np.max(stiff.vectors[:, shown] ** 2, axis=1)
     return [int(i) for i in np.flatnonzero(most > 0.02)][:MOST_NAMED]
 
 
 def _write(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
-    red, green, blue = to_rgb(colour)
+    red, green, blue = style.rgb(colour)
     dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
     axes.text(x, y, text, ha="center", va="center", fontsize=7, clip_on=True,
               color="white" if dark else style.INK)  # fmt: skip
 
 
-def _draw_profile(axes: Axes, one: Along) -> None:
-    fine = np.isfinite(one.rise)
+def _draw_profile(axes: Axes, profile: Along) -> None:
+    fine = np.isfinite(profile.rise)
     if fine.any():
-        ends = one.distance.min(), one.distance.max()
+        ends = profile.distance.min(), profile.distance.max()
         t = np.linspace(*ends, 200)
         axes.plot(t, t**2 / 2, "--", color=style.BACKGROUND, label="Laplace approximation")
-        axes.plot(one.distance[fine], one.rise[fine], color=style.ANALYSIS, label="profile")
+        axes.plot(profile.distance[fine], profile.rise[fine], color=style.ANALYSIS, label="profile")
         for settled, face in ((1.0, style.ANALYSIS), (0.0, "white")):
-            here = fine & (one.settled == settled)
-            axes.plot(one.distance[here], one.rise[here], "o", color=style.ANALYSIS, markersize=4.5,
-                      markerfacecolor=face)  # fmt: skip
-        axes.set_ylim(0, min(1.08 * float(one.rise[fine].max()), 3 * float(one.quadratic.max())))
+            here = fine & (profile.settled == settled)
+            axes.plot(profile.distance[here], profile.rise[here], "o", color=style.ANALYSIS,
+                      markersize=4.5, markerfacecolor=face)  # fmt: skip
+        axes.set_ylim(
+            0, min(1.08 * float(profile.rise[fine].max()), 3 * float(profile.quadratic.max()))
+        )
     axes.set_xlabel("Distance from the minimum (posterior standard deviations)")
     axes.set_ylabel("J − min J")
     axes.legend(loc="upper left", bbox_to_anchor=(1.03, 1.0))
-    axes.set_title(f"Along direction {one.direction}")
+    axes.set_title(f"Along direction {profile.direction}")
+
+
+SECTION = Section("Stiff and sloppy directions", directions, {"sloppy": draw_sloppy})

@@ -1,18 +1,23 @@
 """Means and standard deviations of the trajectory by method, against those reported."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 
 from assim.show import style
-from assim.show.finished import Run, field_names, instants, time_label, time_of, words
-from assim.show.methods import looks_of
+from assim.show.fields import SITES
+from assim.show.finished import Run, instants, position, time_label, words
+from assim.show.layout import field_names, time_of
 from assim.show.style import Picture
-from assim.show.trajectory import SITES, position
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MOST = 6
 Moments = tuple[np.ndarray, np.ndarray]  # mean and standard deviation
@@ -43,53 +48,58 @@ def draw_methods_trajectory(run: Run) -> Picture | None:
         _draw_ratio(axes[2 * row], one, looks)
         _draw_shift(axes[2 * row + 1], one, looks)
     style.legend(figure, axes)
-    return style.picture("methods_trajectory", figure, _caption(run, len(everything) - len(shown)))
+    left_out = style.left_out(len(everything) - len(shown), "series")
+    return style.picture(figure, _caption(run) + left_out)
 
 
-def _caption(run: Run, left_out: int) -> str:
-    reported = next(one.name for one in run.methods if one.chosen)
+def _caption(run: Run) -> str:
+    reported = next(method.name for method in run.methods if method.chosen)
     return (
         "Trajectory by method. Left: posterior standard deviation over that of "
         f"{reported}, the method reported; right: its mean less that of {reported}, in standard "
         f"deviations of the latter. Shaded: within {100 * WITHIN:.0f} %. A ratio well below one "
         "is an ensemble that has collapsed."
-        + f" {left_out} further series are not drawn."
-        * (left_out > 0)
     )
+
+
+def looks_of(run: Run) -> dict[str, dict[str, object]]:
+    """How the line of each method is drawn: the same in every picture."""
+    others = [method.name for method in run.methods if not method.chosen]
+    looks = {name: {**style.look(k), "linewidth": 1.2} for k, name in enumerate(others)}
+    chosen = {"color": style.ANALYSIS, "linestyle": "-", "linewidth": 2.0}
+    return {method.name: chosen if method.chosen else looks[method.name] for method in run.methods}
 
 
 def compared(run: Run) -> list[Compared]:
     """Every series of scalar fields and of sites of small fields; of others the mean over space."""
-    chosen = next((one for one in run.methods if one.chosen), None)
+    chosen = next((method for method in run.methods if method.chosen), None)
     file = None if chosen is None else chosen.trajectory
+    if chosen is None or file is None:
+        return []
     others = {
         m.name: m.trajectory for m in run.methods if not m.chosen and m.trajectory is not None
     }
-    time = None if file is None else time_of(file)
-    if chosen is None or file is None or time is None or time.ndim != 1:
+    return [
+        series
+        for name in field_names(file)
+        if f"{name}_stddev" in file
+        for series in _of_field(file, name, chosen.name, others)
+    ]
+
+
+def _of_field(
+    file: xr.Dataset, name: str, reported: str, others: dict[str, xr.Dataset]
+) -> list[Compared]:
+    """The series of one field."""
+    mean, stdev = _moments(file, name)
+    moments = {n: _moments(other, name) for n, other in others.items() if f"{name}_stddev" in other}
+    if not moments:
         return []
-    found: list[Compared] = []
-    for name in field_names(file):
-        if file[name].dims[:1] != time.dims or f"{name}_stddev" not in file:
-            continue
-        mean, stdev = _moments(file, name)
-        fine = {
-            n: _moments(other, name) for n, other in others.items() if f"{name}_stddev" in other
-        }
-        fine = {n: pair for n, pair in fine.items() if pair[1].shape == stdev.shape}
-        if fine:
-            parts = _parts(file, name, mean.shape)
-            found += [
-                _series(
-                    title,
-                    time,
-                    chosen.name,
-                    cut((mean, stdev)),
-                    {n: cut(p) for n, p in fine.items()},
-                )
-                for title, cut in parts
-            ]
-    return found
+    return [
+        _series(title, time_of(file), reported, cut((mean, stdev)),
+                {n: cut(pair) for n, pair in moments.items()})
+        for title, cut in _parts(file, name, mean.shape)
+    ]  # fmt: skip
 
 
 def _parts(

@@ -1,27 +1,20 @@
 """One look for every picture: colours that the colour-blind tell apart, readable type."""
 
+from __future__ import annotations
+
 import io
-import math
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import QuadMesh
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.figure import Figure
-from matplotlib.ticker import (
-    FuncFormatter,
-    LogLocator,
-    MaxNLocator,
-    NullLocator,
-    ScalarFormatter,
-)
+import numpy as np
+
+if TYPE_CHECKING:  # matplotlib is imported where something is drawn
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
 # Okabe & Ito (2008)
 ANALYSIS, BACKGROUND, REJECTED, TRUTH = "#0072B2", "#8A8A8A", "#D55E00", "#009E73"
@@ -34,8 +27,7 @@ DASHES: tuple[Any, ...] = (
 OTHERS = ("#D55E00", "#111111", "#CC79A7", "#009E73", "#E69F00", "#56B4E9", "#7A5230")
 DPI = 160
 WIDTH = 7.6  # inches, as all lengths here
-DATES = 3.6  # width of a panel that has room for as many dates as matplotlib likes
-TIMES = "× "
+HALF, NINETY = 0.6745, 1.6449  # quantiles of N(0, 1): bands that hold 50 % and 90 %
 TITLE, LABELS, RIGHT = 0.26, 0.5, 0.12  # room above, below and to the right of a panel
 
 _STYLE: dict[Any, Any] = {
@@ -69,11 +61,14 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One finished picture: its file name, the PNG, and a caption for people."""
+    """One finished picture: the PNG, and a caption for people."""
 
-    name: str
     png: bytes
     caption: str
+
+    def _repr_png_(self) -> bytes:
+        """How a notebook shows it."""
+        return self.png
 
 
 def look(place: int) -> dict[str, Any]:
@@ -84,10 +79,22 @@ def look(place: int) -> dict[str, Any]:
 @contextmanager
 def house_style() -> Iterator[None]:
     """The style of every picture, put back as it was at the end."""
+    import matplotlib
+
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         yield
+
+
+def blank(height: float) -> Figure:
+    """An empty figure of this height in inches, which needs no screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height))
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def panels(
@@ -105,8 +112,7 @@ def panels(
     """
     rows = -(-count // columns)
     size = WIDTH, rows * height + top
-    figure = Figure(figsize=size)
-    FigureCanvasAgg(figure)
+    figure = blank(size[1])
     width = size[0] / columns
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for place, axes in enumerate(grid):
@@ -139,88 +145,6 @@ def legend(figure: Figure, axes: list[Axes]) -> None:
         )
 
 
-class _Plain(ScalarFormatter):
-    """Plain numbers; a common power of ten is written × 10⁶, not 1e6."""
-
-    def get_offset(self) -> str:
-        offset = super().get_offset()
-        exponent = offset[2:].replace("−", "-")
-        return f"{TIMES}{_power(int(exponent))}" if offset.startswith("1e") else offset
-
-
-def _power(exponent: int) -> str:
-    return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
-def _log_label(value: float, position: int) -> str:
-    del position
-    exponent = math.log10(value) if value > 0 else math.nan
-    return _power(round(exponent)) if abs(exponent - round(exponent)) < 1e-6 else ""
-
-
-def plain_numbers(axes: Axes) -> None:
-    """Tick labels without mathematical markup, which is off and slow."""
-    for axis in (axes.xaxis, axes.yaxis):
-        if type(axis.get_major_formatter()) is ScalarFormatter:
-            axis.set_major_formatter(_Plain())
-        elif axis.get_scale() == "log" and type(axis.get_major_formatter()) is not FuncFormatter:
-            axis.set_major_formatter(FuncFormatter(_log_label))
-            axis.set_minor_locator(NullLocator())
-
-
-def log_scale(axis: Axis, low: float, high: float, margin: float = 1.15) -> None:
-    """A log axis from `low` to `high`, both positive, and `margin` times beyond.
-
-    Where it spans less than two decades, 2 and 5 times a power of ten are labelled, too; within
-    half a decade as plain numbers.
-    """
-    axes, low, high = axis.axes, low / margin, high * margin
-    across = axis is axes.xaxis
-    (axes.set_xscale if across else axes.set_yscale)("log")
-    (axes.set_xlim if across else axes.set_ylim)(low, high)
-    decades = math.log10(high / low)
-    if decades > 2.5:
-        axis.set_major_locator(LogLocator(numticks=8))
-        return
-    subs = (1.0, 2.0, 5.0) if decades > 1 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
-    locator = LogLocator(subs=subs, numticks=12) if decades > 0.4 else MaxNLocator(4)
-    axis.set_major_locator(locator)
-    axis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:.3g}"))
-    axis.set_minor_locator(NullLocator())
-
-
-def power(axis: Axis) -> str:
-    """The power of ten that tick labels leave out, as "10⁻⁶ ", to be put before the units; or "".
-
-    Without this it stands at the end of the axis, across the label.
-    """
-    formatter = axis.get_major_formatter()
-    if not isinstance(formatter, _Plain):
-        return ""
-    formatter.set_locs(axis.get_majorticklocs().tolist())
-    offset = formatter.get_offset()
-    if not offset.startswith(TIMES):
-        return ""
-    axis.get_offset_text().set_visible(False)
-    return offset.removeprefix(TIMES) + " "
-
-
-def with_power(label: str, power: str) -> str:
-    """A label with the power of ten before its units, which are in brackets at its end."""
-    if not power:
-        return label
-    before, bracket, units = label.rpartition("(")
-    if bracket and units.endswith(")"):
-        return f"{before}({power}{units}"
-    return f"{label} ({TIMES}{power.strip()})".lstrip()
-
-
-def _fold_powers(axes: Axes) -> None:
-    for axis in (axes.xaxis, axes.yaxis):
-        if axis.get_label_text():
-            axis.set_label_text(with_power(axis.get_label_text(), power(axis)))
-
-
 def bare(axes: Axes, title: str, below: str) -> None:
     """A panel of densities: no scale at the side, its name above and units below."""
     axes.set_yticks([])
@@ -229,8 +153,28 @@ def bare(axes: Axes, title: str, below: str) -> None:
     axes.set_xlabel(below, fontsize=8)
 
 
-def colour_bar(figure: Figure, axes: Axes, mesh: QuadMesh, room: float = 0.65) -> None:
-    """A colour bar in `room` inches taken from the right of a panel."""
+def plane(
+    figure: Figure,
+    axes: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    values: np.ndarray,
+    signed: bool,
+    room: float = 0.65,
+) -> None:
+    """Values (y, x) in colours, with a colour bar in `room` inches from the right of the panel.
+
+    Args:
+        figure: of the panel.
+        axes: where to draw.
+        x: positions of columns.
+        y: positions of rows.
+        values: shape (y, x).
+        signed: whether both signs matter: a diverging map about zero.
+        room: for the colour bar.
+    """
+    look = colours(values, signed)
+    mesh = axes.pcolormesh(x, y, values, shading="nearest", rasterized=True, **look)
     box, width = axes.get_position(), figure.get_size_inches()[0]
     axes.set_position((box.x0, box.y0, box.width - room / width, box.height))
     beside = (box.x1 - (room - 0.1) / width, box.y0, 0.1 / width, box.height)
@@ -238,26 +182,70 @@ def colour_bar(figure: Figure, axes: Axes, mesh: QuadMesh, room: float = 0.65) -
     bar.outline.set_visible(False)
 
 
-def _few_dates(axes: Axes, width: float) -> None:
-    """As many dates as a panel of so many inches has room for."""
-    if width < DATES and type(axes.xaxis.get_major_locator()) is AutoDateLocator:
-        locator = AutoDateLocator(minticks=3, maxticks=8)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+def colours(values: np.ndarray, signed: bool) -> dict[str, Any]:
+    """A diverging map about zero where both signs matter, else a sequential one."""
+    good = values[np.isfinite(values)]
+    low, high = (float(good.min()), float(good.max())) if good.size else (0.0, 1.0)
+    if signed and low < 0 < high and min(-low, high) > 0.2 * max(-low, high):
+        most = max(-low, high)
+        return {"cmap": "RdBu_r", "vmin": -most, "vmax": most}
+    return {"cmap": "viridis"}
 
 
-def picture(name: str, figure: Figure, caption: str) -> Picture:
+def rgb(colour: str) -> tuple[float, float, float]:
+    """Red, green and blue, 0 to 1, of a colour such as #0072B2."""
+    red, green, blue = (int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))
+    return red, green, blue
+
+
+def few_ticks(axis: Axis, most: int) -> None:
+    """At most so many intervals between ticks."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(most))
+
+
+def whole_ticks(axis: Axis, most: int | None = None) -> None:
+    """Ticks at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    few = {} if most is None else {"nbins": most}
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, **few))
+
+
+def log_scale(axis: Axis, low: float, high: float, margin: float = 1.15) -> None:
+    """A log axis from `low` to `high`, both positive, and `margin` times beyond."""
+    from assim.show import ticks
+
+    ticks.log_scale(axis, low, high, margin)
+
+
+def picture(figure: Figure, caption: str) -> Picture:
     """The PNG of a figure."""
-    for axes in figure.axes:
-        plain_numbers(axes)
-        _fold_powers(axes)
-        _few_dates(axes, axes.get_position().width * figure.get_size_inches()[0])
+    from assim.show import ticks
+
+    ticks.finish(figure)
     memory = io.BytesIO()
     # no metadata: the same run gives the same bytes
     figure.savefig(memory, format="png", dpi=DPI, metadata={"Software": None})
-    return Picture(name, memory.getvalue(), caption)
+    return Picture(memory.getvalue(), caption)
 
 
 def wrapped(title: str) -> str:
     """A title that does not run past its panel."""
     return textwrap.fill(title, 46)
+
+
+def columns_over_time(panels: int) -> int:
+    """Panels over time side by side."""
+    return 1 if panels <= 3 else 2
+
+
+def columns_of_densities(panels: int, most: int = 4) -> int:
+    """Panels of densities side by side."""
+    return min(most, max(panels, 2)) if panels != 6 else 3
+
+
+def left_out(number: int, what: str) -> str:
+    """A sentence at the end of a caption on what there was no room for; "" where all is drawn."""
+    return f" {number} further {what} are not drawn." if number > 0 else ""

@@ -1,33 +1,31 @@
-"""The analysed trajectory as a fan, with the observations on it."""
+"""The analysed trajectory as a fan with the observations on it, over space, and at the start."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 
 from assim.show import style
-from assim.show.finished import (
-    TIMES,
-    Run,
-    field_names,
-    instants,
-    time_label,
-    time_of,
-    with_units,
-    words,
-)
+from assim.show.fields import SITES, draw_hovmoeller, draw_initial_state
+from assim.show.finished import Run, instants, position, time_label, with_units, words
+from assim.show.layout import field_names, time_of
 from assim.show.observed import Observed, observed
+from assim.show.page import table
+from assim.show.section import Section
 from assim.show.style import Picture
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 MOST = 6
-SITES = 4  # a field of more points is drawn over time and space instead
-HALF, NINETY = 0.6745, 1.6449  # quantiles of N(0,1): bands that hold 50 % and 90 %
 
 
 @dataclass(frozen=True)
 class Series:
-    """One panel: a scalar in time, and the same of background and truth where they are known.
+    """One panel: a scalar in time, the same of the background, and of the truth where it is known.
 
     Bands lie about `mean`, which an ensemble has, else about `value`.
     """
@@ -39,27 +37,40 @@ class Series:
     value: np.ndarray
     mean: np.ndarray | None
     stdev: np.ndarray | None
-    background: tuple[np.ndarray, np.ndarray] | None
+    background: tuple[np.ndarray, np.ndarray]
     truth: tuple[np.ndarray, np.ndarray] | None
     positive: bool
     observed: tuple[Observed, ...]
 
 
+def twin(run: Run) -> list[str]:
+    """Distance from the truth against the spread that was predicted, in a twin."""
+    errors, spreads = run.summary.get("rmse"), run.summary.get("spread", {})
+    if errors is None:
+        return []
+    rows = [
+        (name, error["background"], error["analysis"], spreads.get(name))
+        for name, error in errors.items()
+    ]
+    return [table(("Twin", "RMSE of the background", "RMSE of the analysis", "spread"), rows)]
+
+
 def draw_trajectory(run: Run) -> Picture | None:
     """One panel a field, or a site of a small field, up to six."""
-    everything = [*series_of(run), *orphans(run)]
+    everything = [*series_of(run), *of_no_field(run)]
     shown = everything[:MOST]
     if not shown:
         return None
-    columns = 1 if len(shown) <= 3 else 2
+    columns = style.columns_over_time(len(shown))
     figure, axes = style.panels(len(shown), columns, 2.3, top=0.3)
-    for one, where in zip(shown, axes, strict=True):
-        _draw_series(where, one)
+    for series, where in zip(shown, axes, strict=True):
+        _draw_series(where, series)
     style.legend(figure, axes)
-    return style.picture("trajectory", figure, _caption(everything, shown))
+    caption = _caption(shown) + style.left_out(len(everything) - len(shown), "series")
+    return style.picture(figure, caption)
 
 
-def _caption(everything: list[Series], shown: list[Series]) -> str:
+def _caption(shown: list[Series]) -> str:
     text = "Analysed trajectory"
     if any(one.stdev is not None for one in shown):
         text += " with bands that hold 50 % and 90 % of its posterior uncertainty"
@@ -68,8 +79,7 @@ def _caption(everything: list[Series], shown: list[Series]) -> str:
     text += "." if not any(one.observed for one in shown) else ", and the observations."
     if any(o.stdev is not None for one in shown for o in one.observed):
         text += " Bars: one standard deviation of observation error."
-    left_out = len(everything) - len(shown)
-    return text + f" {left_out} further series are not drawn." * (left_out > 0)
+    return text
 
 
 # ---- what is drawn -------------------------------------------------------------------------------
@@ -78,114 +88,97 @@ def _caption(everything: list[Series], shown: list[Series]) -> str:
 def series_of(run: Run) -> list[Series]:
     """Every scalar series of the trajectory: scalar fields, and sites of small fields."""
     file = run.files.get("trajectory")
-    time = None if file is None else time_of(file)
-    if file is None or time is None or time.ndim != 1:
+    if file is None:
         return []
-    found: list[Series] = []
+    series: list[Series] = []
     for name in field_names(file):
-        dims, sizes = file[name].dims, file[name].shape
-        if dims[:1] == time.dims and len(dims) == 1:
-            found.append(_series(run, file, name, {}))
-        elif dims[:1] == time.dims and len(dims) == 2 and sizes[1] <= SITES:
-            places = range(sizes[1])
-            found += [_series(run, file, name, {str(dims[1]): place}) for place in places]
-    return found
+        dims, shape = file[name].dims, file[name].shape
+        if len(dims) == 1:
+            series.append(_series(run, file, name, {}))
+        elif len(dims) == 2 and shape[1] <= SITES:
+            series += [_series(run, file, name, {str(dims[1]): k}) for k in range(shape[1])]
+    return series
 
 
-def orphans(run: Run) -> list[Series]:
-    """Observed quantities that are no field of the model: what the analysis says of each."""
+def of_no_field(run: Run) -> list[Series]:
+    """Observed quantities that are no field of the model: what the analysis predicts of each."""
     file = run.files.get("trajectory")
     if file is None:
         return []
     fields = set(field_names(file))
     return [
-        _orphan(one)
-        for one in observed(run)
-        if one.name not in fields and one.analysis is not None and _once_a_time(one)
+        _of_no_field(variable)
+        for variable in observed(run)
+        if variable.name not in fields and _once_a_time(variable)
     ]
 
 
-def _once_a_time(one: Observed) -> bool:
-    when = one.time.values[one.used]
+def _once_a_time(variable: Observed) -> bool:
+    when = variable.time.values[variable.used]
     return when.size > 1 and np.unique(when).size == when.size
 
 
-def _orphan(one: Observed) -> Series:
-    rows = np.flatnonzero(one.used)
-    rows = rows[np.argsort(one.time.values[rows])]
-    assert one.analysis is not None
-    before = None if one.background is None else (instants(one.time[rows]), one.background[rows])
-    stdev = None if one.analysis_stdev is None else one.analysis_stdev[rows]
+def _of_no_field(variable: Observed) -> Series:
+    rows = np.flatnonzero(variable.used)
+    rows = rows[np.argsort(variable.time.values[rows])]
+    stdev = variable.analysis_stdev
     return Series(
-        name=one.name,
-        label=one.label,
-        units=one.units,
-        time=one.time[rows],
-        value=one.analysis[rows],
+        name=variable.name,
+        label=variable.label,
+        units=variable.units,
+        time=variable.time[rows],
+        value=variable.analysis[rows],
         mean=None,
-        stdev=stdev,
-        background=before,
+        stdev=None if stdev is None else stdev[rows],
+        background=(instants(variable.time[rows]), variable.background[rows]),
         truth=None,
         positive=False,
-        observed=(one,),
+        observed=(variable,),
     )
 
 
 def _series(run: Run, file: xr.Dataset, name: str, place: dict[str, int]) -> Series:
-    time = time_of(file)
-    value, stdev = _at_place(file, name, place), _at_place(file, name + "_stddev", place)
-    assert time is not None and value is not None
+    time, stdev = time_of(file), _at_place(file, name + "_stddev", place)
     stdev = None if stdev is None or not np.nanmax(stdev, initial=0.0) > 0 else stdev
-    before = _at_place(file, name + "_background", place)
     label = words(file[name]) + "".join(f", {d} = {position(file, d, i)}" for d, i in place.items())
     return Series(
         name=name,
         label=label,
         units=str(file[name].attrs.get("units", "1")),
         time=time,
-        value=value,
+        value=_at(file[name], place),
         mean=_at_place(file, name + "_mean", place),
         stdev=stdev,
-        background=None if before is None else (instants(time), before),
+        background=(instants(time), _at(file[f"{name}_background"], place)),
         truth=_truth(run, name, place),
         positive=is_positive(run, file, name),
-        observed=tuple(_at(one, file, place) for one in observed(run) if one.name == name),
+        observed=tuple(_at_site(o, file, place) for o in observed(run) if o.name == name),
     )
 
 
 def _at_place(file: xr.Dataset, name: str, place: dict[str, int]) -> np.ndarray | None:
-    if name not in file:
-        return None
-    there = {dim: index for dim, index in place.items() if dim in file[name].dims}
-    return np.asarray(file[name].isel(there).values, dtype=float)
+    return _at(file[name], place) if name in file else None
+
+
+def _at(variable: xr.DataArray, place: dict[str, int]) -> np.ndarray:
+    return np.asarray(variable.isel(place, missing_dims="ignore").values, dtype=float)
 
 
 def _truth(run: Run, name: str, place: dict[str, int]) -> tuple[np.ndarray, np.ndarray] | None:
     """True times and values; None where the truth is not known over time."""
     file = run.files.get("truth")
-    time = None if file is None else time_of(file)
-    if file is None or time is None:
+    if file is None:
         return None
-    value = _at_place(file, name, place)
+    time, value = time_of(file), _at_place(file, name, place)
     if value is None or value.shape != time.shape or value.size < 2:
         return None
     return instants(time), value
 
 
-def position(file: xr.Dataset, dim: str, index: int) -> str:
-    """Where an entry along a dimension is, with its units."""
-    if dim not in file.variables:
-        return str(index)
-    value = file[dim].values[index]
-    units = str(file[dim].attrs.get("units", "1"))
-    text = f"{value:g}" if np.issubdtype(file[dim].dtype, np.number) else str(value)
-    return text if units in {"1", ""} else f"{text} {units}"
-
-
-def _at(one: Observed, file: xr.Dataset, place: dict[str, int]) -> Observed:
-    """The observations of one site; all of them where the file does not tell places."""
+def _at_site(variable: Observed, file: xr.Dataset, place: dict[str, int]) -> Observed:
+    """The observations of one site; all of them where the file does not have places."""
     for dim, index in place.items():
-        positions = one.places.get(dim)
+        positions = variable.places.get(dim)
         if positions is None or dim not in file.variables:
             continue
         sites = np.asarray(file[dim].values)
@@ -194,8 +187,8 @@ def _at(one: Observed, file: xr.Dataset, place: dict[str, int]) -> Observed:
             here = nearest == index
         else:
             here = positions == sites[index]
-        one = one.chosen(here)
-    return one
+        variable = variable.chosen(here)
+    return variable
 
 
 def is_positive(run: Run, file: xr.Dataset, name: str) -> bool:
@@ -230,94 +223,99 @@ def band(
     return value * np.exp(-z * sigma), value * np.exp(z * sigma)
 
 
-def band_of(one: Series, z: float) -> tuple[np.ndarray, np.ndarray]:
+def band_of(series: Series, z: float) -> tuple[np.ndarray, np.ndarray]:
     """The band of a series, about its mean where it has one.
 
     A log-normal of mean m and standard deviation s has the median m/√(1 + s²/m²).
     """
-    assert one.stdev is not None
-    if one.mean is None:
-        return band(one.value, one.stdev, z, one.positive)
-    middle = one.mean
-    if one.positive:
-        middle = one.mean / np.sqrt(1 + (one.stdev / one.mean) ** 2)
-    return band(middle, one.stdev, z, one.positive)
+    assert series.stdev is not None
+    if series.mean is None:
+        return band(series.value, series.stdev, z, series.positive)
+    middle = series.mean
+    if series.positive:
+        middle = series.mean / np.sqrt(1 + (series.stdev / series.mean) ** 2)
+    return band(middle, series.stdev, z, series.positive)
 
 
-def _draw_series(axes: Axes, one: Series) -> None:
-    time = instants(one.time)
-    if one.stdev is not None:
-        for z, alpha, label in ((NINETY, 0.18, "90 % band"), (HALF, 0.32, "50 % band")):
-            low, high = band_of(one, z)
+def _draw_series(axes: Axes, series: Series) -> None:
+    time = instants(series.time)
+    if series.stdev is not None:
+        for z, alpha, label in ((style.NINETY, 0.18, "90 % band"), (style.HALF, 0.32, "50 % band")):
+            low, high = band_of(series, z)
             axes.fill_between(
                 time, low, high, color=style.ANALYSIS, alpha=alpha, linewidth=0, label=label
             )
-    if one.background is not None:
-        axes.plot(*one.background, "--", color=style.BACKGROUND, linewidth=1.1, label="background")
-    if one.truth is not None:
-        axes.plot(*one.truth, color=style.TRUTH, ls=style.TRUTH_DASH, zorder=4, label="truth")
-    axes.plot(time, one.value, color=style.ANALYSIS, label="analysis")
-    for observations in one.observed:
+    axes.plot(*series.background, "--", color=style.BACKGROUND, linewidth=1.1, label="background")
+    if series.truth is not None:
+        axes.plot(*series.truth, color=style.TRUTH, ls=style.TRUTH_DASH, zorder=4, label="truth")
+    axes.plot(time, series.value, color=style.ANALYSIS, label="analysis")
+    for observations in series.observed:
         draw_observations(axes, observations)
-    _keep_in_view(axes, one)
-    axes.set_ylabel(with_units(one.name, one.units))
-    axes.set_title(style.wrapped(one.label))
-    axes.set_xlabel(time_label(one.time))
+    _keep_in_view(axes, series)
+    axes.set_ylabel(with_units(series.name, series.units))
+    axes.set_title(style.wrapped(series.label))
+    axes.set_xlabel(time_label(series.time))
     axes.margins(x=0.02)
 
 
-def draw_observations(axes: Axes, one: Observed) -> None:
+def draw_observations(axes: Axes, variable: Observed) -> None:
     """Used observations as dots with error bars, passive ones open, rejected ones as crosses."""
-    time, used = instants(one.time), one.used
-    passive = one.passive & np.isfinite(one.value)
+    time, used = instants(variable.time), variable.used
+    passive = variable.passive & np.isfinite(variable.value)
     if passive.any():
         axes.plot(
-            time[passive], one.value[passive], "o", color=style.INK, markerfacecolor="white",
+            time[passive], variable.value[passive], "o", color=style.INK, markerfacecolor="white",
             markersize=3.6, markeredgewidth=0.9, zorder=3, label="observation not used",
         )  # fmt: skip
     if used.any():
         axes.errorbar(
             time[used],
-            one.value[used],
-            yerr=one.bars(),
+            variable.value[used],
+            yerr=variable.bars(),
             fmt="o",
             color=style.INK,
             markersize=3,
             elinewidth=0.7,
             label="observation",
         )
-    rejected = ~used & ~one.passive & np.isfinite(one.value)
+    rejected = ~used & ~variable.passive & np.isfinite(variable.value)
     if rejected.any():
         axes.plot(
-            time[rejected], one.value[rejected], "x", color=style.REJECTED, markersize=5.5,
+            time[rejected], variable.value[rejected], "x", color=style.REJECTED, markersize=5.5,
             markeredgewidth=1.4, label="rejected observation",
         )  # fmt: skip
 
 
-def _keep_in_view(axes: Axes, one: Series) -> None:
+def _keep_in_view(axes: Axes, series: Series) -> None:
     """Limits from analysis, used observations and truth: a wild background may leave the panel."""
-    parts = [one.value, *(o.value[o.used] for o in one.observed)]
-    bars = [(o.value[o.used], o.bars()) for o in one.observed]
+    parts = [series.value, *(o.value[o.used] for o in series.observed)]
+    bars = [(o.value[o.used], o.bars()) for o in series.observed]
     parts += [end for v, b in bars if b is not None for end in (v - b[0], v + b[1])]
-    if one.truth is not None:
-        parts.append(one.truth[1])
-    if one.stdev is not None:
-        parts += band_of(one, NINETY)
+    if series.truth is not None:
+        parts.append(series.truth[1])
+    if series.stdev is not None:
+        parts += band_of(series, style.NINETY)
     values = np.concatenate(parts)
     values = values[np.isfinite(values)]
     if not values.size:
         return
     low, high = values.min(), values.max()
     room = 0.75 * (high - low)
-    others = [o.value[~o.used] for o in one.observed]
-    others += [] if one.background is None else [one.background[1]]
+    others = [*(o.value[~o.used] for o in series.observed), series.background[1]]
     extra = np.concatenate([*others, np.array([low, high])])
     extra = extra[np.isfinite(extra)]
     low, high = max(extra.min(), low - room), min(extra.max(), high + room)
     margin = 0.06 * (high - low) or 0.5
-    axes.set_ylim(0 if one.positive and low < 0.3 * high else low - margin, high + margin)
+    axes.set_ylim(0 if series.positive and low < 0.3 * high else low - margin, high + margin)
 
 
-def leads_in_time(variable: xr.DataArray) -> bool:
-    """Whether the first dimension of a variable is time."""
-    return variable.dims[:1] in {(name,) for name in TIMES}
+SECTION = Section(
+    "Trajectory",
+    twin,
+    {
+        "trajectory": draw_trajectory,
+        "hovmoeller": draw_hovmoeller,
+        "initial_state": draw_initial_state,
+    },
+    "the directory holds no trajectory.nc with a field over time.",
+)

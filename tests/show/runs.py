@@ -40,7 +40,19 @@ def save(path: Path, data: xr.Dataset) -> None:
     data.to_netcdf(path)
 
 
+ALWAYS = {
+    "status": "converged", "advice": "", "cost": {}, "gradient_norm": None, "seconds": {},
+    "posterior": None, "chosen": None, "choice": "", "quantities": {}, "diagnostics": None,
+    "observations": {}, "minima": [], "starts": 1, "failed_starts": 0,
+}  # fmt: skip
+
+
 def write_summary(directory: Path, summary: dict) -> None:
+    """A window's summary, with the keys that are always written."""
+    write_json(directory, {**ALWAYS, **summary})
+
+
+def write_json(directory: Path, summary: dict) -> None:
     (directory / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
 
 
@@ -81,7 +93,7 @@ def _feedback(years, pelts, random) -> xr.Dataset:
             name + "_ombg": _variable("obs", values - before, "1000"),
             name + "_oman": _variable("obs", values - after, "1000"),
         }
-    return xr.Dataset(fields)
+    return xr.Dataset(fields).set_coords("time")
 
 
 MEANS = {"alpha": 0.55, "beta": 0.028, "gamma": 0.8, "delta": 0.024, "hare": 34.0, "lynx": 5.9}
@@ -99,6 +111,7 @@ def _posterior(random) -> xr.Dataset:
         "realization", 0.25 * np.exp(0.15 * random.standard_normal(400)), "1", "Error scale"
     )
     fields["sigma_prior"] = _variable("realization", np.abs(random.standard_cauchy(400)))
+    fields["weight"] = _variable("realization", np.full(400, 1 / 400))
     return xr.Dataset(fields, attrs={"assim_method": "Laplace"})
 
 
@@ -130,7 +143,7 @@ def _summary() -> dict:
                  "parameters": 3.2, "total": -44.5641},
         "gradient_norm": 3e-7,
         "seconds": {"read": 0.31, "compile": 1.9, "minimise": 0.22, "posterior": 0.4},
-        "posterior": {"method": "Laplace", "k_hat": 0.62, "log_evidence": 31.2,
+        "posterior": {"method": "Laplace", "trust": "doubtful", "k_hat": 0.62, "log_evidence": 31.2,
                       "effective_draws": 212.0, "effective_parameters": 6.1,
                       "advice": "Usable with importance weights; compare with NUTS."},
         "quantities": {name: quantity(mean, "year-1") for name, mean in MEANS.items()}
@@ -153,21 +166,23 @@ def twin(directory: Path, sites: int = 40) -> Path:
     fields = {
         "u": _variable(("t", "x"), truth + 0.3 * noise, "1", "Lorenz-96 variable"),
         "u_stddev": _variable(("t", "x"), 0.3 + 0.1 * np.abs(noise)),
+        "u_background": _variable(("t", "x"), truth + 2 * noise),
     }
     save(directory / "trajectory.nc", xr.Dataset(fields, coordinates))
     save(directory / "truth.nc", xr.Dataset({"u": (("t", "x"), truth)}, coordinates))
-    start = {
-        "u": _variable("x", truth[0] + 0.3 * noise[0], "1", "Lorenz-96 variable"),
-        "u_stddev": _variable("x", np.full(sites, 0.3)),
-    }
-    save(directory / "analysis.nc", xr.Dataset(start, {"x": coordinates["x"]}))
-    before = {"u": ("x", truth[0] + 2 * noise[1]), "u_stddev": ("x", np.full(sites, 2.0))}
-    save(directory / "background.nc", xr.Dataset(before, {"x": coordinates["x"]}))
+    first, name = {**coordinates, "t": ("t", t[:1])}, "Lorenz-96 variable"
+    for stage, factor in (("analysis", 0.3), ("background", 2.0)):
+        start = {
+            "u": _variable(("t", "x"), truth[:1] + factor * noise[:1], "1", name),
+            "u_stddev": _variable(("t", "x"), np.full((1, sites), factor)),
+        }
+        save(directory / f"{stage}.nc", xr.Dataset(start, first))
     save(directory / "feedback.nc", _points(truth, t, x, random))
     write_summary(
         directory,
-        {"status": "out_of_loops", "advice": "Allow more.", "rmse": {"u": 0.31},
-         "spread": {"u": 0.33}, "cost": {"observation": 99.0, "total": 99.0}},
+        {"status": "out_of_loops", "advice": "Allow more.",
+         "rmse": {"u": {"background": 2.0, "analysis": 0.31}}, "spread": {"u": 0.33},
+         "cost": {"observation": 99.0, "total": 99.0}},
     )  # fmt: skip
     return directory
 
@@ -177,14 +192,17 @@ def _points(truth, t, x, random) -> xr.Dataset:
     true = truth[when, where].ravel()
     value = true + random.standard_normal(true.size)
     flags = np.where(random.random(true.size) < 0.03, 12, 0)
+    background = true + 2 * random.standard_normal(true.size)
     return xr.Dataset(
         {
-            "t": ("obs", t[when.ravel()]),
-            "x": ("obs", x[where.ravel()]),
             "u": _observed(value, "1", "Lorenz-96 variable"),
             "u_stddev": ("obs", np.ones(true.size)),
+            "u_qc": ("obs", np.zeros(true.size, np.int32)),
             "u_effective_qc": ("obs", flags),
-            "u_ombg": ("obs", value - true + 2 * random.standard_normal(true.size)),
+            "u_hofx_background": ("obs", background),
+            "u_hofx_analysis": ("obs", true),
+            "u_ombg": ("obs", value - background),
             "u_oman": ("obs", value - true),
-        }
+        },
+        {"t": ("obs", t[when.ravel()]), "x": ("obs", x[where.ravel()])},
     )

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from assim.show import write_report
 from assim.show.consistency import _draw
-from assim.show.finished import finished_run, time_of
+from assim.show.finished import finished_run
+from assim.show.layout import time_of
 from assim.show.report import render
 from tests.show import runs
 
@@ -97,11 +98,14 @@ def test_every_influence_is_in_view_and_panels_left_out_are_counted(lynx_hare):
     data = xr.load_dataset(lynx_hare / "feedback.nc")
     data["hare_influence"] = ("obs", np.linspace(-0.4, 1.7, 21))
     axes = Figure().subplots()
-    _draw(axes, time_of(data), data["hare_influence"].values, "Influence", "C0")
+    _draw(axes, time_of(data), data["hare_influence"].values, "influence")
     low, high = axes.get_ylim()
     assert low < -0.4 and high > 1.7
     for k in range(7):
-        data[f"hare{k}"], data[f"hare{k}_impact"] = data["hare"], data["hare_influence"]
+        for name in [str(n) for n in data if str(n).startswith("hare") and str(n)[4:5] in "_"]:
+            data[name.replace("hare", f"hare{k}")] = data[name]
+        data[f"hare{k}_impact"] = data[f"hare{k}_influence"]
+        del data[f"hare{k}_influence"]
     data.to_netcdf(lynx_hare / "feedback.nc")
     assert "2 further panels are not drawn." in report(lynx_hare)
 

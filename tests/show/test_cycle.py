@@ -11,7 +11,6 @@ import xarray as xr
 from assim.files.errors import ReportError
 from assim.show import write_report
 from assim.show.cycle import windows as cycle_windows
-from assim.show.cycle.page import PICTURES
 from assim.show.cycle.series import (
     entries,
     fields,
@@ -23,18 +22,19 @@ from assim.show.cycle.series import (
 )
 from assim.show.cycle.statistics import (
     LONG,
+    band_of_ranks,
     block_of,
     blocks,
-    common,
     drawn_points,
     running,
     spread_and_skill,
     width_of,
 )
 from assim.show.finished import finished_run, spelt_units
-from assim.show.report import render, report_of_results
+from assim.show.report import CYCLE, render, report_of_results
 from tests.show import runs
 
+PICTURES = [name for section in CYCLE for name in section.pictures]
 PNG = b"\x89PNG\r\n\x1a\n"
 MISSED = (3, 7)
 SITES = 12
@@ -58,7 +58,7 @@ def cycle(folder, windows=20, burn_in=4, *, truth=True, dates=True, manifest=Tru
     data = xr.Dataset(content, {**places, "time" if dates else "t": clock})
     data.attrs["title"] = "Storms: windows of a cycle"
     runs.save(folder / "diagnostics.nc", data)
-    runs.write_summary(folder, summary(windows, burn_in, truth))
+    runs.write_json(folder, summary(windows, burn_in, truth))
     if manifest:
         lines = [{"cycle": "Storms"}, *(line(k) for k in range(windows))]
         text = "".join(json.dumps(one) + "\n" for one in lines)
@@ -117,6 +117,7 @@ def summary(windows, burn_in, truth):
     told = {"status": "partly_converged", "windows": windows, "burn_in": burn_in}
     told |= {"statuses": {"converged": windows - 1, "out_of_loops": 1}, "chi_squared": 1.02}
     told |= {"spread": 0.51, "spread_background": 0.76, "inflation": 1.1, "signal": 10.0}
+    told |= {"spread_by_field": {"u": 0.51}, "quantities": {"drag": {"mean": 1.0, "stddev": 0.1}}}
     told["states"] = {"analysed": windows - 2, "forecast": 2}
     if truth:
         told |= {"rmse_analysis": 0.49, "rmse_background": 0.74}
@@ -195,9 +196,9 @@ def test_without_truth_manifest_and_states_their_parts_are_left_out(tmp_path):
 
 
 def test_summary_alone_makes_a_page(tmp_path):
-    runs.write_summary(tmp_path, {"windows": 7})
+    runs.write_json(tmp_path, summary(7, 0, truth=False))
     assert drawn(tmp_path) == []
-    assert "All 7 windows were analysed." in words(tmp_path)
+    assert "2 of 7 windows were forecast" in words(tmp_path)
 
 
 @pytest.mark.parametrize("windows", [1, 9])
@@ -234,11 +235,39 @@ def test_what_is_not_known_of_shared_observations_is_not_shown(tmp_path):
         content[name] = content[name] * np.nan
     content.to_netcdf(made / "diagnostics.nc")
     told = json.loads((made / "summary.json").read_text())
-    runs.write_summary(made, {**told, "chi_squared": None})
+    runs.write_json(made, {**told, "chi_squared": None})
     assert not {"chi_squared", "desroziers"} & set(drawn(made))
     assert "innovations" in drawn(made)
     page = words(made)
     assert "2J/m is not given" in page and "No observation was assimilated" not in page
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda d: d.drop_vars("u_spread_smoother"),
+            r"diagnostics\.nc: u_spread_smoother: expected",
+        ),
+        (lambda d: d.drop_vars("u_rmse_smoother"), "u_rmse_smoother: expected"),
+        (lambda d: d.drop_vars("buoy_obs_ranks"), r"buoy_obs_ranks: .* on \(window, bin\)"),
+        (lambda d: d.isel(window=slice(12)), "window: expected 20 windows .* got 12"),
+    ],
+)
+def test_series_of_another_layout_are_refused(tmp_path, change, words):
+    made = cycle(tmp_path / "c", states=False)
+    data = change(xr.load_dataset(made / "diagnostics.nc"))
+    data.to_netcdf(made / "diagnostics.nc")
+    with pytest.raises(ReportError, match=words):
+        write_report(made)
+
+
+def test_state_of_another_shape_is_refused(tmp_path):
+    made = cycle(tmp_path / "c")
+    path = made / "windows" / "000004" / "analysis.nc"
+    xr.load_dataset(path).drop_vars("u_increment").to_netcdf(path)
+    with pytest.raises(ReportError, match=r"000004/analysis\.nc: u_increment: expected the shape"):
+        write_report(made)
 
 
 def test_spread_that_runs_away_is_drawn(tmp_path):
@@ -287,7 +316,7 @@ def test_fields_of_several_units_are_told_one_by_one(tmp_path):
     made = cycle(tmp_path / "c", states=False)
     by_field = {"rmse_analysis_by_field": {"u": 0.4, "q": 2}, "spread_by_field": {"u": 0.5, "q": 3}}
     told = summary(20, 0, False) | by_field | {"spread": None}
-    runs.write_summary(made, told)
+    runs.write_json(made, told)
     expected = (
         "Over all windows the analysis has on average, of u an RMSE of 0.4 m s⁻¹ and a spread of "
         "0.5 m s⁻¹; of q an RMSE of 2 and a spread of 3."
@@ -385,6 +414,6 @@ def test_negative_variances_are_told(tmp_path):
 def test_band_of_ranks_holds_95_per_cent():
     random = np.random.default_rng(3)
     counts = random.multinomial(2000, np.full(20, 0.05), 500)
-    low, high = common(counts[0], 0.05)
+    low, high = band_of_ranks(counts[0])
     share = np.mean((counts >= low * 100) & (counts <= high * 100))
     assert 0.94 < share < 0.97

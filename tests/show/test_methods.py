@@ -9,12 +9,13 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from assim.show import style, write_report
-from assim.show.corner import CELLS, ROOM, _draw_pair, density_of_pairs, levels_of, shown_of
+from assim.show.corner import CELLS, ROOM, _draw_pair, density_of_pairs, levels_of
 from assim.show.density import Draws, density, draws, draws_by_method
-from assim.show.finished import field_names, finished_run
-from assim.show.methods import common_limits, looks_of
+from assim.show.finished import finished_run
+from assim.show.layout import field_names
+from assim.show.methods import common_limits
 from assim.show.report import render
-from assim.show.spreads import compared
+from assim.show.spreads import compared, looks_of
 from tests.show import runs
 from tests.show.several import CHOSEN, METHODS, NAMES, several
 
@@ -150,7 +151,7 @@ def test_truth_has_a_column_where_it_is_known(tmp_path):
 
 def test_pictures_of_several_methods(folder):
     names = [path.stem for path in write_report(folder)]
-    assert names[1:6] == ["trajectory", "densities", "corner", "methods", "methods_trajectory"]
+    assert names[1:6] == ["methods", "methods_trajectory", "trajectory", "densities", "corner"]
     captions = re.findall("<figcaption>(.*?)</figcaption>", (folder / "report.html").read_text())
     assert all(caption.endswith(".") for caption in captions)
 
@@ -181,7 +182,11 @@ def test_sites_of_a_small_field_and_the_whole_of_a_large_one(tmp_path, sites, se
         data = file.load()
     other = data.assign(u_stddev=0.5 * data["u_stddev"], u_mean=data["u"] + data["u_stddev"])
     runs.save(tmp_path / "trajectory_b.nc", other)
-    entries = {"a": {"k_hat": 0.1}, "b": {"trust": "failed"}}
+    entries = {
+        name: {"trust": "failed", "advice": "", "quantities": {},
+               "files": [f"posterior_{name}.nc", f"trajectory_{name}.nc"]}
+        for name in "ab"
+    }  # fmt: skip
     runs.write_summary(tmp_path, {"posterior": entries, "chosen": "a"})
     with finished_run(tmp_path) as run:
         found = compared(run)
@@ -272,12 +277,6 @@ def test_limits_hold_the_methods_within_reason(folder):
     assert common_limits(lines, 0.9)[1] >= 0.9 and common_limits(lines, 99.0)[1] == high
 
 
-def test_dots_are_drawn_by_weight():
-    weights = np.array([0.0] * 500 + [0.8] + [0.2 / 499] * 499)
-    shown = shown_of(weights)
-    assert shown.min() == 500 and np.mean(shown == 500) == pytest.approx(0.8, abs=0.01)
-
-
 @pytest.mark.parametrize(
     ("label", "told"),
     [("slip (m)", "slip (10⁻⁶ m)"), ("scale", "scale (× 10⁻⁶)"), ("", "")],
@@ -286,6 +285,6 @@ def test_powers_of_ten_stand_with_the_units(label, told):
     figure, (axes,) = style.panels(1, 1, 2.0)
     axes.plot([1e-6, 3e-6], [0.0, 1.0])
     axes.set_xlabel(label)
-    style.picture("one", figure, "")
+    style.picture(figure, "")
     assert axes.get_xlabel() == told
     assert axes.xaxis.get_offset_text().get_visible() == (not label)

@@ -10,11 +10,11 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from assim.show import ReportError, write_report
+from assim.show import ReportError, results, write_report
 from assim.show.finished import finished_run
 from assim.show.observed import observed
-from assim.show.report import render
-from assim.show.trajectory import band_of, draw_observations, orphans, series_of
+from assim.show.report import draw, render
+from assim.show.trajectory import band_of, draw_observations, of_no_field, series_of
 from tests.show import runs
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -155,17 +155,12 @@ def test_report_tells_status_costs_counts_and_minima(lynx_hare):
 
 
 @pytest.mark.parametrize(
-    ("k_hat", "verdict"), [(0.3, "good"), (0.62, "unsure"), (0.9, "poor"), (None, ""), ("nan", "")]
+    ("trust", "verdict"), [("certified", "good"), ("doubtful", "unsure"), ("failed", "poor")]
 )
-def test_k_hat_is_coloured(lynx_hare, k_hat, verdict):
-    edit(lynx_hare, posterior={"method": "Laplace", "k_hat": k_hat})
-    assert f'<p class="notice {verdict}"><strong>Laplace' in words(lynx_hare)
-
-
-def test_several_posteriors_are_each_told(lynx_hare):
-    edit(lynx_hare, posterior={"Laplace": {"k_hat": 0.9}, "NUTS": {"r_hat": 1.002}})
-    text = words(lynx_hare)
-    assert "<strong>Laplace, k̂ = 0.90.</strong>" in text and "<strong>NUTS.</strong>" in text
+def test_trust_is_coloured(lynx_hare, trust, verdict):
+    edit(lynx_hare, posterior={"method": "Laplace", "trust": trust, "advice": "k̂ = 0.62: so so."})
+    lead = f'<p class="notice {verdict}"><strong>Laplace, {trust}:</strong> k̂ = 0.62'
+    assert lead in words(lynx_hare)
 
 
 @pytest.mark.parametrize(
@@ -186,13 +181,14 @@ def test_hostile_text_is_shown_as_text(lynx_hare):
     evil = '</title><script>alert("x")</script> $\\frac{a} $title ${body} %s'
     edit(
         lynx_hare,
-        title=evil,
+        advice=evil,
         quantities={evil: runs.quantity(1.0, "<b>")},
-        observations={evil: {"used": 1}},
+        observations={evil: {"used": 1, "rejected": {}}},
     )
     for name in ("trajectory", "posterior"):
         data = xr.load_dataset(lynx_hare / f"{name}.nc")
         data["lynx"].attrs |= {"long_name": evil, "units": "<i>"}
+        data.attrs["title"] = evil
         data.to_netcdf(lynx_hare / f"{name}.nc")
     text = report(lynx_hare)
     assert "<script" not in text and "<b>" not in text and "<i>" not in text
@@ -207,8 +203,7 @@ def test_hostile_text_is_shown_as_text(lynx_hare):
 def test_missing_file_costs_its_picture_and_is_told(lynx_hare, name, sentence):
     (lynx_hare / f"{name}.nc").unlink()
     if name in ("feedback", "diagnostics"):
-        edit(lynx_hare, observations={}, cost={})
-        edit(lynx_hare, minima=[], cost=None)
+        edit(lynx_hare, observations={}, cost={}, minima=[], gradient_norm=None)
     assert sentence in report(lynx_hare)
 
 
@@ -226,6 +221,66 @@ def test_broken_summary_is_refused(tmp_path, content):
         write_report(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("trajectory", lambda d: d.drop_vars("hare_background"), "hare_background: expected"),
+        ("trajectory", lambda d: d.rename(time="when"), r"trajectory\.nc: time: expected a time"),
+        ("trajectory", lambda d: d.assign(area=("x", [1.0, 2.0])), r"\(time, \.\.\.\), got \(x\)"),
+        ("posterior", lambda d: d.drop_vars("weight"), "weight: expected a variable on"),
+        ("posterior", lambda d: d.rename(weight="weights"), "weight: expected a variable on"),
+        ("feedback", lambda d: d.drop_vars("lynx_oman"), "lynx_oman: .* got none of this name"),
+        ("feedback", lambda d: d.rename(obs="row"), r"dimensions \(obs\), got \(row\)"),
+        ("feedback", lambda d: d.assign(hare_predictive_q05=d["hare"]), "hare_predictive_q50"),
+        ("diagnostics", lambda d: d.rename(cost="cost_total"), r"cost: .* on \(loop\)"),
+        ("diagnostics", lambda d: d.rename(hessian_eigenvalue="eigenvalue"), "hessian_eigenvalue"),
+    ],
+)
+def test_another_layout_is_refused_with_file_and_variable(lynx_hare, name, change, words):
+    data = change(xr.load_dataset(lynx_hare / f"{name}.nc"))
+    data.to_netcdf(lynx_hare / f"{name}.nc")
+    with pytest.raises(ReportError, match=words) as refused:
+        write_report(lynx_hare)
+    assert f"{lynx_hare / name}.nc: " in str(refused.value)
+    assert str(refused.value).endswith("run the case again")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: s.pop("minima"), r"summary\.json: expected 'minima', got status"),
+        (lambda s: s.update(quantities=[]), r"summary\.json: quantities: expected dict, got list"),
+        (
+            lambda s: s["quantities"]["beta"].pop("q05"),
+            r"quantities: beta: expected 'q05', got mean",
+        ),
+        (lambda s: s["posterior"].pop("trust"), r"posterior: expected 'trust', got method"),
+        (lambda s: s["observations"]["pelts"].pop("used"), r"pelts: expected 'used', got rejected"),
+    ],
+)
+def test_another_summary_is_refused_with_its_key(lynx_hare, change, words):
+    summary = json.loads((lynx_hare / "summary.json").read_text())
+    change(summary)
+    runs.write_json(lynx_hare, summary)
+    with pytest.raises(ReportError, match=words):
+        write_report(lynx_hare)
+
+
+def test_results_in_memory_give_the_same_page_and_pictures(lynx_hare):
+    """But for what a directory adds: its name."""
+    with finished_run(lynx_hare) as run:
+        pictures, page = draw(run), render(run, {})
+        files = {name: file.load().copy() for name, file in run.files.items()}
+        datasets = {**files, "feedback": run.feedback[0].load().copy()}
+    in_memory = results(json.loads((lynx_hare / "summary.json").read_text()), datasets)
+    assert draw(in_memory) == pictures
+    assert render(in_memory, {}) == page.replace(lynx_hare.name, in_memory.name())
+    assert pictures["trajectory"]._repr_png_() == pictures["trajectory"].png
+    datasets["trajectory"] = datasets["trajectory"].drop_vars("hare_background").drop_encoding()
+    with pytest.raises(ReportError, match=r"a Dataset in memory: hare_background: expected"):
+        results({**runs.ALWAYS}, datasets)
+
+
 def test_broken_netcdf_is_refused(lynx_hare):
     (lynx_hare / "trajectory.nc").write_bytes(b"no NetCDF")
     with pytest.raises(ReportError, match=r"trajectory\.nc: cannot be read"):
@@ -240,7 +295,8 @@ def test_failed_run_of_nan_is_reported(lynx_hare):
             if values.dtype.kind == "f" and name not in ("time", "t"):
                 data[name] = values * np.nan
         data.to_netcdf(path)
-    edit(lynx_hare, status="non_finite", cost={"total": None}, quantities={"a": {"mean": None}})
+    blank = dict.fromkeys(runs.quantity(1.0)) | {"units": "1"}
+    edit(lynx_hare, status="non_finite", cost={"total": None}, quantities={"a": blank})
     assert "Non finite." in report(lynx_hare)
 
 
@@ -255,7 +311,7 @@ def test_missing_matplotlib_tells_what_to_install(lynx_hare, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
     for name in [name for name in sys.modules if name.startswith("assim.show.")]:
-        if name.split(".")[-1] not in {"report", "finished", "page", "passages"}:
+        if name.split(".")[-1] == "ticks":
             monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ReportError, match=r"needs matplotlib.*pip install 'assim\[plot\]'"):
         write_report(lynx_hare)
@@ -323,7 +379,7 @@ def test_observed_quantity_that_is_no_field_has_its_panel(lynx_hare):
         lynx_hare / "feedback.nc"
     )
     with finished_run(lynx_hare) as run:
-        (one,) = orphans(run)
+        (one,) = of_no_field(run)
     assert one.name == "catch" and one.value.size == 20
     report(lynx_hare)
 
@@ -382,7 +438,8 @@ def test_maps_of_a_field_in_two_dimensions(tmp_path):
     coordinates = {"time": np.array(["2000-01-01"], dtype="datetime64[ns]"), "y": y, "x": x}
     runs.save(tmp_path / "analysis.nc", xr.Dataset(fields, coordinates))
     times = np.arange("2000-01-01", "2000-01-09", dtype="datetime64[D]").astype("datetime64[ns]")
-    series = {"temperature": (("time", "y", "x"), np.repeat(wave[None], 8, axis=0))}
+    whole = (("time", "y", "x"), np.repeat(wave[None], 8, axis=0))
+    series = {"temperature": whole, "temperature_background": whole}
     runs.save(tmp_path / "trajectory.nc", xr.Dataset(series, {**coordinates, "time": times}))
     runs.write_summary(tmp_path, {"status": "converged"})
     assert [p.stem for p in write_report(tmp_path)] == ["report", "hovmoeller", "initial_state"]

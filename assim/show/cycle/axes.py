@@ -1,18 +1,24 @@
 """How a series over the windows of a cycle is drawn, however many windows there are."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from assim.show import style
 from assim.show.cycle.series import burn_in, forecast, size, times, times_label
 from assim.show.cycle.statistics import LONG, block_of, blocks, running, width_of
 from assim.show.finished import Run
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 FAINT = 0.4
 DECADE = 30.0  # a ratio of largest to smallest beyond which an axis is logarithmic
 MOST = 6  # fields, or instruments, that are drawn
+STATED: dict[str, Any] = {"color": style.INK, "linestyle": (0, (4, 1.6)), "linewidth": 1.1}
+BAND: dict[str, Any] = {"color": style.BACKGROUND, "alpha": 0.28, "linewidth": 0}
 
 
 def draw_line(
@@ -122,8 +128,3 @@ def fit(axes: Axes, bold: list[np.ndarray], faint: list[np.ndarray]) -> None:
 def _positive(lines: list[np.ndarray]) -> np.ndarray:
     every: np.ndarray = np.concatenate([*lines, np.zeros(0)])
     return np.asarray(every[np.isfinite(every) & (every > 0)])
-
-
-def columns_of(panels: int) -> int:
-    """Panels over time side by side."""
-    return 1 if panels <= 3 else 2

@@ -1,39 +1,80 @@
-"""Errors and spreads of a cycle: over time, against each other, and what intervals hold."""
+"""Errors and spreads of a cycle: over time, and against each other."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from assim.show import style
-from assim.show.cycle.axes import (
-    MOST,
-    burn_in_clause,
-    columns_of,
-    draw_line,
-    fit,
-    frame,
-    lines_drawn,
-)
+from assim.show.cycle.axes import MOST, burn_in_clause, draw_line, fit, frame, lines_drawn
 from assim.show.cycle.series import (
+    KINDS,
+    after_burn_in,
     field_axis,
     field_label,
     fields,
     is_scalar,
-    series,
     settled,
-    size,
+    units_of,
     values,
 )
-from assim.show.cycle.statistics import LONG, Bins, average, spread_and_skill
-from assim.show.finished import Run
+from assim.show.cycle.statistics import Bins, average, spread_and_skill
+from assim.show.finished import Run, spelt_units
+from assim.show.page import number, paragraph, table
+from assim.show.section import Section
 from assim.show.style import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLOURS = {"background": style.BACKGROUND, "analysis": style.ANALYSIS}
 SPREAD_DASH = (0, (4, 1.6))
 WIDEST = 3  # fields whose spread is drawn against skill
-NEAR = 9.0  # per cent within which two numbers would hide one another
 SCATTER = 1500  # windows of a scatter: more hide one another
+
+
+# ---- means ---------------------------------------------------------------------------------------
+
+
+def errors(run: Run) -> list[str]:
+    """Mean RMSE and spread of every field, and how many times the error the spread is."""
+    rows = [row for name in fields(run) for kind in KINDS if (row := _error(run, name, kind))]
+    if not rows:
+        return []
+    header = (_means_over(run), "", "RMSE", "spread", "spread / error", "units")
+    text = (
+        "Background and analysis are those at the newest observations of a window, the smoother "
+        "is the analysis at its start. Spread / error: the root of the mean variance by the root "
+        "of the mean square error, 1 in a calibrated cycle."
+    )
+    shown: Sequence[int] = range(len(header))
+    if all(row[2] == "–" for row in rows):
+        shown = (0, 1, 3, 5)
+        text = text[: text.index(" Spread /")] + " Errors are left out, as no truth is known."
+    chosen = [[row[k] for k in shown] for row in (header, *rows)]
+    return [table(chosen[0], chosen[1:]), paragraph(text, "soft")]
+
+
+def _error(run: Run, name: str, kind: str) -> tuple[str, ...]:
+    """A row of one field and kind; empty where the files do not have it."""
+    spread, error = (values(run, f"{name}_{what}_{kind}") for what in ("spread", "rmse"))
+    if spread is None:
+        return ()
+    spread, mean, ratio = spread[settled(run)], None, None
+    if error is not None:
+        error = error[settled(run)]
+        mean, square = average(error), average(error**2)
+        ratio = float(np.sqrt(average(spread**2) / square)) if square > 0 else None
+    units = spelt_units(units_of(run, f"{name}_spread_{kind}"))
+    label = field_label(run, name)
+    title = name if label == name else f"{name}: {label}"
+    return title, kind, number(mean, 3), number(average(spread), 3), number(ratio, 3), units
+
+
+def _means_over(run: Run) -> str:
+    return after_burn_in(run).replace("After", "Means after").replace("Over", "Means over")
 
 
 # ---- over time -----------------------------------------------------------------------------------
@@ -45,7 +86,7 @@ def draw_errors(run: Run) -> Picture | None:
     if not names:
         return None
     shown = names[:MOST]
-    figure, axes = style.panels(len(shown), columns_of(len(shown)), 2.5, top=0.32)
+    figure, axes = style.panels(len(shown), style.columns_over_time(len(shown)), 2.5, top=0.32)
     known = [_draw_errors(where, run, name) for name, where in zip(shown, axes, strict=True)]
     style.legend(figure, axes)
     several = not any(is_scalar(run, name) for name in shown)
@@ -54,7 +95,7 @@ def draw_errors(run: Run) -> Picture | None:
     text = f"{what} of background and analysis at the newest observations of every window: "
     text += "in a calibrated cycle solid and dashed lines of one colour agree, and " * any(known)
     text += lines_drawn(run, "root mean squares", several) + burn_in_clause(run) + "."
-    return style.picture("errors", figure, text + _left_out(len(names) - len(shown), "fields"))
+    return style.picture(figure, text + style.left_out(len(names) - len(shown), "fields"))
 
 
 def _draw_errors(axes: Axes, run: Run, name: str) -> bool:
@@ -79,10 +120,6 @@ def _draw_errors(axes: Axes, run: Run, name: str) -> bool:
     return known
 
 
-def _left_out(number: int, what: str) -> str:
-    return f" {number} further {what} are not drawn." * (number > 0)
-
-
 # ---- spread against skill ------------------------------------------------------------------------
 
 
@@ -102,11 +139,9 @@ def draw_spread_skill(run: Run) -> Picture | None:
         "Root mean square error against spread: dots are windows after the burn-in, circles bins "
         "of equally many windows of like spread (roots of mean square error and mean variance; "
         "bars: 95 % intervals as if windows were independent), which lie on the line where the "
-        "spread tells the error and above it where the spread is too small."
+        "spread equals the error and above it where the spread is too small."
     )
-    return style.picture(
-        "spread_skill", figure, text + _left_out(len(names) - len(shown), "fields")
-    )
+    return style.picture(figure, text + style.left_out(len(names) - len(shown), "fields"))
 
 
 def _draw_skill(axes: Axes, run: Run, name: str, kind: str, wide: bool) -> None:
@@ -117,24 +152,24 @@ def _draw_skill(axes: Axes, run: Run, name: str, kind: str, wide: bool) -> None:
     good = np.isfinite(spread) & np.isfinite(error) & (spread > 0) & (error > 0)
     if not good.any():
         return axes.set_axis_off()
-    found = spread_and_skill(spread, error)
+    bins = spread_and_skill(spread, error)
     step = -(-spread.size // SCATTER)
     few = spread.size < 200
     axes.plot(
         spread[::step], error[::step], "o", color=COLOURS[kind], alpha=0.45 if few else 0.3,
         markersize=3 if few else 1.6, markeredgewidth=0,
     )  # fmt: skip
-    _draw_bins(axes, found, kind)
-    ends = [*found.error, *found.spread, *np.quantile(error[good], (0.02, 1))]
+    _draw_bins(axes, bins, kind)
+    ends = [*bins.error, *bins.spread, *np.quantile(error[good], (0.02, 1))]
     ends += [spread[good].min(), spread[good].max()]
     _frame_skill(axes, run, name, kind, np.array(ends))
     axes.set_title(f"{field_label(run, name) if wide else name}, {kind}")
 
 
-def _draw_bins(axes: Axes, found: Bins, kind: str) -> None:
-    bars = np.stack([found.error - found.low, found.high - found.error])
+def _draw_bins(axes: Axes, bins: Bins, kind: str) -> None:
+    bars = np.stack([bins.error - bins.low, bins.high - bins.error])
     axes.errorbar(
-        found.spread, found.error, yerr=bars, fmt="o", color=COLOURS[kind], markersize=5,
+        bins.spread, bins.error, yerr=bars, fmt="o", color=COLOURS[kind], markersize=5,
         markeredgecolor="white", markeredgewidth=0.6, elinewidth=1, zorder=4, label=kind,
     )  # fmt: skip
 
@@ -151,51 +186,9 @@ def _frame_skill(axes: Axes, run: Run, name: str, kind: str, ends: np.ndarray) -
     axes.set_ylabel(field_axis(run, f"RMSE of {kind}", name))
 
 
-# ---- intervals -----------------------------------------------------------------------------------
-
-
-def draw_reliability(run: Run) -> Picture | None:
-    """Share of the true field inside the intervals of the analysis, over time."""
-    file = series(run)
-    names = [name for name in fields(run) if values(run, f"{name}_inside") is not None]
-    if file is None or "level" not in file.variables or not names:
-        return None
-    shown = names[:MOST]
-    levels = np.asarray(file["level"].values, dtype=float)
-    figure, axes = style.panels(len(shown), columns_of(len(shown)), 2.2, top=0.32)
-    for name, where in zip(shown, axes, strict=True):
-        _draw_inside(where, run, name, levels)
-    style.legend(figure, axes)
-    text = (
-        "Share of the true field inside the intervals of the analysis: reliable intervals hold as "
-        "much as they say (dashed), too narrow ones less, and the mean after the burn-in is at the "
-        f"right; {lines_drawn(run, faint=_shows_windows(run, *shown))}{burn_in_clause(run)}."
-    )
-    return style.picture("reliability", figure, text + _left_out(len(names) - len(shown), "fields"))
-
-
-def _shows_windows(run: Run, *names: str) -> bool:
-    """Whether single windows are drawn behind means: not where they are many, or all or nothing."""
-    return size(run) <= LONG and not any(is_scalar(run, name) for name in names)
-
-
-def _draw_inside(axes: Axes, run: Run, name: str, levels: np.ndarray) -> None:
-    inside = values(run, f"{name}_inside")
-    assert inside is not None
-    means = np.array([100 * average(one) for one in inside[settled(run)].T])
-    looks = (style.ANALYSIS, style.OTHERS[0], style.TRUTH, style.OTHERS[2])
-    for number, level in enumerate(levels):
-        colour, share = looks[number % len(looks)], 100 * inside[:, number]
-        label = f"inside the {100 * level:.0f} % interval"
-        draw_line(axes, run, share, label, faint=_shows_windows(run, name), color=colour)
-        axes.axhline(100 * level, color=colour, linewidth=0.9, linestyle="--")
-        mean = means[number]
-        va = "center" if np.ptp(means) > NEAR else "top" if mean == means.min() else "bottom"
-        axes.annotate(
-            f"{mean:.1f} %", (1.0, mean), xycoords=("axes fraction", "data"), xytext=(4, 0),
-            textcoords="offset points", va=va, fontsize=8, color=colour,
-        )  # fmt: skip
-    axes.set_ylim(0, 104)
-    frame(axes, run, field_label(run, name), "Share inside (%)", flags=False)
-    box, wide = axes.get_position(), axes.figure.get_size_inches()[0]  # type: ignore[union-attr]
-    axes.set_position((box.x0, box.y0, box.width - 0.45 / wide, box.height))
+SECTION = Section(
+    "Errors and spread",
+    errors,
+    {"errors": draw_errors, "spread_skill": draw_spread_skill},
+    "the directory holds no diagnostics.nc with series over windows.",
+)

@@ -1,40 +1,104 @@
-"""What the innovations of a cycle say of its covariances."""
+"""Innovations of a cycle against what its covariances expect, and their ranks."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from assim.show import style
-from assim.show.cycle.axes import MOST, burn_in_clause, draw_line, fit, frame, lines_drawn
-from assim.show.cycle.series import instrument_units, instruments, series, settled, times, values
+from assim.show.consistency import negative_variances, stdevs
+from assim.show.cycle.axes import (
+    BAND,
+    MOST,
+    STATED,
+    burn_in_clause,
+    draw_line,
+    fit,
+    frame,
+    lines_drawn,
+)
+from assim.show.cycle.series import (
+    instrument_units,
+    instruments,
+    of_instrument,
+    settled,
+    times,
+    values,
+)
 from assim.show.cycle.statistics import (
     LONG,
     NORMAL,
-    common,
+    average,
+    band_of_ranks,
     drawn_points,
-    root,
     running,
     totals,
     width_of,
 )
-from assim.show.finished import Run, with_units
+from assim.show.finished import Run, spelt_units, with_units
+from assim.show.page import number, paragraph, table
+from assim.show.section import Section
 from assim.show.style import Picture
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 MANY = 10  # values a window
-STATED: dict[str, Any] = {"color": style.INK, "linestyle": (0, (4, 1.6)), "linewidth": 1.1}
-BAND: dict[str, Any] = {"color": style.BACKGROUND, "alpha": 0.28, "linewidth": 0}
 
 
-def _of(run: Run, name: str, what: str) -> np.ndarray:
-    """A series of an instrument; NaN where there is none."""
-    found, number = values(run, f"{name}_obs_{what}"), values(run, f"{name}_obs_number")
-    assert number is not None
-    return np.full(number.shape, np.nan) if found is None else found
+# ---- means ---------------------------------------------------------------------------------------
 
 
-def _left_out(number: int) -> str:
-    return f" {number} further instruments are not drawn." * (number > 0)
+def innovations(run: Run) -> list[str]:
+    """What the innovations of every instrument say after the burn-in."""
+    header = ("", "values", "mean innovation", "RMS innovation", "expected", "σₒ → estimate",
+              "σ_b → estimate", "units")  # fmt: skip
+    text = (
+        "Over the windows after the burn-in; σₒ and σ_b are standard deviations of the errors of "
+        "observations and of the background there, as stated → as estimated from departures "
+        "(Desroziers et al. 2005); a dash where that is not known."
+    )
+    names = instruments(run)
+    if not names:
+        return []
+    rows = [_instrument(run, name) for name in names]
+    ratios = {key: {name: _sigmas(run, name, key)[1] for name in names} for key in _ERRORS}
+    return [table(header, rows), paragraph(text, "soft"), negative_variances(**ratios)]
+
+
+_ERRORS = ("error", "background")
+
+
+def _instrument(run: Run, name: str) -> tuple[str, ...]:
+    count = _settled(run, name, "number")
+    squares = (_settled(run, name, f"{what}_rms") ** 2 for what in ("innovation", "expected"))
+    return (
+        name,
+        f"{np.nansum(count):,.0f}",
+        number(average(_settled(run, name, "mean"), count), 2),
+        *(number(_root(average(square, count)), 3) for square in squares),
+        *(stdevs(*_sigmas(run, name, key)) for key in _ERRORS),
+        spelt_units(instrument_units(run, name)),
+    )
+
+
+def _settled(run: Run, name: str, what: str) -> np.ndarray:
+    """A series of an instrument after the burn-in."""
+    return of_instrument(run, name, what)[settled(run)]
+
+
+def _sigmas(run: Run, name: str, key: str) -> tuple[float | None, float | None]:
+    """Standard deviation stated of an error, and the variance that departures imply over its."""
+    count, stated = _settled(run, name, "number"), _settled(run, name, f"stated_{key}") ** 2
+    implied = average(_settled(run, name, f"{key}_variance_ratio") * stated, count)
+    total = average(stated, count)
+    ratio = implied / total if total > 0 and np.isfinite(implied) else None
+    return _root(total), ratio
+
+
+def _root(variance: float) -> float | None:
+    return float(np.sqrt(variance)) if variance >= 0 else None
 
 
 # ---- innovations ---------------------------------------------------------------------------------
@@ -47,9 +111,9 @@ def draw_innovations(run: Run) -> Picture | None:
         return None
     shown = names[:MOST]
     figure, axes = style.panels(2 * len(shown), 2, 2.35, top=0.32)
-    for number, name in enumerate(shown):
-        _draw_size(axes[2 * number], run, name)
-        _draw_mean(axes[2 * number + 1], run, name)
+    for row, name in enumerate(shown):
+        _draw_size(axes[2 * row], run, name)
+        _draw_mean(axes[2 * row + 1], run, name)
     style.legend(figure, axes)
     several = all(_many(run, name) for name in shown)
     text = (
@@ -59,32 +123,35 @@ def draw_innovations(run: Run) -> Picture | None:
         "innovations were independent) where model, operator or instrument are biased; "
         f"{lines_drawn(run, 'means of squares or of values', several)}{burn_in_clause(run)}."
     )
-    return style.picture("innovations", figure, text + _left_out(len(names) - len(shown)))
+    return style.picture(figure, text + style.left_out(len(names) - len(shown), "instruments"))
 
 
 def _many(run: Run, name: str) -> bool:
     """Whether a window has enough of an instrument's values to be drawn alone."""
-    number = _of(run, name, "number")
+    number = of_instrument(run, name, "number")
     return bool(np.median(number[number > 0]) >= MANY) if (number > 0).any() else False
 
 
 def _draw_size(axes: Axes, run: Run, name: str) -> None:
-    seen, expected = _of(run, name, "innovation_rms"), _of(run, name, "expected_rms")
-    number = _of(run, name, "number")
-    same: dict[str, Any] = {"weights": number, "squared": True}
+    seen, expected = (
+        of_instrument(run, name, "innovation_rms"),
+        of_instrument(run, name, "expected_rms"),
+    )
+    number = of_instrument(run, name, "number")
+    means: dict[str, Any] = {"weights": number, "squared": True}
     single = _many(run, name)
     look: dict[str, Any] = {"faint": single, "color": style.ANALYSIS}
-    line = draw_line(axes, run, seen, "root mean square", **same, **look)
-    other = draw_line(axes, run, expected, "expected", faint=False, **same, **STATED)
+    line = draw_line(axes, run, seen, "root mean square", **means, **look)
+    other = draw_line(axes, run, expected, "expected", faint=False, **means, **STATED)
     fit(axes, [line, other], [seen] * single)
     units = instrument_units(run, name)
     frame(axes, run, name, with_units("RMS innovation", units))
 
 
 def _draw_mean(axes: Axes, run: Run, name: str) -> None:
-    mean, number = _of(run, name, "mean"), _of(run, name, "number")
+    mean, number = of_instrument(run, name, "mean"), of_instrument(run, name, "number")
     when, width = times(run), width_of(mean.size)
-    square = running(_of(run, name, "expected_rms") ** 2, width, number)
+    square = running(of_instrument(run, name, "expected_rms") ** 2, width, number)
     count = totals(number, width)
     half = NORMAL * np.sqrt(square / np.where(count > 0, count, np.nan))
     place = drawn_points(mean.size)
@@ -98,103 +165,13 @@ def _draw_mean(axes: Axes, run: Run, name: str) -> None:
     frame(axes, run, name, with_units("Mean innovation", instrument_units(run, name)))
 
 
-# ---- chi-squared ---------------------------------------------------------------------------------
-
-
-def draw_chi_squared(run: Run) -> Picture | None:
-    """2J/m of every window, with the band in which it is expected."""
-    found, number = values(run, "chi_squared"), values(run, "number")
-    if found is None or number is None:
-        return None
-    figure, (axes,) = style.panels(1, 1, 2.5, top=0.32)
-    half = _draw_expected(axes, run, number)
-    line = draw_line(axes, run, found, "2J/m", number, color=style.ANALYSIS)
-    fit(axes, [line, 1 + half], [found])
-    frame(axes, run, "Twice the cost by the number m of observations", "2J/m")
-    style.legend(figure, [axes])
-    after = settled(run)
-    good = np.isfinite(found[after])
-    outside = np.abs(found[after] - 1)[good] > half[after][good]
-    share = 100 * float(np.mean(outside)) if good.any() else 0.0
-    text = (
-        "2J/m of every window, whose mean is 1 where all covariances are right, larger where they "
-        f"are too small and smaller where too large; {share:.1f} % of windows after the burn-in "
-        "lie outside the band, of which about 5 % are expected there; "
-        f"{lines_drawn(run)}{burn_in_clause(run)}."
-    )
-    return style.picture("chi_squared", figure, text)
-
-
-def _draw_expected(axes: Axes, run: Run, number: np.ndarray) -> np.ndarray:
-    """The bands of single windows and of their running mean; half the width of the former."""
-    when, width, every = times(run), width_of(number.size), np.arange(number.size)
-    there = number > 0
-    filled = np.interp(every, every[there], number[there])  # as where a window has observations
-    half: np.ndarray = 2 * np.sqrt(2 / filled)
-    total = totals(filled, width)
-    place = drawn_points(number.size)
-    both = [(half, BAND, "expected of a window, 1 ± 2√(2/m)")]
-    if width > 1:
-        look = {**BAND, "alpha": 0.45}
-        both.append((2 * np.sqrt(2 / total), look, f"of the mean over {width} windows"))
-    for one, look, label in both:
-        low, high = np.maximum(1 - one, 0)[place], (1 + one)[place]
-        axes.fill_between(when[place], low, high, **look, label=label)
-    axes.axhline(1, color=style.INK, linewidth=0.8)
-    return half
-
-
-# ---- Desroziers ----------------------------------------------------------------------------------
-
-
-def draw_desroziers(run: Run) -> Picture | None:
-    """Standard deviations that departures imply against those stated, of every instrument."""
-    ratios = {name: _of(run, name, "error_variance_ratio") for name in instruments(run)}
-    names = [name for name, ratio in ratios.items() if np.any(np.isfinite(ratio))]
-    if not names:
-        return None
-    shown = names[:MOST]
-    figure, axes = style.panels(2 * len(shown), 2, 2.35, top=0.32)
-    for number, name in enumerate(shown):
-        _draw_sigmas(axes[2 * number], axes[2 * number + 1], run, name)
-    style.legend(figure, axes)
-    width = width_of(len(times(run)))
-    text = (
-        "Standard deviations of the errors of observations (left) and of the background at the "
-        "observations (right) as departures imply them (Desroziers et al. 2005) and as stated: "
-        "where the solid line lies above the dashed one, the error is understated"
-    )
-    text += f"; lines are means of variances over {width} windows" * (width > 1)
-    text += f", with gaps where they are negative{burn_in_clause(run)}."
-    return style.picture("desroziers", figure, text + _left_out(len(names) - len(shown)))
-
-
-def _draw_sigmas(left: Axes, right: Axes, run: Run, name: str) -> None:
-    units, number = instrument_units(run, name), _of(run, name, "number")
-    when, width = times(run), width_of(number.size)
-    place = drawn_points(number.size)
-    pairs = (
-        (left, "Error of observations", "error"),
-        (right, "Error of the background", "background"),
-    )
-    for axes, title, which in pairs:
-        stated = _of(run, name, f"stated_{which}") ** 2
-        implied = _of(run, name, f"{which}_variance_ratio") * stated
-        told = root(running(implied, width, number))[place]
-        given = root(running(stated, width, number))[place]
-        axes.plot(when[place], told, color=style.ANALYSIS, label="as departures imply")
-        axes.plot(when[place], given, label="as stated", **STATED)
-        fit(axes, [told, given], [])
-        frame(axes, run, f"{title}, {name}", with_units("Standard deviation", units), flags=False)
-
-
 # ---- ranks ---------------------------------------------------------------------------------------
 
 
 def draw_ranks(run: Run) -> Picture | None:
     """Histograms of the probability below each innovation, of every instrument."""
     names = [name for name in instruments(run) if values(run, f"{name}_obs_ranks") is not None]
-    if series(run) is None or not names:
+    if not names:
         return None
     shown = names[:MOST]
     figure, axes = style.panels(len(shown), min(len(shown), 3), 2.4, top=0.32)
@@ -207,7 +184,7 @@ def draw_ranks(run: Run) -> Picture | None:
         "they are too small, in the middle where too large and on one side where there is bias; a "
         "bar leaves the band in one of 20 cases if innovations are independent."
     )
-    return style.picture("ranks", figure, text + _left_out(len(names) - len(shown)))
+    return style.picture(figure, text + style.left_out(len(names) - len(shown), "instruments"))
 
 
 def _draw_ranks(axes: Axes, run: Run, name: str) -> None:
@@ -215,7 +192,7 @@ def _draw_ranks(axes: Axes, run: Run, name: str) -> None:
     assert ranks is not None
     counts = np.nansum(ranks[settled(run)], axis=0)
     bins, total = counts.size, max(float(counts.sum()), 1.0)
-    low, high = common(counts, 1 / bins)
+    low, high = band_of_ranks(counts)
     axes.bar((np.arange(bins) + 0.5) / bins, counts * bins / total, 0.92 / bins,
              color=style.ANALYSIS, alpha=0.75)  # fmt: skip
     axes.axhspan(low, high, color=style.INK, alpha=0.22, linewidth=0, label="95 % band if uniform",
@@ -226,3 +203,8 @@ def _draw_ranks(axes: Axes, run: Run, name: str) -> None:
     axes.set_title(f"{name}, {total:,.0f} innovations")
     axes.set_xlabel("Probability below")
     axes.set_ylabel("Density of innovations")
+
+
+SECTION = Section(
+    "Innovations", innovations, {"innovations": draw_innovations, "ranks": draw_ranks}
+)

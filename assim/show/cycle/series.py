@@ -1,7 +1,4 @@
-"""The finished files of a cycle: series over its windows, and its manifest, looked up in one place.
-
-What a series is called in `diagnostics.nc` is known to this file alone.
-"""
+"""Series over the windows of a cycle, as `diagnostics.nc` has them, and the manifest's lines."""
 
 from collections import Counter
 from typing import Any
@@ -9,35 +6,27 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from assim.show.finished import Run, instants, time_label, time_of, with_units, words
+from assim.show.finished import Run, instants, time_label, with_units, words
+from assim.show.layout import NUMBER, SPREAD, Entry, time_of
 
 WINDOW = "window"
 KINDS = ("background", "analysis", "smoother")
 ANALYSED, FORECAST, USED = "analysed", "forecast", "used"
-_SPREAD, _NUMBER = "_spread_analysis", "_obs_number"
 _LABEL = "root mean variance of the analysis of "
-
-Entry = dict[str, Any]
-
-
-def is_cycle(run: Run) -> bool:
-    """Whether a directory is that of windows in sequence."""
-    return isinstance(run.summary.get("windows"), int)
 
 
 def series(run: Run) -> xr.Dataset | None:
-    """The file of all series; None where it is not there."""
-    file = run.files.get("diagnostics")
-    return file if file is not None and WINDOW in file.dims else None
+    """The file of all series; None where the directory does not have it."""
+    return run.files.get("diagnostics")
 
 
 def values(run: Run, name: str) -> np.ndarray | None:
-    """One series, shape (window, ...); None where the files do not have it, or only as NaN."""
+    """One series, shape (window, …); None where it is not there, or nothing of it is known."""
     file = series(run)
-    if file is None or name not in file or file[name].dims[:1] != (WINDOW,):
+    if file is None or name not in file:
         return None
-    found = np.asarray(file[name].values, dtype=float)
-    return found if np.isfinite(found).any() else None
+    array = np.asarray(file[name].values, dtype=float)
+    return array if np.isfinite(array).any() else None
 
 
 def units_of(run: Run, name: str) -> str:
@@ -47,32 +36,31 @@ def units_of(run: Run, name: str) -> str:
 
 
 def times(run: Run) -> np.ndarray:
-    """Newest time of every window; its number where the file tells no time."""
-    file = series(run)
-    assert file is not None
-    clock = time_of(file)
-    if clock is not None and clock.dims == (WINDOW,):
-        return instants(clock)
-    return np.arange(file.sizes[WINDOW])
+    """Newest time of every window."""
+    return instants(_clock(run))
 
 
 def times_label(run: Run) -> str:
     """Label of the axis of `times`."""
+    return time_label(_clock(run))
+
+
+def _clock(run: Run) -> xr.DataArray:
     file = series(run)
-    clock = None if file is None else time_of(file)
-    return "Window" if clock is None or clock.dims != (WINDOW,) else time_label(clock)
+    assert file is not None
+    return time_of(file)
 
 
 def size(run: Run) -> int:
     """Number of finished windows."""
-    file = series(run)
-    return int(run.summary.get("windows") or 0) if file is None else file.sizes[WINDOW]
+    windows: int = run.summary["windows"]
+    return windows
 
 
 def burn_in(run: Run) -> int:
     """Windows that means leave out."""
-    given = run.summary.get("burn_in")
-    return given if isinstance(given, int) and not isinstance(given, bool) else 0
+    windows: int = run.summary["burn_in"]
+    return windows
 
 
 def settled(run: Run) -> slice:
@@ -83,10 +71,7 @@ def settled(run: Run) -> slice:
 
 def statuses(run: Run) -> dict[str, int]:
     """How many windows' minimisations ended in which way, the commonest first."""
-    given = run.summary.get("statuses")
-    given = given if isinstance(given, dict) else {}
-    found = Counter({str(name): n for name, n in given.items() if isinstance(n, int)})
-    return dict(found.most_common())
+    return dict(Counter(run.summary["statuses"]).most_common())
 
 
 # ---- names ---------------------------------------------------------------------------------------
@@ -94,32 +79,30 @@ def statuses(run: Run) -> dict[str, int]:
 
 def fields(run: Run) -> list[str]:
     """The fields of the state, in the order of the file."""
-    return _ending(run, _SPREAD)
+    return _ending(run, SPREAD)
 
 
 def instruments(run: Run) -> list[str]:
     """The instruments, in the order of the file."""
-    return _ending(run, _NUMBER)
+    return _ending(run, NUMBER)
 
 
 def scalars(run: Run) -> list[str]:
     """Estimated parameters, coefficients of bias and scales of errors."""
-    file = series(run)
-    names = _ending(run, "_stddev")
-    return [n for n in names if file is not None and n in file and file[n].dims == (WINDOW,)]
+    return _ending(run, "_stddev")
 
 
 def _ending(run: Run, end: str) -> list[str]:
     file = series(run)
     names = [] if file is None else [str(name) for name in file.data_vars]
-    found = [name for name in names if name.endswith(end)]
-    return [name.removesuffix(end) for name in found if values(run, name) is not None]
+    known = [name for name in names if name.endswith(end) and values(run, name) is not None]
+    return [name.removesuffix(end) for name in known]
 
 
 def field_label(run: Run, name: str) -> str:
     """What a field is called."""
     file = series(run)
-    return name if file is None else words(file[name + _SPREAD]).removeprefix(_LABEL) or name
+    return name if file is None else words(file[name + SPREAD]).removeprefix(_LABEL) or name
 
 
 def is_scalar(run: Run, name: str) -> bool:
@@ -136,7 +119,7 @@ def scalar_label(run: Run, name: str) -> str:
 
 def field_axis(run: Run, what: str, name: str) -> str:
     """`what (units)` of a field."""
-    return with_units(what, units_of(run, name + _SPREAD))
+    return with_units(what, units_of(run, name + SPREAD))
 
 
 def instrument_units(run: Run, name: str) -> str:
@@ -144,25 +127,38 @@ def instrument_units(run: Run, name: str) -> str:
     return units_of(run, f"{name}_obs_innovation_rms")
 
 
+def of_instrument(run: Run, name: str, what: str) -> np.ndarray:
+    """A series of an instrument, shape (window,); NaN where nothing of it is known."""
+    array = values(run, f"{name}_obs_{what}")
+    return np.full(size(run), np.nan) if array is None else array
+
+
 # ---- the manifest --------------------------------------------------------------------------------
 
 
 def entries(run: Run) -> list[Entry]:
-    """The lines of the manifest that tell of windows; none without a manifest."""
-    return [one for one in run.manifest if isinstance(one.get(WINDOW), int)]
+    """The lines of the manifest on windows; none without a manifest."""
+    return [line for line in run.manifest if WINDOW in line]
 
 
 def forecast(run: Run) -> np.ndarray:
     """Which windows were forecast in place of analysed."""
     mask = np.zeros(size(run), bool)
-    for one in entries(run):
-        if one.get("state") == FORECAST and one[WINDOW] < mask.size:
-            mask[one[WINDOW]] = True
+    for line in entries(run):
+        if line["state"] == FORECAST and line[WINDOW] < mask.size:
+            mask[line[WINDOW]] = True
     return mask
 
 
-def told(entry: Entry) -> dict[str, Entry]:
-    """What a line says of every instrument."""
-    given = entry.get("observations")
-    given = given if isinstance(given, dict) else {}
-    return {str(name): one for name, one in given.items() if isinstance(one, dict)}
+def observation_files(line: Entry) -> dict[str, Any]:
+    """What became of the file of every instrument in a window, by the instrument."""
+    return dict(line["observations"])
+
+
+# ---- words ---------------------------------------------------------------------------------------
+
+
+def after_burn_in(run: Run) -> str:
+    """Which windows means are over."""
+    first = burn_in(run)
+    return f"After the burn-in of {first} windows" if 0 < first < size(run) else "Over all windows"

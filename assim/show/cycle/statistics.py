@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from assim.statistics.uniformity import binomial_interval
+
 LONG = 500  # windows beyond which single ones are not drawn
 POINTS = 120  # about as many points of a long series are drawn
 NORMAL = 1.959964  # quantile of N(0, 1): ± holds 95 %
@@ -134,17 +136,13 @@ def root(variance: np.ndarray) -> np.ndarray:
     return np.sqrt(np.where(variance >= 0, variance, np.nan))
 
 
-def common(counts: np.ndarray, share: float, level: float = 0.95) -> tuple[float, float]:
+def band_of_ranks(counts: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """The interval, as shares of the expectation, of a bin's count where ranks are uniform.
 
     Args:
-        counts: total number of ranks.
-        share: of the bin.
+        counts: of every bin.
         level: probability of the interval.
     """
-    from scipy.stats import binom
-
-    number = max(int(np.rint(np.sum(counts))), 1)
-    tail = (1 - level) / 2
-    low, high = binom.ppf((tail, 1 - tail), number, share) / (number * share)
-    return float(low), float(high)
+    number, share = max(int(np.rint(np.sum(counts))), 1), 1 / counts.size
+    low, high = binomial_interval(number, share, level)
+    return low / (number * share), high / (number * share)

@@ -5,13 +5,28 @@ from typing import Any
 
 import numpy as np
 
-from assim.show import passages
-from assim.show.cycle.series import ANALYSED, USED, WINDOW, Entry, entries, series, statuses, told
-from assim.show.finished import Run, time_of
+from assim.show.cycle.series import (
+    ANALYSED,
+    USED,
+    WINDOW,
+    entries,
+    observation_files,
+    series,
+    statuses,
+)
+from assim.show.finished import Run
+from assim.show.layout import Entry, time_of
 from assim.show.page import known, number, paragraph, table
+from assim.show.seconds import seconds
+from assim.show.section import Section
 
 ROWS = 50  # of flagged windows
-ODD = ("late", "early", "repeated", "out_of_order")  # what is told of a file only where it is odd
+ODD = (
+    "late",
+    "early",
+    "repeated",
+    "out_of_order",
+)  # what a line says of a file only where it is odd
 
 
 def windows(run: Run) -> list[str]:
@@ -28,76 +43,75 @@ def windows(run: Run) -> list[str]:
 def _files(run: Run) -> str:
     """What became of the files of every instrument."""
     by_name: dict[str, list[Entry]] = {}
-    for one in entries(run):
-        for name, file in told(one).items():
+    for line in entries(run):
+        for name, file in observation_files(line).items():
             by_name.setdefault(name, []).append(file)
-    fates = {name: Counter(str(f.get("fate")) for f in some) for name, some in by_name.items()}
-    every = sorted({fate for one in fates.values() for fate in one}, key=lambda f: (f != USED, f))
+    fates = {name: Counter(file["fate"] for file in files) for name, files in by_name.items()}
+    every = sorted({fate for own in fates.values() for fate in own}, key=lambda f: (f != USED, f))
     odd = [what for what in ODD if any(_count(f, what) for some in by_name.values() for f in some)]
     header = ("Windows whose observations were", *every, "values used", "rejected")
     rows = [
         (
             name,
             *(f"{fates[name][fate]:,}" for fate in every),
-            f"{sum(_count(file, USED) for file in some):,}",
-            _rejected(some),
-            *(sum(_count(file, what) for file in some) for what in odd),
+            f"{sum(_count(file, USED) for file in files):,}",
+            _rejected(files),
+            *(sum(_count(file, what) for file in files) for what in odd),
         )
-        for name, some in by_name.items()
+        for name, files in by_name.items()
     ]
     return table((*header, *(what.replace("_", " ") for what in odd)), rows)
 
 
 def _count(file: Entry, what: str) -> int:
-    given = file.get(what)
-    return int(given) if isinstance(given, bool | int) else 0
+    """How many values; 0 where a file had none of them, or could not be read."""
+    return int(file.get(what, 0))
 
 
-def _rejected(some: list[Entry]) -> str:
+def _rejected(files: list[Entry]) -> str:
     total: Counter[str] = Counter()
-    for file in some:
-        given = file.get("rejected")
-        total.update(given if isinstance(given, dict) else {})
+    for file in files:
+        total.update(file.get("rejected", {}))
     parts = [f"{n:,} {flag.replace('_', ' ')}" for flag, n in total.items() if n]
     return ", ".join(parts) or "0"
 
 
 def _flagged(run: Run) -> str:
     """Windows with which something is wrong, at most 50 of them."""
-    found = [one for one in entries(run) if _is_flagged(one)]
-    rows = [_flag(run, one) for one in found[:ROWS]]
-    left = len(found) - len(rows)
+    flagged = [line for line in entries(run) if _is_flagged(line)]
+    rows = [_flag(run, line) for line in flagged[:ROWS]]
+    left = len(flagged) - len(rows)
     more = paragraph(f"{left} further windows are flagged; manifest.jsonl has them all.", "soft")
     header = ("Flagged window", "state", "why", "observations")
     return table(header, rows) + more * (left > 0)
 
 
-def _is_flagged(entry: Entry) -> bool:
-    files = told(entry).values()
+def _is_flagged(line: Entry) -> bool:
+    files = observation_files(line).values()
     return (
-        entry.get("state") != ANALYSED
-        or bool(entry.get("reason"))
-        or any(file.get("fate") != USED or any(_count(file, w) for w in ODD) for file in files)
+        line["state"] != ANALYSED
+        or bool(line["reason"])
+        or any(file["fate"] != USED or any(_count(file, w) for w in ODD) for file in files)
     )
 
 
-def _flag(run: Run, entry: Entry) -> tuple[str, ...]:
+def _flag(run: Run, line: Entry) -> tuple[str, ...]:
     fates = []
-    for name, file in told(entry).items():
+    for name, file in observation_files(line).items():
         odd = [f"{_count(file, w)} {w}" for w in ODD[:3] if _count(file, w)]
         odd += ["out of order"] * bool(_count(file, ODD[3]))
-        fate = str(file.get("fate"))
+        fate = str(file["fate"])
         if fate != USED:
             fate += f" ({': '.join(str(file[key]) for key in ('file', 'reason') if file.get(key))})"
         fates.append(f"{name}: {', '.join([fate, *odd])}")
-    reason = str(entry.get("reason") or "–").replace("_", " ")
-    return _when(run, entry[WINDOW]), str(entry.get("state")), reason, "; ".join(fates)
+    reason = str(line["reason"] or "–").replace("_", " ")
+    return _when(run, line[WINDOW]), str(line["state"]), reason, "; ".join(fates)
 
 
 def _when(run: Run, window: int) -> str:
     file = series(run)
     time = None if file is None else time_of(file)
-    if time is None or time.dims != (WINDOW,) or window >= time.size:
+    if time is None or window >= time.size:
         return str(window)
     moment: Any = time.values[window]
     dated = np.issubdtype(time.dtype, np.datetime64)
@@ -108,12 +122,11 @@ def _when(run: Run, window: int) -> str:
 def _seconds(run: Run) -> str:
     """Seconds a window by stage; those of a twin are of the whole cycle."""
     by_stage: dict[str, list[float]] = {}
-    for one in entries(run):
-        given = one.get("seconds")
-        for stage, value in given.items() if isinstance(given, dict) else ():
-            by_stage.setdefault(str(stage), []).append(known(value) or 0.0)
+    for line in entries(run):
+        for stage, value in line["seconds"].items():
+            by_stage.setdefault(stage, []).append(known(value) or 0.0)
     if not by_stage:
-        return passages.seconds(run)
+        return "".join(seconds(run))
     rows = [
         (
             stage,
@@ -129,3 +142,6 @@ def _seconds(run: Run) -> str:
         "of observations."
     )
     return table(header, rows) + paragraph(text, "soft")
+
+
+SECTION = Section("Windows", windows)
