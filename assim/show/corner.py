@@ -33,23 +33,23 @@ LEFT, BELOW, GAP = 0.68, 0.62, 0.07  # inches
 def draw_corner(run: Run) -> Picture | None:
     """Contours of 50 and 90 per cent of the method reported, and of 90 per cent of others."""
     alone = Method("posterior", True, Entry({}, "summary.json"), None, None)
-    found = draws_by_method(run) or [(alone, {one.name: one for one in draws(run)})]
-    reported = next((some for method, some in found if method.chosen), None)
+    by_method = draws_by_method(run) or [(alone, {one.name: one for one in draws(run)})]
+    reported = next((some for method, some in by_method if method.chosen), None)
     if reported is None:
         return None
     free = [name for name, one in reported.items() if _varies(one)]
     names = _of_control(run, free)[: MOST if run.methods else FEW]
     if len(names) < 2:
         return None
-    found = [(m, some) for m, some in found if all(n in some and _varies(some[n]) for n in names)]
+    drawn = [(m, s) for m, s in by_method if all(n in s and _varies(s[n]) for n in names)]
     looks = looks_of(run) or {"posterior": {"color": style.ANALYSIS}}
-    ranges = [common_limits([(m, some[n]) for m, some in found]) for n in names]
+    ranges = [common_limits([(m, some[n]) for m, some in drawn]) for n in names]
     figure, grid = _triangle(len(names))
     for row, name in enumerate(names):
-        _draw_marginal(grid[row][row], [(m, s[name]) for m, s in found], looks, ranges[row])
+        _draw_marginal(grid[row][row], [(m, s[name]) for m, s in drawn], looks, ranges[row])
         for column in range(row):
             ends = ranges[column], ranges[row]
-            for method, some in found:
+            for method, some in drawn:
                 pair = some[names[column]], some[name]
                 _draw_pair(grid[row][column], pair, ends, method.chosen, looks[method.name])
     for row, line in enumerate(grid):
@@ -57,7 +57,7 @@ def draw_corner(run: Run) -> Picture | None:
             axes.set_xticks(_ticks(*ranges[column]))
             axes.set_yticks(_ticks(*ranges[row]) if row != column else [])
     _name(figure, grid, [_label(reported[name]) for name in names])
-    _legend(figure, found, looks)
+    _legend(figure, [method for method, _ in drawn], looks)
     left_out = style.left_out(len(free) - len(names), "quantities")
     return style.picture(figure, _caption(bool(run.methods)) + left_out)
 
@@ -119,7 +119,7 @@ def _name(figure: Figure, grid: list[list[Axes]], labels: list[str]) -> None:
 
 
 def _triangle(count: int) -> tuple[Figure, list[list[Axes]]]:
-    """Panels below and on the diagonal; ticks at the left and below alone."""
+    """Panels below and on the diagonal; ticks only at the left and below."""
     side = min(1.35, (style.WIDTH - LEFT - style.RIGHT) / count - GAP)
     size = style.WIDTH, BELOW + count * (side + GAP) + 0.12
     figure = style.blank(size[1])
@@ -225,13 +225,13 @@ def levels_of(height: np.ndarray, masses: tuple[float, ...]) -> list[float] | No
     return levels if good else None
 
 
-def _legend(figure: Figure, found: list, looks: dict) -> None:
+def _legend(figure: Figure, methods: list[Method], looks: dict) -> None:
     from matplotlib.lines import Line2D
 
-    if len(found) < 2:
+    if len(methods) < 2:
         return
     handles = [
         Line2D([], [], **looks[m.name], label=f"{m.name} (reported)" if m.chosen else m.name)
-        for m, _ in found
+        for m in methods
     ]
     figure.legend(handles=handles, loc="upper right", handlelength=2.6, fontsize=9)

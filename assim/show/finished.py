@@ -135,12 +135,12 @@ def _methods(summary: Entry, datasets: Mapping[str, xr.Dataset]) -> tuple[Method
     if len(entries) < 2:
         return ()
     chosen = summary["chosen"]
-    found = []
+    methods = []
     for name, about in entries.items():
         stages = ("posterior", "trajectory") if name == chosen else _stems(about)
         posterior, trajectory = map(datasets.get, stages)
-        found.append(Method(name, name == chosen, about, posterior, trajectory))
-    return tuple(found)
+        methods.append(Method(name, name == chosen, about, posterior, trajectory))
+    return tuple(methods)
 
 
 def methods_of(summary: Entry) -> dict[str, Entry]:

@@ -36,7 +36,7 @@ def draw_spectrum(run: Run) -> Picture | None:
     axes.axhline(1.0, color=style.INK, linewidth=0.8, linestyle="--")
     above = values.max() > 1  # at the left, points lie on this side of the line
     axes.annotate(
-        "1: observations tell as much as the prior",
+        "1: observations inform as much as the prior",
         (0.0, 1.0),
         xycoords=("axes fraction", "data"),
         xytext=(4, -4 if above else 4),

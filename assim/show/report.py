@@ -104,7 +104,7 @@ def report_of_results(
 
     Args:
         directory: where they are.
-        keep: what the case keeps, with "report" among it where one is wanted; None for all.
+        keep: what the case keeps, with "report" among it where one is asked for; None for all.
         say: prints a line for a person.
     """
     if keep is not None and "report" not in keep:

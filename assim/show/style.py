@@ -1,4 +1,4 @@
-"""One look for every picture: colours that the colour-blind tell apart, readable type."""
+"""One look for every picture: colours that the colour-blind distinguish, readable type."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Picture:
 
 
 def look(place: int) -> dict[str, Any]:
-    """Colour and dashes of the line of one of several: both differ, so that either tells."""
+    """Colour and dashes of the line of one of several: both differ, so that either suffices."""
     return {"color": OTHERS[place % len(OTHERS)], "linestyle": DASHES[place % len(DASHES)]}
 
 

@@ -127,7 +127,7 @@ def draw_innovations(run: Run) -> Picture | None:
 
 
 def _many(run: Run, name: str) -> bool:
-    """Whether a window has enough of an instrument's values to be drawn alone."""
+    """Whether a window has enough of an instrument's values to be drawn by itself."""
     number = of_instrument(run, name, "number")
     return bool(np.median(number[number > 0]) >= MANY) if (number > 0).any() else False
 
