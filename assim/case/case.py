@@ -12,7 +12,13 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from assim.case.background import BackgroundTable
 from assim.case.cycle import CycleTable, file_fault
 from assim.case.failure import CaseError, Fault
-from assim.case.findings import ImpactTable, PredictiveTable, QuantityTable, SloppyTable
+from assim.case.findings import (
+    FindingTable,
+    ImpactTable,
+    PredictiveTable,
+    QuantityTable,
+    SloppyTable,
+)
 from assim.case.methods import (
     MinimiserTable,
     Posteriors,
@@ -80,6 +86,7 @@ class CaseTable(Table):
     forecast_impact: ImpactTable | None = None
     predictive: PredictiveTable | None = None
     sloppy: SloppyTable = SloppyTable()
+    findings: list[FindingTable] = []
     minimiser: MinimiserTable = MinimiserTable()
     posterior: Posteriors = [PosteriorTable()]
     cycle: CycleTable | None = None

@@ -1,4 +1,4 @@
-"""What a case asks for beyond the analysis: derived quantities, a forecast's error, checks."""
+"""What a case asks for beyond the analysis: derived quantities, findings, a forecast's error."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,6 +10,8 @@ from assim.case.plugins import Plugin, Table, named_by
 from assim.files.errors import DataError
 
 if TYPE_CHECKING:
+    from assim.analysis.analyse import Analysis
+    from assim.analysis.finding import AbstractFinding
     from assim.problem.departure import Problem
     from assim.problem.scalars import ForecastError
     from assim.problem.window import Window
@@ -28,6 +30,20 @@ class QuantityTable(Plugin):
     def made(self) -> Callable:
         """The function."""
         return named_by(self.kind, self.use, self.at(), self._folder)
+
+
+class FindingTable(Plugin):
+    """A finding of the user's own: a function from the analysis to it, or to None."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    kind = "finding"
+
+    use: str
+
+    def made(self) -> "Callable[[Analysis], AbstractFinding | None]":
+        """The function."""
+        function: Callable = named_by(self.kind, self.use, self.at(), self._folder)
+        return function
 
 
 class ForecastMeasure(NamedTuple):

@@ -88,7 +88,7 @@ def resolve(kind: str, use: Any, folder: Path) -> Any:
         raise UnknownNameError("is missing" if use is None else f"must be a text, got {use!r}")
     if ":" in use:
         return _of_kind(kind, _imported(use, folder), use)
-    if kind == "quantity":
+    if kind in ("quantity", "finding"):
         raise UnknownNameError(f'must be "file.py:function", got {use!r}')
     if use not in names(kind):
         hint = nearest(use, [*names(kind), *_WORDS.get(kind, ())], "those that come with assim are")

@@ -1,12 +1,13 @@
 """From a case to the problem that it poses and the methods that answer it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from assim.analysis.analyse import Analysis, analyse
+from assim.analysis.finding import AbstractFinding
 from assim.case.case import Case
 from assim.case.failure import Fault, Trouble, naming
 from assim.case.findings import ForecastMeasure
@@ -58,6 +59,10 @@ class Posed:
     def case(self) -> Case:
         """Where it comes from."""
         return self.setting.case
+
+    def findings(self) -> dict[str, Callable[[Analysis], AbstractFinding | None]]:
+        """Functions of the analysis that give findings of the user's own, by their `use`."""
+        return {table.use: table.build() for table in self.case.checked.findings}
 
     def rejected(self) -> dict[str, dict[str, int]]:
         """Rows of every instrument by fate: "used" or "held_back", and why the others are not."""

@@ -10,10 +10,12 @@ from pathlib import Path
 import xarray as xr
 
 from assim.analysis.analyse import Analysis
+from assim.analysis.finding import AbstractFinding
 from assim.analysis.posterior import Posterior
 from assim.case.case import FILES, Case
 from assim.case.failure import Exit
 from assim.case.findings import PredictiveTable
+from assim.case.names import said
 from assim.case.pose import Posed, pose
 from assim.files.netcdf import write_dataset, write_json, write_tree
 from assim.files.read.states import state_dataset
@@ -77,6 +79,8 @@ def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysi
         impact = observation_impact(analysis, posed.impact.measure, posed.impact.window)
         analysis = analysis.with_findings(impact)
     analysis = _examined(posed, analysis, seconds)
+    for use, find in posed.findings().items():
+        analysis = _with_own(posed, analysis, use, find, screen)
     return dataclasses.replace(analysis, seconds={**seconds, **analysis.seconds})
 
 
@@ -96,6 +100,25 @@ def _examined(posed: Posed, analysis: Analysis, seconds: dict[str, float]) -> An
         with _timed(seconds, "predictive"):
             checks = predictive_checks(analysis, held_back, draws=draws, seed=table.runtime.seed)
     return analysis.with_findings(sloppy, checks)
+
+
+def _with_own(
+    posed: Posed,
+    analysis: Analysis,
+    use: str,
+    find: Callable[[Analysis], AbstractFinding | None],
+    screen: Screen,
+) -> Analysis:
+    """The analysis with a finding of the user's own, or without where that fails."""
+    try:
+        more = analysis.with_findings(find(analysis))
+        for make in (diagnostics_dataset, summary):  # its variables, and names of its own
+            make(more)
+        feedback_dataset([*posed.instruments, *posed.held_back], more)
+    except Exception as error:  # whatever it is, the analysis is not lost
+        screen.say(f"The finding {use} failed and is left out: {said(error)}", "bold red")
+        return analysis
+    return more
 
 
 def write_results(posed: Posed, analysis: Analysis, directory: Path, written: list[Path]) -> None:

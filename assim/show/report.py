@@ -13,6 +13,7 @@ from assim.files.errors import ReportError
 from assim.show import (
     consistency,
     departures,
+    findings,
     heading,
     hessian,
     methods,
@@ -53,6 +54,7 @@ WINDOW: tuple[Section, ...] = (
     departures.SECTION,
     predictive.SECTION,
     consistency.SECTION,
+    findings.SECTION,
     minimisation.SECTION,
     hessian.SECTION,
     seconds.SECTION,

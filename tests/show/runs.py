@@ -42,7 +42,7 @@ def save(path: Path, data: xr.Dataset) -> None:
 
 ALWAYS = {
     "status": "converged", "advice": "", "cost": {}, "gradient_norm": None, "seconds": {},
-    "posterior": None, "chosen": None, "choice": "", "quantities": {}, "diagnostics": None,
+    "posterior": None, "chosen": None, "choice": "", "quantities": {}, "findings": [],
     "observations": {}, "minima": [], "starts": 1, "failed_starts": 0,
 }  # fmt: skip
 

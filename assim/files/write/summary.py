@@ -41,6 +41,7 @@ def summary(
         "minima": [{"cost": float(m.cost), "starts": int(m.starts)} for m in solution.minima],
         "starts": int(solution.starts),
         "failed_starts": int(solution.failed_starts),
+        "findings": list(analysis.findings),
     }
     content |= in_summary(analysis.findings, content)
     if truth is not None:
