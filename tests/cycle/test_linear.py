@@ -255,3 +255,15 @@ def test_starts_are_not_tried_where_observations_enter_several_windows():
     scheme = FourDVar(starts=3, minimiser=MINIMISER)
     with pytest.raises(ValueError, match="starts = 1"):
         twin(scheme, Plan(2, 1, "several"), 2).cycle.start()
+
+
+def test_starts_of_a_quadratic_cost_end_at_its_one_minimum():
+    """A gate that every window fails, so that other first guesses are tried in each."""
+    several = FourDVar(starts=3, gate=-1e6, minimiser=MINIMISER)
+    costs = []
+    for scheme in (FourDVar(minimiser=MINIMISER), several):
+        given = twin(scheme, Plan(1, 1), WINDOWS)
+        _, measures = given.cycle.scan(WINDOWS, given.edges, given.batches)
+        costs.append(np.asarray(measures.cost))
+    assert (costs[0] > 0).all()
+    np.testing.assert_allclose(costs[1], costs[0], rtol=1e-10)

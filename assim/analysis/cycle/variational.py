@@ -234,10 +234,11 @@ class FourDVar(AbstractScheme):
             return minimise_compiled(window, self.minimiser, guess)
 
         first = one(jnp.zeros(window.size()))
-        if self.starts == 1 or not is_gaussian(window.problem):
+        if self.starts == 1:
             return first
         number = observed(window.problem)
-        doubtful = ~(2 * first.cost <= number + self.gate * jnp.sqrt(2 * number))
+        likely = 2 * first.cost <= number + self.gate * jnp.sqrt(2 * number)
+        doubtful = is_gaussian(window.problem) & ~likely
 
         def best() -> Any:
             draws = jax.random.normal(key, (self.starts - 1, first.chi.size))
