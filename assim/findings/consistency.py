@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
+from scipy.special import chdtrc
 
 from assim.analysis.analyse import Analysis
 from assim.analysis.evaluation import Assumed, Departed
 from assim.analysis.finding import AbstractFinding, RowColumn, Variable, flags
 from assim.problem import assumed as assumptions
 from assim.solve.columns import Array, Moments
-from assim.statistics.uniformity import upper_tail
 
 _OWN_UNIT = "in the unit of the instrument's errors"
 _BY_INSTRUMENT = {  # column: attribute of `Fit`, and long name
@@ -367,7 +367,7 @@ def diagnostics(
         terms, degrees = {n: replace(t, expected=math.nan) for n, t in terms.items()}, math.nan
     chi_squared = 2 * sum(costs)
     known = gaussian and degrees > 0 and math.isfinite(chi_squared)
-    p_value = upper_tail(chi_squared, degrees) if known else math.nan
+    p_value = float(chdtrc(degrees, chi_squared)) if known else math.nan
     return Consistency(fits, terms, chi_squared, math.nan if fitted[1] else degrees, p_value)
 
 

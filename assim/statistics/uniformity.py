@@ -1,79 +1,22 @@
 """Whether ranks are uniform: χ² test, binomial bands, and simultaneous bands of the ECDF."""
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-
-_ENOUGH = 1e-15
-_TINY = 1e-300
-
-
-def upper_tail(value: float, degrees: float) -> float:
-    """P(χ²_degrees ≥ value) = Q(degrees/2, value/2), the regularised incomplete gamma function.
-
-    By its series below the mean and by its continued fraction above (Abramowitz & Stegun 1964,
-    equations 6.5.29 and 6.5.31, the latter by Lentz's method).
-    """
-    a, x = degrees / 2, value / 2
-    if x <= 0:
-        return 1.0
-    front = math.exp(a * math.log(x) - x - math.lgamma(a))
-    return 1 - front * _series(a, x) if x < a + 1 else front * _fraction(a, x)
-
-
-def _series(a: float, x: float) -> float:
-    """Σ_k xᵏ/(a(a + 1)…(a + k)) = γ(a, x) eˣ x⁻ᵃ."""
-    term = total = 1 / a
-    while abs(term) > _ENOUGH * total:
-        a += 1
-        term *= x / a
-        total += term
-    return total
-
-
-def _fraction(a: float, x: float) -> float:
-    """1/(x + 1 - a - 1(1 - a)/(x + 3 - a - …)) = Γ(a, x) eˣ x⁻ᵃ."""
-    b = x + 1 - a
-    c, d = 1 / _TINY, 1 / b
-    total, k, change = d, 0, 0.0
-    while abs(change - 1) > _ENOUGH:
-        k += 1
-        b += 2
-        d = 1 / _away(b - k * (k - a) * d)
-        c = _away(b - k * (k - a) / c)
-        change = c * d
-        total *= change
-    return total
-
-
-def _away(x: float) -> float:
-    """Not zero."""
-    return x if abs(x) > _TINY else _TINY
-
+from scipy.special import bdtr, chdtrc
 
 SIMULATED = 4000  # samples from which the simultaneous level is found
+SAME = 1e-12  # difference below which two tail probabilities are equal but for rounding
 
 
 def binomial_interval(number: int, p: float, level: float) -> tuple[int, int]:
     """Smallest and largest counts of Binomial(N, p) that leave (1 - level)/2 at most a side."""
-    cumulative = np.cumsum(_binomial(number, p))
+    cumulative = bdtr(np.arange(number + 1.0), number, p)
     tail = (1 - level) / 2
-    low = int(np.searchsorted(cumulative, tail, side="right"))
-    high = int(np.searchsorted(cumulative, 1 - tail - 1e-12, side="left"))
+    low = int(np.searchsorted(cumulative, tail + SAME, side="right"))
+    high = int(np.searchsorted(cumulative, 1 - tail - SAME, side="left"))
     return min(low, number), min(high, number)
-
-
-def _binomial(number: int, p: float) -> np.ndarray:
-    """Probabilities of 0, …, N."""
-    if p <= 0 or p >= 1:
-        return np.eye(1, number + 1, 0 if p <= 0 else number)[0]
-    from scipy.special import gammaln
-
-    k = np.arange(number + 1)
-    logs = gammaln(number + 1) - gammaln(k + 1) - gammaln(number - k + 1)
-    return np.exp(logs + k * np.log(p) + (number - k) * np.log1p(-p))
 
 
 def rank_histogram(ranks: np.ndarray, draws: int, bins: int) -> np.ndarray:
@@ -96,7 +39,7 @@ def choose_bins(draws: int, number: int, most: int = 20) -> int:
 def chi_squared_uniform(counts: np.ndarray) -> float:
     """P(χ²_(B-1) ≥ Σ (n_b - N/B)²/(N/B)), Pearson's test that counts come from equal bins."""
     expected = np.sum(counts) / counts.size
-    return upper_tail(float(np.sum((counts - expected) ** 2) / expected), counts.size - 1)
+    return float(chdtrc(counts.size - 1, np.sum((counts - expected) ** 2) / expected))
 
 
 @dataclass(frozen=True)
@@ -156,7 +99,7 @@ def ecdf_p_value(ranks: np.ndarray, draws: int, seed: int = 0, samples: int = SI
     number = len(ranks)
     mine = _least_tail(np.asarray(ranks), draws, _tables(number, draws))
     simulated = _simulated(number, draws, seed, samples)
-    return float((1 + np.sum(simulated <= mine)) / (1 + samples))
+    return float((1 + np.sum(simulated <= mine + SAME)) / (1 + samples))
 
 
 @lru_cache(maxsize=2)
@@ -171,7 +114,7 @@ def _simulated(number: int, draws: int, seed: int, samples: int) -> np.ndarray:
 def _tables(number: int, draws: int) -> np.ndarray:
     """P(Binomial(N, k/(L + 1)) ≤ n) for k = 1, …, L and n = 0, …, N."""
     at = np.arange(1, draws + 1) / (draws + 1)
-    return np.array([np.cumsum(_binomial(number, p)) for p in at])
+    return bdtr(np.arange(number + 1.0), number, at[:, None])
 
 
 def _least_tail(ranks: np.ndarray, draws: int, tables: np.ndarray) -> float:

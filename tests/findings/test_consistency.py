@@ -39,7 +39,6 @@ from assim.findings.consistency import fit
 from assim.models import Lorenz96
 from assim.solve import columns
 from assim.solve.posterior.gaussian import Gaussian
-from assim.statistics.uniformity import upper_tail
 from tests.solve.linear import block_diagonal, correlated, driven, ring, stacked
 
 CLOSE = 1e-10  # relative to the largest entry
@@ -365,14 +364,6 @@ def test_columns_of_truncated_eigenpairs(limit, monkeypatch):
         assert np.max(np.abs(inside)) < 1e-12
         assert np.max(np.abs(got - expected)) < (1e-12 if limit else 0.4)
     assert len(vectors) == (11 if limit else 203)
-
-
-def test_upper_tail_of_chi_squared():
-    for degrees in (1, 2, 42, 1000, 100_001):
-        for p in (1e-9, 0.05, 0.5, 0.99):
-            value = scipy.stats.chi2.isf(p, degrees)
-            assert abs(upper_tail(value, degrees) / p - 1) < 1e-8
-    assert upper_tail(0.0, 3) == 1.0
 
 
 @pytest.mark.slow

@@ -197,6 +197,15 @@ def test_ecdf_band_holds_as_often_as_it_says():
     assert not within(ecdf(skewed.astype(int), 49), band)
 
 
+@pytest.mark.parametrize(("number", "draws"), [(27, 49), (61, 49), (246, 99), (297, 49)])
+def test_bands_and_p_values_of_an_ecdf_are_the_same_upside_down(number, draws):
+    """Ranks L - r say what the ranks r do: tails that are equal are so whatever their rounding."""
+    band = ecdf_band(number, draws)
+    np.testing.assert_allclose(band.low, 1 - band.high[::-1], atol=1e-12)
+    ranks = np.random.default_rng(number).integers(0, draws + 1, number)
+    assert ecdf_p_value(ranks, draws) == ecdf_p_value(draws - ranks, draws)
+
+
 def test_p_value_of_an_ecdf_is_uniform_and_goes_with_its_band():
     rng = np.random.default_rng(7)
     band, several = ecdf_band(100, 49, 0.9), [rng.integers(0, 50, 100) for _ in range(1000)]
