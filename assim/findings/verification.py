@@ -96,7 +96,7 @@ def judged(readings: Readings, observed: np.ndarray, seed: int = 0) -> Rows:
     if not number:
         return Rows(*(observed, *[blank] * len(Rows._fields[1:-1]), readings.counted))
     rng = np.random.default_rng(seed)
-    low, high = quantile_interval(drawn, np.full(number, 1 / number), LEVEL)
+    low, high = quantile_interval(drawn, LEVEL)
     rank = ranks(drawn, observed, rng)
     densities = readings.log_densities
     rows = Rows(

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logsumexp, ndtr
 
 from assim.statistics.pareto import pareto_smooth
 from assim.statistics.uniformity import binomial_interval
@@ -49,8 +50,6 @@ def crps_gaussian(mean: np.ndarray, stdev: np.ndarray, observed: np.ndarray) -> 
 
     Gneiting et al. (2005, Mon. Weather Rev. 133, 1098, equation 5).
     """
-    from scipy.special import ndtr
-
     z = (np.asarray(observed) - mean) / stdev
     density = np.exp(-(z**2) / 2) / _SQRT_2PI
     return stdev * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / _SQRT_PI)
@@ -68,13 +67,7 @@ def log_score(log_densities: np.ndarray, weights: np.ndarray | None = None) -> n
     log_densities = np.asarray(log_densities, float)
     w = _weights(log_densities, weights)
     shape = (-1,) + (1,) * (log_densities.ndim - 1)
-    return _log_sum(log_densities, w.reshape(shape))
-
-
-def log_score_gaussian(mean: np.ndarray, stdev: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """log N(y; mean, σ²), in nats."""
-    z = (np.asarray(observed) - mean) / stdev
-    return -(z**2) / 2 - np.log(np.asarray(stdev) * _SQRT_2PI)
+    return logsumexp(log_densities, axis=0, b=w.reshape(shape))
 
 
 def pit(
@@ -165,13 +158,9 @@ def coverage(
         weights: of the draws, shape (N,).
     """
     draws, observed = np.asarray(draws, float), np.asarray(observed, float)
-    w = _weights(draws, weights)
-    found = []
-    for level in levels:
-        low, high = quantile_interval(draws, w, level)
-        inside = (low <= observed) & (observed <= high)
-        found.append(covered(inside.ravel(), level))
-    return tuple(found)
+    ends = [quantile_interval(draws, level, weights) for level in levels]
+    inside = [(low <= observed) & (observed <= high) for low, high in ends]
+    return tuple(covered(i.ravel(), level) for i, level in zip(inside, levels, strict=True))
 
 
 def covered(inside: np.ndarray, level: float) -> Coverage:
@@ -183,7 +172,7 @@ def covered(inside: np.ndarray, level: float) -> Coverage:
 
 
 def quantile_interval(
-    draws: np.ndarray, weights: np.ndarray, level: float
+    draws: np.ndarray, level: float, weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """x_(k) and x_(N+1-k) of sorted draws, k = (1 - level)(N + 1)/2, each of shape (…).
 
@@ -191,13 +180,10 @@ def quantile_interval(
     differ, ends are interpolated, with x_(k) at the cumulative weight less half its own and
     N = 1/Σ w².
     """
-    effective = 1 / np.sum(weights**2)
+    w = _weights(draws, weights)
+    effective = 1 / np.sum(w**2)
     tail = max(((1 - level) / 2 * (effective + 1) - 0.5) / effective, 0.0)
-    columns = draws.reshape(len(draws), -1).T
-    ends = np.array(
-        [weighted_quantiles(column, weights, np.array([tail, 1 - tail])) for column in columns]
-    )
-    low, high = ends.reshape(-1, 2).T.reshape(2, *draws.shape[1:])
+    low, high = weighted_quantiles(draws, w, (tail, 1 - tail))
     return low, high
 
 
@@ -230,11 +216,11 @@ def leave_one_out(log_densities: np.ndarray) -> LeaveOneOut:
         log_densities: log p(y_i | χ) for posterior draws of equal weight, shape (N, m).
     """
     log_densities = np.asarray(log_densities, float)
-    found = [_left_out(column[~np.isnan(column)]) for column in log_densities.T]
-    pointwise, k_hat = np.array(found).reshape(-1, 2).T
-    there = pointwise[~np.isnan(pointwise)]
-    elpd = float(np.sum(there)) if there.size else math.nan
-    return LeaveOneOut(elpd, _stderr(there), pointwise, k_hat)
+    each = [_left_out(column[~np.isnan(column)]) for column in log_densities.T]
+    pointwise, k_hat = np.array(each).reshape(-1, 2).T
+    known = pointwise[~np.isnan(pointwise)]
+    elpd = float(np.sum(known)) if known.size else math.nan
+    return LeaveOneOut(elpd, _stderr(known), pointwise, k_hat)
 
 
 def _left_out(log_densities: np.ndarray) -> tuple[float, float]:
@@ -244,7 +230,7 @@ def _left_out(log_densities: np.ndarray) -> tuple[float, float]:
     if np.min(log_densities) == -np.inf:
         return -float("inf"), float("inf")
     smoothed = pareto_smooth(-log_densities)
-    return float(_log_sum(log_densities, smoothed.weights)), smoothed.k_hat
+    return float(logsumexp(log_densities, b=smoothed.weights)), smoothed.k_hat
 
 
 def _stderr(pointwise: np.ndarray) -> float:
@@ -256,11 +242,3 @@ def _stderr(pointwise: np.ndarray) -> float:
 def _weights(draws: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     number = len(draws)
     return np.full(number, 1 / number) if weights is None else np.asarray(weights, float)
-
-
-def _log_sum(logs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """log Σ w exp(l) over the first axis."""
-    top = np.max(logs, axis=0)
-    shift = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        return np.log(np.sum(weights * np.exp(logs - shift[None]), axis=0)) + shift

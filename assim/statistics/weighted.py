@@ -6,15 +6,19 @@ import numpy as np
 def weighted_quantiles(
     values: np.ndarray, weights: np.ndarray, levels: np.ndarray | tuple[float, ...]
 ) -> np.ndarray:
-    """Quantiles of weighted draws, by linear interpolation of the distribution function.
+    """Quantiles over the first axis, by linear interpolation of the distribution function.
 
-    A draw lies at the cumulative weight below it plus half its own.
+    A draw lies at the cumulative weight below it plus half its own; for equal weights these are
+    Hazen's quantiles. Shape (levels, …).
 
     Args:
-        values: draws, shape (N,).
-        weights: of sum one, shape (N,).
-        levels: probabilities, shape (…).
+        values: draws, shape (N, …).
+        weights: of the draws, of sum one, shape (N,).
+        levels: probabilities.
     """
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order]) - weights[order] / 2
-    return np.interp(levels, reached, values[order])
+    order = np.argsort(values, axis=0)
+    ascending, weight = np.take_along_axis(values, order, axis=0), weights[order]
+    reached = np.cumsum(weight, axis=0) - weight / 2
+    columns = (column.reshape(len(values), -1).T for column in (reached, ascending))
+    each = [np.interp(levels, at, x) for at, x in zip(*columns, strict=True)]
+    return np.reshape(np.transpose(each), (len(levels), *np.shape(values)[1:]))

@@ -11,7 +11,6 @@ from assim.statistics.scores import (
     crps_gaussian,
     leave_one_out,
     log_score,
-    log_score_gaussian,
     pit,
     ranks,
 )
@@ -76,11 +75,6 @@ def test_log_score_of_a_mixture():
     np.testing.assert_allclose(log_score(each, w), expected, rtol=1e-12)
     assert log_score(np.array([-np.inf, np.log(0.2)])) == pytest.approx(np.log(0.1))
     assert log_score(np.full(3, -np.inf)) == -np.inf
-
-
-def test_log_score_of_a_gaussian():
-    expected = scipy.stats.norm.logpdf(1.5, 1.0, 0.3)
-    np.testing.assert_allclose(log_score_gaussian(1.0, 0.3, 1.5), expected, rtol=1e-12)
 
 
 def test_leave_one_out_of_a_known_mean():

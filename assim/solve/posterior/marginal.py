@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import ndtri
 
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import LaplacePosterior
@@ -18,8 +19,7 @@ Scalars = dict[str, Array]
 ScalarFunction = Callable[[Array], Scalars]
 
 LEVELS = (0.05, 0.5, 0.95)
-_NORMAL_QUANTILES = (-1.6448536269514722, 0.0, 1.6448536269514722)
-_NODES = np.concatenate([np.linspace(-8.0, 8.0, 2001), _NORMAL_QUANTILES])
+_NODES = np.concatenate([np.linspace(-8.0, 8.0, 2001), ndtri(LEVELS)])
 _NODE_WEIGHTS = np.where(np.arange(_NODES.size) < 2001, np.exp(-(_NODES**2) / 2), 0.0)
 _NODE_WEIGHTS /= _NODE_WEIGHTS.sum()
 
@@ -106,15 +106,14 @@ def _by_quadrature(
     """
     here = float(values[-2])
     moments = np.array(_moments(values - here, _NODE_WEIGHTS))
-    found = values[-3:]
+    at_levels = values[-3:]
     if posterior.sample is not None and sampled is not None:
         weights, f = posterior.sample[1], sampled
         plain = np.full(f.size, 1 / f.size)
         moments = moments + np.subtract(_moments(f - here, weights), _moments(f - here, plain))
-        found = (
-            found + weighted_quantiles(f, weights, LEVELS) - weighted_quantiles(f, plain, LEVELS)
-        )
-    return _marginal(here, moments, found)
+        weighted, unweighted = (weighted_quantiles(f, w, LEVELS) for w in (weights, plain))
+        at_levels = at_levels + weighted - unweighted
+    return _marginal(here, moments, at_levels)
 
 
 class Drawn(NamedTuple):
@@ -173,14 +172,15 @@ def pushed(
         parts.append(jnp.asarray(drawn.measured))
         weights = drawn.measured_weights
     values, number = in_batches(function, jnp.concatenate(parts), batch), drawn.members.shape[0]
-    found = {}
+    scalars = {}
     for name, f in values.items():
-        mine = f[1 : number + 1]
-        measured = mine if drawn.measured is None else f[number + 1 :]
+        of_members = f[1 : number + 1]
+        measured = of_members if drawn.measured is None else f[number + 1 :]
         marginal = _by_draws(measured, weights, float(f[0]))
         of_prior = np.asarray(prior.get(name, ()), dtype=float)
-        found[name] = Pushed(marginal, int(np.isfinite(measured).sum()), mine, of_prior)
-    return found
+        finite = int(np.isfinite(measured).sum())
+        scalars[name] = Pushed(marginal, finite, of_members, of_prior)
+    return scalars
 
 
 def in_batches(function: ScalarFunction, chi: Array, batch: int) -> dict[str, np.ndarray]:
@@ -209,8 +209,8 @@ def _by_draws(values: np.ndarray, weights: np.ndarray, here: float) -> Marginal:
         return Marginal(nothing, nothing, here, nothing, nothing, nothing)
     f, w = values[finite], weights[finite] / np.sum(weights[finite])
     about = here if np.isfinite(here) else float(f[0])
-    found = _marginal(about, np.array(_moments(f - about, w)), weighted_quantiles(f, w, LEVELS))
-    return found._replace(map=here)
+    moments = np.array(_moments(f - about, w))
+    return _marginal(about, moments, weighted_quantiles(f, w, LEVELS))._replace(map=here)
 
 
 def _marginal(here: float, moments: np.ndarray, quantiles: np.ndarray) -> Marginal:
