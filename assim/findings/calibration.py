@@ -20,7 +20,7 @@ from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Trust
 from assim.solve.posterior.laplace import SMALL, Laplace, laplace
 from assim.solve.together import batch_size, log_density
 from assim.statistics.resampling import systematic
-from assim.statistics.scores import Coverage, covered
+from assim.statistics.scores import Coverage, covered, ranks
 from assim.statistics.uniformity import (
     SIMULATED,
     Band,
@@ -307,7 +307,8 @@ def _simulation(
     chi = np.concatenate([truth.chi[None], members])
     density = _densities(posed, jnp.asarray(chi))
     columns = np.concatenate([chi[:, ranked_entries(problem)[0]], density[:, None]], axis=1)
-    return _Simulation(_ranks(columns[1:], columns[0], keys[3]), ensemble.trust, settled)
+    ties = np.random.default_rng(np.asarray(jax.random.key_data(keys[3])))
+    return _Simulation(ranks(columns[1:], columns[0], ties), ensemble.trust, settled)
 
 
 def _members(ensemble: Ensemble, number: int) -> np.ndarray | None:
@@ -321,13 +322,6 @@ def _members(ensemble: Ensemble, number: int) -> np.ndarray | None:
 
 
 _densities = eqx.filter_jit(log_density)
-
-
-def _ranks(draws: np.ndarray, truth: np.ndarray, key: Array) -> np.ndarray:
-    """Number of draws below the truth, ties broken at random, shape (q,)."""
-    below, tied = np.sum(draws < truth, axis=0), np.sum(draws == truth, axis=0)
-    chance = np.asarray(jax.random.uniform(key, truth.shape))
-    return below + np.floor(chance * (tied + 1)).astype(int)
 
 
 def ranked_entries(problem: Problem) -> tuple[list[int], list[str]]:
