@@ -15,16 +15,17 @@ from assim.analysis.posterior import Posterior
 from assim.problem.observation import Observations
 from assim.problem.predictive import Predictive, predictive, prior_predictive
 from assim.statistics.resampling import systematic
-from assim.statistics.scores import coverage, crps, log_score, pit
+from assim.statistics.scores import compared, coverage, crps, pit
 
 
 class Predicted(NamedTuple):
     """Quantiles of predictive draws of one instrument, each of shape (m,), and ranks in them.
 
     Args:
-        q05: 5 per cent quantile of new readings at the same places, errors included.
+        q05: 5 per cent quantile of new readings at the same places, errors included: the lower
+            end of the interval whose coverage is counted.
         q50: median.
-        q95: 95 per cent quantile.
+        q95: 95 per cent quantile, the upper end.
         pit: probability integral transform of what was observed: uniform where the posterior
             and the errors are right and the reading was held back.
     """
@@ -45,7 +46,7 @@ class PredictiveCheck:
         predicted: quantiles and ranks, by reading.
         coverage: share of readings within the central 50 and 90 per cent intervals.
         band: of the share, 99 per cent of binomial numbers lie in, likewise.
-        crps: mean continuous ranked probability score, in the unit of the readings.
+        crps: mean fair continuous ranked probability score, in the unit of the readings.
         crps_prior: the same of the prior; NaN where it has none.
         log_score: mean log density of a reading, in nats; NaN where errors are correlated.
     """
@@ -107,7 +108,6 @@ class PredictiveChecks(AbstractFinding):
 
 DRAWS = 1000
 LEVELS = (0.5, 0.9)
-QUANTILES = (0.05, 0.5, 0.95)
 
 
 def predictive_checks(
@@ -185,28 +185,28 @@ def _of_all(o: Observations, check: PredictiveCheck) -> PredictiveCheck:
 def _check(
     o: Observations,
     held_back: bool,
-    found: Predictive,
+    predicted: Predictive,
     prior: Predictive | None,
     rng: np.random.Generator,
 ) -> PredictiveCheck:
-    observed, drawn = np.asarray(o.values), np.asarray(found.readings[o.name])
-    fine = np.isfinite(drawn).all(axis=1)
-    drawn = drawn[fine]
+    observed, drawn = np.asarray(o.values), np.asarray(predicted.readings[o.name])
+    finite = np.isfinite(drawn).all(axis=1)
+    drawn = drawn[finite]
     if not len(drawn):
         return _nothing(o, held_back, _prior_score(prior, o))
-    low, middle, high = np.quantile(drawn, QUANTILES, axis=0)
+    densities = predicted.log_densities.get(o.name)
+    each = None if densities is None else np.asarray(densities)[finite]
+    readings = compared(drawn, observed, LEVELS[-1], each)
     shares = coverage(drawn, observed, LEVELS)
-    each = found.log_densities.get(o.name)
-    densities = np.nan if each is None else np.mean(log_score(np.asarray(each)[fine]))
     return PredictiveCheck(
         o,
         held_back,
-        Predicted(low, middle, high, pit(drawn, observed, rng)),
+        Predicted(readings.low, readings.median, readings.high, pit(drawn, observed, rng)),
         (shares[0].covered, shares[1].covered),
         ((shares[0].low, shares[0].high), (shares[1].low, shares[1].high)),
-        float(np.mean(crps(drawn, observed))),
+        float(np.mean(readings.crps)),
         _prior_score(prior, o),
-        float(densities),
+        float(np.mean(readings.log_score)),
     )
 
 
@@ -215,7 +215,9 @@ def _prior_score(prior: Predictive | None, o: Observations) -> float:
         return float("nan")
     drawn = np.asarray(prior.readings[o.name])
     drawn = drawn[np.isfinite(drawn).all(axis=1)]
-    return float(np.mean(crps(drawn, np.asarray(o.values)))) if len(drawn) else float("nan")
+    if not len(drawn):
+        return float("nan")
+    return float(np.mean(crps(drawn, np.asarray(o.values), fair=True)))
 
 
 def _nothing(o: Observations, held_back: bool, crps_prior: float) -> PredictiveCheck:

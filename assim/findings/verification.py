@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from assim.analysis.forecast import Forecast, Readings
-from assim.statistics.scores import Coverage, covered, crps, log_score, quantile_interval, ranks
+from assim.statistics.scores import Coverage, compared, covered, crps, ranks
 
 LEVEL = 0.9
 BINS = 10  # of the histogram of ranks
@@ -96,18 +96,12 @@ def judged(readings: Readings, observed: np.ndarray, seed: int = 0) -> Rows:
     if not number:
         return Rows(*(observed, *[blank] * len(Rows._fields[1:-1]), readings.counted))
     rng = np.random.default_rng(seed)
-    low, high = quantile_interval(drawn, LEVEL)
     rank = ranks(drawn, observed, rng)
-    densities = readings.log_densities
     rows = Rows(
         observed,
         np.mean(exact, axis=0),
         np.std(exact, axis=0, ddof=min(1, len(exact) - 1)),
-        low,
-        np.median(drawn, axis=0),
-        high,
-        crps(drawn, observed, fair=number > 1),
-        blank if densities is None else log_score(densities),
+        *compared(drawn, observed, LEVEL, readings.log_densities),
         rank,
         (rank + rng.uniform(size=rank.shape)) / (number + 1),
         readings.counted,
@@ -170,6 +164,6 @@ def against_truth(
         scored[name] = FieldScores(
             np.sqrt(mean((found.mean[name][edges] - true) ** 2)),
             np.sqrt(mean(found.stdev[name][edges] ** 2)),
-            mean(crps(members, true, fair=len(members) > 1)),
+            mean(crps(members, true, fair=True)),
         )
     return scored

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp, ndtr
@@ -24,7 +25,7 @@ def crps(
     In the unit of y; the smaller the better, 0 for a point forecast that is exact (Gneiting &
     Raftery 2007, JASA 102, 359, equation 21). The fair score divides the second sum by
     1 - Σ w², so that its expectation does not depend on the number of members (Ferro 2014, QJRMS
-    140, 1917).
+    140, 1917). Of one member both are its absolute error.
 
     Args:
         members: draws, shape (N, …).
@@ -41,7 +42,7 @@ def crps(
     # ½ Σ w_i w_j |x_i - x_j| = Σ_i w_i x_i (weight below - weight above)
     spread = np.sum(sorted_weights * x * (2 * below + sorted_weights - 1), axis=0)
     if fair:
-        spread = spread / (1 - np.sum(w**2))
+        spread = spread / ((1 - np.sum(w**2)) or 1.0)
     return np.tensordot(w, np.abs(members - observed[None]), axes=1) - spread
 
 
@@ -115,6 +116,49 @@ def ranks(draws: np.ndarray, observed: np.ndarray, rng: np.random.Generator) -> 
         return rank
     spread = (rank + rng.uniform(size=rank.shape)) / (known + 1)
     return np.where(known == len(draws), rank, np.floor((len(draws) + 1) * spread)).astype(int)
+
+
+class Compared(NamedTuple):
+    """Readings against their predictive draws, errors included, each of shape (m,).
+
+    Args:
+        low: lower end of the central interval.
+        median: of the draws.
+        high: upper end.
+        crps: fair score of the draws against y.
+        log_score: log Σ p(y | x_i)/M, in nats; NaN where no densities are given.
+    """
+
+    low: np.ndarray
+    median: np.ndarray
+    high: np.ndarray
+    crps: np.ndarray
+    log_score: np.ndarray
+
+
+def compared(
+    draws: np.ndarray,
+    observed: np.ndarray,
+    level: float,
+    log_densities: np.ndarray | None = None,
+) -> Compared:
+    """What draws of equal weight predict of every reading, and how that scores.
+
+    Args:
+        draws: finite, shape (M, m), M at least 1.
+        observed: y, shape (m,).
+        level: probability of the interval.
+        log_densities: log p(y_j | x_i), shape (M, m); None where errors are correlated.
+    """
+    low, high = quantile_interval(draws, level)
+    unknown = np.full(np.shape(observed), np.nan)
+    return Compared(
+        low,
+        np.median(draws, axis=0),
+        high,
+        crps(draws, observed, fair=True),
+        unknown if log_densities is None else log_score(log_densities),
+    )
 
 
 @dataclass(frozen=True)

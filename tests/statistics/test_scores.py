@@ -6,6 +6,7 @@ import scipy.integrate
 import scipy.stats
 
 from assim.statistics.scores import (
+    compared,
     coverage,
     crps,
     crps_gaussian,
@@ -48,8 +49,10 @@ def test_crps_of_weighted_members_is_the_double_sum():
     np.testing.assert_allclose(crps(x, y, w, fair=True), fair, rtol=1e-12)
 
 
-def test_crps_of_one_member_is_the_absolute_error():
-    np.testing.assert_allclose(crps(np.array([[2.0, 3.0]]), np.array([0.5, 4.0])), [1.5, 1.0])
+@pytest.mark.parametrize("fair", [False, True])
+def test_crps_of_one_member_is_the_absolute_error(fair):
+    found = crps(np.array([[2.0, 3.0]]), np.array([0.5, 4.0]), fair=fair)
+    np.testing.assert_allclose(found, [1.5, 1.0])
 
 
 def test_fair_crps_of_few_members_is_that_of_their_density():
@@ -162,6 +165,18 @@ def test_binomial_interval_leaves_its_tails():
         assert of.cdf(low - 1) <= tail < of.cdf(low) + 1e-12
         assert of.sf(high) <= tail + 1e-12
         assert high == 0 or of.sf(high - 1) > tail - 1e-12
+
+
+def test_the_interval_given_is_the_one_whose_coverage_is_counted():
+    rng = np.random.default_rng(9)
+    draws, y = rng.gamma(2.0, size=(23, 500)), rng.gamma(2.0, size=500)
+    logs = scipy.stats.norm.logpdf(y, draws)
+    rows = compared(draws, y, 0.9, logs)
+    inside = (rows.low <= y) & (y <= rows.high)
+    assert np.mean(inside) == coverage(draws, y, (0.9,))[0].covered
+    np.testing.assert_array_equal(rows.log_score, log_score(logs))
+    np.testing.assert_array_equal(rows.crps, crps(draws, y, fair=True))
+    assert np.isnan(compared(draws, y, 0.9).log_score).all()
 
 
 # ---- uniformity ----------------------------------------------------------------------------------
