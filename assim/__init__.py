@@ -1,7 +1,9 @@
 """Data assimilation on JAX: one function d(χ) of a whitened control vector, solved in many ways.
 
-The public names are listed in `__init__.pyi` and imported when first used: `import assim` alone
-loads nothing heavy.
+What a script needs stands at the top; families are namespaces: `assim.prior`, `assim.likelihood`,
+`assim.covariance`, `assim.operator`, `assim.minimiser`, `assim.posterior`, `assim.scheme`,
+`assim.finding`, `assim.derivatives`, `assim.plot`. All are listed in `__init__.pyi` and imported
+when first used: `import assim` alone loads nothing heavy.
 """
 
 import lazy_loader

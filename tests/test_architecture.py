@@ -31,8 +31,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("problem", "solve", "statistics", "analysis", "findings", "files", "couple", "case"),
         *("show", "assim"),
     },
+    "names": {
+        *("problem", "solve", "statistics", "analysis", "findings", "files", "couple", "case"),
+        "show",
+    },
     # assim/__init__.py
-    "assim": {"problem", "solve", "statistics", "analysis", "findings", "files", "couple"},
+    "assim": {"problem", "solve", "statistics", "analysis", "findings", "files", "couple", "names"},
 }
 NEVER = {  # folder → folders of its own or another room that it may not import
     "files/read": ("files/write",),
@@ -508,6 +512,10 @@ def resolved(files: dict[str, Source], module: str, name: str, depth: int = 0) -
     }
     target = aliases.get(head, f"{module}.{head}") + (f".{rest}" if rest else "")
     owner, _, last = target.rpartition(".")
+    above, _, family = owner.rpartition(".")
+    if owner not in files and above in files and above != module and depth <= len(files):
+        owner = resolved(files, above, family, depth + 1)  # assim.prior is assim.names.prior
+        target = f"{owner}.{last}"
     if owner == module or owner not in files or depth > len(files):
         return target
     return resolved(files, owner, last, depth + 1)
@@ -706,8 +714,9 @@ PLANTED: dict[str, list[dict[str, str]]] = {
         {"assim/run/cli.py": "import assim.problem.prior as p\nodd = type(1) is p.Own"},
         {"assim/run/cli.py": "import assim.problem.prior\nassim.problem.prior.Own == type(1)"},
         {
-            "assim/__init__.pyi": "from assim.problem import Normal as Normal",
-            "models/lorenz.py": "import assim\nodd = isinstance(1, assim.Normal)",
+            "assim/__init__.pyi": "from .names import prior as prior",
+            "assim/names/prior.py": "from assim.problem.prior import Normal as Normal",
+            "models/lorenz.py": "import assim\nodd = isinstance(1, assim.prior.Normal)",
         },
     ],
 }

@@ -73,7 +73,7 @@ def test_import_loads_nothing_heavy():
 
 
 def test_import_does_not_set_precision():
-    code = "import assim, jax; assim.GaussNewton; print(jax.config.jax_enable_x64)"
+    code = "import assim, jax; assim.minimiser.GaussNewton; print(jax.config.jax_enable_x64)"
     done = fresh(code)
     assert done.stdout.strip() == "False", done.stderr
 

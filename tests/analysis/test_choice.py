@@ -18,8 +18,10 @@ def problem(stdev):
     model = Lorenz63()
     window = assim.Window.regular(model, 4, 30)
     points = assim.Points.at(window.edges[1:])
-    observed = assim.Observations("x", [1.0, 5.0, 9.0, -6.0], points, assim.PointSample("x"), 2.0)
-    return assim.strong_constraint(model, window, START, assim.Diagonal(stdev), observed)
+    observed = assim.Observations(
+        "x", [1.0, 5.0, 9.0, -6.0], points, assim.operator.PointSample("x"), 2.0
+    )
+    return assim.strong_constraint(model, window, START, assim.covariance.Diagonal(stdev), observed)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +49,8 @@ def test_auto_goes_on_where_laplace_is_not_certified():
 
 def test_two_settings_of_laplace_have_spreads_of_their_own():
     methods = {
-        "newton": assim.Laplace(certificate=0, hessian="gauss_newton"),
-        "exact": assim.Laplace(certificate=0, hessian="exact"),
+        "newton": assim.posterior.Laplace(certificate=0, hessian="gauss_newton"),
+        "exact": assim.posterior.Laplace(certificate=0, hessian="exact"),
     }
     found = assim.analyse(problem(0.5), posterior=methods).posteriors
     away = {
@@ -84,8 +86,11 @@ def test_the_one_reported_assumes_least(laplace):
     [
         ([], "is empty"),
         ("autp", '"auto" or None'),
-        ([assim.Laplace(), assim.Laplace()], "two posteriors are called 'laplace'"),
-        (assim.GaussNewton(), "must be settings such as"),
+        (
+            [assim.posterior.Laplace(), assim.posterior.Laplace()],
+            "two posteriors are called 'laplace'",
+        ),
+        (assim.minimiser.GaussNewton(), "must be settings such as"),
     ],
 )
 def test_what_is_no_posterior(given, said):

@@ -10,17 +10,11 @@ from assim import (
     AbstractModel,
     Array,
     Coordinate,
-    Dense,
-    Diagonal,
-    GaussNewton,
     Label,
     Labels,
-    Laplace,
-    NewtonCG,
     Observations,
     Params,
     Points,
-    PointSample,
     State,
     Status,
     Window,
@@ -30,10 +24,14 @@ from assim import (
 )
 from assim.findings.calibration import calibrate
 from assim.models import Lorenz96
+from assim.problem.covariance import Dense, Diagonal
+from assim.problem.operator import PointSample
 from assim.solve.cost import cost
+from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.posterior.chains.mclmc import MCLMC
 from assim.solve.posterior.chains.nuts import NUTS
 from assim.solve.posterior.importance import Importance
+from assim.solve.posterior.laplace import Laplace
 from assim.solve.posterior.randomise import Randomise
 from assim.solve.posterior.svgd.svgd import SVGD
 from assim.solve.posterior.tempering import Tempering

@@ -87,7 +87,7 @@ def test_model_error_adds_its_covariance(acts: str) -> None:
     factor = 1.0 if acts == "jump" else STEP
     window = assim.Window.at(model, STEP * np.arange(SLOTS + 1))
     x = {"x": np.tile(BACKGROUND, (MEMBERS, 1))}
-    error = assim.ModelError(assim.Diagonal(jnp.asarray(q)), acts=acts)
+    error = assim.ModelError(assim.covariance.Diagonal(jnp.asarray(q)), acts=acts)
     found = forecast(model, x, {}, window, model_error=error, amplitude=jnp.full(MEMBERS, 2.0))
     expected = np.zeros((N, N))
     for _ in range(SLOTS):
@@ -102,7 +102,9 @@ def test_model_errors_go_on_from_those_before() -> None:
     model, q, time, groups = Linear(), 0.4, 1.0, 2
     window = assim.Window.at(model, STEP * np.arange(4, 6))
     x = {"x": np.zeros((MEMBERS, N))}
-    error = assim.ModelError(assim.Diagonal(jnp.asarray(q)), assim.Autoregressive(time))
+    error = assim.ModelError(
+        assim.covariance.Diagonal(jnp.asarray(q)), assim.covariance.Autoregressive(time)
+    )
     u = np.array([3.0, -1.0])[:, None] * np.ones((1, N))
     series = {"x": jnp.asarray(np.tile(u, (MEMBERS, 1, 1)))}
     past = Past(STEP * np.arange(2, 3 + groups), series)
@@ -153,7 +155,7 @@ def readings_of(found: Forecast, draws: Draws):
     times = np.repeat(np.asarray(found.window.edges)[1:], N)
     points = assim.Points.at(jnp.asarray(times), {"place": jnp.tile(jnp.arange(float(N)), SLOTS)})
     values = np.random.default_rng(1).standard_normal(SLOTS * N)
-    o = assim.Observations("x", values, points, assim.PointSample("x"), 0.5)
+    o = assim.Observations("x", values, points, assim.operator.PointSample("x"), 0.5)
     return o, predicted_readings(found, o, draws, seed=3), times
 
 
@@ -201,10 +203,10 @@ def test_ranks_and_coverage_of_what_the_members_themselves_predict(linear) -> No
 def test_scales_and_biases_are_those_of_every_member(linear) -> None:
     found, _, draws = linear
     points = assim.Points.at(jnp.asarray([STEP]), {"place": jnp.zeros(1)})
-    scale = assim.ErrorScale("s", assim.LogNormal(1.0, 0.1))
-    bias = assim.BiasCorrection({"b": assim.Normal(0.0, 1.0)})
+    scale = assim.ErrorScale("s", assim.prior.LogNormal(1.0, 0.1))
+    bias = assim.BiasCorrection({"b": assim.prior.Normal(0.0, 1.0)})
     o = assim.Observations(
-        "x", np.zeros(1), points, assim.PointSample("x"), 0.5, scale=scale, bias=bias
+        "x", np.zeros(1), points, assim.operator.PointSample("x"), 0.5, scale=scale, bias=bias
     )
     few = found.finite[:MEMBERS]
     given = draws._replace(
@@ -229,7 +231,7 @@ def test_a_truth_is_compared_by_lead_time(linear) -> None:
 
 
 def test_draws_of_what_4d_var_carries() -> None:
-    cycle = twin(FourDVar(), Plan(1, 1), 2, {"drift": assim.Normal(0.0, 0.5)}).cycle
+    cycle = twin(FourDVar(), Plan(1, 1), 2, {"drift": assim.prior.Normal(0.0, 0.5)}).cycle
     drawn = draws_of_carry(cycle.problem, cycle.scheme, cycle.start(), MEMBERS)
     joint = np.column_stack([drawn.state["x"], drawn.parameters["drift"]])
     np.testing.assert_allclose(joint.mean(axis=0), [*BACKGROUND, 0.0], atol=0.15)
@@ -248,7 +250,9 @@ def test_a_share_of_the_static_covariance_is_drawn_too() -> None:
 
 
 def test_localised_members_of_4d_var_are_drawn_with_their_localisation() -> None:
-    scheme = FourDVar(carry="ensemble", members=4, share=0.2, localisation=assim.GaspariCohn(0.4))
+    scheme = FourDVar(
+        carry="ensemble", members=4, share=0.2, localisation=assim.covariance.GaspariCohn(0.4)
+    )
     cycle = twin(scheme, Plan(1, 1), 2).cycle
     carry = eqx.tree_at(lambda c: c.background.share, cycle.start(), jnp.asarray(0.2))
     drawn = draws_of_carry(cycle.problem, cycle.scheme, carry, MEMBERS)
@@ -260,7 +264,7 @@ def test_localised_members_of_4d_var_are_drawn_with_their_localisation() -> None
 
 
 def test_members_are_used_as_they_are() -> None:
-    cycle = twin(ETKF(members=6), Plan(1, 1), 2, {"drift": assim.Normal(0.0, 0.5)}).cycle
+    cycle = twin(ETKF(members=6), Plan(1, 1), 2, {"drift": assim.prior.Normal(0.0, 0.5)}).cycle
     carry = cycle.start()
     drawn = draws_of_carry(cycle.problem, cycle.scheme, carry, MEMBERS)
     np.testing.assert_allclose(drawn.state["x"], carry.members["background"]["x"])
@@ -272,8 +276,8 @@ def test_members_are_used_as_they_are() -> None:
 def test_draws_start_at_the_newest_observations_with_the_model_errors_found() -> None:
     """Of windows that overlap, under weak constraint: the Kalman filter's last analysis."""
     windows, plan = 4, Plan(3, 1)
-    scheme = FourDVar(minimiser=assim.GaussNewton(n_outer=3, tolerance=1e-12))
-    given = twin(scheme, plan, windows, error=assim.ModelError(assim.Diagonal(0.2)))
+    scheme = FourDVar(minimiser=assim.minimiser.GaussNewton(n_outer=3, tolerance=1e-12))
+    given = twin(scheme, plan, windows, error=assim.ModelError(assim.covariance.Diagonal(0.2)))
     carry, _, _ = in_turn(given, windows)[-1]
     ahead = Ahead(STEP * (2 + jnp.arange(4.0)), 2)
     problem, scheme = given.cycle.problem, given.cycle.scheme

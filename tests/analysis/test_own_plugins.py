@@ -27,10 +27,10 @@ SLOTS = 4
 # ---- delegates -----------------------------------------------------------------------------------
 
 
-class OwnCovariance(assim.AbstractCovariance):
+class OwnCovariance(assim.covariance.AbstractCovariance):
     """Another covariance, in a class of its own."""
 
-    inner: assim.AbstractCovariance
+    inner: assim.covariance.AbstractCovariance
 
     def on(self, shape, axes=()):
         return type(self)(self.inner.on(shape, axes))
@@ -64,10 +64,10 @@ class OwnCovariance(assim.AbstractCovariance):
         return None if kept is None else type(self)(kept)
 
 
-class OwnStateCovariance(assim.AbstractStateCovariance):
+class OwnStateCovariance(assim.covariance.AbstractStateCovariance):
     """Another covariance of several fields, in a class of its own."""
 
-    inner: assim.AbstractStateCovariance
+    inner: assim.covariance.AbstractStateCovariance
 
     def on(self, labels):
         return type(self)(self.inner.on(labels))
@@ -97,10 +97,10 @@ class OwnStateCovariance(assim.AbstractStateCovariance):
         return self.inner.own()
 
 
-class OwnOperator(assim.AbstractOperator):
+class OwnOperator(assim.operator.AbstractOperator):
     """Another operator, in a class of its own."""
 
-    inner: assim.AbstractOperator
+    inner: assim.operator.AbstractOperator
 
     def __call__(self, trajectory, points):
         return self.inner(trajectory, points)
@@ -118,10 +118,10 @@ class OwnOperator(assim.AbstractOperator):
         return self.inner.reads_intervals()
 
 
-class OwnPrior(assim.AbstractPrior):
+class OwnPrior(assim.prior.AbstractPrior):
     """Another prior, in a class of its own."""
 
-    inner: assim.AbstractPrior
+    inner: assim.prior.AbstractPrior
 
     def __call__(self, w):
         return self.inner(w)
@@ -160,10 +160,10 @@ class OwnIntegrator(assim.AbstractIntegrator):
         return self.inner.may_end_early()
 
 
-class OwnMinimiser(assim.AbstractMinimiser):
+class OwnMinimiser(assim.minimiser.AbstractMinimiser):
     """Another minimiser, in a class of its own."""
 
-    inner: assim.AbstractMinimiser
+    inner: assim.minimiser.AbstractMinimiser
     n_outer: int = eqx.field(default=50, static=True)
     n_inner: int = eqx.field(default=100, static=True)
     tolerance: float = eqx.field(default=1e-6, static=True)
@@ -183,26 +183,34 @@ class OwnMinimiser(assim.AbstractMinimiser):
 TIMES = STEP * np.array([1.0, 1.5, 2.0, 3.0, 3.5, 4.0])
 GAP = TIMES[:, None] - TIMES
 ERRORS = {
-    "diagonal": lambda: assim.Diagonal([0.3, 0.2, 0.3, 0.4, 0.2, 0.3]),
-    "autoregressive": lambda: assim.Autoregressive(0.7, [0.3, 0.2, 0.3, 0.4, 0.2, 0.3]),
-    "dense": lambda: assim.Dense(0.09 * np.exp(-((GAP / 0.6) ** 2)) + 0.01 * np.eye(6)),
-    "low-rank": lambda: assim.LowRank(np.ones((1, 6)), [0.05], 0.3),
-    "diffusion": lambda: assim.Diffusion(0.3, 0.6, iterations=4),
-    "independent blocks": lambda: assim.Blocks([assim.Diagonal(0.3), assim.Diagonal(0.2)], [2, 4]),
-    "blocks": lambda: assim.Blocks([assim.Diagonal(0.3), assim.Autoregressive(0.7, 0.2)], [2, 4]),
+    "diagonal": lambda: assim.covariance.Diagonal([0.3, 0.2, 0.3, 0.4, 0.2, 0.3]),
+    "autoregressive": lambda: assim.covariance.Autoregressive(0.7, [0.3, 0.2, 0.3, 0.4, 0.2, 0.3]),
+    "dense": lambda: assim.covariance.Dense(0.09 * np.exp(-((GAP / 0.6) ** 2)) + 0.01 * np.eye(6)),
+    "low-rank": lambda: assim.covariance.LowRank(np.ones((1, 6)), [0.05], 0.3),
+    "diffusion": lambda: assim.covariance.Diffusion(0.3, 0.6, iterations=4),
+    "independent blocks": lambda: assim.covariance.Blocks(
+        [assim.covariance.Diagonal(0.3), assim.covariance.Diagonal(0.2)], [2, 4]
+    ),
+    "blocks": lambda: assim.covariance.Blocks(
+        [assim.covariance.Diagonal(0.3), assim.covariance.Autoregressive(0.7, 0.2)], [2, 4]
+    ),
 }
 
 
-def readings(covariance: assim.AbstractCovariance) -> Observations:
+def readings(covariance: assim.covariance.AbstractCovariance) -> Observations:
     values = np.array([0.4, 1.2, -0.3, 0.8, 0.5, -1.0])
     points = assim.Points.at(TIMES, {"place": np.array([0.0, 1.0, 0.5, 2.0, 3.0, 1.5])})
-    return Observations("x", values, points, assim.PointSample("x"), covariance=covariance)
+    return Observations("x", values, points, assim.operator.PointSample("x"), covariance=covariance)
 
 
 def posed(*observations: Observations, **given: Any):
     model = Linear()
     window = assim.Window.regular(model, SLOTS)
-    arguments = {"background": {"x": BACKGROUND}, "covariance": assim.Diagonal(1.0), **given}
+    arguments = {
+        "background": {"x": BACKGROUND},
+        "covariance": assim.covariance.Diagonal(1.0),
+        **given,
+    }
     return assim.strong_constraint(model, window, observations=observations, **arguments)
 
 
@@ -317,11 +325,11 @@ def test_an_analysis_with_the_same_errors():
 # ---- operators -----------------------------------------------------------------------------------
 
 OPERATORS = {
-    "point-sample": lambda: assim.PointSample("x"),
-    "time-mean": lambda: assim.TimeMean("x"),
-    "time-integral": lambda: assim.TimeIntegral("x"),
-    "time-difference": lambda: assim.TimeDifference("x", -1.0),
-    "function": lambda: assim.Function(
+    "point-sample": lambda: assim.operator.PointSample("x"),
+    "time-mean": lambda: assim.operator.TimeMean("x"),
+    "time-integral": lambda: assim.operator.TimeIntegral("x"),
+    "time-difference": lambda: assim.operator.TimeDifference("x", -1.0),
+    "function": lambda: assim.operator.Function(
         lambda trajectory, points: assim.sample(trajectory, "x", points), needs=("place",)
     ),
 }
@@ -368,13 +376,17 @@ def test_intervals_matter_to_the_rows_that_are_used():
     assert used == {**dict.fromkeys(OPERATORS, 2), "point-sample": 3}
     with pytest.raises(ValueError, match="needs the interval"):
         assim.read_observations(
-            file_of(False), model, window, operator=OwnOperator(assim.TimeMean("x")), stdev=0.3
+            file_of(False),
+            model,
+            window,
+            operator=OwnOperator(assim.operator.TimeMean("x")),
+            stdev=0.3,
         )
 
 
 def test_an_operator_over_empty_intervals_is_refused():
     points = assim.Points.at(TIMES, {"place": np.zeros(6)})
-    o = Observations("x", np.ones(6), points, OwnOperator(assim.TimeMean("x")), 0.3)
+    o = Observations("x", np.ones(6), points, OwnOperator(assim.operator.TimeMean("x")), 0.3)
     with pytest.raises(ValueError, match=r"OwnOperator needs intervals of time; use Points\.over"):
         posed(o)
 
@@ -383,8 +395,8 @@ def test_an_operator_over_empty_intervals_is_refused():
 
 
 def test_an_analysis_with_the_same_prior():
-    o = readings(assim.Diagonal(0.3))
-    given = assim.Normal(0.1, 0.5)
+    o = readings(assim.covariance.Diagonal(0.3))
+    given = assim.prior.Normal(0.1, 0.5)
     built, own = (
         assim.analyse(posed(o, parameters={"drift": prior})) for prior in (given, OwnPrior(given))
     )
@@ -397,8 +409,10 @@ def test_scalars_of_the_same_state_covariance():
     model = LotkaVolterra()
     window = assim.Window.at(model, [0.0, 1.0])
     points = assim.Points.at([1.0])
-    o = Observations("hare", [30.0], points, assim.PointSample("hare"), 1.0)
-    joint = assim.Independent({"hare": assim.Diagonal(3.0), "lynx": assim.Diagonal(0.5)})
+    o = Observations("hare", [30.0], points, assim.operator.PointSample("hare"), 1.0)
+    joint = assim.covariance.Independent(
+        {"hare": assim.covariance.Diagonal(3.0), "lynx": assim.covariance.Diagonal(0.5)}
+    )
     background = {"hare": 30.0, "lynx": 4.0}
     built, own = (
         assim.strong_constraint(model, window, background, covariance, o)
@@ -412,13 +426,15 @@ def test_scalars_of_the_same_state_covariance():
 def ode(integrator: assim.AbstractIntegrator, **given: Any):
     model = LotkaVolterra(integrator)
     window = assim.Window.at(model, [0.0, 0.5, 1.0], "1900-01-01")
-    o = Observations("hare", [30.0], assim.Points.at([1.0]), assim.PointSample("hare"), 1.0)
+    o = Observations(
+        "hare", [30.0], assim.Points.at([1.0]), assim.operator.PointSample("hare"), 1.0
+    )
     error = assim.ModelError(
-        assim.Diagonal(0.1), scale=assim.ErrorScale("s", assim.LogNormal(1.0, 0.5))
+        assim.covariance.Diagonal(0.1), scale=assim.ErrorScale("s", assim.prior.LogNormal(1.0, 0.5))
     )
     background = {"hare": 30.0, "lynx": 4.0}
     return assim.weak_constraint(
-        model, window, background, assim.Diagonal(1.0), o, model_error=error, **given
+        model, window, background, assim.covariance.Diagonal(1.0), o, model_error=error, **given
     )
 
 
@@ -442,10 +458,10 @@ def test_what_a_solution_that_ends_early_is_told_of():
 
 def test_the_hessian_of_the_same_minimiser():
     """Where it is the exact one, Laplace's approximation is made of it and not formed again."""
-    o = readings(assim.Diagonal(0.3))
-    inner = assim.NewtonCG()
+    o = readings(assim.covariance.Diagonal(0.3))
+    inner = assim.minimiser.NewtonCG()
     built, own = (assim.analyse(posed(o), m) for m in (inner, OwnMinimiser(inner)))
     same(built.laplace.gaussian, own.laplace.gaussian)
     state = own.solution.state
     assert OwnMinimiser(inner).exact_hessian(state) is state.hessian
-    assert OwnMinimiser(assim.GaussNewton()).exact_hessian(state) is None
+    assert OwnMinimiser(assim.minimiser.GaussNewton()).exact_hessian(state) is None

@@ -6,15 +6,9 @@ import pytest
 
 from assim import (
     Derived,
-    Diagonal,
-    Jeffreys,
-    Laplace,
     ModelError,
     Observations,
     Points,
-    PointSample,
-    Regression,
-    Sum,
     Window,
     analyse,
     strong_constraint,
@@ -22,6 +16,10 @@ from assim import (
 )
 from assim.files.write.summary import summary
 from assim.models import Lorenz63
+from assim.problem.covariance import Diagonal, Regression, Sum
+from assim.problem.operator import PointSample
+from assim.problem.prior import Jeffreys
+from assim.solve.posterior.laplace import Laplace
 
 MEMBERS = 2000
 START = {"x": jnp.asarray(1.0), "y": jnp.asarray(1.0), "z": jnp.asarray(20.0)}

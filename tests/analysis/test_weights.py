@@ -21,8 +21,8 @@ from assim.statistics.scores import leave_one_out
 
 TIMES, VALUES = jnp.arange(1.0, 5.0), np.array([1.0, 0.7, 5.0, 0.5])
 KEEP = np.array([True, True, False, True])
-PLAIN = assim.Laplace(certificate=0, members=20)
-EXACT = assim.GaussNewton(tolerance=1e-10)
+PLAIN = assim.posterior.Laplace(certificate=0, members=20)
+EXACT = assim.minimiser.GaussNewton(tolerance=1e-10)
 
 
 class Decay(assim.AbstractModel):
@@ -38,7 +38,7 @@ class Decay(assim.AbstractModel):
 
 def read(rows=slice(None), weight=None, kind=None, name="x"):
     points = assim.Points.at(TIMES[rows])
-    given = (name, VALUES[rows], points, assim.PointSample("x"), 0.3, kind)
+    given = (name, VALUES[rows], points, assim.operator.PointSample("x"), 0.3, kind)
     return assim.Observations(*given, weight=weight)
 
 
@@ -46,7 +46,7 @@ def analysis(*observations):
     model = Decay({})
     window = assim.Window.regular(model, 4)
     problem = assim.strong_constraint(
-        model, window, {"x": jnp.array(1.0)}, assim.Diagonal(0.5), observations
+        model, window, {"x": jnp.array(1.0)}, assim.covariance.Diagonal(0.5), observations
     )
     return assim.analyse(problem, EXACT, PLAIN)
 

@@ -8,18 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim import (
-    Dense,
-    GaussNewton,
     ModelError,
     Observations,
     Points,
-    PointSample,
     Problem,
     Window,
     strong_constraint,
     weak_constraint,
 )
 from assim.models import Lorenz96
+from assim.problem.covariance import Dense
+from assim.problem.operator import PointSample
+from assim.solve.minimise.gauss_newton import GaussNewton
 from assim.solve.minimise.loop import minimise
 
 R_STDEV, B_STDEV, Q_STDEV, LENGTH = 0.2, 1.0, 0.1, 2.0

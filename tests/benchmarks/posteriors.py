@@ -20,19 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim import (
-    Diagonal,
-    ModelError,
-    Observations,
-    Points,
-    PointSample,
-    Problem,
-    Window,
-    weak_constraint,
-)
+from assim import ModelError, Observations, Points, Problem, Window, weak_constraint
 from assim.case.case import read_case
 from assim.case.pose import pose
 from assim.models import Lorenz63
+from assim.problem.covariance import Diagonal
+from assim.problem.operator import PointSample
 from assim.run.terminal.runtime import configure
 from assim.solve.minimise.gauss_newton import GaussNewton
 from assim.solve.minimise.guess import first_guesses

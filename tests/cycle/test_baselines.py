@@ -25,10 +25,12 @@ from assim.problem.window import Window, integrate
 from tests.cycle.toy import BACKGROUND, STEP, B, H, Linear, N, R, in_turn, matrix, twin
 
 WINDOWS, MEMBERS, FACTOR, SHARE = 4, 8, 1.1, 0.3
-DRIFT = {"drift": assim.Normal(0.1, 0.5)}
+DRIFT = {"drift": assim.prior.Normal(0.1, 0.5)}
 SCHEMES = {
     "oi": OptimalInterpolation(share=SHARE),
-    "3dvar": ThreeDVar(share=SHARE, minimiser=assim.GaussNewton(n_outer=3, tolerance=1e-12)),
+    "3dvar": ThreeDVar(
+        share=SHARE, minimiser=assim.minimiser.GaussNewton(n_outer=3, tolerance=1e-12)
+    ),
     "etkf": ETKF(members=MEMBERS, inflation=FACTOR, rotate=True),
     "letkf": LETKF(members=MEMBERS, inflation=FACTOR, rotate=True, radius=np.inf),
     "ienks": IEnKS(members=MEMBERS, inflation=FACTOR, rotate=True),
@@ -84,8 +86,8 @@ def test_an_increment_serves_all_times_of_a_window():
         model,
         assim.Window.at(model, edges),
         {"x": BACKGROUND},
-        assim.Dense(B),
-        assim.Observations("x", values, points, assim.PointSample("x"), np.sqrt(R)),
+        assim.covariance.Dense(B),
+        assim.Observations("x", values, points, assim.operator.PointSample("x"), np.sqrt(R)),
     )
     scheme, key = OptimalInterpolation(), jax.random.key(0)
     move = Move(jnp.array(2), jnp.array(2))
@@ -170,7 +172,7 @@ def test_a_short_radius_leaves_places_without_observations_as_they_were():
 
 def test_tapers_go_the_shorter_way_round_along_the_dimensions_named():
     points = assim.Points.at(np.zeros(2), {"ring": np.array([-0.5, 4.0]), "line": np.array([0, 9])})
-    o = assim.Observations("x", np.zeros(2), points, assim.PointSample("x"), 1.0)
+    o = assim.Observations("x", np.zeros(2), points, assim.operator.PointSample("x"), 1.0)
     ring = Coordinate(np.arange(8.0), period=8.0)
     axes = {"ring": ring, "line": Coordinate(np.arange(2.0))}
     at = {"ring": jnp.array(7.0), "line": jnp.array(0.0)}
@@ -238,9 +240,9 @@ def weak():
         p.model,
         p.window,
         {"x": BACKGROUND},
-        assim.Dense(B),
+        assim.covariance.Dense(B),
         p.observations,
-        model_error=assim.ModelError(assim.Diagonal(0.7)),
+        model_error=assim.ModelError(assim.covariance.Diagonal(0.7)),
         formulation="state",
     )
 
@@ -279,12 +281,12 @@ def problems():
     """One for every reason to refuse it."""
     plain = twin(ETKF(), Plan(1, 1), 1).cycle.problem
     o = plain.observations[0]
-    given = (plain.model, plain.window, {"x": BACKGROUND}, assim.Dense(B))
+    given = (plain.model, plain.window, {"x": BACKGROUND}, assim.covariance.Dense(B))
     at = (o.name, o.values, o.points, o.operator)
-    scale = assim.ErrorScale("s", assim.LogNormal(1.0, 0.3))
-    correlated = assim.Observations(*at, covariance=assim.Dense(np.eye(2) + 0.5))
+    scale = assim.ErrorScale("s", assim.prior.LogNormal(1.0, 0.3))
+    correlated = assim.Observations(*at, covariance=assim.covariance.Dense(np.eye(2) + 0.5))
     scaled = assim.Observations(*at, 1.0, scale=scale)
-    prior = {"x": assim.Normal(BACKGROUND, np.ones(N))}
+    prior = {"x": assim.prior.Normal(BACKGROUND, np.ones(N))}
     return {
         "plain": plain,
         "parameter": assim.strong_constraint(*given, o, DRIFT),
@@ -409,7 +411,7 @@ def published(given, seed):
         m = values.shape[1]
         places = {dim: jnp.arange(float(m)) for dim in labels.state[name].dims}
         points = assim.Points.at(jnp.full(m, whole.edges[1]), places)
-        o = assim.Observations(name, values[0], points, assim.PointSample(name), stdev)
+        o = assim.Observations(name, values[0], points, assim.operator.PointSample(name), stdev)
         one = jax.tree.map(lambda v: jnp.broadcast_to(v, (windows, *v.shape)), Rows.of(o))
         times = jnp.repeat(whole.edges[1 : windows + 1, None], m, axis=1)
         where = lambda r: (r.values, r.points.times, r.points.starts, r.points.ends)  # noqa: E731
@@ -417,7 +419,7 @@ def published(given, seed):
         batches.append(eqx.tree_at(where, one, (values, times, times, times)))
     window = Window.regular(model, given.slots, given.every)
     problem = assim.strong_constraint(
-        model, window, background, assim.Diagonal(stdev), tuple(instruments)
+        model, window, background, assim.covariance.Diagonal(stdev), tuple(instruments)
     )
     scheme = given.scheme
     if isinstance(scheme, ThreeDVar | OptimalInterpolation):

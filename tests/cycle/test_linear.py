@@ -27,7 +27,7 @@ from tests.cycle.toy import (
     twin,
 )
 
-MINIMISER = assim.GaussNewton(n_outer=3, tolerance=1e-12)
+MINIMISER = assim.minimiser.GaussNewton(n_outer=3, tolerance=1e-12)
 WINDOWS = 7
 
 
@@ -90,7 +90,7 @@ def test_draws_carry_the_covariance_exactly_where_the_model_is_linear():
 def test_parameters_are_carried_with_what_is_known_of_them(forgetting):
     """Joint with the state, and given back a share of their prior's variance."""
     scheme = FourDVar(forgetting=forgetting, minimiser=MINIMISER)
-    prior = {"drift": assim.Normal(0.0, 0.4)}
+    prior = {"drift": assim.prior.Normal(0.0, 0.4)}
     given = twin(scheme, Plan(1, 1), WINDOWS, prior)
     expected = kalman(given.observed, drift=0.4, forgetting=forgetting)
     for (mean, covariance), (_, analysed, _) in zip(expected, in_turn(given, WINDOWS), strict=True):
@@ -104,7 +104,7 @@ def test_parameters_are_carried_with_what_is_known_of_them(forgetting):
 )
 def test_model_errors_are_those_of_the_kalman_filter(lag, formulation):
     """Also in windows that overlap, which hand on those of the slots that they share."""
-    error = assim.ModelError(assim.Diagonal(0.2))
+    error = assim.ModelError(assim.covariance.Diagonal(0.2))
     scheme = FourDVar(minimiser=MINIMISER)
     given = twin(scheme, Plan(lag, 1), WINDOWS, error=error, formulation=formulation)
     expected = kalman(given.observed, q=0.04)
@@ -116,7 +116,9 @@ def test_model_errors_are_those_of_the_kalman_filter(lag, formulation):
 
 
 def test_model_errors_correlated_in_time_in_windows_that_overlap_are_refused():
-    error = assim.ModelError(assim.Diagonal(0.2), in_time=assim.Autoregressive(1.0, 1.0))
+    error = assim.ModelError(
+        assim.covariance.Diagonal(0.2), in_time=assim.covariance.Autoregressive(1.0, 1.0)
+    )
     given = twin(FourDVar(), Plan(2, 1), 2, error=error)
     with pytest.raises(ValueError, match="overlap"):
         given.cycle.start()
@@ -174,7 +176,7 @@ def test_loop_and_scan_give_the_same_figures(carry):
 
 def test_localised_members_keep_the_kalman_filters_covariance_of_their_own():
     """Everything correlated with everything: the update of the sample covariance, exactly."""
-    localisation = assim.GaspariCohn(0.0)
+    localisation = assim.covariance.GaspariCohn(0.0)
     scheme = FourDVar(carry="ensemble", members=7, localisation=localisation, minimiser=MINIMISER)
     given = twin(scheme, Plan(1, 1), 3)
     m, p = matrix(), None
@@ -211,7 +213,7 @@ def test_adaptive_inflation_is_wang_and_bishops(kept, monkeypatch):
     if kept == 1:
         monkeypatch.setattr(variational, "WHOLE", 1)
         monkeypatch.setattr(laplace, "PROBES", 20_000)
-    inflation = assim.Inflation(1.1, adaptive=True, stdev=0.3, lower=0.1, upper=9.0)
+    inflation = assim.scheme.Inflation(1.1, adaptive=True, stdev=0.3, lower=0.1, upper=9.0)
     scheme = FourDVar(inflation=inflation, rank=4 if kept == 2 else 1, minimiser=MINIMISER)
     given = twin(scheme, Plan(1, 1), 2)
     factor, applied, p, x = 1.1, 1.0, B, BACKGROUND
@@ -233,7 +235,7 @@ def test_adaptive_inflation_is_wang_and_bishops(kept, monkeypatch):
 
 def test_inflation_that_is_not_applied_explains_no_innovations():
     """A factor of 1.5 that the background lacks, whose variances are right."""
-    adaptive = assim.Inflation(1.5, adaptive=True, stdev=0.3)
+    adaptive = assim.scheme.Inflation(1.5, adaptive=True, stdev=0.3)
     m = jnp.array(1000.0)
     right = Innovation(2 * m, m, m, 4 * m)
     found = adaptive.after(Inflated(jnp.array(1.5), jnp.array(1.0)), right, jnp.array(True))
@@ -242,7 +244,7 @@ def test_inflation_that_is_not_applied_explains_no_innovations():
 
 
 def test_inflation_does_not_follow_innovations_of_unknown_size():
-    adaptive = FourDVar(inflation=assim.Inflation(adaptive=True), minimiser=MINIMISER)
+    adaptive = FourDVar(inflation=assim.scheme.Inflation(adaptive=True), minimiser=MINIMISER)
     given = twin(adaptive, Plan(1, 1), 2)
     o = given.cycle.problem.observations[0]
     robust = eqx.tree_at(lambda o: o.likelihood, o, assim.likelihood.StudentT(4.0))

@@ -14,7 +14,7 @@ from assim.analysis.cycle.variational import FourDVar
 from assim.problem.cycled import Rows
 from tests.cycle.toy import BACKGROUND, STEP, B, H, Linear, N, R, in_turn, matrix, twin
 
-MINIMISER = assim.GaussNewton(n_outer=3, tolerance=1e-12)
+MINIMISER = assim.minimiser.GaussNewton(n_outer=3, tolerance=1e-12)
 
 
 def close(a, b):
@@ -23,7 +23,9 @@ def close(a, b):
 
 def readings(times, values, name="x"):
     points = assim.Points.at(jnp.asarray(times), {"place": jnp.zeros(len(times))})
-    return assim.Observations(name, jnp.asarray(values), points, assim.PointSample("x"), 0.3)
+    return assim.Observations(
+        name, jnp.asarray(values), points, assim.operator.PointSample("x"), 0.3
+    )
 
 
 def posed(plan, times, values, scheme=None):
@@ -32,7 +34,9 @@ def posed(plan, times, values, scheme=None):
     first = assim.Window.regular(model, plan.slots)
     inside = times <= first.edges[-1]
     seen = readings(times[inside], values[inside])
-    problem = assim.strong_constraint(model, first, {"x": BACKGROUND}, assim.Dense(B), seen)
+    problem = assim.strong_constraint(
+        model, first, {"x": BACKGROUND}, assim.covariance.Dense(B), seen
+    )
     return Cycle(problem, scheme or FourDVar(minimiser=MINIMISER), plan)
 
 
@@ -57,7 +61,7 @@ def test_a_series_of_all_windows():
     times, values = np.repeat(np.asarray(given.edges)[1:5], 2), given.observed.ravel()
     places = {"place": jnp.tile(jnp.arange(2.0), 4)}
     points = assim.Points.at(jnp.asarray(times), places)
-    given_x = assim.Observations("x", values, points, assim.PointSample("x"), np.sqrt(R))
+    given_x = assim.Observations("x", values, points, assim.operator.PointSample("x"), np.sqrt(R))
     batches = given.cycle.batches([given_x], given.edges)
     for one, other in zip(jax.tree.leaves(batches), jax.tree.leaves(given.batches), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
@@ -95,14 +99,14 @@ def test_a_plan_of_other_slots_is_refused():
 
 
 def test_inflation_does_not_follow_what_has_been_seen():
-    scheme = FourDVar(inflation=assim.Inflation(adaptive=True))
+    scheme = FourDVar(inflation=assim.scheme.Inflation(adaptive=True))
     with pytest.raises(ValueError, match="enter several windows"):
         posed(Plan(2, 1, "several"), [0.5], [1.0], scheme).start()
 
 
 def test_localised_members_get_no_model_error():
-    error = assim.ModelError(assim.Diagonal(0.2))
-    scheme = FourDVar(carry="ensemble", members=5, localisation=assim.GaspariCohn(2.0))
+    error = assim.ModelError(assim.covariance.Diagonal(0.2))
+    scheme = FourDVar(carry="ensemble", members=5, localisation=assim.covariance.GaspariCohn(2.0))
     with pytest.raises(ValueError, match="drop the localisation, or use LETKF"):
         twin(scheme, Plan(1, 1), 2, error=error).cycle.start()
 
@@ -121,13 +125,13 @@ def test_a_bias_is_carried_with_what_is_known_of_it():
     """Joint with the state, as the Kalman filter of both has it."""
     windows, prior = 5, 0.7
     given = twin(FourDVar(minimiser=MINIMISER), Plan(1, 1), windows)
-    bias = assim.BiasCorrection({"offset": assim.Normal(0.0, prior)})
+    bias = assim.BiasCorrection({"offset": assim.prior.Normal(0.0, prior)})
     seen = given.cycle.problem.observations[0]
     biased = assim.Observations(
-        "x", seen.values, seen.points, assim.PointSample("x"), np.sqrt(R), bias=bias
+        "x", seen.values, seen.points, assim.operator.PointSample("x"), np.sqrt(R), bias=bias
     )
     problem = assim.strong_constraint(
-        Linear(), given.cycle.problem.window, {"x": BACKGROUND}, assim.Dense(B), biased
+        Linear(), given.cycle.problem.window, {"x": BACKGROUND}, assim.covariance.Dense(B), biased
     )
     biased_twin = given._replace(cycle=Cycle(problem, given.cycle.scheme, given.cycle.plan))
     x, p = np.append(BACKGROUND, 0.0), np.zeros((N + 1, N + 1))
@@ -169,8 +173,8 @@ def test_what_is_kept_of_a_covariance_does_not_depend_on_units():
         model = Two(small)
         first = assim.Window.regular(model, 1)
         points = assim.Points.at(first.edges[1:], {"place": jnp.zeros(1)})
-        seen = assim.Observations("u", jnp.ones(1), points, assim.PointSample("u"), 0.3)
-        stdev = {"u": assim.Diagonal(1.0), "v": assim.Diagonal(0.8 / small)}
+        seen = assim.Observations("u", jnp.ones(1), points, assim.operator.PointSample("u"), 0.3)
+        stdev = {"u": assim.covariance.Diagonal(1.0), "v": assim.covariance.Diagonal(0.8 / small)}
         start = {"u": jnp.array([1.0, -1.0]), "v": jnp.array([0.5, 0.2]) / small}
         problem = assim.strong_constraint(model, first, start, stdev, seen)
         cycle = Cycle(problem, FourDVar(rank=2, share=0.1, minimiser=MINIMISER), Plan(1, 1))

@@ -22,11 +22,13 @@ def posed(likelihood, values, weight, scale=None):
     window = assim.Window.at(model, [0.0, STEP])
     points = assim.Points.at(jnp.full(2, STEP), {"place": jnp.arange(2.0)})
     seen = assim.Observations(
-        "x", values, points, assim.PointSample("x"), 0.3, likelihood, scale, weight=weight
+        "x", values, points, assim.operator.PointSample("x"), 0.3, likelihood, scale, weight=weight
     )
     background = {"x": np.array([-2.0, 1.0, 0.5, 0.0])}
-    problem = assim.strong_constraint(model, window, background, assim.Diagonal(0.5), seen)
-    cycle = Cycle(problem, FourDVar(minimiser=assim.GaussNewton(n_outer=5)), Plan(1, 1))
+    problem = assim.strong_constraint(
+        model, window, background, assim.covariance.Diagonal(0.5), seen
+    )
+    cycle = Cycle(problem, FourDVar(minimiser=assim.minimiser.GaussNewton(n_outer=5)), Plan(1, 1))
     return cycle, window.edges, (Rows.of(seen),)
 
 
@@ -47,7 +49,7 @@ def test_a_log_normal_value_of_no_weight_may_have_no_logarithm():
     [
         (None, None, True),
         pytest.param(likelihood.StudentT(4.0), None, False, marks=pytest.mark.slow),
-        (None, assim.ErrorScale("s", assim.LogNormal(1.0, 0.5)), False),
+        (None, assim.ErrorScale("s", assim.prior.LogNormal(1.0, 0.5)), False),
     ],
 )
 def test_2j_over_m_is_given_for_gaussian_errors_of_known_scale_alone(likelihood, scale, known):

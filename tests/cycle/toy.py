@@ -74,13 +74,13 @@ def twin(scheme, plan, windows, parameters=None, seed=0, error=None, formulation
     points = assim.Points.at(jnp.full(2, edges[1]), places)
     room = jax.tree.map(lambda leaf: jnp.tile(leaf, plan.seen), points)
     observations = assim.Observations(
-        "x", np.tile(values[0], plan.seen), room, assim.PointSample("x"), np.sqrt(R)
+        "x", np.tile(values[0], plan.seen), room, assim.operator.PointSample("x"), np.sqrt(R)
     )
     given = (
         model,
         assim.Window.at(model, edges[: plan.slots + 1]),
         {"x": BACKGROUND},
-        assim.Dense(B),
+        assim.covariance.Dense(B),
         observations,
         parameters,
     )
@@ -88,7 +88,9 @@ def twin(scheme, plan, windows, parameters=None, seed=0, error=None, formulation
         problem = assim.strong_constraint(*given)
     else:
         problem = assim.weak_constraint(*given, model_error=error, formulation=formulation)
-    one = Rows.of(assim.Observations("x", values[0], points, assim.PointSample("x"), np.sqrt(R)))
+    one = Rows.of(
+        assim.Observations("x", values[0], points, assim.operator.PointSample("x"), np.sqrt(R))
+    )
     rows = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (windows, *leaf.shape)), one)
     times = jnp.asarray(np.repeat(edges[1 : windows + 1, None], 2, axis=1))
     where = lambda r: (r.values, r.points.times, r.points.starts, r.points.ends)  # noqa: E731

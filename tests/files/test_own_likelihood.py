@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 
 from assim import (
-    Diagonal,
     ForecastError,
-    Laplace,
     Points,
-    PointSample,
     analyse,
     consistency,
     innovation_stdev,
@@ -26,6 +23,7 @@ from assim.files.read.uncertainty import stdev_units
 from assim.files.read.windows import read_window
 from assim.files.write.feedback import feedback_dataset
 from assim.problem.assumed import gaussian_values, is_gaussian
+from assim.problem.covariance import Diagonal
 from assim.problem.likelihood import (
     AbstractLikelihood,
     Gaussian,
@@ -36,8 +34,10 @@ from assim.problem.likelihood import (
     VariationalQC,
 )
 from assim.problem.observation import ErrorScale, Observations
+from assim.problem.operator import PointSample
 from assim.problem.predictive import samples_its_density
 from assim.problem.prior import Jeffreys
+from assim.solve.posterior.laplace import Laplace
 from tests.files.toy import UNITS, observation_file, toy
 
 BUILT_IN = [Gaussian(), LogNormal(), StudentT(), Huber(), VariationalQC(), Poisson()]

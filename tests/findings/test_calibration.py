@@ -9,23 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import (
-    AbstractOperator,
-    Diagonal,
-    Jeffreys,
-    Laplace,
-    LogNormal,
-    Observations,
-    Points,
-    PointSample,
-    Window,
-    likelihood,
-    strong_constraint,
-)
+from assim import Observations, Points, Window, likelihood, strong_constraint
 from assim.findings.calibration import calibrate, ranked_entries
 from assim.models import LotkaVolterra
+from assim.problem.covariance import Diagonal
+from assim.problem.operator import AbstractOperator, PointSample
+from assim.problem.prior import Jeffreys, LogNormal
 from assim.solve.minimise.gauss_newton import GaussNewton
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Trust, equal_weights
+from assim.solve.posterior.laplace import Laplace
 from tests.solve import linear
 
 pytestmark = pytest.mark.slow

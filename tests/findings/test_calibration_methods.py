@@ -4,26 +4,16 @@ import jax
 import numpy as np
 import pytest
 
-from assim import (
-    Diagonal,
-    ErrorScale,
-    FixedStep,
-    Laplace,
-    LogNormal,
-    NewtonCG,
-    Normal,
-    Observations,
-    Points,
-    PointSample,
-    TruncatedNormal,
-    Window,
-    likelihood,
-    strong_constraint,
-)
+from assim import ErrorScale, FixedStep, Observations, Points, Window, likelihood, strong_constraint
 from assim.findings.calibration import calibrate
 from assim.models import Lorenz63, LotkaVolterra
+from assim.problem.covariance import Diagonal
+from assim.problem.operator import PointSample
+from assim.problem.prior import LogNormal, Normal, TruncatedNormal
+from assim.solve.minimise.gauss_newton import NewtonCG
 from assim.solve.posterior.chains.mclmc import MCLMC
 from assim.solve.posterior.chains.nuts import NUTS
+from assim.solve.posterior.laplace import Laplace
 from assim.solve.posterior.svgd.svgd import SVGD
 
 pytestmark = pytest.mark.slow

@@ -10,20 +10,12 @@ import pytest
 import scipy.stats
 
 from assim import (
-    Blocks,
-    Dense,
     Derived,
-    Diagonal,
     ErrorScale,
     ForecastError,
-    GaussNewton,
-    Jeffreys,
-    Laplace,
-    LogNormal,
     ModelError,
     Observations,
     Points,
-    PointSample,
     Window,
     analyse,
     consistency,
@@ -37,8 +29,13 @@ from assim.analysis.evaluation import Departed
 from assim.files.write.results import diagnostics_dataset
 from assim.findings.consistency import fit
 from assim.models import Lorenz96
+from assim.problem.covariance import Blocks, Dense, Diagonal
+from assim.problem.operator import PointSample
+from assim.problem.prior import Jeffreys, LogNormal
 from assim.solve import columns
+from assim.solve.minimise.gauss_newton import GaussNewton
 from assim.solve.posterior.gaussian import Gaussian
+from assim.solve.posterior.laplace import Laplace
 from tests.solve.linear import block_diagonal, correlated, driven, ring, stacked
 
 CLOSE = 1e-10  # relative to the largest entry

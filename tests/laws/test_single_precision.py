@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import Coordinate, Diffusion, Forcing, Spectral
+from assim import Coordinate, Forcing
 from assim.models import TwoLayer
-from assim.problem.covariance import Diagonal
+from assim.problem.covariance import Diagonal, Diffusion, Spectral
 from assim.problem.forcing import check_span
 from assim.problem.likelihood import Poisson, StudentT
 from assim.problem.window import Window

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import BiasCorrection, Normal, Observations, Points, PointSample
+from assim import BiasCorrection, Observations, Points
 from assim.problem.arrays import Coordinate, Grid, Label, Labels, Trajectory
+from assim.problem.operator import PointSample
+from assim.problem.prior import Normal
 
 LABELS = Labels({"u": Label(("x",))}, coordinates={"x": Coordinate(np.arange(4.0))})
 FIELD = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)))

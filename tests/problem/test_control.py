@@ -5,19 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import (
-    Dense,
-    ErrorScale,
-    HalfNormal,
-    Jeffreys,
-    LogNormal,
-    Normal,
-    Observations,
-    Points,
-    PointSample,
-    Window,
-    strong_constraint,
-)
+from assim import ErrorScale, Observations, Points, Window, strong_constraint
+from assim.problem.covariance import Dense
+from assim.problem.operator import PointSample
+from assim.problem.prior import HalfNormal, Jeffreys, LogNormal, Normal
 from tests.problem.toy import BACKGROUND, Decay
 
 B = np.array([[1.0, 0.4, 0.1], [0.4, 2.0, 0.3], [0.1, 0.3, 0.5]])

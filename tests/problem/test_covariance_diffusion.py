@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import Coordinate, Diffusion, Spectral
-from assim.problem.covariance import sweeps
+from assim import Coordinate
+from assim.problem.covariance import Diffusion, Spectral, sweeps
 from assim.problem.covariance.axis import is_uniform
 
 

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from assim import (
+from assim.problem.covariance import (
     Diagonal,
     Diffusion,
+    Ensemble,
+    GaspariCohn,
     Joint,
     Kronecker,
     Regression,
 )
-from assim.problem.covariance import Ensemble, GaspariCohn
 from assim.problem.covariance.gaspari_cohn import gaspari_cohn
 from assim.problem.covariance.state import Independent
 from tests.registry import SLOPES, STATE_COVARIANCES, VARIABLES

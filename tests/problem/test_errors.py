@@ -5,21 +5,17 @@ import numpy as np
 import pytest
 
 from assim import (
-    Dense,
-    Diagonal,
     ErrorScale,
-    HalfNormal,
-    Jeffreys,
-    LogNormal,
     ModelContractError,
-    Normal,
     Observations,
     Points,
-    PointSample,
     Window,
     likelihood,
     strong_constraint,
 )
+from assim.problem.covariance import Dense, Diagonal
+from assim.problem.operator import PointSample
+from assim.problem.prior import HalfNormal, Jeffreys, LogNormal, Normal
 from tests.problem.toy import BACKGROUND, Decay, Tendency
 
 TIMES = [0.25, 0.5]

@@ -4,21 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import (
-    Coordinate,
-    Diagonal,
-    ErrorScale,
-    Jeffreys,
-    Labels,
-    LogNormal,
-    Observations,
-    Points,
-    PointSample,
-    TimeMean,
-    Window,
-    strong_constraint,
-)
+from assim import Coordinate, ErrorScale, Labels, Observations, Points, Window, strong_constraint
 from assim.models import Lorenz63, Lorenz96
+from assim.problem.covariance import Diagonal
+from assim.problem.operator import PointSample, TimeMean
+from assim.problem.prior import Jeffreys, LogNormal
 
 
 def pose(points, values=(1.0, 2.0), operator=None, **more):

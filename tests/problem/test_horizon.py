@@ -8,23 +8,21 @@ import pytest
 from assim import (
     AbstractModel,
     Array,
-    Autoregressive,
     Coordinate,
-    Dense,
-    Diagonal,
-    GaussNewton,
     Label,
     Labels,
     Observations,
     Params,
     Points,
-    PointSample,
     State,
     Status,
     Window,
     strong_constraint,
 )
+from assim.problem.covariance import Autoregressive, Dense, Diagonal
+from assim.problem.operator import PointSample
 from assim.solve.cost import cost
+from assim.solve.minimise.gauss_newton import GaussNewton
 from assim.solve.minimise.quasi_static import minimise_quasi_static
 
 N = 20  # more than are differentiated forward

@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 import scipy.integrate
 
-from assim import (
-    Adaptive,
-    Diagonal,
-    FixedStep,
-    Observations,
-    Points,
-    PointSample,
-    Window,
-    strong_constraint,
-)
+from assim import Adaptive, FixedStep, Observations, Points, Window, strong_constraint
+from assim.problem.covariance import Diagonal
+from assim.problem.operator import PointSample
 from assim.problem.window import integrate
 from assim.solve.cost import cost
 from tests.problem.toy import Tendency

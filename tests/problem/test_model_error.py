@@ -2,8 +2,9 @@
 
 import pytest
 
-from assim import Autoregressive, Diagonal, ModelError, Window
+from assim import ModelError, Window
 from assim.models import Lorenz96
+from assim.problem.covariance import Autoregressive, Diagonal
 
 MODEL = Lorenz96(n=4)
 WINDOW = Window.regular(MODEL, slots=3, steps=1)

@@ -5,21 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import (
+from assim import BiasCorrection, Observations, Points
+from assim.problem.arrays import Array, Coordinate, Grid, Label, Labels, Trajectory
+from assim.problem.covariance import (
+    AbstractCovariance,
     Autoregressive,
-    BiasCorrection,
     Blocks,
     Dense,
     Diagonal,
     Diffusion,
     LowRank,
-    Normal,
-    Observations,
-    Points,
-    PointSample,
 )
-from assim.problem.arrays import Array, Coordinate, Grid, Label, Labels, Trajectory
-from assim.problem.covariance import AbstractCovariance
+from assim.problem.operator import PointSample
+from assim.problem.prior import Normal
 
 LABELS = Labels({"u": Label(("x",))}, coordinates={"x": Coordinate(np.arange(4.0))})
 FIELD = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)))

@@ -9,20 +9,17 @@ import scipy.stats
 
 from assim import (
     BiasCorrection,
-    Dense,
     ErrorScale,
     FixedStep,
-    Jeffreys,
-    LogNormal,
-    Normal,
     Observations,
     Points,
-    PointSample,
     Window,
     likelihood,
     strong_constraint,
 )
 from assim.models import LotkaVolterra
+from assim.problem.covariance import Dense
+from assim.problem.operator import PointSample
 from assim.problem.predictive import (
     drawn_readings,
     observing,
@@ -32,6 +29,7 @@ from assim.problem.predictive import (
     samples_its_density,
     with_values,
 )
+from assim.problem.prior import Jeffreys, LogNormal, Normal
 from tests.solve import linear
 
 N = 4000

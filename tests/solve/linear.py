@@ -10,22 +10,21 @@ import scipy.stats
 from assim import (
     AbstractModel,
     Array,
-    Blocks,
     Coordinate,
-    Dense,
     Label,
     Labels,
-    Normal,
     Observations,
     Params,
     Points,
-    PointSample,
     Problem,
     State,
     Window,
     strong_constraint,
 )
 from assim.models import AdvectionDiffusion
+from assim.problem.covariance import Blocks, Dense
+from assim.problem.operator import PointSample
+from assim.problem.prior import Normal
 
 
 class DrivenLinear(AbstractModel):

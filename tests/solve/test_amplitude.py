@@ -10,11 +10,12 @@ import pytest
 import scipy.optimize
 import scipy.stats
 
-from assim import GaussNewton, Laplace, NewtonCG, Status
+from assim import Status
 from assim.findings.derivatives import gradient_test
 from assim.solve.cost import cost, exact_linearisation, gauss_newton_linearisation
+from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.minimise.loop import minimise
-from assim.solve.posterior.laplace import laplace
+from assim.solve.posterior.laplace import Laplace, laplace
 from tests.solve.departures import Departures
 
 M = 30

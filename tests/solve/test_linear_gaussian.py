@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from assim import LBFGS, Adam, GaussNewton, Laplace, NewtonCG, Status, analyse
-from assim.solve.posterior.laplace import laplace
+from assim import Status, analyse
+from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
+from assim.solve.minimise.quasi_newton import LBFGS, Adam
+from assim.solve.posterior.laplace import Laplace, laplace
 from tests.solve.linear import driven, innovation_density, kalman, ring, stacked
 
 CASES = {"driven": driven, "ring": ring}

@@ -10,20 +10,13 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from assim import (
-    Diagonal,
-    GaussNewton,
-    NewtonCG,
-    Observations,
-    Points,
-    PointSample,
-    Status,
-    Window,
-    gradient_test,
-    strong_constraint,
-)
+from assim import Observations, Points, Status, Window, strong_constraint
+from assim.findings.derivatives import gradient_test
 from assim.models import Lorenz63
+from assim.problem.covariance import Diagonal
+from assim.problem.operator import PointSample
 from assim.solve.cost import cost, gradient
+from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.minimise.loop import minimise
 
 DT, EACH, NUMBER = 0.01, 25, 4  # four observations of all fields, 25 steps apart

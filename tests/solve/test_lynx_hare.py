@@ -16,21 +16,19 @@ import scipy.special
 from assim import (
     Adaptive,
     ErrorScale,
-    Laplace,
-    LogNormal,
-    NewtonCG,
     Observations,
     Points,
-    PointSample,
     Status,
-    TruncatedNormal,
     Window,
     likelihood,
     strong_constraint,
 )
 from assim.models import LotkaVolterra
+from assim.problem.operator import PointSample
+from assim.problem.prior import LogNormal, TruncatedNormal
+from assim.solve.minimise.gauss_newton import NewtonCG
 from assim.solve.minimise.loop import minimise
-from assim.solve.posterior.laplace import laplace
+from assim.solve.posterior.laplace import Laplace, laplace
 
 SOURCE = Path(__file__).parents[2] / "cases/lynx_hare/source"
 (CSV,) = SOURCE.glob("*.csv")

@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 
 from assim import (
-    Diagonal,
-    GaussNewton,
     ModelError,
     Observations,
     Points,
-    PointSample,
     Status,
     Window,
     strong_constraint,
     weak_constraint,
 )
 from assim.models import Lorenz96
+from assim.problem.covariance import Diagonal
+from assim.problem.operator import PointSample
 from assim.solve.cost import gauss_newton_linearisation
+from assim.solve.minimise.gauss_newton import GaussNewton
 from assim.solve.minimise.loop import minimise_compiled
 
 N, SLOTS, STEPS, STDEV = 40, 12, 2, 0.5

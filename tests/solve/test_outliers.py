@@ -17,14 +17,10 @@ from assim import (
     AbstractModel,
     BiasCorrection,
     Coordinate,
-    Dense,
-    GaussNewton,
     Label,
     Labels,
-    Normal,
     Observations,
     Points,
-    PointSample,
     Window,
     analyse,
     innovation_stdev,
@@ -32,6 +28,10 @@ from assim import (
     strong_constraint,
 )
 from assim.files.read.quality import fails_background_check
+from assim.problem.covariance import Dense
+from assim.problem.operator import PointSample
+from assim.problem.prior import Normal
+from assim.solve.minimise.gauss_newton import GaussNewton
 
 N, STDEV_B, STDEV_O = 40, 1.0, 0.3
 WHERE = 17  # of the gross error

@@ -10,29 +10,25 @@ import pytest
 import scipy.optimize
 
 from assim import (
-    Autoregressive,
-    Dense,
-    Diagonal,
     ErrorScale,
-    GaussNewton,
-    Laplace,
-    LogNormal,
     ModelError,
-    NewtonCG,
     Observations,
     Points,
-    PointSample,
     Status,
     Window,
     analyse,
-    gradient_test,
-    minimise,
     strong_constraint,
     weak_constraint,
 )
+from assim.findings.derivatives import gradient_test
 from assim.models import Lorenz96, LotkaVolterra
+from assim.problem.covariance import Autoregressive, Dense, Diagonal
+from assim.problem.operator import PointSample
+from assim.problem.prior import LogNormal
 from assim.solve.cost import cost
-from assim.solve.posterior.laplace import laplace
+from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
+from assim.solve.minimise.loop import minimise
+from assim.solve.posterior.laplace import Laplace, laplace
 from tests.solve.linear import (
     block_diagonal,
     correlated,

@@ -92,7 +92,7 @@ def covariance_from_forecasts(
     return _estimated(labels, samples, form, localisation, factor)
 
 
-def covariance_from_tendencies(
+def covariance_from_increments(
     forecasts: Source,
     analyses: Source,
     model: AbstractDynamics,

@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from assim import Coordinate, Dense, Diagonal, Diffusion, Ensemble, GaspariCohn, Label, Labels
+from assim import Coordinate, Label, Labels
 from assim.files.errors import DataError
 from assim.files.read.covariances import read_covariance, write_covariance
 from assim.files.read.estimates import (
     covariance_from_ensemble,
     covariance_from_forecasts,
-    covariance_from_tendencies,
+    covariance_from_increments,
     daley_length,
 )
 from assim.files.units import squared
+from assim.problem.covariance import Dense, Diagonal, Diffusion, Ensemble, GaspariCohn
 from tests.files.toy import toy
 
 RING = Coordinate(np.arange(60) * 0.5, "km", "distance", period=30.0)
@@ -107,7 +108,7 @@ def test_model_error_from_what_forecasts_missed():
     forecasts = analyses - states(100, "time", 4)
     for name in ("u", "v"):
         forecasts[name].attrs["units"] = UNIT[name]
-    found = read_covariance(covariance_from_tendencies(forecasts, analyses, Grid()), Grid())
+    found = read_covariance(covariance_from_increments(forecasts, analyses, Grid()), Grid())
     assert np.mean(found["u"].stdev) == pytest.approx(2.0, rel=0.05)
 
 

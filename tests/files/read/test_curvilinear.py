@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from assim import Coordinate, Curvilinear, Diagonal, Label, Labels, strong_constraint
+from assim import Coordinate, Curvilinear, Label, Labels, strong_constraint
 from assim.files.errors import DataError
 from assim.files.read.observations import to_instrument
 from assim.files.read.quality import QualityControl
@@ -14,6 +14,7 @@ from assim.files.read.states import read_state, state_dataset
 from assim.files.read.tables import open_observations
 from assim.files.read.windows import read_window
 from assim.files.write.feedback import observations_dataset
+from assim.problem.covariance import Diagonal
 from assim.problem.model import AbstractModel
 
 NY, NX = 9, 24

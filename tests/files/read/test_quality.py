@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from assim import BiasCorrection, Coordinate, Dense, LogNormal, Normal, PointSample, TimeMean
+from assim import BiasCorrection, Coordinate
 from assim.files.errors import DataError
 from assim.files.read.cells import cells_of
 from assim.files.read.observations import to_instrument
@@ -13,7 +13,10 @@ from assim.files.read.tables import open_observations
 from assim.files.read.windows import read_window
 from assim.files.write.feedback import observations_dataset
 from assim.problem import likelihood
+from assim.problem.covariance import Dense
 from assim.problem.observation import ErrorScale
+from assim.problem.operator import PointSample, TimeMean
+from assim.problem.prior import LogNormal, Normal
 from tests.files.toy import UNITS, observation_file, toy
 
 

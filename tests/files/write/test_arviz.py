@@ -9,23 +9,16 @@ import pytest
 import xarray as xr
 from rich.console import Console
 
-from assim import (
-    Diagonal,
-    Laplace,
-    Normal,
-    Observations,
-    Points,
-    PointSample,
-    Window,
-    analyse,
-    predictive_checks,
-    strong_constraint,
-)
+from assim import Observations, Points, Window, analyse, predictive_checks, strong_constraint
 from assim.analysis.posterior import _trajectory_moments
 from assim.files.netcdf import write_tree
 from assim.files.write.arviz import to_datatree
 from assim.models import Lorenz63
+from assim.problem.covariance import Diagonal
+from assim.problem.operator import PointSample
+from assim.problem.prior import Normal
 from assim.run.terminal.screen import Screen
+from assim.solve.posterior.laplace import Laplace
 from assim.solve.posterior.method import Trust
 
 GROUPS = {

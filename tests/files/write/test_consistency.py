@@ -9,12 +9,8 @@ import xarray as xr
 from assim import (
     BiasCorrection,
     Derived,
-    Diagonal,
     ForecastError,
-    Laplace,
-    LogNormal,
     ModelError,
-    Normal,
     analyse,
     consistency,
     observation_impact,
@@ -30,7 +26,10 @@ from assim.files.read.windows import read_window
 from assim.files.write.feedback import feedback_dataset
 from assim.files.write.results import diagnostics_dataset, posterior_dataset, trajectory_dataset
 from assim.files.write.summary import summary
+from assim.problem.covariance import Diagonal
+from assim.problem.prior import LogNormal, Normal
 from assim.show import write_report
+from assim.solve.posterior.laplace import Laplace
 from tests.files.toy import background_file, observation_file, toy
 
 AMPLITUDE = 0.3

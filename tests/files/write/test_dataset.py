@@ -15,9 +15,14 @@ def analysis():
     model = toy()
     window = assim.read_window(observation_file(), model)
     observed = assim.read_observations(observation_file(), model, window, "u")
-    given = (model, window, assim.read_state(background_file(), model), assim.Diagonal(1.0))
+    given = (
+        model,
+        window,
+        assim.read_state(background_file(), model),
+        assim.covariance.Diagonal(1.0),
+    )
     problem = assim.strong_constraint(*given, observed)
-    return assim.analyse(problem, posterior=assim.Laplace(members=4, certificate=0))
+    return assim.analyse(problem, posterior=assim.posterior.Laplace(members=4, certificate=0))
 
 
 def test_the_analysed_window_is_the_trajectory(analysis):
@@ -60,7 +65,7 @@ def test_a_forecast_knows_its_labels(analysis):
 
 
 def test_a_window_of_a_cycle():
-    given = twin(assim.ThreeDVar(share=0.5), assim.Plan(1, 1), 1)
+    given = twin(assim.scheme.ThreeDVar(share=0.5), assim.Plan(1, 1), 1)
     cycle, edges = given.cycle, given.edges
     rows = cycle.plan.rows(given.batches, 0)
     _, analysed, _ = cycle.window(cycle.start(), 0, edges, rows)

@@ -6,16 +6,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from assim import (
-    AbstractFinding,
-    Diagonal,
-    Laplace,
-    RowColumn,
-    Variable,
-    analyse,
-    strong_constraint,
-)
-from assim.analysis.finding import flags
+from assim import analyse, strong_constraint
+from assim.analysis.finding import AbstractFinding, RowColumn, Variable, flags
 from assim.files.read.observations import to_instrument
 from assim.files.read.states import read_state
 from assim.files.read.tables import open_observations
@@ -23,6 +15,8 @@ from assim.files.read.windows import read_window
 from assim.files.write.feedback import feedback_dataset
 from assim.files.write.results import diagnostics_dataset
 from assim.files.write.summary import summary
+from assim.problem.covariance import Diagonal
+from assim.solve.posterior.laplace import Laplace
 from tests.files.toy import background_file, observation_file, toy
 
 

@@ -13,16 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import (
-    Diagonal,
-    GaussNewton,
-    Observations,
-    Points,
-    PointSample,
-    Window,
-    strong_constraint,
-)
+from assim import Observations, Points, Window, strong_constraint
 from assim.models import Lorenz96
+from assim.problem.covariance import Diagonal
+from assim.problem.operator import PointSample
+from assim.solve.minimise.gauss_newton import GaussNewton
 from assim.solve.minimise.loop import minimise_compiled
 from assim.solve.minimise.quasi_static import minimise_quasi_static_compiled
 

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import scipy.special
 
-from assim import LBFGS, Adam, GaussNewton, Laplace, NewtonCG, Status
+from assim import Status
 from assim.solve.cost import cost
+from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.minimise.loop import minimise, minimise_compiled
-from assim.solve.posterior.laplace import laplace
+from assim.solve.minimise.quasi_newton import LBFGS, Adam
+from assim.solve.posterior.laplace import Laplace, laplace
 from tests.solve.departures import Misfit, UnknownScale, lorenz63, rosenbrock
 
 NEWTON = {"gauss-newton": GaussNewton(n_outer=100), "newton-cg": NewtonCG(n_outer=100)}

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import GaussNewton, NewtonCG, Status
+from assim import Status
 from assim.solve.cost import gauss_newton_linearisation
 from assim.solve.krylov import lanczos
+from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.minimise.loop import minimise, minimise_compiled
 from assim.solve.minimise.preconditioner import Preconditioner, identity, learnt
 from tests.solve.departures import Misfit

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import LBFGS, GaussNewton, NewtonCG, Status
+from assim import Status
+from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.minimise.loop import minimise, minimise_compiled
+from assim.solve.minimise.quasi_newton import LBFGS
 from assim.solve.minimise.quasi_static import (
     Early,
     minimise_quasi_static,

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import GaussNewton, Laplace, NewtonCG, Status
+from assim import Status
+from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.minimise.guess import first_guesses
 from assim.solve.minimise.loop import minimise
-from assim.solve.posterior.laplace import laplace
+from assim.solve.posterior.laplace import Laplace, laplace
 from tests.solve.departures import Misfit
 
 NEWTON = {

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from assim import GaussNewton, NewtonCG, Status
+from assim import Status
 from assim.solve.cost import cost
+from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.minimise.globalisation import GLOBALISATIONS, Model
 from assim.solve.minimise.loop import minimise, minimise_compiled
 from tests.solve.departures import Misfit, rosenbrock

@@ -8,9 +8,8 @@ import numpy as np
 import scipy.integrate
 import scipy.stats
 
-from assim import Laplace
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.laplace import LaplacePosterior, laplace
+from assim.solve.posterior.laplace import Laplace, LaplacePosterior, laplace
 from tests.solve.departures import Misfit
 
 SKEW = 2.0  # of the skewed likelihood

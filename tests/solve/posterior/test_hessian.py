@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import ErrorScale, LogNormal
+from assim import ErrorScale
+from assim.problem.prior import LogNormal
 from assim.solve.cost import exact_linearisation
 from assim.solve.posterior import hessian
 from assim.solve.posterior.hessian import exact_hessian

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import GaussNewton, NewtonCG
+from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.posterior.ensemble import Trust
 from assim.solve.posterior.randomise import Randomise, _verdict, perturbed_analysis
 from tests.solve.departures import Misfit, UnknownScale

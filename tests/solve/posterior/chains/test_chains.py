@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import Laplace
 from assim.solve.posterior.chains import sampling
 from assim.solve.posterior.chains.chains import blackjax as imported
 from assim.solve.posterior.chains.nuts import NUTS
 from assim.solve.posterior.chains.starts import cost_of_starts
-from assim.solve.posterior.laplace import laplace
+from assim.solve.posterior.laplace import Laplace, laplace
 from assim.solve.posterior.method import Trust
 from assim.solve.posterior.metric import averaged, averaged_cost
 from assim.statistics.convergence import convergence

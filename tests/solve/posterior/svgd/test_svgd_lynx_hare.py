@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import NewtonCG
 from assim.case.case import read_case
 from assim.case.pose import pose
+from assim.solve.minimise.gauss_newton import NewtonCG
 from assim.solve.minimise.loop import minimise
 from assim.solve.posterior.ensemble import Trust
 from assim.solve.posterior.laplace import Laplace, laplace

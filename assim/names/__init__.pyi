@@ -1,0 +1,10 @@
+from . import covariance as covariance
+from . import derivatives as derivatives
+from . import finding as finding
+from . import likelihood as likelihood
+from . import minimiser as minimiser
+from . import operator as operator
+from . import plot as plot
+from . import posterior as posterior
+from . import prior as prior
+from . import scheme as scheme
