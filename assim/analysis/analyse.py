@@ -23,8 +23,12 @@ from assim.problem.departure import Problem, Simulation
 from assim.problem.scalars import Derived, check_derived
 from assim.solve.minimise.gauss_newton import GaussNewton
 from assim.solve.minimise.guess import first_guesses
-from assim.solve.minimise.loop import AbstractMinimiser, Progress, Solution
-from assim.solve.minimise.quasi_static import minimise_quasi_static
+from assim.solve.minimise.loop import (
+    AbstractMinimiser,
+    Progress,
+    Solution,
+    minimise_quasi_static,
+)
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import Report
 from assim.solve.posterior.laplace import Laplace, LaplacePosterior, laplace

@@ -7,7 +7,7 @@ from assim.solve.minimise.loop import Loop as Loop
 from assim.solve.minimise.loop import Minimum as Minimum
 from assim.solve.minimise.loop import Solution as Solution
 from assim.solve.minimise.loop import minimise as minimise
+from assim.solve.minimise.loop import minimise_quasi_static as minimise_quasi_static
 from assim.solve.minimise.quasi_newton import LBFGS as LBFGS
 from assim.solve.minimise.quasi_newton import Adam as Adam
-from assim.solve.minimise.quasi_static import minimise_quasi_static as minimise_quasi_static
 from assim.solve.minimise.status import Status as Status

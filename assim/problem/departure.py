@@ -203,10 +203,10 @@ class Problem(eqx.Module):
         """The trajectory, and the jumps where states are the control."""
         model, window, error = self.model, self.window, self.control.model_error
         x0, theta = physical.state, physical.parameters
-        if error is None and self.horizon is None:
-            return integrate(model, x0, theta, window), {}
         jumps: State = {}
-        if error is not None and self.control.later:
+        if error is None and self.horizon is None:
+            states = model.states(x0, theta, window.edges, window.steps)
+        elif error is not None and self.control.later:
             states, jumps = parallel_states(model, x0, theta, window, error.every, physical.later)
         else:
             eta = physical.model_error

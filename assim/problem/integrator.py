@@ -258,10 +258,11 @@ class FixedStep(AbstractIntegrator):
         _, unravel, tendency = _flat(ode, x, theta)
         advance = _stepper(self.solver, tendency, self.rtol, self.atol)
 
-        def one(x: State, start: Array, end: Array, index: Array) -> State:
+        def one(ends: tuple[Array, Array], x: State, index: Array) -> tuple[State, None]:
+            start, end = ends
             h = (end - start) / steps
             t = start + index * h
-            return unravel(advance(t, t + h, ravel_pytree(x)[0])[0])
+            return unravel(advance(t, t + h, ravel_pytree(x)[0])[0]), None
 
         return scan_slots(one, x, edges, steps)
 

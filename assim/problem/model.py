@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -67,9 +68,8 @@ class AbstractModel(AbstractDynamics):
     def states(self, x: State, theta: Params, edges: Array, steps: int) -> State:
         """Compose `steps` steps a slot; that they reach the next edge is the window's promise."""
 
-        def one(x: State, start: Array, end: Array, index: Array) -> State:
-            del end
-            return self.step(x, theta, start + index * self.dt)
+        def one(ends: tuple[Array, Array], x: State, index: Array) -> tuple[State, None]:
+            return self.step(x, theta, ends[0] + index * self.dt), None
 
         return scan_slots(one, x, edges, steps)
 
@@ -158,19 +158,20 @@ class AbstractODE(AbstractDynamics):
 
 
 def scan_slots(
-    step: Callable[[State, Array, Array, Array], State], x: State, edges: Array, steps: int
+    step: Callable[[tuple[Array, Array], State, Array], tuple[State, None]],
+    x: State,
+    edges: Array,
+    steps: int,
 ) -> State:
-    """States at slot edges by `steps` calls of step(x, slot start, slot end, index) a slot.
+    """States at slot edges by `steps` calls of step((slot start, slot end), x, index) a slot.
 
     A scan over slots whose body is rematerialised: the memory of a gradient grows with
     slots + steps, not with their product.
     """
 
     def slot(x: State, ends: tuple[Array, Array]) -> tuple[State, State]:
-        def one(x: State, index: Array) -> tuple[State, None]:
-            return step(x, *ends, index), None
-
-        y = jax.lax.scan(one, x, jnp.arange(steps))[0] if steps > 1 else one(x, jnp.zeros(()))[0]
+        one = partial(step, ends)
+        y, _ = jax.lax.scan(one, x, jnp.arange(steps)) if steps > 1 else one(x, jnp.zeros(()))
         return y, y
 
     body = jax.checkpoint(slot, prevent_cse=False) if steps > 1 else slot

@@ -1,6 +1,7 @@
 """The cost function J of any departure function, and its derivatives."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import equinox as eqx
@@ -71,7 +72,7 @@ def negative_log_density(problem: DepartureFunction, chi: Array) -> Array:
 
 def scored_density(problem: DepartureFunction, chi: Array) -> tuple[Array, Array]:
     """log p = v - J and its gradient, the score; -∞ and 0 where either is not finite."""
-    j, slope = jax.value_and_grad(lambda chi: negative_log_density(problem, chi))(chi)
+    j, slope = jax.value_and_grad(partial(negative_log_density, problem))(chi)
     fine = jnp.isfinite(j) & jnp.all(jnp.isfinite(slope))
     return jnp.where(fine, -j, -jnp.inf), jnp.where(fine, -slope, 0.0)
 
@@ -87,7 +88,7 @@ def _finite(j: Array) -> Array:
 
 def gradient(problem: DepartureFunction, chi: Array) -> Array:
     """∇J = Wχ + Gᵀd + ∇c + ∇v, one adjoint integration."""
-    return jax.grad(lambda chi: cost(problem, chi))(chi)
+    return jax.grad(partial(cost, problem))(chi)
 
 
 class Linearisation(NamedTuple):
@@ -100,18 +101,16 @@ class Linearisation(NamedTuple):
 
 def exact_linearisation(problem: DepartureFunction, chi: Array) -> Linearisation:
     """With v ↦ ∇²J v, forward over reverse."""
-
-    def both(chi: Array) -> tuple[Array, Array]:
-        return jax.value_and_grad(lambda chi: cost(problem, chi))(chi)
-
-    (j, g), push = jax.linearize(both, chi)
+    (j, g), push = jax.linearize(jax.value_and_grad(partial(cost, problem)), chi)
     return Linearisation(j, g, lambda v: push(v)[1])
 
 
 def gauss_newton_linearisation(problem: DepartureFunction, chi: Array) -> Linearisation:
     """With v ↦ (W + GᵀG) v, one tangent-linear and one adjoint integration.
 
-    The curvatures of c and of the volume are left out, their gradients are not.
+    The curvatures of c and of the volume are left out, their gradients are not. For few controls
+    both come from the Jacobian of one forward pass, which is cheaper to compile and to run than a
+    transposed pass.
     """
 
     def parts(chi: Array) -> tuple[Array, Array]:
@@ -119,26 +118,19 @@ def gauss_newton_linearisation(problem: DepartureFunction, chi: Array) -> Linear
         return value.normalised, value.normaliser + value.volume
 
     weight = problem.weight()
-    (d, c), product, pull = _both_ways(parts, chi)
+    derivatives = _by_matrix if chi.size <= FORWARD_LIMIT else _by_transpose
+    (d, c), product, pull = derivatives(parts, chi)
     j = jnp.sum(weight * chi**2) / 2 + jnp.sum(d**2) / 2 + c
     adjoint = pull((d, jnp.ones_like(c)))
     return Linearisation(_finite(j), weight * chi + adjoint, lambda v: weight * v + product(v))
 
 
 _Parts = tuple[Array, Array]
+# f = (d, c) at χ, v ↦ GᵀGv with G of d alone, and the adjoint of f
+_Derivatives = tuple[_Parts, Callable[[Array], Array], Callable[[_Parts], Array]]
 
 
-def _both_ways(
-    function: Callable[[Array], _Parts], chi: Array
-) -> tuple[_Parts, Callable[[Array], Array], Callable[[_Parts], Array]]:
-    """f = (d, c) at χ, v ↦ GᵀGv with G of d alone, and the adjoint of f.
-
-    For few controls both come from the Jacobian of one forward pass, which is cheaper to compile
-    and to run than a transposed pass.
-    """
-    n = chi.shape[0]
-    if n <= FORWARD_LIMIT:
-        return _by_matrix(function, chi)
+def _by_transpose(function: Callable[[Array], _Parts], chi: Array) -> _Derivatives:
     value, push = jax.linearize(function, chi)
     departures = lambda v: push(v)[0]  # noqa: E731 (c's curvature costs nothing this way)
     whole = jax.linear_transpose(push, chi)
@@ -146,13 +138,9 @@ def _both_ways(
     return value, lambda v: part(departures(v))[0], lambda cotangents: whole(cotangents)[0]
 
 
-def _by_matrix(
-    function: Callable[[Array], _Parts], chi: Array
-) -> tuple[_Parts, Callable[[Array], Array], Callable[[_Parts], Array]]:
-    def column(tangent: Array) -> tuple[_Parts, _Parts]:
-        return jax.jvp(function, (chi,), (tangent,))
-
-    value, (g, slope) = jax.vmap(column, out_axes=(None, -1))(jnp.eye(chi.shape[0]))
+def _by_matrix(function: Callable[[Array], _Parts], chi: Array) -> _Derivatives:
+    push = partial(jax.jvp, function, (chi,))
+    value, (g, slope) = jax.vmap(push, out_axes=(None, -1))((jnp.eye(chi.size),))
     return (
         value,
         lambda v: (g @ v) @ g,

@@ -23,7 +23,7 @@ from assim.problem.covariance import Autoregressive, Dense, Diagonal
 from assim.problem.operator import PointSample
 from assim.solve.cost import cost
 from assim.solve.minimise.gauss_newton import GaussNewton
-from assim.solve.minimise.quasi_static import minimise_quasi_static
+from assim.solve.minimise.loop import minimise_quasi_static
 
 N = 20  # more than are differentiated forward
 

@@ -1,7 +1,7 @@
 """Gauss-Newton and Newton-CG: Lanczos inner loops under a damping that never lets J rise."""
 
-import abc
-from typing import NamedTuple
+from functools import partial
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -58,11 +58,18 @@ class _Inner(NamedTuple):
 
 
 class _AbstractNewton(AbstractMinimiser):
-    """What Gauss-Newton and Newton-CG share: all but the Hessian."""
+    """What Gauss-Newton and Newton-CG share: all but the Hessian.
 
-    inner_tolerance: eqx.AbstractVar[float]
-    precondition: eqx.AbstractVar[int]
-    globalisation: eqx.AbstractVar[str]
+    `exact` tells whether that is ∇²J, which may be indefinite, instead of W + GᵀG.
+    """
+
+    exact: eqx.AbstractClassVar[bool]
+    n_outer: int = eqx.field(default=100, static=True)
+    n_inner: int = eqx.field(default=100, static=True)
+    tolerance: float = eqx.field(default=1e-6, static=True)
+    inner_tolerance: float = eqx.field(default=1e-2, static=True)
+    precondition: int = eqx.field(default=0, static=True)
+    globalisation: str = eqx.field(default="damping", static=True)
 
     def __check_init__(self) -> None:
         name = type(self).__name__
@@ -73,14 +80,6 @@ class _AbstractNewton(AbstractMinimiser):
             raise ValueError(
                 f"{name}: globalisation must be one of {known}, got {self.globalisation!r}"
             )
-
-    @abc.abstractmethod
-    def linearise(self, problem: DepartureFunction, chi: Array) -> Linearisation:
-        """J, ∇J and the Hessian's action at χ."""
-
-    @abc.abstractmethod
-    def may_be_indefinite(self) -> bool:
-        """Whether that Hessian may have negative eigenvalues."""
 
     def init(self, problem: DepartureFunction, chi: Array) -> NewtonState:
         """State at the first guess, before the model has run."""
@@ -104,15 +103,15 @@ class _AbstractNewton(AbstractMinimiser):
     def step(self, problem: DepartureFunction, state: NewtonState) -> NewtonState:
         """One outer loop: linearise, solve by Lanczos, and step as far as J falls."""
         idle = state._replace(inner_iterations=jnp.zeros((), int))
-        return jax.lax.cond(
-            state.status == Status.RUNNING, lambda: self._loop(problem, state), lambda: idle
-        )
+        loop = partial(self._loop, problem, state)
+        return jax.lax.cond(state.status == Status.RUNNING, loop, lambda: idle)
 
     def _way(self) -> Globalisation:
         return GLOBALISATIONS[self.globalisation]
 
     def _loop(self, problem: DepartureFunction, state: NewtonState) -> NewtonState:
-        here = self.linearise(problem, state.chi)
+        linearise = exact_linearisation if self.exact else gauss_newton_linearisation
+        here = linearise(problem, state.chi)
         norm = jnp.linalg.norm(here.gradient)
         first_norm = jnp.where(jnp.isfinite(state.first_norm), state.first_norm, norm)
         usable = jnp.isfinite(here.cost) & jnp.isfinite(norm)
@@ -130,7 +129,7 @@ class _AbstractNewton(AbstractMinimiser):
                 control, jnp.where(trial.length > 0, stretched / trial.length, 1.0)
             )
         status = _judged(here.cost, Model(pairs.norm * ritz[1][0], ritz[0]), trial, moving)
-        if self.may_be_indefinite():
+        if self.exact:
             ended = status == Status.CONVERGED
             values = self._curvatures(here, inner.hessian, ended)
             downwards = values[0] < -INDEFINITE * jnp.max(jnp.abs(values))
@@ -216,20 +215,7 @@ class GaussNewton(_AbstractNewton):
             |S⁻¹δχ|² and the radius bounds |S⁻¹δχ|.
     """
 
-    n_outer: int = eqx.field(default=100, static=True)
-    n_inner: int = eqx.field(default=100, static=True)
-    tolerance: float = eqx.field(default=1e-6, static=True)
-    inner_tolerance: float = eqx.field(default=1e-2, static=True)
-    precondition: int = eqx.field(default=0, static=True)
-    globalisation: str = eqx.field(default="damping", static=True)
-
-    def linearise(self, problem: DepartureFunction, chi: Array) -> Linearisation:
-        """J, ∇J and v ↦ (W + GᵀG) v."""
-        return gauss_newton_linearisation(problem, chi)
-
-    def may_be_indefinite(self) -> bool:
-        """No: W + GᵀG is not."""
-        return False
+    exact: ClassVar[bool] = False
 
 
 class NewtonCG(_AbstractNewton):
@@ -243,20 +229,8 @@ class NewtonCG(_AbstractNewton):
     `GaussNewton`.
     """
 
+    exact: ClassVar[bool] = True
     n_outer: int = eqx.field(default=50, static=True)
-    n_inner: int = eqx.field(default=100, static=True)
-    tolerance: float = eqx.field(default=1e-6, static=True)
-    inner_tolerance: float = eqx.field(default=1e-2, static=True)
-    precondition: int = eqx.field(default=0, static=True)
-    globalisation: str = eqx.field(default="damping", static=True)
-
-    def linearise(self, problem: DepartureFunction, chi: Array) -> Linearisation:
-        """J, ∇J and v ↦ ∇²J v."""
-        return exact_linearisation(problem, chi)
-
-    def may_be_indefinite(self) -> bool:
-        """Yes, away from a minimum."""
-        return True
 
     def exact_hessian(self, state: NewtonState) -> Array | None:
         """That of the last loop, for a small problem."""

@@ -5,6 +5,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
@@ -16,6 +17,8 @@ from assim.solve.cost import DepartureFunction, gradient
 from assim.solve.minimise.status import Status
 
 Array = jax.Array
+
+SETTLED = -1.0  # tolerance that no |∇J| meets: a stage is left where its minimiser has settled
 
 
 class MinimiserState(Protocol):
@@ -151,40 +154,46 @@ def minimise(
         first_guesses: χ, shape (n,) or (starts, n).
         progress: called after every outer loop.
     """
-    return minimise_stages(
-        [(problem, Leave(minimiser.n_outer))], minimiser, first_guesses, progress
-    )
+    return minimise_quasi_static([problem], minimiser, first_guesses, progress)
 
 
 class Leave(NamedTuple):
     """When to leave a stage that has not settled.
 
     Args:
-        n_outer: loops after which to go on.
-        tolerance: |∇J| of every first guess at which to go on.
+        n_outer: outer loops after which to go on, at most those of the minimiser.
+        tolerance: |∇J| of every first guess at which to go on; where J is near quadratic, it bounds
+            the distance to the stage's minimum in prior standard deviations.
     """
 
-    n_outer: int | Array
-    tolerance: float | Array = -1.0
+    n_outer: int | Array = 10
+    tolerance: float | Array = 0.1
 
 
-def minimise_stages(
-    stages: Sequence[tuple[DepartureFunction, Leave]],
+def minimise_quasi_static(
+    stages: Sequence[DepartureFunction],
     minimiser: AbstractMinimiser,
     first_guesses: Array,
     progress: Progress | None = None,
+    early: Leave = Leave(),  # noqa: B008 (an immutable record of settings)
 ) -> Solution:
-    """Minimise several J, each from where the one before was left; the solution is of the last.
+    """Minimise a sequence of J, each from the last one's minimum; the solution is of the last.
 
     Args:
-        stages: departure functions of one structure, with when to leave each.
+        stages: departure functions of one structure, as from `Problem.lengthened`: what is
+            compiled for one serves all.
         minimiser: the method.
-        first_guesses: χ, shape (n,) or (starts, n).
-        progress: called after every outer loop.
+        first_guesses: χ, shape (n,) or (starts, n); each goes through all stages.
+        progress: called after every outer loop, which knows its stage.
+        early: when to leave all stages but the last.
+
+    Raises:
+        ValueError: no stages, or stages of several structures.
     """
     guesses = jnp.reshape(first_guesses, (-1, first_guesses.shape[-1]))
     history: list[_Row] = []
-    for stage, (problem, leave) in enumerate(stages, 1):
+    leaves = when_to_leave(stages, minimiser, early)
+    for stage, (problem, leave) in enumerate(zip(stages, leaves, strict=True), 1):
         states = _init(problem, minimiser, guesses)
         history.append(_row(states, 0.0, stage))
         for _ in range(int(leave.n_outer)):
@@ -205,6 +214,22 @@ def minimise_stages(
     return solution
 
 
+def when_to_leave(
+    stages: Sequence[DepartureFunction], minimiser: AbstractMinimiser, early: Leave
+) -> list[Leave]:
+    """When to leave each of several stages of one structure, the last where it has settled."""
+    if not stages:
+        raise ValueError("minimise_quasi_static: at least one stage is needed, got none")
+    shapes = [jax.tree.map(jnp.shape, eqx.filter(stage, eqx.is_array)) for stage in stages]
+    if any(shape != shapes[0] for shape in shapes):
+        raise ValueError(
+            "minimise_quasi_static: stages must differ in the values of their arrays alone; mask "
+            "what a stage leaves out instead of dropping it"
+        )
+    first = Leave(min(minimiser.n_outer, early.n_outer), early.tolerance)
+    return [*[first] * (len(stages) - 1), Leave(minimiser.n_outer, SETTLED)]
+
+
 def minimise_compiled(
     problem: DepartureFunction, minimiser: AbstractMinimiser, first_guess: Array
 ) -> Any:
@@ -212,7 +237,7 @@ def minimise_compiled(
 
     Returns the minimiser's last state.
     """
-    return advance(problem, minimiser, first_guess, Leave(minimiser.n_outer))
+    return advance(problem, minimiser, first_guess, Leave(minimiser.n_outer, SETTLED))
 
 
 def advance(
@@ -245,15 +270,15 @@ class _Row(NamedTuple):
     stage: int
 
 
-def _each(function: Callable, several: Any) -> Any:
-    """Map over the leading axis: all at once on an accelerator, one after the other on a CPU.
+def _each(function: Callable) -> Callable:
+    """Mapped over a leading axis: all at once on an accelerator, one after the other on a CPU.
 
     In turn, first guesses that have settled cost nothing, and one that needs many time steps
     does not hold up the others.
     """
     if jax.default_backend() == "cpu":
-        return jax.lax.map(function, several)
-    return jax.vmap(function)(several)
+        return partial(jax.lax.map, function)
+    return jax.vmap(function)
 
 
 _gradient = eqx.filter_jit(gradient)
@@ -261,12 +286,12 @@ _gradient = eqx.filter_jit(gradient)
 
 @eqx.filter_jit
 def _init(problem: DepartureFunction, minimiser: AbstractMinimiser, guesses: Array) -> Any:
-    return strongly_typed(_each(lambda chi: minimiser.init(problem, chi), guesses))
+    return strongly_typed(_each(partial(minimiser.init, problem))(guesses))
 
 
 @eqx.filter_jit
 def _step(problem: DepartureFunction, minimiser: AbstractMinimiser, states: Any) -> Any:
-    return strongly_typed(_each(lambda state: minimiser.step(problem, state), states))
+    return strongly_typed(_each(partial(minimiser.step, problem))(states))
 
 
 def strongly_typed(tree: Any) -> Any:

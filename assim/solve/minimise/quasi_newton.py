@@ -1,5 +1,6 @@
 """Gradient methods from optax: L-BFGS and Adam."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -84,7 +85,7 @@ class Adam(AbstractMinimiser):
 def _init(
     problem: DepartureFunction, chi: Array, optimiser: Any, tolerance: float
 ) -> GradientState:
-    j, g = jax.value_and_grad(lambda chi: cost(problem, chi))(chi)
+    j, g = jax.value_and_grad(partial(cost, problem))(chi)
     norm = jnp.linalg.norm(g)
     finite = jnp.isfinite(j) & jnp.isfinite(norm)
     status = jnp.where(norm <= tolerance, Status.CONVERGED, Status.RUNNING)
@@ -102,7 +103,7 @@ def _iterate(
     tolerance: float,
 ) -> GradientState:
     """Iterate while running, keeping the best point; a non-finite one ends the search."""
-    function = lambda chi: cost(problem, chi)  # noqa: E731
+    function = partial(cost, problem)
 
     def unfinished(carry: GradientState) -> Array:
         return (carry.status == Status.RUNNING) & (carry.inner_iterations < iterations)

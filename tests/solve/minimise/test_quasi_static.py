@@ -8,13 +8,14 @@ import pytest
 
 from assim import Status
 from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
-from assim.solve.minimise.loop import minimise, minimise_compiled
-from assim.solve.minimise.quasi_newton import LBFGS
-from assim.solve.minimise.quasi_static import (
-    Early,
+from assim.solve.minimise.loop import (
+    Leave,
+    minimise,
+    minimise_compiled,
     minimise_quasi_static,
-    minimise_quasi_static_compiled,
 )
+from assim.solve.minimise.quasi_newton import LBFGS
+from assim.solve.minimise.quasi_static import minimise_quasi_static_compiled
 from tests.solve.departures import Departures, Misfit, lorenz63
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -92,10 +93,10 @@ def test_history_shows_the_stages(minimiser):
 def test_early_stages_are_left_early():
     _, data = convection(2)
     stages = lengthened(data, 4)
-    one = minimise_quasi_static(stages, GaussNewton(), jnp.zeros(3), early=Early(n_outer=1))
+    one = minimise_quasi_static(stages, GaussNewton(), jnp.zeros(3), early=Leave(n_outer=1))
     assert [sum(loop.stage == k for loop in one.loops) for k in (1, 2, 3)] == [1, 1, 1]
-    loose = minimise_quasi_static(stages, GaussNewton(), jnp.zeros(3), early=Early(100, 1.0))
-    tight = minimise_quasi_static(stages, GaussNewton(), jnp.zeros(3), early=Early(100, 1e-6))
+    loose = minimise_quasi_static(stages, GaussNewton(), jnp.zeros(3), early=Leave(100, 1.0))
+    tight = minimise_quasi_static(stages, GaussNewton(), jnp.zeros(3), early=Leave(100, 1e-6))
     assert len(loose.loops) < len(tight.loops)
 
 
