@@ -52,12 +52,12 @@ def test_chains_leave_a_mode_without_mass(lopsided):
 def walk():
     """Chains on `truncated` as they set out."""
     target = truncated()
-    return sampling._set_out(NUTS(), target.problem, target.around.gaussian, jax.random.key(0))[0]
+    return sampling.set_out(NUTS(), target.problem, target.around.gaussian, jax.random.key(0))[0]
 
 
 def regrouped(walk, draws, log_density):
     key = jax.random.key(1)
-    return sampling._regroup(NUTS(), walk, jnp.asarray(draws), jnp.asarray(log_density), key)
+    return sampling.regroup(NUTS(), walk, jnp.asarray(draws), jnp.asarray(log_density), key)
 
 
 def test_starts_are_finite_and_low(walk):
