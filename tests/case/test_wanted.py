@@ -134,13 +134,14 @@ def test_impact_on_a_forecast(toy: Toy) -> None:
         {"x": ("cell", [2.0, 1.2, 0.6], kg)}, {"cell": ("cell", [0.0, 1.0, 2.0], {"units": "m"})}
     )
     verifying.to_netcdf(toy.folder / "verifying.nc")
-    forecast = summary(toy)["diagnostics"]["forecast"]
+    impact = summary(toy)["impact"]
     with xr.open_dataset(toy.out / "diagnostics.nc") as file:
         total = float(file["instrument_impact"].sum())
         before, after = (
             float(file[f"forecast_measure_{place}"]) for place in ("background", "analysis")
         )
-    assert forecast == {"background": before, "analysis": after, "impact": total}
+    assert impact.pop("instruments") == {"x": total}
+    assert impact == {"background": before, "analysis": after, "total": total}
     assert abs(after - before) > 0.05 * before
     assert abs(total / (after - before) - 1) < 0.1
 

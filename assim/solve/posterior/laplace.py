@@ -86,7 +86,7 @@ class Laplace(AbstractPosterior):
             number = affordable(self.members, n, 1)
             chi, weights = gaussian_draws(around.gaussian, number, key), equal_weights(number)
         else:
-            chi, weights = map(jnp.asarray, around.sample)
+            chi, weights = jax.device_put(around.sample)  # nothing to compile, unlike asarray
         return Ensemble(
             chi,
             weights,
