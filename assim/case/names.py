@@ -17,9 +17,9 @@ _PACKAGES = {
     "covariance": "assim.problem.covariance",
     "operator": "assim.problem.operator",
     "likelihood": "assim.problem.likelihood",
-    "minimiser": "assim",
-    "posterior": "assim",
-    "scheme": "assim",
+    "minimiser": "assim.names.minimiser",
+    "posterior": "assim.names.posterior",
+    "scheme": "assim.names.scheme",
 }
 _WORDS = {"posterior": ("auto", "none"), "covariance": ("none",)}  # that name no class
 _NAMES = {
