@@ -42,7 +42,9 @@ def test_few_frames_from_analyse_to_the_step(minimiser, steps, monkeypatch):
     points = assim.Points.at([1.0, 2.0], {"site": [0.0, 1.0]})
     observations = assim.Observations("x", [1.0, 0.7], points, assim.operator.PointSample("x"), 0.3)
     background = {"x": jnp.ones(2)}
-    problem = assim.strong_constraint(model, window, background, assim.covariance.Diagonal(0.5), observations)
+    problem = assim.strong_constraint(
+        model, window, background, assim.covariance.Diagonal(0.5), observations
+    )
     monkeypatch.setattr(Decay, "broken", True)
     with pytest.raises(RuntimeError, match="a mistake in the step") as raised:
         assim.analyse(problem, minimiser)
