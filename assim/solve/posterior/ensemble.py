@@ -87,4 +87,4 @@ class AbstractPosterior(eqx.Module):
 
 def equal_weights(number: int) -> Array:
     """1/N each; no program is compiled for N."""
-    return jnp.asarray(np.full(number, 1 / number))
+    return jax.device_put(np.full(number, 1 / number))

@@ -86,7 +86,7 @@ class Laplace(AbstractPosterior):
             number = affordable(self.members, n, 1)
             chi, weights = gaussian_draws(around.gaussian, number, key), equal_weights(number)
         else:
-            chi, weights = jax.device_put(around.sample)  # nothing to compile, unlike asarray
+            chi, weights = map(jax.device_put, around.sample)  # asarray would compile
         return Ensemble(
             chi,
             weights,
