@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from assim.solve.posterior.gaussian import Gaussian
+from assim.solve.together import COLUMNS
 
 Array = jax.Array
 
 EXACT_LIMIT = 2000  # controls up to which variances take one tangent integration each
 PROBES = 200  # random columns above that: a relative standard error of √(2/200) = 10 %
-BATCH = 100  # columns that are integrated together
 
 
 class Columns(NamedTuple):
@@ -82,7 +82,7 @@ def accumulate(contribution: Callable[[Any], Any], columns: Any) -> Any:
     """
     number = jax.tree.leaves(columns)[0].shape[0]
     total = lambda tree: jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), tree)  # noqa: E731
-    if number <= BATCH:
+    if number <= COLUMNS:
         return total(jax.vmap(contribution)(columns))
     batches = jax.tree.map(_batched, columns)
     first = jax.tree.map(lambda leaf: leaf[0, 0], batches)
@@ -96,8 +96,8 @@ def accumulate(contribution: Callable[[Any], Any], columns: Any) -> Any:
 
 def _batched(columns: Array) -> Array:
     """In batches of equal size, the last filled with zeros."""
-    padded = jnp.zeros((-columns.shape[0] % BATCH, *columns.shape[1:]), columns.dtype)
-    return jnp.concatenate([columns, padded]).reshape(-1, BATCH, *columns.shape[1:])
+    padded = jnp.zeros((-columns.shape[0] % COLUMNS, *columns.shape[1:]), columns.dtype)
+    return jnp.concatenate([columns, padded]).reshape(-1, COLUMNS, *columns.shape[1:])
 
 
 def _probes(key: Array, n: int) -> Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 Array = jax.Array
 
+INDEFINITE = 1e-8  # share of the largest curvature below which a negative one is rounding
 FORWARD_LIMIT = 16  # controls up to which the Jacobian is formed whole, by forward mode
 
 

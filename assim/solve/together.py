@@ -1,5 +1,7 @@
 """How many evaluations of the model fit in memory together, and many densities in batches."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -8,6 +10,7 @@ from assim.solve.cost import DepartureFunction, negative_log_density
 Array = jax.Array
 
 BATCH_VALUES = 50_000  # numbers that all evaluations which run together may hold
+COLUMNS = 100  # columns or rows of a derivative that are integrated together
 HELD = 20_000_000  # numbers that draws which are kept may hold
 
 
@@ -20,6 +23,11 @@ def batch_size(problem: DepartureFunction, number: int | None = None) -> int:
     """
     many = max(1, BATCH_VALUES // problem.workspace())
     return many if number is None else max(1, min(number, many))
+
+
+def by_columns(push: Callable[[Array], Array], directions: Array) -> Array:
+    """push(v) of every row v, shape (rows, …), `COLUMNS` of them integrated together."""
+    return jax.lax.map(push, directions, batch_size=min(directions.shape[0], COLUMNS))
 
 
 def affordable(number: int, n: int, least: int = 10) -> int:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from assim.solve.cost import (
+    INDEFINITE,
     DepartureFunction,
     Linearisation,
     exact_linearisation,
@@ -24,7 +25,6 @@ Array = jax.Array
 DENSE_LIMIT = 64  # below this size the Hessian is one batch of products, not one after another
 ARRIVED = 1e-13  # decrease predicted of a full step after which J can tell nothing more
 SETTLED = 1e-8  # decrease predicted of a full step that, if J does not confirm it, is none
-INDEFINITE = 1e-8  # share of the largest curvature below which a negative one is rounding
 
 
 class NewtonState(NamedTuple):

@@ -10,7 +10,8 @@ from assim.solve.cost import (
 )
 from assim.solve.krylov import Operator, randomised_eigenpairs
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.laplace import BATCH, FLATTEST, SMALL, Laplace
+from assim.solve.posterior.laplace import FLATTEST, SMALL, Laplace
+from assim.solve.together import by_columns
 
 Array = jax.Array
 
@@ -57,7 +58,7 @@ def dual_gaussian(problem: DepartureFunction, chi: Array) -> Gaussian:
         chi: a minimum of J.
     """
     d, pull = jax.vjp(lambda chi: problem(chi).normalised, chi)
-    g = jax.lax.map(lambda row: pull(row)[0], jnp.eye(d.size), batch_size=min(d.size, BATCH))
+    g = by_columns(lambda row: pull(row)[0], jnp.eye(d.size))
     values, vectors = jnp.linalg.eigh(g @ g.T)
     values, vectors = jnp.maximum(values[::-1], 0.0), vectors[:, ::-1]
     seen = values > jnp.finfo(values.dtype).eps * values[0]
@@ -67,7 +68,7 @@ def dual_gaussian(problem: DepartureFunction, chi: Array) -> Gaussian:
 
 def _decomposed(hessian: Operator, n: int) -> tuple[Array, Array]:
     """Eigenpairs of A - I, largest first; a wild matrix has those of zero."""
-    matrix = jax.lax.map(hessian, jnp.eye(n), batch_size=min(n, BATCH))
+    matrix = by_columns(hessian, jnp.eye(n))
     matrix = (matrix + matrix.T) / 2 - jnp.eye(n)
     matrix = jnp.where(jnp.all(jnp.isfinite(matrix)), matrix, 0.0)
     values, vectors = jnp.linalg.eigh(matrix)

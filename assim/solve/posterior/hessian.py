@@ -1,6 +1,6 @@
 """The exact Hessian as a matrix, each part of J by as few columns as it needs."""
 
-from collections.abc import Callable
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.cost import DepartureFunction, negative_log_density
+from assim.solve.together import by_columns
 
 Array = jax.Array
 
-BATCH = 100  # columns that are integrated together
 CONSTANT = 1e-10  # share of the steepest slope of the volume below which an entry does not move it
 NEARBY = 0.1  # distance of the points at which that is looked at, in prior standard deviations
 
@@ -35,8 +35,8 @@ def exact_hessian(problem: DepartureFunction, chi: Array) -> np.ndarray:
 
 @eqx.filter_jit
 def _density_columns(problem: DepartureFunction, chi: Array) -> Array:
-    slope = jax.grad(lambda chi: negative_log_density(problem, chi))
-    return _columns(jax.linearize(slope, chi)[1], jnp.eye(chi.shape[0], dtype=chi.dtype))
+    slope = jax.grad(partial(negative_log_density, problem))
+    return by_columns(jax.linearize(slope, chi)[1], jnp.eye(chi.shape[0], dtype=chi.dtype))
 
 
 @eqx.filter_jit
@@ -47,8 +47,4 @@ def _volume_slopes(problem: DepartureFunction, points: Array) -> Array:
 @eqx.filter_jit
 def _volume_columns(problem: DepartureFunction, chi: Array, directions: Array) -> Array:
     slope = jax.grad(lambda chi: problem(chi).volume)
-    return _columns(jax.linearize(slope, chi)[1], directions)
-
-
-def _columns(push: Callable[[Array], Array], directions: Array) -> Array:
-    return jax.lax.map(push, directions, batch_size=min(directions.shape[0], BATCH))
+    return by_columns(jax.linearize(slope, chi)[1], directions)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.cost import (
+    INDEFINITE,
     DepartureFunction,
     exact_linearisation,
     gauss_newton_linearisation,
@@ -17,7 +18,7 @@ from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.hessian import exact_hessian
 from assim.solve.posterior.laplace_posterior import LEFT_OUT
 from assim.solve.posterior.laplace_posterior import LaplacePosterior as LaplacePosterior
-from assim.solve.together import affordable, batch_size
+from assim.solve.together import affordable, batch_size, by_columns
 from assim.statistics.pareto import ParetoSmoothed, pareto_smooth
 
 Array = jax.Array
@@ -25,9 +26,7 @@ Array = jax.Array
 SMALL = 64  # up to this size the exact Hessian is taken by default
 FULL_CERTIFICATE = 200  # controls above which a tenth of the draws must do
 FLATTEST = 1e-10  # curvature below which a direction counts as free
-INDEFINITE = 1e-8  # share of the largest curvature below which a negative one is rounding
 PROBES = 10  # of the trace of what is left out
-BATCH = 100  # columns that are integrated together
 
 
 class Laplace(AbstractPosterior):
@@ -204,7 +203,7 @@ def _eigenpairs(
     hessian = linearise(problem, chi).hessian
     misfit: Operator = lambda v: hessian(v) - v  # noqa: E731
     if n <= settings.dense_limit:
-        return _decomposed(jax.lax.map(hessian, jnp.eye(n), batch_size=min(n, BATCH)))
+        return _decomposed(by_columns(hessian, jnp.eye(n)))
     rank = min(settings.rank, n)
     solver = lanczos_eigenpairs if settings.eigensolver == "lanczos" else randomised_eigenpairs
     first, second = jax.random.split(key)

@@ -14,7 +14,8 @@ from assim.solve.cost import (
 )
 from assim.solve.krylov import Operator, randomised_eigenpairs
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.laplace import BATCH, remainder
+from assim.solve.posterior.laplace import remainder
+from assim.solve.together import by_columns
 
 Array = jax.Array
 
@@ -88,10 +89,9 @@ def _hessian(problem: DepartureFunction, chi: Array) -> Array:
     n, departures = chi.shape[0], _departures(problem)
     if n <= max(departures, FORWARD_LIMIT):
         product = gauss_newton_linearisation(problem, chi).hessian
-        return jax.lax.map(product, jnp.eye(n), batch_size=min(n, BATCH))
+        return by_columns(product, jnp.eye(n))
     _, pull = jax.vjp(lambda chi: problem(chi).normalised, chi)
-    unit = jnp.eye(departures)
-    g = jax.lax.map(lambda row: pull(row)[0], unit, batch_size=min(departures, BATCH))
+    g = by_columns(lambda row: pull(row)[0], jnp.eye(departures))
     return jnp.diag(problem.weight()) + g.T @ g
 
 
