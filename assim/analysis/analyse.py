@@ -13,8 +13,8 @@ import numpy as np
 from assim.analysis.analysed import AnalysedWindow, Reading
 from assim.analysis.evaluation import Departed, Spread, departed, evaluate, fixed, spread_of
 from assim.analysis.finding import AbstractFinding
-from assim.analysis.methods import Methods, Named, Start, base_settings, named, run_methods
-from assim.analysis.posterior import Asked, Fields, Posterior
+from assim.analysis.methods import LaplaceStart, Methods, Named, base_settings, named, run_methods
+from assim.analysis.posterior import Fields, Posterior, PosteriorRequest
 from assim.analysis.quantities import at_minimum, members_kept, prior_of
 from assim.problem.arrays import Params, State
 from assim.problem.assumed import error_variances
@@ -249,14 +249,14 @@ def analyse(
     found = dataclasses.replace(found, seconds=seconds)
     if fitted is None or settings is None or fields is None:
         return found
-    start = Start(fitted, settings, fields, seconds["posterior"])
+    start = LaplaceStart(fitted, settings, fields, seconds["posterior"])
     return _with_posteriors(found, methods, start, wanted, keys, report)
 
 
 def _with_posteriors(
     found: Analysis,
     methods: Named,
-    start: Start,
+    start: LaplaceStart,
     wanted: Mapping[str, Derived],
     keys: Array,
     report: Report | None,
@@ -266,7 +266,7 @@ def _with_posteriors(
     with _timed(seconds, "spread"):
         number = members_kept(problem, start.settings.members)
         prior = prior_of(problem, wanted, number, keys[2])
-    asked = Asked(problem, wanted, prior, found.log_constant, found.solution.chi)
+    asked = PosteriorRequest(problem, wanted, prior, found.log_constant, found.solution.chi)
     run = run_methods(methods, asked, start, (keys[1], keys[3]), report)
     for name, one in run.posteriors.items():
         counted = start.seconds if one.kind == "laplace" else 0.0  # as "posterior", once

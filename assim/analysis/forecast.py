@@ -26,7 +26,7 @@ Fields = dict[str, np.ndarray]
 QUANTILES = {"q05": 0.05, "q50": 0.5, "q95": 0.95}
 
 
-class Draws(NamedTuple):
+class StartMembers(NamedTuple):
     """Members of a posterior at one time; every array has the leading dimension of members.
 
     Args:
@@ -45,7 +45,7 @@ class Draws(NamedTuple):
         """N."""
         return jax.tree.leaves(self.state)[0].shape[0]
 
-    def taken(self, index: np.ndarray) -> "Draws":
+    def taken(self, index: np.ndarray) -> "StartMembers":
         """The members of these numbers."""
         return jax.tree.map(lambda leaf: leaf[index], self)
 
@@ -289,7 +289,7 @@ class Readings(NamedTuple):
 
 
 def predicted_readings(
-    found: Forecast, observations: Observations, draws: Draws, seed: int = 0
+    found: Forecast, observations: Observations, draws: StartMembers, seed: int = 0
 ) -> Readings:
     """Readings of one instrument for every member, y_i ~ p(y | x_i).
 

@@ -9,7 +9,14 @@ from typing import Literal, NamedTuple
 import jax
 
 from assim.analysis.evaluation import evaluate, spread_of
-from assim.analysis.posterior import Asked, Fields, Posterior, of_ensemble, of_laplace, timed
+from assim.analysis.posterior import (
+    Fields,
+    Posterior,
+    PosteriorRequest,
+    of_ensemble,
+    of_laplace,
+    timed,
+)
 from assim.solve.posterior.ensemble import AbstractPosterior, Report
 from assim.solve.posterior.laplace import Laplace, LaplacePosterior, laplace
 from assim.solve.posterior.method import Trust
@@ -24,7 +31,7 @@ PARTICLES = 30  # for each of them
 ASSUMES_LESS = ("nuts", "hmc", "mclmc", "tempered", "importance", "svgd")  # than what follows
 
 
-class Start(NamedTuple):
+class LaplaceStart(NamedTuple):
     """The Laplace approximation that every method starts from.
 
     Args:
@@ -40,7 +47,7 @@ class Start(NamedTuple):
     seconds: float
 
 
-class Outcome(NamedTuple):
+class MethodResults(NamedTuple):
     """What was run, which of it is reported, and why."""
 
     posteriors: dict[str, Posterior]
@@ -98,8 +105,12 @@ def base_settings(methods: Named) -> Laplace | None:
 
 
 def run_methods(
-    methods: Named, asked: Asked, start: Start, keys: tuple[Array, Array], report: Report | None
-) -> Outcome:
+    methods: Named,
+    asked: PosteriorRequest,
+    start: LaplaceStart,
+    keys: tuple[Array, Array],
+    report: Report | None,
+) -> MethodResults:
     """Run methods one after the other.
 
     Args:
@@ -115,7 +126,7 @@ def run_methods(
     found = {n: _run(n, one, asked, start, keys, report) for n, one in methods.items()}
     chosen = best(found)
     choice = "" if len(found) == 1 else _why(found, chosen)
-    return Outcome(found, chosen, choice)
+    return MethodResults(found, chosen, choice)
 
 
 def best(posteriors: Mapping[str, Posterior]) -> str:
@@ -142,8 +153,8 @@ def _why(found: Mapping[str, Posterior], chosen: str) -> str:
 
 
 def _automatic(
-    asked: Asked, start: Start, keys: tuple[Array, Array], report: Report | None
-) -> Outcome:
+    asked: PosteriorRequest, start: LaplaceStart, keys: tuple[Array, Array], report: Report | None
+) -> MethodResults:
     """Laplace where it is certified; else SVGD where few directions are informed; else chains."""
     found = {"laplace": _run("laplace", start.settings, asked, start, keys, report)}
     said = []
@@ -159,7 +170,7 @@ def _automatic(
             if found[name].trust is Trust.CERTIFIED:
                 break
     chosen = best(found)
-    return Outcome(found, chosen, " ".join([*said, _why(found, chosen)]))
+    return MethodResults(found, chosen, " ".join([*said, _why(found, chosen)]))
 
 
 def _ladder(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
@@ -187,8 +198,8 @@ def _ladder(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
 def _run(
     name: str,
     method: AbstractPosterior,
-    asked: Asked,
-    start: Start,
+    asked: PosteriorRequest,
+    start: LaplaceStart,
     keys: tuple[Array, Array],
     report: Report | None,
 ) -> Posterior:
@@ -206,7 +217,7 @@ def _run(
 
 
 def _fit(
-    asked: Asked, settings: Laplace, start: Start, key: Array
+    asked: PosteriorRequest, settings: Laplace, start: LaplaceStart, key: Array
 ) -> tuple[LaplacePosterior, Fields, float]:
     """The Laplace posterior of these settings, its fields, and the seconds it took already."""
     if settings == start.settings:

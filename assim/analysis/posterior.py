@@ -94,7 +94,7 @@ def of_laplace(
     name: str,
     fitted: LaplacePosterior,
     settings: Laplace,
-    asked: "Asked",
+    asked: "PosteriorRequest",
     fields: Fields,
     key: Array,
 ) -> Posterior:
@@ -131,7 +131,7 @@ def of_laplace(
     )
 
 
-class Asked(NamedTuple):
+class PosteriorRequest(NamedTuple):
     """What is asked of every posterior of one problem.
 
     Args:
@@ -149,7 +149,7 @@ class Asked(NamedTuple):
     chi: Array
 
 
-def of_ensemble(name: str, ensemble: Ensemble, asked: Asked, kind: str) -> Posterior:
+def of_ensemble(name: str, ensemble: Ensemble, asked: PosteriorRequest, kind: str) -> Posterior:
     """The posterior that an ensemble of χ stands for, every member pushed through the model.
 
     Args:

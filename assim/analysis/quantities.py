@@ -23,10 +23,10 @@ from assim.problem.scalars import (
 from assim.solve.posterior.ensemble import Ensemble
 from assim.solve.posterior.laplace import LaplacePosterior, gaussian_draws
 from assim.solve.posterior.marginal import (
-    Drawn,
     Pushed,
     Quantity,
     ScalarFunction,
+    WeightedDraws,
     in_batches,
     marginals,
     pushed,
@@ -39,7 +39,7 @@ Array = jax.Array
 MOST_TOGETHER = 1000  # draws that are pushed together
 
 
-class Found(NamedTuple):
+class DrawnQuantities(NamedTuple):
     """Scalars of a posterior, and draws from it.
 
     Args:
@@ -92,17 +92,17 @@ def quantities_of_laplace(
     wanted: Mapping[str, Derived],
     prior: OfPrior,
     key: Array,
-) -> Found:
+) -> DrawnQuantities:
     """All scalars and draws of a Laplace posterior, whose ensemble others are taken from.
 
     Scalars that depend on one entry of χ alone are integrated over its Gaussian marginal and
     corrected by the certificate's weights where those may be trusted; others come from draws.
     """
-    drawn = Drawn(ensemble.members, np.asarray(ensemble.weights))
+    drawn = WeightedDraws(ensemble.members, np.asarray(ensemble.weights))
     if posterior.sample is not None:
         kept = members_kept(problem, number)
         chi = gaussian_draws(posterior.gaussian, kept, key)
-        drawn = Drawn(chi, np.full(kept, 1 / kept), *posterior.sample)
+        drawn = WeightedDraws(chi, np.full(kept, 1 / kept), *posterior.sample)
     scalars = marginals(problem.control.scalars, posterior)
     names = tuple(name for name in scalar_fields(problem) if name not in scalars)
     found = {name: Quantity(*one, "") for name, one in scalars.items()}
@@ -116,9 +116,9 @@ def quantities_of_ensemble(
     chi: Array,
     wanted: Mapping[str, Derived],
     prior: OfPrior,
-) -> Found:
+) -> DrawnQuantities:
     """All scalars and draws of an ensemble; χ is where the cost is least."""
-    drawn = Drawn(members, np.asarray(weights))
+    drawn = WeightedDraws(members, np.asarray(weights))
     scalars = pushed(problem.control.scalars, chi, drawn, {}, batch_of(problem))
     names = tuple(name for name in scalar_fields(problem) if name not in scalars)
     found = {name: Quantity(*one.marginal, "") for name, one in scalars.items()}
@@ -128,12 +128,12 @@ def quantities_of_ensemble(
 def _found(
     problem: Problem,
     chi: Array,
-    drawn: Drawn,
+    drawn: WeightedDraws,
     alone: dict[str, Quantity],
     names: tuple[str, ...],
     wanted: Mapping[str, Derived],
     prior: OfPrior,
-) -> Found:
+) -> DrawnQuantities:
     """With the scalars that depend on several entries of χ, all in the order given."""
     units = scalar_units(problem)
     values: dict[str, Pushed] = {}
@@ -145,7 +145,9 @@ def _found(
     for name, about in wanted.items():
         found[name] = _quantity(values[name], about.units, about.long_name)
     derived = {name: values[name] for name in wanted}
-    return Found(found, drawn.members, _mapped(problem, drawn.members), drawn.weights, derived)
+    return DrawnQuantities(
+        found, drawn.members, _mapped(problem, drawn.members), drawn.weights, derived
+    )
 
 
 def _functions(

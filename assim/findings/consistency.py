@@ -64,7 +64,7 @@ _BY_INSTRUMENT = {  # column: attribute of `Fit`, and long name
 
 
 @dataclass(frozen=True)
-class Fit:
+class InstrumentFit:
     """How well what was assumed of one instrument agrees with its departures.
 
     Means are by the weights w of the observations, the powers of their likelihoods.
@@ -129,7 +129,7 @@ def fit(
     error_variance: Array | np.ndarray,
     background_variance: Array | np.ndarray,
     weight: Array | np.ndarray,
-) -> Fit:
+) -> InstrumentFit:
     """Consistency of one instrument.
 
     With d_a the departures from the analysis and d_i = d_a - Gχ* the innovations of the tangent
@@ -152,7 +152,7 @@ def fit(
     by_weight = lambda v: mean(np.where(weight > 0, weight * v, 0.0))  # noqa: E731
     signal, background = float(np.sum(influence)), by_weight(background_variance)
     prior = mean(moments.prior_influence[name]) if background > 0 else math.nan
-    return Fit(
+    return InstrumentFit(
         count=int(count) if count.is_integer() else count,
         cost=float(after @ after / 2),
         expected=max(count - signal, 0.0) / 2,
@@ -226,7 +226,7 @@ class Consistency(AbstractFinding):
 
     name: ClassVar[str] = "diagnostics"
 
-    instruments: dict[str, Fit]
+    instruments: dict[str, InstrumentFit]
     terms: dict[str, Term]
     chi_squared: float
     degrees: float
@@ -340,7 +340,7 @@ def diagnostics(
     """
     names = list(departures.after)  # in the order given, which tree_map does not keep
     departures, moments, assumed = jax.tree.map(np.asarray, (departures, moments, assumed))
-    fits: dict[str, Fit] = {
+    fits: dict[str, InstrumentFit] = {
         name: fit(
             departures,
             moments,
@@ -371,7 +371,7 @@ def diagnostics(
     return Consistency(fits, terms, chi_squared, math.nan if fitted[1] else degrees, p_value)
 
 
-def _unexpected(one: Fit) -> Fit:
+def _unexpected(one: InstrumentFit) -> InstrumentFit:
     """Without what holds of errors that R describes alone."""
     nan = math.nan
     return replace(one, expected=nan, error_variance_ratio=nan, background_variance_ratio=nan)

@@ -110,7 +110,7 @@ def preferred(table: tuple[Evidence, ...]) -> Evidence:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedProblem:
     """One of several problems that explain the same observations.
 
     Args:
@@ -132,7 +132,7 @@ class Compared:
 
 def compare(
     evidence: Mapping[str, Evidence], prior: Mapping[str, float] | None = None
-) -> tuple[Compared, ...]:
+) -> tuple[ComparedProblem, ...]:
     """Bayes factors and posterior probabilities, the best first; problems without evidence last.
 
     p_i = π_i p_i(y) / Σ π_j p_j(y); dp_i = p_i (dl_i - Σ p_j dl_j) with l = log p(y) gives its
@@ -155,7 +155,7 @@ def compare(
     spread = _probability_stdev(p, stdev)
     best = int(np.argmax(log_z)) if judged else 0
     found = [
-        Compared(
+        ComparedProblem(
             name,
             evidence[name],
             float(log_z[i] - log_z[best]),
@@ -168,7 +168,7 @@ def compare(
     found.sort(key=lambda one: -one.log_bayes_factor)
     nan = float("nan")
     rest = [name for name in evidence if name not in judged]
-    return (*found, *(Compared(name, evidence[name], nan, nan, nan, nan) for name in rest))
+    return (*found, *(ComparedProblem(name, evidence[name], nan, nan, nan, nan) for name in rest))
 
 
 def _prior(names: tuple[str, ...], prior: Mapping[str, float] | None) -> dict[str, float]:

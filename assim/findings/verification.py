@@ -12,7 +12,7 @@ LEVEL = 0.9
 BINS = 10  # of the histogram of ranks
 
 
-class Rows(NamedTuple):
+class VerifiedReadings(NamedTuple):
     """What a forecast says of every reading of one instrument, each of shape (m,).
 
     NaN for readings that do not count, which have no part in scores.
@@ -82,7 +82,7 @@ class FieldScores(NamedTuple):
     crps: np.ndarray
 
 
-def judged(readings: Readings, observed: np.ndarray, seed: int = 0) -> Rows:
+def judged(readings: Readings, observed: np.ndarray, seed: int = 0) -> VerifiedReadings:
     """Every reading against what was predicted of it.
 
     Args:
@@ -94,10 +94,12 @@ def judged(readings: Readings, observed: np.ndarray, seed: int = 0) -> Rows:
     drawn = readings.drawn[np.isfinite(readings.drawn).all(axis=1)]
     number, blank = len(drawn), np.full(observed.shape, np.nan)
     if not number:
-        return Rows(*(observed, *[blank] * len(Rows._fields[1:-1]), readings.counted))
+        return VerifiedReadings(
+            *(observed, *[blank] * len(VerifiedReadings._fields[1:-1]), readings.counted)
+        )
     rng = np.random.default_rng(seed)
     rank = ranks(drawn, observed, rng)
-    rows = Rows(
+    rows = VerifiedReadings(
         observed,
         np.mean(exact, axis=0),
         np.std(exact, axis=0, ddof=min(1, len(exact) - 1)),
@@ -109,10 +111,10 @@ def judged(readings: Readings, observed: np.ndarray, seed: int = 0) -> Rows:
     if rows.counted.all():
         return rows
     known = (np.where(rows.counted, column, np.nan) for column in rows[1:-1])
-    return Rows(*(observed, *known, rows.counted))
+    return VerifiedReadings(*(observed, *known, rows.counted))
 
 
-def scores(rows: Rows, chosen: np.ndarray | None = None) -> Scores:
+def scores(rows: VerifiedReadings, chosen: np.ndarray | None = None) -> Scores:
     """Means over the readings chosen.
 
     Args:
@@ -120,7 +122,7 @@ def scores(rows: Rows, chosen: np.ndarray | None = None) -> Scores:
         chosen: booleans of shape (m,); all that count where not given.
     """
     chosen = rows.counted if chosen is None else chosen & rows.counted
-    several = Rows(*(column[chosen] for column in rows))
+    several = VerifiedReadings(*(column[chosen] for column in rows))
     away = several.mean - several.observed
     known = np.isfinite(several.low)
     inside = (several.low <= several.observed) & (several.observed <= several.high)
@@ -137,7 +139,7 @@ def scores(rows: Rows, chosen: np.ndarray | None = None) -> Scores:
     )
 
 
-def by_slot(rows: Rows, slots: np.ndarray) -> dict[int, Scores]:
+def by_slot(rows: VerifiedReadings, slots: np.ndarray) -> dict[int, Scores]:
     """Scores of the readings in every slot that has some.
 
     Args:

@@ -161,13 +161,13 @@ class Adaptive(AbstractIntegrator):
         order = jnp.asarray(self.solver.error_order(_term(ode)))
         last, none = edges.shape[0] - 1, jnp.zeros((), int)
         saved = jnp.full((last + 1, *z.shape), jnp.nan, z.dtype).at[0].set(z)
-        start = _Progress(edges[0], (edges[1] - edges[0]) / 100, z, saved, none + 1, none)
+        start = _StepsSoFar(edges[0], (edges[1] - edges[0]) / 100, z, saved, none + 1, none)
 
-        def unfinished(p: _Progress) -> Array:
+        def unfinished(p: _StepsSoFar) -> Array:
             moving = p.time + p.step > p.time
             return (p.edge <= last) & (p.steps < self.max_steps) & moving
 
-        def one(p: _Progress) -> _Progress:
+        def one(p: _StepsSoFar) -> _StepsSoFar:
             end = edges[p.edge]
             arriving = p.time + p.step >= end
             t = jnp.where(arriving, end, p.time + p.step)
@@ -177,7 +177,7 @@ class Adaptive(AbstractIntegrator):
             accepted = (ratio <= 1) & solved
             step = _next_step(t - p.time, ratio, order, accepted)
             reached = accepted & arriving
-            return _Progress(
+            return _StepsSoFar(
                 jnp.where(accepted, t, p.time),
                 jnp.where(reached, jnp.maximum(step, p.step), step),
                 jnp.where(accepted, y, p.state),
@@ -208,7 +208,7 @@ class Adaptive(AbstractIntegrator):
         return jax.tree.map(lambda y: jnp.where(jnp.isfinite(y), y, jnp.nan), solution.ys)
 
 
-class _Progress(NamedTuple):
+class _StepsSoFar(NamedTuple):
     """Carry of the loop of adaptive steps."""
 
     time: Array

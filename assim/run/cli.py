@@ -215,9 +215,9 @@ def forecast(
 
     def work() -> int:
         read = _read(case, assignments)
-        from assim.run.forecast import Asked, forecast_case
+        from assim.run.forecast import ForecastRequest, forecast_case
 
-        return forecast_case(read, Asked(**asked), _screen(quiet))
+        return forecast_case(read, ForecastRequest(**asked), _screen(quiet))
 
     _finish(work, debug)
 

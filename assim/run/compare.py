@@ -14,7 +14,7 @@ from assim.case.pose import Posed, pose
 from assim.files.netcdf import write_json
 from assim.files.read.observations import Instrument
 from assim.files.times import NON_PHYSICAL
-from assim.findings.evidence import Compared, Evidence, compare, evidence_table, preferred
+from assim.findings.evidence import ComparedProblem, Evidence, compare, evidence_table, preferred
 from assim.problem.predictive import flat_entry
 from assim.run.finite import require_finite
 from assim.run.terminal.screen import Screen
@@ -27,7 +27,7 @@ EPOCH = "2000-01-01"
 PLACES = 6  # decimals of days, a tenth of a second, to which times are the same
 
 
-class Reading(NamedTuple):
+class AssimilatedValue(NamedTuple):
     """One value that is assimilated: when and where, whatever its instrument is called.
 
     Args:
@@ -64,7 +64,7 @@ def check_same(posed: Mapping[str, Posed]) -> None:
             raise CaseError([Fault("observations", what)], name)
 
 
-def readings(posed: Posed, dims: list[str]) -> list[Reading]:
+def readings(posed: Posed, dims: list[str]) -> list[AssimilatedValue]:
     """All values assimilated, in the order of value, time and place.
 
     Args:
@@ -77,7 +77,7 @@ def readings(posed: Posed, dims: list[str]) -> list[Reading]:
     )
 
 
-def _of_instrument(one: Instrument, unit: str, dims: list[str]) -> list[Reading]:
+def _of_instrument(one: Instrument, unit: str, dims: list[str]) -> list[AssimilatedValue]:
     table = one.table
     dated = unit != NON_PHYSICAL
     clocks = [stamp or table.times for stamp in (table.times, table.starts, table.ends)]
@@ -86,7 +86,7 @@ def _of_instrument(one: Instrument, unit: str, dims: list[str]) -> list[Reading]
     places = [table.coordinates[dim][one.used].tolist() for dim in dims]
     values = table.values[one.used].tolist()
     return [
-        Reading(value, tuple(when), where)
+        AssimilatedValue(value, tuple(when), where)
         for value, when, where in zip(
             values, times, zip(*places, strict=True) if places else [()] * len(values), strict=True
         )
@@ -164,7 +164,7 @@ def _analysed(posed: Posed, tempered: bool, screen: Screen) -> Analysis:
     return analysis
 
 
-def _show(tables: Tables, judged: tuple[Compared, ...], screen: Screen) -> None:
+def _show(tables: Tables, judged: tuple[ComparedProblem, ...], screen: Screen) -> None:
     screen.say()
     rows = [
         (name, one.method, f"{one.log_evidence:.3f}", _number(one.stdev), one.trust)
@@ -198,7 +198,7 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if np.isfinite(value) else "–"
 
 
-def _content(tables: Tables, judged: tuple[Compared, ...]) -> dict[str, Any]:
+def _content(tables: Tables, judged: tuple[ComparedProblem, ...]) -> dict[str, Any]:
     return {
         "evidence": {
             name: {

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from assim.analysis.cycle.batches import batch_numbers
-from assim.analysis.forecast import Draws, Forecast, forecast, predicted_readings
+from assim.analysis.forecast import Forecast, StartMembers, forecast, predicted_readings
 from assim.case.case import Case
 from assim.case.failure import CaseError, Exit, Fault, NonFiniteError
 from assim.case.setting import Setting, set_up
@@ -29,8 +29,8 @@ from assim.files.write.forecast import (
 )
 from assim.findings.verification import (
     FieldScores,
-    Rows,
     Scores,
+    VerifiedReadings,
     against_truth,
     by_slot,
     judged,
@@ -44,7 +44,7 @@ _SHOWN = 10  # lead times in a table
 
 
 @dataclass(frozen=True)
-class Asked:
+class ForecastRequest:
     """What is asked of a forecast.
 
     Args:
@@ -82,7 +82,7 @@ class _Verified(NamedTuple):
     """
 
     instrument: Instrument
-    rows: Rows
+    rows: VerifiedReadings
     total: Scores
     slots: dict[int, Scores]
 
@@ -94,7 +94,7 @@ class _True(NamedTuple):
     fields: dict[str, FieldScores]
 
 
-def forecast_case(case: Case, asked: Asked, screen: Screen) -> Exit:
+def forecast_case(case: Case, asked: ForecastRequest, screen: Screen) -> Exit:
     """Run members of the posterior on from where a finished run ends, and write what they say.
 
     Args:
@@ -139,7 +139,7 @@ class _Outcome(NamedTuple):
     ahead: Forecast
     verified: list[_Verified]
     truth: _True | None
-    asked: Asked
+    asked: ForecastRequest
     seed: int
 
     def text(self, edge: int) -> str:
@@ -149,7 +149,7 @@ class _Outcome(NamedTuple):
         return date_text(float(window.edges[edge]), unit, window.reference)
 
 
-def _window(setting: Setting, origin: Origin, asked: Asked) -> Window:
+def _window(setting: Setting, origin: Origin, asked: ForecastRequest) -> Window:
     """The slots through which members are run: those of the analysis, then the forecast's."""
     start = float(origin.edges[-1])
     number = asked.slots or origin.slots
@@ -257,7 +257,7 @@ def _true_states(
     return edges, {name: np.asarray(value) for name, value in truth.items()}
 
 
-def _verify(instrument: Instrument, ahead: Forecast, draws: Draws, seed: int) -> _Verified:
+def _verify(instrument: Instrument, ahead: Forecast, draws: StartMembers, seed: int) -> _Verified:
     """One instrument's readings against what the members predict of them."""
     o = instrument.observations
     try:

@@ -12,7 +12,7 @@ import numpy as np
 
 from assim.analysis.cycle.draws import Ahead, draws_of_carry
 from assim.analysis.cycle.plan import Plan
-from assim.analysis.forecast import Draws, Past
+from assim.analysis.forecast import Past, StartMembers
 from assim.case.case import Case
 from assim.case.failure import CaseError, Fault
 from assim.case.pose import pose_setting
@@ -57,7 +57,7 @@ class Origin(NamedTuple):
         warnings: what to know about them.
     """
 
-    draws: Draws
+    draws: StartMembers
     edges: np.ndarray
     slot: float
     slots: int
@@ -154,7 +154,7 @@ def _of_posterior(setting: Setting, directory: Path, number: int, seed: int) -> 
     state = {n: members[n][chosen] for n in fields if n in members}
     state |= {n: np.broadcast_to(np.asarray(v), (number, *v.shape)) for n, v in still.items()}
     kinds = (parameters, scales, biases)
-    draws = Draws(state, *({name: members[name][chosen] for name in kind} for kind in kinds))
+    draws = StartMembers(state, *({name: members[name][chosen] for name in kind} for kind in kinds))
     edges, reference = _edges(setting)
     return Origin(draws, edges, *_slot(edges), reference, warnings=_few(weights, number))
 
@@ -212,12 +212,12 @@ def _repeated(setting: Setting, directory: Path, number: int, seed: int) -> Orig
 
 
 @eqx.filter_jit
-def _at_end(problem: Problem, chi: jax.Array) -> tuple[Draws, dict[str, jax.Array]]:
+def _at_end(problem: Problem, chi: jax.Array) -> tuple[StartMembers, dict[str, jax.Array]]:
     """Members at the window's end, and the white series of their model errors."""
 
-    def one(chi: jax.Array) -> tuple[Draws, dict[str, jax.Array]]:
+    def one(chi: jax.Array) -> tuple[StartMembers, dict[str, jax.Array]]:
         physical, end = problem.control(chi), problem.trajectory(chi).at_end()
-        draws = Draws(end, physical.parameters, physical.scales, physical.biases)
+        draws = StartMembers(end, physical.parameters, physical.scales, physical.biases)
         error = problem.control.model_error
         if error is None or error.in_time is None:
             return draws, {}
@@ -275,7 +275,7 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
     return Origin(draws, start, slot, posed.cycle.plan.slots, posed.reference, file=path, told=told)
 
 
-def _as_many(draws: Draws, number: int | None, seed: int, path: Path) -> Draws:
+def _as_many(draws: StartMembers, number: int | None, seed: int, path: Path) -> StartMembers:
     """The members, or some of them where fewer are asked for.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from assim.show import style
-from assim.show.density import Draws, density, draws, draws_by_method
+from assim.show.density import ScalarDraws, density, draws, draws_by_method
 from assim.show.finished import Method, Run, with_units
 from assim.show.layout import Entry
 from assim.show.methods import Lines, common_limits
@@ -62,7 +62,7 @@ def draw_corner(run: Run) -> Picture | None:
     return style.picture(figure, _caption(bool(run.methods)) + left_out)
 
 
-def _varies(one: Draws) -> bool:
+def _varies(one: ScalarDraws) -> bool:
     return one.posterior.size > 2 and float(np.ptp(one.posterior)) > 0
 
 
@@ -81,7 +81,7 @@ def _caption(several: bool) -> str:
     )
 
 
-def _label(one: Draws) -> str:
+def _label(one: ScalarDraws) -> str:
     """Name, and units on a line of their own."""
     return one.name + with_units("", one.units).replace(" (", "\n(")
 
@@ -153,7 +153,7 @@ def _draw_marginal(axes: Axes, lines: Lines, looks: dict, ends: tuple[float, flo
 
 def _draw_pair(
     axes: Axes,
-    pair: tuple[Draws, Draws],
+    pair: tuple[ScalarDraws, ScalarDraws],
     ends: tuple[tuple[float, float], tuple[float, float]],
     chosen: bool,
     look: dict,

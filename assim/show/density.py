@@ -13,7 +13,7 @@ WEIGHT = "weight"
 
 
 @dataclass(frozen=True)
-class Draws:
+class ScalarDraws:
     """Posterior and prior draws of one scalar quantity; `weights` add up to one."""
 
     name: str
@@ -24,18 +24,18 @@ class Draws:
     weights: np.ndarray
 
 
-def draws(run: Run) -> list[Draws]:
+def draws(run: Run) -> list[ScalarDraws]:
     """Every scalar quantity that has draws, in the order of the file."""
     return draws_in(run.files.get("posterior"))
 
 
-def draws_by_method(run: Run) -> list[tuple[Method, dict[str, Draws]]]:
+def draws_by_method(run: Run) -> list[tuple[Method, dict[str, ScalarDraws]]]:
     """Draws of each of several methods by quantity; methods without a file are left out."""
     by_method = [(method, draws_in(method.posterior)) for method in run.methods]
     return [(method, {one.name: one for one in some}) for method, some in by_method if some]
 
 
-def draws_in(file: xr.Dataset | None) -> list[Draws]:
+def draws_in(file: xr.Dataset | None) -> list[ScalarDraws]:
     """Every scalar quantity that a posterior file has draws of, in its order."""
     if file is None:
         return []
@@ -43,7 +43,7 @@ def draws_in(file: xr.Dataset | None) -> list[Draws]:
     return [_draws(file, name) for name in scalars if name != WEIGHT]
 
 
-def _draws(file: xr.Dataset, name: str) -> Draws:
+def _draws(file: xr.Dataset, name: str) -> ScalarDraws:
     weights = np.asarray(file[WEIGHT].values, dtype=float)
     posterior = np.asarray(file[name].values, dtype=float)
     prior = np.asarray(file[name + "_prior"].values, float) if name + "_prior" in file else None
@@ -52,13 +52,13 @@ def _draws(file: xr.Dataset, name: str) -> Draws:
     kept = weights[good]
     total = kept.sum() or 1.0
     prior = None if prior is None else prior[np.isfinite(prior)]
-    return Draws(name, label, units, posterior[good], prior, kept / total)
+    return ScalarDraws(name, label, units, posterior[good], prior, kept / total)
 
 
 FEW = 2000  # draws whose kernels are added one by one
 
 
-def label_below(quantity: Draws, width: int = 26) -> str:
+def label_below(quantity: ScalarDraws, width: int = 26) -> str:
     """What the title does not say: words and units, on two lines where they are long."""
     if quantity.label == quantity.name:
         return "" if quantity.units == "1" else spelt_units(quantity.units)
@@ -67,7 +67,7 @@ def label_below(quantity: Draws, width: int = 26) -> str:
     return text if cut < 1 else f"{text[:cut]}\n{text[cut + 1 :]}"
 
 
-def limits(quantity: Draws, marks: list[float]) -> tuple[float, float]:
+def limits(quantity: ScalarDraws, marks: list[float]) -> tuple[float, float]:
     """Axis limits: the posterior, and of the prior's middle what does not dwarf it."""
     low, high = weighted_quantiles(quantity.posterior, quantity.weights, np.array([0.003, 0.997]))
     wide = (high - low) or max(abs(float(low)), 1.0) * 1e-3

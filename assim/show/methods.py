@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from assim.show import style
-from assim.show.density import Draws, density, draws_by_method, label_below
+from assim.show.density import ScalarDraws, density, draws_by_method, label_below
 from assim.show.finished import Method, Run, truth, with_units
 from assim.show.layout import Entry
 from assim.show.page import (
@@ -131,7 +131,7 @@ def _judged(name: str, about: Entry) -> tuple[str, str, str]:
 
 MOST = 24
 TALLEST = 2.6  # peak drawn, over that of the method reported: a collapsed one is cut there
-Lines = list[tuple[Method, Draws]]
+Lines = list[tuple[Method, ScalarDraws]]
 
 
 def draw_methods(run: Run) -> Picture | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from assim.show import style
 from assim.show.corner import draw_corner
-from assim.show.density import Draws, density, draws, label_below, limits
+from assim.show.density import ScalarDraws, density, draws, label_below, limits
 from assim.show.finished import Run, quantity, truth
 from assim.show.section import Section
 from assim.show.style import Picture
@@ -39,7 +39,7 @@ def draw_densities(run: Run) -> Picture | None:
     return style.picture(figure, caption + left_out)
 
 
-def _draw(axes: Axes, about: Draws, mode: float | None, truth: float | None) -> None:
+def _draw(axes: Axes, about: ScalarDraws, mode: float | None, truth: float | None) -> None:
     low, high = limits(about, [x for x in (mode, truth) if x is not None])
     grid = np.linspace(low, high, 256)
     posterior = density(about.posterior, about.weights, grid)

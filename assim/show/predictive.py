@@ -127,7 +127,7 @@ ENDS = ("q05", "q50", "q95", "pit")
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictedReadings:
     """Readings of one instrument with their predictive quantiles and ranks."""
 
     label: str
@@ -156,7 +156,7 @@ def draw_predictive(run: Run) -> Picture | None:
     return style.picture(figure, _caption(shown) + left_out)
 
 
-def _caption(shown: list[Predicted]) -> str:
+def _caption(shown: list[PredictedReadings]) -> str:
     text = (
         "Left: histogram of the probability integral transform of each reading in its posterior "
         f"predictive distribution, with the band that holds {100 * LEVEL:.0f} % of the counts of "
@@ -168,7 +168,7 @@ def _caption(shown: list[Predicted]) -> str:
     return text
 
 
-def predicted(run: Run) -> list[Predicted]:
+def predicted(run: Run) -> list[PredictedReadings]:
     """Every instrument whose feedback has predictive quantiles and ranks."""
     held_back = {variable_name(name): check["held_back"] for name, check in checks(run).items()}
     readings = [
@@ -180,16 +180,18 @@ def predicted(run: Run) -> list[Predicted]:
     return [one for one in readings if one.value.size]
 
 
-def _predicted(file: xr.Dataset, name: str, held_back: bool) -> Predicted:
+def _predicted(file: xr.Dataset, name: str, held_back: bool) -> PredictedReadings:
     """The readings of one instrument that are predicted."""
     columns = [file[name], *(file[f"{name}_predictive_{end}"] for end in ENDS)]
     values = np.array([np.asarray(column.values, float) for column in columns])
     good = np.isfinite(values).all(axis=0)
     units = str(file[name].attrs.get("units", "1"))
-    return Predicted(words(file[name]), units, held_back, time_of(file)[good], *values[:, good])
+    return PredictedReadings(
+        words(file[name]), units, held_back, time_of(file)[good], *values[:, good]
+    )
 
 
-def _draw_ranks(axes: Axes, readings: Predicted) -> None:
+def _draw_ranks(axes: Axes, readings: PredictedReadings) -> None:
     count = readings.pit.size
     bins = int(np.clip(count // 8, 4, 20))
     low, high = binomial_interval(count, 1 / bins, LEVEL)
@@ -202,7 +204,7 @@ def _draw_ranks(axes: Axes, readings: Predicted) -> None:
     axes.set_title(style.wrapped(readings.label + " (held back)" * readings.held_back))
 
 
-def _draw_readings(axes: Axes, readings: Predicted) -> None:
+def _draw_readings(axes: Axes, readings: PredictedReadings) -> None:
     order = np.argsort(readings.time.values, kind="stable")
     time = instants(readings.time)[order]
     value, low, middle, high = (

@@ -25,7 +25,7 @@ WITHIN = 0.05  # of the ratio: differences that hardly matter
 
 
 @dataclass(frozen=True)
-class Compared:
+class SpreadSeries:
     """One series: by method, the ratio of standard deviations and the shift of means in them."""
 
     title: str
@@ -70,7 +70,7 @@ def looks_of(run: Run) -> dict[str, dict[str, object]]:
     return {method.name: chosen if method.chosen else looks[method.name] for method in run.methods}
 
 
-def compared(run: Run) -> list[Compared]:
+def compared(run: Run) -> list[SpreadSeries]:
     """Every series of scalar fields and of sites of small fields; of others the mean over space."""
     chosen = next((method for method in run.methods if method.chosen), None)
     file = None if chosen is None else chosen.trajectory
@@ -89,7 +89,7 @@ def compared(run: Run) -> list[Compared]:
 
 def _of_field(
     file: xr.Dataset, name: str, reported: str, others: dict[str, xr.Dataset]
-) -> list[Compared]:
+) -> list[SpreadSeries]:
     """The series of one field."""
     mean, stdev = _moments(file, name)
     moments = {n: _moments(other, name) for n, other in others.items() if f"{name}_stddev" in other}
@@ -138,9 +138,9 @@ def _moments(file: xr.Dataset, name: str) -> Moments:
 
 def _series(
     title: str, time: xr.DataArray, reported: str, own: Moments, others: dict[str, Moments]
-) -> Compared:
+) -> SpreadSeries:
     mean, stdev = own[0], np.where(own[1] > 0, own[1], np.nan)
-    return Compared(
+    return SpreadSeries(
         title,
         time,
         reported,
@@ -149,7 +149,7 @@ def _series(
     )
 
 
-def _draw_ratio(axes: Axes, one: Compared, looks: dict) -> None:
+def _draw_ratio(axes: Axes, one: SpreadSeries, looks: dict) -> None:
     values = _draw(axes, one, one.ratio, looks, 1.0)
     top = float(values.max(initial=1.0))
     axes.set_ylim(0, min(max(1.1 * top, 1.3), 4.0))
@@ -157,7 +157,7 @@ def _draw_ratio(axes: Axes, one: Compared, looks: dict) -> None:
     axes.set_title(style.wrapped(one.title))
 
 
-def _draw_shift(axes: Axes, one: Compared, looks: dict) -> None:
+def _draw_shift(axes: Axes, one: SpreadSeries, looks: dict) -> None:
     values = np.abs(_draw(axes, one, one.shift, looks, 0.0))
     top = float(values.max(initial=0.0))
     reach = min(max(1.1 * top, 0.15), 4.0)
@@ -166,7 +166,7 @@ def _draw_shift(axes: Axes, one: Compared, looks: dict) -> None:
 
 
 def _draw(
-    axes: Axes, one: Compared, lines: dict[str, np.ndarray], looks: dict, level: float
+    axes: Axes, one: SpreadSeries, lines: dict[str, np.ndarray], looks: dict, level: float
 ) -> np.ndarray:
     """Lines by method about that of the method reported; returns every finite value."""
     time = instants(one.time)

@@ -118,7 +118,7 @@ def ranks(draws: np.ndarray, observed: np.ndarray, rng: np.random.Generator) -> 
     return np.where(known == len(draws), rank, np.floor((len(draws) + 1) * spread)).astype(int)
 
 
-class Compared(NamedTuple):
+class ReadingScores(NamedTuple):
     """Readings against their predictive draws, errors included, each of shape (m,).
 
     Args:
@@ -141,7 +141,7 @@ def compared(
     observed: np.ndarray,
     level: float,
     log_densities: np.ndarray | None = None,
-) -> Compared:
+) -> ReadingScores:
     """What draws of equal weight predict of every reading, and how that scores.
 
     Args:
@@ -152,7 +152,7 @@ def compared(
     """
     low, high = quantile_interval(draws, level)
     unknown = np.full(np.shape(observed), np.nan)
-    return Compared(
+    return ReadingScores(
         low,
         np.median(draws, axis=0),
         high,

@@ -16,7 +16,7 @@ from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.scheme import AbstractScheme
 from assim.analysis.cycle.static import ThreeDVar
 from assim.analysis.cycle.variational import FourDVar
-from assim.analysis.forecast import Draws, Forecast, Past, forecast, predicted_readings
+from assim.analysis.forecast import Forecast, Past, StartMembers, forecast, predicted_readings
 from assim.findings.verification import against_truth, by_slot, judged, scores
 from assim.statistics.scores import crps_gaussian
 from tests.cycle.toy import BACKGROUND, STEP, B, Linear, N, in_turn, kalman, matrix, twin
@@ -34,12 +34,12 @@ def _compile_quickly() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def linear() -> tuple[Forecast, np.ndarray, Draws]:
+def linear() -> tuple[Forecast, np.ndarray, StartMembers]:
     """Draws of state and drift together, correlated, run on; with the draws as rows."""
     rng = np.random.default_rng(0)
     root = rng.standard_normal((N + 1, N + 1)) / 2
     joint = rng.standard_normal((MEMBERS, N + 1)) @ root.T + np.append(BACKGROUND, 0.3)
-    draws = Draws({"x": joint[:, :N]}, {"drift": joint[:, N]}, {}, {})
+    draws = StartMembers({"x": joint[:, :N]}, {"drift": joint[:, N]}, {}, {})
     model = Linear()
     window = assim.Window.at(model, STEP * np.arange(SLOTS + 1))
     return forecast(model, draws.state, draws.parameters, window), joint, draws
@@ -150,7 +150,7 @@ def test_draws_that_do_not_fit(state: dict, parameters: dict, message: str) -> N
         forecast(model, state, parameters, assim.Window.at(model, [0.0, STEP]))
 
 
-def readings_of(found: Forecast, draws: Draws):
+def readings_of(found: Forecast, draws: StartMembers):
     """Every place at the end of every slot, and what is predicted of it."""
     times = np.repeat(np.asarray(found.window.edges)[1:], N)
     points = assim.Points.at(jnp.asarray(times), {"place": jnp.tile(jnp.arange(float(N)), SLOTS)})

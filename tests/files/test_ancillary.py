@@ -13,7 +13,7 @@ from assim.files.read.windows import read_window
 from assim.files.write.analysed import readings_dataset
 from assim.files.write.feedback import point_table
 from assim.files.write.forecast import forecast_feedback
-from assim.findings.verification import Rows
+from assim.findings.verification import VerifiedReadings
 from assim.problem import likelihood
 from assim.problem.observation import ErrorScale
 from assim.problem.prior import Jeffreys
@@ -38,7 +38,9 @@ def written(kind, **given):
     one, model = instrument(**given), toy()
     where = model.labels(), read_window(observation_file(), model)
     if kind == "forecast":
-        return forecast_feedback([one], [Rows(*[NUMBERS] * len(Rows._fields))], *where)
+        return forecast_feedback(
+            [one], [VerifiedReadings(*[NUMBERS] * len(VerifiedReadings._fields))], *where
+        )
     if kind == "window":
         pair = one, Reading(*[NUMBERS] * len(Reading._fields))
         return readings_dataset([pair], *where, scales={"s": 1.5})

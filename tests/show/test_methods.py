@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from assim.show import style, write_report
 from assim.show.corner import CELLS, ROOM, _draw_pair, density_of_pairs, levels_of
-from assim.show.density import Draws, density, draws, draws_by_method
+from assim.show.density import ScalarDraws, density, draws, draws_by_method
 from assim.show.finished import finished_run
 from assim.show.layout import field_names
 from assim.show.methods import common_limits
@@ -258,7 +258,8 @@ def test_contours_of_what_is_a_point_are_none():
 
 def test_pairs_of_draws_that_are_not_pairs_are_left_out():
     one, two = (
-        Draws("x", "x", "1", np.arange(n, dtype=float), None, np.full(n, 1 / n)) for n in (5, 6)
+        ScalarDraws("x", "x", "1", np.arange(n, dtype=float), None, np.full(n, 1 / n))
+        for n in (5, 6)
     )
     axes = Figure().subplots()
     _draw_pair(axes, (one, two), ((0, 5), (0, 5)), True, {"color": "C0"})
@@ -270,7 +271,7 @@ def test_limits_hold_the_methods_within_reason(folder):
         found = draws_by_method(run)
     lines = [(method, some["alpha"]) for method, some in found]
     low, high = common_limits(lines)
-    wild = Draws("alpha", "", "1", np.array([-1e6, 1e6]), None, np.full(2, 0.5))
+    wild = ScalarDraws("alpha", "", "1", np.array([-1e6, 1e6]), None, np.full(2, 0.5))
     other = next(method for method, _ in found if not method.chosen)
     wide = common_limits([*lines, (other, wild)])
     assert low < 0.5 < 0.6 < high and wide[1] - wide[0] < 4 * (high - low)

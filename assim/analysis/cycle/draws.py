@@ -7,7 +7,7 @@ import jax
 
 from assim.analysis.cycle.posterior import TOGETHER
 from assim.analysis.cycle.scheme import AbstractScheme
-from assim.analysis.forecast import Draws
+from assim.analysis.forecast import StartMembers
 from assim.problem.control import White
 from assim.problem.cycled import CycledProblem, in_carried_coordinates
 from assim.problem.departure import Problem
@@ -34,7 +34,7 @@ def draws_of_carry(
     number: int,
     seed: int = 0,
     ahead: Ahead | None = None,
-) -> Draws | None:
+) -> StartMembers | None:
     """Members of what a window of a cycle handed on, at the newest observations.
 
     Where windows overlap, that is later than the next one's start, from where members are run with
@@ -58,7 +58,7 @@ def draws_of_carry(
 
 
 @eqx.filter_jit
-def of_gaussian(window: CycledProblem, number: int, key: Array, newest: int) -> Draws:
+def of_gaussian(window: CycledProblem, number: int, key: Array, newest: int) -> StartMembers:
     """Draws of the Gaussian with which a window begins.
 
         z = m + Σ_k w_k v_k + √s_x B^(1/2) w_x + √s_θ w_θ,        w ~ N(0, I)
@@ -77,7 +77,7 @@ def of_gaussian(window: CycledProblem, number: int, key: Array, newest: int) -> 
     )
 
 
-def of_members(problem: Problem, members: White, newest: int) -> Draws:
+def of_members(problem: Problem, members: White, newest: int) -> StartMembers:
     """Members of z as they are.
 
     Args:
@@ -89,15 +89,15 @@ def of_members(problem: Problem, members: White, newest: int) -> Draws:
 
 
 @eqx.filter_jit
-def _of_members(problem: Problem, members: White, newest: int) -> Draws:
+def _of_members(problem: Problem, members: White, newest: int) -> StartMembers:
     blank, join = problem.control.blank(), problem.control.join
     return jax.vmap(lambda z: _meaning(problem, join({**blank, **z}), newest))(members)
 
 
-def _meaning(problem: Problem, chi: Array, newest: int) -> Draws:
+def _meaning(problem: Problem, chi: Array, newest: int) -> StartMembers:
     physical = problem.control(chi)
     state = physical.state
     if newest:
         states = problem.trajectory(chi).states
         state = {name: value[newest] for name, value in states.items()}
-    return Draws(state, physical.parameters, physical.scales, physical.biases)
+    return StartMembers(state, physical.parameters, physical.scales, physical.biases)

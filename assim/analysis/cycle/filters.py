@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from assim.analysis.cycle.draws import of_members
 from assim.analysis.cycle.inflation import Inflation, as_inflation
 from assim.analysis.cycle.members import (
-    Carry,
     Cost,
+    EnsembleCarry,
     Member,
     at_slot,
     draws,
@@ -32,7 +32,7 @@ from assim.analysis.cycle.refusals import (
     check_separate,
 )
 from assim.analysis.cycle.scheme import AbstractScheme, Outcome
-from assim.analysis.forecast import Draws
+from assim.analysis.forecast import StartMembers
 from assim.problem.arrays import Coordinate
 from assim.problem.control import White
 from assim.problem.cycled import OTHERS
@@ -75,12 +75,14 @@ class _AbstractFilter(AbstractScheme):
         check_scales(type(self).__name__, problem)
         self.check_errors(problem)
 
-    def start(self, problem: Problem, plan: Plan, key: Array) -> Carry:
+    def start(self, problem: Problem, plan: Plan, key: Array) -> EnsembleCarry:
         """Draws of the problem's own prior."""
         del plan
-        return Carry(draws(problem.control, self.members, key), self.inflation.first())
+        return EnsembleCarry(draws(problem.control, self.members, key), self.inflation.first())
 
-    def step(self, problem: Problem, carry: Carry, move: Move, key: Array) -> tuple[Carry, Outcome]:
+    def step(
+        self, problem: Problem, carry: EnsembleCarry, move: Move, key: Array
+    ) -> tuple[EnsembleCarry, Outcome]:
         """Forecast, transform, and hand on the members at the newest edge."""
         for_errors, for_rotation = jax.random.split(key)
         before = read(problem, forecast(problem, carry.members, for_errors))
@@ -93,11 +95,11 @@ class _AbstractFilter(AbstractScheme):
             for_rotation,
             rotate=self.rotate & (found.number > 0),
         )
-        return Carry(members, inflation), found
+        return EnsembleCarry(members, inflation), found
 
     def draws(
-        self, problem: Problem, carry: Carry, number: int, key: Array, newest: int
-    ) -> Draws | None:
+        self, problem: Problem, carry: EnsembleCarry, number: int, key: Array, newest: int
+    ) -> StartMembers | None:
         """The members as they are."""
         del number, key
         return of_members(problem, carry.members, newest)

@@ -20,7 +20,7 @@ from assim.solve.transform import anomalies, rotation, stdev
 Array = jax.Array
 
 
-class Carry(NamedTuple):
+class EnsembleCarry(NamedTuple):
     """What a window hands on.
 
     Args:

@@ -36,7 +36,7 @@ class Seen(NamedTuple):
     z: Array
 
 
-class Moments(NamedTuple):
+class CycledMoments(NamedTuple):
     """Mean and standard deviations of what is seen, before and after the observations.
 
     Args:
@@ -72,7 +72,7 @@ def by_tangent(
     rank: int,
     units: Array,
     key: Array,
-) -> Moments:
+) -> CycledMoments:
     """Moments by the tangent linear at the minimum.
 
     With more than 1,000 controls the root of the covariance of z has its `rank` leading vectors,
@@ -88,7 +88,7 @@ def by_tangent(
     prior = jax.lax.map(push, jnp.eye(n), batch_size=min(n, TOGETHER))
     root = jax.vmap(gaussian.sqrt)(jnp.eye(n))
     posterior = jax.tree.map(lambda columns: jnp.tensordot(root, columns, axes=1), prior)
-    return Moments(background, analysis, _stdev(prior), _stdev(posterior), posterior.z)
+    return CycledMoments(background, analysis, _stdev(prior), _stdev(posterior), posterior.z)
 
 
 def by_draws(
@@ -97,8 +97,8 @@ def by_draws(
     move: Move,
     members: int,
     key: Array,
-    linear: Moments,
-) -> Moments:
+    linear: CycledMoments,
+) -> CycledMoments:
     """Moments of draws that the model itself has carried; of the background they are linear."""
     draws = balanced_draws(gaussian, members, key)
     several = jax.lax.map(
@@ -107,7 +107,9 @@ def by_draws(
     return _of_sample(several, len(draws), linear)
 
 
-def by_members(problem: CycledProblem, gaussian: Gaussian, move: Move, linear: Moments) -> Moments:
+def by_members(
+    problem: CycledProblem, gaussian: Gaussian, move: Move, linear: CycledMoments
+) -> CycledMoments:
     """Moments of the carried members, each moved as the square root of the posterior moves it.
 
         z_k = z* + z′_k - L U (1 - (1 + Λ)^(-1/2)) Λ⁻¹ (GU)ᵀ H′z′_k
@@ -135,7 +137,7 @@ def by_members(problem: CycledProblem, gaussian: Gaussian, move: Move, linear: M
     return _of_sample(several, number, linear)
 
 
-def _of_sample(several: Seen, number: int, linear: Moments) -> Moments:
+def _of_sample(several: Seen, number: int, linear: CycledMoments) -> CycledMoments:
     """Moments of members; of the background those that are linear."""
     mean = jax.tree.map(lambda values: jnp.mean(values, axis=0), several)
     columns = jax.tree.map(lambda v, m: (v - m[None]) / jnp.sqrt(number), several, mean)
@@ -169,7 +171,7 @@ def _of_few(
     rank: int,
     units: Array,
     key: Array,
-) -> Moments:
+) -> CycledMoments:
     """With `rank` leading vectors of the covariance of z, and as many draws for the rest."""
     n = gaussian.chi.size
     for_vectors, for_draws = jax.random.split(key)
@@ -183,7 +185,7 @@ def _of_few(
     batch = min(rank, TOGETHER)
     prior = jax.lax.map(push, white, batch_size=batch)
     posterior = jax.lax.map(push, jax.vmap(gaussian.sqrt)(white), batch_size=batch)
-    return Moments(background, analysis, _stdev(prior), _stdev(posterior), columns)
+    return CycledMoments(background, analysis, _stdev(prior), _stdev(posterior), columns)
 
 
 def _stdev(columns: Seen) -> Seen:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from assim.analysis.analysed import Reading
 from assim.analysis.cycle.plan import Move, Plan
-from assim.analysis.forecast import Draws
+from assim.analysis.forecast import StartMembers
 from assim.problem.arrays import Params, State
 from assim.problem.assumed import error_variance
 from assim.problem.departure import Problem
@@ -98,7 +98,7 @@ class AbstractScheme(eqx.Module):
 
     def draws(
         self, problem: Problem, carry: Any, number: int, key: Array, newest: int
-    ) -> Draws | None:
+    ) -> StartMembers | None:
         """Members of what a window handed on, from which a forecast starts.
 
         Args:

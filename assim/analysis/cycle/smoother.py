@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from assim.analysis.cycle.draws import of_members
 from assim.analysis.cycle.inflation import Inflation, as_inflation
 from assim.analysis.cycle.members import (
-    Carry,
     Cost,
+    EnsembleCarry,
     Member,
     at_slot,
     draws,
@@ -24,7 +24,7 @@ from assim.analysis.cycle.members import (
 from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.cycle.refusals import check_inflation, check_perfect, check_scales
 from assim.analysis.cycle.scheme import AbstractScheme, Outcome
-from assim.analysis.forecast import Draws
+from assim.analysis.forecast import StartMembers
 from assim.problem.departure import Problem
 from assim.solve.transform import Transform, gauss_newton, none
 
@@ -78,12 +78,14 @@ class IEnKS(AbstractScheme):
         check_scales("IEnKS", problem)
         check_perfect("IEnKS", problem)
 
-    def start(self, problem: Problem, plan: Plan, key: Array) -> Carry:
+    def start(self, problem: Problem, plan: Plan, key: Array) -> EnsembleCarry:
         """Draws of the problem's own prior."""
         del plan
-        return Carry(draws(problem.control, self.members, key), self.inflation.first())
+        return EnsembleCarry(draws(problem.control, self.members, key), self.inflation.first())
 
-    def step(self, problem: Problem, carry: Carry, move: Move, key: Array) -> tuple[Carry, Outcome]:
+    def step(
+        self, problem: Problem, carry: EnsembleCarry, move: Move, key: Array
+    ) -> tuple[EnsembleCarry, Outcome]:
         """Minimise J in the space of the members, and hand on those of its posterior."""
         before = read(problem, forecast(problem, carry.members, key))
         last = self._minimum(problem, carry, before, key)
@@ -95,16 +97,18 @@ class IEnKS(AbstractScheme):
             key,
             rotate=self.rotate & (found.number > 0) & (move.shift > 0),
         )
-        return Carry(members, inflation), found
+        return EnsembleCarry(members, inflation), found
 
     def draws(
-        self, problem: Problem, carry: Carry, number: int, key: Array, newest: int
-    ) -> Draws | None:
+        self, problem: Problem, carry: EnsembleCarry, number: int, key: Array, newest: int
+    ) -> StartMembers | None:
         """The members as they are."""
         del number, key
         return of_members(problem, carry.members, newest)
 
-    def _minimum(self, problem: Problem, carry: Carry, before: Member, key: Array) -> "_Iterate":
+    def _minimum(
+        self, problem: Problem, carry: EnsembleCarry, before: Member, key: Array
+    ) -> "_Iterate":
         """Iterate until w stays where it is; a step after which J is higher is halved."""
         far, one = jnp.array(jnp.inf), jnp.ones(())
         first = _Iterate(jnp.zeros((), int), none(self.members), before, far, one, far)

@@ -13,7 +13,7 @@ from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.cycle.posterior import TOGETHER, WHOLE
 from assim.analysis.cycle.refusals import check_only_state, check_separate
 from assim.analysis.cycle.scheme import AbstractScheme, Outcome, observed, readings
-from assim.analysis.forecast import Draws
+from assim.analysis.forecast import StartMembers
 from assim.problem.arrays import State, Trajectory
 from assim.problem.assumed import is_gaussian
 from assim.problem.covariance import AbstractStateCovariance
@@ -29,7 +29,7 @@ from assim.solve.posterior.laplace import Laplace
 Array = jax.Array
 
 
-class Carry(NamedTuple):
+class StaticCarry(NamedTuple):
     """What a window hands on.
 
     Args:
@@ -139,25 +139,27 @@ class _AbstractStatic(AbstractScheme):
         check_separate(type(self).__name__, plan)
         check_only_state(type(self).__name__, problem)
 
-    def start(self, problem: Problem, plan: Plan, key: Array) -> Carry:
+    def start(self, problem: Problem, plan: Plan, key: Array) -> StaticCarry:
         """The case's own background."""
         del plan, key
         control = problem.control
         static = control.covariance if self.static is None else self.static
-        return Carry(control.state, static.on(problem.model.labels()))
+        return StaticCarry(control.state, static.on(problem.model.labels()))
 
-    def step(self, problem: Problem, carry: Carry, move: Move, key: Array) -> tuple[Carry, Outcome]:
+    def step(
+        self, problem: Problem, carry: StaticCarry, move: Move, key: Array
+    ) -> tuple[StaticCarry, Outcome]:
         """Forecast, find the increment, and hand on the analysis at the newest edge."""
         free = integrate(problem.model, carry.state, problem.control.fixed, problem.window)
         increment = Increment(problem, free, carry.static, self.share)
         found = self.found(increment, key)
         outcome = _outcome(increment, found)
         state = {name: value[move.newest] for name, value in outcome.analysis.items()}
-        return Carry(state, carry.static), outcome
+        return StaticCarry(state, carry.static), outcome
 
     def draws(
-        self, problem: Problem, carry: Carry, number: int, key: Array, newest: int
-    ) -> Draws | None:
+        self, problem: Problem, carry: StaticCarry, number: int, key: Array, newest: int
+    ) -> StartMembers | None:
         """x = x^a + √s B^(1/2) w."""
         del newest  # windows are separate
         return _draws(problem, carry, self.share, number, key)
@@ -229,15 +231,17 @@ class OptimalInterpolation(_AbstractStatic):
 
 
 @eqx.filter_jit
-def _draws(problem: Problem, carry: Carry, share: float, number: int, key: Array) -> Draws:
+def _draws(
+    problem: Problem, carry: StaticCarry, share: float, number: int, key: Array
+) -> StartMembers:
     white = {name: jnp.zeros(size) for name, size in carry.static.sizes().items()}
     flat, unravel = ravel_pytree(white)
 
-    def one(w: Array) -> Draws:
+    def one(w: Array) -> StartMembers:
         added = carry.static.sqrt(unravel(w))
         root = jnp.sqrt(share)
         state = {n: v + root * added[n] if n in added else v for n, v in carry.state.items()}
-        return Draws(state, problem.control.fixed, {}, {})
+        return StartMembers(state, problem.control.fixed, {}, {})
 
     return jax.vmap(one)(jax.random.normal(key, (number, flat.size)))
 

@@ -12,10 +12,10 @@ from assim.analysis.cycle.carried import Folding
 from assim.analysis.cycle.draws import of_gaussian
 from assim.analysis.cycle.inflation import Inflated, Inflation, Innovation, as_inflation
 from assim.analysis.cycle.plan import Move, Plan
-from assim.analysis.cycle.posterior import WHOLE, Moments, by_draws, by_members, by_tangent
+from assim.analysis.cycle.posterior import WHOLE, CycledMoments, by_draws, by_members, by_tangent
 from assim.analysis.cycle.refusals import check_inflation
 from assim.analysis.cycle.scheme import AbstractScheme, Outcome, observed, readings
-from assim.analysis.forecast import Draws
+from assim.analysis.forecast import StartMembers
 from assim.problem.assumed import is_gaussian
 from assim.problem.control import White
 from assim.problem.covariance import AbstractCovariance, AbstractStateCovariance
@@ -40,7 +40,7 @@ Array = jax.Array
 CARRY = ("static", "posterior", "ensemble")
 
 
-class Carry(NamedTuple):
+class VariationalCarry(NamedTuple):
     """What a window hands on.
 
     Args:
@@ -149,7 +149,7 @@ class FourDVar(AbstractScheme):
                 f"{error.every} slots each, got a shift of {plan.shift}"
             )
 
-    def start(self, problem: Problem, plan: Plan, key: Array) -> Carry:
+    def start(self, problem: Problem, plan: Plan, key: Array) -> VariationalCarry:
         """The case's own background, with all priors."""
         control = problem.control
         static = control.covariance if self.static is None else self.static
@@ -160,9 +160,11 @@ class FourDVar(AbstractScheme):
         else:
             background = carried.start_of_members(control, mean, self.members, key)
             localisation = Localisation.of(self.localisation, problem.model.labels())
-        return Carry(background, self.inflation.first(), static, localisation)
+        return VariationalCarry(background, self.inflation.first(), static, localisation)
 
-    def step(self, problem: Problem, carry: Carry, move: Move, key: Array) -> tuple[Carry, Outcome]:
+    def step(
+        self, problem: Problem, carry: VariationalCarry, move: Move, key: Array
+    ) -> tuple[VariationalCarry, Outcome]:
         """Minimise J, and hand on the posterior where the next window starts."""
         folding = self.folding(carry.background.mean)
         window = CycledProblem(
@@ -187,11 +189,11 @@ class FourDVar(AbstractScheme):
         moves = (outcome.number > 0) & (move.shift > 0)
         inflation = self.inflation.after(carry.inflation, Innovation.of(*given), moves)
         background = self._handed_on(moments, carry, inflation, move.shift, moves, problem)
-        return Carry(background, inflation, carry.static, carry.localisation), outcome
+        return VariationalCarry(background, inflation, carry.static, carry.localisation), outcome
 
     def draws(
-        self, problem: Problem, carry: Carry, number: int, key: Array, newest: int
-    ) -> Draws | None:
+        self, problem: Problem, carry: VariationalCarry, number: int, key: Array, newest: int
+    ) -> StartMembers | None:
         """Those of the next background, with localised v_k where it localises them."""
         return of_gaussian(self._window(problem, carry), number, key, newest)
 
@@ -218,7 +220,7 @@ class FourDVar(AbstractScheme):
         carry = self.start(problem.as_forcing(), plan, jax.random.key(0))
         return self._window(problem, carry).size()
 
-    def _window(self, problem: Problem, carry: Carry) -> CycledProblem:
+    def _window(self, problem: Problem, carry: VariationalCarry) -> CycledProblem:
         """The problem of a window, as it was posed, with what the one before handed on."""
         static = None if self.folding(carry.background.mean).whole else carry.static
         given = (carry.background, static, carry.localisation)
@@ -252,8 +254,8 @@ class FourDVar(AbstractScheme):
 
     def _handed_on(
         self,
-        moments: Moments,
-        carry: Carry,
+        moments: CycledMoments,
+        carry: VariationalCarry,
         inflation: Inflated,
         shift: Array,
         moves: Array,
@@ -308,7 +310,7 @@ def _rest(window: CycledProblem, gaussian: Gaussian, key: Array) -> tuple[Array,
 
 
 def _outcome(
-    window: CycledProblem, gaussian: Gaussian, moments: Moments, last: Any, inflation: Array
+    window: CycledProblem, gaussian: Gaussian, moments: CycledMoments, last: Any, inflation: Array
 ) -> Outcome:
     """The analysis of a window in numbers."""
     before = window(jnp.zeros_like(last.chi)).normalised

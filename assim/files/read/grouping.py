@@ -18,7 +18,7 @@ from assim.problem.bias import BiasCorrection
 from assim.problem.window import Window
 
 
-class Rows(NamedTuple):
+class SortedTable(NamedTuple):
     """A table with the fate of its rows and what belongs to each of them.
 
     Args:
@@ -37,8 +37,12 @@ class Rows(NamedTuple):
 
 
 def thinned(
-    rows: Rows, quality: QualityControl, window: Window, labels: Labels, dims: tuple[str, ...]
-) -> Rows:
+    rows: SortedTable,
+    quality: QualityControl,
+    window: Window,
+    labels: Labels,
+    dims: tuple[str, ...],
+) -> SortedTable:
     """The rows, those flagged that are not the nearest to the centre of their cell."""
     used = np.flatnonzero(rows.flags == 0)
     if not quality.thins or not used.size:
@@ -50,8 +54,12 @@ def thinned(
 
 
 def superobbed(
-    rows: Rows, quality: QualityControl, window: Window, labels: Labels, dims: tuple[str, ...]
-) -> Rows:
+    rows: SortedTable,
+    quality: QualityControl,
+    window: Window,
+    labels: Labels,
+    dims: tuple[str, ...],
+) -> SortedTable:
     """The rows, those flagged that share a cell, and for every such cell a row of their means.
 
     Raises:
@@ -74,7 +82,7 @@ def superobbed(
     flags[many] = SUPEROBBED
     placed = np.all([np.isfinite(table.coordinates[dim]) for dim in dims], axis=0)
     flags[(flags == 0) & ~placed] = DOMAIN  # the mean of places round a hole in the grid
-    return Rows(
+    return SortedTable(
         table,
         flags,
         np.concatenate([rows.within, flags[rows.flags.size :] == 0]),
@@ -83,7 +91,7 @@ def superobbed(
     )
 
 
-def _check_means(rows: Rows, quality: QualityControl) -> None:
+def _check_means(rows: SortedTable, quality: QualityControl) -> None:
     where, given = rows.table.where, rows.uncertainty
     if not given.likelihood.additive:
         raise DataError(

@@ -8,7 +8,7 @@ import numpy as np
 
 from assim.files.errors import DataError, NothingToUseError, nearest
 from assim.files.names import BACKGROUND, BOUNDS, DOMAIN, FLAGS, MISSING, OPERATOR_FAILED, WINDOW
-from assim.files.read.grouping import Rows, superobbed, thinned
+from assim.files.read.grouping import SortedTable, superobbed, thinned
 from assim.files.read.quality import QualityControl, fails_background_check
 from assim.files.read.tables import ObservationTable, open_observations
 from assim.files.read.uncertainty import Uncertainty
@@ -183,7 +183,7 @@ def to_instrument(
     if bias is not None and (problem := bias.check(table.rows)) is not None:
         raise DataError(f"{table.where}: {problem}")
     flags, within = _flags(table, window, labels, operator, quality, bias)
-    rows, dims = Rows(table, flags, within, uncertainty, bias), operator.dims(labels)
+    rows, dims = SortedTable(table, flags, within, uncertainty, bias), operator.dims(labels)
     rows = superobbed(rows, quality, window, labels, dims)
     rows = thinned(rows, quality, window, labels, dims)
     _check_some_left(rows, window, labels)
@@ -202,7 +202,7 @@ def to_instrument(
 
 
 def _made(
-    rows: Rows,
+    rows: SortedTable,
     chosen: np.ndarray,
     name: str,
     operator: AbstractOperator,
@@ -322,7 +322,7 @@ def _counts(flags: np.ndarray) -> dict[str, int]:
     }
 
 
-def _check_some_left(rows: Rows, window: Window, labels: Labels) -> None:
+def _check_some_left(rows: SortedTable, window: Window, labels: Labels) -> None:
     if np.any(rows.flags == 0):
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in _counts(rows.flags).items())

@@ -18,7 +18,7 @@ from assim.files.sources import Source, name_of, opened
 from assim.files.times import NON_PHYSICAL, decode, encode
 from assim.files.write.feedback import point_table, used_column
 from assim.files.write.fields import field_series
-from assim.findings.verification import FieldScores, Rows, Scores
+from assim.findings.verification import FieldScores, Scores, VerifiedReadings
 from assim.problem.arrays import Labels
 from assim.problem.window import Window
 
@@ -92,7 +92,10 @@ def lead_times(window: Window, labels: Labels) -> tuple[np.ndarray, str]:
 
 
 def forecast_feedback(
-    instruments: Sequence[Instrument], rows: Sequence[Rows], labels: Labels, window: Window
+    instruments: Sequence[Instrument],
+    rows: Sequence[VerifiedReadings],
+    labels: Labels,
+    window: Window,
 ) -> xr.Dataset:
     """Later observations in the layout of feedback.nc, with what the forecast says of them.
 
@@ -110,7 +113,7 @@ def forecast_feedback(
     return point_table(instruments, labels, window, lambda one: _columns(one, said[id(one)]))
 
 
-def _columns(one: Instrument, rows: Rows) -> list[Column]:
+def _columns(one: Instrument, rows: VerifiedReadings) -> list[Column]:
     what = one.table.long_name
     quantile = "per cent quantile of what is forecast of"
     column = partial(used_column, one)

@@ -17,7 +17,7 @@ from assim.problem.cycled import Rows
 from assim.problem.window import Window
 from assim.run.cycle.series import write_series
 from assim.run.terminal.screen import Screen
-from assim.run.twin.twin import Drawn, draw, twin_window
+from assim.run.twin.twin import Twin, draw, twin_window
 from assim.show.report import report_of_results
 
 
@@ -49,7 +49,7 @@ def pose_experiment(setting: Setting) -> Experiment:
     return Experiment(posed, batches, drawn.trajectory.states)
 
 
-def _batches(setting: Setting, posed: PosedCycle, drawn: Drawn) -> tuple[Rows, ...]:
+def _batches(setting: Setting, posed: PosedCycle, drawn: Twin) -> tuple[Rows, ...]:
     """The observations of the truth, as a run would read them from files."""
     files, instruments = drawn.observed(), []
     stretch = Window(posed.edges, 1, posed.reference)

@@ -89,7 +89,7 @@ def twin(setting: Setting) -> dict[str, xr.Dataset]:
     return files | observed
 
 
-class Drawn(NamedTuple):
+class Twin(NamedTuple):
     """A twin experiment before its observations.
 
     Args:
@@ -123,7 +123,7 @@ class Drawn(NamedTuple):
         return observe(self.setting, self.trajectory, self.key)
 
 
-def draw(setting: Setting, window: Window) -> Drawn:
+def draw(setting: Setting, window: Window) -> Twin:
     """The background and the truth of a twin experiment over a window.
 
     Raises:
@@ -138,7 +138,7 @@ def draw(setting: Setting, window: Window) -> Drawn:
     for_errors = jax.random.fold_in(keys[1], 1)
     trajectory = _true_trajectory(setting, window, truth, parameters, for_errors)
     _check_finite(trajectory)
-    return Drawn(setting, background, covariance, trajectory, parameters, keys[3])
+    return Twin(setting, background, covariance, trajectory, parameters, keys[3])
 
 
 def twin_window(setting: Setting) -> Window:

@@ -56,7 +56,7 @@ def totals(values: np.ndarray, width: int) -> np.ndarray:
     return difference
 
 
-class Blocks(NamedTuple):
+class Stretches(NamedTuple):
     """A long series in stretches of equal length.
 
     Args:
@@ -72,7 +72,7 @@ class Blocks(NamedTuple):
     high: np.ndarray
 
 
-def blocks(values: np.ndarray, width: int) -> Blocks:
+def blocks(values: np.ndarray, width: int) -> Stretches:
     """A series in stretches of `width`, the last of which may be shorter."""
     starts = np.arange(0, values.size, width)
     ends = np.minimum(starts + width, values.size)
@@ -83,7 +83,7 @@ def blocks(values: np.ndarray, width: int) -> Blocks:
         low, high = np.quantile(some, (0.1, 0.9)) if some.size else (np.nan, np.nan)
         rows.append((average(some), low, high))
     mean, lower, upper = np.array(rows).T
-    return Blocks((starts + ends - 1) // 2, mean, lower, upper)
+    return Stretches((starts + ends - 1) // 2, mean, lower, upper)
 
 
 def drawn_points(number: int) -> np.ndarray:

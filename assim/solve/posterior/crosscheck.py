@@ -106,7 +106,7 @@ def crosschecked(
 
 def _found(
     problem: DepartureFunction, ensemble: Ensemble, stated: Stated, key: Array
-) -> tuple["Compared", int]:
+) -> tuple["CrossCheck", int]:
     """What the chains say, and in how many rounds."""
     first, *keys = jax.random.split(key, 1 + ROUNDS)
     z = _starts(stated.gaussian, ensemble.members, ensemble.weights, first)
@@ -134,7 +134,7 @@ class Moved(NamedTuple):
     acceptance: Array
 
 
-class Compared(NamedTuple):
+class CrossCheck(NamedTuple):
     """Chains against an ensemble, along every direction.
 
     Args:
@@ -191,13 +191,13 @@ def _beyond(apart: np.ndarray, allowed: float, error: np.ndarray) -> np.ndarray:
     return found
 
 
-def _compared(moved: Moved, stated: Stated) -> Compared:
+def _compared(moved: Moved, stated: Stated) -> CrossCheck:
     known = np.asarray(stated.stdev) > 0
     stdev = np.asarray(stated.stdev)[known]
     away, error = _mean(moved.mean, known)
     square, error_of_square = _mean(moved.square, known)
     found = np.sqrt(np.maximum(square - away**2, 0.0))
-    return Compared(
+    return CrossCheck(
         found / stdev,
         error_of_square / (2 * square) * found / stdev,
         np.abs(away) / found,

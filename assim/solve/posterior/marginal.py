@@ -116,7 +116,7 @@ def _by_quadrature(
     return _marginal(here, moments, at_levels)
 
 
-class Drawn(NamedTuple):
+class WeightedDraws(NamedTuple):
     """Draws of χ, and those that moments are measured from where they are others.
 
     Args:
@@ -151,7 +151,7 @@ class Pushed(NamedTuple):
 def pushed(
     function: ScalarFunction,
     chi: Array,
-    drawn: Drawn,
+    drawn: WeightedDraws,
     prior: Mapping[str, np.ndarray],
     batch: int,
 ) -> dict[str, Pushed]:

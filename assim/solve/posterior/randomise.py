@@ -22,7 +22,7 @@ FAILED_SHARE = 0.5
 SAMPLING = 0.1  # relative standard error of standard deviations that is still certified
 
 
-class _Departures(NamedTuple):
+class _Perturbed(NamedTuple):
     normalised: Array
     normaliser: Array
     volume: Array
@@ -47,7 +47,7 @@ class Perturbed(eqx.Module):
     def __call__(self, chi: Array) -> Value:
         """Perturbed departures, with the normaliser and volume there."""
         value = self.problem(chi + self.prior)
-        return _Departures(value.normalised + self.noise, value.normaliser, value.volume)
+        return _Perturbed(value.normalised + self.noise, value.normaliser, value.volume)
 
     def size(self) -> int:
         """Length of χ."""

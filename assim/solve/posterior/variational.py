@@ -27,7 +27,7 @@ DECAY = 100.0  # of the step, from the first to the last
 PARTS = 10  # in which progress is told
 
 
-class Fit(eqx.Module):
+class Approximation(eqx.Module):
     """q: χ = c(m + L ε), ε ~ N(0, I), with c the identity or the Laplace coordinates.
 
     Args:
@@ -135,7 +135,7 @@ class Variational(AbstractPosterior):
 
 
 class _State(NamedTuple):
-    fit: Fit
+    fit: Approximation
     optimiser: optax.OptState
     bound: Array  # log p - log q averaged over the last step's draws, where finite
 
@@ -148,7 +148,7 @@ def _begin(settings: Variational, gaussian: Gaussian) -> _State:
         mean, log_stdev = gaussian.chi, jnp.log(gaussian.stdev())
         gaussian = Gaussian(jnp.zeros(n), jnp.zeros(0), jnp.zeros((n, 0)))
     size = n if settings.family == "full_rank" else 0
-    fit = Fit(gaussian, mean, log_stdev, jnp.zeros((size, size)))
+    fit = Approximation(gaussian, mean, log_stdev, jnp.zeros((size, size)))
     state = _optimiser(settings).init(_parameters(fit))
     return _State(fit, state, jnp.zeros(()))
 
@@ -158,7 +158,7 @@ def _optimiser(settings: Variational) -> optax.GradientTransformation:
     return optax.adam(optax.exponential_decay(settings.step_size, total, 1 / DECAY))
 
 
-def _parameters(fit: Fit) -> tuple[Array, Array, Array]:
+def _parameters(fit: Approximation) -> tuple[Array, Array, Array]:
     return fit.mean, fit.log_stdev, fit.below
 
 
@@ -173,7 +173,7 @@ def _advance(
         slopes, bound = _slopes(problem, state.fit, key, settings.draws_per_step)
         before = _parameters(state.fit)
         updates, inner = _optimiser(settings).update(slopes, state.optimiser, before)
-        fit = Fit(state.fit.gaussian, *optax.apply_updates(before, updates))
+        fit = Approximation(state.fit.gaussian, *optax.apply_updates(before, updates))
         return _State(fit, inner, bound), None
 
     keys = jax.random.split(here, settings.steps // PARTS)
@@ -181,7 +181,7 @@ def _advance(
 
 
 def _slopes(
-    problem: DepartureFunction, fit: Fit, key: Array, draws: int
+    problem: DepartureFunction, fit: Approximation, key: Array, draws: int
 ) -> tuple[tuple[Array, Array, Array], Array]:
     """Gradient of the bound, its sign reversed, and the bound; draws without density are left out.
 
@@ -208,14 +208,16 @@ def _slopes(
 
 
 @eqx.filter_jit
-def _weighted(problem: DepartureFunction, fit: Fit, key: Array, number: int) -> tuple[Array, Array]:
+def _weighted(
+    problem: DepartureFunction, fit: Approximation, key: Array, number: int
+) -> tuple[Array, Array]:
     white = jax.random.normal(key, (number, fit.mean.shape[0]))
     chi = jax.vmap(fit.at)(white)
     return chi, log_density(problem, chi) - jax.vmap(fit.log_density)(white)
 
 
 @eqx.filter_jit
-def _steepness(problem: DepartureFunction, fit: Fit, key: Array, draws: int) -> Array:
+def _steepness(problem: DepartureFunction, fit: Approximation, key: Array, draws: int) -> Array:
     """The largest slope of the bound by m, in q's own standard deviations, or by log_stdev."""
     (mean, log_stdev, _), _ = _slopes(problem, fit, key, draws)
     return jnp.max(jnp.maximum(jnp.abs(mean) * jnp.exp(fit.log_stdev), jnp.abs(log_stdev)))
