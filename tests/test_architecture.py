@@ -762,6 +762,47 @@ def test_limits_are_inclusive(tmp_path):
     assert short_files(tmp_path) == []
 
 
+def inner_arrows(root: Path, room: str) -> dict[str, set[str]]:
+    """File of a room → files of the same room that it imports, inside functions too."""
+    arrows: dict[str, set[str]] = {}
+    for source in sources(root):
+        if source.room == room:
+            targets = {file_of(root, target) for _, target, _ in imports(source)}
+            inside = {path for path in targets if path and is_below(path, room)}
+            arrows[str(source.path)] = inside - {str(source.path)}
+    return arrows
+
+
+def floors(arrows: dict[str, set[str]]) -> int:
+    """Files in the longest chain of imports."""
+
+    def height(path: str) -> int:
+        return 1 + max((height(target) for target in arrows.get(path, ())), default=0)
+
+    return max((height(path) for path in arrows), default=0)
+
+
+def test_few_imports_within_case_and_run():
+    """Rooms in which what is passed on could pile up floor on floor stay low and loose."""
+    inside = {room: inner_arrows(ROOT, room) for room in ("case", "run")}
+    assert sum(len(targets) for arrows in inside.values() for targets in arrows.values()) <= 90
+    assert {room: floors(arrows) <= 6 for room, arrows in inside.items()} == {
+        "case": True,
+        "run": True,
+    }
+
+
+def test_floors_are_those_of_the_longest_chain(tmp_path):
+    content = {
+        "a": "from assim.run import b",
+        "b": "def f():\n    from assim.run.c import x",
+        "c": "",
+    }
+    plant(tmp_path, {f"assim/run/{name}.py": text for name, text in content.items()})
+    arrows = inner_arrows(tmp_path, "run")
+    assert floors(arrows) == 3 and sum(map(len, arrows.values())) == 2
+
+
 def test_arrows_to_cut_are_there_with_the_names_that_the_list_counts():
     counts = dict.fromkeys(TO_CUT, 0)
     for source in sources(ROOT):
