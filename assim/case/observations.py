@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from assim.files.read.observations import Instrument
     from assim.files.read.quality import QualityControl
-    from assim.files.read.tables import ObservationTable as Rows
+    from assim.files.read.tables import ObservedTable
     from assim.files.sources import Source
     from assim.problem.arrays import Array
     from assim.problem.bias import BiasCorrection
@@ -168,7 +168,7 @@ class ObservationTable(Table):
     def build(
         self,
         model: "AbstractDynamics",
-        rows: "Rows",
+        rows: "ObservedTable",
         window: "Window",
         *,
         source: "Source | None" = None,
@@ -240,7 +240,7 @@ class ObservationTable(Table):
     def _bias(
         self,
         model: "AbstractDynamics",
-        rows: "Rows",
+        rows: "ObservedTable",
         source: "Source | None",
         kept: "np.ndarray | None",
     ) -> "BiasCorrection | None":

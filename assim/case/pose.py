@@ -16,8 +16,7 @@ from assim.case.setting import Setting, set_up
 from assim.files.netcdf import hash_file
 from assim.files.read.observations import Instrument
 from assim.files.read.states import read_state
-from assim.files.read.tables import ObservationTable as Rows
-from assim.files.read.tables import open_observations
+from assim.files.read.tables import ObservedTable, open_observations
 from assim.files.sources import Source
 from assim.problem.arrays import Array, State
 from assim.problem.departure import Problem
@@ -185,7 +184,7 @@ def _impact(setting: Setting, problem: Problem) -> ForecastMeasure | None:
     return table.build(problem, setting.clock)
 
 
-def _slot_faults(setting: Setting, rows: Sequence[Rows]) -> list[Fault]:
+def _slot_faults(setting: Setting, rows: Sequence[ObservedTable]) -> list[Fault]:
     """Instruments held back that would change the slots, and with them the model errors."""
     tables = setting.tables
     pairs = list(zip(tables.observations, rows, strict=True))
@@ -194,7 +193,7 @@ def _slot_faults(setting: Setting, rows: Sequence[Rows]) -> list[Fault]:
         return []
     assimilated = [own for table, own in pairs if not table.held_back]
 
-    def window(rows: Sequence[Rows]) -> Window:
+    def window(rows: Sequence[ObservedTable]) -> Window:
         return tables.window.of_observations(setting.model, rows)
 
     without = np.asarray(window(assimilated).edges)

@@ -9,7 +9,7 @@ from assim.case.clock import Clock, Time, text_of
 from assim.case.plugins import Table
 
 if TYPE_CHECKING:
-    from assim.files.read.tables import ObservationTable as Rows
+    from assim.files.read.tables import ObservedTable
     from assim.problem.model import AbstractDynamics
     from assim.problem.window import Window
 
@@ -37,7 +37,7 @@ class WindowTable(Table):
         return self
 
     def build(
-        self, model: "AbstractDynamics", clock: Clock, observed: "Sequence[Rows]" = ()
+        self, model: "AbstractDynamics", clock: Clock, observed: "Sequence[ObservedTable]" = ()
     ) -> "Window":
         """The window.
 
@@ -65,7 +65,9 @@ class WindowTable(Table):
         except ValueError as error:
             raise self.fault("", str(error)) from None
 
-    def of_observations(self, model: "AbstractDynamics", observed: "Sequence[Rows]") -> "Window":
+    def of_observations(
+        self, model: "AbstractDynamics", observed: "Sequence[ObservedTable]"
+    ) -> "Window":
         """The window whose slots end at the times of observations.
 
         Raises:

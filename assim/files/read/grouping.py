@@ -10,7 +10,7 @@ from assim.files.errors import DataError
 from assim.files.names import DOMAIN, SUPEROBBED, THINNED
 from assim.files.read.cells import Cells, cells_of
 from assim.files.read.quality import QualityControl, kept_by_thinning, stdev_of_means
-from assim.files.read.tables import ObservationTable
+from assim.files.read.tables import ObservedTable
 from assim.files.read.uncertainty import Uncertainty
 from assim.files.times import FileTimes
 from assim.problem.arrays import Coordinate, Labels
@@ -29,7 +29,7 @@ class SortedTable(NamedTuple):
         bias: a correction whose columns have n entries, or None.
     """
 
-    table: ObservationTable
+    table: ObservedTable
     flags: np.ndarray
     within: np.ndarray
     uncertainty: Uncertainty
@@ -112,7 +112,7 @@ def _check_means(rows: SortedTable, quality: QualityControl) -> None:
 
 
 def _cells(
-    table: ObservationTable,
+    table: ObservedTable,
     window: Window,
     labels: Labels,
     dims: tuple[str, ...],
@@ -138,8 +138,8 @@ def _cells(
 
 
 def _extended(
-    table: ObservationTable, many: np.ndarray, cells: Cells, labels: Labels
-) -> ObservationTable:
+    table: ObservedTable, many: np.ndarray, cells: Cells, labels: Labels
+) -> ObservedTable:
     """The table with the means of every cell after its rows."""
 
     def more(column: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from assim.files.errors import DataError, NothingToUseError, nearest
 from assim.files.names import BACKGROUND, BOUNDS, DOMAIN, FLAGS, MISSING, OPERATOR_FAILED, WINDOW
 from assim.files.read.grouping import SortedTable, superobbed, thinned
 from assim.files.read.quality import QualityControl, fails_background_check
-from assim.files.read.tables import ObservationTable, open_observations
+from assim.files.read.tables import ObservedTable, open_observations
 from assim.files.read.uncertainty import Uncertainty
 from assim.files.read.windows import TOLERANCE, read_window
 from assim.files.sources import Source
@@ -44,7 +44,7 @@ class Instrument:
         quality: what was asked of them.
     """
 
-    table: ObservationTable
+    table: ObservedTable
     observations: Observations
     flags: np.ndarray
     within: np.ndarray
@@ -149,7 +149,7 @@ def read_observations(
 
 
 def to_instrument(
-    table: ObservationTable,
+    table: ObservedTable,
     model: AbstractDynamics,
     window: Window,
     operator: AbstractOperator | None = None,
@@ -228,7 +228,7 @@ def _made(
     )
 
 
-def _default_operator(table: ObservationTable, labels: Labels) -> AbstractOperator:
+def _default_operator(table: ObservedTable, labels: Labels) -> AbstractOperator:
     if table.variable not in labels.state:
         raise DataError(
             f"{table.where}: expected a field of the model, got {table.variable!r}; "
@@ -237,7 +237,7 @@ def _default_operator(table: ObservationTable, labels: Labels) -> AbstractOperat
     return PointSample(table.variable)
 
 
-def _check_units(table: ObservationTable, operator: AbstractOperator, labels: Labels) -> None:
+def _check_units(table: ObservedTable, operator: AbstractOperator, labels: Labels) -> None:
     kind = type(operator).__name__
     try:
         units, dims = operator.units(labels), operator.dims(labels)
@@ -264,7 +264,7 @@ def _check_units(table: ObservationTable, operator: AbstractOperator, labels: La
 
 
 def _flags(
-    table: ObservationTable,
+    table: ObservedTable,
     window: Window,
     labels: Labels,
     operator: AbstractOperator,
@@ -285,7 +285,7 @@ def _flags(
     return flags, within
 
 
-def _off_grid(table: ObservationTable, labels: Labels, operator: AbstractOperator) -> np.ndarray:
+def _off_grid(table: ObservedTable, labels: Labels, operator: AbstractOperator) -> np.ndarray:
     """Rows whose place cannot be read."""
     outside = np.zeros(table.rows, bool)
     axes = {dim: labels.coordinates[dim] for dim in operator.dims(labels)}
@@ -299,7 +299,7 @@ def _off_grid(table: ObservationTable, labels: Labels, operator: AbstractOperato
 
 
 def _late(
-    table: ObservationTable, window: Window, labels: Labels, operator: AbstractOperator
+    table: ObservedTable, window: Window, labels: Labels, operator: AbstractOperator
 ) -> np.ndarray:
     """Rows whose time, or interval where the operator may look at it, leaves the window."""
     edges = np.asarray(window.edges)
@@ -334,7 +334,7 @@ def _check_some_left(rows: SortedTable, window: Window, labels: Labels) -> None:
     )
 
 
-def _points(table: ObservationTable, window: Window, labels: Labels, used: np.ndarray) -> Points:
+def _points(table: ObservedTable, window: Window, labels: Labels, used: np.ndarray) -> Points:
     times, starts, ends = (
         jnp.asarray((stamp or table.times).to_model(labels.time_unit, window.reference)[used])
         for stamp in (table.times, table.starts, table.ends)

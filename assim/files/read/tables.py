@@ -16,7 +16,7 @@ from assim.problem.arrays import Labels
 
 
 @dataclass(frozen=True)
-class ObservationTable:
+class ObservedTable:
     """One observed variable of a file, in file order, n rows.
 
     Args:
@@ -64,7 +64,7 @@ class ObservationTable:
         """Number of values, missing ones included."""
         return self.values.size
 
-    def taken(self, index: np.ndarray) -> "ObservationTable":
+    def taken(self, index: np.ndarray) -> "ObservedTable":
         """The rows of these numbers, in this order."""
 
         def times(stamps: FileTimes | None) -> FileTimes | None:
@@ -130,7 +130,7 @@ def only_variable(source: Source, labels: Labels) -> str:
     )
 
 
-def open_observations(source: Source, variable: str | None, labels: Labels) -> ObservationTable:
+def open_observations(source: Source, variable: str | None, labels: Labels) -> ObservedTable:
     """Read one observed variable with its times, positions, errors and flags.
 
     The file is a point table (dimension `obs`) or gridded (`time`, `y`, `x`); a grid becomes one
@@ -152,7 +152,7 @@ def open_observations(source: Source, variable: str | None, labels: Labels) -> O
         return _table(dataset, variable, labels, name_of(source))
 
 
-def _table(dataset: xr.Dataset, variable: str, labels: Labels, called: str) -> ObservationTable:
+def _table(dataset: xr.Dataset, variable: str, labels: Labels, called: str) -> ObservedTable:
     array, where = dataset[variable], f"{called}: {variable}"
     if array.size == 0:
         raise NothingToUseError(
@@ -163,7 +163,7 @@ def _table(dataset: xr.Dataset, variable: str, labels: Labels, called: str) -> O
     starts, ends = _interval(dataset, clock, array, called)
     values = _column(array, array, where)
     coordinates = _coordinates(dataset, array, labels, called)
-    return ObservationTable(
+    return ObservedTable(
         source=called,
         variable=variable,
         units=str(array.attrs.get("units", "1")),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from assim.files.errors import DataError
-from assim.files.read.tables import ObservationTable
+from assim.files.read.tables import ObservedTable
 from assim.files.units import check_units, squared
 from assim.problem.covariance import AbstractCovariance, Dense
 from assim.problem.likelihood import AbstractLikelihood, Gaussian
@@ -31,7 +31,7 @@ class Uncertainty:
     likelihood: AbstractLikelihood = field(default_factory=Gaussian)
     scale: ErrorScale | None = None
 
-    def check_units(self, table: ObservationTable) -> None:
+    def check_units(self, table: ObservedTable) -> None:
         """Raise DataError where the file's errors have other units than the values need."""
         if self.stdev is not None or self.covariance is not None:
             return
@@ -42,7 +42,7 @@ class Uncertainty:
         elif table.stdev_units is not None:
             check_units(f"{table.where}_stddev", table.stdev_units, units)
 
-    def of(self, table: ObservationTable, used: np.ndarray) -> dict[str, Any]:
+    def of(self, table: ObservedTable, used: np.ndarray) -> dict[str, Any]:
         """Errors of the rows used, as arguments of `Observations`.
 
         Raises:
@@ -55,7 +55,7 @@ class Uncertainty:
             return {"covariance": _dense(table, matrix[np.ix_(used, used)])}
         return {"stdev": self.column(table, used)[used]}
 
-    def column(self, table: ObservationTable, used: np.ndarray) -> np.ndarray:
+    def column(self, table: ObservedTable, used: np.ndarray) -> np.ndarray:
         """Standard deviation of every row, positive where used, shape (n,).
 
         Those given, else the file's, else one where that makes sense.
@@ -84,7 +84,7 @@ class Uncertainty:
         _check_positive(name, found, used)
         return found
 
-    def _given(self, table: ObservationTable) -> np.ndarray:
+    def _given(self, table: ObservedTable) -> np.ndarray:
         stdev = np.asarray(self.stdev, float)
         if stdev.shape not in ((), (table.rows,)):
             raise DataError(
@@ -133,7 +133,7 @@ def _check_positive(name: str, stdev: np.ndarray, used: np.ndarray) -> None:
         )
 
 
-def _dense(table: ObservationTable, matrix: np.ndarray) -> Dense:
+def _dense(table: ObservedTable, matrix: np.ndarray) -> Dense:
     where = f"{table.where}_covariance"
     if not np.isfinite(matrix).all():
         raise DataError(

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from assim.files.errors import DataError
-from assim.files.read.tables import ObservationTable, observed_variables, open_observations
+from assim.files.read.tables import ObservedTable, observed_variables, open_observations
 from assim.files.sources import Source
 from assim.files.times import NON_PHYSICAL, FileTimes, date, date_text
 from assim.problem.model import AbstractDynamics, AbstractModel
@@ -47,7 +47,7 @@ def read_window(
 
 
 def window_of(
-    tables: list[ObservationTable],
+    tables: list[ObservedTable],
     model: AbstractDynamics,
     start: str | float | None = None,
     end: str | float | None = None,
@@ -75,12 +75,12 @@ def window_of(
     return Window.at(model, edges, reference)
 
 
-def _edges_of(table: ObservationTable, unit: str, reference: str | None) -> np.ndarray:
+def _edges_of(table: ObservedTable, unit: str, reference: str | None) -> np.ndarray:
     stamps = [t for t in (table.times, table.starts, table.ends) if t is not None]
     return np.concatenate([stamp.to_model(unit, reference) for stamp in stamps])
 
 
-def _first_date(tables: list[ObservationTable], unit: str) -> str:
+def _first_date(tables: list[ObservedTable], unit: str) -> str:
     """The earliest date of all tables, whatever their calendars."""
     earliest = []
     for table in tables:

@@ -19,7 +19,7 @@ from assim.files.names import MISSING, PASSIVE, variable_name
 from assim.files.names import time_name as clock_name
 from assim.files.netcdf import axis_attributes, flag_attributes, time_variable
 from assim.files.read.observations import Instrument
-from assim.files.read.tables import ObservationTable
+from assim.files.read.tables import ObservedTable
 from assim.files.read.uncertainty import error_attributes, stdev_units
 from assim.files.write.encode import row_columns
 from assim.problem.arrays import Array, Coordinate, Labels, Params, Trajectory
@@ -97,7 +97,7 @@ def _blocks(instruments: Sequence[Instrument]) -> list[list[Instrument]]:
     return blocks
 
 
-def _same_rows(one: ObservationTable, other: ObservationTable) -> bool:
+def _same_rows(one: ObservedTable, other: ObservedTable) -> bool:
     return (
         one.source == other.source
         and np.array_equal(one.times.numbers, other.times.numbers)
@@ -108,7 +108,7 @@ def _same_rows(one: ObservationTable, other: ObservationTable) -> bool:
 
 
 def _coordinates(
-    tables: list[ObservationTable], labels: Labels, window: Window
+    tables: list[ObservedTable], labels: Labels, window: Window
 ) -> dict[str, xr.Variable]:
     """Time and position of every row; a position is missing where its file has none."""
     unit, clock = labels.time_unit, clock_name(labels.time_unit)
@@ -128,7 +128,7 @@ def _coordinates(
 
 
 def _bounds(
-    tables: list[ObservationTable],
+    tables: list[ObservedTable],
     labels: Labels,
     window: Window,
     places: dict[str, xr.Variable],

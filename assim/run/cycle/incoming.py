@@ -14,13 +14,13 @@ import numpy as np
 from assim.analysis.cycle.batches import Grouped, batch_numbers, placed, room
 from assim.analysis.cycle.plan import Plan
 from assim.case.cycle import by_window
-from assim.case.observations import ObservationTable as InstrumentTable
+from assim.case.observations import ObservationTable
 from assim.case.setting import Setting
 from assim.files.errors import DataError, NothingToUseError
 from assim.files.names import COVARIANCE
 from assim.files.netcdf import hash_file
 from assim.files.read.observations import Instrument
-from assim.files.read.tables import ObservationTable, open_observations
+from assim.files.read.tables import ObservedTable, open_observations
 from assim.files.read.windows import TOLERANCE
 from assim.files.times import date_text
 from assim.problem.cycled import Rows
@@ -59,7 +59,7 @@ class _Sorted:
         batches: of each, -1 before the cycle, and as many as it has slot edges after it.
     """
 
-    rows: ObservationTable
+    rows: ObservedTable
     order: np.ndarray
     times: np.ndarray
     batches: Grouped
@@ -99,7 +99,7 @@ class Incoming:
                 _await(self.path(number, window), end, say)
         return [self.one(number, window) for number in numbers]
 
-    def table(self, number: int) -> InstrumentTable:
+    def table(self, number: int) -> ObservationTable:
         """The case's table of an instrument."""
         return self.setting.tables.observations[number]
 
