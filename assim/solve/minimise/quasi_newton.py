@@ -108,14 +108,14 @@ def _iterate(
     def unfinished(carry: GradientState) -> Array:
         return (carry.status == Status.RUNNING) & (carry.inner_iterations < iterations)
 
-    def one(carry: GradientState) -> GradientState:
+    def iteration(carry: GradientState) -> GradientState:
         known = {"value": carry.here_cost, "grad": carry.here_gradient, "value_fn": function}
         change, inner = optimiser.update(carry.here_gradient, carry.optimiser, carry.here, **known)
         there = optax.apply_updates(carry.here, change)
         return _moved(carry, there, *jax.value_and_grad(function)(there), inner, tolerance)
 
     fresh = state._replace(inner_iterations=jnp.zeros((), int))
-    return jax.lax.while_loop(unfinished, one, fresh)
+    return jax.lax.while_loop(unfinished, iteration, fresh)
 
 
 def _moved(

@@ -35,13 +35,15 @@ def minimise_quasi_static_compiled(
     every = [jax.tree.leaves(eqx.filter(stage, eqx.is_array)) for stage in stages]
     same = [all(leaf is several[0] for leaf in several) for several in zip(*every, strict=True)]
     columns = zip(zip(*every, strict=True), same, strict=True)
-    differing = [jnp.stack(several) for several, one in columns if not one]
+    differing = [jnp.stack(several) for several, is_shared in columns if not is_shared]
     arrays, rest = eqx.partition(stages[0], eqx.is_array)
     shared, structure = jax.tree.flatten(arrays)
 
     def stage(state: Any, inputs: tuple[list[Array], Leave]) -> tuple[Any, None]:
         given = iter(inputs[0])
-        own = [leaf if one else next(given) for leaf, one in zip(shared, same, strict=True)]
+        own = [
+            leaf if is_shared else next(given) for leaf, is_shared in zip(shared, same, strict=True)
+        ]
         problem = eqx.combine(jax.tree.unflatten(structure, own), rest)
         return advance(problem, minimiser, state.chi, inputs[1]), None
 

@@ -93,31 +93,31 @@ def crosschecked(
         return replace(ensemble, certificates={**ensemble.certificates, **unknown})
     if report is not None:
         report(f"{CHAINS} short chains check the members")
-    found, rounds = _found(problem, ensemble, stated, key)
-    told = replace(
+    check, rounds = _compared_in_rounds(problem, ensemble, stated, key)
+    checked = replace(
         ensemble,
-        certificates={**ensemble.certificates, **found.certificates()},
+        certificates={**ensemble.certificates, **check.certificates()},
         gradients=ensemble.gradients + CHAINS * ((rounds * MOVES + SETTLING) * LEAPFROGS + rounds),
     )
-    if doubt := found.doubt():
-        return replace(told, trust=Trust.DOUBTFUL, advice=doubt)
-    return replace(told, advice=f"{ensemble.advice} {found.agreement()}")
+    if doubt := check.doubt():
+        return replace(checked, trust=Trust.DOUBTFUL, advice=doubt)
+    return replace(checked, advice=f"{ensemble.advice} {check.agreement()}")
 
 
-def _found(
+def _compared_in_rounds(
     problem: DepartureFunction, ensemble: Ensemble, stated: Stated, key: Array
 ) -> tuple["CrossCheck", int]:
-    """What the chains say, and in how many rounds."""
+    """The comparison with the chains' moments, and how many rounds it took."""
     first, *keys = jax.random.split(key, 1 + ROUNDS)
     z = _starts(stated.gaussian, ensemble.members, ensemble.weights, first)
     total: Moved | None = None
     for number, key in enumerate(keys, 1):
         z, moved = _moved(problem, stated, z, key, jnp.asarray(SETTLING if number == 1 else 0))
         total = moved if total is None else jax.tree.map(jnp.add, total, moved)
-        found = _compared(Moved(*(value / number for value in total)), stated)
-        if not np.max(found.error) > ACCURATE:
+        check = _compared(Moved(*(value / number for value in total)), stated)
+        if not np.max(check.error) > ACCURATE:
             break
-    return found, number
+    return check, number
 
 
 class Moved(NamedTuple):
@@ -187,8 +187,8 @@ class CrossCheck(NamedTuple):
 def _beyond(apart: np.ndarray, allowed: float, error: np.ndarray) -> np.ndarray:
     """Where a difference is more than allowed, and more than chance alone."""
     chance = -ndtri(FALSE / (2 * apart.size))
-    found: np.ndarray = apart > np.maximum(allowed + 2 * error, chance * error)
-    return found
+    significant: np.ndarray = apart > np.maximum(allowed + 2 * error, chance * error)
+    return significant
 
 
 def _compared(moved: Moved, stated: Stated) -> CrossCheck:
@@ -196,20 +196,20 @@ def _compared(moved: Moved, stated: Stated) -> CrossCheck:
     stdev = np.asarray(stated.stdev)[known]
     away, error = _mean(moved.mean, known)
     square, error_of_square = _mean(moved.square, known)
-    found = np.sqrt(np.maximum(square - away**2, 0.0))
+    chain_stdev = np.sqrt(np.maximum(square - away**2, 0.0))
     return CrossCheck(
-        found / stdev,
-        error_of_square / (2 * square) * found / stdev,
-        np.abs(away) / found,
-        error / found,
+        chain_stdev / stdev,
+        error_of_square / (2 * square) * chain_stdev / stdev,
+        np.abs(away) / chain_stdev,
+        error / chain_stdev,
         float(np.quantile(np.asarray(moved.acceptance), STUCK)),
     )
 
 
 def _mean(values: Array, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean over chains, which are independent, and its standard error."""
-    found = np.asarray(values)[:, known]
-    return found.mean(axis=0), found.std(axis=0, ddof=1) / np.sqrt(len(found))
+    of_chains = np.asarray(values)[:, known]
+    return of_chains.mean(axis=0), of_chains.std(axis=0, ddof=1) / np.sqrt(len(of_chains))
 
 
 @eqx.filter_jit
@@ -254,8 +254,8 @@ def _moved(
 
     number = starts.shape[0]
     batch, keys = batch_size(problem, number), jax.random.split(key, number)
-    found: tuple[Array, Moved] = jax.lax.map(chain, (starts, keys), batch_size=batch)
-    return found
+    ends_and_moments: tuple[Array, Moved] = jax.lax.map(chain, (starts, keys), batch_size=batch)
+    return ends_and_moments
 
 
 def _trajectory(

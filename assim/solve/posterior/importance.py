@@ -93,8 +93,8 @@ def corrected(
     if ensemble.trust is Trust.FAILED:
         return ensemble
     start = _fitted(about(around.gaussian, settings.proposal == "t"), *_finite(ensemble))
-    found = _in_rounds(problem, settings, start, key, report)
-    return _spent(found, ensemble.gradients, ensemble.evaluations)
+    corrected = _in_rounds(problem, settings, start, key, report)
+    return _spent(corrected, ensemble.gradients, ensemble.evaluations)
 
 
 # ---- rounds --------------------------------------------------------------------------------------
@@ -161,15 +161,15 @@ def _in_rounds(
     best: _Round | None = None
     spent = 0
     for turn, now in enumerate(jax.random.split(key, settings.rounds + 1)):
-        found = _one_round(problem, proposal, now, number, turn)
+        latest = _one_round(problem, proposal, now, number, turn)
         spent += number
         if report is not None:
-            report(f"round {turn}: {found.figures()}")
-        if best is None or found.poorness() < best.poorness():
-            best = found
-        if found.trusted() or found.smoothed.effective_draws == 0:
+            report(f"round {turn}: {latest.figures()}")
+        if best is None or latest.poorness() < best.poorness():
+            best = latest
+        if latest.trusted() or latest.smoothed.effective_draws == 0:
             break
-        proposal = _fitted(proposal, found.members, jnp.asarray(found.smoothed.weights))
+        proposal = _fitted(proposal, latest.members, jnp.asarray(latest.smoothed.weights))
     assert best is not None
     return _ensemble(problem, best, spent)
 
@@ -213,10 +213,10 @@ def _of_moments(a: Array, log_weights: np.ndarray, weights: np.ndarray) -> tuple
     return float(np.max(errors)), max(pareto_smooth(column).k_hat for column in logs.T)
 
 
-def _ensemble(problem: DepartureFunction, found: _Round, spent: int) -> Ensemble:
-    smoothed = found.smoothed
+def _ensemble(problem: DepartureFunction, best: _Round, spent: int) -> Ensemble:
+    smoothed = best.smoothed
     number = smoothed.weights.size
-    trust, advice = _verdict(found)
+    trust, advice = _verdict(best)
     some = smoothed.effective_draws > 0
     weights = smoothed.weights if some else np.full(number, 1 / number)
     known = problem.proper() and smoothed.k_hat < USABLE_K_HAT
@@ -224,13 +224,13 @@ def _ensemble(problem: DepartureFunction, found: _Round, spent: int) -> Ensemble
         "k_hat": smoothed.k_hat,
         "effective_draws": smoothed.effective_draws,
         "log_evidence_stdev": log_mean_stdev(weights) if known else float("nan"),
-        "moment_k_hat": found.moment_k_hat,
-        "accuracy": found.accuracy,
-        "outside": found.outside,
-        "rounds": float(found.number),
+        "moment_k_hat": best.moment_k_hat,
+        "accuracy": best.accuracy,
+        "outside": best.outside,
+        "rounds": float(best.number),
     }
     return Ensemble(
-        found.members,
+        best.members,
         jnp.asarray(weights),
         trust,
         advice,
@@ -245,8 +245,8 @@ def log_mean_stdev(weights: np.ndarray) -> float:
     return float(np.sqrt(max(np.sum(np.square(weights)) - 1 / np.size(weights), 0.0)))
 
 
-def _verdict(found: _Round) -> tuple[Trust, str]:
-    smoothed, figures = found.smoothed, found.figures()
+def _verdict(best: _Round) -> tuple[Trust, str]:
+    smoothed, figures = best.smoothed, best.figures()
     if smoothed.effective_draws == 0:
         return Trust.FAILED, (
             "The density is finite at none of the draws: the model fails everywhere about the "
@@ -267,7 +267,7 @@ def _verdict(found: _Round) -> tuple[Trust, str]:
             f"{figures}: usable, but standard deviations may be several per cent off; for error "
             "bars to publish run a chain (NUTS or MCLMC), or draw more."
         )
-    if not found.trusted():
+    if not best.trusted():
         return Trust.DOUBTFUL, (
             f"{figures}, but wanted are k̂ < {TRUSTED_K_HAT} of squares too, {TRUSTED_DRAWS} draws "
             f"and {100 * ACCURATE:.0f} %: raise `number`, or run a chain (NUTS or MCLMC)."

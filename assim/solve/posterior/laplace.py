@@ -260,10 +260,10 @@ def _weighted_draws(
     half = jax.random.normal(key, (rows // 2, n))
     white = jnp.concatenate([jnp.zeros((1, n)), half, -half])[:rows]
 
-    def one(w: Array) -> tuple[Array, Array]:
+    def weighted(w: Array) -> tuple[Array, Array]:
         chi = gaussian.chi + gaussian.sqrt(w)
         return chi, jnp.sum(w**2) / 2 - negative_log_density(problem, chi)
 
     batches = white.reshape(-1, batch, n)
-    chi, log_weights = jax.lax.map(jax.vmap(one), batches)
+    chi, log_weights = jax.lax.map(jax.vmap(weighted), batches)
     return chi.reshape(rows, n)[: number + 1], log_weights.reshape(rows)[: number + 1]

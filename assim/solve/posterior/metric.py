@@ -73,14 +73,14 @@ def averaged(
 def _mean_hessian(problem: DepartureFunction, points: Array) -> Array:
     n = points.shape[1]
 
-    def one(total: tuple[Array, Array], chi: Array) -> tuple[tuple[Array, Array], None]:
+    def add(total: tuple[Array, Array], chi: Array) -> tuple[tuple[Array, Array], None]:
         matrix = _hessian(problem, chi)
         fine = jnp.all(jnp.isfinite(matrix))
         matrix = jnp.where(fine, (matrix + matrix.T) / 2, 0.0)
         return (total[0] + matrix, total[1] + fine), None
 
     blank = (jnp.zeros((n, n)), jnp.zeros(()))
-    (total, number), _ = jax.lax.scan(one, blank, points)
+    (total, number), _ = jax.lax.scan(add, blank, points)
     return jnp.where(number > 0, total / jnp.maximum(number, 1.0), jnp.eye(n))
 
 

@@ -103,13 +103,13 @@ class Randomise(AbstractPosterior):
         key: Array,
         report: Report | None = None,
     ) -> Ensemble:
-        """Members that converged, in equal weights; exact for linear problems alone."""
+        """Members that converged, in equal weights; exact only for linear problems."""
         keys = jax.random.split(key, self.members)
         parts: list[_Member] = []
         for start in range(0, self.members, self.together):
-            wanted = np.arange(start, start + self.together) % self.members  # the last wraps round
-            found = _analyses(problem, self._chosen(problem), around.chi, keys[wanted])
-            parts.append(jax.tree.map(np.asarray, found))
+            rows = np.arange(start, start + self.together) % self.members  # the last wraps round
+            analyses = _analyses(problem, self._chosen(problem), around.chi, keys[rows])
+            parts.append(jax.tree.map(np.asarray, analyses))
             if report is not None:
                 done = min(start + self.together, self.members)
                 report(f"{done} of {self.members} perturbed analyses")
@@ -163,14 +163,14 @@ def _analyses(
     return jax.vmap(lambda key: perturbed_analysis(problem, minimiser, chi, key))(keys)
 
 
-def _ensemble(problem: DepartureFunction, around: LaplacePosterior, found: _Member) -> Ensemble:
-    fine = (found.status == Status.CONVERGED) & np.all(np.isfinite(found.chi), axis=1)
+def _ensemble(problem: DepartureFunction, around: LaplacePosterior, analyses: _Member) -> Ensemble:
+    fine = (analyses.status == Status.CONVERGED) & np.all(np.isfinite(analyses.chi), axis=1)
     share = float(np.mean(fine))
     trust, advice = _verdict(problem, around, share, int(np.sum(fine)))
-    members = found.chi[fine] if fine.any() else np.asarray(around.chi)[None]
+    members = analyses.chi[fine] if fine.any() else np.asarray(around.chi)[None]
     n = members.shape[1]
-    products = np.sum(found.loops) * n if n <= DENSE_LIMIT else np.sum(found.inner)
-    loops = int(np.sum(found.loops))
+    products = np.sum(analyses.loops) * n if n <= DENSE_LIMIT else np.sum(analyses.inner)
+    loops = int(np.sum(analyses.loops))
     return Ensemble(
         jnp.asarray(members),
         equal_weights(len(members)),

@@ -101,14 +101,14 @@ class Tempering(AbstractPosterior):
         load_blackjax()
         if (reason := _unfit(problem, self)) is not None:
             return _failed(around.chi, reason)
-        found = []
+        runs = []
         for number, now in enumerate(jax.random.split(key, self.runs), 1):
-            one = jax.tree.map(np.asarray, _run(problem, self, around.gaussian, now))
-            found.append(one)
+            run = jax.tree.map(np.asarray, _run(problem, self, around.gaussian, now))
+            runs.append(run)
             if report is not None:
-                log_z = f"log p(y) = {one.log_evidence:.3f}"
-                report(f"run {number} of {self.runs}: {log_z}, {one.stage} stages")
-        whole = jax.tree.map(lambda *leaves: np.stack(leaves), *found)
+                log_z = f"log p(y) = {run.log_evidence:.3f}"
+                report(f"run {number} of {self.runs}: {log_z}, {run.stage} stages")
+        whole = jax.tree.map(lambda *leaves: np.stack(leaves), *runs)
         return _pooled(self, whole, around.chi, problem.proper(), around.free)
 
 
@@ -252,29 +252,29 @@ def _failed(chi: Array, advice: str) -> Ensemble:
     return Ensemble(chi[None], jnp.ones(1), Trust.FAILED, advice)
 
 
-def _pooled(settings: Tempering, found: _Run, chi: Array, proper: bool, free: bool) -> Ensemble:
+def _pooled(settings: Tempering, runs: _Run, chi: Array, proper: bool, free: bool) -> Ensemble:
     """Runs weighed by their evidence; leaves have the runs as leading axis."""
-    gradients, evaluations = _cost(settings, found)
-    if not np.all(found.settled >= SETTLING):
-        failed = _failed(chi, _unfinished(settings, found))
+    gradients, evaluations = _cost(settings, runs)
+    if not np.all(runs.settled >= SETTLING):
+        failed = _failed(chi, _unfinished(settings, runs))
         return Ensemble(
             failed.members, failed.weights, failed.trust, failed.advice, {}, gradients, evaluations
         )
-    log_z = found.log_evidence
+    log_z = runs.log_evidence
     z = np.exp(log_z - log_z.max())
     log_evidence = float(np.log(np.mean(z)) + log_z.max())
     stdev = float(np.std(z, ddof=1) / np.mean(z) / np.sqrt(settings.runs))
-    weights = (found.weights * (z / z.sum())[:, None]).reshape(-1)
+    weights = (runs.weights * (z / z.sum())[:, None]).reshape(-1)
     certificates = {
         "log_evidence_stdev": stdev,
         "log_evidence_spread": float(np.std(log_z, ddof=1)),
-        "stdev_scatter": _stdev_scatter(found),
-        "stages": float(np.mean(found.stage)),
-        "least_effective_share": float(np.min(found.least_effective)),
-        "least_acceptance": float(np.min(found.least_acceptance)),
-        "inside": float(np.mean(found.inside)),
+        "stdev_scatter": _stdev_scatter(runs),
+        "stages": float(np.mean(runs.stage)),
+        "least_effective_share": float(np.min(runs.least_effective)),
+        "least_acceptance": float(np.min(runs.least_acceptance)),
+        "inside": float(np.mean(runs.inside)),
     }
-    members = jnp.asarray(found.particles.reshape(-1, found.particles.shape[-1]))
+    members = jnp.asarray(runs.particles.reshape(-1, runs.particles.shape[-1]))
     trust, advice = _verdict(certificates, free)
     return Ensemble(
         members,
@@ -288,32 +288,32 @@ def _pooled(settings: Tempering, found: _Run, chi: Array, proper: bool, free: bo
     )
 
 
-def _stdev_scatter(found: _Run) -> float:
+def _stdev_scatter(runs: _Run) -> float:
     """Standard deviation of the pooled standard deviations from their scatter between runs."""
-    mean = np.einsum("rp,rpn->rn", found.weights, found.particles)
-    away = found.particles - mean[:, None]
-    stdev = np.sqrt(np.einsum("rp,rpn->rn", found.weights, away**2))
+    mean = np.einsum("rp,rpn->rn", runs.weights, runs.particles)
+    away = runs.particles - mean[:, None]
+    stdev = np.sqrt(np.einsum("rp,rpn->rn", runs.weights, away**2))
     scatter = np.std(stdev, axis=0, ddof=1) / np.mean(stdev, axis=0) / np.sqrt(len(stdev))
     return float(np.max(scatter))
 
 
-def _cost(settings: Tempering, found: _Run) -> tuple[int, int]:
+def _cost(settings: Tempering, runs: _Run) -> tuple[int, int]:
     """Gradients and evaluations, those of every chain's start and of the weights included."""
-    stages = int(np.sum(found.stage)) * settings.particles
+    stages = int(np.sum(runs.stage)) * settings.particles
     first = settings.particles * settings.runs
-    if settings.hamiltonian(found.particles.shape[-1]):
+    if settings.hamiltonian(runs.particles.shape[-1]):
         return stages * (settings.moves * settings.leapfrogs + 1), 2 * stages + first
     return 0, stages * (settings.moves + 3) + first
 
 
-def _unfinished(settings: Tempering, found: _Run) -> str:
-    if np.any(found.inside == 0):
+def _unfinished(settings: Tempering, runs: _Run) -> str:
+    if np.any(runs.inside == 0):
         return (
             "The likelihood is zero at every draw that a run started from: check the model there "
             "with `assim check`, narrow the priors, or raise `particles`."
         )
     return (
-        f"{settings.stages} stages took the likelihood's exponent to {np.min(found.power):.2g} "
+        f"{settings.stages} stages took the likelihood's exponent to {np.min(runs.power):.2g} "
         "only: raise `stages`, or lower `share`."
     )
 

@@ -191,13 +191,13 @@ def _slopes(
     white = jax.random.normal(key, (half, n))
     white = jnp.concatenate([white, -white])
 
-    def one(white: Array) -> tuple[Array, Array]:
+    def slope(white: Array) -> tuple[Array, Array]:
         density, score = scored_density(problem, fit.at(white))
         score = fit.gaussian.sqrt(score)
         score = score * jnp.minimum(1.0, STEEPEST / (jnp.linalg.norm(score) + 1e-300))
         return density - fit.log_density(white), score + fit.pull(white)
 
-    values, g = jax.lax.map(one, white, batch_size=batch_size(problem, 2 * half))
+    values, g = jax.lax.map(slope, white, batch_size=batch_size(problem, 2 * half))
     inside = jnp.isfinite(values)
     share = inside / jnp.maximum(jnp.sum(inside), 1)
     g = share[:, None] * g

@@ -71,9 +71,9 @@ def energy_matching(tuning: Tuning, steps: Step, target: float) -> Tuning:
     energy = jnp.sum(jnp.where(moving, steps.energy, 0.0)) / jnp.maximum(jnp.sum(moving), 1)
     weight = jnp.where(energy > 0, 2 / (count + 1), 0.0)
     drift = (1 - weight) * tuning.drift + weight * energy / tuning.step**6
-    wanted = jnp.log(target / jnp.maximum(drift, 1e-300)) / 6 - jnp.log(tuning.step)
-    wanted = jnp.where(energy > 0, jnp.clip(wanted, -LONGER, LONGER), -LONGER)
-    log_step = jnp.log(tuning.step) + wanted
+    change = jnp.log(target / jnp.maximum(drift, 1e-300)) / 6 - jnp.log(tuning.step)
+    change = jnp.where(energy > 0, jnp.clip(change, -LONGER, LONGER), -LONGER)
+    log_step = jnp.log(tuning.step) + change
     share = count**-FORGETTING
     average = share * log_step + (1 - share) * tuning.average
     return Tuning(jnp.exp(log_step), tuning.length, average, drift, tuning.towards, count)

@@ -224,9 +224,9 @@ def set_out(
     """All chains where they start, and which of those from the prior are draws of it."""
     keys = jax.random.split(key, 3)
     at = first_coordinates(method, problem, gaussian, keys[0])
-    found = starts(problem, at.chart, gaussian, keys[1], method.chains)
-    state = begun(method, found.z, found.log_density, found.score, keys[2])
-    return Walk(at, state, method.first_tuning(problem.size())), found.own
+    initial = starts(problem, at.chart, gaussian, keys[1], method.chains)
+    state = begun(method, initial.z, initial.log_density, initial.score, keys[2])
+    return Walk(at, state, method.first_tuning(problem.size())), initial.own
 
 
 @eqx.filter_jit
@@ -243,10 +243,10 @@ def advance(
     def draw(carry: tuple[Any, Tuning], key: Array) -> tuple[tuple[Any, Tuning], Block]:
         state, tuning = carry
 
-        def one(state: Any, key: Array) -> tuple[Any, Step]:
+        def step(state: Any, key: Array) -> tuple[Any, Step]:
             return method.step(problem, at, state, tuning, key)
 
-        state, steps = jax.vmap(one)(state, jax.random.split(key, chains))
+        state, steps = jax.vmap(step)(state, jax.random.split(key, chains))
         new = method.tuned(tuning, steps)
         tuning = jax.tree.map(lambda new, old: jnp.where(adapting, new, old), new, tuning)
         z = state.position
@@ -302,8 +302,8 @@ def regroup(
     behind = jnp.max(mass) - mass
     good = ~(behind > BEHIND[0] + BEHIND[1] * n**0.5)
     keys = jax.random.split(key, 2)
-    other = jax.random.categorical(keys[0], jnp.where(good, 0.0, -jnp.inf), shape=good.shape)
-    source = jnp.where(good, jnp.arange(good.shape[0]), other)
+    replacement = jax.random.categorical(keys[0], jnp.where(good, 0.0, -jnp.inf), shape=good.shape)
+    source = jnp.where(good, jnp.arange(good.shape[0]), replacement)
     at, pooled = _fitted(walk.at, z, good)
     tuning = method.settled(walk.tuning, pooled)
     position, log_density = walk.state.position[source], walk.state.logdensity[source]

@@ -137,7 +137,7 @@ def _unadjusted(
     n = problem.size()
     number = jnp.clip(jnp.round(tuning.length / tuning.step / KEPT), 1, LONGEST).astype(int)
 
-    def one(k: Array, carry: tuple[Any, Array, Array]) -> tuple[Any, Array, Array]:
+    def step(k: Array, carry: tuple[Any, Array, Array]) -> tuple[Any, Array, Array]:
         state, energy, failed = carry
         state, info = kernel(
             jax.random.fold_in(key, k),
@@ -150,7 +150,7 @@ def _unadjusted(
         return state, energy + info.energy_change**2 / n, failed + ~info.nonans
 
     zero = jnp.zeros_like(tuning.step)
-    state, energy, failed = jax.lax.fori_loop(0, number, one, (state, zero, zero))
+    state, energy, failed = jax.lax.fori_loop(0, number, step, (state, zero, zero))
     steps = number.astype(zero.dtype)
     return state, Step(
         acceptance=1 - failed / steps,

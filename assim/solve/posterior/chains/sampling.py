@@ -105,11 +105,12 @@ def sample_chains(
         )
     warmed = _warm(method, problem, walk, keys[1], account, report)
     if warmed.share < 1:
-        draws, found = _cut_short(warmed.last, account)
+        draws, diagnostics = _cut_short(warmed.last, account)
     else:
-        draws, found = _drawn(method, problem, warmed.walk, keys[2], account, report)
-    made = _certificates(draws, found, np.asarray(own), warmed, account)
-    return _ensemble(method, draws, made, _judged(method, made, around.free), account)
+        draws, diagnostics = _drawn(method, problem, warmed.walk, keys[2], account, report)
+    certificates = _certificates(draws, diagnostics, np.asarray(own), warmed, account)
+    judged = _judged(method, certificates, around.free)
+    return _ensemble(method, draws, certificates, judged, account)
 
 
 def _warm(
@@ -183,15 +184,15 @@ def _drawn(
             continue
         draws = np.concatenate(stored)
         stored = [draws]
-        found = convergence(np.swapaxes(draws, 0, 1))
-        reached, r_hat = found.accuracy(), float(np.max(found.r_hat))
+        diagnostics = convergence(np.swapaxes(draws, 0, 1))
+        reached, r_hat = diagnostics.accuracy(), float(np.max(diagnostics.r_hat))
         if report is not None:
             report(
                 f"{method.name()}: {number * method.chains} draws, {account.gradients} gradients, "
                 f"accuracy {reached:.3f}, R̂ {r_hat:.3f}"
             )
         if over or (reached <= method.accuracy and r_hat < R_HAT):
-            return np.swapaxes(draws, 0, 1), found
+            return np.swapaxes(draws, 0, 1), diagnostics
         needed = number * min(GROWTH, STRIDE * (reached / method.accuracy) ** 2)
         look = max(number + BLOCK, int(needed))
 
@@ -218,10 +219,14 @@ def _ensemble(
 
 
 def _certificates(
-    draws: np.ndarray, found: Convergence, drawn: np.ndarray, warmed: _Warmed, account: _Account
+    draws: np.ndarray,
+    diagnostics: Convergence,
+    drawn: np.ndarray,
+    warmed: _Warmed,
+    account: _Account,
 ) -> dict[str, float]:
     return {
-        **_of_draws(draws, found, drawn, warmed),
+        **_of_draws(draws, diagnostics, drawn, warmed),
         **_of_steps(account, len(draws)),
         "step_size": float(warmed.walk.tuning.step),
         "warm_up": warmed.share,
@@ -229,17 +234,17 @@ def _certificates(
 
 
 def _of_draws(
-    draws: np.ndarray, found: Convergence, drawn: np.ndarray, warmed: _Warmed
+    draws: np.ndarray, diagnostics: Convergence, drawn: np.ndarray, warmed: _Warmed
 ) -> dict[str, float]:
     chains = len(draws)
     own = warmed.source == np.arange(chains)
     prior = own & (np.arange(chains) >= chains - chains // 2)
     prior[chains - chains // 2 :] &= drawn
     return {
-        "r_hat": float(np.max(found.r_hat)),
-        "effective_draws": float(np.min(found.effective)),
-        "effective_draws_squared": float(np.min(found.effective_squared)),
-        "accuracy": found.accuracy(),
+        "r_hat": float(np.max(diagnostics.r_hat)),
+        "effective_draws": float(np.min(diagnostics.effective)),
+        "effective_draws_squared": float(np.min(diagnostics.effective_squared)),
+        "accuracy": diagnostics.accuracy(),
         "chains": float(chains),
         "chains_from_prior": float(np.sum(prior)),
         "chains_from_prior_agree": _disagreement(draws, prior),
@@ -270,17 +275,19 @@ def _disagreement(draws: np.ndarray, prior: np.ndarray) -> float:
     return float(np.max(np.divide(gap, spread, out=np.full_like(gap, np.inf), where=spread > 0)))
 
 
-def _judged(method: AbstractChains, found: dict[str, float], free: bool) -> tuple[Trust, str]:
-    """What the certificates say, the worst first."""
-    r_hat, accuracy = found["r_hat"], found["accuracy"]
+def _judged(
+    method: AbstractChains, certificates: dict[str, float], free: bool
+) -> tuple[Trust, str]:
+    """Trust in the draws and advice from the certificates, the worst doubt first."""
+    r_hat, accuracy = certificates["r_hat"], certificates["accuracy"]
     reached = f"R̂ = {r_hat:.3f}, standard errors of means and deviations {100 * accuracy:.2g} %"
     left = ""
-    if found["moved"] > 0:
+    if certificates["moved"] > 0:
         left = (
-            f" {round(found['moved'] * method.chains)} of {method.chains} chains began in modes at "
-            f"least {found['moved_behind']:.3g} nats less probable and were moved."
+            f" {round(certificates['moved'] * method.chains)} of {method.chains} chains began in "
+            f"modes at least {certificates['moved_behind']:.3g} nats less probable and were moved."
         )
-    for doubt in (_astray(method, found, free), _off(method, found)):
+    for doubt in (_astray(method, certificates, free), _off(method, certificates)):
         if doubt:
             return Trust.DOUBTFUL, f"{reached}{doubt}{left}"
     if not (r_hat < R_HAT and accuracy <= method.accuracy):
@@ -291,7 +298,7 @@ def _judged(method: AbstractChains, found: dict[str, float], free: bool) -> tupl
     return Trust.CERTIFIED, f"{reached}: the chains agree.{left}"
 
 
-def _astray(method: AbstractChains, found: dict[str, float], free: bool) -> str:
+def _astray(method: AbstractChains, certificates: dict[str, float], free: bool) -> str:
     """Why the draws need have nothing to do with the posterior."""
     if free:
         return (
@@ -299,14 +306,14 @@ def _astray(method: AbstractChains, found: dict[str, float], free: bool) -> str:
             "either, so that chains wander along it without end: what depends on it is arbitrary; "
             "give it a proper prior."
         )
-    if found["warm_up"] < 1:
+    if certificates["warm_up"] < 1:
         return (
             f" of the last draws of a warm-up that was not ended: max_gradients = "
-            f"{method.max_gradients} were spent after {found['warm_up']:.0%} of the warm-up, and "
-            "they need have nothing to do with the posterior; raise max_gradients, or lower "
-            "warm_up."
+            f"{method.max_gradients} were spent after {certificates['warm_up']:.0%} of the "
+            "warm-up, and they need have nothing to do with the posterior; raise max_gradients, "
+            "or lower warm_up."
         )
-    if not found["r_hat"] < SEVERAL_MODES:
+    if not certificates["r_hat"] < SEVERAL_MODES:
         return (
             ": the chains explore different regions: there may be several modes, whose weights "
             "they do not know; run tempering, or the minimiser from more starts."
@@ -314,25 +321,26 @@ def _astray(method: AbstractChains, found: dict[str, float], free: bool) -> str:
     return ""
 
 
-def _off(method: AbstractChains, found: dict[str, float]) -> str:
+def _off(method: AbstractChains, certificates: dict[str, float]) -> str:
     """Why the draws may be biased."""
-    if found["divergences"] > DIVERGENT:
+    if certificates["divergences"] > DIVERGENT:
         return (
-            f", but {100 * found['divergences']:.2g} % of trajectories diverged: a narrow region "
-            "is not reached; raise acceptance towards 1, or change the parameters."
+            f", but {100 * certificates['divergences']:.2g} % of trajectories diverged: a "
+            "narrow region is not reached; raise acceptance towards 1, or change the parameters."
         )
     if method.exact():
         return ""
-    if found["outside"] > EDGE:
+    if certificates["outside"] > EDGE:
         return (
-            f", but {100 * found['outside']:.2g} % of draws came to where the model is not finite, "
-            "which biases a chain without a Metropolis test; run NUTS, or MCLMC with "
-            "adjusted = true."
+            f", but {100 * certificates['outside']:.2g} % of draws came to where the model is "
+            "not finite, which biases a chain without a Metropolis test; run NUTS, or MCLMC "
+            "with adjusted = true."
         )
-    if found["outside"] == 0 and abs(found["bias"]) - 2 * found["bias_noise"] > method.accuracy:
+    bias, noise = certificates["bias"], certificates["bias_noise"]
+    if certificates["outside"] == 0 and abs(bias) - 2 * noise > method.accuracy:
         return (
             ", but steps are too long for this posterior: its virial says that standard "
-            f"deviations are {100 * found['bias']:.2g} % off on average; ask for more accuracy, "
+            f"deviations are {100 * bias:.2g} % off on average; ask for more accuracy, "
             "or run MCLMC with adjusted = true."
         )
     return ""

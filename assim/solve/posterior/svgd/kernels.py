@@ -142,9 +142,9 @@ def _discrepancy_of_members(
     points = jax.vmap(chart.z)(members)
     batch = batch_size(problem, members.shape[0])
     density, scores = jax.lax.map(lambda z: chart.scored(problem, z), points, batch_size=batch)
-    found = stein_discrepancy(points, scores, weights)
+    discrepancy = stein_discrepancy(points, scores, weights)
     fine = jnp.all(jnp.isfinite(density))
-    return jax.tree.map(lambda value: jnp.where(fine, value, jnp.nan), found)
+    return jax.tree.map(lambda value: jnp.where(fine, value, jnp.nan), discrepancy)
 
 
 def _squares(x: Array, points: Array) -> Array:

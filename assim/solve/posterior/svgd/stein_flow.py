@@ -52,12 +52,12 @@ def scored(
     """log p and score of every particle, as many together as memory allows."""
     batch = batch_size(problem) * jax.device_count()
 
-    def one(particle: tuple[Array, Array]) -> tuple[Array, Array]:
+    def density_and_score(particle: tuple[Array, Array]) -> tuple[Array, Array]:
         return informed.scored(problem, *particle)
 
     if a.shape[0] <= batch:
-        return jax.vmap(one)((a, rest))
-    return jax.lax.map(one, (a, rest), batch_size=batch)
+        return jax.vmap(density_and_score)((a, rest))
+    return jax.lax.map(density_and_score, (a, rest), batch_size=batch)
 
 
 def started(

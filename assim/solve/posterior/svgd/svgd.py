@@ -121,18 +121,18 @@ class SVGD(AbstractPosterior):
         steps = self.steps if rank else 0
         particles, stayed = _transported(problem, subspace, particles, self, keys[2], steps, report)
         polish = 0 if self.plain or self.stochastic or rank == 0 else self.polish
-        found = _polished(problem, subspace, particles, polish)
-        gradients += (spent + steps + int(found.steps) + 2) * self.particles
-        a, rest = found.particles.a, found.particles.rest
+        final = _polished(problem, subspace, particles, polish)
+        gradients += (spent + steps + int(final.steps) + 2) * self.particles
+        a, rest = final.particles.a, final.particles.rest
         drawn = members(subspace, a, rest, n - rank, self.members, keys[4])
         chi, outside = _inside(problem, drawn, with_own(subspace, a, rest))
         shares = float(stayed), outside
-        measured = _measured(problem, around, subspace, found.particles, chi, keys[3], shares)
+        measured = _measured(problem, around, subspace, final.particles, chi, keys[3], shares)
         nats = float(missing.nats)
         certificates = measured.certificates() | {
             "laplace_k_hat": around.k_hat,
             "information_left_out": around.left_out + nats + _left_out(gaussian, chosen),
-            "polish_steps": float(found.steps),
+            "polish_steps": float(final.steps),
         }
         truncated = nats if float(missing.smallest) <= self.cutoff else np.inf
         judged = verdict(measured, around, self.plain, truncated)
@@ -193,9 +193,9 @@ def _left_out(gaussian: Gaussian, chosen: np.ndarray) -> float:
 
 
 def _first(subspace: Informed, key: Array, number: int) -> tuple[Array, Array]:
-    one, two = jax.random.split(key)
-    a = WIDER * jax.random.normal(one, (number, subspace.shrink.shape[0]))
-    return a * subspace.mask[None], antithetic(subspace, two, number)
+    first, second = jax.random.split(key)
+    a = WIDER * jax.random.normal(first, (number, subspace.shrink.shape[0]))
+    return a * subspace.mask[None], antithetic(subspace, second, number)
 
 
 def _placed(
@@ -238,7 +238,7 @@ def _steps(
 ) -> tuple[Particles, _State, Array]:
     """Some steps of transport, and the share of the moves that led to where log p is not finite."""
 
-    def one(number: Array, carry: tuple) -> tuple:
+    def move(number: Array, carry: tuple) -> tuple:
         particles, state, stayed = carry
         now = jax.random.fold_in(key, number)
         increment, state = transport.increment(particles, state, jnp.asarray(number, float), now)
@@ -246,7 +246,7 @@ def _steps(
         return particles, state, stayed + share / jnp.maximum(steps, 1)
 
     start = (particles, state, jnp.zeros(()))
-    return jax.lax.fori_loop(first, first + steps, one, start)
+    return jax.lax.fori_loop(first, first + steps, move, start)
 
 
 def _transported(

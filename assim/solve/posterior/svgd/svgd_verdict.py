@@ -83,7 +83,7 @@ def verdict(
         _particles(found),
         _identity(found, plain),
         _spread(found),
-        _alone(found, around),
+        _unmoved(found, around),
     )
     for doubt in doubts:
         if doubt:
@@ -117,36 +117,37 @@ def _truncated(nats: float) -> str:
     )
 
 
-def _particles(found: Measured) -> str:
-    if found.particles < found.rank + 1:
+def _particles(measured: Measured) -> str:
+    if measured.particles < measured.rank + 1:
         return (
-            f"{found.particles} particles cannot span {found.rank} informed directions, and have "
-            f"no spread in some: take at least {PER_DIRECTION * found.rank}, or {WAY_OUT}."
+            f"{measured.particles} particles cannot span {measured.rank} informed directions, "
+            "and have no spread in some: take at least "
+            f"{PER_DIRECTION * measured.rank}, or {WAY_OUT}."
         )
-    if found.free and not found.noise <= NOISIEST:
+    if measured.free and not measured.noise <= NOISIEST:
         return (
             "What the observations leave open changes the score of what they inform by "
-            f"{found.noise:.2f}: both depend on each other, and are drawn apart here; lower the "
+            f"{measured.noise:.2f}: both depend on each other, and are drawn apart here; lower the "
             f"cutoff so that both are moved, or {WAY_OUT}."
         )
-    if found.free and found.noise > NOISE:
-        needed = PER_NOISY_DIRECTION * found.rank
-        if found.particles < needed:
+    if measured.free and measured.noise > NOISE:
+        needed = PER_NOISY_DIRECTION * measured.rank
+        if measured.particles < needed:
             return (
                 "What the observations leave open changes the score of what they inform by "
-                f"{found.noise:.2f}: take at least {needed} particles, lower the cutoff, or "
+                f"{measured.noise:.2f}: take at least {needed} particles, lower the cutoff, or "
                 f"{WAY_OUT}."
             )
-    if found.particles < (needed := PER_DIRECTION * found.rank):
+    if measured.particles < (needed := PER_DIRECTION * measured.rank):
         return (
-            f"{found.particles} particles are few for {found.rank} informed directions: take at "
-            f"least {needed}, or {WAY_OUT}."
+            f"{measured.particles} particles are few for {measured.rank} informed directions: take "
+            f"at least {needed}, or {WAY_OUT}."
         )
     return ""
 
 
-def _support(found: Measured) -> str:
-    share = max(found.beyond, found.stayed, found.outside)
+def _support(measured: Measured) -> str:
+    share = max(measured.beyond, measured.stayed, measured.outside)
     if share > BEYOND:
         return (
             f"Log p is -∞ in {100 * share:.0f} per cent of what was tried about the particles: at "
@@ -156,32 +157,32 @@ def _support(found: Measured) -> str:
     return ""
 
 
-def _identity(found: Measured, plain: bool) -> str:
-    if found.rank == 0:
+def _identity(measured: Measured, plain: bool) -> str:
+    if measured.rank == 0:
         return ""
-    if not found.residual <= RESIDUAL:
+    if not measured.residual <= RESIDUAL:
         remedy = "use SVGD with its polish" if plain else "take more steps of polish or particles"
         return (
-            f"Stein's identity is missed by {found.residual:.2g}, so that standard deviations may "
-            f"be about as wrong: {remedy}, or {WAY_OUT}."
+            f"Stein's identity is missed by {measured.residual:.2g}, so that standard deviations "
+            f"may be about as wrong: {remedy}, or {WAY_OUT}."
         )
-    if not found.ksd <= DISCREPANCY * found.ksd_of_draws:
+    if not measured.ksd <= DISCREPANCY * measured.ksd_of_draws:
         return (
-            f"The Stein discrepancy {found.ksd:.3g} is above that of independent draws, "
-            f"{found.ksd_of_draws:.3g}: take more particles, or {WAY_OUT}."
+            f"The Stein discrepancy {measured.ksd:.3g} is above that of independent draws, "
+            f"{measured.ksd_of_draws:.3g}: take more particles, or {WAY_OUT}."
         )
     return ""
 
 
-def _spread(found: Measured) -> str:
-    if found.widest <= FURTHER and found.narrowest >= 1 / FURTHER:
+def _spread(measured: Measured) -> str:
+    if measured.widest <= FURTHER and measured.narrowest >= 1 / FURTHER:
         return ""
     return (
-        f"Spreads are {found.narrowest:.2f} to {found.widest:.2f} of Laplace's, too far from "
-        f"where the particles started to be resolved by {found.particles}: {WAY_OUT}."
+        f"Spreads are {measured.narrowest:.2f} to {measured.widest:.2f} of Laplace's, too far from "
+        f"where the particles started to be resolved by {measured.particles}: {WAY_OUT}."
     )
 
 
-def _alone(found: Measured, around: LaplacePosterior) -> str:
+def _unmoved(measured: Measured, around: LaplacePosterior) -> str:
     """Where nothing is moved, the result is no better than Laplace's."""
-    return "" if found.rank or around.k_hat < TRUSTED_K_HAT else around.advice()
+    return "" if measured.rank or around.k_hat < TRUSTED_K_HAT else around.advice()
