@@ -44,15 +44,15 @@ def axis_attributes(axis: Coordinate, name: str) -> dict[str, str]:
 
 def axes(labels: Labels, dims: tuple[str, ...]) -> dict[str, xr.Variable]:
     """Coordinate variables of the dimensions named, two-dimensional ones included."""
-    found = {dim: _axis(labels.coordinates[dim], dim) for dim in dims}
+    coordinates = {dim: _axis(labels.coordinates[dim], dim) for dim in dims}
     grid = labels.curvilinear
     if grid is not None and set(grid.dims) <= set(dims):
         for name, units, values in zip(
             grid.names, grid.units, (grid.first, grid.second), strict=True
         ):
             words = axis_attributes(Coordinate(np.zeros(1), units), name)
-            found[name] = xr.Variable(grid.dims, np.asarray(values), words)
-    return found
+            coordinates[name] = xr.Variable(grid.dims, np.asarray(values), words)
+    return coordinates
 
 
 def _axis(axis: Coordinate, dim: str) -> xr.Variable:

@@ -126,7 +126,7 @@ def _lengths(
 ) -> list[np.ndarray] | None:
     """One length for each dimension; None where the file has none at all."""
     dims = labels.state[name].dims
-    found = []
+    lengths = []
     for dim in dims:
         names = (f"{name}{suffix}_{dim}", f"{name}{suffix}")
         variable = next((v for v in names if v in dataset.variables), None)
@@ -138,13 +138,13 @@ def _lengths(
             labels.coordinates[dim].units,
         )
         values = dataset[variable]
-        found.append(np.asarray(values.transpose(*dims) if values.ndim else values, float))
-    if found and len(found) != len(dims):
+        lengths.append(np.asarray(values.transpose(*dims) if values.ndim else values, float))
+    if lengths and len(lengths) != len(dims):
         raise DataError(
             f"{called}: {name}{suffix}: expected a length along each of {dims}, got "
-            f"{len(found)}; 0 is for a dimension without correlations"
+            f"{len(lengths)}; 0 is for a dimension without correlations"
         )
-    return found or None
+    return lengths or None
 
 
 def _numbers(lengths: list[np.ndarray], name: str, called: str) -> list[float]:

@@ -132,18 +132,19 @@ def _samples(source: Source, labels: Labels, fields: Iterable[str] | None, dim: 
 
 
 def _differences(
-    one: Source, other: Source, labels: Labels, fields: Iterable[str] | None
+    minuend: Source, subtrahend: Source, labels: Labels, fields: Iterable[str] | None
 ) -> Samples:
-    """one - other at each of their common valid times."""
+    """minuend - subtrahend at each of their common valid times."""
     chosen = None if fields is None else list(fields)
-    with opened(one) as first, opened(other) as second:
+    with opened(minuend) as first, opened(subtrahend) as second:
         dim = "time" if "time" in first.sizes else "t"
         times = [np.asarray(d[dim].values) for d in (first, second) if dim in d.variables]
         same_units = first[dim].attrs.get("units") == second[dim].attrs.get("units")
         if len(times) != 2 or not same_units or not np.array_equal(times[0], times[1]):
             raise DataError(
-                f"{name_of(other)}: {dim}: expected the valid times of {name_of(one)}, in the same "
-                f"units; select the common ones, as with `cdo select` or dataset.sel"
+                f"{name_of(subtrahend)}: {dim}: expected the valid times of "
+                f"{name_of(minuend)}, in the same units; select the common ones, as with "
+                "`cdo select` or dataset.sel"
             )
         a, b = (_samples(d, labels, chosen, dim) for d in (first, second))
     return {name: a[name] - b[name] for name in a}
@@ -185,14 +186,14 @@ def _stdev_variables(
             f"{stdev.size} points; leave the field out, or give it a spread"
         )
     words = attributes(name, label, "standard deviation of")
-    found = {f"{name}{STDEV}": xr.Variable(label.dims, stdev, words)}
+    variables = {f"{name}{STDEV}": xr.Variable(label.dims, stdev, words)}
     for i, dim in enumerate(label.dims if with_length else ()):
         axis = labels.coordinates[dim]
         length = daley_length(perturbations / stdev, i, axis)
-        found[length_name(name, LENGTH, dim, label.dims)] = _length(
+        variables[length_name(name, LENGTH, dim, label.dims)] = _length(
             length, axis, f"Daley length along {dim} of the correlations of {name}"
         )
-    return found
+    return variables
 
 
 def _perturbation_variables(
@@ -203,15 +204,15 @@ def _perturbation_variables(
 ) -> dict[str, xr.Variable]:
     label = labels.state[name]
     words = attributes(name, label, "perturbation of")
-    found = {
+    variables = {
         f"{name}{PERTURBATION}": xr.Variable(("realization", *label.dims), perturbations, words)
     }
     for dim in label.dims if localisation is not None else ():
         length = _localisation(localisation, name, dim)
-        found[length_name(name, LOCALISATION, dim, label.dims)] = _length(
+        variables[length_name(name, LOCALISATION, dim, label.dims)] = _length(
             length, labels.coordinates[dim], f"localisation of {name} along {dim}"
         )
-    return found
+    return variables
 
 
 def _localisation(given: float | Mapping[str, float] | None, name: str, dim: str) -> float:

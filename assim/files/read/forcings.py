@@ -62,14 +62,14 @@ def read_forcing(
 def _clock(dataset: xr.Dataset, array: xr.DataArray, unit: str, where: str) -> str:
     """Name of the time variable, which must lie on the first dimension of the series."""
     names = [time_name(unit), "time", "t"]
-    found = next((name for name in names if name in dataset.variables), None)
-    if found is None or not array.dims or dataset[found].dims != array.dims[:1]:
-        got = "no variable of this name" if found is None else f"{found}{dataset[found].dims}"
+    clock = next((name for name in names if name in dataset.variables), None)
+    if clock is None or not array.dims or dataset[clock].dims != array.dims[:1]:
+        got = "no variable of this name" if clock is None else f"{clock}{dataset[clock].dims}"
         raise DataError(
             f"{where}: expected a variable {names[0]!r} on its first dimension, as a forcing is a "
             f"series in time, got {got} and {_shape_of(array)}; add it, or transpose the series"
         )
-    return found
+    return clock
 
 
 def _shape_of(array: xr.DataArray) -> str:

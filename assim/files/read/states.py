@@ -70,12 +70,12 @@ def read_stdev(
     with opened(source) as dataset:
         present = [name for name in labels.state if f"{name}{STDEV}" in dataset.variables]
         chosen = present if fields is None else list(fields)
-        found = read_arrays(dataset, labels, chosen, STDEV, time, name_of(source))
+        stdevs = read_arrays(dataset, labels, chosen, STDEV, time, name_of(source))
     if fields is None:
-        found = {name: value for name, value in found.items() if bool(jnp.any(value != 0))}
-    for name, value in found.items():
+        stdevs = {name: value for name, value in stdevs.items() if bool(jnp.any(value != 0))}
+    for name, value in stdevs.items():
         _check_positive(np.asarray(value), f"{name_of(source)}: {name}{STDEV}")
-    return found
+    return stdevs
 
 
 def read_arrays(
@@ -129,12 +129,12 @@ def read_trajectory(
                 f"{called}: expected a state at {date}, there is none; make it anew with "
                 "`assim twin --force`, or name another file as twin.truth"
             )
-        found = {}
+        states = {}
         for name, label in labels.state.items():
-            one = _read(dataset.isel({clock: [0]}), labels, name, name, None, called)
+            field = _read(dataset.isel({clock: [0]}), labels, name, name, None, called)
             series = dataset[name].isel({clock: index}).transpose(clock, *label.dims)
-            found[name] = jnp.asarray(series.values, dtype=float).reshape(-1, *one.shape)
-    return found
+            states[name] = jnp.asarray(series.values, dtype=float).reshape(-1, *field.shape)
+    return states
 
 
 def nearest_times(own: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -120,13 +120,13 @@ def only_variable(source: Source, labels: Labels) -> str:
     Raises:
         DataError: none or several of them.
     """
-    found = observed_variables(source, labels)
-    if len(found) == 1:
-        return found[0]
+    names = observed_variables(source, labels)
+    if len(names) == 1:
+        return names[0]
     raise DataError(
         f"{name_of(source)}: expected one observed variable, got "
-        f"{', '.join(found) or 'none that has a time'}; "
-        + ("say which with variable=..." if found else _need_time(labels))
+        f"{', '.join(names) or 'none that has a time'}; "
+        + ("say which with variable=..." if names else _need_time(labels))
     )
 
 
@@ -296,13 +296,13 @@ def _interval(
 def _coordinates(
     dataset: xr.Dataset, array: xr.DataArray, labels: Labels, called: str
 ) -> dict[str, np.ndarray]:
-    found = {}
+    coordinates = {}
     for dim, axis in labels.coordinates.items():
         if dim in dataset.variables and set(dataset[dim].dims) <= set(array.dims):
             where = f"{called}: {dim}"
             if "units" in dataset[dim].attrs:
                 check_units(where, dataset[dim].attrs["units"], axis.units)
-            found[dim] = _column(dataset[dim], array, where)
+            coordinates[dim] = _column(dataset[dim], array, where)
     grid = labels.curvilinear
     if grid is not None and all(
         name in dataset.variables and set(dataset[name].dims) <= set(array.dims)
@@ -312,10 +312,10 @@ def _coordinates(
         for name, units in zip(grid.names, grid.units, strict=True):
             check_units(f"{called}: {name}", dataset[name].attrs.get("units"), units)
             pair.append(_column(dataset[name], array, f"{called}: {name}"))
-        found |= dict(zip(grid.names, pair, strict=True))
-        if not set(grid.dims) <= set(found):
-            found |= dict(zip(grid.dims, grid.locate(*pair), strict=True))
-    return found
+        coordinates |= dict(zip(grid.names, pair, strict=True))
+        if not set(grid.dims) <= set(coordinates):
+            coordinates |= dict(zip(grid.dims, grid.locate(*pair), strict=True))
+    return coordinates
 
 
 def _optional(dataset: xr.Dataset, name: str, like: xr.DataArray, called: str) -> np.ndarray | None:

@@ -65,24 +65,24 @@ class Uncertainty:
         """
         name = f"{table.where}_stddev"
         if self.stdev is not None:
-            found, name = self._given(table), f"{table.where}: stdev"
+            stdev, name = self._given(table), f"{table.where}: stdev"
         elif table.covariance is not None:
-            found, name = (
+            stdev, name = (
                 np.sqrt(np.maximum(np.diag(table.covariance), 0)),
                 f"{name[:-7]}_covariance",
             )
         elif table.stdev is not None:
-            found = table.stdev
+            stdev = table.stdev
         elif self.scale is not None or not self.likelihood.uses_covariance:
-            found = np.ones(table.rows)
+            stdev = np.ones(table.rows)
         else:
             raise DataError(
                 f"{table.where}: expected the standard deviation of the observation errors, there "
                 f"is no variable '{table.variable}_stddev'; add it to the file, give stdev=..., "
                 f"or let it be estimated with scale=..."
             )
-        _check_positive(name, found, used)
-        return found
+        _check_positive(name, stdev, used)
+        return stdev
 
     def _given(self, table: ObservedTable) -> np.ndarray:
         stdev = np.asarray(self.stdev, float)

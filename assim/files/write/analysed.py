@@ -76,23 +76,25 @@ def readings_dataset(
     """
     readings = {id(instrument): reading for instrument, reading in instruments}
 
-    def compared(one: Instrument) -> list[Column]:
-        return _compared(one, readings[id(one)], assimilated)
+    def compared(instrument: Instrument) -> list[Column]:
+        return _compared(instrument, readings[id(instrument)], assimilated)
 
     group = [instrument for instrument, _ in instruments]
     return point_table(group, labels, window, compared, scales)
 
 
-def _compared(one: Instrument, reading: Reading, assimilated: bool) -> list[Column]:
-    """What background and analysis say of every row that was used; NaN of the others."""
-    what, number = one.table.long_name, int(one.used.sum())
+def _compared(instrument: Instrument, reading: Reading, assimilated: bool) -> list[Column]:
+    """Background and analysis of every row that was used; NaN for the others."""
+    what, number = instrument.table.long_name, int(instrument.used.sum())
     known = {name: np.asarray(column)[:number] for name, column in reading._asdict().items()}
-    passive = np.where(one.used, np.asarray(PASSIVE, one.flags.dtype), one.flags)
-    flags = one.flags if assimilated else passive
+    passive = np.where(
+        instrument.used, np.asarray(PASSIVE, instrument.flags.dtype), instrument.flags
+    )
+    flags = instrument.flags if assimilated else passive
     spread = "standard deviation of the background of"
     return [
-        *compared_columns(one, known["background"], known["analysis"]),
-        used_column(one, Ancillary.HOFX_BACKGROUND_STDEV, known["background_stdev"], spread),
+        *compared_columns(instrument, known["background"], known["analysis"]),
+        used_column(instrument, Ancillary.HOFX_BACKGROUND_STDEV, known["background_stdev"], spread),
         Column(Ancillary.EFFECTIVE_QC, flags, f"quality flag of {what} as used", "1"),
     ]
 
@@ -119,7 +121,7 @@ def read_carry(source: Source, like: Any) -> Any:
         DataError: the file cannot be read, or is of another case.
     """
     leaves, structure = jax.tree.flatten(like)
-    found = []
+    arrays = []
     with opened(source) as dataset:
         for number, (path, leaf) in enumerate(_leaves(like)):
             name = f"leaf_{number:03d}"
@@ -129,9 +131,9 @@ def read_carry(source: Source, like: Any) -> Any:
                     f"{source}: expected {path} of shape {np.shape(leaf)} as {name}, got {got}; "
                     "the cycle was begun with another case: start anew in another directory"
                 )
-            found.append(np.asarray(dataset[name].values))
-    assert len(found) == len(leaves)
-    return jax.tree.unflatten(structure, found)
+            arrays.append(np.asarray(dataset[name].values))
+    assert len(arrays) == len(leaves)
+    return jax.tree.unflatten(structure, arrays)
 
 
 def _leaves(tree: Any) -> list[tuple[str, Any]]:
@@ -152,7 +154,7 @@ def measures_json(measures: Measures, instruments: Sequence[str]) -> dict[str, A
         **measures._asdict(),
         "errors": None if measures.errors is None else measures.errors._asdict(),
         "spreads": measures.spreads._asdict(),
-        "innovations": {name: one._asdict() for name, one in innovations},
+        "innovations": {name: sums._asdict() for name, sums in innovations},
     }
     return strict(nested)
 
@@ -165,7 +167,7 @@ def measures_from(content: Mapping[str, Any]) -> Measures:
         **arrays,
         "errors": None if errors is None else Errors(**errors),
         "spreads": Spreads(**arrays["spreads"]),
-        "innovations": tuple(Innovations(**one) for one in arrays["innovations"].values()),
+        "innovations": tuple(Innovations(**sums) for sums in arrays["innovations"].values()),
     }
     return Measures(**given)
 
@@ -179,17 +181,17 @@ def read_windows(paths: Sequence[Path]) -> tuple[Measures, list[str]]:
     Raises:
         DataError: one cannot be read.
     """
-    found, states = [], []
+    windows, states = [], []
     for path in paths:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            found.append(measures_from(content["measures"]))
+            windows.append(measures_from(content["measures"]))
             states.append(content["state"])
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{path}: expected the summary of a window, got {error!r}") from error
-    if any(one.errors is None for one in found):  # a truth was not there from the start
-        found = [one._replace(errors=None) for one in found]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *found), states
+    if any(window.errors is None for window in windows):  # a truth was not there from the start
+        windows = [window._replace(errors=None) for window in windows]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *windows), states
 
 
 def _arrays(value: Any) -> Any:

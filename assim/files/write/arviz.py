@@ -53,18 +53,18 @@ def to_datatree(
     prior = xr.Dataset({n: v.rename({v.dims[0]: "realization"}) for n, v in before.items()})
     chi = np.asarray(posterior.chi)[chosen]
     problem = counted(analysis.problem)
-    found = predictive(problem, jnp.asarray(chi), jax.random.key(seed))
+    predicted = predictive(problem, jnp.asarray(chi), jax.random.key(seed))
     observations, places = problem.observations, _places(problem)
     tree = {
         "posterior": _by_chain(members[own].isel(realization=chosen), chains),
         "prior": _by_chain(prior.drop_vars("realization", errors="ignore"), 1),
-        "posterior_predictive": _rows(found.readings, observations, chains, places),
-        "log_likelihood": _rows(found.log_densities, observations, chains, places),
+        "posterior_predictive": _rows(predicted.readings, observations, chains, places),
+        "log_likelihood": _rows(predicted.log_densities, observations, chains, places),
         "observed_data": xr.Dataset({
             variable_name(o.name): (_row_dim(o), np.asarray(o.values), {"units": o.units})
             for o in observations
         }).assign_coords(places),
-        "sample_stats": _statistics(found.log_density, posterior, chains),
+        "sample_stats": _statistics(predicted.log_density, posterior, chains),
     }  # fmt: skip
     root = xr.Dataset(attrs={"inference_library": "assim", "sampling_method": posterior.method})
     return xr.DataTree.from_dict({"/": root, **{k: v for k, v in tree.items() if v.data_vars}})
@@ -104,22 +104,22 @@ def _rows(
             array = np.asarray(values[o.name])
             shape = (chains, len(array) // chains, array.shape[1])
             content[variable_name(o.name)] = (("chain", "draw", _row_dim(o)), array.reshape(shape))
-    found = xr.Dataset(content)
-    here = {name: place for name, place in places.items() if place.dims[0] in found.dims}
-    return _numbered(found.assign_coords(here))
+    dataset = xr.Dataset(content)
+    here = {name: place for name, place in places.items() if place.dims[0] in dataset.dims}
+    return _numbered(dataset.assign_coords(here))
 
 
 def _places(problem: Problem) -> dict[str, xr.Variable]:
     """Time and positions of the readings, along the rows of their instrument."""
     unit, reference = problem.model.labels().time_unit, problem.window.reference
-    found = {}
+    places = {}
     for o in problem.observations:
         name, dim = variable_name(o.name), _row_dim(o)
         times = time_variable(np.asarray(o.points.times), unit, reference, dim)
-        found[f"{name}_time"] = xr.Variable(*times)
+        places[f"{name}_time"] = xr.Variable(*times)
         for axis, column in o.points.coordinates.items():
-            found[f"{name}_{axis}"] = xr.Variable(dim, np.asarray(column))
-    return found
+            places[f"{name}_{axis}"] = xr.Variable(dim, np.asarray(column))
+    return places
 
 
 def _row_dim(o: Observations) -> str:

@@ -59,16 +59,16 @@ def _by_quantity(calibration: Calibration) -> dict[str, Variable]:
 
 
 def _coverage(calibration: Calibration, levels: list[float]) -> dict[str, Variable]:
-    shares = [[one.covered for one in calibration.coverage[level]] for level in levels]
+    shares = [[quantity.covered for quantity in calibration.coverage[level]] for level in levels]
     bands = [calibration.coverage[level][0] for level in levels]
     within = "share of truths within a central interval"
     return {
         "coverage": _number(("level", "quantity"), shares, within),
         "coverage_low": _number(
-            "level", [one.low for one in bands], f"lowest {within} in 99 of 100 cases"
+            "level", [band.low for band in bands], f"lowest {within} in 99 of 100 cases"
         ),
         "coverage_high": _number(
-            "level", [one.high for one in bands], f"highest {within} in 99 of 100 cases"
+            "level", [band.high for band in bands], f"highest {within} in 99 of 100 cases"
         ),
     }
 

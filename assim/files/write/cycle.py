@@ -72,8 +72,8 @@ def cycle_dataset(cycle: Cycle, edges: Any, measures: Measures | list[Measures])
     for name, words in _SCALARS.items():
         content[name] = Variable((WINDOW,), getattr(measures, name), words)
     content["status"] = _statuses(measures)
-    for o, one in zip(problem.observations, measures.innovations, strict=True):
-        content |= _of_instrument(o.name, o.units, one)
+    for o, innovations in zip(problem.observations, measures.innovations, strict=True):
+        content |= _of_instrument(o.name, o.units, innovations)
     stamps = time_variable(np.asarray(times), labels.time_unit, reference, WINDOW)
     places = {
         WINDOW: (WINDOW, np.arange(len(times)), {"long_name": "number of the window"}),
@@ -128,9 +128,9 @@ def _along(values: Any, name: str, label: Label, what: str = "") -> Variable:
     return Variable((WINDOW,), values, attributes(name, label, what)["long_name"], label.units)
 
 
-def _of_instrument(name: str, unit: str, one: Innovations) -> dict[str, Variable]:
+def _of_instrument(name: str, unit: str, innovations: Innovations) -> dict[str, Variable]:
     """Series of one instrument; NaN where a window has none of its observations."""
-    sums = {key: np.asarray(value) for key, value in one._asdict().items()}
+    sums = {key: np.asarray(value) for key, value in innovations._asdict().items()}
     number = np.where(sums["number"] > 0, sums["number"], np.nan)
     root = lambda total: np.sqrt(np.maximum(total / number, 0.0))  # noqa: E731
     signed = lambda total: np.sqrt(np.where(total >= 0, total, np.nan) / number)  # noqa: E731
@@ -208,8 +208,8 @@ def cycle_summary(
     content |= {name: _mean(getattr(measures, name), burn_in) for name in _AVERAGED}
     content["quantities"] = _newest(measures)
     content["instruments"] = {
-        name: _variance_ratios(_summed(one, burn_in))
-        for name, one in zip(instruments, measures.innovations, strict=False)
+        name: _variance_ratios(_summed(innovations, burn_in))
+        for name, innovations in zip(instruments, measures.innovations, strict=False)
     }
     return strict(content)
 
@@ -229,15 +229,17 @@ def _newest(measures: Measures) -> dict[str, Any]:
     }
 
 
-def _summed(one: Innovations, burn_in: int) -> dict[str, np.ndarray]:
+def _summed(innovations: Innovations, burn_in: int) -> dict[str, np.ndarray]:
     """Sums over the windows after the burn-in."""
-    return {key: np.sum(np.asarray(v)[burn_in:], axis=0) for key, v in one._asdict().items()}
+    return {
+        key: np.sum(np.asarray(v)[burn_in:], axis=0) for key, v in innovations._asdict().items()
+    }
 
 
 def _coverage(errors: Errors, burn_in: int) -> dict[str, float]:
     """How often the truth is inside each interval, by its probability in per cent."""
     inside = [np.asarray(values)[burn_in:] for values in errors.inside.values()]
     return {
-        f"{100 * level:.0f}": float(np.mean([one[:, i] for one in inside]))
+        f"{100 * level:.0f}": float(np.mean([field[:, i] for field in inside]))
         for i, level in enumerate(LEVELS)
     }

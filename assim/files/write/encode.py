@@ -41,8 +41,8 @@ def of_findings(
     for finding in findings.values():
         for name, variable in encoded(finding.variables()).items():
             coordinate = variable.dims == (name,)
-            other = content.get(name, taken.get(name))
-            if other is not None and not (coordinate and variable.identical(other)):
+            existing = content.get(name, taken.get(name))
+            if existing is not None and not (coordinate and variable.identical(existing)):
                 raise ValueError(
                     f"finding {finding.name!r}: diagnostics.nc has a variable {name!r} already; "
                     f"give it another name, such as {finding.name}_{name}"

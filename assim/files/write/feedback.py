@@ -38,14 +38,16 @@ def feedback_dataset(instruments: Sequence[Instrument], analysis: Analysis) -> x
     """
     labels, window = analysis.problem.model.labels(), analysis.problem.window
     scales = analysis.analysis.control.scales
-    return point_table(instruments, labels, window, lambda one: _compared(one, analysis), scales)
+    return point_table(
+        instruments, labels, window, lambda instrument: _compared(instrument, analysis), scales
+    )
 
 
 def observations_dataset(
     instruments: Sequence[Instrument], labels: Labels, window: Window
 ) -> xr.Dataset:
-    """Observations alone, `v`, `v_stddev` and `v_qc`, in the layout of observations.nc."""
-    return point_table(instruments, labels, window, lambda one: [])
+    """Only the observations, `v`, `v_stddev` and `v_qc`, in the layout of observations.nc."""
+    return point_table(instruments, labels, window, lambda instrument: [])
 
 
 def point_table(
@@ -71,10 +73,12 @@ def point_table(
     bounds = _bounds(tables, labels, window, places)
     content: dict[str, xr.Variable] = {}
     for start, block in zip(starts, blocks, strict=False):
-        for one in block:
-            columns = [*_observed(one), *more(one)]
-            content |= _variables(one, columns, int(start), int(starts[-1]))
-            content[variable_name(one.observations.name)].attrs |= _errors(one, scales or {})
+        for instrument in block:
+            columns = [*_observed(instrument), *more(instrument)]
+            content |= _variables(instrument, columns, int(start), int(starts[-1]))
+            content[variable_name(instrument.observations.name)].attrs |= _errors(
+                instrument, scales or {}
+            )
     if len(blocks) > 1:
         content["instrument"] = _origin(blocks, starts)
     dataset = xr.Dataset({**places, **content, **bounds}, attrs={"featureType": "point"})
@@ -97,13 +101,15 @@ def _blocks(instruments: Sequence[Instrument]) -> list[list[Instrument]]:
     return blocks
 
 
-def _same_rows(one: ObservedTable, other: ObservedTable) -> bool:
+def _same_rows(first: ObservedTable, second: ObservedTable) -> bool:
     return (
-        one.source == other.source
-        and np.array_equal(one.times.numbers, other.times.numbers)
-        and one.times.epoch == other.times.epoch
-        and one.coordinates.keys() == other.coordinates.keys()
-        and all(np.array_equal(one.coordinates[d], other.coordinates[d]) for d in one.coordinates)
+        first.source == second.source
+        and np.array_equal(first.times.numbers, second.times.numbers)
+        and first.times.epoch == second.times.epoch
+        and first.coordinates.keys() == second.coordinates.keys()
+        and all(
+            np.array_equal(first.coordinates[d], second.coordinates[d]) for d in first.coordinates
+        )
     )
 
 
@@ -113,7 +119,7 @@ def _coordinates(
     """Time and position of every row; a position is missing where its file has none."""
     unit, clock = labels.time_unit, clock_name(labels.time_unit)
     times = np.concatenate([t.times.to_model(unit, window.reference) for t in tables])
-    found = {clock: xr.Variable(*time_variable(times, unit, window.reference, "obs"))}
+    coordinates = {clock: xr.Variable(*time_variable(times, unit, window.reference, "obs"))}
     axes, grid = dict(labels.coordinates), labels.curvilinear
     if grid is not None:
         pairs = zip(grid.names, grid.units, strict=True)
@@ -123,8 +129,8 @@ def _coordinates(
             column = np.concatenate(
                 [table.coordinates.get(dim, np.full(table.rows, np.nan)) for table in tables]
             )
-            found[dim] = xr.Variable("obs", column, axis_attributes(axis, dim))
-    return found
+            coordinates[dim] = xr.Variable("obs", column, axis_attributes(axis, dim))
+    return coordinates
 
 
 def _bounds(
@@ -195,12 +201,12 @@ def _flags(instrument: Instrument, analysis: Analysis) -> np.ndarray:
 
 
 def _diagnosed(instrument: Instrument, analysis: Analysis) -> list[Column]:
-    """What findings say of every value used: spread of its prediction, influence, impact."""
+    """Findings about every value used: spread of its prediction, influence, impact."""
     table = instrument.table
     columns = []
     name = instrument.observations.name
-    found = row_columns(analysis.findings, name, int(instrument.used.sum()))
-    for suffix, values, what, dimensionless in found:
+    diagnostics = row_columns(analysis.findings, name, int(instrument.used.sum()))
+    for suffix, values, what, dimensionless in diagnostics:
         units = "1" if dimensionless else table.units
         whole = _spread(values, instrument.used)
         columns.append(Column(suffix, whole, f"{what} {table.long_name}", units))
@@ -256,9 +262,9 @@ def _corrections(instrument: Instrument, analysis: Analysis) -> list[Column]:
         ("analysis", Ancillary.BIAS_ANALYSIS, analysis.analysis),
     ):
         biases = simulation.control.biases
-        found = _correct(instrument.readable, simulation.trajectory, biases)
+        correction = _correct(instrument.readable, simulation.trajectory, biases)
         words = f"bias correction of {what} in the {name}"
-        columns.append(Column(suffix, _spread(found, instrument.within), words, units))
+        columns.append(Column(suffix, _spread(correction, instrument.within), words, units))
     return columns
 
 

@@ -97,7 +97,7 @@ def forecast_feedback(
     labels: Labels,
     window: Window,
 ) -> xr.Dataset:
-    """Later observations in the layout of feedback.nc, with what the forecast says of them.
+    """Later observations in the layout of feedback.nc, with the forecast's statistics of them.
 
     `<v>_hofx_forecast` is the mean of H over the members, `_hofx_forecast_stddev` its spread;
     `_hofx_forecast_q05`, `_q50` and `_q95` are those of new readings, errors included, and
@@ -105,18 +105,23 @@ def forecast_feedback(
 
     Args:
         instruments: with the rows of their file.
-        rows: what is said of those that are used.
+        rows: verified readings of those that are used.
         labels: the model's.
         window: the forecast's.
     """
-    said = {id(one): row for one, row in zip(instruments, rows, strict=True)}
-    return point_table(instruments, labels, window, lambda one: _columns(one, said[id(one)]))
+    verified = {id(instrument): row for instrument, row in zip(instruments, rows, strict=True)}
+    return point_table(
+        instruments,
+        labels,
+        window,
+        lambda instrument: _columns(instrument, verified[id(instrument)]),
+    )
 
 
-def _columns(one: Instrument, rows: VerifiedReadings) -> list[Column]:
-    what = one.table.long_name
+def _columns(instrument: Instrument, rows: VerifiedReadings) -> list[Column]:
+    what = instrument.table.long_name
     quantile = "per cent quantile of what is forecast of"
-    column = partial(used_column, one)
+    column = partial(used_column, instrument)
 
     return [
         column(Ancillary.HOFX_FORECAST, rows.mean, "forecast of"),
@@ -131,7 +136,7 @@ def _columns(one: Instrument, rows: VerifiedReadings) -> list[Column]:
             "rank among the members' readings of",
             "1",
         ),
-        Column(Ancillary.EFFECTIVE_QC, one.flags, f"quality flag of {what} as used", "1"),
+        Column(Ancillary.EFFECTIVE_QC, instrument.flags, f"quality flag of {what} as used", "1"),
     ]
 
 
@@ -149,7 +154,7 @@ def scores_summary(found: Scores) -> dict[str, Any]:
 
 def truth_summary(found: Mapping[str, FieldScores], leads: np.ndarray) -> dict[str, Any]:
     """Scores of every field by lead time for JSON."""
-    return {name: {"lead": leads, **one._asdict()} for name, one in found.items()}
+    return {name: {"lead": leads, **scores._asdict()} for name, scores in found.items()}
 
 
 def mean_spread(found: Forecast) -> dict[str, np.ndarray]:
@@ -174,7 +179,7 @@ def read_members(source: Source, names: Mapping[str, tuple[str, ...]]) -> dict[s
         DataError: the file is not that of a posterior.
     """
     with opened(source) as dataset:
-        found = {}
+        members = {}
         for name, dims in {**names, "weight": ()}.items():
             if name not in dataset.variables or REALIZATION not in dataset[name].dims:
                 continue
@@ -184,10 +189,10 @@ def read_members(source: Source, names: Mapping[str, tuple[str, ...]]) -> dict[s
                     f"{name_of(source)}: {name}: expected the dimensions "
                     f"{(REALIZATION, *dims)}, got {array.dims}"
                 )
-            found[name] = np.asarray(array.transpose(REALIZATION, *dims).values, float)
-    if "weight" not in found:
+            members[name] = np.asarray(array.transpose(REALIZATION, *dims).values, float)
+    if "weight" not in members:
         raise DataError(f"{name_of(source)}: expected members of a posterior, with a weight each")
-    return found
+    return members
 
 
 def attributes_of(source: Source) -> dict[str, Any]:
@@ -208,10 +213,10 @@ def edges_within(source: Source, labels: Labels, window: Window) -> np.ndarray:
             raise DataError(f"{name_of(source)}: expected a trajectory, but it has no {clock!r}")
         stamps = decode(dataset[clock], f"{name_of(source)}: {clock}")
     own = np.atleast_1d(stamps.to_model(labels.time_unit, window.reference))
-    found = np.flatnonzero(nearest_times(own, edges)[1])
-    if not found.size:
+    numbers = np.flatnonzero(nearest_times(own, edges)[1])
+    if not numbers.size:
         raise DataError(
             f"{name_of(source)}: expected states at times of the forecast, which are model times "
             f"{edges[0]:g} to {edges[-1]:g}; those of the file are {own.min():g} to {own.max():g}"
         )
-    return found
+    return numbers

@@ -137,12 +137,12 @@ def _of_prior(
 def _derived(posterior: Posterior) -> dict[str, xr.Variable]:
     """Draws of derived quantities, posterior and prior."""
     content = {}
-    for name, one in posterior.derived.items():
+    for name, draws in posterior.derived.items():
         about = posterior.quantities[name]
         label = Label((), about.units, about.long_name)
         words = attributes(name, label), attributes(name, label, "prior of")
-        content[name] = xr.Variable("realization", one.members, words[0])
-        content[f"{name}_prior"] = _of_prior(one.prior, one.members.size, (), words[1])
+        content[name] = xr.Variable("realization", draws.members, words[0])
+        content[f"{name}_prior"] = _of_prior(draws.prior, draws.members.size, (), words[1])
     return content
 
 
@@ -245,9 +245,9 @@ def _dims(labels: Labels, names: list[str]) -> tuple[str, ...]:
 
 def _certificates(analysis: Analysis, posterior: Posterior | None) -> dict[str, str | float]:
     """Global attributes: how it ended, and what is known of the posterior's quality."""
-    found: dict[str, str | float] = {"assim_status": analysis.solution.status.name.lower()}
+    certificates: dict[str, str | float] = {"assim_status": analysis.solution.status.name.lower()}
     if posterior is not None:
-        found |= {
+        certificates |= {
             "assim_method": posterior.method,
             "trust": str(posterior.trust),
             "advice": posterior.advice,
@@ -255,7 +255,9 @@ def _certificates(analysis: Analysis, posterior: Posterior | None) -> dict[str, 
             **posterior.certificates,
         }
     if analysis.laplace is not None:
-        found["hessian"] = analysis.laplace.hessian
+        certificates["hessian"] = analysis.laplace.hessian
     return {
-        name: value for name, value in found.items() if isinstance(value, str) or isfinite(value)
+        name: value
+        for name, value in certificates.items()
+        if isinstance(value, str) or isfinite(value)
     }

@@ -56,13 +56,13 @@ def _posterior(analysis: Analysis) -> dict[str, Any] | None:
         return None
     if len(several) == 1:
         return _method(next(iter(several.values())))
-    found = {name: _method(one) for name, one in several.items()}
-    for name, one in several.items():
-        quantities = {n: quantity_summary(value) for n, value in one.quantities.items()}
-        found[name]["quantities"] = quantities
+    summaries = {name: _method(posterior) for name, posterior in several.items()}
+    for name, posterior in several.items():
+        quantities = {n: quantity_summary(value) for n, value in posterior.quantities.items()}
+        summaries[name]["quantities"] = quantities
         suffix = "" if name == analysis.chosen else f"_{name}"
-        found[name]["files"] = [f"posterior{suffix}.nc", f"trajectory{suffix}.nc"]
-    return found
+        summaries[name]["files"] = [f"posterior{suffix}.nc", f"trajectory{suffix}.nc"]
+    return summaries
 
 
 def quantity_summary(quantity: Any) -> dict[str, Any]:
