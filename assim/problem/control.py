@@ -144,9 +144,9 @@ class Control(eqx.Module):
         return scales[self.model_error.scale.name]
 
     def scalars(self, chi: Array) -> dict[str, Array]:
-        """What is a function of one entry of χ alone, by name; other fields are not formed."""
+        """Scalars that depend on a single entry of χ, by name; other fields are not formed."""
         white = self.split(chi)
-        found = {
+        from_priors = {
             name: prior(white[kind][name]).reshape(())
             for kind, priors in self._priors()
             for name, prior in priors.items()
@@ -155,10 +155,13 @@ class Control(eqx.Module):
         own = {
             name: (part, white["background"][name]) for name, part in self.covariance.own().items()
         }
-        alone = {
+        single_points = {
             n: part.sqrt(w) for n, (part, w) in own.items() if w.size == self.state[n].size == 1
         }
-        return {**found, **{n: (self.state[n] + p).reshape(()) for n, p in alone.items()}}
+        return {
+            **from_priors,
+            **{n: (self.state[n] + p).reshape(()) for n, p in single_points.items()},
+        }
 
     def whiten(self, state: State, parameters: Params) -> Array:
         """χ of an initial state and parameters; 0, the prior median, where they say nothing.

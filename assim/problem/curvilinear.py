@@ -38,11 +38,11 @@ class Curvilinear:
     wraps: bool = False
 
     def __post_init__(self) -> None:
-        shape, other = np.shape(self.first), np.shape(self.second)
-        if len(shape) != 2 or shape != other or min(shape) < 2:
+        first_shape, second_shape = np.shape(self.first), np.shape(self.second)
+        if len(first_shape) != 2 or first_shape != second_shape or min(first_shape) < 2:
             raise ValueError(
                 f"Curvilinear: {self.names[0]} and {self.names[1]} must have the same two "
-                f"dimensions of length 2 or more, got {shape} and {other}"
+                f"dimensions of length 2 or more, got {first_shape} and {second_shape}"
             )
 
     @property
@@ -65,20 +65,20 @@ class Curvilinear:
         centres = corners.mean(axis=1)
         largest = np.sqrt(np.sum((corners - centres[:, None]) ** 2, axis=2).max())
         tree = cKDTree(centres)
-        found = np.full((places.shape[0], 2), np.nan)
+        positions = np.full((places.shape[0], 2), np.nan)
         open_rows = np.flatnonzero(np.isfinite(places).all(axis=1))
         tried, number = 0, min(4, len(centres))
         while open_rows.size:
             distance, cells = tree.query(places[open_rows], np.arange(1, number + 1))
             for rank in range(tried, number):
-                still = np.isnan(found[open_rows, 0])
+                still = np.isnan(positions[open_rows, 0])
                 rows, candidates = open_rows[still], cells[still, rank]
                 inside, offset = self._offsets(places[rows], corners[candidates])
-                found[rows[inside]] = sites[candidates[inside]] + offset[inside]
+                positions[rows[inside]] = sites[candidates[inside]] + offset[inside]
             beyond = (distance[:, -1] > largest) | (number == len(centres))
-            open_rows = open_rows[np.isnan(found[open_rows, 0]) & ~beyond]
+            open_rows = open_rows[np.isnan(positions[open_rows, 0]) & ~beyond]
             tried, number = number, min(4 * number, len(centres))
-        return found[:, 0], found[:, 1]
+        return positions[:, 0], positions[:, 1]
 
     def _points(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Unit vectors on the sphere, or positions in the plane."""
@@ -115,9 +115,9 @@ class Curvilinear:
 def _tangents(normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two unit vectors that are orthogonal to each unit vector and to each other."""
     axis = np.eye(3)[np.argmin(np.abs(normal), axis=1)]
-    one = np.cross(normal, axis)
-    one /= np.linalg.norm(one, axis=1, keepdims=True)
-    return one, np.cross(normal, one)
+    tangent = np.cross(normal, axis)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    return tangent, np.cross(normal, tangent)
 
 
 def _inverse_bilinear(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -143,5 +143,5 @@ def _inverse_bilinear(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.isfinite(best).all(axis=1), np.clip(best, 0.0, 1.0)
 
 
-def _cross(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]
+def _cross(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]

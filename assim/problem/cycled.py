@@ -193,7 +193,7 @@ class CycledProblem(eqx.Module):
         """The problem with ever more of its window observed: see `Problem.lengthened`."""
         several = self.problem.lengthened(stages)
         rest = (self.background, self.static, self.localisation)
-        return tuple(CycledProblem(one, *rest) for one in several)
+        return tuple(CycledProblem(stage, *rest) for stage in several)
 
     def _carried(self, white: White, offset: White | None = None) -> White:
         """z."""
@@ -349,5 +349,5 @@ class Rows(eqx.Module):
 
 def of_window(problem: Problem, edges: Array, rows: tuple[Rows, ...]) -> Problem:
     """The problem of another window: other slot edges, other observations, all else the same."""
-    placed = tuple(one.placed(o) for one, o in zip(rows, problem.observations, strict=True))
+    placed = tuple(r.placed(o) for r, o in zip(rows, problem.observations, strict=True))
     return eqx.tree_at(lambda p: (p.window.edges, p.observations), problem, (edges, placed))

@@ -45,11 +45,11 @@ class Forcing(eqx.Module):
                 f"got {self.interpolation!r}"
             )
         number = self.values.shape[0] if self.values.ndim else 0
-        wanted = number + (self.interpolation == "steps")
-        if self.times.shape != (wanted,) or wanted < 2:
+        expected = number + (self.interpolation == "steps")
+        if self.times.shape != (expected,) or expected < 2:
             raise ValueError(
                 f"Forcing: {self.interpolation} interpolation of values of shape "
-                f"{self.values.shape} needs {max(wanted, 2)} times, got shape {self.times.shape}"
+                f"{self.values.shape} needs {max(expected, 2)} times, got shape {self.times.shape}"
             )
         if not isinstance(self.times, jax.core.Tracer):
             _check_times(np.asarray(self.times))

@@ -19,13 +19,13 @@ def _solver(solver: str | diffrax.AbstractSolver) -> diffrax.AbstractSolver:
     """A diffrax solver from its name."""
     if isinstance(solver, diffrax.AbstractSolver):
         return solver
-    found = getattr(diffrax, solver, None)
-    if not (isinstance(found, type) and issubclass(found, diffrax.AbstractSolver)):
+    solver_class = getattr(diffrax, solver, None)
+    if not (isinstance(solver_class, type) and issubclass(solver_class, diffrax.AbstractSolver)):
         raise ValueError(
             f"solver: no diffrax solver is called {solver!r}; "
             "try 'Tsit5' or 'Dopri8' (non-stiff), 'Kvaerno5' (stiff)"
         )
-    return found()
+    return solver_class()
 
 
 _Tendency = Callable[[Array, Array], Array]
@@ -167,7 +167,7 @@ class Adaptive(AbstractIntegrator):
             moving = p.time + p.step > p.time
             return (p.edge <= last) & (p.steps < self.max_steps) & moving
 
-        def one(p: _StepsSoFar) -> _StepsSoFar:
+        def try_step(p: _StepsSoFar) -> _StepsSoFar:
             end = edges[p.edge]
             arriving = p.time + p.step >= end
             t = jnp.where(arriving, end, p.time + p.step)
@@ -186,7 +186,7 @@ class Adaptive(AbstractIntegrator):
                 p.steps + 1,
             )
 
-        return jax.vmap(unravel)(jax.lax.while_loop(unfinished, one, start).saved)
+        return jax.vmap(unravel)(jax.lax.while_loop(unfinished, try_step, start).saved)
 
     def _backward(self, ode: AbstractODE, x: State, theta: Params, edges: Array) -> State:
         """Diffrax's bounded loop, differentiable in both modes at any size."""
@@ -258,13 +258,13 @@ class FixedStep(AbstractIntegrator):
         _, unravel, tendency = _flat(ode, x, theta)
         advance = _stepper(self.solver, tendency, self.rtol, self.atol)
 
-        def one(ends: tuple[Array, Array], x: State, index: Array) -> tuple[State, None]:
+        def take_step(ends: tuple[Array, Array], x: State, index: Array) -> tuple[State, None]:
             start, end = ends
             h = (end - start) / steps
             t = start + index * h
             return unravel(advance(t, t + h, ravel_pytree(x)[0])[0]), None
 
-        return scan_slots(one, x, edges, steps)
+        return scan_slots(take_step, x, edges, steps)
 
 
 def differentiable_by_jacobian(

@@ -68,10 +68,10 @@ class AbstractModel(AbstractDynamics):
     def states(self, x: State, theta: Params, edges: Array, steps: int) -> State:
         """Compose `steps` steps a slot; that they reach the next edge is the window's promise."""
 
-        def one(ends: tuple[Array, Array], x: State, index: Array) -> tuple[State, None]:
+        def advance(ends: tuple[Array, Array], x: State, index: Array) -> tuple[State, None]:
             return self.step(x, theta, ends[0] + index * self.dt), None
 
-        return scan_slots(one, x, edges, steps)
+        return scan_slots(advance, x, edges, steps)
 
     def slot_steps(self, length: float) -> int:
         """Number of steps of `dt` in a slot: its length must be a multiple of `dt`."""
@@ -170,8 +170,12 @@ def scan_slots(
     """
 
     def slot(x: State, ends: tuple[Array, Array]) -> tuple[State, State]:
-        one = partial(step, ends)
-        y, _ = jax.lax.scan(one, x, jnp.arange(steps)) if steps > 1 else one(x, jnp.zeros(()))
+        step_in_slot = partial(step, ends)
+        y, _ = (
+            jax.lax.scan(step_in_slot, x, jnp.arange(steps))
+            if steps > 1
+            else step_in_slot(x, jnp.zeros(()))
+        )
         return y, y
 
     body = jax.checkpoint(slot, prevent_cse=False) if steps > 1 else slot

@@ -175,11 +175,11 @@ def _predictive(problem: Problem, chi: Array, key: Array, batch: int) -> Predict
 
 
 def _of_one(problem: Problem, chi: Array, key: Array) -> Predictive:
-    found = problem.simulate(chi)
-    scales, parts = found.control.scales, Predictive({}, {}, {}, {})
+    simulation = problem.simulate(chi)
+    scales, parts = simulation.control.scales, Predictive({}, {}, {}, {})
     keys = jax.random.split(key, len(problem.observations))
     for o, own in zip(problem.observations, keys, strict=True):
-        exact = found.predictions[o.name]
+        exact = simulation.predictions[o.name]
         scale = jnp.ones(()) if o.scale is None else scales[o.scale.name]
         squares = jnp.sum(o.normalised(exact, scales) ** 2)
         total = o.log_constant() - squares / 2 - o.normaliser(scales)

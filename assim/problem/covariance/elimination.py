@@ -40,14 +40,14 @@ class Elimination(eqx.Module):
             last_row[0] += off[n - 1]
             last_row[n - 2] += off[n - 2]
         rows = [_numbers(a) for a in (diagonal[:-1], off[:-1], last_row[:-1])]
-        found, before_lower, before_last = [], 0.0, 0.0
+        factor_rows, before_lower, before_last = [], 0.0, 0.0
         for i, (k, coupling, end) in enumerate(zip(*rows, strict=True)):
             d = (k - before_lower**2) ** 0.5
             before_last = (end - before_lower * before_last) / d
             before_lower = coupling / d if i < n - 2 else 0.0 * coupling
-            found.append((d, before_lower, before_last))
+            factor_rows.append((d, before_lower, before_last))
         shape = (n - 1, diagonal.shape[1])
-        d, lower, last = (np.reshape([row[j] for row in found], shape) for j in range(3))
+        d, lower, last = (np.reshape([row[j] for row in factor_rows], shape) for j in range(3))
         end = np.sqrt(diagonal[-1:] - np.sum(last**2, axis=0, keepdims=True))
         return cls(jnp.asarray(np.concatenate([d, end])), jnp.asarray(lower), jnp.asarray(last))
 

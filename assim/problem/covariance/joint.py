@@ -111,31 +111,31 @@ class Regression(AbstractStateCovariance):
         self.parts = dict(parts)
         self.order = tuple(parts if order is None else order)
         self.coefficients = {
-            name: {other: jnp.asarray(k, dtype=float) for other, k in row.items()}
+            name: {predictor: jnp.asarray(k, dtype=float) for predictor, k in row.items()}
             for name, row in coefficients.items()
         }
         if sorted(self.order) != sorted(self.parts):
             raise ValueError(f"Regression: order {self.order} must name the fields of parts")
         for name, row in self.coefficients.items():
             before = self.order[: self.order.index(name)] if name in self.order else ()
-            for other in row:
-                if other not in before:
+            for predictor in row:
+                if predictor not in before:
                     raise ValueError(
-                        f"Regression: {name} cannot depend on {other}, which does not come before "
-                        f"it in {self.order}"
+                        f"Regression: {name} cannot depend on {predictor}, which does not come "
+                        f"before it in {self.order}"
                     )
 
     def on(self, labels: Labels) -> Self:
         """Each part on its field."""
         check_fields("Regression", self.order, labels)
         for name, row in self.coefficients.items():
-            for other, k in row.items():
+            for predictor, k in row.items():
                 shape = labels.shape(name)
-                if labels.shape(other) != shape or k.shape not in ((), shape):
+                if labels.shape(predictor) != shape or k.shape not in ((), shape):
                     raise ValueError(
-                        f"Regression: {name} of shape {shape} on {other} of shape "
-                        f"{labels.shape(other)}: coefficients of shape {k.shape} do not fit, they "
-                        f"act point by point"
+                        f"Regression: {name} of shape {shape} on {predictor} of shape "
+                        f"{labels.shape(predictor)}: coefficients of shape {k.shape} do not fit, "
+                        f"they act point by point"
                     )
         return eqx.tree_at(lambda c: c.parts, self, Independent(self.parts).on(labels).parts)
 
@@ -171,11 +171,11 @@ class Regression(AbstractStateCovariance):
         weights: dict[str, dict[str, Array]] = {}  # x_i = Σ_j weights_ij ∘ u_j
         for name in self.order:
             weights[name] = {name: jnp.ones(())}
-            for other, k in self.coefficients.get(name, {}).items():
-                for source, weight in weights[other].items():
+            for predictor, k in self.coefficients.get(name, {}).items():
+                for source, weight in weights[predictor].items():
                     weights[name][source] = weights[name].get(source, 0.0) + k * weight
         return {
-            name: sum((a**2 * own[other] for other, a in row.items()), jnp.zeros(()))
+            name: sum((a**2 * own[predictor] for predictor, a in row.items()), jnp.zeros(()))
             for name, row in weights.items()
         }
 

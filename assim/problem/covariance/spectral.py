@@ -145,9 +145,9 @@ class Spectrum(eqx.Module):
         values = np.where(values > _ZERO * values.max(), values, 0.0)
         kept = jnp.asarray(values, dtype=float)
         lost = values <= _LOST * float(jnp.finfo(kept.dtype).eps) * values.max()
-        found = cls(kept, correlation.shape, int(np.sum(lost)))
-        total = np.sum(values * found.multiplicity()) / correlation.size
-        return eqx.tree_at(lambda s: s.values, found, found.values / total)
+        spectrum = cls(kept, correlation.shape, int(np.sum(lost)))
+        total = np.sum(values * spectrum.multiplicity()) / correlation.size
+        return eqx.tree_at(lambda s: s.values, spectrum, spectrum.values / total)
 
     def multiply(self, field: Array, factors: Array) -> Array:
         """F⁻¹ factors F v."""
