@@ -88,11 +88,11 @@ class Analysis:
 
     def __repr__(self) -> str:
         solution = self.solution
-        told = [f"{solution.status.name.lower()}, J = {solution.cost:.6g}"]
-        told += [f"{name} {one.trust}" for name, one in self.posteriors.items()]
+        parts = [f"{solution.status.name.lower()}, J = {solution.cost:.6g}"]
+        parts += [f"{name} {posterior.trust}" for name, posterior in self.posteriors.items()]
         known = {name: q for name, q in self.quantities.items() if np.isfinite(q.stddev)}
-        told += [f"{name} = {q.mean:.4g} ± {q.stddev:.3g}" for name, q in known.items()]
-        return f"Analysis({', '.join(told)})"
+        parts += [f"{name} = {q.mean:.4g} ± {q.stddev:.3g}" for name, q in known.items()]
+        return f"Analysis({', '.join(parts)})"
 
     @property
     def posterior(self) -> Posterior | None:
@@ -243,36 +243,36 @@ def analyse(
         with _timed(seconds, "posterior"):
             exact = _exact_hessian(minimiser, solution)
             fitted = laplace(problem, solution.chi, settings, keys[1], exact)
-    wanted = quantities or {}
+    derived = quantities or {}
     with _timed(seconds, "spread"):
-        found, fields = _assemble(problem, solution, fitted, wanted, keys[2])
-    found = dataclasses.replace(found, seconds=seconds)
+        analysis, fields = _assemble(problem, solution, fitted, derived, keys[2])
+    analysis = dataclasses.replace(analysis, seconds=seconds)
     if fitted is None or settings is None or fields is None:
-        return found
+        return analysis
     start = LaplaceStart(fitted, settings, fields, seconds["posterior"])
-    return _with_posteriors(found, methods, start, wanted, keys, report)
+    return _with_posteriors(analysis, methods, start, derived, keys, report)
 
 
 def _with_posteriors(
-    found: Analysis,
+    analysis: Analysis,
     methods: Named,
     start: LaplaceStart,
-    wanted: Mapping[str, Derived],
+    derived: Mapping[str, Derived],
     keys: Array,
     report: Report | None,
 ) -> Analysis:
-    """The analysis with what each method says."""
-    problem, seconds = found.problem, dict(found.seconds)
+    """The analysis with the posterior of each method."""
+    problem, seconds = analysis.problem, dict(analysis.seconds)
     with _timed(seconds, "spread"):
         number = members_kept(problem, start.settings.members)
-        prior = prior_of(problem, wanted, number, keys[2])
-    asked = PosteriorRequest(problem, wanted, prior, found.log_constant, found.solution.chi)
+        prior = prior_of(problem, derived, number, keys[2])
+    asked = PosteriorRequest(problem, derived, prior, analysis.log_constant, analysis.solution.chi)
     run = run_methods(methods, asked, start, (keys[1], keys[3]), report)
-    for name, one in run.posteriors.items():
-        counted = start.seconds if one.kind == "laplace" else 0.0  # as "posterior", once
-        seconds[f"posterior_{name}"] = max(one.seconds - counted, 0.0)
+    for name, posterior in run.posteriors.items():
+        counted = start.seconds if posterior.kind == "laplace" else 0.0  # as "posterior", once
+        seconds[f"posterior_{name}"] = max(posterior.seconds - counted, 0.0)
     return dataclasses.replace(
-        found,
+        analysis,
         posteriors=run.posteriors,
         chosen=run.chosen,
         choice=run.choice,
@@ -291,7 +291,7 @@ def _assemble(
     problem: Problem,
     solution: Solution,
     fitted: LaplacePosterior | None,
-    wanted: Mapping[str, Derived],
+    derived: Mapping[str, Derived],
     key: Array,
 ) -> tuple[Analysis, Fields | None]:
     """All but the posteriors, and the fields of the Laplace approximation."""
@@ -311,8 +311,8 @@ def _assemble(
         2 * float(after.squares),
     )
     if fitted is None:
-        derived = at_minimum(after.simulation.trajectory, wanted)
-        return dataclasses.replace(answer, derived_map=derived), None
+        derived_map = at_minimum(after.simulation.trajectory, derived)
+        return dataclasses.replace(answer, derived_map=derived_map), None
     around = spread_of(problem, fitted.gaussian, after.simulation, key)
     departures = departed(problem, before, after, around)
     answer = dataclasses.replace(answer, departures=departures, spread=around)

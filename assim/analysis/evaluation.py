@@ -113,11 +113,12 @@ class Spread(NamedTuple):
 
 @eqx.filter_jit
 def spread_of(problem: Problem, gaussian: Gaussian, analysis: Simulation, key: Array) -> Spread:
-    """All that one pass of columns through the tangent linear tells."""
+    """All that one pass of columns through the tangent linear gives."""
 
     def simulated(chi: Array) -> tuple[Any, dict[str, Array]]:
-        found = problem.simulate(chi)
-        return (found.trajectory.states, found.control.model_error), found.predictions
+        simulation = problem.simulate(chi)
+        fields = simulation.trajectory.states, simulation.control.model_error
+        return fields, simulation.predictions
 
     scales = analysis.control.scales
     departures = lambda predicted: assumed.departures(problem, scales, predicted)  # noqa: E731

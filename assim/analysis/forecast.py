@@ -156,9 +156,9 @@ def forecast(
         jax.random.split(jax.random.key(seed), number),
     )
     batch = _batch(state, number, window.slots)
-    found = _states(model, window, fitted, onward, draws, first, batch)
+    states = _states(model, window, fitted, onward, draws, first, batch)
     kept = Window(window.edges[first:], window.steps, window.reference)
-    parts = {name: np.asarray(value) for name, value in found.items()}
+    parts = {name: np.asarray(value) for name, value in states.items()}
     return _with_moments(kept, model.labels(), parts, theta)
 
 
@@ -174,11 +174,11 @@ def _checked(
     if unknown := sorted(set(parameters) - set(model.parameters)):
         raise ValueError(f"forecast: the model has no parameter {unknown[0]!r}")
     number = len(next(iter(state.values())))
-    wanted = {name: labels.shape(name) for name in [*state, *parameters]}
+    shapes = {name: labels.shape(name) for name in [*state, *parameters]}
     for name, value in [*state.items(), *parameters.items()]:
-        if np.shape(value) != (number, *wanted[name]):
+        if np.shape(value) != (number, *shapes[name]):
             raise ValueError(
-                f"forecast: {name!r} must have shape {(number, *wanted[name])}, draws first, got "
+                f"forecast: {name!r} must have shape {(number, *shapes[name])}, draws first, got "
                 f"{np.shape(value)}"
             )
     return number
@@ -186,8 +186,8 @@ def _checked(
 
 def _batch(state: Mapping[str, Array | np.ndarray], number: int, slots: int) -> int:
     """Members that are integrated together."""
-    one = sum(int(np.prod(np.shape(value)[1:])) for value in state.values()) * (slots + 1)
-    return max(1, min(number, BATCH_VALUES // one))
+    per_member = sum(int(np.prod(np.shape(value)[1:])) for value in state.values()) * (slots + 1)
+    return max(1, min(number, BATCH_VALUES // per_member))
 
 
 @eqx.filter_jit
@@ -202,7 +202,7 @@ def _states(
 ) -> State:
     """Every field of every member from the edge `first` on; NaN of members that are not finite."""
 
-    def one(given: tuple[State, Params, Array, dict[str, Array], Array]) -> State:
+    def member_states(given: tuple[State, Params, Array, dict[str, Array], Array]) -> State:
         x, theta, amplitude, past, key = given
         if error is None:
             states = integrate(model, x, theta, window).states
@@ -213,7 +213,7 @@ def _states(
         finite = jnp.stack([jnp.all(jnp.isfinite(value)) for value in states.values()]).all()
         return {n: jnp.where(finite, v[first:], jnp.nan) for n, v in states.items()}
 
-    return jax.lax.map(one, draws, batch_size=batch)
+    return jax.lax.map(member_states, draws, batch_size=batch)
 
 
 def _series(
@@ -289,12 +289,12 @@ class Readings(NamedTuple):
 
 
 def predicted_readings(
-    found: Forecast, observations: Observations, draws: StartMembers, seed: int = 0
+    forecast: Forecast, observations: Observations, draws: StartMembers, seed: int = 0
 ) -> Readings:
     """Readings of one instrument for every member, y_i ~ p(y | x_i).
 
     Args:
-        found: the forecast.
+        forecast: whose members are observed.
         observations: of the instrument, at times of the forecast.
         draws: those that the forecast was made of, for the scales and bias coefficients.
         seed: of the errors.
@@ -307,15 +307,15 @@ def predicted_readings(
         if name not in draws.scales and name not in draws.biases:
             raise ValueError(f"{observations.name}: {name!r} is not among what was estimated")
     several = jax.tree.map(
-        lambda leaf: jnp.asarray(np.asarray(leaf)[found.finite]), (draws.scales, draws.biases)
+        lambda leaf: jnp.asarray(np.asarray(leaf)[forecast.finite]), (draws.scales, draws.biases)
     )
-    states = {name: jnp.asarray(value) for name, value in found.members.items()}
-    theta = {name: jnp.asarray(value) for name, value in found.parameters.items()}
-    keys = jax.random.split(jax.random.key(seed), found.size)
-    batch = _batch(found.members, found.size, found.window.slots)
+    states = {name: jnp.asarray(value) for name, value in forecast.members.items()}
+    theta = {name: jnp.asarray(value) for name, value in forecast.parameters.items()}
+    keys = jax.random.split(jax.random.key(seed), forecast.size)
+    batch = _batch(forecast.members, forecast.size, forecast.window.slots)
     given = (states, theta, *several, keys)
-    grid = Grid.of(found.labels)
-    exact, drawn, densities = _readings(observations, found.window.edges, grid, given, batch)
+    grid = Grid.of(forecast.labels)
+    exact, drawn, densities = _readings(observations, forecast.window.edges, grid, given, batch)
     each = np.asarray(densities) if observations.covariance.independent() else None
     return Readings(np.asarray(exact), np.asarray(drawn), each, observations.counted())
 
@@ -324,7 +324,9 @@ def predicted_readings(
 def _readings(
     o: Observations, edges: Array, grid: Grid, given: tuple, batch: int
 ) -> tuple[Array, Array, Array]:
-    def one(member: tuple[State, Params, Params, Params, Array]) -> tuple[Array, Array, Array]:
+    def member_readings(
+        member: tuple[State, Params, Params, Params, Array],
+    ) -> tuple[Array, Array, Array]:
         states, theta, scales, biases, key = member
         exact = o.predict(Trajectory(edges, states, theta, grid), biases)
         scale = jnp.ones(()) if o.scale is None else scales[o.scale.name]
@@ -334,4 +336,4 @@ def _readings(
         each = o.likelihood.log_densities(o.values, exact, o.covariance, scale)
         return exact, drawn, jnp.where(jnp.isnan(each), -jnp.inf, each)
 
-    return jax.lax.map(one, given, batch_size=batch)
+    return jax.lax.map(member_readings, given, batch_size=batch)

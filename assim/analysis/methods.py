@@ -77,15 +77,15 @@ def named(posterior: Methods) -> Named:
     else:
         several = list(posterior) if isinstance(posterior, list | tuple) else [posterior]
         pairs = [(_checked(method).name(), method) for method in several]
-    found: dict[str, AbstractPosterior] = {}
+    by_name: dict[str, AbstractPosterior] = {}
     for name, method in pairs:
-        if name in found:
+        if name in by_name:
             raise ValueError(
                 f"analyse: two posteriors are called {name!r}; give names of your own, "
                 f"posterior={{{name + '_1'!r}: ..., {name + '_2'!r}: ...}}"
             )
-        found[name] = _checked(method)
-    return found
+        by_name[name] = _checked(method)
+    return by_name
 
 
 def _checked(method: object) -> AbstractPosterior:
@@ -123,16 +123,16 @@ def run_methods(
     """
     if isinstance(methods, str):
         return _automatic(asked, start, keys, report)
-    found = {n: _run(n, one, asked, start, keys, report) for n, one in methods.items()}
-    chosen = best(found)
-    choice = "" if len(found) == 1 else _why(found, chosen)
-    return MethodResults(found, chosen, choice)
+    posteriors = {n: _run(n, method, asked, start, keys, report) for n, method in methods.items()}
+    chosen = best(posteriors)
+    choice = "" if len(posteriors) == 1 else _why(posteriors, chosen)
+    return MethodResults(posteriors, chosen, choice)
 
 
 def best(posteriors: Mapping[str, Posterior]) -> str:
     """Of those trusted most that which assumes least: chains before particles and Gaussians."""
-    most = max(one.trust for one in posteriors.values())
-    able = [name for name, one in posteriors.items() if one.trust == most]
+    most = max(posterior.trust for posterior in posteriors.values())
+    able = [name for name, posterior in posteriors.items() if posterior.trust == most]
     return min(able, key=lambda name: _assumes(posteriors[name].kind))
 
 
@@ -140,10 +140,12 @@ def _assumes(kind: str) -> int:
     return ASSUMES_LESS.index(kind) if kind in ASSUMES_LESS else len(ASSUMES_LESS)
 
 
-def _why(found: Mapping[str, Posterior], chosen: str) -> str:
-    trust = found[chosen].trust
+def _why(posteriors: Mapping[str, Posterior], chosen: str) -> str:
+    trust = posteriors[chosen].trust
     if trust is Trust.CERTIFIED:
-        alike = [name for name, one in found.items() if one.trust is Trust.CERTIFIED]
+        alike = [
+            name for name, posterior in posteriors.items() if posterior.trust is Trust.CERTIFIED
+        ]
         others = f", which assumes least of {', '.join(alike)}" if len(alike) > 1 else ""
         return f"{chosen} is reported: it is certified{others}."
     return (
@@ -156,9 +158,9 @@ def _automatic(
     asked: PosteriorRequest, start: LaplaceStart, keys: tuple[Array, Array], report: Report | None
 ) -> MethodResults:
     """Laplace where it is certified; else SVGD where few directions are informed; else chains."""
-    found = {"laplace": _run("laplace", start.settings, asked, start, keys, report)}
+    posteriors = {"laplace": _run("laplace", start.settings, asked, start, keys, report)}
     said = []
-    if found["laplace"].trust is not Trust.CERTIFIED:
+    if posteriors["laplace"].trust is not Trust.CERTIFIED:
         rank = start.fitted.rank()
         ladder, why = _ladder(rank, asked.problem.size())
         said.append(f"Laplace is not certified. {rank} directions are informed: {why}")
@@ -166,11 +168,11 @@ def _automatic(
             report(said[-1])
         for method in ladder:
             name = method.name()
-            found[name] = _run(name, method, asked, start, keys, report)
-            if found[name].trust is Trust.CERTIFIED:
+            posteriors[name] = _run(name, method, asked, start, keys, report)
+            if posteriors[name].trust is Trust.CERTIFIED:
                 break
-    chosen = best(found)
-    return MethodResults(found, chosen, " ".join([*said, _why(found, chosen)]))
+    chosen = best(posteriors)
+    return MethodResults(posteriors, chosen, " ".join([*said, _why(posteriors, chosen)]))
 
 
 def _ladder(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
@@ -207,13 +209,13 @@ def _run(
     begin = time.perf_counter()
     if isinstance(method, Laplace):
         fitted, fields, seconds = _fit(asked, method, start, keys[0])
-        found = of_laplace(name, fitted, method, asked, fields, key)
-        return timed(found, seconds + time.perf_counter() - begin)
+        posterior = of_laplace(name, fitted, method, asked, fields, key)
+        return timed(posterior, seconds + time.perf_counter() - begin)
     if report is not None:
         report(f"{name}: sampling")
     ensemble = method.sample(asked.problem, start.fitted, key, report)
-    found = of_ensemble(name, ensemble, asked, method.name())
-    return timed(found, time.perf_counter() - begin)
+    posterior = of_ensemble(name, ensemble, asked, method.name())
+    return timed(posterior, time.perf_counter() - begin)
 
 
 def _fit(

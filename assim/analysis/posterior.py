@@ -109,7 +109,7 @@ def of_laplace(
         key: of the draws.
     """
     ensemble = settings.sample(asked.problem, fitted, key)
-    found = quantities_of_laplace(
+    drawn = quantities_of_laplace(
         asked.problem, fitted, ensemble, settings.members, asked.wanted, asked.prior, key
     )
     return Posterior(
@@ -119,11 +119,11 @@ def of_laplace(
         ensemble.advice,
         ensemble.certificates,
         ensemble.log_evidence + asked.log_constant,
-        found.quantities,
-        found.chi,
-        found.draws,
-        found.weights,
-        found.derived,
+        drawn.quantities,
+        drawn.chi,
+        drawn.draws,
+        drawn.weights,
+        drawn.derived,
         trajectory_stdev=fields.trajectory_stdev,
         model_error_stdev=fields.model_error_stdev,
         gradients=ensemble.gradients,
@@ -158,7 +158,7 @@ def of_ensemble(name: str, ensemble: Ensemble, asked: PosteriorRequest, kind: st
         asked: the problem and the scalars wanted.
         kind: the method's own name.
     """
-    found = quantities_of_ensemble(
+    drawn = quantities_of_ensemble(
         asked.problem, ensemble.members, ensemble.weights, asked.chi, asked.wanted, asked.prior
     )
     mean, variance, error = _trajectory_moments(
@@ -172,11 +172,11 @@ def of_ensemble(name: str, ensemble: Ensemble, asked: PosteriorRequest, kind: st
         ensemble.advice,
         dict(ensemble.certificates),
         ensemble.log_evidence + asked.log_constant,
-        found.quantities,
-        found.chi,
-        found.draws,
-        found.weights,
-        found.derived,
+        drawn.quantities,
+        drawn.chi,
+        drawn.draws,
+        drawn.weights,
+        drawn.derived,
         mean,
         stdev,
         error_stdev,
@@ -213,15 +213,15 @@ def _trajectory_moments(
 
 @eqx.filter_jit
 def _fields(problem: Problem, chi: Array) -> tuple[State, State]:
-    found = problem.simulate(chi)
-    return found.trajectory.states, found.control.model_error
+    simulation = problem.simulate(chi)
+    return simulation.trajectory.states, simulation.control.model_error
 
 
 @eqx.filter_jit
 def _added(problem: Problem, here: Any, total: Any, chi: Array, w: Array) -> Any:
     """Σ w, Σ w (x - x*) and Σ w (x - x*)² with several χ more."""
-    found = jax.vmap(lambda chi: _fields(problem, chi))(chi)
-    away = jax.tree.map(lambda a, b: a - b[None], found, here)
+    fields = jax.vmap(lambda chi: _fields(problem, chi))(chi)
+    away = jax.tree.map(lambda a, b: a - b[None], fields, here)
     finite = [jnp.isfinite(a).reshape(w.size, -1).all(axis=1) for a in jax.tree.leaves(away)]
     w = jnp.where(jnp.all(jnp.stack(finite), axis=0), w, 0.0)
     safe = jax.tree.map(lambda a: jnp.where(jnp.isfinite(a), a, 0.0), away)

@@ -69,17 +69,17 @@ class OfPrior(NamedTuple):
     scalars: dict[str, np.ndarray]
 
 
-def members_kept(problem: Problem, wanted: int) -> int:
+def members_kept(problem: Problem, number: int) -> int:
     """How many members results may hold."""
-    return affordable(wanted, problem.size(), 1)
+    return affordable(number, problem.size(), 1)
 
 
-def prior_of(problem: Problem, wanted: Mapping[str, Derived], number: int, key: Array) -> OfPrior:
+def prior_of(problem: Problem, derived: Mapping[str, Derived], number: int, key: Array) -> OfPrior:
     """Draws from the prior, for the problem with model error as the control."""
     forcing = problem.as_forcing()  # later states have no prior of their own
     chi = _prior_draws(forcing, number, key)
     values: dict[str, np.ndarray] = {}
-    for function in _functions(forcing, wanted).values():
+    for function in _functions(forcing, derived).values():
         values |= in_batches(function, chi, batch_of(problem))
     return OfPrior(_mapped(forcing, chi), values)
 
@@ -89,13 +89,13 @@ def quantities_of_laplace(
     posterior: LaplacePosterior,
     ensemble: Ensemble,
     number: int,
-    wanted: Mapping[str, Derived],
+    derived: Mapping[str, Derived],
     prior: OfPrior,
     key: Array,
 ) -> DrawnQuantities:
     """All scalars and draws of a Laplace posterior, whose ensemble others are taken from.
 
-    Scalars that depend on one entry of χ alone are integrated over its Gaussian marginal and
+    Scalars that depend on only one entry of χ are integrated over its Gaussian marginal and
     corrected by the certificate's weights where those may be trusted; others come from draws.
     """
     drawn = WeightedDraws(ensemble.members, np.asarray(ensemble.weights))
@@ -105,8 +105,8 @@ def quantities_of_laplace(
         drawn = WeightedDraws(chi, np.full(kept, 1 / kept), *posterior.sample)
     scalars = marginals(problem.control.scalars, posterior)
     names = tuple(name for name in scalar_fields(problem) if name not in scalars)
-    found = {name: Quantity(*one, "") for name, one in scalars.items()}
-    return _found(problem, posterior.chi, drawn, found, names, wanted, prior)
+    quantities = {name: Quantity(*marginal, "") for name, marginal in scalars.items()}
+    return _drawn_quantities(problem, posterior.chi, drawn, quantities, names, derived, prior)
 
 
 def quantities_of_ensemble(
@@ -114,63 +114,67 @@ def quantities_of_ensemble(
     members: Array,
     weights: Array,
     chi: Array,
-    wanted: Mapping[str, Derived],
+    derived: Mapping[str, Derived],
     prior: OfPrior,
 ) -> DrawnQuantities:
     """All scalars and draws of an ensemble; χ is where the cost is least."""
     drawn = WeightedDraws(members, np.asarray(weights))
     scalars = pushed(problem.control.scalars, chi, drawn, {}, batch_of(problem))
     names = tuple(name for name in scalar_fields(problem) if name not in scalars)
-    found = {name: Quantity(*one.marginal, "") for name, one in scalars.items()}
-    return _found(problem, chi, drawn, found, names, wanted, prior)
+    quantities = {name: Quantity(*scalar.marginal, "") for name, scalar in scalars.items()}
+    return _drawn_quantities(problem, chi, drawn, quantities, names, derived, prior)
 
 
-def _found(
+def _drawn_quantities(
     problem: Problem,
     chi: Array,
     drawn: WeightedDraws,
-    alone: dict[str, Quantity],
+    univariate: dict[str, Quantity],
     names: tuple[str, ...],
-    wanted: Mapping[str, Derived],
+    derived: Mapping[str, Derived],
     prior: OfPrior,
 ) -> DrawnQuantities:
     """With the scalars that depend on several entries of χ, all in the order given."""
     units = scalar_units(problem)
     values: dict[str, Pushed] = {}
-    for function in _functions(problem, wanted, names).values():
+    for function in _functions(problem, derived, names).values():
         values |= pushed(function, chi, drawn, prior.scalars, batch_of(problem))
-    found = {name: dataclasses.replace(one, units=units[name]) for name, one in alone.items()}
-    found |= {name: _quantity(values[name], units[name]) for name in names}
-    found = {name: found[name] for name in units if name in found}
-    for name, about in wanted.items():
-        found[name] = _quantity(values[name], about.units, about.long_name)
-    derived = {name: values[name] for name in wanted}
+    quantities = {
+        name: dataclasses.replace(quantity, units=units[name])
+        for name, quantity in univariate.items()
+    }
+    quantities |= {name: _quantity(values[name], units[name]) for name in names}
+    quantities = {name: quantities[name] for name in units if name in quantities}
+    for name, about in derived.items():
+        quantities[name] = _quantity(values[name], about.units, about.long_name)
+    derived_values = {name: values[name] for name in derived}
     return DrawnQuantities(
-        found, drawn.members, _mapped(problem, drawn.members), drawn.weights, derived
+        quantities, drawn.members, _mapped(problem, drawn.members), drawn.weights, derived_values
     )
 
 
 def _functions(
-    problem: Problem, wanted: Mapping[str, Derived], fields: tuple[str, ...] | None = None
+    problem: Problem, derived: Mapping[str, Derived], fields: tuple[str, ...] | None = None
 ) -> dict[str, ScalarFunction]:
     """What pushes draws to initial scalar fields, all where none are named, and derived ones."""
     fields = tuple(scalar_fields(problem)) if fields is None else fields
-    found: dict[str, ScalarFunction] = {}
+    functions: dict[str, ScalarFunction] = {}
     if fields:
-        found["fields"] = OfInitial(problem, fields)
-    if wanted:
-        functions = {name: one.function for name, one in wanted.items()}
-        found["derived"] = OfTrajectory(problem, functions)
-    return found
+        functions["fields"] = OfInitial(problem, fields)
+    if derived:
+        of_trajectory = {name: quantity.function for name, quantity in derived.items()}
+        functions["derived"] = OfTrajectory(problem, of_trajectory)
+    return functions
 
 
-def at_minimum(trajectory: Trajectory, wanted: Mapping[str, Derived]) -> dict[str, Quantity]:
-    """Derived quantities where there is no posterior: `map` alone, all else NaN."""
+def at_minimum(trajectory: Trajectory, derived: Mapping[str, Derived]) -> dict[str, Quantity]:
+    """Derived quantities where there is no posterior: only `map`, all else NaN."""
     nan = float("nan")
-    values = _values({n: one.function for n, one in wanted.items()}, trajectory) if wanted else {}
+    functions = {name: quantity.function for name, quantity in derived.items()}
+    values = _values(functions, trajectory) if functions else {}
     return {
         name: Quantity(
-            nan, nan, float(value), nan, nan, nan, wanted[name].units, wanted[name].long_name
+            nan, nan, float(value), nan, nan, nan, derived[name].units, derived[name].long_name
         )
         for name, value in values.items()
     }
@@ -199,6 +203,6 @@ def batch_of(problem: Problem) -> int:
     return batch_size(problem, MOST_TOGETHER)
 
 
-def _quantity(one: Pushed, units: str, long_name: str = "") -> Quantity:
-    prior = quantiles(one.prior)
-    return Quantity(*one.marginal, units, long_name, one.number, prior)
+def _quantity(scalar: Pushed, units: str, long_name: str = "") -> Quantity:
+    prior = quantiles(scalar.prior)
+    return Quantity(*scalar.marginal, units, long_name, scalar.number, prior)

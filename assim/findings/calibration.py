@@ -90,7 +90,7 @@ class Calibration:
     @property
     def inside(self) -> tuple[bool, ...]:
         """Whether each quantity's distribution function stays within the band, shape (q,)."""
-        return tuple(within(one, self.band) for one in self.ecdf)
+        return tuple(within(ecdf, self.band) for ecdf in self.ecdf)
 
     @property
     def uniform(self) -> bool:
@@ -117,7 +117,7 @@ class Calibration:
                 f"{100 * high / total:.0f} % would pass, too."
             )
         level = max(self.coverage)
-        middle = np.mean([one.covered for one in self.coverage[level][:-1]])
+        middle = np.mean([quantity.covered for quantity in self.coverage[level][:-1]])
         held = (
             f"central intervals of {100 * level:.0f} % hold the truth in {100 * middle:.0f} % of "
             f"{len(self.ranks)} simulations."
@@ -268,9 +268,9 @@ def _simulated(
 
 @eqx.filter_jit
 def _minima(problem: Problem, settings: _Settings, truths: Truths, keys: Array) -> _Minimum:
-    """Of each set of readings, leading dimension simulations."""
+    """The lowest minimum for each set of readings, leading dimension simulations."""
 
-    def one(simulation: tuple[Truths, Array]) -> _Minimum:
+    def lowest_minimum(simulation: tuple[Truths, Array]) -> _Minimum:
         truth, key = simulation
         posed = with_values(problem, truth.readings)
         first = jax.random.fold_in(key, 0)
@@ -287,7 +287,7 @@ def _minima(problem: Problem, settings: _Settings, truths: Truths, keys: Array) 
         return _Minimum(several.chi[best], cost[best], several.status[best])
 
     side_by_side = None if settings.together == 1 else settings.together
-    return jax.lax.map(one, (truths, keys), batch_size=side_by_side)
+    return jax.lax.map(lowest_minimum, (truths, keys), batch_size=side_by_side)
 
 
 def _simulation(

@@ -144,7 +144,7 @@ def fit(
         background_variance: of every prediction, as assumed.
         weight: w of every value.
     """
-    before, after, increment = (np.asarray(one[name]) for one in departures)
+    before, after, increment = (np.asarray(values[name]) for values in departures)
     change = -increment
     innovation = after + change
     influence, count = np.asarray(moments.influence[name]), float(np.sum(weight))
@@ -355,15 +355,15 @@ def diagnostics(
     terms = {name: Term(cost[name], value / 2) for name, value in signal.items()}
     improper = int(assumed.improper)
     if jumps:  # they expect what the others leave of the total
-        left = sum(one.signal for one in fits.values()) - improper - sum(signal.values())
+        left = sum(fit.signal for fit in fits.values()) - improper - sum(signal.values())
         squares = cost["model_error"] - float(assumed.normaliser)
         terms["model_error"] = Term(squares, max(left, 0.0) / 2)
-    costs = [one.cost for one in fits.values()] + [term.cost for term in terms.values()]
-    degrees = float(sum(one.count for one in fits.values()) - improper)
-    fits |= {n: replace(one, expected=math.nan) for n, one in fits.items() if n in fitted[0]}
-    terms |= {n: replace(one, expected=math.nan) for n, one in terms.items() if n in fitted[1]}
+    costs = [fit.cost for fit in fits.values()] + [term.cost for term in terms.values()]
+    degrees = float(sum(fit.count for fit in fits.values()) - improper)
+    fits |= {n: replace(fit, expected=math.nan) for n, fit in fits.items() if n in fitted[0]}
+    terms |= {n: replace(term, expected=math.nan) for n, term in terms.items() if n in fitted[1]}
     if not assumed.counted_once:
-        fits = {n: _unexpected(one) for n, one in fits.items()}
+        fits = {n: _unexpected(fit) for n, fit in fits.items()}
         terms, degrees = {n: replace(t, expected=math.nan) for n, t in terms.items()}, math.nan
     chi_squared = 2 * sum(costs)
     known = gaussian and degrees > 0 and math.isfinite(chi_squared)
@@ -371,7 +371,7 @@ def diagnostics(
     return Consistency(fits, terms, chi_squared, math.nan if fitted[1] else degrees, p_value)
 
 
-def _unexpected(one: InstrumentFit) -> InstrumentFit:
-    """Without what holds of errors that R describes alone."""
+def _unexpected(fit: InstrumentFit) -> InstrumentFit:
+    """The same fit, with NaN for what holds only where R alone describes the errors."""
     nan = math.nan
-    return replace(one, expected=nan, error_variance_ratio=nan, background_variance_ratio=nan)
+    return replace(fit, expected=nan, error_variance_ratio=nan, background_variance_ratio=nan)

@@ -96,12 +96,16 @@ def preferred(table: tuple[Evidence, ...]) -> Evidence:
     taken: it is no estimate of p(y) that could be weighed against another. NaN where nothing else
     is known.
     """
-    known = [one for one in table if np.isfinite(one.log_evidence) and one.method != "bic"]
+    known = [
+        estimate
+        for estimate in table
+        if np.isfinite(estimate.log_evidence) and estimate.method != "bic"
+    ]
     if not known:
         return Evidence("none", float("nan"), trust=Trust.FAILED)
 
-    def rank(one: Evidence) -> tuple[int, float]:
-        return -int(one.trust), one.stdev if np.isfinite(one.stdev) else float("inf")
+    def rank(estimate: Evidence) -> tuple[int, float]:
+        return -int(estimate.trust), estimate.stdev if np.isfinite(estimate.stdev) else float("inf")
 
     return min(known, key=rank)
 
@@ -146,7 +150,7 @@ def compare(
         ValueError: no problem, or prior probabilities that do not fit.
     """
     weight = _prior(tuple(evidence), prior)
-    judged = [name for name, one in evidence.items() if np.isfinite(one.log_evidence)]
+    judged = [name for name, estimate in evidence.items() if np.isfinite(estimate.log_evidence)]
     log_z = np.array([evidence[name].log_evidence for name in judged])
     stdev = np.array([evidence[name].stdev for name in judged])
     score = log_z + np.log([weight[name] for name in judged])
@@ -154,7 +158,7 @@ def compare(
     p = p / p.sum()
     spread = _probability_stdev(p, stdev)
     best = int(np.argmax(log_z)) if judged else 0
-    found = [
+    compared = [
         ComparedProblem(
             name,
             evidence[name],
@@ -165,10 +169,13 @@ def compare(
         )
         for i, name in enumerate(judged)
     ]
-    found.sort(key=lambda one: -one.log_bayes_factor)
+    compared.sort(key=lambda problem: -problem.log_bayes_factor)
     nan = float("nan")
     rest = [name for name in evidence if name not in judged]
-    return (*found, *(ComparedProblem(name, evidence[name], nan, nan, nan, nan) for name in rest))
+    return (
+        *compared,
+        *(ComparedProblem(name, evidence[name], nan, nan, nan, nan) for name in rest),
+    )
 
 
 def _prior(names: tuple[str, ...], prior: Mapping[str, float] | None) -> dict[str, float]:
@@ -205,12 +212,12 @@ def evidence_table(analysis: Analysis) -> tuple[Evidence, ...]:
     nan = float("nan")
     others = (
         Evidence(
-            one.kind if name in (o.method for o in own) else name,
-            one.log_evidence,
-            one.certificates.get("log_evidence_stdev", nan),
-            one.trust,
+            posterior.kind if name in (o.method for o in own) else name,
+            posterior.log_evidence,
+            posterior.certificates.get("log_evidence_stdev", nan),
+            posterior.trust,
         )
-        for name, one in analysis.posteriors.items()
-        if one.kind != "laplace" and isfinite(one.log_evidence)
+        for name, posterior in analysis.posteriors.items()
+        if posterior.kind != "laplace" and isfinite(posterior.log_evidence)
     )
-    return (*(one.completed(constant) for one in own), *others)
+    return (*(estimate.completed(constant) for estimate in own), *others)

@@ -118,19 +118,19 @@ def impacts(
     Returns:
         impacts by instrument, and e at χ = 0 and at χ*.
     """
-    found = _sensitivity(measure, predict, gaussian)
+    sensitivity = _sensitivity(measure, predict, gaussian)
     predicted = predict(gaussian.chi)
     d, push = jax.linearize(departures, predicted)
     pull = jax.linear_transpose(push, predicted)
-    before, changes = push(found.increments), push(found.changes)
+    before, changes = push(sensitivity.increments), push(sensitivity.changes)
     (gained,) = pull(changes)
     parts = {
-        name: (observed[name] - predicted[name] + found.increments[name]) * gained[name]
+        name: (observed[name] - predicted[name] + sensitivity.increments[name]) * gained[name]
         if name in observed
         else -(d[name] - before[name]) * changes[name]
         for name in predicted
     }
-    return parts, found.measure
+    return parts, sensitivity.measure
 
 
 def _sensitivity(

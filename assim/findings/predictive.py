@@ -148,13 +148,13 @@ def predictive_checks(
         )
     keys = jax.random.split(jax.random.key(seed), 2)
     chi = posterior.chi[jnp.asarray(systematic(posterior.weights, draws))]
-    found = predictive(problem, chi, keys[0], judged)
+    predicted = predictive(problem, chi, keys[0], judged)
     prior = None
     if np.all(np.asarray(problem.as_forcing().weight()) > 0):
         prior = prior_predictive(problem, draws, keys[1], judged)
     own = {o.name for o in problem.observations}
     rng = np.random.default_rng(seed)
-    checks = {o.name: _check(o, o.name not in own, found, prior, rng) for o in judged}
+    checks = {o.name: _check(o, o.name not in own, predicted, prior, rng) for o in judged}
     return PredictiveChecks(
         {
             o.name: _of_all(o, checks[o.name])

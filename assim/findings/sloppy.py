@@ -76,9 +76,9 @@ class Directions:
 
 
 def directions(
-    gaussian: Gaussian, weight: Array, names: Sequence[str], wanted: Sequence[str]
+    gaussian: Gaussian, weight: Array, names: Sequence[str], coordinates: Sequence[str]
 ) -> Directions:
-    """Eigenpairs of C⁻¹ - W restricted to the coordinates wanted, C their posterior covariance.
+    """Eigenpairs of C⁻¹ - W restricted to some coordinates, C their posterior covariance.
 
     C⁻¹ is the Schur complement of the Hessian onto these coordinates, so that the uncertainty of
     all others counts; for all of χ, C⁻¹ - W is the misfit's Hessian itself. Stiff and sloppy are
@@ -88,18 +88,18 @@ def directions(
         gaussian: the Laplace approximation.
         weight: diagonal of W, shape (n,).
         names: of the entries of χ, as `problem.control.names()` gives them.
-        wanted: some of them, in the order of the results.
+        coordinates: some of these names, in the order of the results.
 
     Raises:
         ValueError: a name that is not there, or none at all.
     """
-    if not wanted:
+    if not coordinates:
         raise ValueError("directions: name at least one of the entries of χ")
-    if unknown := sorted(set(wanted) - set(names)):
+    if unknown := sorted(set(coordinates) - set(names)):
         raise ValueError(
             f"directions: no entry of χ is called {unknown[0]!r}; they are {', '.join(names)}"
         )
-    entries = np.array([names.index(name) for name in wanted])
+    entries = np.array([names.index(name) for name in coordinates])
     covariance = np.asarray(_covariance(gaussian, jnp.asarray(entries)))
     prior = np.asarray(weight)[entries]
     precision = np.linalg.inv((covariance + covariance.T) / 2)
@@ -107,7 +107,7 @@ def directions(
     values, vectors = values[::-1], vectors[:, ::-1]
     vectors = vectors * np.sign(vectors[np.argmax(np.abs(vectors), axis=0), range(len(entries))])
     along = np.sqrt(np.einsum("ik,ij,jk->k", vectors, covariance, vectors))
-    return Directions(tuple(wanted), values, vectors, prior @ vectors**2, along)
+    return Directions(tuple(coordinates), values, vectors, prior @ vectors**2, along)
 
 
 @eqx.filter_jit
@@ -147,7 +147,7 @@ T = (-3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0)
 def profile(
     problem: DepartureFunction,
     gaussian: Gaussian,
-    found: Directions,
+    directions: Directions,
     k: int,
     names: Sequence[str],
     t: Sequence[float] = T,
@@ -161,7 +161,7 @@ def profile(
     Args:
         problem: the departure function.
         gaussian: the Laplace approximation, at the minimum of J.
-        found: the directions.
+        directions: as `directions` gives them.
         k: number of the direction v: 0 the stiffest, -1 the sloppiest.
         names: of the entries of χ.
         t: distances, in posterior standard deviations.
@@ -171,13 +171,13 @@ def profile(
     if minimiser is None:
         exact = problem.size() <= SMALL or problem.has_normaliser()
         minimiser = NewtonCG() if exact else GaussNewton()
-    entries = jnp.asarray([names.index(name) for name in found.names])
-    direction = found.eigenvectors[:, k]
+    entries = jnp.asarray([names.index(name) for name in directions.names])
+    direction = directions.eigenvectors[:, k]
     v = jnp.zeros(problem.size()).at[entries].set(jnp.asarray(direction))
     chi, cost, status, least = _profile(problem, gaussian, v, jnp.asarray(t, float), minimiser)
     distances = np.asarray(t, float)
     return Profile(
-        found.names,
+        directions.names,
         direction,
         distances,
         np.asarray(cost) - float(least),
@@ -198,14 +198,14 @@ def _profile(
     spread = gaussian.covariance(direction)
     sigma = jnp.sqrt(direction @ spread)
 
-    def one(t: Array) -> tuple[Array, Array, Array]:
+    def conditional_minimum(t: Array) -> tuple[Array, Array, Array]:
         across = _Across(problem, gaussian.chi + t * sigma * direction, direction)
         guess = across.project(t / sigma * spread)  # of a Gaussian the conditional mean
         state = minimise_compiled(across, minimiser, guess)
         chi = across.chi(state.chi)
         return chi, cost_at(problem, chi), state.status
 
-    return *jax.lax.map(one, t), cost_at(problem, gaussian.chi)
+    return *jax.lax.map(conditional_minimum, t), cost_at(problem, gaussian.chi)
 
 
 class _Across(eqx.Module):
@@ -386,6 +386,6 @@ def stiff_and_sloppy(analysis: Analysis, with_profile: bool = False) -> Sloppy |
     if not 0 < len(scalars) <= MOST:
         return None
     gaussian = analysis.laplace.gaussian
-    found = directions(gaussian, problem.weight(), names, scalars)
-    along = profile(problem, gaussian, found, -1, names) if with_profile else None
-    return Sloppy(found, along)
+    eigenpairs = directions(gaussian, problem.weight(), names, scalars)
+    along = profile(problem, gaussian, eigenpairs, -1, names) if with_profile else None
+    return Sloppy(eigenpairs, along)

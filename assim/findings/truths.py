@@ -58,11 +58,11 @@ def draw_truths(problem: Problem, number: int, key: Array) -> tuple[Truths, int]
 def _readings(problem: Problem, chi: Array, key: Array) -> tuple[Readings, Array]:
     """One set of readings for each χ, and whether all of them are finite and possible."""
 
-    def one(pair: tuple[Array, Array]) -> tuple[Readings, Array]:
+    def checked_readings(pair: tuple[Array, Array]) -> tuple[Readings, Array]:
         drawn = drawn_readings(problem, *pair)
         density = negative_log_density(with_values(problem, drawn), pair[0])
         return drawn, jnp.isfinite(density)
 
     number = chi.shape[0]
     keys = jax.random.split(key, number)
-    return jax.lax.map(one, (chi, keys), batch_size=batch_size(problem, number))
+    return jax.lax.map(checked_readings, (chi, keys), batch_size=batch_size(problem, number))

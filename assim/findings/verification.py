@@ -150,22 +150,22 @@ def by_slot(rows: VerifiedReadings, slots: np.ndarray) -> dict[int, Scores]:
 
 
 def against_truth(
-    found: Forecast, truth: Mapping[str, np.ndarray], edges: np.ndarray
+    forecast: Forecast, truth: Mapping[str, np.ndarray], edges: np.ndarray
 ) -> dict[str, FieldScores]:
     """Every field of a forecast against the truth.
 
     Args:
-        found: the forecast.
+        forecast: to be judged, with its members.
         truth: every field at some slot edges, shape (times, …).
         edges: numbers of these edges, shape (times,).
     """
     scored = {}
     for name, values in truth.items():
-        true, members = np.asarray(values), found.members[name][:, edges]
+        true, members = np.asarray(values), forecast.members[name][:, edges]
         mean = lambda v: np.mean(v.reshape(len(v), -1), axis=1)  # noqa: E731
         scored[name] = FieldScores(
-            np.sqrt(mean((found.mean[name][edges] - true) ** 2)),
-            np.sqrt(mean(found.stdev[name][edges] ** 2)),
+            np.sqrt(mean((forecast.mean[name][edges] - true) ** 2)),
+            np.sqrt(mean(forecast.stdev[name][edges] ** 2)),
             mean(crps(members, true, fair=True)),
         )
     return scored

@@ -118,7 +118,8 @@ def newest(rows: tuple[Rows, ...], edges: Array, slot: Array) -> tuple[Array, ..
     """
     after, every = edges[slot] + SLACK * (edges[1] - edges[0]), slot == 0
     return tuple(
-        jnp.where((one.weight > 0) & (every | (one.points.ends > after)), 1.0, 0.0) for one in rows
+        jnp.where((instrument.weight > 0) & (every | (instrument.points.ends > after)), 1.0, 0.0)
+        for instrument in rows
     )
 
 

@@ -36,11 +36,11 @@ class Folding(NamedTuple):
 
 def start(control: Control, mean: White, folding: Folding) -> Background:
     """The background of the first window: the case's own, with all its priors."""
-    one, fresh = jnp.ones(()), _fresh(mean)
+    unit, fresh = jnp.ones(()), _fresh(mean)
     if folding.whole:
-        vectors = _rows(mean, root_of(_prior(control.covariance, mean, one, one), folding.rank))
-        return Background(mean, vectors, one, one, fresh)
-    return Background(mean, _none(mean, folding.rank), one, one, fresh)
+        vectors = _rows(mean, root_of(_prior(control.covariance, mean, unit, unit), folding.rank))
+        return Background(mean, vectors, unit, unit, fresh)
+    return Background(mean, _none(mean, folding.rank), unit, unit, fresh)
 
 
 def start_of_members(control: Control, mean: White, number: int, key: Array) -> Background:
@@ -101,12 +101,12 @@ def root_of(columns: Array, rank: int) -> Array:
     """The `rank` leading rows V of VᵀV = CᵀC, in order of variance; zeros where there are fewer."""
     if columns.shape[0] >= columns.shape[1]:
         values, vectors = jnp.linalg.eigh(columns.T @ columns)
-        found = (jnp.sqrt(jnp.maximum(values, 0.0))[None] * vectors).T[::-1]
+        leading = (jnp.sqrt(jnp.maximum(values, 0.0))[None] * vectors).T[::-1]
     else:
         values, vectors = jnp.linalg.eigh(columns @ columns.T)
-        found = (vectors.T @ columns)[::-1]
-    missing = max(0, rank - found.shape[0])
-    return jnp.pad(found, ((0, missing), (0, 0)))[:rank]
+        leading = (vectors.T @ columns)[::-1]
+    missing = max(0, rank - leading.shape[0])
+    return jnp.pad(leading, ((0, missing), (0, 0)))[:rank]
 
 
 def only_others(mean: White, columns: Array) -> Array:

@@ -118,7 +118,7 @@ class Cycle:
             ValueError: fewer slot edges or batches than so many windows have, or as `check`.
         """
         slots = int(self.plan.first_slot(windows - 1)) + self.plan.slots
-        held = min((len(one.weight) for one in batches), default=windows)
+        held = min((len(instrument.weight) for instrument in batches), default=windows)
         if len(edges) <= slots or held < windows:
             raise ValueError(
                 f"Cycle: {windows} windows have {slots + 1} slot edges and {windows} batches of "
@@ -152,8 +152,8 @@ class Cycle:
                 f"{', '.join(o.name for o in observations) or 'none'}"
             )
         reference, labels = self.problem.window.reference, self.problem.model.labels()
-        for one in observations:
-            check_fit(one, labels, Window(edges, 1, reference))
+        for instrument in observations:
+            check_fit(instrument, labels, Window(edges, 1, reference))
         shift = self.plan.shift
         return tuple(in_batches(placed(o, labels), np.asarray(edges), shift) for o in observations)
 
@@ -166,8 +166,8 @@ class Cycle:
             )
         first, last = float(edges[0]), float(edges[-1])
         slack = 1e-6 * (last - first)  # as `check_fit`
-        for o, one in zip(self.problem.observations, rows, strict=True):
-            times = np.asarray(one.points.ends)[np.asarray(one.weight) > 0]
+        for o, instrument_rows in zip(self.problem.observations, rows, strict=True):
+            times = np.asarray(instrument_rows.points.ends)[np.asarray(instrument_rows.weight) > 0]
             if np.any((times < first - slack) | (times > last + slack)):
                 raise ValueError(
                     f"Cycle: window {number} goes from {first:g} to {last:g}, got values of "
@@ -227,13 +227,13 @@ def _scan(
 ) -> tuple[Any, Measures]:
     arrays, rest = eqx.partition(start, eqx.is_array)
 
-    def one(carry: Any, inputs: tuple[Array, Array]) -> tuple[Any, Measures]:
+    def window_step(carry: Any, inputs: tuple[Array, Array]) -> tuple[Any, Measures]:
         number, key = inputs
         own, true = plan.stretch((edges, truth), number)
         rows = plan.rows(batches, number)
         given = (eqx.combine(carry, rest), number, key, own, rows, true)
-        after, _, found = _analyse(template, scheme, plan, *given)
-        return eqx.filter(after, eqx.is_array), found
+        after, _, measured = _analyse(template, scheme, plan, *given)
+        return eqx.filter(after, eqx.is_array), measured
 
-    last, found = jax.lax.scan(one, arrays, (jnp.arange(len(keys)), keys))
-    return eqx.combine(last, rest), found
+    last, measured = jax.lax.scan(window_step, arrays, (jnp.arange(len(keys)), keys))
+    return eqx.combine(last, rest), measured

@@ -71,7 +71,7 @@ def of_gaussian(window: CycledProblem, number: int, key: Array, newest: int) -> 
     """
     chi = jax.random.normal(key, (number, window.size()))
     return jax.lax.map(
-        lambda one: _meaning(window.problem, window.inner(one), newest),
+        lambda draw: _meaning(window.problem, window.inner(draw), newest),
         chi,
         batch_size=min(number, TOGETHER),
     )

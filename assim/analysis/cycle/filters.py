@@ -87,15 +87,17 @@ class _AbstractFilter(AbstractScheme):
         for_errors, for_rotation = jax.random.split(key)
         before = read(problem, forecast(problem, carry.members, for_errors))
         after = read(problem, self.analysed(problem, before))
-        found = outcome(problem, before, after, _cost(before, after), carry.inflation.applied)
+        window_outcome = outcome(
+            problem, before, after, _cost(before, after), carry.inflation.applied
+        )
         inflation = inflated(self.inflation, carry.inflation, problem, before, move)
         members = handed_on(
             at_slot(after.path, move.newest),
             inflation.applied,
             for_rotation,
-            rotate=self.rotate & (found.number > 0),
+            rotate=self.rotate & (window_outcome.number > 0),
         )
-        return EnsembleCarry(members, inflation), found
+        return EnsembleCarry(members, inflation), window_outcome
 
     def draws(
         self, problem: Problem, carry: EnsembleCarry, number: int, key: Array, newest: int

@@ -15,7 +15,7 @@ from assim.solve.minimise.status import Status
 Array = jax.Array
 
 BINS = 20  # of the histograms of ranks
-STATUSES = {int(one): str(one) for one in Status if one is not Status.RUNNING}
+STATUSES = {int(status): str(status) for status in Status if status is not Status.RUNNING}
 LEVELS = (0.5, 0.9)  # of the intervals whose coverage is counted
 
 
@@ -148,8 +148,8 @@ def measures(
 
 def _errors(outcome: Outcome, move: Move, truth: State) -> Errors:
     def off(states: State, edge: Array | int) -> State:
-        found, true = _at(states, edge), _at(truth, edge)
-        return {name: found[name] - true[name] for name in true}
+        estimate, true = _at(states, edge), _at(truth, edge)
+        return {name: estimate[name] - true[name] for name in true}
 
     newest = off(outcome.analysis, move.newest)
     stdev = _at(outcome.analysis_stdev, move.newest)
@@ -169,13 +169,17 @@ def _inside(error: Array, stdev: Array) -> Array:
 def _of_instruments(
     several: tuple[Reading, ...], fresh: tuple[Array, ...] | None
 ) -> tuple[Innovations, ...]:
-    once = [jnp.all((one.weight == 0) | (one.weight == 1)) for one in several]
+    once = [jnp.all((reading.weight == 0) | (reading.weight == 1)) for reading in several]
     known = jnp.where(jnp.all(jnp.asarray(once)) & (fresh is None), 1.0, jnp.nan)
-    weights = [one.weight for one in several] if fresh is None else fresh
-    found = [_innovations(r._replace(weight=w)) for r, w in zip(several, weights, strict=True)]
+    weights = [reading.weight for reading in several] if fresh is None else fresh
+    innovations = [
+        _innovations(r._replace(weight=w)) for r, w in zip(several, weights, strict=True)
+    ]
     return tuple(
-        one._replace(observation=known * one.observation, background=known * one.background)
-        for one in found
+        innovation._replace(
+            observation=known * innovation.observation, background=known * innovation.background
+        )
+        for innovation in innovations
     )
 
 

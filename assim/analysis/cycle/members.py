@@ -63,14 +63,14 @@ def draws(control: Control, number: int, key: Array) -> White:
         key: of the draws.
     """
 
-    def one(chi: Array) -> White:
+    def prior_member(chi: Array) -> White:
         white, x = control.split(chi), control(chi).state
         return {
             **{kind: white[kind] for kind in ("fields", *OTHERS)},
             STATE: {name: value for name, value in x.items() if name not in control.fields},
         }
 
-    return jax.vmap(one)(jax.random.normal(key, (number, control.size())))
+    return jax.vmap(prior_member)(jax.random.normal(key, (number, control.size())))
 
 
 def forecast(problem: Problem, members: White, key: Array) -> White:
@@ -86,7 +86,7 @@ def forecast(problem: Problem, members: White, key: Array) -> White:
     """
     control, slots = problem.control, problem.window.slots
 
-    def one(given: tuple[White, Array]) -> White:
+    def member_path(given: tuple[White, Array]) -> White:
         z, key = given
         white = {**control.blank(), **z}
         white["model_error"] = {
@@ -98,14 +98,14 @@ def forecast(problem: Problem, members: White, key: Array) -> White:
 
     number = size(members)
     keys = jax.random.split(key, number)
-    return jax.lax.map(one, (members, keys), batch_size=min(number, TOGETHER))
+    return jax.lax.map(member_path, (members, keys), batch_size=min(number, TOGETHER))
 
 
 def read(problem: Problem, paths: White) -> Member:
     """What paths of z mean, without the model."""
     control, grid = problem.control, Grid.of(problem.model.labels())
 
-    def one(path: White) -> Member:
+    def read_member(path: White) -> Member:
         every = jax.vmap(lambda z: control(control.join({**control.blank(), **z})))(path)
         at = jax.tree.map(lambda leaf: leaf[0], every)
         trajectory = Trajectory(problem.window.edges, every.state, at.parameters, grid)
@@ -116,7 +116,7 @@ def read(problem: Problem, paths: White) -> Member:
         departures = [o.departures(trajectory, at.scales, at.biases) for o in instruments]
         return Member(path, every.state, predictions, scalars, jnp.concatenate(departures))
 
-    return jax.lax.map(one, paths, batch_size=min(size(paths), TOGETHER))
+    return jax.lax.map(read_member, paths, batch_size=min(size(paths), TOGETHER))
 
 
 def size(members: White) -> int:

@@ -130,10 +130,10 @@ def by_members(
     share = jnp.where(values > 0, (1 - 1 / jnp.sqrt(1 + values)) / jnp.maximum(values, 1e-30), 0.0)
     moved = -((of_members @ of_vectors.T) * share[None]) @ gaussian.eigenvectors.T
 
-    def one(given: tuple[Array, White]) -> Seen:
+    def seen_member(given: tuple[Array, White]) -> Seen:
         return seen(problem, gaussian.chi + given[0], move, given[1])
 
-    several = jax.lax.map(one, (moved, members), batch_size=min(number, TOGETHER))
+    several = jax.lax.map(seen_member, (moved, members), batch_size=min(number, TOGETHER))
     return _of_sample(several, number, linear)
 
 

@@ -89,15 +89,17 @@ class IEnKS(AbstractScheme):
         """Minimise J in the space of the members, and hand on those of its posterior."""
         before = read(problem, forecast(problem, carry.members, key))
         last = self._minimum(problem, carry, before, key)
-        found = outcome(problem, before, last.ensemble, self._cost(last), carry.inflation.applied)
+        window_outcome = outcome(
+            problem, before, last.ensemble, self._cost(last), carry.inflation.applied
+        )
         inflation = inflated(self.inflation, carry.inflation, problem, before, move)
         members = handed_on(
             at_slot(last.ensemble.path, move.shift),
             inflation.applied,
             key,
-            rotate=self.rotate & (found.number > 0) & (move.shift > 0),
+            rotate=self.rotate & (window_outcome.number > 0) & (move.shift > 0),
         )
-        return EnsembleCarry(members, inflation), found
+        return EnsembleCarry(members, inflation), window_outcome
 
     def draws(
         self, problem: Problem, carry: EnsembleCarry, number: int, key: Array, newest: int
@@ -110,8 +112,8 @@ class IEnKS(AbstractScheme):
         self, problem: Problem, carry: EnsembleCarry, before: Member, key: Array
     ) -> "_Iterate":
         """Iterate until w stays where it is; a step after which J is higher is halved."""
-        far, one = jnp.array(jnp.inf), jnp.ones(())
-        first = _Iterate(jnp.zeros((), int), none(self.members), before, far, one, far)
+        far, unit = jnp.array(jnp.inf), jnp.ones(())
+        first = _Iterate(jnp.zeros((), int), none(self.members), before, far, unit, far)
 
         def unfinished(last: _Iterate) -> Array:
             return (last.number < self.iterations) & (last.change > self.tolerance)

@@ -152,8 +152,8 @@ class _AbstractStatic(AbstractScheme):
         """Forecast, find the increment, and hand on the analysis at the newest edge."""
         free = integrate(problem.model, carry.state, problem.control.fixed, problem.window)
         increment = Increment(problem, free, carry.static, self.share)
-        found = self.found(increment, key)
-        outcome = _outcome(increment, found)
+        minimum = self.found(increment, key)
+        outcome = _outcome(increment, minimum)
         state = {name: value[move.newest] for name, value in outcome.analysis.items()}
         return StaticCarry(state, carry.static), outcome
 
@@ -237,18 +237,18 @@ def _draws(
     white = {name: jnp.zeros(size) for name, size in carry.static.sizes().items()}
     flat, unravel = ravel_pytree(white)
 
-    def one(w: Array) -> StartMembers:
+    def draw(w: Array) -> StartMembers:
         added = carry.static.sqrt(unravel(w))
         root = jnp.sqrt(share)
         state = {n: v + root * added[n] if n in added else v for n, v in carry.state.items()}
         return StartMembers(state, problem.control.fixed, {}, {})
 
-    return jax.vmap(one)(jax.random.normal(key, (number, flat.size)))
+    return jax.vmap(draw)(jax.random.normal(key, (number, flat.size)))
 
 
-def _outcome(increment: Increment, found: _Found) -> Outcome:
+def _outcome(increment: Increment, minimum: _Found) -> Outcome:
     """The analysis of a window in numbers; standard deviations are the same at all its edges."""
-    gaussian, edges = found.gaussian, increment.trajectory.times.size
+    gaussian, edges = minimum.gaussian, increment.trajectory.times.size
     w = gaussian.chi
     values = jnp.maximum(gaussian.eigenvalues, 0.0)
     before, after = (
@@ -268,15 +268,15 @@ def _outcome(increment: Increment, found: _Found) -> Outcome:
             increment.predictions(w),
             *_predicted_stdev(increment, gaussian),
         ),
-        found.cost,
+        minimum.cost,
         jnp.sum(w**2) / 2,
         jnp.sum(increment(jnp.zeros_like(w)).normalised ** 2),
         jnp.sum(values / (1 + values)),
         observed(increment.problem),
         jnp.asarray(is_gaussian(increment.problem)),
         jnp.ones(()),
-        found.gradient_norm,
-        found.status,
+        minimum.gradient_norm,
+        minimum.status,
     )
 
 
@@ -307,8 +307,8 @@ def _predicted_stdev(
     back = jax.linear_transpose(push, gaussian.chi)
 
     def row(number: Array) -> tuple[Array, Array]:
-        (one,) = back(jnp.zeros_like(value).at[number].set(1.0))
-        return jnp.linalg.norm(one), jnp.linalg.norm(gaussian.sqrt(one))
+        (adjoint,) = back(jnp.zeros_like(value).at[number].set(1.0))
+        return jnp.linalg.norm(adjoint), jnp.linalg.norm(gaussian.sqrt(adjoint))
 
     stdevs = jax.lax.map(row, jnp.arange(value.size), batch_size=min(value.size, TOGETHER))
     ends = [

@@ -230,12 +230,12 @@ class FourDVar(AbstractScheme):
         """The minimiser's last state at the lowest J of all first guesses."""
         several = window.lengthened(self.stages) if self.stages > 1 else ()
 
-        def one(guess: Array) -> Any:
+        def minimum_from(guess: Array) -> Any:
             if several:
                 return minimise_quasi_static_compiled(several, self.minimiser, guess)
             return minimise_compiled(window, self.minimiser, guess)
 
-        first = one(jnp.zeros(window.size()))
+        first = minimum_from(jnp.zeros(window.size()))
         if self.starts == 1:
             return first
         number = observed(window.problem)
@@ -244,7 +244,7 @@ class FourDVar(AbstractScheme):
 
         def best() -> Any:
             draws = jax.random.normal(key, (self.starts - 1, first.chi.size))
-            others = jax.lax.map(one, draws)
+            others = jax.lax.map(minimum_from, draws)
             costs = jnp.concatenate([first.cost[None], others.cost])
             lowest = jnp.argmin(jnp.where(jnp.isnan(costs), jnp.inf, costs))
             together = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, others)
