@@ -394,6 +394,7 @@ def test_an_operator_over_empty_intervals_is_refused():
 # ---- priors, state covariances, integrators, minimisers ------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_analysis_with_the_same_prior():
     o = readings(assim.covariance.Diagonal(0.3))
     given = assim.prior.Normal(0.1, 0.5)
@@ -438,6 +439,7 @@ def ode(integrator: assim.AbstractIntegrator, **given: Any):
     )
 
 
+@pytest.mark.slow
 def test_the_gradient_through_the_same_integrator():
     """That of the volume of an estimated amplitude, which needs a derivative of a derivative."""
     chi = jnp.linspace(-0.5, 0.5, 7)
@@ -456,6 +458,7 @@ def test_what_a_solution_that_ends_early_is_told_of():
     assert reason is not None and reason.endswith("run out of its max_steps = 3")
 
 
+@pytest.mark.slow
 def test_the_hessian_of_the_same_minimiser():
     """Where it is the exact one, Laplace's approximation is made of it and not formed again."""
     o = readings(assim.covariance.Diagonal(0.3))

@@ -25,7 +25,10 @@ from tests.docs.pages import (
     of_shipped_case,
 )
 
-LONG = {"sloppy", "predictive", "importance", "calibration", "choosing", "mcmc"}  # of methods
+LONG = {  # methods, and toys of which tests/analysis/test_own_plugins.py has the like
+    *("sloppy", "predictive", "importance", "calibration", "choosing", "mcmc"),
+    *("own-operator", "own-posterior"),
+}
 WITH_CODE = [
     pytest.param(page, marks=pytest.mark.slow if page.stem in LONG else ())
     for page in PAGES

@@ -42,7 +42,7 @@ from tests.files.toy import UNITS, observation_file, toy
 
 BUILT_IN = [Gaussian(), LogNormal(), StudentT(), Huber(), VariationalQC(), Poisson()]
 IDS = [type(one).__name__ for one in BUILT_IN]
-QUICK = (LogNormal, Poisson)
+QUICK = Poisson
 ANALYSED = [
     pytest.param(one, marks=() if isinstance(one, QUICK) else pytest.mark.slow, id=name)
     for one, name in zip(BUILT_IN, IDS, strict=True)

@@ -65,9 +65,9 @@ def turned(ds: Any) -> Any:
 
 
 SORRY = """
-from assim import PointSample
+from assim import operator
 
-class Sorry(PointSample):
+class Sorry(operator.PointSample):
     def __check_init__(self):
         raise NotImplementedError("not yet")
 """
@@ -136,9 +136,9 @@ CASE = [
         ("parameters.rate.value", "must be a number")),
     Bad("unknown minimiser", setting("minimiser.use", "GaussNewtn"), 2,
         ("minimiser.use", "did you mean 'GaussNewton'?")),
-    Bad("posterior for a minimiser", setting("minimiser.use", "assim:Laplace"), 2,
+    Bad("posterior for a minimiser", setting("minimiser.use", "assim.names.posterior:Laplace"), 2,
         ("minimiser.use", "no minimiser")),
-    Bad("minimiser for a posterior", setting("posterior.use", "assim:GaussNewton"), 2,
+    Bad("minimiser for a posterior", setting("posterior.use", "assim.names.minimiser:GaussNewton"), 2,
         ("posterior.use", "no posterior")),
     Bad("unknown argument", setting("minimiser.n_outr", 3), 2,
         ("minimiser.n_outr", "did you mean 'n_outer'?")),

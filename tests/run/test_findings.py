@@ -12,24 +12,24 @@ OWN = """
 from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np
-from assim import AbstractFinding, RowColumn, Variable
+from assim import finding
 
 @dataclass(frozen=True)
-class Misfit(AbstractFinding):
+class Misfit(finding.AbstractFinding):
     name: ClassVar[str] = "misfit"
     departures: dict
 
     def variables(self):
         largest = max(np.max(np.abs(d)) for d in self.departures.values())
-        return {"misfit_largest": Variable((), largest, "largest normalised departure")}
+        return {"misfit_largest": finding.Variable((), largest, "largest normalised departure")}
 
     def columns(self, instrument):
-        return [RowColumn("_misfit", self.departures[instrument], "departure of", True)]
+        return [finding.RowColumn("_misfit", self.departures[instrument], "departure of", True)]
 
 def misfit(analysis):
     return Misfit({n: np.asarray(d) for n, d in analysis.departures.after.items()})
 
-class Taken(AbstractFinding):
+class Taken(finding.AbstractFinding):
     name = "cost"
 
     def variables(self):
