@@ -138,7 +138,7 @@ CASE = [
         ("minimiser.use", "did you mean 'GaussNewton'?")),
     Bad("posterior for a minimiser", setting("minimiser.use", "assim.names.posterior:Laplace"), 2,
         ("minimiser.use", "no minimiser")),
-    Bad("minimiser for a posterior", setting("posterior.use", "assim.names.minimiser:GaussNewton"), 2,
+    Bad("minimiser for a posterior", setting("posterior.use", "assim.names.minimiser:Adam"), 2,
         ("posterior.use", "no posterior")),
     Bad("unknown argument", setting("minimiser.n_outr", 3), 2,
         ("minimiser.n_outr", "did you mean 'n_outer'?")),

@@ -14,7 +14,7 @@ Array = jax.Array
 JITTER = 0.3  # relative, of step sizes: no trajectory closes on itself
 
 
-class ReferenceDensity(eqx.Module):
+class Reference(eqx.Module):
     """q(χ): N(0, I), or half of it a t about the minimum, or that alone.
 
     Args:
@@ -83,7 +83,7 @@ def trajectories(
     return Moves(hmc.init, move, {"step_size": sizes, "inverse_mass": covariance[None]})
 
 
-def proposals(origin: ReferenceDensity, particles: Array, weights: Array) -> Moves:
+def proposals(origin: Reference, particles: Array, weights: Array) -> Moves:
     """To draws of q, or of a t with the particles' mean and covariance, by equal chance.
 
     Args:
@@ -98,7 +98,7 @@ def proposals(origin: ReferenceDensity, particles: Array, weights: Array) -> Mov
     return Moves(walk.init, _independent(walk, origin), parameters)
 
 
-def _independent(walk: Any, origin: ReferenceDensity) -> Callable:
+def _independent(walk: Any, origin: Reference) -> Callable:
     def move(key: Array, chain: Any, density: Any, mean: Array, root: Array) -> Any:
         def propose(key: Array) -> Array:
             coin, first, second, third, fourth = jax.random.split(key, 5)

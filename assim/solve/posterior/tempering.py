@@ -13,7 +13,7 @@ from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import LaplacePosterior
 from assim.solve.posterior.method import UNINFORMED
 from assim.solve.posterior.metropolis import (
-    ReferenceDensity,
+    Reference,
     load_blackjax,
     proposals,
     trajectories,
@@ -112,10 +112,10 @@ class Tempering(AbstractPosterior):
         return _pooled(self, whole, around.chi, problem.proper(), around.free)
 
 
-def _start(problem: DepartureFunction, settings: Tempering, gaussian: Gaussian) -> ReferenceDensity:
+def _start(problem: DepartureFunction, settings: Tempering, gaussian: Gaussian) -> Reference:
     whole = jnp.all(problem.weight() > 0)
     share = jnp.where(whole, 0.5, 0.0) if settings.start == "both" else jnp.ones(())
-    return ReferenceDensity(about(gaussian, heavy=True), share)
+    return Reference(about(gaussian, heavy=True), share)
 
 
 class _Run(NamedTuple):
@@ -173,11 +173,7 @@ def _resampled(key: Array, members: Array, weights: Array, number: int) -> Array
 
 
 def _stage(
-    problem: DepartureFunction,
-    settings: Tempering,
-    origin: ReferenceDensity,
-    key: Array,
-    state: _Run,
+    problem: DepartureFunction, settings: Tempering, origin: Reference, key: Array, state: _Run
 ) -> _Run:
     """Resample, move at the present τ, and raise it."""
     first, second = jax.random.split(key)
@@ -216,9 +212,7 @@ def _stage(
     )
 
 
-def _log_ratio(
-    problem: DepartureFunction, origin: ReferenceDensity, chi: Array, sloped: bool
-) -> Array:
+def _log_ratio(problem: DepartureFunction, origin: Reference, chi: Array, sloped: bool) -> Array:
     """Log p(χ, y)/q(χ), not below `NOWHERE`; its gradient, if needed, is finite everywhere."""
     fixed = jax.lax.stop_gradient(chi)
     if sloped:
