@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
-from scipy.special import chdtrc
+import scipy  # its parts are imported when first used
 
 from assim.analysis.analyse import Analysis
 from assim.analysis.evaluation import Assumed, Departed
@@ -367,7 +367,7 @@ def diagnostics(
         terms, degrees = {n: replace(t, expected=math.nan) for n, t in terms.items()}, math.nan
     chi_squared = 2 * sum(costs)
     known = gaussian and degrees > 0 and math.isfinite(chi_squared)
-    p_value = float(chdtrc(degrees, chi_squared)) if known else math.nan
+    p_value = float(scipy.special.chdtrc(degrees, chi_squared)) if known else math.nan
     return Consistency(fits, terms, chi_squared, math.nan if fitted[1] else degrees, p_value)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp, ndtr
+import scipy  # its parts are imported when first used
 
 from assim.statistics.pareto import pareto_smooth
 from assim.statistics.uniformity import binomial_interval
@@ -53,7 +53,7 @@ def crps_gaussian(mean: np.ndarray, stdev: np.ndarray, observed: np.ndarray) -> 
     """
     z = (np.asarray(observed) - mean) / stdev
     density = np.exp(-(z**2) / 2) / _SQRT_2PI
-    return stdev * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / _SQRT_PI)
+    return stdev * (z * (2 * scipy.special.ndtr(z) - 1) + 2 * density - 1 / _SQRT_PI)
 
 
 def log_score(log_densities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -68,7 +68,7 @@ def log_score(log_densities: np.ndarray, weights: np.ndarray | None = None) -> n
     log_densities = np.asarray(log_densities, float)
     w = _weights(log_densities, weights)
     shape = (-1,) + (1,) * (log_densities.ndim - 1)
-    return logsumexp(log_densities, axis=0, b=w.reshape(shape))
+    return scipy.special.logsumexp(log_densities, axis=0, b=w.reshape(shape))
 
 
 def pit(
@@ -274,7 +274,7 @@ def _left_out(log_densities: np.ndarray) -> tuple[float, float]:
     if np.min(log_densities) == -np.inf:
         return -float("inf"), float("inf")
     smoothed = pareto_smooth(-log_densities)
-    return float(logsumexp(log_densities, b=smoothed.weights)), smoothed.k_hat
+    return float(scipy.special.logsumexp(log_densities, b=smoothed.weights)), smoothed.k_hat
 
 
 def _stderr(pointwise: np.ndarray) -> float:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import bdtr, chdtrc
+import scipy  # its parts are imported when first used
 
 SIMULATED = 4000  # samples from which the simultaneous level is found
 SAME = 1e-12  # difference below which two tail probabilities are equal but for rounding
@@ -12,7 +12,7 @@ SAME = 1e-12  # difference below which two tail probabilities are equal but for 
 
 def binomial_interval(number: int, p: float, level: float) -> tuple[int, int]:
     """Smallest and largest counts of Binomial(N, p) that leave (1 - level)/2 at most a side."""
-    cumulative = bdtr(np.arange(number + 1.0), number, p)
+    cumulative = scipy.special.bdtr(np.arange(number + 1.0), number, p)
     tail = (1 - level) / 2
     low = int(np.searchsorted(cumulative, tail + SAME, side="right"))
     high = int(np.searchsorted(cumulative, 1 - tail - SAME, side="left"))
@@ -39,7 +39,7 @@ def choose_bins(draws: int, number: int, most: int = 20) -> int:
 def chi_squared_uniform(counts: np.ndarray) -> float:
     """P(χ²_(B-1) ≥ Σ (n_b - N/B)²/(N/B)), Pearson's test that counts come from equal bins."""
     expected = np.sum(counts) / counts.size
-    return float(chdtrc(counts.size - 1, np.sum((counts - expected) ** 2) / expected))
+    return float(scipy.special.chdtrc(counts.size - 1, np.sum((counts - expected) ** 2) / expected))
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _simulated(number: int, draws: int, seed: int, samples: int) -> np.ndarray:
 def _tables(number: int, draws: int) -> np.ndarray:
     """P(Binomial(N, k/(L + 1)) ≤ n) for k = 1, …, L and n = 0, …, N."""
     at = np.arange(1, draws + 1) / (draws + 1)
-    return bdtr(np.arange(number + 1.0), number, at[:, None])
+    return scipy.special.bdtr(np.arange(number + 1.0), number, at[:, None])
 
 
 def _least_tail(ranks: np.ndarray, draws: int, tables: np.ndarray) -> float:

@@ -1,13 +1,13 @@
 """An ensemble against short chains that start from its members: an independent check."""
 
 from dataclasses import replace
+from statistics import NormalDist
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import ndtri
 
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import Ensemble, Report
@@ -186,7 +186,7 @@ class CrossCheck(NamedTuple):
 
 def _beyond(apart: np.ndarray, allowed: float, error: np.ndarray) -> np.ndarray:
     """Where a difference is more than allowed, and more than chance alone."""
-    chance = -ndtri(FALSE / (2 * apart.size))
+    chance = NormalDist().inv_cdf(1 - FALSE / (2 * apart.size))
     significant: np.ndarray = apart > np.maximum(allowed + 2 * error, chance * error)
     return significant
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import ndtri
 
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import LaplacePosterior
@@ -19,7 +19,9 @@ Scalars = dict[str, Array]
 ScalarFunction = Callable[[Array], Scalars]
 
 LEVELS = (0.05, 0.5, 0.95)
-_NODES = np.concatenate([np.linspace(-8.0, 8.0, 2001), ndtri(LEVELS)])
+_NODES = np.concatenate(
+    [np.linspace(-8.0, 8.0, 2001), [NormalDist().inv_cdf(level) for level in LEVELS]]
+)
 _NODE_WEIGHTS = np.where(np.arange(_NODES.size) < 2001, np.exp(-(_NODES**2) / 2), 0.0)
 _NODE_WEIGHTS /= _NODE_WEIGHTS.sum()
 
