@@ -31,7 +31,8 @@ from assim.solve.minimise.loop import (
 )
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import Report
-from assim.solve.posterior.laplace import Laplace, LaplacePosterior, laplace
+from assim.solve.posterior.laplace import Laplace, laplace
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.marginal import Pushed, Quantity
 
 Array = jax.Array

@@ -18,7 +18,8 @@ from assim.analysis.posterior import (
     timed,
 )
 from assim.solve.posterior.ensemble import AbstractPosterior, Report
-from assim.solve.posterior.laplace import Laplace, LaplacePosterior, laplace
+from assim.solve.posterior.laplace import Laplace, laplace
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.method import Trust
 
 Array = jax.Array

@@ -20,7 +20,8 @@ from assim.problem.control import Physical
 from assim.problem.departure import Problem
 from assim.problem.scalars import Derived
 from assim.solve.posterior.ensemble import Ensemble
-from assim.solve.posterior.laplace import Laplace, LaplacePosterior
+from assim.solve.posterior.laplace import Laplace
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.marginal import Pushed, Quantity
 from assim.solve.posterior.method import Trust
 

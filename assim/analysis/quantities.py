@@ -21,7 +21,8 @@ from assim.problem.scalars import (
     scalar_units,
 )
 from assim.solve.posterior.ensemble import Ensemble
-from assim.solve.posterior.laplace import LaplacePosterior, gaussian_draws
+from assim.solve.posterior.laplace import gaussian_draws
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.marginal import (
     Pushed,
     Quantity,

@@ -13,7 +13,7 @@ import numpy as np
 from assim.analysis.analyse import Analysis
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import Ensemble, Trust
-from assim.solve.posterior.laplace import LaplacePosterior
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
 
 Array = jax.Array
 

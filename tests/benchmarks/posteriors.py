@@ -34,7 +34,8 @@ from assim.solve.posterior.chains.mclmc import MCLMC
 from assim.solve.posterior.chains.nuts import HMC, NUTS
 from assim.solve.posterior.ensemble import AbstractPosterior, equal_weights
 from assim.solve.posterior.importance import Importance
-from assim.solve.posterior.laplace import Laplace, LaplacePosterior, laplace
+from assim.solve.posterior.laplace import Laplace, laplace
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.randomise import Randomise
 from assim.solve.posterior.svgd.svgd import SVGD
 from assim.solve.posterior.tempering import Tempering

@@ -8,7 +8,7 @@ import numpy as np
 from assim.solve.cost import Array, DepartureFunction
 from assim.solve.posterior.ensemble import Ensemble
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.laplace import LaplacePosterior
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from tests.solve.departures import Misfit
 
 EDGE = -0.5  # where `truncated` ends

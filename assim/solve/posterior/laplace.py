@@ -16,8 +16,7 @@ from assim.solve.krylov import Operator, lanczos_eigenpairs, randomised_eigenpai
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, equal_weights
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.hessian import exact_hessian
-from assim.solve.posterior.laplace_posterior import LEFT_OUT
-from assim.solve.posterior.laplace_posterior import LaplacePosterior as LaplacePosterior
+from assim.solve.posterior.laplace_posterior import LEFT_OUT, LaplacePosterior
 from assim.solve.together import affordable, batch_size, by_columns
 from assim.statistics.pareto import ParetoSmoothed, pareto_smooth
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.laplace import LaplacePosterior
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.statistics.weighted import weighted_quantiles
 
 Array = jax.Array

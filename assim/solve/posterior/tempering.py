@@ -10,7 +10,7 @@ import numpy as np
 from assim.solve.cost import DepartureFunction, negative_log_density, scored_density
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.laplace import LaplacePosterior
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.method import UNINFORMED
 from assim.solve.posterior.metropolis import (
     Reference,

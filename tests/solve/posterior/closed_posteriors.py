@@ -9,7 +9,8 @@ import scipy.integrate
 import scipy.stats
 
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.laplace import Laplace, LaplacePosterior, laplace
+from assim.solve.posterior.laplace import Laplace, laplace
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from tests.solve.departures import Misfit
 
 SKEW = 2.0  # of the skewed likelihood

@@ -10,7 +10,7 @@ import pytest
 
 from assim.solve.posterior.ensemble import Trust
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.laplace import LaplacePosterior
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.tempering import Tempering
 from tests.solve.departures import Misfit
 from tests.solve.posterior.closed_posteriors import (

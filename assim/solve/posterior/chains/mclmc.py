@@ -24,7 +24,7 @@ from assim.solve.posterior.chains.chains import (
 )
 from assim.solve.posterior.chains.sampling import sample_chains
 from assim.solve.posterior.ensemble import Ensemble, Report, Trust, equal_weights
-from assim.solve.posterior.laplace import LaplacePosterior
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
 
 Array = jax.Array
 

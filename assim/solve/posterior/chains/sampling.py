@@ -22,7 +22,7 @@ from assim.solve.posterior.chains.chains import (
 )
 from assim.solve.posterior.chains.starts import cost_of_starts
 from assim.solve.posterior.ensemble import Ensemble, Report, equal_weights
-from assim.solve.posterior.laplace import LaplacePosterior
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.method import Trust
 from assim.solve.posterior.metric import averaged_cost
 from assim.solve.together import HELD

@@ -12,7 +12,8 @@ from assim.solve.posterior.crosscheck import crosschecked, stated_moments
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.informed import Informed, either, informed, survives
-from assim.solve.posterior.laplace import PROBES, LaplacePosterior
+from assim.solve.posterior.laplace import PROBES
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.metric import FORMED, Cut, averaged, averaged_cost, cut
 from assim.solve.posterior.svgd.affine_polish import Polish, polished, stein_residual
 from assim.solve.posterior.svgd.complement import antithetic, members, with_own

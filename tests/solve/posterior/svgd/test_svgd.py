@@ -12,7 +12,8 @@ import pytest
 
 from assim.solve.posterior.ensemble import Trust
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.laplace import Laplace, LaplacePosterior, laplace
+from assim.solve.posterior.laplace import Laplace, laplace
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.svgd.svgd import SVGD
 from tests.solve.departures import Departures, Misfit
 
