@@ -220,7 +220,7 @@ def _check(problem: Problem, number: int, draws: int, starts: int, together: int
             raise ValueError(
                 f"calibrate: the likelihood of {name!r} draws good data alone, or has weights "
                 "other than 0 and 1: not from the density that it evaluates; calibrate with "
-                "Gaussian or StudentT errors of full weight"
+                "another one, as Gaussian, LogNormal, StudentT or Poisson, and weights of 0 and 1"
             )
 
 

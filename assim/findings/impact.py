@@ -200,7 +200,7 @@ def observation_impact(
     if analysis.laplace is None:
         raise ValueError(
             "observation_impact: the analysis has no posterior, whose A⁻¹ is needed; ask for one: "
-            "analyse(..., posterior=Laplace())"
+            "analyse(..., posterior=assim.posterior.Laplace())"
         )
     problem, gaussian = analysis.problem, analysis.laplace.gaussian
     parts, e = _impact(OfForecast(problem, measure, forecast), gaussian, analysis.analysis)

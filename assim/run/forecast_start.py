@@ -36,6 +36,7 @@ _FREE = {
     "minimiser",
     "posterior",
     "predictive",
+    "findings",
     "quantities",
     "forecast_impact",
     "sloppy",

@@ -62,8 +62,9 @@ def _chi_squared(diagnostics: Entry) -> str:
     p = known(diagnostics["p_value"])
     if p is None:
         return notice(
-            "With an estimated error scale, or errors that are not Gaussian, this is no test: "
-            "departures fit such errors by construction.",
+            "This is no test where an error scale is estimated or errors are not Gaussian, since "
+            "departures fit such errors by construction, nor where a value has a weight that is "
+            "neither 0 nor 1.",
             "",
             lead,
         )

@@ -74,7 +74,7 @@ def test_negative_variances_are_told(lynx_hare):
         (0.4, "good", "are as large as"),
         (1e-5, "unsure", "errors are understated"),
         (1 - 1e-5, "unsure", "errors are overstated"),
-        (None, "", "this is no test"),
+        (None, "", "This is no test"),
     ],
 )
 def test_chi_squared_is_judged(lynx_hare, p_value, verdict, words):

@@ -36,8 +36,8 @@ def check_inflation(called: str, inflation: Inflation, problem: Problem, plan: P
         )
     if not is_gaussian(problem):
         raise ValueError(
-            f"{called}: inflation can follow innovations of Gaussian errors of known scale only; "
-            "give it as a number"
+            f"{called}: inflation can follow innovations of Gaussian errors of known scale only, "
+            "each of weight 0 or 1; give it as a number"
         )
 
 

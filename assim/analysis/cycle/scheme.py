@@ -33,7 +33,8 @@ class Outcome(NamedTuple):
         normalised: |d|² of the departures at the background.
         signal: degrees of freedom for signal.
         number: of observations, as their weights count them.
-        gaussian: whether 2J/m is expected to be 1: Gaussian errors of known scale.
+        gaussian: whether 2J/m is expected to be 1: Gaussian errors of known scale,
+            each of weight 0 or 1.
         inflation: factor on the standard deviations of the carried covariance.
         gradient_norm: |∇J| at the last linearisation.
         status: a `Status` as a number.

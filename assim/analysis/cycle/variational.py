@@ -80,7 +80,7 @@ class FourDVar(AbstractScheme):
             anew, but each moved as the posterior's square root does. None for none.
         minimiser: of J.
         starts: first guesses: the background and, where its minimum is doubtful, draws about it;
-            with Gaussian errors of known scale only.
+            with Gaussian errors of known scale and weights of 0 or 1 only.
         gate: how doubtful: in standard deviations of 2J, whose expectation is the number m of
             observations and variance 2m, above the expectation.
         stages: in which the window is lengthened while J is minimised.
