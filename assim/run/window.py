@@ -20,6 +20,7 @@ from assim.case.pose import Posed, pose
 from assim.files.netcdf import write_dataset, write_json, write_tree
 from assim.files.read.states import state_dataset
 from assim.files.write.arviz import to_datatree
+from assim.files.write.encode import row_columns
 from assim.files.write.feedback import feedback_dataset
 from assim.files.write.results import (
     analysis_dataset,
@@ -88,10 +89,8 @@ def _examined(posed: Posed, analysis: Analysis, seconds: dict[str, float]) -> An
     """The analysis with its stiff and sloppy directions, and checks of what it predicts."""
     if analysis.posterior is None:
         return analysis
-    table, held_back = (
-        posed.case.checked,
-        [instrument.observations for instrument in posed.held_back],
-    )
+    table = posed.case.checked
+    held_back = [instrument.observations for instrument in posed.held_back]
     with _timed(seconds, "sloppy"):
         sloppy = stiff_and_sloppy(analysis, table.sloppy.profile)
     checks = None
@@ -114,7 +113,8 @@ def _with_own(
         more = analysis.with_findings(find(analysis))
         for make in (diagnostics_dataset, summary):  # its variables, and names of its own
             make(more)
-        feedback_dataset([*posed.instruments, *posed.held_back], more)
+        for instrument in (*posed.instruments, *posed.held_back):
+            row_columns(more.findings, instrument.observations.name, int(instrument.used.sum()))
     except Exception as error:  # whatever it is, the analysis is not lost
         screen.say(f"The finding {use} failed and is left out: {said(error)}", "bold red")
         return analysis

@@ -169,25 +169,28 @@ def _observed(instrument: Instrument) -> list[Column]:
 
 def _compared(instrument: Instrument, analysis: Analysis) -> list[Column]:
     """What the background and the analysis predict, departures from them, and flags as used."""
-    table = instrument.table
-    values, what, units = table.values, table.long_name, table.units
     before, after = (
         _predicted(instrument, simulation)
         for simulation in (analysis.background, analysis.analysis)
     )
+    words = f"quality flag of {instrument.table.long_name} as used"
     return [
         *_corrections(instrument, analysis),
+        *_departures(instrument, before, after),
+        *_diagnosed(instrument, analysis),
+        Column(Ancillary.EFFECTIVE_QC, _flags(instrument, analysis), words, "1"),
+    ]
+
+
+def _departures(instrument: Instrument, before: np.ndarray, after: np.ndarray) -> list[Column]:
+    """What background and analysis predict of every row, and departures from it."""
+    table = instrument.table
+    values, what, units = table.values, table.long_name, table.units
+    return [
         Column(Ancillary.HOFX_BACKGROUND, before, f"background of {what}", units),
         Column(Ancillary.HOFX_ANALYSIS, after, f"analysis of {what}", units),
         Column(Ancillary.OMBG, values - before, f"{what} less its background", units),
         Column(Ancillary.OMAN, values - after, f"{what} less its analysis", units),
-        *_diagnosed(instrument, analysis),
-        Column(
-            Ancillary.EFFECTIVE_QC,
-            _flags(instrument, analysis),
-            f"quality flag of {what} as used",
-            "1",
-        ),
     ]
 
 
@@ -202,15 +205,13 @@ def _flags(instrument: Instrument, analysis: Analysis) -> np.ndarray:
 
 def _diagnosed(instrument: Instrument, analysis: Analysis) -> list[Column]:
     """Findings about every value used: spread of its prediction, influence, impact."""
-    table = instrument.table
-    columns = []
     name = instrument.observations.name
-    diagnostics = row_columns(analysis.findings, name, int(instrument.used.sum()))
-    for suffix, values, what, dimensionless in diagnostics:
-        units = "1" if dimensionless else table.units
-        whole = _spread(values, instrument.used)
-        columns.append(Column(suffix, whole, f"{what} {table.long_name}", units))
-    return columns
+    return [
+        used_column(instrument, suffix, values, what, "1" if dimensionless else None)
+        for suffix, values, what, dimensionless in row_columns(
+            analysis.findings, name, int(instrument.used.sum())
+        )
+    ]
 
 
 def _variables(
@@ -328,16 +329,5 @@ def compared_columns(
     instrument: Instrument, background: np.ndarray, analysis: np.ndarray
 ) -> list[Column]:
     """What background and analysis predict of the rows that were used, and departures from it."""
-    table, what = instrument.table, instrument.table.long_name
-    before = used_column(instrument, Ancillary.HOFX_BACKGROUND, background, "background of")
-    after = used_column(instrument, Ancillary.HOFX_ANALYSIS, analysis, "analysis of")
-    return [
-        before,
-        after,
-        Column(
-            Ancillary.OMBG, table.values - before.values, f"{what} less its background", table.units
-        ),
-        Column(
-            Ancillary.OMAN, table.values - after.values, f"{what} less its analysis", table.units
-        ),
-    ]
+    before, after = (_spread(values, instrument.used) for values in (background, analysis))
+    return _departures(instrument, before, after)
