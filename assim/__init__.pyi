@@ -1,12 +1,8 @@
 from .analysis.analyse import Analysis as Analysis
 from .analysis.analyse import analyse as analyse
-from .analysis.analysed import AnalysedWindow as AnalysedWindow
 from .analysis.cycle.cycle import Cycle as Cycle
-from .analysis.cycle.measures import Measures as Measures
-from .analysis.cycle.plan import Plan as Plan
 from .analysis.forecast import Forecast as Forecast
 from .analysis.forecast import forecast as forecast
-from .analysis.posterior import Posterior as Posterior
 from .files.errors import DataError as DataError
 from .files.read.forcings import read_forcing as read_forcing
 from .files.read.observations import read_observations as read_observations
@@ -15,17 +11,8 @@ from .files.read.states import read_state as read_state
 from .files.read.states import read_stdev as read_stdev
 from .files.read.windows import read_window as read_window
 from .files.write.arviz import to_datatree as to_datatree
-from .files.write.cycle import cycle_dataset as cycle_dataset
 from .files.write.dataset import to_dataset as to_dataset
-from .files.write.results import trajectory_dataset as trajectory_dataset
-from .findings.calibration import Calibration as Calibration
 from .findings.calibration import calibrate as calibrate
-from .findings.consistency import consistency as consistency
-from .findings.evidence import evidence_table as evidence_table
-from .findings.impact import innovation_stdev as innovation_stdev
-from .findings.impact import observation_impact as observation_impact
-from .findings.predictive import predictive_checks as predictive_checks
-from .findings.sloppy import stiff_and_sloppy as stiff_and_sloppy
 from .names import covariance as covariance
 from .names import derivatives as derivatives
 from .names import finding as finding
@@ -46,8 +33,6 @@ from .problem.arrays import Trajectory as Trajectory
 from .problem.bias import BiasCorrection as BiasCorrection
 from .problem.constraint import strong_constraint as strong_constraint
 from .problem.constraint import weak_constraint as weak_constraint
-from .problem.curvilinear import Curvilinear as Curvilinear
-from .problem.cycled import Rows as Rows
 from .problem.departure import Problem as Problem
 from .problem.forcing import Forcing as Forcing
 from .problem.integrator import Adaptive as Adaptive
@@ -60,14 +45,8 @@ from .problem.model_error import ModelError as ModelError
 from .problem.observation import ErrorScale as ErrorScale
 from .problem.observation import Observations as Observations
 from .problem.operator import Points as Points
-from .problem.operator import sample as sample
 from .problem.runge_kutta import rk4_step as rk4_step
 from .problem.scalars import Derived as Derived
-from .problem.scalars import ForecastError as ForecastError
 from .problem.window import Window as Window
 from .solve.minimise.status import Status as Status
-from .solve.posterior.marginal import Quantity as Quantity
 from .solve.posterior.method import Trust as Trust
-from .solve.posterior.svgd.kernels import (
-    kernelised_stein_discrepancy as kernelised_stein_discrepancy,
-)

@@ -52,6 +52,11 @@ def test_list_is_complete():
     assert not [name for name in NAMES if name.startswith("_")]
 
 
+def test_names_fit_on_one_screen():
+    """What a script needs, and families: a new method or finding belongs to a family."""
+    assert len(dir(assim)) <= 55
+
+
 def test_every_name_is_documented():
     """A docstring of its own; aliases of types (Array, State, Params) have none to give."""
     aliases = {"Array", "Params", "State"}

@@ -3,8 +3,16 @@
 from assim.analysis.finding import AbstractFinding as AbstractFinding
 from assim.analysis.finding import RowColumn as RowColumn
 from assim.analysis.finding import Variable as Variable
+from assim.findings.calibration import Calibration as Calibration
 from assim.findings.consistency import Consistency as Consistency
+from assim.findings.consistency import consistency as consistency
+from assim.findings.evidence import evidence_table as evidence_table
 from assim.findings.impact import Impact as Impact
+from assim.findings.impact import innovation_stdev as innovation_stdev
+from assim.findings.impact import observation_impact as observation_impact
 from assim.findings.predictive import PredictiveCheck as PredictiveCheck
 from assim.findings.predictive import PredictiveChecks as PredictiveChecks
+from assim.findings.predictive import predictive_checks as predictive_checks
 from assim.findings.sloppy import Sloppy as Sloppy
+from assim.findings.sloppy import stiff_and_sloppy as stiff_and_sloppy
+from assim.problem.scalars import ForecastError as ForecastError

@@ -1,5 +1,6 @@
 """Observation operators: what an instrument reads of a trajectory."""
 
+from assim.problem.curvilinear import Curvilinear as Curvilinear
 from assim.problem.operator import AbstractOperator as AbstractOperator
 from assim.problem.operator import Function as Function
 from assim.problem.operator import PointSample as PointSample

@@ -180,7 +180,7 @@ class Function(AbstractOperator):
     """Any function of the trajectory, f(trajectory, points) -> values of shape (m,).
 
     Args:
-        function: written in JAX; it may use `assim.sample` to interpolate a field.
+        function: written in JAX; it may use `assim.operator.sample` to interpolate a field.
         unit: unit of its values, None to leave it unchecked.
         needs: dimensions along which it needs positions.
     """

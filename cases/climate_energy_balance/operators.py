@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from assim import Array, Points, Trajectory, sample
+from assim import Array, Points, Trajectory, operator
 
 ZETTAJOULES = 5.1007e14 * 31556952 / 1e21  # a watt a square metre over the Earth for a year
 OCEAN = 0.91  # share of the ocean in the heat that the Earth takes up: AR6 WGI, table 7.1
@@ -25,8 +25,8 @@ def _annual_mean(trajectory: Trajectory, points: Points) -> Array:
     end is that of the year.
     """
     start, end = Points.at(points.starts), Points.at(points.ends)
-    forced = sample(trajectory, "surface", start) + sample(trajectory, "surface", end)
-    return forced / 2 + sample(trajectory, "variability", end)
+    before, after = (operator.sample(trajectory, "surface", points) for points in (start, end))
+    return (before + after) / 2 + operator.sample(trajectory, "variability", end)
 
 
 def ocean_heat(trajectory: Trajectory, points: Points) -> Array:
@@ -37,8 +37,8 @@ def ocean_heat(trajectory: Trajectory, points: Points) -> Array:
 
 def _heat(trajectory: Trajectory, points: Points) -> Array:
     theta = trajectory.parameters
-    surface = theta["surface_capacity"] * sample(trajectory, "surface", points)
-    deep = theta["deep_capacity"] * sample(trajectory, "deep", points)
+    surface = theta["surface_capacity"] * operator.sample(trajectory, "surface", points)
+    deep = theta["deep_capacity"] * operator.sample(trajectory, "deep", points)
     return OCEAN * ZETTAJOULES * (surface + deep)
 
 

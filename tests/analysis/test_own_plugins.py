@@ -318,7 +318,7 @@ def test_an_analysis_with_the_same_errors():
     built = assim.analyse(posed(readings(ERRORS["blocks"]())))
     same(built.solution.chi, own.solution.chi)
     same(built.state_stdev, own.state_stdev)
-    same(numbers(assim.consistency(built)), numbers(assim.consistency(own)))
+    same(numbers(assim.finding.consistency(built)), numbers(assim.finding.consistency(own)))
     same(built.cost_analysis, own.cost_analysis)
 
 
@@ -330,7 +330,7 @@ OPERATORS = {
     "time-integral": lambda: assim.operator.TimeIntegral("x"),
     "time-difference": lambda: assim.operator.TimeDifference("x", -1.0),
     "function": lambda: assim.operator.Function(
-        lambda trajectory, points: assim.sample(trajectory, "x", points), needs=("place",)
+        lambda trajectory, points: assim.operator.sample(trajectory, "x", points), needs=("place",)
     ),
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import assim
-from assim import likelihood
+from assim import finding, likelihood
 from assim.analysis.forecast import Readings
 from assim.files.write.arviz import to_datatree
 from assim.files.write.results import diagnostics_dataset
@@ -89,10 +89,10 @@ def test_diagnostics_and_evidence_of_weight_zero_are_those_without_the_value(pai
     same(alone.log_evidence(), weighted.log_evidence())
     for one, other in zip(evidence_table(alone), evidence_table(weighted), strict=True):
         same(one.log_evidence, other.log_evidence)
-    assert assim.consistency(weighted).degrees == 6 and assim.consistency(weighted).p_value > 0
-    same(assim.consistency(alone).summary(), assim.consistency(weighted).summary())
-    for name, one in assim.consistency(alone).instruments.items():
-        other = assim.consistency(weighted).instruments[name]
+    assert finding.consistency(weighted).degrees == 6 and finding.consistency(weighted).p_value > 0
+    same(finding.consistency(alone).summary(), finding.consistency(weighted).summary())
+    for name, one in finding.consistency(alone).instruments.items():
+        other = finding.consistency(weighted).instruments[name]
         assert other.count == 3 and isinstance(other.count, int)
         same(one.influence, other.influence[KEEP])
         assert other.influence[2] == 0 and other.predicted_stdev[2] > 0
@@ -100,7 +100,7 @@ def test_diagnostics_and_evidence_of_weight_zero_are_those_without_the_value(pai
 
 def test_files_of_weight_zero_are_those_without_the_value(pair):
     alone, weighted = pair
-    judged = [one.with_findings(assim.consistency(one)) for one in pair]
+    judged = [one.with_findings(finding.consistency(one)) for one in pair]
     found = [diagnostics_dataset(one).drop_vars("instrument") for one in judged]
     for name, variable in found[0].data_vars.items():
         if not name.startswith("seconds"):
@@ -112,19 +112,19 @@ def test_files_of_weight_zero_are_those_without_the_value(pair):
 
 def test_impact_and_innovations_of_weight_zero(pair):
     alone, weighted = (
-        assim.observation_impact(one, assim.ForecastError({"x": 1.0})) for one in pair
+        finding.observation_impact(one, finding.ForecastError({"x": 1.0})) for one in pair
     )
     same(alone.total(), weighted.total())
     for name, impact in weighted.observations.items():
         assert impact[2] == 0
         same(alone.observations[name], impact[KEEP])
-    alone, weighted = (assim.innovation_stdev(one.problem) for one in pair)
+    alone, weighted = (finding.innovation_stdev(one.problem) for one in pair)
     for name, stdev in weighted.items():
         same(alone[name], stdev[KEEP])
 
 
 def test_predictive_checks_of_weight_zero_are_those_without_the_value(pair):
-    alone, weighted = (assim.predictive_checks(one, draws=40).instruments for one in pair)
+    alone, weighted = (finding.predictive_checks(one, draws=40).instruments for one in pair)
     for name, one in alone.items():
         other = weighted[name]
         for column, whole in zip(one.predicted, other.predicted, strict=True):
@@ -151,11 +151,11 @@ def test_nothing_that_counts():
     """An instrument all of whose weights are 0 moves nothing, and has no scores."""
     found = analysis(read(KEEP), read(weight=np.zeros(4), name="silent"))
     same(found.log_evidence(), analysis(read(KEEP)).log_evidence())
-    one = assim.consistency(found).instruments["silent"]
-    assert one.count == one.signal == one.cost == 0 and assim.consistency(found).degrees == 3
+    one = finding.consistency(found).instruments["silent"]
+    assert one.count == one.signal == one.cost == 0 and finding.consistency(found).degrees == 3
     assert np.isnan(one.mean_influence) and np.isnan(one.error_variance_ratio)
-    assert assim.consistency(found).summary()["instruments"]["silent"]["count"] == 0
-    check = assim.predictive_checks(found, draws=20).instruments["silent"]
+    assert finding.consistency(found).summary()["instruments"]["silent"]["count"] == 0
+    check = finding.predictive_checks(found, draws=20).instruments["silent"]
     assert np.isnan(check.crps) and np.isnan(check.predicted.pit).all()
 
 
@@ -165,7 +165,7 @@ def test_weight_two_is_the_value_given_twice():
     same(repeated.cost_analysis, weighted.cost_analysis)
     for one, other in zip(evidence_table(repeated), evidence_table(weighted), strict=True):
         same(one.log_evidence, other.log_evidence)
-    one, other = (assim.consistency(found).instruments["x"] for found in (repeated, weighted))
+    one, other = (finding.consistency(found).instruments["x"] for found in (repeated, weighted))
     assert one.count == other.count == 5
     same((one.cost, one.signal, one.error_stdev), (other.cost, other.signal, other.error_stdev))
     same(one.influence[1] + one.influence[2], other.influence[1])
@@ -174,14 +174,14 @@ def test_weight_two_is_the_value_given_twice():
 def test_nothing_is_expected_of_a_value_of_half_weight():
     """What the variance of its error is, p(y | x)^½ does not say; nor is it drawn from that."""
     found = analysis(read(weight=[1.0, 0.5, 0.0, 1.0]), read(name="other"))
-    for one in assim.consistency(found).instruments.values():
+    for one in finding.consistency(found).instruments.values():
         ratios = (one.error_variance_ratio, one.background_variance_ratio)
         assert np.isnan([one.expected, *ratios]).all()
     assert (
-        assim.consistency(found).instruments["x"].count == 2.5
-        and assim.consistency(found).chi_squared > 0
+        finding.consistency(found).instruments["x"].count == 2.5
+        and finding.consistency(found).chi_squared > 0
     )
-    assert np.isnan([assim.consistency(found).degrees, assim.consistency(found).p_value]).all()
+    assert np.isnan([finding.consistency(found).degrees, finding.consistency(found).p_value]).all()
     assert samples_its_density(found.problem) == {"x": False, "other": True}
     assert diagnostics_dataset(found)["observation_count"] == 6.5
 

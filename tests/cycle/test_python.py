@@ -66,11 +66,11 @@ def test_a_series_of_all_windows():
     for one, other in zip(jax.tree.leaves(batches), jax.tree.leaves(given.batches), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
     _, measures = given.cycle.scan(4, given.edges, batches)
-    series = assim.cycle_dataset(given.cycle, given.edges, measures)
+    series = assim.to_dataset(given.cycle, given.edges, measures)
     np.testing.assert_allclose(series["t"], np.asarray(given.edges)[1:5])
     np.testing.assert_allclose(series["cost"], measures.cost)
     several = [jax.tree.map(lambda leaf, k=k: leaf[k], measures) for k in range(4)]
-    assert assim.cycle_dataset(given.cycle, given.edges, several).equals(series)
+    assert assim.to_dataset(given.cycle, given.edges, several).equals(series)
 
 
 def test_what_does_not_belong_to_a_window_is_refused():

@@ -5,16 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import (
-    ForecastError,
-    Points,
-    analyse,
-    consistency,
-    innovation_stdev,
-    observation_impact,
-    predictive_checks,
-    strong_constraint,
-)
+from assim import Points, analyse, finding, strong_constraint
 from assim.files.errors import DataError
 from assim.files.read.observations import to_instrument
 from assim.files.read.quality import QualityControl
@@ -97,9 +88,9 @@ def everything(likelihood):
     problem = strong_constraint(model, window, start, Diagonal(0.4), instrument.observations)
     found = analyse(problem, posterior=Laplace(members=20, certificate=0))
     return instrument, found.with_findings(
-        consistency(found),
-        observation_impact(found, ForecastError({"c": 5.0})),
-        predictive_checks(found, draws=20),
+        finding.consistency(found),
+        finding.observation_impact(found, finding.ForecastError({"c": 5.0})),
+        finding.predictive_checks(found, draws=20),
     )
 
 
@@ -112,8 +103,8 @@ def test_diagnostics_and_innovations(both):
     (_, first), (_, own) = both
     assert is_gaussian(first.problem) == is_gaussian(own.problem)
     assert gaussian_values(first.problem).keys() == gaussian_values(own.problem).keys()
-    expected = innovation_stdev(first.problem)["u"]
-    np.testing.assert_allclose(innovation_stdev(own.problem)["u"], expected, **CLOSE)
+    expected = finding.innovation_stdev(first.problem)["u"]
+    np.testing.assert_allclose(finding.innovation_stdev(own.problem)["u"], expected, **CLOSE)
     np.testing.assert_allclose(
         own.findings["impact"].total(), first.findings["impact"].total(), **CLOSE
     )

@@ -12,16 +12,13 @@ import scipy.stats
 from assim import (
     Derived,
     ErrorScale,
-    ForecastError,
     ModelError,
     Observations,
     Points,
     Window,
     analyse,
-    consistency,
-    innovation_stdev,
+    finding,
     likelihood,
-    observation_impact,
     strong_constraint,
     weak_constraint,
 )
@@ -142,7 +139,7 @@ def jumping(case, matrices, noise):
 
 def test_innovation_stdev_is_that_of_hbht_and_r(case):
     _, g, r = stacked(case)
-    (got,) = innovation_stdev(case.problem).values()
+    (got,) = finding.innovation_stdev(case.problem).values()
     assert apart(got, np.sqrt(np.diag(g @ case.covariance @ g.T + r))) < CLOSE
 
 
@@ -177,14 +174,14 @@ def observed(kind, scale=None, model=None):
     ],
 )
 def test_innovation_stdev_of_every_kind_of_error(kind, variance):
-    (got,) = innovation_stdev(observed(kind)).values()
+    (got,) = finding.innovation_stdev(observed(kind)).values()
     expected = np.sqrt(0.09 + variance(np.linspace(2.0, 4.0, 8)))
     assert apart(got, expected) < CLOSE
 
 
 def test_error_scale_enters_at_its_median_and_moves_nothing():
     problem = observed(likelihood.Gaussian(), ErrorScale("sigma", Jeffreys(2.0)))
-    (got,) = innovation_stdev(problem).values()
+    (got,) = finding.innovation_stdev(problem).values()
     assert apart(got, np.full(8, np.sqrt(0.09 + 4 * 0.25))) < CLOSE
 
 
@@ -225,7 +222,7 @@ def test_influence_is_the_diagonal_of_the_hat_matrix(analysed):
     m, analysis = analysed
     hat = np.diag(m.g @ m.gain)
     for name, rows in m.rows.items():
-        one = consistency(analysis).instruments[name]
+        one = finding.consistency(analysis).instruments[name]
         assert apart(one.influence, hat[rows]) < CLOSE
         assert abs(one.signal - hat[rows].sum()) < CLOSE * hat[rows].sum()
         spread = np.diag(m.g @ (m.c - m.gain @ m.s @ m.gain.T) @ m.g.T)
@@ -237,7 +234,7 @@ def test_expected_costs(analysed):
     tr(G_k C_k G_kᵀ S⁻¹); and of an instrument tr(R_k⁻¹ E[d dᵀ]).
     """
     m, analysis = analysed
-    found = consistency(analysis)
+    found = finding.consistency(analysis)
     inverse = np.linalg.inv(m.s)
     assert set(found.terms) == set(m.blocks)
     for name, block in m.blocks.items():
@@ -253,7 +250,7 @@ def test_expected_costs(analysed):
 
 def test_chi_squared(analysed):
     m, analysis = analysed
-    found = consistency(analysis)
+    found = finding.consistency(analysis)
     expected = m.innovation @ np.linalg.solve(m.s, m.innovation)
     assert abs(found.chi_squared - expected) < 1e-9 * expected
     assert found.degrees == len(m.r)
@@ -268,7 +265,7 @@ def test_standard_deviation_of_costs_is_bounded(analysed):
         root = np.linalg.inv(np.linalg.cholesky(m.r[rows, rows]))
         p = root @ (keep @ m.s @ keep.T)[rows, rows] @ root.T
         exact = np.sqrt(2 * np.trace(p @ p)) / 2
-        bound = consistency(analysis).instruments[name].expected_stdev
+        bound = finding.consistency(analysis).instruments[name].expected_stdev
         assert exact <= bound * (1 + 1e-12) and bound < 3 * exact
 
 
@@ -279,7 +276,7 @@ def test_desroziers(analysed):
     prior = m.g @ m.c @ m.g.T
     state = bool(analysis.problem.control.later)
     for name, rows in m.rows.items():
-        one = consistency(analysis).instruments[name]
+        one = finding.consistency(analysis).instruments[name]
         whiten = np.linalg.inv(np.linalg.cholesky(m.r[rows, rows]))
         before, left = whiten @ m.innovation[rows], whiten @ after[rows]
         assert abs(one.error_variance_ratio - np.mean(before * left)) < 1e-9
@@ -314,7 +311,7 @@ def test_innovations_are_exact_with_random_columns(monkeypatch):
     assert analysis.laplace.eigenvalues.size < problem.size()
     after = m.innovation - m.g @ m.gain @ m.innovation
     for name, rows in m.rows.items():
-        one = consistency(analysis).instruments[name]
+        one = finding.consistency(analysis).instruments[name]
         whiten = np.linalg.inv(np.linalg.cholesky(m.r[rows, rows]))
         ratio = np.mean((whiten @ m.innovation[rows]) * (whiten @ after[rows]))
         assert one.nonlinearity < 1e-9 and abs(one.error_variance_ratio - ratio) < 1e-9
@@ -329,7 +326,7 @@ def test_nonlinearity_compares_innovations():
     d = lambda chi: problem(chi).normalised  # noqa: E731
     linear = d(chi) - jax.jvp(d, (chi,), (chi,))[1]
     expected = np.linalg.norm(d(0 * chi) - linear) / np.linalg.norm(d(0 * chi) - d(chi))
-    one = consistency(analysis).instruments["x"]
+    one = finding.consistency(analysis).instruments["x"]
     assert expected > 0.01 and abs(one.nonlinearity - expected) < 1e-9
     assert abs(one.error_variance_ratio - np.mean(d(chi) * linear)) < 1e-9
 
@@ -366,7 +363,7 @@ def test_columns_of_truncated_eigenpairs(limit, monkeypatch):
 @pytest.mark.slow
 def test_no_p_value_where_an_error_scale_is_estimated():
     problem = observed(likelihood.Gaussian(), ErrorScale("sigma", LogNormal(1.0, 0.5)))
-    found = consistency(analyse(problem, posterior=PLAIN))
+    found = finding.consistency(analyse(problem, posterior=PLAIN))
     assert np.isnan(found.p_value) and np.isnan(found.degrees)
     assert set(found.terms) == {"background", "parameters"}
     assert np.isnan(found.terms["parameters"].expected) and found.terms["background"].expected > 0
@@ -392,7 +389,7 @@ def test_squares_and_expectations_where_an_amplitude_is_estimated(formulation):
     ratio = diagnostics_dataset(bare)["chi_squared_ratio"]
     assert abs(float(ratio) * number / expected - 1) < 1e-12
     full = analyse(problem, posterior=PLAIN)
-    found = consistency(full)
+    found = finding.consistency(full)
     assert abs(found.chi_squared / full.chi_squared - 1) < 1e-12
     assert abs(full.chi_squared / expected - 1) < 1e-12
     assert np.isnan(found.degrees)
@@ -418,8 +415,8 @@ def test_observation_impact_of_a_quadratic_measure(name, ahead):
         power += slots
     forward = np.linalg.matrix_power(case.propagators[1], power)[:n]
     target, weight = np.linspace(-1, 1, n), np.linspace(0.5, 2, n)
-    measure = ForecastError({field: target}, {field: weight})
-    found = observation_impact(analysis, measure, window)
+    measure = finding.ForecastError({field: target}, {field: weight})
+    found = finding.observation_impact(analysis, measure, window)
     after = case.background + m.gain @ m.innovation
     e = [float(weight @ (forward @ z - target) ** 2) for z in (case.background, after)]
     assert abs(found.background - e[0]) < 1e-9 * e[0]
@@ -438,8 +435,8 @@ def test_impact_sums_up_for_other_likelihoods():
     problem = observed(kind)
     settings = Laplace(hessian="gauss_newton", certificate=0, members=2)
     analysis = analyse(problem, EXACT, settings)
-    measure = ForecastError({"x": np.zeros(8)})
-    found = observation_impact(analysis, measure)
+    measure = finding.ForecastError({"x": np.zeros(8)})
+    found = finding.observation_impact(analysis, measure)
     chi = analysis.solution.chi
     e = lambda chi: measure(problem.trajectory(chi))  # noqa: E731
     mean = (jax.grad(e)(0 * chi) + jax.grad(e)(chi)) / 2
@@ -460,15 +457,17 @@ def test_a_forecast_goes_on_from_the_window(start, reference):
     )
     words = rf"ends, at {end:g} since None, got {start or end:g} since {reference};"
     with pytest.raises(ValueError, match=words):
-        observation_impact(analysis, ForecastError({"x": np.zeros(8)}), forecast)
+        finding.observation_impact(analysis, finding.ForecastError({"x": np.zeros(8)}), forecast)
 
 
 def test_impact_needs_a_posterior_and_known_weights():
     problem = observed(likelihood.Gaussian())
     with pytest.raises(ValueError, match="has no posterior"):
-        observation_impact(analyse(problem, posterior=None), ForecastError({"x": np.zeros(8)}))
+        finding.observation_impact(
+            analyse(problem, posterior=None), finding.ForecastError({"x": np.zeros(8)})
+        )
     with pytest.raises(ValueError, match="weight of 'y', which is not verified"):
-        ForecastError({"x": np.zeros(8)}, {"y": 1.0})
+        finding.ForecastError({"x": np.zeros(8)}, {"y": 1.0})
 
 
 # ---- derived quantities --------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import Curvilinear
+from assim import operator
 from assim.problem.arrays import Coordinate
 from assim.problem.interpolation import reach, stencil
 
@@ -136,7 +136,7 @@ def bent(ny=12, nx=17):
 
 
 def test_linear_functions_on_a_curvilinear_plane_are_exact():
-    grid = Curvilinear(*bent(), units=("m", "m"))
+    grid = operator.Curvilinear(*bent(), units=("m", "m"))
     inner = RNG.uniform(0.1, 0.9, (2, 500))
     places = (inner[0] + 0.2 * inner[1], inner[1] - 0.3 * inner[0])
     values, inside = on_indices(grid, 2 + 3 * grid.first - grid.second, places)
@@ -146,7 +146,7 @@ def test_linear_functions_on_a_curvilinear_plane_are_exact():
 
 
 def test_grid_points_are_found_and_places_outside_are_not():
-    grid = Curvilinear(*bent(), units=("m", "m"))
+    grid = operator.Curvilinear(*bent(), units=("m", "m"))
     row, column = grid.locate(grid.first.ravel(), grid.second.ravel())
     rows, columns = np.meshgrid(np.arange(12), np.arange(17), indexing="ij")
     np.testing.assert_allclose(row, rows.ravel(), atol=1e-8)
@@ -157,8 +157,8 @@ def test_grid_points_are_found_and_places_outside_are_not():
 def test_a_hole_in_the_grid_is_outside():
     first, second = bent()
     first[5, 5] = np.nan
-    grid = Curvilinear(first, second, units=("m", "m"))
-    whole = Curvilinear(*bent(), units=("m", "m"))
+    grid = operator.Curvilinear(first, second, units=("m", "m"))
+    whole = operator.Curvilinear(*bent(), units=("m", "m"))
     places = (np.array([whole.first[5, 5], whole.first[8, 8]]),)
     places += (np.array([whole.second[5, 5], whole.second[8, 8]]),)
     np.testing.assert_array_equal(np.isfinite(grid.locate(*places)[0]), [False, True])
@@ -172,7 +172,7 @@ def rotated(n, around=40.0):
     c, s = np.cos(np.deg2rad(around)), np.sin(np.deg2rad(around))
     x, z = c * x + s * z, c * z - s * x
     latitude, longitude = np.rad2deg(np.arcsin(np.clip(z, -1, 1))), np.rad2deg(np.arctan2(y, x))
-    return Curvilinear(latitude, np.mod(longitude, 360.0), wraps=True)
+    return operator.Curvilinear(latitude, np.mod(longitude, 360.0), wraps=True)
 
 
 def test_second_order_on_a_curvilinear_globe():
@@ -190,7 +190,7 @@ def test_second_order_on_a_curvilinear_globe():
 def test_rows_that_are_a_single_point():
     """Latitudes and longitudes as a curvilinear grid: the cells at the poles are triangles."""
     first, second = np.meshgrid(np.linspace(-90, 90, 37), np.arange(72) * 5.0, indexing="ij")
-    grid = Curvilinear(first, second, wraps=True)
+    grid = operator.Curvilinear(first, second, wraps=True)
     latitude = np.array([90.0, -90.0, 89.999, 87.5, -89.9, 0.0, 0.0])
     longitude = np.array([0.0, 13.0, 100.0, 2.5, -170.0, -180.0, 359.999])
     row, column = grid.locate(latitude, longitude)
@@ -203,7 +203,7 @@ def test_cells_are_searched_as_far_as_the_widest_reaches():
     """Long thin cells beside small ones: the nearest centres are not those of the cell."""
     columns = np.concatenate([np.linspace(0, 0.2, 60), [30.0, 60.0]])
     longitude, latitude = np.meshgrid(columns, np.array([0.0, 0.2, 0.4]))
-    grid = Curvilinear(latitude, longitude)
+    grid = operator.Curvilinear(latitude, longitude)
     row, column = grid.locate(np.array([0.1]), np.array([1.0]))
     np.testing.assert_allclose(column, [59 + 0.8 / 29.8], atol=0.01)
     np.testing.assert_allclose(row, [0.5], atol=0.05)
@@ -212,4 +212,4 @@ def test_cells_are_searched_as_far_as_the_widest_reaches():
 @pytest.mark.parametrize("shape", [(3,), (1, 4)])
 def test_shapes_that_are_no_grid(shape):
     with pytest.raises(ValueError, match="same two dimensions"):
-        Curvilinear(np.zeros(shape), np.zeros(shape))
+        operator.Curvilinear(np.zeros(shape), np.zeros(shape))

@@ -23,7 +23,7 @@ from assim import (
     Points,
     Window,
     analyse,
-    innovation_stdev,
+    finding,
     likelihood,
     strong_constraint,
 )
@@ -108,7 +108,7 @@ def test_a_gross_error_hardly_moves_a_robust_analysis(kind):
 def test_a_gross_error_fails_the_background_check():
     problem = pose(instrument(SPOILT))
     innovation = SPOILT - problem.simulate(jnp.zeros(N)).predictions["T"]
-    stdev = innovation_stdev(problem)["T"]
+    stdev = finding.innovation_stdev(problem)["T"]
     np.testing.assert_allclose(stdev, np.full(N, np.hypot(STDEV_B, STDEV_O)), rtol=1e-4)
     failed = fails_background_check(innovation, stdev, 4.0)
     np.testing.assert_array_equal(failed, ~KEEP)

@@ -65,7 +65,7 @@ class Instrument:
 
         Args:
             innovation: y - H(x^b) of the values used, shape (m,).
-            stdev: √(HBHᵀ + R), shape (m,), as `assim.innovation_stdev` gives it.
+            stdev: √(HBHᵀ + R), shape (m,), as `assim.finding.innovation_stdev` gives it.
 
         Raises:
             DataError: no value is left.

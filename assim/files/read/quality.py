@@ -104,7 +104,7 @@ def fails_background_check(
 
     Args:
         innovation: y - H(x^b), shape (m,).
-        stdev: √(HBHᵀ + R), shape (m,), as `assim.innovation_stdev` gives it.
+        stdev: √(HBHᵀ + R), shape (m,), as `assim.finding.innovation_stdev` gives it.
         threshold: k.
     """
     return ~(np.abs(np.asarray(innovation)) <= threshold * np.asarray(stdev))

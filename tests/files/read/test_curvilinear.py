@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from assim import Coordinate, Curvilinear, Label, Labels, strong_constraint
+from assim import Coordinate, Label, Labels, operator, strong_constraint
 from assim.files.errors import DataError
 from assim.files.read.observations import to_instrument
 from assim.files.read.quality import QualityControl
@@ -29,7 +29,7 @@ def turned(latitude, longitude):
     return np.rad2deg(np.arcsin(z)), np.rad2deg(np.arctan2(y, x))
 
 
-GRID = Curvilinear(
+GRID = operator.Curvilinear(
     *turned(*np.meshgrid(np.linspace(-60, 60, NY), np.arange(NX) * 15.0, indexing="ij")),
     wraps=True,
 )

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from rich.console import Console
 
-from assim import Observations, Points, Window, analyse, predictive_checks, strong_constraint
+from assim import Observations, Points, Window, analyse, finding, strong_constraint
 from assim.analysis.posterior import _trajectory_moments
 from assim.files.netcdf import write_tree
 from assim.files.write.arviz import to_datatree
@@ -81,7 +81,7 @@ def test_no_posterior(analysis):
 
 def with_posterior(analysis, **changes):
     one = dataclasses.replace(analysis.posterior, **changes)
-    return predictive_checks(analysis, draws=800, posterior=one).instruments["x"]
+    return finding.predictive_checks(analysis, draws=800, posterior=one).instruments["x"]
 
 
 def test_one_member_of_all_weight_is_drawn_often_with_errors_of_its_own(analysis):

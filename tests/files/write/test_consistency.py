@@ -9,12 +9,9 @@ import xarray as xr
 from assim import (
     BiasCorrection,
     Derived,
-    ForecastError,
     ModelError,
     analyse,
-    consistency,
-    observation_impact,
-    predictive_checks,
+    finding,
     read_observations,
     weak_constraint,
 )
@@ -63,8 +60,8 @@ def answer():
     )
     wanted = {"range": Derived(lambda t: t.states["u"][-1].max() - t.states["c"][-1], "m s-1", "R")}
     analysis = analyse(problem, posterior=Laplace(members=50, certificate=500), quantities=wanted)
-    impact = observation_impact(analysis, ForecastError({"c": 0.0}))
-    return group, analysis.with_findings(consistency(analysis), impact)
+    impact = finding.observation_impact(analysis, finding.ForecastError({"c": 0.0}))
+    return group, analysis.with_findings(finding.consistency(analysis), impact)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +138,7 @@ def test_no_column_is_taken_for_an_observed_variable(bare, answer):
     model, window = toy(), one.problem.window
     table = open_observations(observation_file(), "u", model.labels())
     later = to_instrument(table, model, window, name="u_held_back")
-    checked = predictive_checks(one, [later.observations], draws=10)
+    checked = finding.predictive_checks(one, [later.observations], draws=10)
     written = feedback_dataset([*group, later], one.with_findings(checked))
     for end in ("bias_analysis", "influence", "impact", "predictive_pit", "hofx_analysis_stddev"):
         assert f"speed_{end}" in written
@@ -209,7 +206,7 @@ def test_summary_and_report(folder):
 def test_without_a_posterior_there_are_no_diagnostics(answer):
     group, one = answer
     bare = analyse(one.problem, posterior=None)
-    assert consistency(bare) is None and not bare.with_findings(None).findings
+    assert finding.consistency(bare) is None and not bare.with_findings(None).findings
     assert "diagnostics" not in summary(bare)
     assert "instrument" not in diagnostics_dataset(bare)
     assert "u_influence" not in feedback_dataset(group, bare)

@@ -37,7 +37,7 @@ def test_readings_of_an_analysis(analysis):
     (observed,) = analysis.problem.observations
     np.testing.assert_array_equal(reading.observed, observed.values)
     np.testing.assert_array_equal(reading.analysis, analysis.analysis.predictions[observed.name])
-    (fit,) = assim.consistency(analysis).instruments.values()
+    (fit,) = assim.finding.consistency(analysis).instruments.values()
     np.testing.assert_allclose(reading.analysis_stdev, fit.predicted_stdev)
     np.testing.assert_allclose(reading.stdev**2, observed.covariance.variance())
     assert np.isnan(reading.background_stdev).all()
@@ -50,8 +50,14 @@ def test_a_posterior_comes_with_its_analysis(analysis):
         assim.to_dataset(analysis.posterior)
 
 
+def test_a_cycle_comes_with_its_measures():
+    """Its series are compared in tests/cycle/test_python.py."""
+    with pytest.raises(TypeError, match=r"to_dataset\(cycle, edges, measures\)"):
+        assim.to_dataset(twin(assim.scheme.ThreeDVar(share=0.5), assim.scheme.Plan(1, 1), 1).cycle)
+
+
 def test_a_finding_is_its_variables(analysis):
-    found = assim.to_dataset(assim.consistency(analysis))
+    found = assim.to_dataset(assim.finding.consistency(analysis))
     assert found["instrument_count"].attrs["finding"] == "diagnostics"
     assert "instrument" in found.coords
 
@@ -65,7 +71,7 @@ def test_a_forecast_knows_its_labels(analysis):
 
 
 def test_a_window_of_a_cycle():
-    given = twin(assim.scheme.ThreeDVar(share=0.5), assim.Plan(1, 1), 1)
+    given = twin(assim.scheme.ThreeDVar(share=0.5), assim.scheme.Plan(1, 1), 1)
     cycle, edges = given.cycle, given.edges
     rows = cycle.plan.rows(given.batches, 0)
     _, analysed, _ = cycle.window(cycle.start(), 0, edges, rows)
