@@ -16,7 +16,7 @@ export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-slow check format docs clean
+.PHONY: help run test test-slow study check format docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test: check ## every check, then the tests but for the slow ones
 
 test-slow: $(VENV)/.dev ## the slow tests
 	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+study: $(VENV)/.dev ## what takes hours, in batches that are kept: NAME=calibration ARGS=...
+	JAX_ENABLE_X64=1 $(BIN)/python -m tests.studies.$(NAME) $(ARGS)
 
 check: $(VENV)/.dev ## style, types and documentation
 	$(BIN)/ruff check .
