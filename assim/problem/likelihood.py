@@ -18,7 +18,6 @@ from jax.scipy.stats import norm
 
 from assim.problem.arrays import Array
 from assim.problem.covariance import AbstractCovariance, Diagonal
-from assim.problem.deviance import deviance_ratio, log1p_ratio, mixture_ratio
 
 _LOG_2PI = 1.8378770664093453
 
@@ -105,28 +104,36 @@ def _independent(covariance: AbstractCovariance) -> Diagonal:
     return jax.tree.unflatten(structure, [jnp.sqrt(covariance.variance()).ravel()])
 
 
-def _gaussian_constant(observed: Array, covariance: AbstractCovariance) -> Array:
-    return -0.5 * observed.size * _LOG_2PI - covariance.log_sqrt_determinant()
+class _AbstractWhitened(AbstractLikelihood):
+    """Errors y - Hx of which each whitened one, r, has the density peak·exp(-d(r)²/2)."""
 
+    additive = True
 
-class Gaussian(AbstractLikelihood):
-    """y = Hx + N(0, R): d = R^(-1/2)(y - Hx)."""
+    @abc.abstractmethod
+    def _root(self, r: Array) -> Array:
+        """Signed root deviance d(r)."""
 
-    additive = chi_squared = True
+    @abc.abstractmethod
+    def _log_peak(self) -> float | Array:
+        """log of the density at r = 0."""
+
+    def _whitened(self, key: Array, size: int) -> Array:
+        """Draws of r: of good data, where gross errors are allowed for."""
+        return jax.random.normal(key, (size,))
 
     def departures(
         self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
     ) -> Array:
-        """R^(-1/2)(y - Hx)/scale."""
-        return covariance.whiten(observed - predicted) / scale
+        """d(r) of r = R^(-1/2)(y - Hx)/scale."""
+        return self._root(covariance.whiten(observed - predicted) / scale)
 
     def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
-        """-(m/2) log 2π - log|R^(1/2)|."""
-        return _gaussian_constant(observed, covariance)
+        """m log(peak) - log|R^(1/2)|."""
+        return observed.size * self._log_peak() - covariance.log_sqrt_determinant()
 
     def log_constants(self, observed: Array, stdev: Array) -> Array:
-        """-½ log 2π - log(stdev)."""
-        return jnp.broadcast_to(-0.5 * _LOG_2PI - jnp.log(stdev), observed.shape)
+        """log(peak) - log(stdev)."""
+        return jnp.broadcast_to(self._log_peak() - jnp.log(stdev), observed.shape)
 
     def check(self, observed: Array) -> str | None:
         """Every value is possible."""
@@ -135,8 +142,20 @@ class Gaussian(AbstractLikelihood):
     def sample(
         self, key: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
     ) -> Array:
-        """Hx + scale·R^(1/2) w."""
-        return predicted + scale * covariance.sqrt(_white(key, covariance))
+        """Hx + scale·R^(1/2) r."""
+        return predicted + scale * covariance.sqrt(self._whitened(key, covariance.size()))
+
+
+class Gaussian(_AbstractWhitened):
+    """y = Hx + N(0, R): d = R^(-1/2)(y - Hx)."""
+
+    chi_squared = True
+
+    def _root(self, r: Array) -> Array:
+        return r
+
+    def _log_peak(self) -> float:
+        return -0.5 * _LOG_2PI
 
 
 class LogNormal(AbstractLikelihood):
@@ -152,7 +171,8 @@ class LogNormal(AbstractLikelihood):
 
     def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
         """The Gaussian's, less Σ log y."""
-        return _gaussian_constant(observed, covariance) - jnp.sum(jnp.log(observed))
+        gaussian = -0.5 * observed.size * _LOG_2PI - covariance.log_sqrt_determinant()
+        return gaussian - jnp.sum(jnp.log(observed))
 
     def log_constants(self, observed: Array, stdev: Array) -> Array:
         """The Gaussian's, less log y."""
@@ -168,7 +188,8 @@ class LogNormal(AbstractLikelihood):
     ) -> Array:
         """Hx·exp(scale·R^(1/2) w); NaN where Hx is not positive."""
         exact = jnp.where(predicted > 0, predicted, jnp.nan)
-        return exact * jnp.exp(scale * covariance.sqrt(_white(key, covariance)))
+        white = jax.random.normal(key, (covariance.size(),))
+        return exact * jnp.exp(scale * covariance.sqrt(white))
 
     def error_variance(
         self, predicted: Array, covariance: AbstractCovariance, scale: Array
@@ -177,7 +198,7 @@ class LogNormal(AbstractLikelihood):
         return predicted**2 * (scale**2 * covariance.variance())
 
 
-class StudentT(AbstractLikelihood):
+class StudentT(_AbstractWhitened):
     """Heavy tails: each whitened departure r has a t distribution.
 
     d = sign(r) √((ν + 1) log(1 + r²/ν)).
@@ -186,111 +207,71 @@ class StudentT(AbstractLikelihood):
         dof: degrees of freedom ν > 0; the smaller, the less an outlier pulls.
     """
 
-    additive = True
     dof: float = eqx.field(default=4.0, static=True)
 
     def __check_init__(self) -> None:
         if not self.dof > 0:
             raise ValueError(f"StudentT: dof must be positive, got {self.dof}")
 
-    def departures(
-        self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
-    ) -> Array:
-        """Signed root deviance of the t density."""
-        r = covariance.whiten(observed - predicted) / scale
-        return r * jnp.sqrt((self.dof + 1) / self.dof * log1p_ratio(r**2 / self.dof))
-
-    def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
-        """Normaliser of the t density, less log|R^(1/2)|."""
-        return observed.size * self._log_peak() - covariance.log_sqrt_determinant()
-
-    def log_constants(self, observed: Array, stdev: Array) -> Array:
-        """Normaliser of the t density, less log(stdev)."""
-        return jnp.broadcast_to(self._log_peak() - jnp.log(stdev), observed.shape)
-
-    def check(self, observed: Array) -> str | None:
-        """Every value is possible."""
-        return None
-
-    def sample(
-        self, key: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
-    ) -> Array:
-        """Hx + scale·R^(1/2) t."""
-        white = jax.random.t(key, self.dof, (covariance.size(),))
-        return predicted + scale * covariance.sqrt(white)
-
     def variance(self) -> float:
         """ν/(ν - 2); NaN for ν ≤ 2."""
         return self.dof / (self.dof - 2) if self.dof > 2 else math.nan
+
+    def _root(self, r: Array) -> Array:
+        return r * jnp.sqrt((self.dof + 1) / self.dof * log1p_ratio(r**2 / self.dof))
 
     def _log_peak(self) -> Array:
         half = self.dof / 2
         return gammaln(half + 0.5) - gammaln(half) - 0.5 * jnp.log(self.dof * jnp.pi)
 
+    def _whitened(self, key: Array, size: int) -> Array:
+        return jax.random.t(key, self.dof, (size,))
 
-class Huber(AbstractLikelihood):
+
+class Huber(_AbstractWhitened):
     """Gaussian within `threshold`, exponential tails outside (Huber 1964).
 
-    ρ(r) = r²/2 for |r| ≤ k, else k|r| - k²/2, and d = sign(r) √(2ρ).
+    ρ(r) = r²/2 for |r| ≤ k, else k|r| - k²/2, and d = sign(r) √(2ρ); its normaliser is
+    √2π(2Φ(k) - 1) + (2/k) exp(-k²/2). Draws are Gaussian: the model of good data, without outliers.
 
     Args:
         threshold: k, in standard deviations.
     """
 
-    additive, samples_density = True, False
+    samples_density = False
     threshold: float = eqx.field(default=1.345, static=True)
 
     def __check_init__(self) -> None:
         if not self.threshold > 0:
             raise ValueError(f"Huber: threshold must be positive, got {self.threshold}")
 
-    def departures(
-        self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
-    ) -> Array:
-        """Signed root of twice the Huber norm."""
-        r, k = covariance.whiten(observed - predicted) / scale, self.threshold
+    def _root(self, r: Array) -> Array:
+        k = self.threshold
         outside = jnp.abs(r) > k
         safe = jnp.where(outside, jnp.abs(r), k)
         return jnp.where(outside, jnp.sign(r) * jnp.sqrt(2 * k * safe - k**2), r)
 
-    def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
-        """Normaliser √2π(2Φ(k) - 1) + (2/k) exp(-k²/2), less log|R^(1/2)|."""
-        return -observed.size * self._log_mass() - covariance.log_sqrt_determinant()
-
-    def log_constants(self, observed: Array, stdev: Array) -> Array:
-        """-log(√2π(2Φ(k) - 1) + (2/k) exp(-k²/2)) - log(stdev)."""
-        return jnp.broadcast_to(-self._log_mass() - jnp.log(stdev), observed.shape)
-
-    def check(self, observed: Array) -> str | None:
-        """Every value is possible."""
-        return None
-
-    def sample(
-        self, key: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
-    ) -> Array:
-        """Hx + scale·R^(1/2) w, w Gaussian: the model of good data, without outliers."""
-        return predicted + scale * covariance.sqrt(_white(key, covariance))
-
-    def _log_mass(self) -> Array:
+    def _log_peak(self) -> Array:
         k = self.threshold
-        return jnp.log(jnp.sqrt(2 * jnp.pi) * (2 * norm.cdf(k) - 1) + 2 / k * jnp.exp(-(k**2) / 2))
+        return -jnp.log(jnp.sqrt(2 * jnp.pi) * (2 * norm.cdf(k) - 1) + 2 / k * jnp.exp(-(k**2) / 2))
 
 
-class VariationalQC(AbstractLikelihood):
+class VariationalQC(_AbstractWhitened):
     """Gaussian errors, or with a small probability P a gross error of any size in ±w.
 
     Of each whitened departure r, p(r) = (1 - P) N(r; 0, 1) + P/(2w), that is
     d = sign(r) √(-2 log((γ + exp(-r²/2))/(γ + 1))) with γ = P√(2π)/((1 - P)2w) (Ingleby & Lorenc
     1993, QJRMS 119, 1195-1225; Andersson & Järvinen 1999, QJRMS 125, 697-722). The
     flat part goes on beyond ±w, so that the gradient is smooth: there p is no density. J is not
-    convex, so that the minimum may depend on the first guess.
+    convex, so that the minimum may depend on the first guess. Draws are Gaussian: the model of good
+    data, without gross errors.
 
     Args:
         probability: P, prior probability of a gross error, between 0 and 1.
         width: w, half-width of the flat part, in standard deviations.
     """
 
-    additive, samples_density = True, False
+    samples_density = False
     probability: float = eqx.field(default=0.01, static=True)
     width: float = eqx.field(default=10.0, static=True)
 
@@ -302,30 +283,9 @@ class VariationalQC(AbstractLikelihood):
         if not self.width > 0:
             raise ValueError(f"VariationalQC: width must be positive, got {self.width}")
 
-    def departures(
-        self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
-    ) -> Array:
-        """Signed root deviance of the mixture, bounded by √(2 log(1 + 1/γ))."""
-        r = covariance.whiten(observed - predicted) / scale
+    def _root(self, r: Array) -> Array:
+        """Bounded by √(2 log(1 + 1/γ))."""
         return r * jnp.sqrt(mixture_ratio(r**2 / 2, self._flat()))
-
-    def log_constant(self, observed: Array, covariance: AbstractCovariance) -> Array:
-        """m log((1 - P)(1 + γ)/√(2π)) - log|R^(1/2)|."""
-        return observed.size * self._log_peak() - covariance.log_sqrt_determinant()
-
-    def log_constants(self, observed: Array, stdev: Array) -> Array:
-        """log((1 - P)(1 + γ)/√(2π)) - log(stdev)."""
-        return jnp.broadcast_to(self._log_peak() - jnp.log(stdev), observed.shape)
-
-    def check(self, observed: Array) -> str | None:
-        """Every value is possible."""
-        return None
-
-    def sample(
-        self, key: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
-    ) -> Array:
-        """Hx + scale·R^(1/2) w, w Gaussian: the model of good data, without gross errors."""
-        return predicted + scale * covariance.sqrt(_white(key, covariance))
 
     def _flat(self) -> float:
         """γ: the flat part over the peak of the Gaussian part."""
@@ -385,5 +345,42 @@ class Poisson(AbstractLikelihood):
         return predicted
 
 
-def _white(key: Array, covariance: AbstractCovariance) -> Array:
-    return jax.random.normal(key, (covariance.size(),))
+# ---- ratios of which root deviances are formed, smooth where a departure is nothing --------------
+
+
+def log1p_ratio(s: Array) -> Array:
+    """log(1 + s)/s for s > -1, smooth at 0."""
+    small = jnp.abs(s) < 1e-2
+    near, safe = jnp.where(small, s, 0.0), jnp.where(small, 1.0, s)  # no overflow in a branch
+    series = _alternating(near, [1 / n for n in range(1, 9)])
+    return jnp.where(small, series, jnp.log1p(safe) / safe)
+
+
+def mixture_ratio(s: Array, flat: float) -> Array:
+    """-log((γ + exp(-s))/(γ + 1))/s for s ≥ 0, smooth at 0."""
+    small = s < 0.1
+    near, far = jnp.where(small, s, 0.0), jnp.where(small, 1.0, s)
+    series = _alternating(near, [1 / math.factorial(n) for n in range(1, 11)])  # (1 - exp(-s))/s
+    lost = series / (1 + flat)
+    return jnp.where(
+        small,
+        lost * log1p_ratio(-near * lost),
+        (math.log1p(flat) - jnp.log(flat + jnp.exp(-far))) / far,
+    )
+
+
+def deviance_ratio(delta: Array) -> Array:
+    """2((1 + δ) log(1 + δ) - δ)/δ² for δ ≥ -1, smooth at 0."""
+    small, zero_count = jnp.abs(delta) < 1e-2, delta <= -1
+    near, safe = jnp.where(small, delta, 0.0), jnp.where(small | zero_count, 1.0, delta)
+    series = _alternating(near, [2 / (n * (n - 1)) for n in range(2, 10)])
+    ratio = 2 * ((1 + safe) * jnp.log1p(safe) - safe) / safe**2
+    return jnp.where(small, series, jnp.where(zero_count, 2.0, ratio))
+
+
+def _alternating(s: Array, coefficients: list[float]) -> Array:
+    """Σ_n (-1)^n a_n s^n by Horner's rule."""
+    total = jnp.zeros_like(s)
+    for coefficient in reversed(coefficients):
+        total = coefficient - s * total
+    return total
