@@ -35,9 +35,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("problem", "solve", "statistics", "analysis", "findings", "files", "couple", "case"),
         "show",
     },
+    "arguments": set(),
     # assim/__init__.py
     "assim": {"problem", "solve", "statistics", "analysis", "findings", "files", "couple", "names"},
 }
+LEAVES = {"arguments"}  # files beside the rooms, which every room may import
 NEVER = {  # folder → folders of its own or another room that it may not import
     "files/read": ("files/write",),
     "show": ("files/write",),
@@ -214,7 +216,7 @@ def rooms(root: Path) -> list[str]:
         for source in sources(root)
         if source.room != "models"
         for line, target, _ in imports(source)
-        if (room := room_of(root, target)) not in {None, "models", source.room}
+        if (room := room_of(root, target)) not in {None, "models", source.room, *LEAVES}
         and room not in MAY_IMPORT.get(source.room, set())
         and arrow(root, source, target) not in TO_CUT
     ]

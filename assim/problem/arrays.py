@@ -1,6 +1,5 @@
 """The vocabulary of the problem: fields, their labels, and trajectories."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -8,6 +7,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from assim.arguments import hint
 from assim.problem.curvilinear import Curvilinear
 
 TIME_UNITS = ("seconds", "minutes", "hours", "days", "weeks", "years", "1")
@@ -82,9 +82,8 @@ class Labels:
 
     def __post_init__(self) -> None:
         if self.time_unit not in TIME_UNITS:
-            near = difflib.get_close_matches(self.time_unit, TIME_UNITS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(TIME_UNITS)}"
-            raise ValueError(f"Labels: no time_unit {self.time_unit!r}; {hint}")
+            near = hint(self.time_unit, TIME_UNITS, "one of")
+            raise ValueError(f"Labels: no time_unit {self.time_unit!r}; {near}")
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of the state field or parameter `name`."""

@@ -1,12 +1,12 @@
 """The usual problems, built from a model, a background and observations."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from assim.arguments import hint
 from assim.problem.arrays import Array, Labels, State
 from assim.problem.control import Control
 from assim.problem.covariance import check_invertible
@@ -175,9 +175,8 @@ def _check_names(
 ) -> None:
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(known))}"
-            raise ValueError(f"{what}: the model has no {kind} {name!r}; {hint}")
+            near = hint(name, sorted(known), "it has")
+            raise ValueError(f"{what}: the model has no {kind} {name!r}; {near}")
     missing = [name for name in known if name not in given]
     if complete and missing:
         raise ValueError(f"{what}: {kind} {missing[0]!r} of the model is missing; give every one")

@@ -1,9 +1,8 @@
 """Whether observations fit the model and the window they are used with."""
 
-import difflib
-
 import numpy as np
 
+from assim.arguments import hint
 from assim.problem.arrays import Array, Labels
 from assim.problem.interpolation import reach
 from assim.problem.observation import Observations
@@ -20,9 +19,8 @@ def check_fit(o: Observations, labels: Labels, window: Window) -> None:
     try:
         dims = o.operator.dims(labels)
     except KeyError as error:
-        near = difflib.get_close_matches(str(error.args[0]), labels.state, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(labels.state)}"
-        raise ValueError(f"{where}: the model has no field {error}; {hint}") from None
+        near = hint(str(error.args[0]), labels.state, "it has")
+        raise ValueError(f"{where}: the model has no field {error}; {near}") from None
     _check_times(o, where, window)
     for dim in dims:
         if dim not in o.points.coordinates:

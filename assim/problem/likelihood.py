@@ -16,6 +16,7 @@ import numpy as np
 from jax.scipy.special import gammaln, xlogy
 from jax.scipy.stats import norm
 
+from assim.arguments import a_share, positive
 from assim.problem.arrays import Array
 from assim.problem.covariance import AbstractCovariance, Diagonal
 
@@ -210,8 +211,7 @@ class StudentT(_AbstractWhitened):
     dof: float = eqx.field(default=4.0, static=True)
 
     def __check_init__(self) -> None:
-        if not self.dof > 0:
-            raise ValueError(f"StudentT: dof must be positive, got {self.dof}")
+        positive(self, "dof")
 
     def variance(self) -> float:
         """ν/(ν - 2); NaN for ν ≤ 2."""
@@ -242,8 +242,7 @@ class Huber(_AbstractWhitened):
     threshold: float = eqx.field(default=1.345, static=True)
 
     def __check_init__(self) -> None:
-        if not self.threshold > 0:
-            raise ValueError(f"Huber: threshold must be positive, got {self.threshold}")
+        positive(self, "threshold")
 
     def _root(self, r: Array) -> Array:
         k = self.threshold
@@ -276,12 +275,8 @@ class VariationalQC(_AbstractWhitened):
     width: float = eqx.field(default=10.0, static=True)
 
     def __check_init__(self) -> None:
-        if not 0 < self.probability < 1:
-            raise ValueError(
-                f"VariationalQC: probability must lie between 0 and 1, got {self.probability}"
-            )
-        if not self.width > 0:
-            raise ValueError(f"VariationalQC: width must be positive, got {self.width}")
+        a_share(self, "probability")
+        positive(self, "width")
 
     def _root(self, r: Array) -> Array:
         """Bounded by √(2 log(1 + 1/γ))."""

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.arguments import one_of
 from assim.problem.arrays import Array, Coordinate, Labels, Params, State
 from assim.problem.covariance import AbstractCovariance
 from assim.problem.covariance.state import (
@@ -48,8 +49,7 @@ class ModelError(eqx.Module):
     scale: ErrorScale | None = None
 
     def __check_init__(self) -> None:
-        if self.acts not in ACTS:
-            raise ValueError(f"ModelError: acts must be one of {ACTS}, got {self.acts!r}")
+        one_of(self, acts=ACTS)
         if self.every < 1:
             raise ValueError(f"ModelError: every must be at least 1 slot, got {self.every}")
 

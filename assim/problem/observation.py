@@ -10,8 +10,8 @@ import numpy as np
 from assim.problem.arrays import Array, Coordinate, Trajectory
 from assim.problem.bias import BiasCorrection
 from assim.problem.covariance import AbstractCovariance, Diagonal
+from assim.problem.covariance.explicit import of_rows
 from assim.problem.covariance.root import Axes, check_invertible
-from assim.problem.covariance.rows import of_rows
 from assim.problem.likelihood import AbstractLikelihood, Gaussian
 from assim.problem.operator import AbstractOperator, Points
 from assim.problem.prior import AbstractPrior

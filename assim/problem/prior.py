@@ -9,6 +9,7 @@ import numpy as np
 from jax.scipy import special
 from jax.scipy.stats import norm
 
+from assim.arguments import positive
 from assim.problem.arrays import Array
 
 
@@ -39,12 +40,6 @@ def _ndtri_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Ar
 
 def _real(value: float | Array) -> Array:
     return jnp.asarray(value, dtype=float)
-
-
-def _positive(owner: str, **values: Array) -> None:
-    for name, value in values.items():
-        if not bool(np.all(np.asarray(value) > 0)):
-            raise ValueError(f"{owner}: {name} must be positive, got {np.asarray(value)}")
 
 
 def _below(w: Array) -> Array:
@@ -79,7 +74,15 @@ class AbstractPrior(eqx.Module):
         """1, or 0 for an improper prior whose w is flat."""
 
 
-class Normal(AbstractPrior):
+class _AbstractProper(AbstractPrior):
+    """A prior that integrates to one."""
+
+    def weight(self) -> float:
+        """1."""
+        return 1.0
+
+
+class Normal(_AbstractProper):
     """θ = mean + stdev·w."""
 
     location: Array = eqx.field(converter=_real)
@@ -90,7 +93,7 @@ class Normal(AbstractPrior):
         self.location, self.scale = _real(mean), _real(stdev)
 
     def __check_init__(self) -> None:
-        _positive("Normal", stdev=self.scale)
+        positive(self, scale="stdev")
 
     def __call__(self, w: Array) -> Array:
         """θ = mean + stdev·w."""
@@ -108,12 +111,8 @@ class Normal(AbstractPrior):
         """The standard deviation."""
         return self.scale
 
-    def weight(self) -> float:
-        """Proper."""
-        return 1.0
 
-
-class LogNormal(AbstractPrior):
+class LogNormal(_AbstractProper):
     """θ = median·exp(log_stdev·w), a positive quantity.
 
     Args:
@@ -125,7 +124,7 @@ class LogNormal(AbstractPrior):
     log_stdev: Array = eqx.field(converter=_real)
 
     def __check_init__(self) -> None:
-        _positive("LogNormal", median=self.median, log_stdev=self.log_stdev)
+        positive(self, "median", "log_stdev")
 
     def __call__(self, w: Array) -> Array:
         """θ = median·exp(log_stdev·w)."""
@@ -143,18 +142,14 @@ class LogNormal(AbstractPrior):
         """mean·√(exp(log_stdev²) - 1)."""
         return self.mean() * jnp.sqrt(jnp.expm1(self.log_stdev**2))
 
-    def weight(self) -> float:
-        """Proper."""
-        return 1.0
 
-
-class HalfNormal(AbstractPrior):
+class HalfNormal(_AbstractProper):
     """θ = |N(0, scale²)| as the increasing map scale·Φ⁻¹((1 + Φ(w))/2)."""
 
     scale: Array = eqx.field(converter=_real)
 
     def __check_init__(self) -> None:
-        _positive("HalfNormal", scale=self.scale)
+        positive(self, "scale")
 
     def __call__(self, w: Array) -> Array:
         """θ, by the nearer tail, which keeps its digits at both ends."""
@@ -174,18 +169,14 @@ class HalfNormal(AbstractPrior):
         """scale·√(1 - 2/π)."""
         return self.scale * jnp.sqrt(1 - 2 / jnp.pi)
 
-    def weight(self) -> float:
-        """Proper."""
-        return 1.0
 
-
-class HalfCauchy(AbstractPrior):
+class HalfCauchy(_AbstractProper):
     """θ = scale·tan(πΦ(w)/2), median `scale`; neither mean nor variance exists."""
 
     scale: Array = eqx.field(converter=_real)
 
     def __check_init__(self) -> None:
-        _positive("HalfCauchy", scale=self.scale)
+        positive(self, "scale")
 
     def __call__(self, w: Array) -> Array:
         """θ, by the nearer tail, which keeps its digits at both ends."""
@@ -206,12 +197,8 @@ class HalfCauchy(AbstractPrior):
         """Does not exist: infinite."""
         return jnp.full_like(self.scale, jnp.inf)
 
-    def weight(self) -> float:
-        """Proper."""
-        return 1.0
 
-
-class TruncatedNormal(AbstractPrior):
+class TruncatedNormal(_AbstractProper):
     """N(mean, stdev²) restricted to [lower, upper]; `mean` is that of the normal before.
 
     Raises:
@@ -235,7 +222,7 @@ class TruncatedNormal(AbstractPrior):
         self.lower, self.upper = _real(lower), _real(upper)
 
     def __check_init__(self) -> None:
-        _positive("TruncatedNormal", stdev=self.scale)
+        positive(self, scale="stdev")
         mean, lower, upper = map(np.asarray, (self.location, self.lower, self.upper))
         if not np.all((lower <= mean) & (mean <= upper) & (lower < upper)):
             raise ValueError(
@@ -283,12 +270,8 @@ class TruncatedNormal(AbstractPrior):
         variance = 1 + (alpha_low - beta_high) / inside - ((low - high) / inside) ** 2
         return self.scale * jnp.sqrt(variance)
 
-    def weight(self) -> float:
-        """Proper."""
-        return 1.0
 
-
-class Uniform(AbstractPrior):
+class Uniform(_AbstractProper):
     """Uniform between the bounds: θ = lower + (upper - lower)Φ(w)."""
 
     lower: Array = eqx.field(converter=_real)
@@ -316,10 +299,6 @@ class Uniform(AbstractPrior):
         """(upper - lower)/√12."""
         return (self.upper - self.lower) / jnp.sqrt(12.0)
 
-    def weight(self) -> float:
-        """Proper."""
-        return 1.0
-
 
 class Jeffreys(AbstractPrior):
     """The scale-invariant improper prior p(θ) ∝ 1/θ: log θ is flat.
@@ -330,7 +309,7 @@ class Jeffreys(AbstractPrior):
     start: Array = eqx.field(default=1.0, converter=_real)
 
     def __check_init__(self) -> None:
-        _positive("Jeffreys", start=self.start)
+        positive(self, "start")
 
     def __call__(self, w: Array) -> Array:
         """θ = start·exp(w)."""

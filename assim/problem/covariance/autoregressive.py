@@ -7,8 +7,8 @@ import numpy as np
 
 from assim.problem.arrays import Array
 from assim.problem.covariance.axis import axes_of, gaps
-from assim.problem.covariance.elimination import substitute
 from assim.problem.covariance.root import AbstractCovariance, Axes, in_order
+from assim.problem.covariance.sweeps import substitute
 
 
 class Autoregressive(AbstractCovariance):

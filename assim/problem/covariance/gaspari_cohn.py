@@ -10,8 +10,8 @@ import numpy as np
 
 from assim.problem.arrays import Array, Coordinate
 from assim.problem.covariance.axis import axes_of, is_uniform, positions
-from assim.problem.covariance.kronecker import product
-from assim.problem.covariance.root import AbstractCovariance, Axes, refusal
+from assim.problem.covariance.combined import product
+from assim.problem.covariance.root import AbstractRootOnly, Axes
 from assim.problem.covariance.spectral import Spectrum
 
 _DENSE = 4096  # points of an axis up to which its matrix is formed
@@ -19,7 +19,7 @@ _PADDED = 8  # times the points of an axis, up to which it is part of a ring
 _TURNS = 100  # periods of a ring, from which length on its correlation is 1 to 10⁻¹²
 
 
-class GaspariCohn(AbstractCovariance):
+class GaspariCohn(AbstractRootOnly):
     """C = ρ_1 ⊗ ρ_2 ⊗ …, ρ the fifth-order piecewise rational function, 0 from 2·length on.
 
     Gaspari & Cohn (1999), equation 4.10 with c = `length`, along each axis; a ring sums over its
@@ -72,14 +72,6 @@ class GaspariCohn(AbstractCovariance):
     def no_inverse(self) -> str:
         """It is for localisation."""
         return "its root on a padded ring has more white values than the field has points"
-
-    def whiten(self, field: Array) -> Array:
-        """Refused."""
-        raise refusal(self)
-
-    def log_sqrt_determinant(self) -> Array:
-        """Refused."""
-        raise refusal(self)
 
 
 class AxisRoot(eqx.Module):

@@ -85,6 +85,18 @@ class AbstractCovariance(eqx.Module):
         return None
 
 
+class AbstractRootOnly(AbstractCovariance):
+    """Covariance of which L⁻¹ is not known."""
+
+    def whiten(self, field: Array) -> Array:
+        """Refused."""
+        raise refusal(self)
+
+    def log_sqrt_determinant(self) -> Array:
+        """Refused."""
+        raise refusal(self)
+
+
 def in_order(times: Array) -> bool:
     """Whether times do not decrease; traced ones are taken to be as those seen before."""
     return isinstance(times, jax.core.Tracer) or bool(np.all(np.diff(np.asarray(times)) >= 0))

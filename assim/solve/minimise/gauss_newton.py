@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from assim.arguments import not_negative, one_of
 from assim.solve.cost import (
     INDEFINITE,
     DepartureFunction,
@@ -72,14 +73,8 @@ class _AbstractNewton(AbstractMinimiser):
     globalisation: str = eqx.field(default="damping", static=True)
 
     def __check_init__(self) -> None:
-        name = type(self).__name__
-        if self.precondition < 0:
-            raise ValueError(f"{name}: precondition must not be negative, got {self.precondition}")
-        if self.globalisation not in GLOBALISATIONS:
-            known = tuple(GLOBALISATIONS)
-            raise ValueError(
-                f"{name}: globalisation must be one of {known}, got {self.globalisation!r}"
-            )
+        not_negative(self, "precondition")
+        one_of(self, globalisation=tuple(GLOBALISATIONS))
 
     def init(self, problem: DepartureFunction, chi: Array) -> NewtonState:
         """State at the first guess, before the model has run."""

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.arguments import at_least, not_negative
 from assim.solve.cost import DepartureFunction, gradient
 from assim.solve.minimise.status import Status
 
@@ -53,11 +54,8 @@ class AbstractMinimiser(eqx.Module):
     tolerance: eqx.AbstractVar[float]
 
     def __check_init__(self) -> None:
-        for name in ("n_outer", "n_inner"):
-            if (given := getattr(self, name)) < 1:
-                raise ValueError(f"{type(self).__name__}: {name} must be at least 1, got {given}")
-        if not self.tolerance >= 0:
-            raise ValueError(f"{type(self).__name__}: tolerance must not be negative")
+        at_least(self, n_outer=1, n_inner=1)
+        not_negative(self, "tolerance")
 
     @abc.abstractmethod
     def init(self, problem: DepartureFunction, chi: Array) -> Any:

@@ -1,0 +1,69 @@
+"""Checks of arguments, in the words in which every class refuses one.
+
+Each check takes the object whose attributes the arguments are, and raises a ValueError that names
+its class, the argument, what it must be and what it is.
+"""
+
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+
+import numpy as np
+
+
+def at_least(owner: object, **least: float) -> None:
+    """Refuse an argument below the bound that is given for it."""
+    for name, bound in least.items():
+        if (given := getattr(owner, name)) < bound:
+            raise _refusal(owner, name, f"be at least {bound}, got {given}")
+
+
+def one_of(owner: object, **allowed: Collection[str]) -> None:
+    """Refuse an argument that is none of the words that are given for it."""
+    for name, words in allowed.items():
+        if (given := getattr(owner, name)) not in words:
+            raise _refusal(owner, name, f"be one of {words}, got {given!r}")
+
+
+def positive(owner: object, *names: str, **spelt: str) -> None:
+    """Refuse a number, or an array, that is not above 0 everywhere.
+
+    Args:
+        owner: has the arguments.
+        names: of its attributes.
+        spelt: further attributes, each with the name that its argument has for the user.
+    """
+    for attribute, name in {**dict(zip(names, names, strict=True)), **spelt}.items():
+        given = getattr(owner, attribute)
+        if not np.all(np.asarray(given) > 0):
+            raise _refusal(owner, name, f"be positive, got {given}")
+
+
+def not_negative(owner: object, *names: str) -> None:
+    """Refuse a number below 0, or that is none."""
+    for name in names:
+        if not (given := getattr(owner, name)) >= 0:
+            raise _refusal(owner, name, f"not be negative, got {given}")
+
+
+def a_share(owner: object, *names: str) -> None:
+    """Refuse a number that does not lie between 0 and 1."""
+    for name in names:
+        if not 0 < (given := getattr(owner, name)) < 1:
+            raise _refusal(owner, name, f"lie between 0 and 1, got {given}")
+
+
+def _refusal(owner: object, name: str, must: str) -> ValueError:
+    return ValueError(f"{type(owner).__name__}: {name} must {must}")
+
+
+def hint(name: str, known: Iterable[str], otherwise: str) -> str:
+    """What may have been meant by a name that is not known: the nearest, or all there are.
+
+    Args:
+        name: as it was given.
+        known: those that there are.
+        otherwise: what precedes the list of all where none is near.
+    """
+    known = list(known)
+    near = get_close_matches(name, known, 1)
+    return f"did you mean {near[0]!r}?" if near else f"{otherwise} {', '.join(known)}"
