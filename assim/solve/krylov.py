@@ -35,6 +35,11 @@ class Lanczos(NamedTuple):
         values, vectors = jnp.linalg.eigh(matrix)
         return values, vectors
 
+    def real(self, vectors: Array) -> Array:
+        """Which eigenvectors of T lie in the part of it that was reached."""
+        reached = jnp.arange(self.diagonal.shape[0]) < self.iterations
+        return jnp.sum(jnp.where(reached[:, None], vectors**2, 0.0), axis=0) > 0.5
+
 
 class _Progress(NamedTuple):
     factors: Lanczos
@@ -144,9 +149,7 @@ def lanczos_eigenpairs(operator: Operator, n: int, rank: int, key: Array) -> tup
     size = min(n, 2 * rank + 10)
     factors = lanczos(operator, jax.random.normal(key, (n,)), size, restart=key)
     values, vectors = factors.ritz()
-    reached = jnp.arange(size) < factors.iterations
-    ghost = ~(jnp.sum(jnp.where(reached[:, None], vectors**2, 0.0), axis=0) > 0.5)
-    values = jnp.where(ghost, 0.0, values)
+    values = jnp.where(factors.real(vectors), values, 0.0)
     order = jnp.argsort(-jnp.abs(values))[:rank]
     return values[order], factors.basis.T @ vectors[:, order]
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,30 +22,6 @@ Array = jax.Array
 SETTLED = -1.0  # tolerance that no |∇J| meets: a stage is left where its minimiser has settled
 
 
-class MinimiserState(Protocol):
-    """What every minimiser's state shows, whatever else it holds."""
-
-    @property
-    def chi(self) -> Array:
-        """Current χ."""
-
-    @property
-    def cost(self) -> Array:
-        """J there."""
-
-    @property
-    def gradient_norm(self) -> Array:
-        """|∇J| there."""
-
-    @property
-    def inner_iterations(self) -> Array:
-        """Inner iterations, or evaluations of J, that the last step took."""
-
-    @property
-    def status(self) -> Array:
-        """A `Status` as a number."""
-
-
 class AbstractMinimiser(eqx.Module):
     """A minimiser of J: one compiled `step` serves a Python loop and a `lax.while_loop`."""
 
@@ -59,7 +35,11 @@ class AbstractMinimiser(eqx.Module):
 
     @abc.abstractmethod
     def init(self, problem: DepartureFunction, chi: Array) -> Any:
-        """State at the first guess χ."""
+        """State at the first guess χ.
+
+        Whatever else it holds, it shows `chi`, `cost` and `gradient_norm` there, the
+        `inner_iterations` (or evaluations of J) of the last step, and a `Status` as `status`.
+        """
 
     @abc.abstractmethod
     def step(self, problem: DepartureFunction, state: Any) -> Any:
@@ -177,6 +157,10 @@ def minimise_quasi_static(
 ) -> Solution:
     """Minimise a sequence of J, each from the last one's minimum; the solution is of the last.
 
+    The minimum of a chaotic window lies in a valley that narrows as the window grows, among others
+    that are not it. Started from the minimum of a slightly shorter window the search stays in the
+    right one (Pires, Vautard & Talagrand 1996, Tellus A 48, 96-121).
+
     Args:
         stages: departure functions of one structure, as from `Problem.lengthened`: what is
             compiled for one serves all.
@@ -189,7 +173,7 @@ def minimise_quasi_static(
         ValueError: no stages, or stages of several structures.
     """
     guesses = jnp.reshape(first_guesses, (-1, first_guesses.shape[-1]))
-    history: list[_Row] = []
+    history: list[list[Loop]] = []
     leaves = when_to_leave(stages, minimiser, early)
     for stage, (problem, leave) in enumerate(zip(stages, leaves, strict=True), 1):
         states = _init(problem, minimiser, guesses)
@@ -202,8 +186,8 @@ def minimise_quasi_static(
             jax.block_until_ready(states.cost)
             history.append(_row(states, time.perf_counter() - begin, stage))
             if progress is not None:
-                number = len(history) - stage
-                progress(_loop(history[-1], number, int(np.argmax(_lowest(history[-1].cost)))))
+                lowest = int(np.argmax(_lowest(np.asarray([row.cost for row in history[-1]]))))
+                progress(history[-1][lowest]._replace(number=len(history) - stage))
         guesses = states.chi
     solution = _solution(states, history)
     if solution.status is Status.OUT_OF_LOOPS:  # the last gradient is that before the last step
@@ -229,43 +213,62 @@ def when_to_leave(
 
 
 def minimise_compiled(
-    problem: DepartureFunction, minimiser: AbstractMinimiser, first_guess: Array
+    problem: DepartureFunction,
+    minimiser: AbstractMinimiser,
+    first_guess: Array,
+    leave: Leave | None = None,
 ) -> Any:
     """The same loop inside `lax.while_loop`, for `vmap` over ensembles and `scan` over windows.
 
-    Returns the minimiser's last state.
+    Returns the minimiser's last state: where it settled, or was left as a stage is.
     """
-    return advance(problem, minimiser, first_guess, Leave(minimiser.n_outer, SETTLED))
-
-
-def advance(
-    problem: DepartureFunction, minimiser: AbstractMinimiser, first_guess: Array, leave: Leave
-) -> Any:
-    """One stage inside `lax.while_loop`: the state where it settled, or was left."""
-    state = minimiser.init(problem, first_guess)
+    n_outer, tolerance = leave or Leave(minimiser.n_outer, SETTLED)
 
     def unfinished(carry: tuple[Array, Any]) -> Array:
         number, state = carry
-        return (number < leave.n_outer) & _unsettled(state, leave.tolerance)
+        return (number < n_outer) & _unsettled(state, tolerance)
 
     def advance(carry: tuple[Array, Any]) -> tuple[Array, Any]:
         number, state = carry
         return number + 1, minimiser.step(problem, state)
 
-    return jax.lax.while_loop(unfinished, advance, (jnp.zeros((), int), state))[1]
+    start = (jnp.zeros((), int), minimiser.init(problem, first_guess))
+    return jax.lax.while_loop(unfinished, advance, start)[1]
+
+
+def minimise_quasi_static_compiled(
+    stages: Sequence[DepartureFunction],
+    minimiser: AbstractMinimiser,
+    first_guess: Array,
+    early: Leave = Leave(),  # noqa: B008 (an immutable record of settings)
+) -> Any:
+    """`minimise_quasi_static` from one first guess, shape (n,), inside one `lax.scan` over stages.
+
+    Arrays that all stages share are not copied. Returns the minimiser's last state.
+    """
+    leaves = when_to_leave(stages, minimiser, early)
+    every = [jax.tree.leaves(eqx.filter(stage, eqx.is_array)) for stage in stages]
+    same = [all(leaf is several[0] for leaf in several) for several in zip(*every, strict=True)]
+    columns = zip(zip(*every, strict=True), same, strict=True)
+    differing = [jnp.stack(several) for several, is_shared in columns if not is_shared]
+    arrays, rest = eqx.partition(stages[0], eqx.is_array)
+    shared, structure = jax.tree.flatten(arrays)
+
+    def stage(state: Any, inputs: tuple[list[Array], Leave]) -> tuple[Any, None]:
+        given = iter(inputs[0])
+        own = [
+            leaf if is_shared else next(given) for leaf, is_shared in zip(shared, same, strict=True)
+        ]
+        problem = eqx.combine(jax.tree.unflatten(structure, own), rest)
+        return minimise_compiled(problem, minimiser, state.chi, inputs[1]), None
+
+    start = minimiser.init(stages[0], first_guess)
+    limits = Leave(*map(jnp.array, zip(*leaves, strict=True)))
+    return jax.lax.scan(stage, start, (differing, limits))[0]
 
 
 def _unsettled(states: Any, tolerance: float | Array) -> Array:
     return (states.status == Status.RUNNING) & (states.gradient_norm > tolerance)
-
-
-class _Row(NamedTuple):
-    cost: np.ndarray
-    gradient_norm: np.ndarray
-    inner_iterations: np.ndarray
-    seconds: float
-    running: int
-    stage: int
 
 
 def _each(function: Callable) -> Callable:
@@ -299,30 +302,15 @@ def strongly_typed(tree: Any) -> Any:
     )
 
 
-def _row(states: Any, seconds: float, stage: int) -> _Row:
-    return _Row(
-        np.asarray(states.cost),
-        np.asarray(states.gradient_norm),
-        np.asarray(states.inner_iterations),
-        seconds,
-        int(np.sum(np.asarray(states.status) == Status.RUNNING)),
-        stage,
-    )
+def _row(states: Any, seconds: float, stage: int) -> list[Loop]:
+    """One loop of every first guess, not yet numbered."""
+    running = int(np.sum(np.asarray(states.status) == Status.RUNNING))
+    columns = (states.cost, states.gradient_norm, states.inner_iterations)
+    each = zip(*(np.asarray(column).tolist() for column in columns), strict=True)
+    return [Loop(0, j, norm, inner, seconds, running, stage) for j, norm, inner in each]
 
 
-def _loop(row: _Row, number: int, start: int) -> Loop:
-    return Loop(
-        number,
-        float(row.cost[start]),
-        float(row.gradient_norm[start]),
-        int(row.inner_iterations[start]),
-        row.seconds,
-        row.running,
-        row.stage,
-    )
-
-
-def _solution(states: Any, history: list[_Row]) -> Solution:
+def _solution(states: Any, history: list[list[Loop]]) -> Solution:
     states = jax.tree.map(np.asarray, states)
     costs = states.cost
     best = _best(costs, states.status, history)
@@ -342,26 +330,25 @@ def _solution(states: Any, history: list[_Row]) -> Solution:
     )
 
 
-def _loops(history: list[_Row], best: int) -> tuple[Loop, ...]:
+def _loops(history: list[list[Loop]], best: int) -> tuple[Loop, ...]:
     """Every loop of one first guess, that which found it settled included; all stages in turn."""
     loops: list[Loop] = []
-    for stage in range(1, history[-1].stage + 1):
-        rows = [row for row in history if row.stage == stage]
-        moved = [number for number, row in enumerate(rows) if row.inner_iterations[best] > 0]
-        known = stage == 1 and np.isfinite(rows[0].cost[best])
+    for stage in range(1, history[-1][best].stage + 1):
+        rows = [row[best] for row in history if row[best].stage == stage]
+        moved = [number for number, row in enumerate(rows) if row.inner_iterations > 0]
+        known = stage == 1 and np.isfinite(rows[0].cost)
         first = 0 if known else 1
         for row in rows[first : max(moved, default=0) + 2]:
-            number = loops[-1].number + 1 if loops else first
-            loops.append(_loop(row, number, best))
+            loops.append(row._replace(number=loops[-1].number + 1 if loops else first))
     return tuple(loops)
 
 
-def _best(costs: np.ndarray, status: np.ndarray, history: list[_Row]) -> int:
+def _best(costs: np.ndarray, status: np.ndarray, history: list[list[Loop]]) -> int:
     """The lowest cost; of first guesses that settled there, the one that did so first."""
     tied = _lowest(costs) & (status == Status.CONVERGED)
     if not tied.any():
         return int(np.argmin(costs))
-    loops = np.sum([row.inner_iterations > 0 for row in history], axis=0)
+    loops = np.sum([[loop.inner_iterations > 0 for loop in row] for row in history], axis=0)
     return int(np.argmin(np.where(tied, loops, np.inf)))
 
 

@@ -66,9 +66,7 @@ def learnt(before: Preconditioner, pairs: Lanczos, values: Array, vectors: Array
         return before
     last = jnp.maximum(pairs.iterations - 1, 0)
     residuals = pairs.off_diagonal[last] * jnp.abs(vectors[last])
-    reached = jnp.arange(values.size) < pairs.iterations
-    real = jnp.sum(jnp.where(reached[:, None], vectors**2, 0.0), axis=0) > 0.5
-    kept = real & (values > 0) & (residuals <= CONVERGED * values)
+    kept = pairs.real(vectors) & (values > 0) & (residuals <= CONVERGED * values)
     ritz = jnp.where(kept[:, None], vectors.T @ pairs.basis, 0.0)
     q, _ = jnp.linalg.qr(jnp.concatenate([before.vectors, ritz]).T)
     old, new = before.vectors @ q, ritz @ q

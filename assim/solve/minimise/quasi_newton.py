@@ -1,5 +1,6 @@
 """Gradient methods from optax: L-BFGS and Adam."""
 
+import abc
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -29,7 +30,44 @@ class GradientState(NamedTuple):
     optimiser: Any
 
 
-class LBFGS(AbstractMinimiser):
+class _AbstractGradientMethod(AbstractMinimiser):
+    """What gradient methods share: all but the optimiser."""
+
+    @abc.abstractmethod
+    def _optimiser(self) -> optax.GradientTransformationExtraArgs:
+        """Of optax."""
+
+    def init(self, problem: DepartureFunction, chi: Array) -> GradientState:
+        """State at the first guess."""
+        j, g = jax.value_and_grad(partial(cost, problem))(chi)
+        norm = jnp.linalg.norm(g)
+        finite = jnp.isfinite(j) & jnp.isfinite(norm)
+        status = jnp.where(norm <= self.tolerance, Status.CONVERGED, Status.RUNNING)
+        status = jnp.where(finite, status, Status.NON_FINITE)
+        j = jnp.where(finite, j, jnp.inf)
+        none, optimiser = jnp.zeros((), int), self._optimiser().init(chi)
+        return GradientState(chi, j, norm, none, status, chi, j, g, optimiser)
+
+    def step(self, problem: DepartureFunction, state: GradientState) -> GradientState:
+        """Up to `n_inner` iterations, keeping the best point; a non-finite one ends the search."""
+        function, optimiser = partial(cost, problem), self._optimiser()
+
+        def unfinished(carry: GradientState) -> Array:
+            return (carry.status == Status.RUNNING) & (carry.inner_iterations < self.n_inner)
+
+        def iteration(carry: GradientState) -> GradientState:
+            known = {"value": carry.here_cost, "grad": carry.here_gradient, "value_fn": function}
+            gradient, here = carry.here_gradient, carry.here
+            change, inner = optimiser.update(gradient, carry.optimiser, here, **known)
+            there = optax.apply_updates(here, change)
+            j, g = jax.value_and_grad(function)(there)
+            return _moved(carry, there, j, g, inner, self.tolerance)
+
+        fresh = state._replace(inner_iterations=jnp.zeros((), int))
+        return jax.lax.while_loop(unfinished, iteration, fresh)
+
+
+class LBFGS(_AbstractGradientMethod):
     """Limited-memory BFGS with a zoom line search (Nocedal & Wright 2006, algorithms 7.4, 3.5).
 
     Args:
@@ -44,17 +82,11 @@ class LBFGS(AbstractMinimiser):
     memory: int = eqx.field(default=20, static=True)
     tolerance: float = eqx.field(default=1e-6, static=True)
 
-    def init(self, problem: DepartureFunction, chi: Array) -> GradientState:
-        """State at the first guess."""
-        return _init(problem, chi, optax.lbfgs(memory_size=self.memory), self.tolerance)
-
-    def step(self, problem: DepartureFunction, state: GradientState) -> GradientState:
-        """Up to `n_inner` iterations."""
-        optimiser = optax.lbfgs(memory_size=self.memory)
-        return _iterate(problem, state, optimiser, self.n_inner, self.tolerance)
+    def _optimiser(self) -> optax.GradientTransformationExtraArgs:
+        return optax.lbfgs(memory_size=self.memory)
 
 
-class Adam(AbstractMinimiser):
+class Adam(_AbstractGradientMethod):
     """Adam with a cosine-decayed step (Kingma & Ba 2015): rough, slow, hard to upset.
 
     Args:
@@ -69,53 +101,9 @@ class Adam(AbstractMinimiser):
     step_size: float = eqx.field(default=0.05, static=True)
     tolerance: float = eqx.field(default=1e-6, static=True)
 
-    def _optimiser(self) -> optax.GradientTransformation:
+    def _optimiser(self) -> optax.GradientTransformationExtraArgs:
         total = self.n_outer * self.n_inner
         return optax.adam(optax.cosine_decay_schedule(self.step_size, total, alpha=1e-4))
-
-    def init(self, problem: DepartureFunction, chi: Array) -> GradientState:
-        """State at the first guess."""
-        return _init(problem, chi, self._optimiser(), self.tolerance)
-
-    def step(self, problem: DepartureFunction, state: GradientState) -> GradientState:
-        """Up to `n_inner` iterations."""
-        return _iterate(problem, state, self._optimiser(), self.n_inner, self.tolerance)
-
-
-def _init(
-    problem: DepartureFunction, chi: Array, optimiser: Any, tolerance: float
-) -> GradientState:
-    j, g = jax.value_and_grad(partial(cost, problem))(chi)
-    norm = jnp.linalg.norm(g)
-    finite = jnp.isfinite(j) & jnp.isfinite(norm)
-    status = jnp.where(norm <= tolerance, Status.CONVERGED, Status.RUNNING)
-    status = jnp.where(finite, status, Status.NON_FINITE)
-    j = jnp.where(finite, j, jnp.inf)
-    none = jnp.zeros((), int)
-    return GradientState(chi, j, norm, none, status, chi, j, g, optimiser.init(chi))
-
-
-def _iterate(
-    problem: DepartureFunction,
-    state: GradientState,
-    optimiser: Any,
-    iterations: int,
-    tolerance: float,
-) -> GradientState:
-    """Iterate while running, keeping the best point; a non-finite one ends the search."""
-    function = partial(cost, problem)
-
-    def unfinished(carry: GradientState) -> Array:
-        return (carry.status == Status.RUNNING) & (carry.inner_iterations < iterations)
-
-    def iteration(carry: GradientState) -> GradientState:
-        known = {"value": carry.here_cost, "grad": carry.here_gradient, "value_fn": function}
-        change, inner = optimiser.update(carry.here_gradient, carry.optimiser, carry.here, **known)
-        there = optax.apply_updates(carry.here, change)
-        return _moved(carry, there, *jax.value_and_grad(function)(there), inner, tolerance)
-
-    fresh = state._replace(inner_iterations=jnp.zeros((), int))
-    return jax.lax.while_loop(unfinished, iteration, fresh)
 
 
 def _moved(

@@ -13,9 +13,9 @@ from assim.solve.minimise.loop import (
     minimise,
     minimise_compiled,
     minimise_quasi_static,
+    minimise_quasi_static_compiled,
 )
 from assim.solve.minimise.quasi_newton import LBFGS
-from assim.solve.minimise.quasi_static import minimise_quasi_static_compiled
 from tests.solve.departures import Departures, Misfit, lorenz63
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
