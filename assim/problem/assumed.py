@@ -23,10 +23,6 @@ def departures(problem: Problem, scales: Params, predicted: Predictions) -> Pred
     return {o.name: o.normalised(predicted[o.name], scales) for o in problem.observations}
 
 
-def _scale(instrument: Observations, scales: Params) -> Array:
-    return jnp.ones(()) if instrument.scale is None else scales[instrument.scale.name]
-
-
 def error_variances(problem: Problem, simulation: Simulation) -> Predictions:
     """Variance of the errors of every value about what is predicted, as its likelihood has it."""
     predicted, scales = simulation.predictions, simulation.control.scales
@@ -35,8 +31,8 @@ def error_variances(problem: Problem, simulation: Simulation) -> Predictions:
 
 def error_variance(instrument: Observations, predicted: Array, scales: Params) -> Array:
     """The same of one instrument."""
-    scale = _scale(instrument, scales)
-    return instrument.likelihood.error_variance(predicted, instrument.covariance, scale)
+    scale, covariance = instrument.factor(scales), instrument.covariance
+    return instrument.likelihood.error_variance(predicted, covariance, scale)
 
 
 def in_units_of_errors(

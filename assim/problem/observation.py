@@ -135,13 +135,17 @@ class Observations(eqx.Module):
 
     def normalised(self, predicted: Array, scales: Mapping[str, Array]) -> Array:
         """√w d of what is predicted, shape (m,); 0 for a value that does not count."""
-        scale = jnp.ones(()) if self.scale is None else scales[self.scale.name]
+        scale = self.factor(scales)
         if self.weight is None:
             return self.likelihood.departures(self.values, predicted, self.covariance, scale)
         counts = self.weight > 0  # a value that does not count may lie where there is no log
         predicted = jnp.where(counts, predicted, self.values)
         d = self.likelihood.departures(self.values, predicted, self.covariance, scale)
         return jnp.where(counts, jnp.sqrt(self.weight) * d, 0.0)
+
+    def factor(self, scales: Mapping[str, Array]) -> Array:
+        """The scale of its errors; 1 where none is estimated."""
+        return jnp.ones(()) if self.scale is None else scales[self.scale.name]
 
     def powers(self) -> Array:
         """w of every value, shape (m,)."""
@@ -198,25 +202,9 @@ class Observations(eqx.Module):
         Raises:
             ValueError: correlated errors of many values, of which a matrix would be formed.
         """
-
-        def cut(column: Array | np.ndarray) -> np.ndarray:
-            return np.asarray(column)[keep]
-
-        bias = self.bias
-        if bias is not None:
-            bias = bias.replaced({name: cut(p) for name, p in bias.columns().items()})
-        return Observations(
-            self.name,
-            cut(self.values),
-            jax.tree.map(cut, self.points),
-            self.operator,
-            likelihood=self.likelihood,
-            scale=self.scale,
-            units=self.units,
-            covariance=of_rows(self.covariance, np.asarray(keep)),
-            bias=bias,
-            weight=None if self.weight is None else cut(self.weight),
-        )
+        weight = None if self.weight is None else np.asarray(self.weight)[keep]
+        covariance = of_rows(self.covariance, np.asarray(keep))
+        return self._with_rows(lambda column: np.asarray(column)[keep], covariance, weight)
 
     def padded(self, rows: int) -> "Observations":
         """The same with copies of its first value, of weight 0, up to `rows` values.
@@ -241,21 +229,30 @@ class Observations(eqx.Module):
             column = np.asarray(column)
             return np.concatenate([column, np.repeat(column[:1], extra, axis=0)])
 
-        weight = np.asarray(self.powers())
+        weight = np.concatenate([np.asarray(self.powers()), np.zeros(extra)])
+        return self._with_rows(longer, Diagonal(jnp.asarray(longer(stdev))), weight)
+
+    def _with_rows(
+        self,
+        of: Callable[[Array | np.ndarray], np.ndarray],
+        covariance: AbstractCovariance,
+        weight: np.ndarray | None,
+    ) -> "Observations":
+        """The same of other rows: a column ↦ its values in these, their R and their weights."""
         bias = self.bias
         if bias is not None:
-            bias = bias.replaced({name: longer(p) for name, p in bias.columns().items()})
+            bias = bias.replaced({name: of(p) for name, p in bias.columns().items()})
         return Observations(
             self.name,
-            longer(self.values),
-            jax.tree.map(longer, self.points),
+            of(self.values),
+            jax.tree.map(of, self.points),
             self.operator,
             likelihood=self.likelihood,
             scale=self.scale,
             units=self.units,
-            covariance=Diagonal(jnp.asarray(longer(stdev))),
+            covariance=covariance,
             bias=bias,
-            weight=np.concatenate([weight, np.zeros(extra)]),
+            weight=weight,
         )
 
 

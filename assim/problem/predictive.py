@@ -180,7 +180,7 @@ def _of_one(problem: Problem, chi: Array, key: Array) -> Predictive:
     keys = jax.random.split(key, len(problem.observations))
     for o, own in zip(problem.observations, keys, strict=True):
         exact = simulation.predictions[o.name]
-        scale = jnp.ones(()) if o.scale is None else scales[o.scale.name]
+        scale = o.factor(scales)
         squares = jnp.sum(o.normalised(exact, scales) ** 2)
         total = o.log_constant() - squares / 2 - o.normaliser(scales)
         parts.predicted[o.name] = exact

@@ -7,7 +7,7 @@ import pytest
 
 from assim.models import AdvectionDiffusion, Lorenz63, Lorenz96, LotkaVolterra, SIRWaterborne
 from assim.problem.integrator import Adaptive, FixedStep
-from assim.problem.runge_kutta import rk4_step
+from assim.problem.model import rk4_step
 from assim.problem.window import Window, integrate
 
 

@@ -16,9 +16,9 @@ from assim.analysis.cycle.measures import Measures, measures
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.scheme import AbstractScheme, Outcome
 from assim.problem.arrays import State
+from assim.problem.constraint import check_fit
 from assim.problem.cycled import Rows, in_carried_coordinates, of_window
 from assim.problem.departure import Problem
-from assim.problem.fit import check_fit
 from assim.problem.observation import Observations
 from assim.problem.window import Window
 from assim.solve.minimise.loop import strongly_typed
