@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -18,13 +19,34 @@ class ModelContractError(ValueError):
     """A model that breaks its contract: wrong keys, shapes, dtypes or labels."""
 
 
-class AbstractDynamics(eqx.Module):
+class _AbstractTimeStepping(eqx.Module):
+    """What is asked about the steps of a trajectory: of a model, and of an integrator for it."""
+
+    @abc.abstractmethod
+    def slot_steps(self, length: float) -> int:
+        """Steps taken in a slot of this length; raises ValueError where they do not fit."""
+
+    @abc.abstractmethod
+    def derivatives(self, columns: int) -> str:
+        """How a trajectory with `columns` inputs (field values, parameters) is differentiated."""
+
+    def reverse_of_forward(self) -> bool:
+        """Whether a forward derivative of the trajectory can be differentiated in reverse."""
+        return True
+
+    def may_end_early(self) -> str:
+        """Why a trajectory may turn NaN though the model is finite, in a sentence, or empty."""
+        return ""
+
+
+class AbstractDynamics(_AbstractTimeStepping):
     """Anything that carries a state through the slots of a window.
 
     Not subclassed directly: write an `AbstractModel` (a time step) or an `AbstractODE`
-    (a tendency).
+    (a tendency); `written` is the name of what the user writes.
     """
 
+    written: eqx.AbstractClassVar[str]
     parameters: eqx.AbstractVar[Params]
 
     @abc.abstractmethod
@@ -35,22 +57,6 @@ class AbstractDynamics(eqx.Module):
     def states(self, x: State, theta: Params, edges: Array, steps: int) -> State:
         """Every field at every slot edge, leading dimension slots + 1, from `x` at the first."""
 
-    @abc.abstractmethod
-    def slot_steps(self, length: float) -> int:
-        """Steps taken in a slot of this length; raises ValueError where they do not fit."""
-
-    @abc.abstractmethod
-    def derivatives(self, columns: int) -> str:
-        """How a trajectory with `columns` inputs (field values, parameters) is differentiated."""
-
-    @abc.abstractmethod
-    def reverse_of_forward(self) -> bool:
-        """Whether a forward derivative of the trajectory can be differentiated in reverse."""
-
-    @abc.abstractmethod
-    def may_end_early(self) -> str:
-        """Why a trajectory may turn NaN though the model is finite, or empty if never."""
-
 
 class AbstractModel(AbstractDynamics):
     """A model known by its time step, x(t + dt) = step(x(t), θ, t).
@@ -60,6 +66,7 @@ class AbstractModel(AbstractDynamics):
     `step` must return the keys, shapes and dtypes that it was given.
     """
 
+    written: ClassVar[str] = "step"
     dt: eqx.AbstractVar[float]
 
     @abc.abstractmethod
@@ -89,16 +96,8 @@ class AbstractModel(AbstractDynamics):
         del columns
         return THROUGH_STEPS
 
-    def reverse_of_forward(self) -> bool:
-        """Of steps in JAX it can."""
-        return True
 
-    def may_end_early(self) -> str:
-        """Never."""
-        return ""
-
-
-class AbstractIntegrator(eqx.Module):
+class AbstractIntegrator(_AbstractTimeStepping):
     """How an ODE model is integrated through a window."""
 
     @abc.abstractmethod
@@ -106,22 +105,6 @@ class AbstractIntegrator(eqx.Module):
         self, ode: "AbstractODE", x: State, theta: Params, edges: Array, steps: int
     ) -> State:
         """Solution of dx/dt = tendency(x, θ, t) at every edge, from `x` at the first."""
-
-    @abc.abstractmethod
-    def slot_steps(self, length: float) -> int:
-        """Steps in a slot of this length, for integrators that know them beforehand."""
-
-    @abc.abstractmethod
-    def derivatives(self, columns: int) -> str:
-        """How a trajectory with `columns` inputs (field values, parameters) is differentiated."""
-
-    def reverse_of_forward(self) -> bool:
-        """Whether a forward derivative of the solution can be differentiated in reverse."""
-        return True
-
-    def may_end_early(self) -> str:
-        """Why a solution may turn NaN though the model is finite, in a sentence; empty if never."""
-        return ""
 
 
 class AbstractODE(AbstractDynamics):
@@ -131,6 +114,7 @@ class AbstractODE(AbstractDynamics):
     `FixedStep(dt)`) and `parameters`. Slot edges may lie at any times.
     """
 
+    written: ClassVar[str] = "tendency"
     integrator: eqx.AbstractVar[AbstractIntegrator]
 
     @abc.abstractmethod
@@ -218,8 +202,8 @@ def check_model(model: AbstractDynamics, x: State, theta: Params) -> None:
             f"{name}: `parameters` and labels().parameters must name the same parameters; "
             f"only one of them has {', '.join(unlabelled)}"
         )
-    what = "tendency" if isinstance(model, AbstractODE) else "step"
-    y = jax.eval_shape(lambda x, theta: _once(model, x, theta), x, theta)
+    what = model.written
+    y = jax.eval_shape(lambda x, theta: getattr(model, what)(x, theta, jnp.zeros(())), x, theta)
     if not isinstance(y, dict) or set(y) != set(x):
         got = sorted(y) if isinstance(y, dict) else type(y).__name__
         raise ModelContractError(
@@ -232,14 +216,6 @@ def check_model(model: AbstractDynamics, x: State, theta: Params) -> None:
                 f"{name}: the {what} must keep the shape and dtype of field {field!r}: "
                 f"it was given {given} and returned {returned}"
             )
-
-
-def _once(model: AbstractDynamics, x: State, theta: Params) -> State:
-    """What the user wrote, called once."""
-    t = jnp.zeros(())
-    if isinstance(model, AbstractModel):
-        return model.step(x, theta, t)
-    return model.tendency(x, theta, t) if isinstance(model, AbstractODE) else x
 
 
 def _form(value: Array) -> str:

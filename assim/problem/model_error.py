@@ -63,19 +63,14 @@ class ModelError(eqx.Module):
         """This model error for a model and a window.
 
         Raises:
-            ValueError: groups that do not fill the window, covariances that do not fit, a T
-                whose variance is not 1, or a kind of model that takes no tendency.
+            ValueError: groups that do not fill the window, covariances that do not fit, or a
+                T whose variance is not 1.
         """
         labels = model.labels()
         if window.slots % self.every:
             raise ValueError(
                 f"ModelError: groups of {self.every} slots do not fill a window of "
                 f"{window.slots}; choose a divisor"
-            )
-        if self.acts == "tendency" and not isinstance(model, AbstractModel | AbstractODE):
-            raise ValueError(
-                f"ModelError: {type(model).__name__} has neither a step nor a tendency to add to; "
-                'use acts="jump"'
             )
         ends = np.asarray(window.edges)[self.every :: self.every]
         time = Coordinate(ends, labels.time_unit)

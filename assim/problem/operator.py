@@ -30,9 +30,7 @@ class Points(eqx.Module):
     @staticmethod
     def at(times: Array, coordinates: dict[str, Array] | None = None) -> "Points":
         """Readings at single times."""
-        times = jnp.asarray(times, dtype=float)
-        places = {name: jnp.asarray(value) for name, value in (coordinates or {}).items()}
-        return Points(times, times, times, places)
+        return Points.over(times, times, coordinates)
 
     @staticmethod
     def over(starts: Array, ends: Array, coordinates: dict[str, Array] | None = None) -> "Points":
