@@ -73,8 +73,8 @@ def fitted(problem: Problem) -> tuple[frozenset[str], frozenset[str]]:
     """
     if not problem.control.scales:
         return frozenset(), frozenset()
-    error = problem.control.model_error
-    amplitude = error is not None and (error.scale is not None or bool(problem.control.later))
+    control = problem.control
+    amplitude = control.amplitude_scale is not None or bool(control.later)
     scaled = frozenset(o.name for o in problem.observations if o.scale is not None)
     return scaled, frozenset({"parameters", *(("model_error",) if amplitude else ())})
 

@@ -123,8 +123,8 @@ def _with_states(problem: Problem, error: ModelError) -> Problem:
         )
     start = problem.control(jnp.zeros(problem.size()))
     run = eqx.filter_jit(integrate)(problem.model, start.state, start.parameters, problem.window)
-    later = {name: value[error.every :: error.every] for name, value in run.states.items()}
-    later = {name: jnp.where(jnp.isfinite(value), value, 0.0) for name, value in later.items()}
+    ends = error.at_ends(run.states)
+    later = {name: jnp.where(jnp.isfinite(value), value, 0.0) for name, value in ends.items()}
     return eqx.tree_at(lambda p: p.control.later, problem, later)
 
 
@@ -143,9 +143,9 @@ def _problem(
     _check_names("parameters", parameters or {}, model.parameters, "parameter")
     state, fields = _background(background, labels)
     fixed = {name: jnp.asarray(value, dtype=float) for name, value in model.parameters.items()}
-    scales = {o.scale.name: o.scale.prior for o in instruments if o.scale is not None}
-    if error is not None and error.scale is not None:
-        scales = {**scales, error.scale.name: error.scale.prior}
+    amplitude = [error.scale] if error is not None else []
+    factors = [scale for scale in (*(o.scale for o in instruments), *amplitude) if scale]
+    scales = {scale.name: scale.prior for scale in factors}
     biases = {n: p for o in instruments if o.bias for n, p in o.bias.priors.items()}
     control = Control(
         state,
@@ -232,9 +232,8 @@ def _check_instruments(
 
 def _check_unique(control: Control, instruments: tuple[Observations, ...]) -> None:
     """Names of what is estimated and of fields are keys of results: no two may be the same."""
-    shared = [("error scale", o.scale.name, o.scale.prior) for o in instruments if o.scale]
-    if control.model_error is not None and (scale := control.model_error.scale) is not None:
-        shared.append(("error scale", scale.name, scale.prior))
+    factors = [*(o.scale for o in instruments), control.amplitude_scale]
+    shared = [("error scale", scale.name, scale.prior) for scale in factors if scale]
     shared += [("bias", n, p) for o in instruments if o.bias for n, p in o.bias.priors.items()]
     for kind, name, prior in shared:
         if name in control.state or name in control.fixed:

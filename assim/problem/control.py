@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from assim.problem.arrays import Array, Params, State
 from assim.problem.covariance import AbstractStateCovariance, check_invertible
 from assim.problem.model_error import ModelError
+from assim.problem.observation import ErrorScale
 from assim.problem.prior import AbstractPrior
 
 White = dict[str, dict[str, Array]]
@@ -137,11 +138,15 @@ class Control(eqx.Module):
         moved = jax.vmap(self.model_error.joint.sqrt)(white)
         return {name: self.later[name] + part for name, part in moved.items()}
 
+    @property
+    def amplitude_scale(self) -> ErrorScale | None:
+        """The estimated factor s on model error; None where it is 1, or there is no model error."""
+        return None if self.model_error is None else self.model_error.scale
+
     def amplitude(self, scales: Params) -> Array:
         """The factor s on model error."""
-        if self.model_error is None or self.model_error.scale is None:
-            return jnp.ones(())
-        return scales[self.model_error.scale.name]
+        scale = self.amplitude_scale
+        return jnp.ones(()) if scale is None else scales[scale.name]
 
     def scalars(self, chi: Array) -> dict[str, Array]:
         """Scalars that depend on a single entry of χ, by name; other fields are not formed."""

@@ -234,7 +234,7 @@ def in_carried_coordinates(problem: Problem) -> Problem:
     control = problem.control
     if not control.proper():
         raise ValueError("a cycle: every prior must integrate to one; Jeffreys' does not")
-    if control.model_error is not None and control.model_error.scale is not None:
+    if control.amplitude_scale is not None:
         raise ValueError(
             "a cycle: the amplitude of model error is not estimated from window to window; fix it"
         )

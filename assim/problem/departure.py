@@ -146,7 +146,7 @@ class Problem(eqx.Module):
             return chi
         given = self.control(chi)
         free = integrate(self.model, given.state, given.parameters, self.window)
-        ends = {name: value[error.every :: error.every] for name, value in free.states.items()}
+        ends = error.at_ends(free.states)
         moved = {name: value - self.control.later[name] for name, value in ends.items()}
         white = self.control.split(chi)
         return self.control.join({**white, "later": jax.vmap(error.joint.whiten)(moved)})
@@ -195,7 +195,7 @@ class Problem(eqx.Module):
             "model_error": half["model_error"] + squares(parts.jumps) + parts.jump_normaliser,
             "parameters": half["parameters"] + half["scales"] + half["biases"],
         }
-        if self._amplitude_estimated():
+        if self.control.amplitude_scale is not None:
             terms["volume"] = self._volume(chi)
         return {**terms, "total": sum(terms.values(), jnp.zeros(()))}
 
@@ -235,12 +235,8 @@ class Problem(eqx.Module):
         white = self.control.model_error.whiten(jumps)
         normalised = [w.ravel() / s for _, w in sorted(white.items())]
         number = sum(part.size for part in normalised)
-        estimated = self._amplitude_estimated()
-        return _Parts(observed, normaliser, normalised, number * jnp.log(s) if estimated else none)
-
-    def _amplitude_estimated(self) -> bool:
-        error = self.control.model_error
-        return error is not None and error.scale is not None
+        fixed = self.control.amplitude_scale is None
+        return _Parts(observed, normaliser, normalised, none if fixed else number * jnp.log(s))
 
     def _volume(self, chi: Array) -> Array:
         """v = ½ log |W + GᵀG| over the entries of χ that make the trajectory at given parameters.
@@ -250,7 +246,7 @@ class Problem(eqx.Module):
         trajectory out by Laplace's method adds this term, exact where the departures are linear in
         it: parameters and amplitude are then at the mode of their own posterior.
         """
-        if not self._amplitude_estimated():
+        if self.control.amplitude_scale is None:
             return jnp.zeros(())
         if self.model.reverse_of_forward():
             return self._volume_of_trajectory(chi)

@@ -81,7 +81,7 @@ class AbstractLikelihood(eqx.Module):
         """
         if self.additive:
             return scale**2 * covariance.variance()
-        independent = _independent(covariance)
+        independent = Diagonal(jnp.sqrt(covariance.variance()).ravel())
         _, slope = jax.jvp(
             lambda mean: self.departures(predicted, mean, independent, scale),
             (predicted,),
@@ -96,13 +96,6 @@ class AbstractLikelihood(eqx.Module):
         d = self.departures(observed, predicted, covariance, scale)
         stdev = jnp.sqrt(covariance.variance())
         return self.log_constants(observed, stdev) - d**2 / 2 - jnp.log(scale)
-
-
-def _independent(covariance: AbstractCovariance) -> Diagonal:
-    """Independent errors with the variances of a covariance; traceable, hence not checked again."""
-    with jax.ensure_compile_time_eval():
-        structure = jax.tree.structure(Diagonal(jnp.ones(())))
-    return jax.tree.unflatten(structure, [jnp.sqrt(covariance.variance()).ravel()])
 
 
 class _AbstractWhitened(AbstractLikelihood):

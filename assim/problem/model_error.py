@@ -15,7 +15,13 @@ from assim.problem.covariance.state import (
     StateCovariance,
     state_covariance,
 )
-from assim.problem.model import AbstractDynamics, AbstractIntegrator, AbstractModel, AbstractODE
+from assim.problem.model import (
+    AbstractDynamics,
+    AbstractIntegrator,
+    AbstractModel,
+    AbstractODE,
+    scan_slots,
+)
 from assim.problem.observation import ErrorScale
 from assim.problem.window import Window
 
@@ -101,6 +107,10 @@ class ModelError(eqx.Module):
             white = {n: jax.vmap(self.in_time.whiten, 1, 1)(w) for n, w in white.items()}
         return white
 
+    def at_ends(self, states: State) -> State:
+        """Of states at all slot edges those at the groups' ends."""
+        return {name: value[self.every :: self.every] for name, value in states.items()}
+
     def stdev(self, groups: int) -> State:
         """Standard deviation of η/s, leading dimension groups."""
         variance = jnp.ones(groups) if self.in_time is None else self.in_time.variance()
@@ -133,8 +143,7 @@ def sequential_states(
 
     def run(x: State, edges: Array, now: State) -> State:
         if forced:
-            added = {f"{_TENDENCY}{name}": value for name, value in now.items()}
-            return _forced(model).states(x, {**theta, **added}, edges, window.steps)
+            return _forced_states(model, x, theta, now, edges, window.steps)
         states = model.states(x, theta, edges, window.steps)
         jumps = {name: states[name].at[-1].add(value) for name, value in now.items()}
         return {**states, **jumps}
@@ -189,38 +198,26 @@ def _group_edges(window: Window, every: int) -> Array:
     return window.edges[first[:, None] + np.arange(every + 1)]
 
 
-def _forced(model: AbstractDynamics) -> AbstractDynamics:
-    """The model with η, found among its parameters, added to its tendency."""
+def _forced_states(
+    model: AbstractDynamics, x: State, theta: Params, eta: State, edges: Array, steps: int
+) -> State:
+    """States of the model to whose tendency η is added, to every step of a stepping one η dt."""
     if isinstance(model, AbstractODE):
-        return _ForcedODE(model=model, parameters=model.parameters, integrator=model.integrator)
+        added = {f"{_TENDENCY}{name}": value for name, value in eta.items()}
+        forced = _ForcedODE(model=model, parameters=model.parameters, integrator=model.integrator)
+        return forced.states(x, {**theta, **added}, edges, steps)
     assert isinstance(model, AbstractModel)
-    return _ForcedModel(model=model, parameters=model.parameters, dt=model.dt)
+    dt = model.dt
 
+    def advance(ends: tuple[Array, Array], x: State, index: Array) -> tuple[State, None]:
+        after = model.step(x, theta, ends[0] + index * dt)
+        return {**after, **{name: after[name] + dt * value for name, value in eta.items()}}, None
 
-def _apart(theta: Params) -> tuple[Params, State]:
-    """Parameters of the model itself, and η by field."""
-    eta = {n.removeprefix(_TENDENCY): v for n, v in theta.items() if n.startswith(_TENDENCY)}
-    return {n: v for n, v in theta.items() if not n.startswith(_TENDENCY)}, eta
-
-
-class _ForcedModel(AbstractModel):
-    """A stepping model to whose every step η dt is added."""
-
-    model: AbstractModel
-    parameters: Params
-    dt: float = eqx.field(static=True)
-
-    def labels(self) -> Labels:
-        return self.model.labels()
-
-    def step(self, x: State, theta: Params, t: Array) -> State:
-        own, eta = _apart(theta)
-        after = self.model.step(x, own, t)
-        return {**after, **{name: after[name] + self.dt * value for name, value in eta.items()}}
+    return scan_slots(advance, x, edges, steps)
 
 
 class _ForcedODE(AbstractODE):
-    """An ODE model to whose tendency η is added."""
+    """An ODE model with η, which it finds among its parameters, added to its tendency."""
 
     model: AbstractODE
     parameters: Params
@@ -230,6 +227,7 @@ class _ForcedODE(AbstractODE):
         return self.model.labels()
 
     def tendency(self, x: State, theta: Params, t: Array) -> State:
-        own, eta = _apart(theta)
+        eta = {n.removeprefix(_TENDENCY): v for n, v in theta.items() if n.startswith(_TENDENCY)}
+        own = {n: v for n, v in theta.items() if not n.startswith(_TENDENCY)}
         tendency = self.model.tendency(x, own, t)
         return {**tendency, **{name: tendency[name] + value for name, value in eta.items()}}

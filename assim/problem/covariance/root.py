@@ -102,11 +102,11 @@ def in_order(times: Array) -> bool:
     return isinstance(times, jax.core.Tracer) or bool(np.all(np.diff(np.asarray(times)) >= 0))
 
 
-class _Told(Protocol):
+class _MayInvert(Protocol):
     def no_inverse(self) -> str: ...
 
 
-def check_invertible(covariance: _Told, called: str = "whiten") -> None:
+def check_invertible(covariance: _MayInvert, called: str = "whiten") -> None:
     """Raise ValueError where C must be inverted and cannot: as R, or as Q between states.
 
     Args:
@@ -117,7 +117,7 @@ def check_invertible(covariance: _Told, called: str = "whiten") -> None:
         raise refusal(covariance, called)
 
 
-def refusal(covariance: _Told, called: str = "whiten") -> ValueError:
+def refusal(covariance: _MayInvert, called: str = "whiten") -> ValueError:
     """The error of a covariance that cannot be inverted."""
     return ValueError(
         f"{called}: {type(covariance).__name__} cannot be inverted, as {covariance.no_inverse()}; "
