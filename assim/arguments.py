@@ -4,24 +4,27 @@ Each check takes the object whose attributes the arguments are, and raises a Val
 its class, the argument, what it must be and what it is.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 
 
-def at_least(owner: object, **least: float) -> None:
-    """Refuse an argument below the bound that is given for it."""
-    for name, bound in least.items():
-        if (given := getattr(owner, name)) < bound:
-            raise _refusal(owner, name, f"be at least {bound}, got {given}")
+def check_settings(owner: object, **rules: Any) -> None:
+    """Refuse an argument below a bound, or that is none of the words it may be.
 
-
-def one_of(owner: object, **allowed: Collection[str]) -> None:
-    """Refuse an argument that is none of the words that are given for it."""
-    for name, words in allowed.items():
-        if (given := getattr(owner, name)) not in words:
-            raise _refusal(owner, name, f"be one of {words}, got {given!r}")
+    Args:
+        owner: has the arguments.
+        rules: by argument, the number that it must at least be, or a tuple of words.
+    """
+    for name, rule in rules.items():
+        given = getattr(owner, name)
+        if isinstance(rule, tuple):
+            if given not in rule:
+                raise _refusal(owner, name, f"be one of {rule}, got {given!r}")
+        elif given < rule:
+            raise _refusal(owner, name, f"be at least {rule}, got {given}")
 
 
 def positive(owner: object, *names: str, **spelt: str) -> None:

@@ -19,24 +19,14 @@ White = dict[str, dict[str, Array]]
 
 
 class Physical(NamedTuple):
-    """What χ stands for.
+    """What χ stands for; η and later states have the leading dimension groups."""
 
-    Args:
-        state: initial state.
-        parameters: of the model, estimated or not.
-        scales: factors on errors that are estimated.
-        biases: coefficients of the bias corrections.
-        model_error: η of the fields that have model error, leading dimension groups; empty under
-            strong constraint and where `later` is the control.
-        later: states at the groups' ends, leading dimension groups, where they are the control.
-    """
-
-    state: State
-    parameters: Params
-    scales: Params
-    biases: Params
-    model_error: State
-    later: State
+    state: State  # initial
+    parameters: Params  # of the model, estimated or not
+    scales: Params  # factors on errors that are estimated
+    biases: Params  # coefficients of the bias corrections
+    model_error: State  # η of the fields that have some; empty where `later` is the control
+    later: State  # states at the groups' ends, where they are the control
 
 
 class Control(eqx.Module):
@@ -46,32 +36,18 @@ class Control(eqx.Module):
     ("background"), bias coefficients ("biases"), fields with a prior of their own ("fields"),
     states at the groups' ends ("later"), model errors sQ^(1/2)χ ("model_error"), parameters T(χ)
     and error scales ("scales").
-
-    Args:
-        state: the background x^b of every field, whatever the value where `fields` has a prior;
-            fields in neither `covariance` nor `fields` keep it.
-        covariance: background-error covariance B of the Gaussian fields.
-        fields: prior of each field that has one of its own.
-        parameters: prior of each estimated parameter.
-        fixed: every model parameter's default; the estimated ones are overridden.
-        scales: prior of each estimated error scale.
-        biases: prior of each bias coefficient.
-        model_error: model error under weak constraint, else None.
-        groups: number of model errors of each field.
-        later: where states are the control instead of η: those about which χ is centred, fields
-            with leading dimension groups; empty otherwise.
     """
 
-    state: State
-    covariance: AbstractStateCovariance
-    fields: dict[str, AbstractPrior]
-    parameters: dict[str, AbstractPrior]
-    fixed: Params
-    scales: dict[str, AbstractPrior]
-    biases: dict[str, AbstractPrior]
-    model_error: ModelError | None
-    later: State
-    groups: int = eqx.field(static=True)
+    state: State  # x^b of every field, whatever the value where `fields` has a prior
+    covariance: AbstractStateCovariance  # B of the fields that are estimated about x^b
+    fields: dict[str, AbstractPrior]  # prior of every field that has one of its own
+    parameters: dict[str, AbstractPrior]  # of each estimated parameter
+    fixed: Params  # value of every parameter; the estimated ones are overridden
+    scales: dict[str, AbstractPrior]  # of each estimated error scale
+    biases: dict[str, AbstractPrior]  # of each bias coefficient
+    model_error: ModelError | None  # under weak constraint
+    later: State  # states about which χ is centred where they, not η, are the control, or empty
+    groups: int = eqx.field(static=True)  # number of model errors of each field
 
     def blank(self) -> White:
         """The parts of χ as a tree of zeros."""

@@ -40,20 +40,15 @@ ERRORS = "model_error"  # a kind of z where windows overlap: white η of all gro
 class Background(eqx.Module):
     """The Gaussian of z with which a window begins.
 
-    Args:
-        mean: m, by kind and name.
-        vectors: v_k, the same with a leading dimension k; none where it has length 0.
-        share: s_x, of the static covariance of the state; counts where the cycle has one.
-        own: s_θ, of the prior of parameters, scales and bias coefficients; likewise.
-        fresh: where z has model errors, 1 for each group of slots that no window before has seen,
-            whose η are N(0, Q), and 0 for the others, shape (groups,); None where it has none.
+    The shares count where the cycle has a static covariance. Where z has model errors, `fresh` is 1
+    for each group of slots that no window before has seen, whose η are N(0, Q), else 0.
     """
 
-    mean: White
-    vectors: White
-    share: Array
-    own: Array
-    fresh: Array | None = None
+    mean: White  # m, by kind and name
+    vectors: White  # v_k, the same with a leading dimension k; none where it has length 0
+    share: Array  # s_x, of the static covariance of the state
+    own: Array  # s_θ, of the prior of parameters, scales and bias coefficients
+    fresh: Array | None = None  # shape (groups,)
 
     def rank(self) -> int:
         """Number of vectors."""
@@ -63,13 +58,11 @@ class Background(eqx.Module):
 class Localisation(eqx.Module):
     """ρ of the fields of a state; fields of the same dimensions share their white patterns.
 
-    Args:
-        parts: ρ by the dimensions of the fields that it is of, joined by "+", on their grid.
-        groups: which of them every field has; fields without dimensions have none.
+    The key of a part is the dimensions of its fields, joined by "+".
     """
 
     parts: dict[str, AbstractCovariance]
-    groups: tuple[tuple[str, str], ...] = eqx.field(static=True)
+    groups: tuple[tuple[str, str], ...] = eqx.field(static=True)  # part of every field that has one
 
     @staticmethod
     def of(covariance: AbstractCovariance, labels: Labels) -> "Localisation":
@@ -111,19 +104,12 @@ class Localisation(eqx.Module):
 
 
 class CycledProblem(eqx.Module):
-    """d(χ) of one window of a cycle; a departure function as `Problem` is.
+    """d(χ) of one window of a cycle; a departure function as `Problem` is."""
 
-    Args:
-        problem: with z as its control, from `in_carried_coordinates`.
-        background: the Gaussian of z.
-        static: B of the state, a share of which is in the prior; None for none.
-        localisation: of the vectors; None for none.
-    """
-
-    problem: Problem
+    problem: Problem  # with z as its control, from `in_carried_coordinates`
     background: Background
-    static: AbstractStateCovariance | None
-    localisation: Localisation | None = None
+    static: AbstractStateCovariance | None  # B of the state, a share of which is in the prior
+    localisation: Localisation | None = None  # of the vectors
 
     def __call__(self, chi: Array) -> Departures:
         """Normalised departures and the log-normaliser."""

@@ -19,17 +19,13 @@ from assim.problem.window import Window, integrate
 class Departures(NamedTuple):
     """Value of the departure function: J(χ) = ½ χᵀWχ + ½ dᵀd + c + v.
 
-    Args:
-        normalised: d; under weak constraint with states as the control, those of the
-            observations, then the normalised jumps.
-        normaliser: c = Σ log |R^(1/2)| where error scales are estimated, else 0.
-        volume: v = ½ log |W + GᵀG| over the trajectory's part of χ where the amplitude of model
-            error is estimated, else 0.
+    v = ½ log |W + GᵀG| over the trajectory's part of χ where the amplitude of model error is
+    estimated, else 0.
     """
 
-    normalised: Array
-    normaliser: Array
-    volume: Array
+    normalised: Array  # d: of the observations, then of the jumps where states are the control
+    normaliser: Array  # c = Σ log |R^(1/2)| where error scales are estimated, else 0
+    volume: Array  # v
 
 
 class Simulation(NamedTuple):

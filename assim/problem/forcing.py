@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.arguments import one_of
+from assim.arguments import check_settings
 from assim.problem.arrays import Array
 from assim.problem.window import Window
 
@@ -40,7 +40,7 @@ class Forcing(eqx.Module):
     interpolation: str = eqx.field(default="linear", static=True)
 
     def __check_init__(self) -> None:
-        one_of(self, interpolation=INTERPOLATIONS)
+        check_settings(self, interpolation=INTERPOLATIONS)
         number = self.values.shape[0] if self.values.ndim else 0
         expected = number + (self.interpolation == "steps")
         if self.times.shape != (expected,) or expected < 2:

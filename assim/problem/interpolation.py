@@ -14,15 +14,10 @@ AtEdges = Callable[[Array], Array]
 
 
 class Stencil(NamedTuple):
-    """Grid points round each place, with their weights: value = Σ_k weight_k · field[site_k].
+    """Grid points round each place, with their weights: value = Σ_k weight_k · field[site_k]."""
 
-    Args:
-        site: index into the flattened field, shape (corners, m).
-        weight: they add up to one, shape (corners, m).
-    """
-
-    site: Array
-    weight: Array
+    site: Array  # index into the flattened field, shape (corners, m)
+    weight: Array  # they add up to one, shape (corners, m)
 
 
 class _Bracket(NamedTuple):

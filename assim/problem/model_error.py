@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.arguments import one_of
+from assim.arguments import check_settings
 from assim.problem.arrays import Array, Coordinate, Labels, Params, State
 from assim.problem.covariance import AbstractCovariance
 from assim.problem.covariance.state import (
@@ -55,7 +55,7 @@ class ModelError(eqx.Module):
     scale: ErrorScale | None = None
 
     def __check_init__(self) -> None:
-        one_of(self, acts=ACTS)
+        check_settings(self, acts=ACTS)
         if self.every < 1:
             raise ValueError(f"ModelError: every must be at least 1 slot, got {self.every}")
 
@@ -171,18 +171,10 @@ def sequential_states(
 def parallel_states(
     model: AbstractDynamics, x0: State, theta: Params, window: Window, every: int, later: State
 ) -> tuple[State, State]:
-    """The same from the states at the groups' ends, all groups integrated at once.
+    """The same, and the jumps x_k - M(x_(k-1)), all groups integrated at once.
 
-    Args:
-        model: M.
-        x0: state at the window's start.
-        theta: parameters.
-        window: the slots.
-        every: slots in a group.
-        later: states at the end of every group, leading dimension groups.
-
-    Returns:
-        every field at every slot edge, and the jumps x_k - M(x_(k-1)), leading dimension groups.
+    Args are those of `sequential_states`, but the slots in a group, and `later`, the states at the
+    end of every group; these and the jumps have the leading dimension groups.
     """
     starts = {name: jnp.concatenate([x0[name][None], later[name][:-1]]) for name in x0}
     run = lambda x, edges: model.states(x, theta, edges, window.steps)  # noqa: E731

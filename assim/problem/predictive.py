@@ -20,20 +20,14 @@ Readings = dict[str, Array]
 class Predictive(NamedTuple):
     """Readings of every instrument for N draws of χ, by its name.
 
-    Args:
-        predicted: H(M(x(χ))) without errors, each of shape (N, m).
-        readings: drawn about it with the instrument's errors, shape (N, m); NaN where the model
-            fails at a draw.
-        log_density: log p(y | χ)^w of all values of the instrument together, shape (N,); -∞ where
-            the model fails.
-        log_densities: log p(y_i | χ)^w of each value, shape (N, m), of the instruments whose errors
-            are independent, NaN for a value that does not count; others are absent.
+    `log_densities` has the instruments whose errors are independent, NaN for a value that does not
+    count. Where the model fails at a draw, readings are NaN and densities -∞.
     """
 
-    predicted: Readings
-    readings: Readings
-    log_density: Readings
-    log_densities: Readings
+    predicted: Readings  # H(M(x(χ))) without errors, each of shape (N, m)
+    readings: Readings  # drawn about it with the instrument's errors, shape (N, m)
+    log_density: Readings  # log p(y | χ)^w of all values of an instrument together, shape (N,)
+    log_densities: Readings  # log p(y_i | χ)^w of each value, shape (N, m)
 
 
 def predictive(
@@ -74,13 +68,7 @@ def prior_predictive(
     key: Array,
     observations: Observations | Sequence[Observations] | None = None,
 ) -> Predictive:
-    """Predictive draws with χ from the prior: what the problem expects before any data.
-
-    Args:
-        problem: the problem.
-        number: of draws, N.
-        key: of the draws.
-        observations: others in place of the problem's own.
+    """`number` predictive draws with χ from the prior: what is expected before any data.
 
     Raises:
         ValueError: a prior that is flat, or observations that do not fit.

@@ -20,15 +20,10 @@ PROBES = 200  # random columns above that: a relative standard error of √(2/20
 
 
 class Columns(NamedTuple):
-    """Covariances of χ: Σ c cᵀ = I of the prior, Σ s c cᵀ = A⁻¹ of the posterior.
+    """Covariances of χ: Σ c cᵀ = I of the prior, Σ s c cᵀ = A⁻¹ of the posterior."""
 
-    Args:
-        vectors: c as rows, shape (number, n).
-        shares: s of each.
-    """
-
-    vectors: Array
-    shares: Array
+    vectors: Array  # c as rows, shape (number, n)
+    shares: Array  # s of each
 
 
 def posterior_columns(gaussian: Gaussian, key: Array) -> Columns:
@@ -109,19 +104,12 @@ Predictions = dict[str, Array]
 
 
 class Moments(NamedTuple):
-    """Second moments of predictions, each by instrument, shape (m,).
+    """Second moments of predictions, each by instrument, shape (m,), with H at the minimum."""
 
-    Args:
-        variance: diag(HA⁻¹Hᵀ), of the posterior.
-        influence: diag(HA⁻¹Hᵀ R⁻¹).
-        prior_variance: diag(HBHᵀ), H at the minimum.
-        prior_influence: diag(HBHᵀ R⁻¹).
-    """
-
-    variance: Predictions
-    influence: Predictions
-    prior_variance: Predictions
-    prior_influence: Predictions
+    variance: Predictions  # diag(HA⁻¹Hᵀ), of the posterior
+    influence: Predictions  # diag(HA⁻¹Hᵀ R⁻¹)
+    prior_variance: Predictions  # diag(HBHᵀ)
+    prior_influence: Predictions  # diag(HBHᵀ R⁻¹)
 
 
 def spread(

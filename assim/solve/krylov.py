@@ -11,21 +11,13 @@ Operator = Callable[[Array], Array]
 
 
 class Lanczos(NamedTuple):
-    """Lanczos factorisation A V ≈ V T of a symmetric operator from a starting vector b.
+    """Lanczos factorisation A V ≈ V T of a symmetric operator from a starting vector b."""
 
-    Args:
-        basis: orthonormal vectors as rows, shape (k, n); rows not reached are zero.
-        diagonal: diagonal of T, shape (k,); 1 where not reached.
-        off_diagonal: T[i, i+1], shape (k,); the last reached one is the residual's norm.
-        norm: |b|.
-        iterations: number of vectors reached.
-    """
-
-    basis: Array
-    diagonal: Array
-    off_diagonal: Array
-    norm: Array
-    iterations: Array
+    basis: Array  # orthonormal vectors as rows, shape (k, n); rows not reached are zero
+    diagonal: Array  # of T, shape (k,); 1 where not reached
+    off_diagonal: Array  # T[i, i+1], shape (k,); the last reached one is the residual's norm
+    norm: Array  # |b|
+    iterations: Array  # number of vectors reached
 
     def ritz(self) -> tuple[Array, Array]:
         """Eigenpairs of T: values (k,) and vectors as columns (k, k)."""

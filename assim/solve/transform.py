@@ -16,15 +16,10 @@ Array = jax.Array
 
 
 class Transform(NamedTuple):
-    """x_i^a = x̄ + Σ_j (w_j + √(N-1) T_ij) X_j.
+    """x_i^a = x̄ + Σ_j (w_j + √(N-1) T_ij) X_j."""
 
-    Args:
-        mean: w, shape (N,).
-        root: T, symmetric, with rows that add up to one, shape (N, N).
-    """
-
-    mean: Array
-    root: Array
+    mean: Array  # w, shape (N,)
+    root: Array  # T, symmetric, with rows that add up to one, shape (N, N)
 
     def apply(self, members: Array) -> Array:
         """Members after it, whatever they are of, shape (N, …)."""

@@ -143,21 +143,13 @@ class Diffusion(AbstractCovariance):
 
 
 class Normalised(eqx.Module):
-    """Γ L̂: white noise to a field of variance 1.
+    """Γ L̂: white noise to a field of variance 1."""
 
-    Args:
-        sweeps: L̂.
-        gamma: Γ, with the field's shape; 0 on land.
-        points: where the field lives, as indices of the flat field; None for everywhere.
-        sampled: number of random fields that Γ comes from; 0 where it is exact.
-        lost: whether rounding spoils the inverse.
-    """
-
-    sweeps: Sweeps
-    gamma: Array
-    points: Array | None
-    sampled: int = eqx.field(static=True)
-    lost: bool = eqx.field(static=True)
+    sweeps: Sweeps  # L̂
+    gamma: Array  # Γ, with the field's shape; 0 on land
+    points: Array | None  # where the field lives, as indices of the flat field; None for everywhere
+    sampled: int = eqx.field(static=True)  # random fields that Γ comes from; 0 where it is exact
+    lost: bool = eqx.field(static=True)  # whether rounding spoils the inverse
 
     def size(self) -> int:
         """Number of points where the field lives."""

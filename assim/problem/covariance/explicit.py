@@ -343,14 +343,10 @@ class Ensemble(AbstractRootOnly):
 
 
 def of_rows(covariance: AbstractCovariance, keep: np.ndarray) -> AbstractCovariance:
-    """The rows and columns of R that are kept, to be fitted anew to their times.
+    """The rows and columns of R that are kept, booleans (m,), to be fitted anew to their times.
 
-    Covariances that have a form for them keep it (`AbstractCovariance.rows`); of others the
-    matrix is formed.
-
-    Args:
-        covariance: R, fitted to all rows.
-        keep: which to keep, booleans of shape (m,).
+    Covariances that have a form for them keep it (`AbstractCovariance.rows`); of others, fitted to
+    all rows, the matrix is formed.
 
     Raises:
         ValueError: a covariance of more than 5,000 rows, whose matrix would be formed.

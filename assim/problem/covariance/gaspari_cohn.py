@@ -75,17 +75,11 @@ class GaspariCohn(AbstractRootOnly):
 
 
 class AxisRoot(eqx.Module):
-    """Root of the correlation along one axis: by FFT on a ring, or a matrix.
+    """Root of the correlation along one axis: by FFT on a ring, or a matrix."""
 
-    Args:
-        points: of the axis.
-        spectrum: of the ring, of which the axis is the first part; None where there is a matrix.
-        matrix: shape (points, white values).
-    """
-
-    points: int = eqx.field(static=True)
-    spectrum: Spectrum | None = None
-    matrix: Array | None = None
+    points: int = eqx.field(static=True)  # of the axis
+    spectrum: Spectrum | None = None  # of the ring, of which the axis is the first part
+    matrix: Array | None = None  # where there is no spectrum, shape (points, white values)
 
     def size(self) -> int:
         """Number of white values."""

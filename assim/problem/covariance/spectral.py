@@ -126,17 +126,11 @@ class Spectral(AbstractCovariance):
 
 
 class Spectrum(eqx.Module):
-    """Eigenvalues Λ of a circulant correlation, on the half of the frequencies that `rfftn` keeps.
+    """Eigenvalues Λ of a circulant correlation, on the half of the frequencies `rfftn` keeps."""
 
-    Args:
-        values: Λ.
-        shape: of the field.
-        zeros: how many of the values are 0, or too small to be divided by.
-    """
-
-    values: Array
-    shape: tuple[int, ...] = eqx.field(static=True)
-    zeros: int = eqx.field(static=True)
+    values: Array  # Λ
+    shape: tuple[int, ...] = eqx.field(static=True)  # of the field
+    zeros: int = eqx.field(static=True)  # how many values are 0, or too small to be divided by
 
     @classmethod
     def of(cls, correlation: np.ndarray) -> Self:

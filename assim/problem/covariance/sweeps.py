@@ -20,16 +20,11 @@ class Elimination(eqx.Module):
 
     The axis comes first in every array, the lines along it second; coefficients that are the
     same for all lines have one column. A solve is two scans, O(n) a line.
-
-    Args:
-        diagonal: R_ii, shape (n, lines or 1).
-        lower: R_(i+1)i for i < n - 2, zero at the end, shape (n - 1, lines or 1).
-        last: R_(n-1)i for i < n - 1, shape (n - 1, lines or 1).
     """
 
-    diagonal: Array
-    lower: Array
-    last: Array
+    diagonal: Array  # R_ii, shape (n, lines or 1)
+    lower: Array  # R_(i+1)i for i < n - 2, zero at the end, shape (n - 1, lines or 1)
+    last: Array  # R_(n-1)i for i < n - 1, shape (n - 1, lines or 1)
 
     @classmethod
     def of(cls, diagonal: np.ndarray, off: np.ndarray) -> Self:
@@ -116,19 +111,12 @@ def substitute(b: Array, diagonal: Array, lower: Array, reverse: bool) -> Array:
 
 
 class Sweep(eqx.Module):
-    """Implicit diffusion along one axis: A⁻¹ = K⁻¹ W with K = W - ∇·κ∇, W the widths of cells.
+    """Implicit diffusion along one axis: A⁻¹ = K⁻¹ W with K = W - ∇·κ∇, W the widths of cells."""
 
-    Args:
-        elimination: factor of K.
-        width: W, shape (n, 1).
-        axis: index of the axis in the field.
-        homogeneous: whether every point sees the same.
-    """
-
-    elimination: Elimination
-    width: Array
-    axis: int = eqx.field(static=True)
-    homogeneous: bool = eqx.field(static=True)
+    elimination: Elimination  # of K
+    width: Array  # W, shape (n, 1)
+    axis: int = eqx.field(static=True)  # index of the axis in the field
+    homogeneous: bool = eqx.field(static=True)  # whether every point sees the same
 
     @classmethod
     def of(cls, axis: int, coordinate: Coordinate, kappa: np.ndarray, open_: np.ndarray) -> Self:
@@ -167,16 +155,11 @@ class Sweeps(eqx.Module):
 
     Where the sweeps of two axes do not commute (variable lengths, coasts) L̂ L̂ᵀ is what this
     order makes it, symmetric and positive definite all the same.
-
-    Args:
-        sweeps: one for each axis with correlations.
-        shape: of the field.
-        iterations: M.
     """
 
-    sweeps: tuple[Sweep, ...]
-    shape: tuple[int, ...] = eqx.field(static=True)
-    iterations: int = eqx.field(static=True)
+    sweeps: tuple[Sweep, ...]  # one for each axis with correlations
+    shape: tuple[int, ...] = eqx.field(static=True)  # of the field
+    iterations: int = eqx.field(static=True)  # M
 
     def root(self, field: Array) -> Array:
         """L̂ v."""

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from assim.arguments import not_negative, one_of
+from assim.arguments import check_settings, not_negative
 from assim.solve.cost import (
     INDEFINITE,
     DepartureFunction,
@@ -29,24 +29,17 @@ SETTLED = 1e-8  # decrease predicted of a full step that, if J does not confirm 
 
 
 class NewtonState(NamedTuple):
-    """State of a Gauss-Newton or Newton-CG minimisation.
-
-    `gradient_norm` belongs to the last linearisation; `control` is μ of Levenberg and Marquardt,
-    or the radius of the trust region; `pairs` are the Lanczos vectors and T of the last inner
-    loop, in its own space: of S A S, where S is the square root of the preconditioner that it
-    had; `preconditioner` is what the next one has, the approximate eigenpairs of A in χ;
-    `hessian` is A as a matrix for a small problem, empty otherwise.
-    """
+    """State of a Gauss-Newton or Newton-CG minimisation."""
 
     chi: Array
     cost: Array
-    gradient_norm: Array
+    gradient_norm: Array  # of the last linearisation
     first_norm: Array
-    control: Array
+    control: Array  # μ of Levenberg and Marquardt, or the radius of the trust region
     inner_iterations: Array
-    pairs: Lanczos
-    preconditioner: Preconditioner
-    hessian: Array
+    pairs: Lanczos  # of S A S in the last inner loop, S the root of the preconditioner that it had
+    preconditioner: Preconditioner  # that the next one has: approximate eigenpairs of A in χ
+    hessian: Array  # A as a matrix for a small problem, empty otherwise
     status: Array
 
 
@@ -59,12 +52,9 @@ class _Inner(NamedTuple):
 
 
 class _AbstractNewton(AbstractMinimiser):
-    """What Gauss-Newton and Newton-CG share: all but the Hessian.
+    """What Gauss-Newton and Newton-CG share: all but the Hessian."""
 
-    `exact` tells whether that is ∇²J, which may be indefinite, instead of W + GᵀG.
-    """
-
-    exact: eqx.AbstractClassVar[bool]
+    exact: eqx.AbstractClassVar[bool]  # whether that is ∇²J, which may be indefinite, not W + GᵀG
     n_outer: int = eqx.field(default=100, static=True)
     n_inner: int = eqx.field(default=100, static=True)
     tolerance: float = eqx.field(default=1e-6, static=True)
@@ -74,7 +64,7 @@ class _AbstractNewton(AbstractMinimiser):
 
     def __check_init__(self) -> None:
         not_negative(self, "precondition")
-        one_of(self, globalisation=tuple(GLOBALISATIONS))
+        check_settings(self, globalisation=tuple(GLOBALISATIONS))
 
     def init(self, problem: DepartureFunction, chi: Array) -> NewtonState:
         """State at the first guess, before the model has run."""

@@ -17,35 +17,21 @@ BISECTIONS = 60
 
 
 class Trial(NamedTuple):
-    """A step that was tried.
+    """A step that was tried."""
 
-    Args:
-        chi: where it leads.
-        cost: J there.
-        control: damping μ or radius Δ for the next step.
-        length: |z| of the step, in the inner loop's space.
-        accepted: whether J falls enough.
-        tries: evaluations of J.
-    """
-
-    chi: Array
-    cost: Array
-    control: Array
-    length: Array
-    accepted: Array
-    tries: Array
+    chi: Array  # where it leads
+    cost: Array  # J there
+    control: Array  # damping μ or radius Δ for the next step
+    length: Array  # |z| of the step, in the inner loop's space
+    accepted: Array  # whether J falls enough
+    tries: Array  # evaluations of J
 
 
 class Model(NamedTuple):
-    """The quadratic model of J in the eigenbasis of T: -slopeᵀc + ½ Σ curvature c².
+    """The quadratic model of J in the eigenbasis of T: -slopeᵀc + ½ Σ curvature c²."""
 
-    Args:
-        slope: gᵢ, shape (k,).
-        curvature: tᵢ, ascending, shape (k,); of either sign.
-    """
-
-    slope: Array
-    curvature: Array
+    slope: Array  # gᵢ, shape (k,)
+    curvature: Array  # tᵢ, ascending, shape (k,); of either sign
 
     def absolute(self) -> Array:
         """|tᵢ|, not below rounding."""
@@ -58,18 +44,14 @@ class Model(NamedTuple):
 
 
 class Globalisation(NamedTuple):
-    """A way to shorten steps, by one number that is carried from loop to loop.
+    """A way to shorten steps, by one number that is carried from loop to loop."""
 
-    Args:
-        first: of n ↦ that number for the first step.
-        step: of the model and the number ↦ coefficients c and the decrease they should bring.
-        after: of the model, the number, the share of the predicted decrease and |c| ↦ the next.
-        carried: of the number and by how much the inner loop's space has stretched a step since.
-    """
-
-    first: Callable[[int], float]
+    first: Callable[[int], float]  # of n ↦ that number for the first step
+    # of the model and the number ↦ coefficients c and the decrease they should bring
     step: Callable[[Model, Array], tuple[Array, Array]]
+    # of the model, the number, the share of the predicted decrease and |c| ↦ the next
     after: Callable[[Model, Array, Array, Array], Array]
+    # of the number and by how much the inner loop's space has stretched a step since
     carried: Callable[[Array, Array], Array]
 
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.arguments import at_least, not_negative
+from assim.arguments import check_settings, not_negative
 from assim.solve.cost import DepartureFunction, gradient
 from assim.solve.minimise.status import Status
 
@@ -30,7 +30,7 @@ class AbstractMinimiser(eqx.Module):
     tolerance: eqx.AbstractVar[float]
 
     def __check_init__(self) -> None:
-        at_least(self, n_outer=1, n_inner=1)
+        check_settings(self, n_outer=1, n_inner=1)
         not_negative(self, "tolerance")
 
     @abc.abstractmethod

@@ -19,14 +19,10 @@ class Preconditioner(NamedTuple):
     one: the spectral limited-memory preconditioner (Fisher 1998, ECMWF seminar on recent
     developments in numerical methods for atmospheric modelling, 364-385; Tshimanga, Gratton,
     Weaver & Sartenaer 2008, Q. J. R. Meteorol. Soc. 134, 751-769). With no pairs S = I.
-
-    Args:
-        vectors: U, orthonormal rows, shape (r, n).
-        values: θ > 0, shape (r,); 1 where there is no pair.
     """
 
-    vectors: Array
-    values: Array
+    vectors: Array  # U, orthonormal rows, shape (r, n)
+    values: Array  # θ > 0, shape (r,); 1 where there is no pair
 
     def sqrt(self, z: Array) -> Array:
         """δχ = S z."""
