@@ -90,6 +90,10 @@ class Labels:
         label = self.state[name] if name in self.state else self.parameters[name]
         return tuple(len(self.coordinates[dim].values) for dim in label.dims)
 
+    def axes(self, name: str) -> tuple[Coordinate, ...]:
+        """Coordinates of the state field `name`."""
+        return tuple(self.coordinates[dim] for dim in self.state[name].dims)
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every field of the state."""
         return {name: self.shape(name) for name in self.state}

@@ -51,23 +51,23 @@ class Control(eqx.Module):
 
     def blank(self) -> White:
         """The parts of χ as a tree of zeros."""
-        sizes = self.covariance.sizes()
-        eta = {} if self.model_error is None or self.later else self.model_error.blank(self.groups)
+        error, groups = self.model_error, self.groups
+        eta, later = {}, {}
+        if error is not None and self.later:
+            sizes = error.joint.sizes().items()
+            later = {name: jnp.zeros((groups, size)) for name, size in sizes}
+        elif error is not None:
+            eta = error.blank(groups)
+        sizes = self.covariance.sizes().items()
         return {
-            "background": {name: jnp.zeros(size) for name, size in sizes.items()},
+            "background": {name: jnp.zeros(size) for name, size in sizes},
             "biases": {name: jnp.zeros(()) for name in self.biases},
             "fields": {name: jnp.zeros(self.state[name].shape) for name in self.fields},
-            "later": self._blank_later(),
+            "later": later,
             "model_error": eta,
             "parameters": {name: jnp.zeros(self.fixed[name].shape) for name in self.parameters},
             "scales": {name: jnp.zeros(()) for name in self.scales},
         }
-
-    def _blank_later(self) -> dict[str, Array]:
-        if self.model_error is None or not self.later:
-            return {}
-        sizes = self.model_error.joint.sizes()
-        return {name: jnp.zeros((self.groups, size)) for name, size in sizes.items()}
 
     def size(self) -> int:
         """Length of χ."""
@@ -91,28 +91,21 @@ class Control(eqx.Module):
             kind: {name: prior(white[kind][name]) for name, prior in priors.items()}
             for kind, priors in self._priors()
         }
+        error, eta, later = self.model_error, {}, {}
+        if error is not None and self.later:  # in units of Q^(1/2) about those of the background
+            moved = jax.vmap(error.joint.sqrt)(white["later"])
+            later = {name: self.later[name] + part for name, part in moved.items()}
+        elif error is not None:
+            s = self.amplitude(drawn["scales"])
+            eta = {name: s * part for name, part in error.sqrt(white["model_error"]).items()}
         return Physical(
             {**self.state, **gaussian, **drawn["fields"]},
             {**self.fixed, **drawn["parameters"]},
             drawn["scales"],
             drawn["biases"],
-            self._model_error(white["model_error"], drawn["scales"]),
-            self._later(white["later"]),
+            eta,
+            later,
         )
-
-    def _model_error(self, white: dict[str, Array], scales: Params) -> State:
-        """η = s·(T⊗Q)^(1/2)χ."""
-        if self.model_error is None or self.later:
-            return {}
-        s = self.amplitude(scales)
-        return {name: s * eta for name, eta in self.model_error.sqrt(white).items()}
-
-    def _later(self, white: dict[str, Array]) -> State:
-        """States at the groups' ends, in units of Q^(1/2) about those of the background."""
-        if self.model_error is None or not self.later:
-            return {}
-        moved = jax.vmap(self.model_error.joint.sqrt)(white)
-        return {name: self.later[name] + part for name, part in moved.items()}
 
     @property
     def amplitude_scale(self) -> ErrorScale | None:

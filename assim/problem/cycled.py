@@ -77,8 +77,7 @@ class Localisation(eqx.Module):
                 continue
             group = "+".join(label.dims)
             groups.append((name, group))
-            axes = tuple(labels.coordinates[dim] for dim in label.dims)
-            parts[group] = covariance.on(labels.shape(name), axes)
+            parts[group] = covariance.on(labels.shape(name), labels.axes(name))
             if not np.allclose(parts[group].variance(), 1.0, rtol=1e-6):
                 raise ValueError("localisation: its variance must be 1; give it stdev = 1")
         return Localisation(parts, tuple(groups))
@@ -116,12 +115,7 @@ class CycledProblem(eqx.Module):
         return self.problem(self.inner(chi))
 
     def inner(self, chi: Array, offset: White | None = None) -> Array:
-        """χ of the problem: z, with model errors as they are.
-
-        Args:
-            chi: χ.
-            offset: added to z, as of a member; None for nothing.
-        """
+        """χ of the problem: z, to which an offset, as of a member, is added, and model errors."""
         white = self.split(chi)
         own = {"later": {}, ERRORS: white[ERRORS]}
         return self.problem.control.join({**own, **self._carried(white, offset)})
@@ -237,11 +231,9 @@ def in_carried_coordinates(problem: Problem) -> Problem:
 
 
 def first_mean(control: Control, batches: int = 1) -> White:
-    """m of the first window: the background, and the medians of all priors.
+    """m of the first window: the background, and the medians of all priors of a problem as posed.
 
-    Args:
-        control: of the problem as it was posed.
-        batches: that a window covers: with more than one, z has the model errors of the overlap.
+    Where a window covers several batches, z has the model errors of the overlap.
     """
     state = {n: value for n, value in control.state.items() if n not in control.fields}
     blank = control.blank()

@@ -50,8 +50,13 @@ class Forcing(eqx.Module):
             )
         if not isinstance(self.times, jax.core.Tracer):
             _check_times(np.asarray(self.times))
-        if not isinstance(self.values, jax.core.Tracer):
-            _check_values(np.asarray(self.values))
+        if not isinstance(self.values, jax.core.Tracer) and not np.all(np.isfinite(self.values)):
+            flat = np.asarray(self.values).reshape(number, -1)
+            where = int(np.argmax(~np.isfinite(flat).all(axis=1)))
+            raise ValueError(
+                f"Forcing: values must be finite, the first that is not has index {where}; fill "
+                "the gap"
+            )
 
     @staticmethod
     def constant(value: Any, units: str = "1") -> "Forcing":
@@ -84,14 +89,6 @@ def _check_times(times: np.ndarray) -> None:
         raise ValueError(
             f"Forcing: times must increase, but {where} is {times[where]:g} and {where + 1} is "
             f"{times[where + 1]:g}; sort them and drop repeated ones"
-        )
-
-
-def _check_values(values: np.ndarray) -> None:
-    if not np.all(np.isfinite(values)):
-        where = int(np.argmax(~np.isfinite(values.reshape(len(values), -1)).all(axis=1)))
-        raise ValueError(
-            f"Forcing: values must be finite, the first that is not has index {where}; fill the gap"
         )
 
 

@@ -48,14 +48,8 @@ def prior_variance(
     """Variance of every entry of f(χ) under the prior N(0, I), diag(f′f′ᵀ), f′ taken at χ.
 
     Infinite for an entry that a coordinate without a prior of its own moves. Above `EXACT_LIMIT`
-    controls an estimate from random columns, with relative standard error √(2/200).
-
-    Args:
-        function: χ ↦ a tree of arrays.
-        chi: where f is linearised.
-        flat: shape of χ, 1 for coordinates that have no prior of their own, else 0; None where
-            all have one.
-        key: of the random columns.
+    controls an estimate from random columns of `key`, with relative standard error √(2/200).
+    `flat` is 1 for coordinates that have no prior of their own, else 0; None where all have one.
     """
     n = chi.shape[0]
     columns = jnp.eye(n) if n <= EXACT_LIMIT else _probes(key, n)

@@ -15,12 +15,7 @@ HELD = 20_000_000  # numbers that draws which are kept may hold
 
 
 def batch_size(problem: DepartureFunction, number: int | None = None) -> int:
-    """How many evaluations of d are integrated together, one at least.
-
-    Args:
-        problem: the departure function, whose workspace says what one holds.
-        number: how many there are, of which more are never taken; any number where None.
-    """
+    """How many of `number` evaluations (of any number) are integrated together, one at least."""
     many = max(1, BATCH_VALUES // problem.workspace())
     return many if number is None else max(1, min(number, many))
 

@@ -353,11 +353,8 @@ def of_rows(covariance: AbstractCovariance, keep: np.ndarray) -> AbstractCovaria
     """
     if np.all(keep):
         return covariance
-    own = covariance.rows(keep)
-    return _formed(covariance, keep) if own is None else own
-
-
-def _formed(covariance: AbstractCovariance, keep: np.ndarray) -> Dense:
+    if (own := covariance.rows(keep)) is not None:
+        return own
     if keep.size > FORMED:
         raise ValueError(
             f"subset: some rows of a {type(covariance).__name__} covariance of {keep.size} take a "

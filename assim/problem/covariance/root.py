@@ -1,7 +1,7 @@
 """What a covariance must offer."""
 
 import abc
-from typing import Protocol, Self
+from typing import Self
 
 import equinox as eqx
 import jax
@@ -12,7 +12,19 @@ from assim.problem.arrays import Array, Coordinate
 Axes = tuple[Coordinate | np.ndarray, ...]  # an array of positions where they do not increase
 
 
-class AbstractCovariance(eqx.Module):
+class AbstractRoot(eqx.Module):
+    """C = L Lᵀ of anything, known by the action of L."""
+
+    @abc.abstractmethod
+    def no_inverse(self) -> str:
+        """Why L⁻¹ is not known, in words for a message; empty where it is."""
+
+    @abc.abstractmethod
+    def log_sqrt_determinant(self) -> Array:
+        """log |L|; ValueError where `no_inverse` has a reason."""
+
+
+class AbstractCovariance(AbstractRoot):
     """Covariance of one field, C = L Lᵀ, known by the action of its square root L.
 
     Lᵀ is `jax.linear_transpose` of `sqrt`. Every covariance can be a B or a Q; an R needs the
@@ -41,16 +53,8 @@ class AbstractCovariance(eqx.Module):
         """Diagonal of C, with the field's shape."""
 
     @abc.abstractmethod
-    def no_inverse(self) -> str:
-        """Why L⁻¹ is not known, in words for a message; empty where it is."""
-
-    @abc.abstractmethod
     def whiten(self, field: Array) -> Array:
         """L⁻¹ v: a white vector from a field; ValueError where `no_inverse` has a reason."""
-
-    @abc.abstractmethod
-    def log_sqrt_determinant(self) -> Array:
-        """log |L|; ValueError where `no_inverse` has a reason."""
 
     def independent_stdev(self) -> Array | None:
         """Standard deviations where L is diagonal, with the field's shape; None where it is not.
@@ -102,11 +106,7 @@ def in_order(times: Array) -> bool:
     return isinstance(times, jax.core.Tracer) or bool(np.all(np.diff(np.asarray(times)) >= 0))
 
 
-class _MayInvert(Protocol):
-    def no_inverse(self) -> str: ...
-
-
-def check_invertible(covariance: _MayInvert, called: str = "whiten") -> None:
+def check_invertible(covariance: AbstractRoot, called: str = "whiten") -> None:
     """Raise ValueError where C must be inverted and cannot: as R, or as Q between states.
 
     Args:
@@ -117,7 +117,7 @@ def check_invertible(covariance: _MayInvert, called: str = "whiten") -> None:
         raise refusal(covariance, called)
 
 
-def refusal(covariance: _MayInvert, called: str = "whiten") -> ValueError:
+def refusal(covariance: AbstractRoot, called: str = "whiten") -> ValueError:
     """The error of a covariance that cannot be inverted."""
     return ValueError(
         f"{called}: {type(covariance).__name__} cannot be inverted, as {covariance.no_inverse()}; "

@@ -10,10 +10,10 @@ import numpy as np
 
 from assim.arguments import hint
 from assim.problem.arrays import Array, Coordinate, Labels, State
-from assim.problem.covariance.root import AbstractCovariance, Axes
+from assim.problem.covariance.root import AbstractCovariance, AbstractRoot
 
 
-class AbstractStateCovariance(eqx.Module):
+class AbstractStateCovariance(AbstractRoot):
     """Covariance of some fields of a state, C = L Lᵀ, known by the action of L.
 
     White vectors come in named blocks, one array each, so that a part of χ can be told by name.
@@ -36,20 +36,12 @@ class AbstractStateCovariance(eqx.Module):
         """L w: the fields from white blocks."""
 
     @abc.abstractmethod
-    def no_inverse(self) -> str:
-        """Why L⁻¹ is not known, in words for a message; empty where it is."""
-
-    @abc.abstractmethod
     def whiten(self, state: State) -> dict[str, Array]:
         """L⁻¹ v: white blocks from the fields; ValueError where `no_inverse` has a reason."""
 
     @abc.abstractmethod
     def variance(self) -> State:
         """Diagonal of C, by field."""
-
-    @abc.abstractmethod
-    def log_sqrt_determinant(self) -> Array:
-        """log |L|."""
 
     def own(self) -> Mapping[str, AbstractCovariance]:
         """Covariance of each field that its own white block alone makes, a block of its name."""
@@ -70,8 +62,7 @@ class Independent(AbstractStateCovariance):
         check_fields("covariance", self.parts, labels)
         fitted = {}
         for name, part in self.parts.items():
-            axes = tuple(labels.coordinates[dim] for dim in labels.state[name].dims)
-            fitted[name] = part.on(labels.shape(name), axes)
+            fitted[name] = part.on(labels.shape(name), labels.axes(name))
         return type(self)(fitted)
 
     def fields(self) -> tuple[str, ...]:
@@ -137,7 +128,7 @@ class Joint(AbstractStateCovariance):
                     f"{labels.state[first].dims}; use Regression, or covariances of their own"
                 )
         variables = Coordinate(np.arange(float(len(self.names))), long_name="variable")
-        axes = (variables, *_axes(labels, first))
+        axes = (variables, *labels.axes(first))
         shape = (len(self.names), *labels.shape(first))
         return type(self)(self.names, self.covariance.on(shape, axes))
 
@@ -283,10 +274,6 @@ class Regression(AbstractStateCovariance):
     def _explained(self, name: str, state: State) -> Array | float:
         """Σ_j K_ij ∘ x_j."""
         return sum((k * state[j] for j, k in self.coefficients.get(name, {}).items()), 0.0)
-
-
-def _axes(labels: Labels, name: str) -> Axes:
-    return tuple(labels.coordinates[dim] for dim in labels.state[name].dims)
 
 
 def check_fields(called: str, names: Iterable[str], labels: Labels) -> None:

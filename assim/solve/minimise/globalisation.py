@@ -67,17 +67,8 @@ def search(
 ) -> Trial:
     """Shorten the step until J falls by a fair share of what the quadratic model predicts.
 
-    In the eigenbasis of T every step costs one evaluation of J and no product.
-
-    Args:
-        problem: the departure function.
-        chi: χ where it was linearised.
-        here: J there.
-        control: damping or radius.
-        pairs: of the inner loop.
-        ritz: eigenpairs of T.
-        back: z ↦ δχ.
-        way: damping or trust region.
+    In the eigenbasis of T every step costs one evaluation of J and no product. `here` is J at χ,
+    where it was linearised, `control` the damping or radius, and `back` z ↦ δχ.
     """
     values, vectors = ritz
     reached = jnp.arange(values.shape[0]) < pairs.iterations

@@ -49,13 +49,8 @@ def learnt(before: Preconditioner, pairs: Lanczos, values: Array, vectors: Array
     S A S ≈ I + Y diag(t - 1) Yᵀ with the converged Ritz pairs (t, Y), so that
     A ≈ S⁻¹ (I + Y diag(t - 1) Yᵀ) S⁻¹, a matrix that differs from I on the span of U and Y alone:
     of its eigenpairs there those farthest from 1 are kept. No product with A is needed, and a
-    pair that has changed since is corrected where the inner loop met it.
-
-    Args:
-        before: with which `pairs` were found.
-        pairs: the Lanczos factors of S A S.
-        values: Ritz values t, as from `pairs.ritz()`.
-        vectors: eigenvectors of T, as columns.
+    pair that has changed since is corrected where the inner loop met it. `pairs` are the Lanczos
+    factors of S A S found with `before`, `values` and `vectors` those of `pairs.ritz()`.
     """
     rank = before.values.size
     if rank == 0:
