@@ -43,14 +43,6 @@ class NewtonState(NamedTuple):
     status: Array
 
 
-class _Inner(NamedTuple):
-    """What an inner loop found: Lanczos pairs of S A S, eigenpairs of T, and A as a matrix."""
-
-    pairs: Lanczos
-    ritz: tuple[Array, Array]
-    hessian: Array
-
-
 class _AbstractNewton(AbstractMinimiser):
     """What Gauss-Newton and Newton-CG share: all but the Hessian."""
 
@@ -102,9 +94,8 @@ class _AbstractNewton(AbstractMinimiser):
         usable = jnp.isfinite(here.cost) & jnp.isfinite(norm)
         moving = usable & (norm > self.tolerance)
         forcing = jnp.minimum(self.inner_tolerance, norm / first_norm)
-        inner = self._inner(here, state.preconditioner, moving, forcing)
-        pairs, ritz, before = inner.pairs, inner.ritz, state.preconditioner
-        way = self._way()
+        before, way = state.preconditioner, self._way()
+        pairs, ritz, hessian = self._inner(here, before, moving, forcing)
         trial = search(problem, state.chi, here.cost, state.control, pairs, ritz, before.sqrt, way)
         after = learnt(before, pairs, *ritz)
         control = trial.control
@@ -116,7 +107,7 @@ class _AbstractNewton(AbstractMinimiser):
         status = _judged(here.cost, Model(pairs.norm * ritz[1][0], ritz[0]), trial, moving)
         if self.exact:
             ended = status == Status.CONVERGED
-            values = self._curvatures(here, inner.hessian, ended)
+            values = self._curvatures(here, hessian, ended)
             downwards = values[0] < -INDEFINITE * jnp.max(jnp.abs(values))
             status = jnp.where(ended & downwards, Status.SADDLE, status)
         taken = moving & trial.accepted
@@ -129,21 +120,21 @@ class _AbstractNewton(AbstractMinimiser):
             jnp.where(moving, pairs.iterations, 0),
             pairs,
             after,
-            inner.hessian,
+            hessian,
             jnp.where(usable, status, Status.NON_FINITE),
         )
 
     def _inner(
         self, here: Linearisation, before: Preconditioner, moving: Array, forcing: Array
-    ) -> _Inner:
-        """Solve for the increment."""
+    ) -> tuple[Lanczos, tuple[Array, Array], Array]:
+        """Solve for the increment: Lanczos pairs of S A S, eigenpairs of T, and A as a matrix."""
         n = here.gradient.shape[0]
         hessian, matrix = _batched(here.hessian, n)
         b = jnp.where(moving, -before.sqrt(here.gradient), 0.0)
         operator = lambda z: before.sqrt(hessian(before.sqrt(z)))  # noqa: E731
         pairs = lanczos(operator, b, min(self.n_inner, n), forcing)
         pairs = pairs._replace(norm=jnp.where(moving, pairs.norm, 0.0))
-        return _Inner(pairs, pairs.ritz(), matrix)
+        return pairs, pairs.ritz(), matrix
 
     def _curvatures(self, here: Linearisation, matrix: Array, ended: Array) -> Array:
         """Eigenvalues of the Hessian in ascending order, all or those of a random Krylov space.
