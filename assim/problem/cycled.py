@@ -66,11 +66,7 @@ class Localisation(eqx.Module):
 
     @staticmethod
     def of(covariance: AbstractCovariance, labels: Labels) -> "Localisation":
-        """One localisation on every grid of a model.
-
-        Raises:
-            ValueError: it does not fit, or its variance is not 1.
-        """
+        """One on every grid of a model; ValueError unless it fits and its variance is 1."""
         parts, groups = {}, []
         for name, label in labels.state.items():
             if not label.dims:
@@ -204,11 +200,8 @@ class CycledProblem(eqx.Module):
 def in_carried_coordinates(problem: Problem) -> Problem:
     """The problem with z, and not its whitened deviation, as what is to be found.
 
-    Model errors, and not later states, are part of it: then J's Hessian is I + GᵀG.
-
-    Raises:
-        ValueError: priors that are flat, or an estimated amplitude of model error, whose volume
-            term is that of the prior of one window.
+    Model errors, and not later states, are part of it: then J's Hessian is I + GᵀG. ValueError for
+    flat priors, and an estimated amplitude of model error, whose volume is that of one window.
     """
     problem = problem.as_forcing()
     control = problem.control

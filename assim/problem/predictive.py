@@ -79,11 +79,7 @@ def prior_predictive(
 
 
 def prior_draws(problem: Problem, number: int, key: Array) -> Array:
-    """χ ~ N(0, I) of a problem without flat priors, shape (N, n).
-
-    Raises:
-        ValueError: a prior that is flat, from which nothing can be drawn.
-    """
+    """χ ~ N(0, I), shape (N, n); ValueError for a flat prior, from which nothing can be drawn."""
     name = flat_entry(problem)
     if name is not None:
         raise ValueError(
@@ -100,11 +96,7 @@ def flat_entry(problem: Problem) -> str | None:
 
 
 def observing(problem: Problem, observations: Observations | Sequence[Observations]) -> Problem:
-    """The same problem with other observations.
-
-    Raises:
-        ValueError: an error scale or a bias that the problem does not estimate.
-    """
+    """The same problem with others; ValueError for a scale or bias that it does not estimate."""
     several = [observations] if isinstance(observations, Observations) else list(observations)
     control = problem.control
     for o in several:

@@ -29,11 +29,7 @@ class Derived:
 
 
 def check_derived(problem: Problem, names: Iterable[str]) -> None:
-    """See that derived quantities have names of their own.
-
-    Raises:
-        ValueError: one has the name of a field, parameter, error scale or bias.
-    """
+    """Raise ValueError where one has the name of a field, parameter, error scale or bias."""
     control = problem.control
     taken = {*control.state, *control.fixed, *control.scales, *control.biases}
     for name in names:
@@ -45,11 +41,7 @@ def check_derived(problem: Problem, names: Iterable[str]) -> None:
 
 
 def check_forecast(window: Window, forecast: Window | None) -> None:
-    """See that a forecast goes on from the end of a window.
-
-    Raises:
-        ValueError: it starts at another time, or counts time from another reference.
-    """
+    """Raise ValueError unless a forecast goes on from the end of a window, in the same time."""
     if forecast is None:
         return
     end, start = float(window.edges[-1]), float(forecast.edges[0])

@@ -16,9 +16,7 @@ _UNEVEN = 1e-2  # of the mean spacing, more than which rounding does not explain
 def axes_of(called: str, shape: tuple[int, ...], axes: Axes) -> tuple[Coordinate, ...]:
     """The axes along which a covariance measures distances.
 
-    Raises:
-        ValueError: axes that are not known, not those of a field of this shape, or positions that
-            do not increase.
+    ValueError where they are not known, do not fit the shape, or have positions in no order.
     """
     if shape and not axes:
         raise ValueError(

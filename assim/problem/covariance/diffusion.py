@@ -200,11 +200,7 @@ def _parts(length: Any) -> tuple[Array, ...]:
 
 
 def _maps(parts: tuple[Array, ...], shape: tuple[int, ...]) -> list[np.ndarray]:
-    """The length along each dimension: a number, or an array of the field's shape.
-
-    Raises:
-        ValueError: neither that, nor one such for all dimensions.
-    """
+    """The length along each dimension: a number, or an array of the field's shape."""
     given = [np.asarray(part, np.float64) for part in parts]
     if len(given) == 1:
         (alone,) = given

@@ -346,10 +346,7 @@ def of_rows(covariance: AbstractCovariance, keep: np.ndarray) -> AbstractCovaria
     """The rows and columns of R that are kept, booleans (m,), to be fitted anew to their times.
 
     Covariances that have a form for them keep it (`AbstractCovariance.rows`); of others, fitted to
-    all rows, the matrix is formed.
-
-    Raises:
-        ValueError: a covariance of more than 5,000 rows, whose matrix would be formed.
+    all rows, the matrix is formed; ValueError above 5,000.
     """
     if np.all(keep):
         return covariance
