@@ -1,5 +1,6 @@
 """The control: from the whitened vector χ to everything that is estimated."""
 
+import abc
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -29,7 +30,24 @@ class Physical(NamedTuple):
     later: State  # states at the groups' ends, where they are the control
 
 
-class Control(eqx.Module):
+class AbstractParts(eqx.Module):
+    """What makes a vector χ of its parts, of every kind and name."""
+
+    @abc.abstractmethod
+    def blank(self) -> White:
+        """The parts of χ as a tree of zeros."""
+
+    def size(self) -> int:
+        """Length of χ."""
+        tree = jax.eval_shape(self.blank)
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+    def split(self, chi: Array) -> White:
+        """The parts of χ by kind and name."""
+        return ravel_pytree(self.blank())[1](chi)
+
+
+class Control(AbstractParts):
     """The prior transform x(χ), whose prior is χ ~ N(0, I).
 
     χ stacks in alphabetical order of kinds, then of names: Gaussian fields x^b + B^(1/2)χ
@@ -68,15 +86,6 @@ class Control(eqx.Module):
             "parameters": {name: jnp.zeros(self.fixed[name].shape) for name in self.parameters},
             "scales": {name: jnp.zeros(()) for name in self.scales},
         }
-
-    def size(self) -> int:
-        """Length of χ."""
-        tree = jax.eval_shape(self.blank)
-        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
-
-    def split(self, chi: Array) -> White:
-        """The parts of χ by kind and name."""
-        return ravel_pytree(self.blank())[1](chi)
 
     def join(self, white: White) -> Array:
         """χ from its parts."""

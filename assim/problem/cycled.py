@@ -11,16 +11,15 @@ d(χ) of white numbers. Where the v_k are few members of an ensemble, a localisa
 of w_k v_k the product (Λ w_k) ∘ v_k (Lorenc 2003; Buehner 2005).
 """
 
-import math
+import dataclasses
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from assim.problem.arrays import Array, Labels, Trajectory
-from assim.problem.control import Control, White
+from assim.problem.control import AbstractParts, Control, White
 from assim.problem.covariance import (
     AbstractCovariance,
     AbstractStateCovariance,
@@ -98,7 +97,7 @@ class Localisation(eqx.Module):
         }
 
 
-class CycledProblem(eqx.Module):
+class CycledProblem(AbstractParts):
     """d(χ) of one window of a cycle; a departure function as `Problem` is."""
 
     problem: Problem  # with z as its control, from `in_carried_coordinates`
@@ -139,15 +138,6 @@ class CycledProblem(eqx.Module):
         carried = {"carried": patterns}
         return {**carried, **static, ERRORS: own[ERRORS]}
 
-    def split(self, chi: Array) -> White:
-        """The parts of χ."""
-        return ravel_pytree(self.blank())[1](chi)
-
-    def size(self) -> int:
-        """Length of χ."""
-        leaves = jax.tree.leaves(jax.eval_shape(self.blank))
-        return sum(math.prod(leaf.shape) for leaf in leaves)
-
     def weight(self) -> Array:
         """1 for every entry: all of χ is white."""
         return jnp.ones(self.size())
@@ -186,15 +176,12 @@ class CycledProblem(eqx.Module):
             z = {**z, ERRORS: {n: v + fresh * white[ERRORS][n] for n, v in z[ERRORS].items()}}
         if self.static is None:
             return z
-        root = jnp.sqrt(self.background.share)
+        root, own = jnp.sqrt(self.background.share), jnp.sqrt(self.background.own)
         added = self.static.sqrt(white["static"])
         z = {**z, STATE: {n: v + root * added[n] if n in added else v for n, v in z[STATE].items()}}
-        for kind, factor in {"fields": root, **dict.fromkeys(OTHERS, self._own())}.items():
+        for kind, factor in {"fields": root, **dict.fromkeys(OTHERS, own)}.items():
             z[kind] = {name: v + factor * white[kind][name] for name, v in z[kind].items()}
         return z
-
-    def _own(self) -> Array:
-        return jnp.sqrt(self.background.own)
 
 
 def in_carried_coordinates(problem: Problem) -> Problem:
@@ -298,10 +285,11 @@ class Rows(eqx.Module):
 
     def placed(self, observations: Observations) -> Observations:
         """The instrument with these rows."""
+        points = dataclasses.replace(self.points, reference=observations.points.reference)
         o = eqx.tree_at(
             lambda o: (o.values, o.points, o.weight),
             observations,
-            (self.values, self._points(observations), self.weight),
+            (self.values, points, self.weight),
             is_leaf=lambda leaf: leaf is None,
         )
         if self.stdev is not None:
@@ -311,11 +299,6 @@ class Rows(eqx.Module):
             kept = {**o.bias.predictors, **self.columns}
             o = eqx.tree_at(lambda o: o.bias.predictors, o, kept)
         return o
-
-    def _points(self, observations: Observations) -> Points:
-        """Its points, with the date at which the instrument's times are zero."""
-        p = self.points
-        return Points(p.times, p.starts, p.ends, p.coordinates, observations.points.reference)
 
 
 def of_window(problem: Problem, edges: Array, rows: tuple[Rows, ...]) -> Problem:
