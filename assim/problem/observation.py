@@ -183,12 +183,7 @@ class Observations(eqx.Module):
         return self._weighted(jnp.log, self.covariance.log_sqrt_determinant)
 
     def _weighted(self, each: Callable[[Array], Array], whole: Callable[[], Array]) -> Array:
-        """Σ w_i f_i where errors are independent, w f where they are not.
-
-        Args:
-            each: standard deviations ↦ f_i of every value.
-            whole: f of all values together.
-        """
+        """Σ w_i f_i(stdev_i) where errors are independent, w f of all together where not."""
         if self.weight is None:
             return whole()
         stdev = self.covariance.independent_stdev()

@@ -102,18 +102,11 @@ class OfTrajectory(eqx.Module):
 
 
 class OfForecast(eqx.Module):
-    """χ ↦ e, a measure of the forecast that starts from the end of its trajectory.
-
-    Args:
-        problem: the problem.
-        measure: Trajectory ↦ e.
-        forecast: window of the forecast, without model error; None to measure the analysed
-            trajectory itself.
-    """
+    """χ ↦ e, a measure of the forecast that starts from the end of its trajectory."""
 
     problem: Problem
-    measure: TrajectoryFunction
-    forecast: Window | None
+    measure: TrajectoryFunction  # Trajectory ↦ e
+    forecast: Window | None  # without model error; None to measure the analysed trajectory itself
 
     def __call__(self, chi: Array) -> Array:
         """e, a scalar."""

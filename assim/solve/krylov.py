@@ -129,14 +129,11 @@ def _orthogonal_to(basis: Array, w: Array) -> Array:
 
 
 def lanczos_eigenpairs(operator: Operator, n: int, rank: int, key: Array) -> tuple[Array, Array]:
-    """Leading eigenpairs by Lanczos from a random vector, largest |λ| first.
+    """Leading eigenpairs by Lanczos from a random vector, largest |λ| first, vectors as columns.
 
     Takes 2·rank + 10 products (at most n) and keeps `rank` pairs. Of an eigenvalue that is
     shared by several vectors, it may miss some before the others are exhausted; what they hold is
     in the sum that `Laplace` reports as left out, and the randomised method finds them.
-
-    Returns:
-        eigenvalues (rank,) and eigenvectors as columns (n, rank).
     """
     size = min(n, 2 * rank + 10)
     factors = lanczos(operator, jax.random.normal(key, (n,)), size, restart=key)
@@ -149,14 +146,11 @@ def lanczos_eigenpairs(operator: Operator, n: int, rank: int, key: Array) -> tup
 def randomised_eigenpairs(
     operator: Operator, n: int, rank: int, key: Array, oversampling: int = 10
 ) -> tuple[Array, Array]:
-    """Leading eigenpairs by the double-pass randomised method, largest |λ| first.
+    """The same by the double-pass randomised method.
 
     Range finder with rank + oversampling Gaussian probes, then the projection QᵀAQ (Halko,
     Martinsson & Tropp 2011, algorithms 4.1 and 5.3): 2(rank + oversampling) products, all
     independent within a pass.
-
-    Returns:
-        eigenvalues (rank,) and eigenvectors as columns (n, rank).
     """
     probes = jax.random.normal(key, (min(n, rank + oversampling), n))
     apply = lambda vectors: jax.lax.map(operator, vectors)  # noqa: E731

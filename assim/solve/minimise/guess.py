@@ -8,16 +8,9 @@ Array = jax.Array
 
 
 def first_guesses(n: int, starts: int, key: Array, first: Array | None = None) -> Array:
-    """The prior median and draws from the prior, shape (starts, n).
+    """The prior median, or `first` in its place, and draws from the prior, shape (starts, n).
 
-    Args:
-        n: length of χ.
-        starts: how many, at least 1.
-        key: of the draws.
-        first: χ in place of the prior median.
-
-    Raises:
-        ValueError: fewer than one, or a first guess that does not fit or is not finite.
+    ValueError for fewer than one, or a first guess that does not fit or is not finite.
     """
     if starts < 1:
         raise ValueError(f"analyse: starts must be at least 1, got {starts}")

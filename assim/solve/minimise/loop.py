@@ -138,14 +138,11 @@ def minimise(
 class Leave(NamedTuple):
     """When to leave a stage that has not settled.
 
-    Args:
-        n_outer: outer loops after which to go on, at most those of the minimiser.
-        tolerance: |∇J| of every first guess at which to go on; where J is near quadratic, it bounds
-            the distance to the stage's minimum in prior standard deviations.
+    Where J is near quadratic, |∇J| bounds the distance to its minimum in prior standard deviations.
     """
 
-    n_outer: int | Array = 10
-    tolerance: float | Array = 0.1
+    n_outer: int | Array = 10  # outer loops after which to go on, at most those of the minimiser
+    tolerance: float | Array = 0.1  # |∇J| of every first guess at which to go on
 
 
 def minimise_quasi_static(
