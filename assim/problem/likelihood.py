@@ -193,12 +193,9 @@ class LogNormal(AbstractLikelihood):
 
 
 class StudentT(_AbstractWhitened):
-    """Heavy tails: each whitened departure r has a t distribution.
+    """Heavy tails: each whitened departure r has a t distribution with ν = dof > 0.
 
-    d = sign(r) √((ν + 1) log(1 + r²/ν)).
-
-    Args:
-        dof: degrees of freedom ν > 0; the smaller, the less an outlier pulls.
+    d = sign(r) √((ν + 1) log(1 + r²/ν)): the smaller ν, the less an outlier pulls.
     """
 
     dof: float = eqx.field(default=4.0, static=True)
@@ -222,13 +219,10 @@ class StudentT(_AbstractWhitened):
 
 
 class Huber(_AbstractWhitened):
-    """Gaussian within `threshold`, exponential tails outside (Huber 1964).
+    """Gaussian within k = threshold standard deviations, exponential tails outside (Huber 1964).
 
     ρ(r) = r²/2 for |r| ≤ k, else k|r| - k²/2, and d = sign(r) √(2ρ); its normaliser is
     √2π(2Φ(k) - 1) + (2/k) exp(-k²/2). Draws are Gaussian: the model of good data, without outliers.
-
-    Args:
-        threshold: k, in standard deviations.
     """
 
     samples_density = False

@@ -93,11 +93,7 @@ class _AbstractOverIntervals(_AbstractOfField):
 
 
 class PointSample(_AbstractOfField):
-    """A field at a time and place, linear in time between slot edges and linear in space.
-
-    Args:
-        variable: name of the field.
-    """
+    """The field `variable` at a time and place, linear in time between slot edges and in space."""
 
     variable: str = eqx.field(static=True)
 
@@ -116,11 +112,7 @@ class PointSample(_AbstractOfField):
 
 
 class TimeIntegral(_AbstractOverIntervals):
-    """∫ of a field over each value's interval, exact for a field linear between slot edges.
-
-    Args:
-        variable: name of the field.
-    """
+    """∫ of the field `variable` over a value's interval, exact if linear between slot edges."""
 
     variable: str = eqx.field(static=True)
 
@@ -135,11 +127,7 @@ class TimeIntegral(_AbstractOverIntervals):
 
 
 class TimeMean(_AbstractOverIntervals):
-    """Mean of a field over each value's interval.
-
-    Args:
-        variable: name of the field.
-    """
+    """Mean of the field `variable` over each value's interval."""
 
     variable: str = eqx.field(static=True)
 
@@ -153,11 +141,9 @@ class TimeMean(_AbstractOverIntervals):
 
 
 class TimeDifference(_AbstractOverIntervals):
-    """factor·(x(end) - x(start)) of a field over each value's interval.
+    """factor·(x(end) - x(start)) of the field `variable` over each value's interval.
 
-    Args:
-        variable: name of the field.
-        factor: -1 for what has left a reservoir, 1 for what has entered it.
+    The factor is -1 for what has left a reservoir, 1 for what has entered it.
     """
 
     variable: str = eqx.field(static=True)

@@ -23,11 +23,7 @@ FORMED = 5000  # rows up to which a matrix of them is formed
 
 
 class Diagonal(AbstractCovariance):
-    """C = diag(stdev²).
-
-    Args:
-        stdev: standard deviations in the field's unit: a number, or an array of its shape.
-    """
+    """C = diag(stdev²), stdev in the field's unit: a number, or an array of its shape."""
 
     stdev: Array = eqx.field(converter=lambda value: jnp.asarray(value, dtype=float))
 

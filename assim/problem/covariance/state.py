@@ -49,11 +49,7 @@ class AbstractStateCovariance(AbstractRoot):
 
 
 class Independent(AbstractStateCovariance):
-    """Fields whose errors are independent of one another.
-
-    Args:
-        parts: covariance of each field, by name.
-    """
+    """Fields whose errors are independent of one another; `parts` has the covariance of each."""
 
     parts: dict[str, AbstractCovariance] = eqx.field(converter=dict)
 
