@@ -103,12 +103,7 @@ def has_prior_of_predictions(problem: Problem) -> Array:
 
 
 def signal_of_terms(problem: Problem, variance: Array) -> dict[str, Array]:
-    """Σ W(1 - variance) of the controls in each term of the prior that there is.
-
-    Args:
-        problem: the problem.
-        variance: posterior variance of every entry of χ.
-    """
+    """Σ W(1 - variance), of the posterior, of the controls in each term of the prior there is."""
     parts = problem.control.split(problem.weight() * (1 - variance))
     there = {term: [w for k in kinds for w in parts[k].values()] for term, kinds in KINDS.items()}
     return {term: sum(map(jnp.sum, ws), jnp.zeros(())) for term, ws in there.items() if ws}

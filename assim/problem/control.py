@@ -147,11 +147,7 @@ class Control(AbstractParts):
         }
 
     def whiten(self, state: State, parameters: Params) -> Array:
-        """χ of an initial state and parameters; 0, the prior median, where they say nothing.
-
-        Raises:
-            ValueError: a background covariance that cannot be inverted.
-        """
+        """χ of an initial state and parameters; 0, the prior median, where they say nothing."""
         check_invertible(self.covariance, "the control of a given state")
         increment = {name: state[name] - self.state[name] for name in self.covariance.fields()}
         white = self.blank()

@@ -273,10 +273,8 @@ def differentiable_by_jacobian(
     """Make a forward-only function f(z, data) differentiable in z in both modes.
 
     Its derivative is the product of the Jacobian ∂f/∂z, from one forward pass with a tangent
-    for every entry of z, with the tangent: a product that transposes.
-
-    Args:
-        function: maps a vector (n,) and data that are not differentiated to a tree of arrays.
+    for every entry of z, with the tangent: a product that transposes. The data are not
+    differentiated.
     """
     wrapped = jax.custom_jvp(function)
 

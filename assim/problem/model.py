@@ -169,14 +169,9 @@ def scan_slots(
 
 
 def rk4_step(tendency: Tendency, x: State, theta: Params, t: Array, dt: float) -> State:
-    """x(t + dt) = x + dt (k1 + 2 k2 + 2 k3 + k4)/6, the classical fourth-order step (Kutta 1901).
+    """x(t + dt) = x + dt (k1 + 2 k2 + 2 k3 + k4)/6, where dx/dt = tendency(x, θ, t).
 
-    Args:
-        tendency: dx/dt = tendency(x, θ, t).
-        x: state at time t.
-        theta: parameters, passed on.
-        t: time.
-        dt: length of the step.
+    The classical fourth-order step (Kutta 1901).
     """
 
     def moved(k: State, by: float) -> State:

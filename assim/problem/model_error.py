@@ -127,13 +127,9 @@ def sequential_states(
     eta: State,
     horizon: Array | None = None,
 ) -> State:
-    """Every field at every slot edge, one group of slots after the other.
+    """Every field at every slot edge, one group of slots after the other, from x0 at the start.
 
     Args:
-        model: M.
-        x0: state at the window's start.
-        theta: parameters.
-        window: the slots.
         error: how η acts; None where there is none, and a group is a slot.
         eta: model errors, fields with leading dimension groups.
         horizon: time from which groups on the state stands still, so that no model runs there.
@@ -173,8 +169,8 @@ def parallel_states(
 ) -> tuple[State, State]:
     """The same, and the jumps x_k - M(x_(k-1)), all groups integrated at once.
 
-    Args are those of `sequential_states`, but the slots in a group, and `later`, the states at the
-    end of every group; these and the jumps have the leading dimension groups.
+    `later` are the states at the ends of groups of `every` slots; like the jumps, they have the
+    leading dimension groups.
     """
     starts = {name: jnp.concatenate([x0[name][None], later[name][:-1]]) for name in x0}
     run = lambda x, edges: model.states(x, theta, edges, window.steps)  # noqa: E731

@@ -107,12 +107,7 @@ def in_order(times: Array) -> bool:
 
 
 def check_invertible(covariance: AbstractRoot, called: str = "whiten") -> None:
-    """Raise ValueError where C must be inverted and cannot: as R, or as Q between states.
-
-    Args:
-        covariance: fitted to its field by `on`.
-        called: what needs the inverse, for the message.
-    """
+    """Raise ValueError where C, fitted by `on`, must be inverted for `called`, and cannot."""
     if covariance.no_inverse():
         raise refusal(covariance, called)
 
