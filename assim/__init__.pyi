@@ -49,4 +49,4 @@ from .problem.operator import Points as Points
 from .problem.scalars import Derived as Derived
 from .problem.window import Window as Window
 from .solve.minimise.status import Status as Status
-from .solve.posterior.method import Trust as Trust
+from .solve.posterior.ensemble import Trust as Trust

@@ -17,10 +17,9 @@ from assim.analysis.posterior import (
     of_laplace,
     timed,
 )
-from assim.solve.posterior.ensemble import AbstractPosterior, Report
+from assim.solve.posterior.ensemble import AbstractPosterior, Report, Trust
 from assim.solve.posterior.laplace import Laplace, laplace
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
-from assim.solve.posterior.method import Trust
 
 Array = jax.Array
 Several = list[AbstractPosterior] | tuple[AbstractPosterior, ...] | Mapping[str, AbstractPosterior]
@@ -178,10 +177,10 @@ def _automatic(
 
 def _ladder(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
     """What to try in turn, the cheapest first, and why."""
-    from assim.solve.posterior.chains.mclmc import (
+    from assim.solve.posterior.chains.samplers import (
         MCLMC,  # slow to import, and not needed by Laplace alone
+        NUTS,
     )
-    from assim.solve.posterior.chains.nuts import NUTS
     from assim.solve.posterior.svgd.svgd import SVGD
 
     particles = PARTICLES * max(rank, 1)

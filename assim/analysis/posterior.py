@@ -19,11 +19,10 @@ from assim.problem.arrays import State
 from assim.problem.control import Physical
 from assim.problem.departure import Problem
 from assim.problem.scalars import Derived
-from assim.solve.posterior.ensemble import Ensemble
+from assim.solve.posterior.ensemble import Ensemble, Trust
 from assim.solve.posterior.laplace import Laplace
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.marginal import Pushed, Quantity
-from assim.solve.posterior.method import Trust
 
 Array = jax.Array
 

@@ -21,7 +21,6 @@ from assim.problem.scalars import (
     scalar_units,
 )
 from assim.solve.posterior.ensemble import Ensemble
-from assim.solve.posterior.laplace import gaussian_draws
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.marginal import (
     Pushed,
@@ -102,7 +101,7 @@ def quantities_of_laplace(
     drawn = WeightedDraws(ensemble.members, np.asarray(ensemble.weights))
     if posterior.sample is not None:
         kept = members_kept(problem, number)
-        chi = gaussian_draws(posterior.gaussian, kept, key)
+        chi = posterior.gaussian.draws(key, kept)
         drawn = WeightedDraws(chi, np.full(kept, 1 / kept), *posterior.sample)
     scalars = marginals(problem.control.scalars, posterior)
     names = tuple(name for name in scalar_fields(problem) if name not in scalars)

@@ -1,10 +1,11 @@
 """Methods that quantify uncertainty, and what they give."""
 
 from assim.analysis.posterior import Posterior as Posterior
-from assim.solve.posterior.chains.mclmc import MCLMC as MCLMC
-from assim.solve.posterior.chains.nuts import HMC as HMC
-from assim.solve.posterior.chains.nuts import NUTS as NUTS
+from assim.solve.posterior.chains.samplers import HMC as HMC
+from assim.solve.posterior.chains.samplers import MCLMC as MCLMC
+from assim.solve.posterior.chains.samplers import NUTS as NUTS
 from assim.solve.posterior.ensemble import AbstractPosterior as AbstractPosterior
+from assim.solve.posterior.ensemble import Trust as Trust
 from assim.solve.posterior.importance import Importance as Importance
 from assim.solve.posterior.laplace import Laplace as Laplace
 from assim.solve.posterior.marginal import Quantity as Quantity

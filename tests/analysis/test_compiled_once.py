@@ -28,8 +28,7 @@ from assim.problem.covariance import Dense, Diagonal
 from assim.problem.operator import PointSample
 from assim.solve.cost import cost
 from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
-from assim.solve.posterior.chains.mclmc import MCLMC
-from assim.solve.posterior.chains.nuts import NUTS
+from assim.solve.posterior.chains.samplers import MCLMC, NUTS
 from assim.solve.posterior.importance import Importance
 from assim.solve.posterior.laplace import Laplace
 from assim.solve.posterior.randomise import Randomise

@@ -16,7 +16,7 @@ from assim.analysis.analyse import analyse
 from assim.case.case import read_case
 from assim.case.pose import pose
 from assim.run.terminal.runtime import configure
-from assim.solve.posterior.chains.nuts import HMC
+from assim.solve.posterior.chains.samplers import HMC
 from assim.solve.posterior.laplace import Laplace
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -30,8 +30,7 @@ from assim.run.terminal.runtime import configure
 from assim.solve.minimise.gauss_newton import GaussNewton
 from assim.solve.minimise.guess import first_guesses
 from assim.solve.minimise.loop import minimise
-from assim.solve.posterior.chains.mclmc import MCLMC
-from assim.solve.posterior.chains.nuts import HMC, NUTS
+from assim.solve.posterior.chains.samplers import HMC, MCLMC, NUTS
 from assim.solve.posterior.ensemble import AbstractPosterior, equal_weights
 from assim.solve.posterior.importance import Importance
 from assim.solve.posterior.laplace import Laplace, laplace

@@ -21,9 +21,9 @@ from assim.problem.observation import ErrorScale
 from assim.problem.prior import LogNormal
 from assim.solve.minimise.loop import Loop, Minimum, Solution
 from assim.solve.minimise.status import Status
+from assim.solve.posterior.ensemble import Trust
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
-from assim.solve.posterior.method import Trust
 
 UNITS = "m s-1"
 

@@ -11,8 +11,7 @@ from assim.problem.covariance import Diagonal
 from assim.problem.operator import PointSample
 from assim.problem.prior import LogNormal, Normal, TruncatedNormal
 from assim.solve.minimise.gauss_newton import NewtonCG
-from assim.solve.posterior.chains.mclmc import MCLMC
-from assim.solve.posterior.chains.nuts import NUTS
+from assim.solve.posterior.chains.samplers import MCLMC, NUTS
 from assim.solve.posterior.laplace import Laplace
 from assim.solve.posterior.svgd.svgd import SVGD
 

@@ -22,9 +22,8 @@ from assim.problem.window import integrate
 from assim.solve.minimise.gauss_newton import GaussNewton
 from assim.solve.minimise.loop import AbstractMinimiser, minimise_compiled
 from assim.solve.minimise.status import Status
-from assim.solve.posterior.curvature import local_gaussian
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.laplace import Laplace
+from assim.solve.posterior.laplace import Laplace, local_gaussian
 
 Array = jax.Array
 

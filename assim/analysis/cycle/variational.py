@@ -34,9 +34,8 @@ from assim.solve.minimise.loop import (
     minimise_compiled,
     minimise_quasi_static_compiled,
 )
-from assim.solve.posterior.curvature import dual_gaussian, local_gaussian
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.laplace import Laplace, deflated_traces
+from assim.solve.posterior.laplace import Laplace, deflated_traces, dual_gaussian, local_gaussian
 
 Array = jax.Array
 

@@ -10,11 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.cost import DepartureFunction
-from assim.solve.posterior.ensemble import Ensemble, Report
+from assim.solve.posterior.ensemble import Ensemble, Report, Trust
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.informed import Informed
-from assim.solve.posterior.method import Trust
-from assim.solve.posterior.metric import Chart
 from assim.solve.together import batch_size
 from assim.statistics.resampling import systematic
 
@@ -32,17 +30,11 @@ WAY_OUT = "run NUTS, or MCLMC where many directions are informed"
 
 
 class Stated(NamedTuple):
-    """The Gaussian of an ensemble's moments, and these along its axes and of the entries of χ.
+    """The Gaussian of an ensemble's moments, and these along its axes and of the entries of χ."""
 
-    Args:
-        gaussian: whose axes are its eigenvectors, shape (n, k); chains move in its coordinates.
-        mean: along the axes from its centre, and of χ, shape (k + n,).
-        stdev: likewise; 0 for an axis that is there to fill up.
-    """
-
-    gaussian: Gaussian
-    mean: Array
-    stdev: Array
+    gaussian: Gaussian  # whose axes are its k eigenvectors; chains move in its coordinates
+    mean: Array  # along the axes from its centre, and of χ, shape (k + n,)
+    stdev: Array  # likewise; 0 for an axis that is there to fill up
 
 
 @eqx.filter_jit
@@ -121,41 +113,26 @@ def _compared_in_rounds(
 
 
 class Moved(NamedTuple):
-    """Means over the moves of every chain, leading dimension chains.
+    """Means over the moves of every chain, leading dimension chains."""
 
-    Args:
-        mean: of the distance from the stated mean, along the axes and of χ.
-        square: of its square.
-        acceptance: of the moves.
-    """
-
-    mean: Array
-    square: Array
+    mean: Array  # of the distance from the stated mean, along the axes and of χ
+    square: Array  # of its square
     acceptance: Array
 
 
 class CrossCheck(NamedTuple):
-    """Chains against an ensemble, along every direction.
+    """Chains against an ensemble, along every direction."""
 
-    Args:
-        ratio: standard deviations of the chains over those of the ensemble.
-        error: relative Monte Carlo error of the former.
-        shift: difference of the means, in standard deviations.
-        error_of_shift: its Monte Carlo error.
-        acceptance: which all but a twentieth of the chains exceed.
-    """
-
-    ratio: np.ndarray
-    error: np.ndarray
-    shift: np.ndarray
-    error_of_shift: np.ndarray
-    acceptance: float
+    ratio: np.ndarray  # standard deviations of the chains over those of the ensemble
+    error: np.ndarray  # relative Monte Carlo error of the former
+    shift: np.ndarray  # difference of the means, in standard deviations
+    error_of_shift: np.ndarray  # its Monte Carlo error
+    acceptance: float  # which all but a twentieth of the chains exceed
 
     def certificates(self) -> dict[str, float]:
         """By name."""
-        apart, shift, error = np.abs(self.ratio - 1), self.shift, self.error
-        values = (float(np.max(apart)), float(np.max(shift)), float(np.max(error)))
-        return dict(zip(NAMES, (*values, self.acceptance), strict=True))
+        worst = (float(np.max(v)) for v in (np.abs(self.ratio - 1), self.shift, self.error))
+        return dict(zip(NAMES, (*worst, self.acceptance), strict=True))
 
     def doubt(self) -> str:
         """What stands against the ensemble, and the way out; "" where they agree."""
@@ -218,7 +195,7 @@ def _starts(gaussian: Gaussian, members: Array, weights: Array, key: Array) -> A
     first, second = jax.random.split(key)
     order = jax.random.permutation(first, members.shape[0])
     chosen = systematic(weights[order], CHAINS, jax.random.uniform(second))
-    return jax.vmap(Chart(gaussian).z)(members[order[chosen]])
+    return jax.vmap(gaussian.z)(members[order[chosen]])
 
 
 class _Place(NamedTuple):
@@ -232,23 +209,24 @@ def _moved(
     problem: DepartureFunction, stated: Stated, starts: Array, key: Array, settling: Array
 ) -> tuple[Array, Moved]:
     """A round of all chains, as many together as memory allows, and where they end."""
-    gaussian, chart = stated.gaussian, Chart(stated.gaussian)
+    gaussian = stated.gaussian
 
     def chain(start: tuple[Array, Array]) -> tuple[Array, Moved]:
         z, key = start
 
         def move(number: Array, carry: tuple[_Place, Moved]) -> tuple[_Place, Moved]:
             place, moved = carry
-            place, acceptance = _trajectory(problem, chart, place, jax.random.fold_in(key, number))
-            chi = chart.chi(place.z)
+            now = jax.random.fold_in(key, number)
+            place, acceptance = _trajectory(problem, gaussian, place, now)
+            chi = gaussian.at(place.z)
             away = (chi - gaussian.chi) @ gaussian.eigenvectors
             along = jnp.concatenate([away, chi]) - stated.mean
             share = jnp.where(number < settling, 0.0, 1 / MOVES)
-            now = Moved(along, along**2, acceptance)
-            return place, jax.tree.map(lambda total, value: total + share * value, moved, now)
+            new = Moved(along, along**2, acceptance)
+            return place, jax.tree.map(lambda total, value: total + share * value, moved, new)
 
         blank = jnp.zeros_like(stated.mean)
-        begin = _Place(z, *chart.scored(problem, z)), Moved(blank, blank, jnp.zeros(()))
+        begin = _Place(z, *gaussian.scored(problem, z)), Moved(blank, blank, jnp.zeros(()))
         place, moved = jax.lax.fori_loop(0, settling + MOVES, move, begin)
         return place.z, moved
 
@@ -259,7 +237,7 @@ def _moved(
 
 
 def _trajectory(
-    problem: DepartureFunction, chart: Chart, place: _Place, key: Array
+    problem: DepartureFunction, gaussian: Gaussian, place: _Place, key: Array
 ) -> tuple[_Place, Array]:
     """A trajectory, taken or not by its change of energy.
 
@@ -274,7 +252,7 @@ def _trajectory(
         at, p = carry
         p = p + step / 2 * (at.score + at.z)
         z, p = at.z * jnp.cos(step) + p * jnp.sin(step), p * jnp.cos(step) - at.z * jnp.sin(step)
-        there = _Place(z, *chart.scored(problem, z))
+        there = _Place(z, *gaussian.scored(problem, z))
         return there, p + step / 2 * (there.score + z)
 
     there, p = jax.lax.fori_loop(0, LEAPFROGS, leap, (place, momentum))

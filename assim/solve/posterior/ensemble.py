@@ -1,8 +1,10 @@
 """Ensembles of χ that stand for a posterior, and what every method that draws one must do."""
 
 import abc
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,7 +13,7 @@ import numpy as np
 
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
-from assim.solve.posterior.method import Trust as Trust
+from assim.solve.posterior.laplace_posterior import Trust as Trust
 
 Array = jax.Array
 Report = Callable[[str], None]  # is told of progress, a line at a time
@@ -88,3 +90,23 @@ class AbstractPosterior(eqx.Module):
 def equal_weights(number: int) -> Array:
     """1/N each; no program is compiled for N."""
     return jax.device_put(np.full(number, 1 / number))
+
+
+def failed(members: Array, advice: str, gradients: int = 0, evaluations: int = 0) -> Ensemble:
+    """Members that stand for nothing, why, and what was spent on finding that out."""
+    weights = equal_weights(len(members))
+    return Ensemble(members, weights, Trust.FAILED, advice, {}, gradients, evaluations)
+
+
+def blackjax(method: str) -> Any:
+    """The library of Markov kernels, which is an option.
+
+    Raises:
+        ImportError: where it is not installed.
+    """
+    try:
+        return importlib.import_module("blackjax")
+    except ImportError as error:
+        raise ImportError(
+            f"{method} needs blackjax, which is not installed: pip install 'assim[mcmc]'"
+        ) from error

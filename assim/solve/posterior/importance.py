@@ -12,6 +12,7 @@ from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.proposal import Proposal, about, fitted
+from assim.solve.settings import check_settings
 from assim.solve.together import affordable, log_density
 from assim.statistics.pareto import (
     TRUSTED_DRAWS,
@@ -49,9 +50,7 @@ class Importance(AbstractPosterior):
             raise ValueError(
                 f"Importance: proposal must be 't' or 'gaussian', got {self.proposal!r}"
             )
-        for name, least in (("number", 100), ("rounds", 0)):
-            if (given := getattr(self, name)) < least:
-                raise ValueError(f"Importance: {name} must be at least {least}, got {given}")
+        check_settings(self, number=100, rounds=0)
 
     def name(self) -> str:
         """Importance."""
@@ -92,15 +91,20 @@ def corrected(
     settings = settings or Importance()
     if ensemble.trust is Trust.FAILED:
         return ensemble
-    start = _fitted(about(around.gaussian, settings.proposal == "t"), *_finite(ensemble))
-    corrected = _in_rounds(problem, settings, start, key, report)
-    return _spent(corrected, ensemble.gradients, ensemble.evaluations)
+    fine = jnp.all(jnp.isfinite(ensemble.members), axis=1)
+    weights = jnp.where(fine, ensemble.weights, 0.0)
+    members = jnp.where(fine[:, None], ensemble.members, 0.0)
+    start = about(around.gaussian, settings.proposal == "t")
+    start = fitted(start, members, weights / jnp.sum(weights))
+    better = _in_rounds(problem, settings, start, key, report)
+    return replace(
+        better,
+        gradients=better.gradients + ensemble.gradients,
+        evaluations=better.evaluations + ensemble.evaluations,
+    )
 
 
 # ---- rounds --------------------------------------------------------------------------------------
-
-
-_fitted = eqx.filter_jit(fitted)
 
 
 @eqx.filter_jit
@@ -169,7 +173,7 @@ def _in_rounds(
             best = latest
         if latest.trusted() or latest.smoothed.effective_draws == 0:
             break
-        proposal = _fitted(proposal, latest.members, jnp.asarray(latest.smoothed.weights))
+        proposal = fitted(proposal, latest.members, jnp.asarray(latest.smoothed.weights))
     assert best is not None
     return _ensemble(problem, best, spent)
 
@@ -181,16 +185,8 @@ def _one_round(
     inside = jnp.isfinite(log_weights)  # the rest has no weight, and may have no trajectory
     members = jnp.where(inside[:, None], chi, proposal.gaussian.chi[None])
     smoothed = pareto_smooth(np.asarray(log_weights))
-    quality = _of_moments(_along(proposal, members), np.asarray(log_weights), smoothed.weights)
+    quality = _of_moments(proposal.along(members), np.asarray(log_weights), smoothed.weights)
     return _Round(members, smoothed, turn, 1 - float(np.mean(np.asarray(inside))), *quality)
-
-
-@eqx.filter_jit
-def _along(proposal: Proposal, members: Array) -> Array:
-    """Whitened coordinates of the informed directions, 0 along others, shape (N, r)."""
-    gaussian = proposal.gaussian
-    whitened = jax.vmap(gaussian.whiten)(members - gaussian.chi[None])
-    return jnp.where(proposal.informed[None], whitened @ gaussian.eigenvectors, 0.0)
 
 
 def _of_moments(a: Array, log_weights: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
@@ -223,7 +219,7 @@ def _ensemble(problem: DepartureFunction, best: _Round, spent: int) -> Ensemble:
     certificates = {
         "k_hat": smoothed.k_hat,
         "effective_draws": smoothed.effective_draws,
-        "log_evidence_stdev": log_mean_stdev(weights) if known else float("nan"),
+        "log_evidence_stdev": _log_mean_stdev(weights) if known else float("nan"),
         "moment_k_hat": best.moment_k_hat,
         "accuracy": best.accuracy,
         "outside": best.outside,
@@ -240,7 +236,7 @@ def _ensemble(problem: DepartureFunction, best: _Round, spent: int) -> Ensemble:
     )
 
 
-def log_mean_stdev(weights: np.ndarray) -> float:
+def _log_mean_stdev(weights: np.ndarray) -> float:
     """Standard deviation of log (1/N) Σ w, √(Σ w² - 1/N) of weights of sum one (delta method)."""
     return float(np.sqrt(max(np.sum(np.square(weights)) - 1 / np.size(weights), 0.0)))
 
@@ -273,20 +269,3 @@ def _verdict(best: _Round) -> tuple[Trust, str]:
             f"and {100 * ACCURATE:.0f} %: raise `number`, or run a chain (NUTS or MCLMC)."
         )
     return Trust.CERTIFIED, f"{figures}: these moments and quantiles may be published."
-
-
-def _finite(ensemble: Ensemble) -> tuple[Array, Array]:
-    """Members and weights without those that are not finite."""
-    fine = jnp.all(jnp.isfinite(ensemble.members), axis=1)
-    weights = jnp.where(fine, ensemble.weights, 0.0)
-    members = jnp.where(fine[:, None], ensemble.members, 0.0)
-    return members, weights / jnp.sum(weights)
-
-
-def _spent(ensemble: Ensemble, gradients: int, evaluations: int) -> Ensemble:
-    """The same with what was spent before it."""
-    return replace(
-        ensemble,
-        gradients=ensemble.gradients + gradients,
-        evaluations=ensemble.evaluations + evaluations,
-    )

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from assim.solve.cost import DepartureFunction, scored_density
 from assim.solve.posterior.gaussian import Gaussian
+from assim.solve.together import HELD, batch_size
 
 Array = jax.Array
 
@@ -35,15 +36,84 @@ class Informed(eqx.Module):
         """χ of one particle, shape (n,)."""
         return self.gaussian.chi + self.basis @ (self.shrink * a) + rest
 
+    @eqx.filter_jit
+    def several(self, a: Array, rest: Array) -> Array:
+        """χ of every particle with its own c, shape (N, n)."""
+        return jax.vmap(self.chi)(a, rest)
+
     def scored(self, problem: DepartureFunction, a: Array, rest: Array) -> tuple[Array, Array]:
-        """log p and its gradient in a; -∞ and 0 where the model is not finite."""
-        density, score = scored_density(problem, self.chi(a, rest))
-        return density, self.shrink * (self.basis.T @ score)
+        """log p of every particle and its gradient in a; -∞ and 0 where the model is not finite.
+
+        As many together as memory allows on every device.
+        """
+        batch = batch_size(problem) * jax.device_count()
+
+        def density_and_score(particle: tuple[Array, Array]) -> tuple[Array, Array]:
+            density, score = scored_density(problem, self.chi(*particle))
+            return density, self.shrink * (self.basis.T @ score)
+
+        if a.shape[0] <= batch:
+            return jax.vmap(density_and_score)((a, rest))
+        return jax.lax.map(density_and_score, (a, rest), batch_size=batch)
 
     def outside(self, white: Array) -> Array:
         """c of white vectors, shape (N, n): drawn from the prior where Laplace knows no better."""
         within = (white @ self.basis) * self.mask[None]
         return jax.vmap(self.gaussian.sqrt)(white - within @ self.basis.T)
+
+    @eqx.filter_jit
+    def antithetic(self, key: Array, number: int) -> Array:
+        """c in pairs ±c, independent but for that, shape (number, n)."""
+        white = jax.random.normal(key, ((number + 1) // 2, self.gaussian.chi.shape[0]))
+        half = self.outside(white)
+        return jnp.concatenate([half, -half])[:number]
+
+    def members(self, a: Array, own: Array, free: int, most: int, key: Array) -> Array:
+        """χ of every particle with balanced draws of the complement; with its own c where none fit.
+
+        Args:
+            a: whitened coordinates of particles, shape (N, r).
+            own: the c of each, shape (N, n).
+            free: dimension of the complement.
+            most: members of the result.
+            key: of the draws.
+        """
+        number, n = own.shape
+        most = min(most, HELD // n)
+        each = min(-(-free // number), most // (2 * number))
+        if free == 0 or each == 0:
+            return self.several(a, own)
+        pairs = each * number
+        return self._combined(
+            a, self._balanced(jnp.asarray(float(free)), key, pairs, pairs >= free)
+        )
+
+    @eqx.filter_jit
+    def _balanced(self, free: Array, key: Array, pairs: int, over: bool) -> Array:
+        """c whose pairs ±c have the covariance of what is left out, shape (pairs, n).
+
+        With W the white vectors (pairs, n) outside the subspace, of dimension k: the polar factor
+        of W, times √pairs where pairs ≥ k, so that WᵀW/pairs is the projection itself and the
+        variance of every linear function of c is exact; else rows orthogonal and of length √k.
+        """
+        n = self.gaussian.chi.shape[0]
+        white = jax.random.normal(key, (pairs, n))
+        inside = self.basis * self.mask[None]
+        white = white - (white @ inside) @ inside.T
+        if over:
+            values, vectors = jnp.linalg.eigh(white.T @ white / pairs + inside @ inside.T)
+            white = ((white @ vectors) / jnp.sqrt(values)[None]) @ vectors.T
+        else:
+            q, _ = jnp.linalg.qr(white.T)
+            white = jnp.sqrt(free) * q.T
+        return self.outside(white)
+
+    @eqx.filter_jit
+    def _combined(self, a: Array, rest: Array) -> Array:
+        """χ of every particle with the pairs ±c that are its own, shape (2·pairs, n)."""
+        every = jnp.repeat(a, rest.shape[0] // a.shape[0], axis=0)
+        place = jax.vmap(self.chi)
+        return jnp.concatenate([place(every, rest), place(every, -rest)])
 
 
 def informed(gaussian: Gaussian, weight: Array, cutoff: float) -> Array:
@@ -57,12 +127,6 @@ def survives(metric: Gaussian, laplace: Gaussian, weight: Array, cutoff: float) 
 
     A direction is lost where most of it lies outside the metric's subspace, and the curvature there
     is not Laplace's. The average of GᵀG loses what c informs: it has no curvature of c.
-
-    Args:
-        metric: a Gaussian whose eigenpairs are to span the subspace.
-        laplace: the Laplace approximation.
-        weight: of every coordinate of χ.
-        cutoff: |λ| above which a direction counts as informed.
     """
     overlap = (metric.eigenvectors.T @ laplace.eigenvectors) ** 2
     within = jnp.where(informed(metric, weight, cutoff), 1.0, 0.0) @ overlap

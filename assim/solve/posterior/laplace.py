@@ -1,5 +1,8 @@
 """The Laplace posterior: a Gaussian at the minimum of J, with a certificate."""
 
+import math
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,8 +18,8 @@ from assim.solve.cost import (
 from assim.solve.krylov import Operator, lanczos_eigenpairs, randomised_eigenpairs
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, equal_weights
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.hessian import exact_hessian
 from assim.solve.posterior.laplace_posterior import LEFT_OUT, LaplacePosterior
+from assim.solve.settings import check_settings
 from assim.solve.together import affordable, batch_size, by_columns
 from assim.statistics.pareto import ParetoSmoothed, pareto_smooth
 
@@ -26,6 +29,8 @@ SMALL = 64  # up to this size the exact Hessian is taken by default
 FULL_CERTIFICATE = 200  # controls above which a tenth of the draws must do
 FLATTEST = 1e-10  # curvature below which a direction counts as free
 PROBES = 10  # of the trace of what is left out
+CONSTANT = 1e-10  # share of the steepest slope of the volume below which an entry does not move it
+NEARBY = 0.1  # distance of the points at which that is looked at, in prior standard deviations
 
 
 class Laplace(AbstractPosterior):
@@ -50,19 +55,19 @@ class Laplace(AbstractPosterior):
     members: int = eqx.field(default=1000, static=True)
 
     def __check_init__(self) -> None:
-        for name, allowed in (
-            ("hessian", ("auto", "exact", "gauss_newton")),
-            ("eigensolver", ("lanczos", "randomised")),
-        ):
-            if (given := getattr(self, name)) not in allowed:
-                raise ValueError(f"Laplace: {name} must be one of {allowed}, got {given!r}")
-        for name, least in (("rank", 1), ("dense_limit", 0), ("certificate", 0), ("members", 1)):
-            if (given := getattr(self, name)) < least:
-                raise ValueError(f"Laplace: {name} must be at least {least}, got {given}")
+        check_settings(self, hessian=("auto", "exact", "gauss_newton"))
+        check_settings(self, eigensolver=("lanczos", "randomised"))
+        check_settings(self, rank=1, dense_limit=0, certificate=0, members=1)
 
     def name(self) -> str:
         """The name "laplace"."""
         return "laplace"
+
+    def exact(self, problem: DepartureFunction) -> bool:
+        """Whether the exact Hessian is asked for."""
+        few = problem.size() <= SMALL
+        auto = self.hessian == "auto" and (few or problem.has_normaliser())
+        return auto or self.hessian == "exact"
 
     def sample(
         self,
@@ -82,7 +87,7 @@ class Laplace(AbstractPosterior):
         n = problem.size()
         if around.sample is None:
             number = affordable(self.members, n, 1)
-            chi, weights = gaussian_draws(around.gaussian, number, key), equal_weights(number)
+            chi, weights = around.gaussian.draws(key, number), equal_weights(number)
         else:
             chi, weights = map(jax.device_put, around.sample)  # asarray would compile
         return Ensemble(
@@ -125,33 +130,24 @@ def laplace(
     if chi.shape[0] > FULL_CERTIFICATE:
         number = min(number, 1000)
     draws, log_weights = map(np.asarray, _weighted_draws(problem, gaussian, key, number))
-    smoothed = _certificate(log_weights[1:])
-    sample = (draws[1:], smoothed.weights) if smoothed.trusted() else None
+    nothing = ParetoSmoothed(log_weights[1:], math.nan, math.nan, math.nan)
+    smoothed = pareto_smooth(log_weights[1:]) if number else nothing
     flat = np.asarray(problem.weight()) == 0
     known = problem.proper() and float(left_out) <= LEFT_OUT
     information = np.sum(np.log1p(np.asarray(values))) + float(left_out)
-    evidence = float(log_weights[0] - information / 2) if known else float("nan")
-    free = float(np.sum(np.asarray(gaussian.stdev())[flat] ** 2)) if flat.any() else 0.0
     return LaplacePosterior(
         gaussian,
-        float(left_out),
-        smoothed.k_hat,
-        smoothed.effective_draws,
-        evidence,
-        which,
-        sample,
-        free,
-        problem.proper(),
-        indefinite,
-        float(np.mean(~np.isfinite(log_weights[1:]))) if number else 0.0,
+        left_out=float(left_out),
+        k_hat=smoothed.k_hat,
+        effective_draws=smoothed.effective_draws,
+        log_evidence=float(log_weights[0] - information / 2) if known else math.nan,
+        hessian=which,
+        sample=(draws[1:], smoothed.weights) if smoothed.trusted() else None,
+        flat_variance=float(np.sum(np.asarray(gaussian.stdev())[flat] ** 2)) if flat.any() else 0.0,
+        proper=problem.proper(),
+        indefinite=indefinite,
+        outside=float(np.mean(~np.isfinite(log_weights[1:]))) if number else 0.0,
     )
-
-
-def _certificate(log_weights: np.ndarray) -> ParetoSmoothed:
-    """Smoothed weights of the draws; NaN where there are none."""
-    if log_weights.size == 0:
-        return ParetoSmoothed(log_weights, float("nan"), float("nan"), float("nan"))
-    return pareto_smooth(log_weights)
 
 
 _Spectrum = tuple[Array, Array, Array]
@@ -161,29 +157,22 @@ def _spectrum(
     problem: DepartureFunction, chi: Array, settings: Laplace, key: Array, known: Array | None
 ) -> tuple[_Spectrum, str, bool]:
     """Eigenpairs of A - I with what they leave out, which A it is, and if ∇²J has negative ones."""
-    exact = settings.hessian == "exact" or (
-        settings.hessian == "auto" and (chi.shape[0] <= SMALL or problem.has_normaliser())
-    )
     why, downwards = "", False
-    if exact:
+    if settings.exact(problem):
         if known is None and SMALL < chi.shape[0] <= settings.dense_limit:
             known = jnp.asarray(exact_hessian(problem, chi))
-        spectrum = (
-            _eigenpairs(problem, chi, settings, key, exact=True)
-            if known is None
-            else _decomposed(known)
-        )
+        if known is None:
+            spectrum = _eigenpairs(problem, chi, settings, key, exact=True)
+        else:
+            spectrum = _decomposed(known)
         curvatures = 1 + np.asarray(spectrum[0])
         if np.min(curvatures, initial=1.0) > FLATTEST:
             return spectrum, "exact Hessian", False
         why = ", as the exact Hessian is not positive definite here"
         downwards = bool(np.min(curvatures) < -INDEFINITE * np.max(np.abs(curvatures)))
     values, vectors, left_out = _eigenpairs(problem, chi, settings, key, exact=False)
-    return (
-        (jnp.maximum(values, -1 + FLATTEST), vectors, left_out),
-        "Gauss-Newton Hessian" + why,
-        downwards,
-    )
+    spectrum = jnp.maximum(values, -1 + FLATTEST), vectors, left_out
+    return spectrum, "Gauss-Newton Hessian" + why, downwards
 
 
 @eqx.filter_jit
@@ -196,17 +185,16 @@ def _decomposed(matrix: Array) -> _Spectrum:
 @eqx.filter_jit
 def _eigenpairs(
     problem: DepartureFunction, chi: Array, settings: Laplace, key: Array, exact: bool
-) -> tuple[Array, Array, Array]:
+) -> _Spectrum:
     n = chi.shape[0]
     linearise = exact_linearisation if exact else gauss_newton_linearisation
     hessian = linearise(problem, chi).hessian
-    misfit: Operator = lambda v: hessian(v) - v  # noqa: E731
     if n <= settings.dense_limit:
         return _decomposed(by_columns(hessian, jnp.eye(n)))
-    rank = min(settings.rank, n)
+    misfit: Operator = lambda v: hessian(v) - v  # noqa: E731
     solver = lanczos_eigenpairs if settings.eigensolver == "lanczos" else randomised_eigenpairs
     first, second = jax.random.split(key)
-    values, vectors = solver(misfit, n, rank, first)
+    values, vectors = solver(misfit, n, min(settings.rank, n), first)
     return values, vectors, remainder(misfit, vectors, problem.weight(), second)
 
 
@@ -223,26 +211,15 @@ def remainder(misfit: Operator, vectors: Array, weight: Array, key: Array) -> Ar
 
 
 def deflated_traces(misfit: Operator, vectors: Array, key: Array) -> tuple[Array, Array]:
-    """tr PMP and tr (PMP)² of a symmetric M, P the projection off its eigenvectors given.
+    """tr PMP and tr (PMP)² of v ↦ Mv, P the projection off M's eigenvectors, shape (n, r).
 
     Estimated from ten probes of random signs (Hutchinson 1990).
-
-    Args:
-        misfit: v ↦ Mv.
-        vectors: eigenvectors of M, shape (n, r).
-        key: of the probes.
     """
     probes = jax.random.rademacher(key, (PROBES, vectors.shape[0]), dtype=vectors.dtype)
     deflated = probes - (probes @ vectors) @ vectors.T
     images = jax.lax.map(misfit, deflated)
     trace = jnp.mean(jnp.sum(deflated * images, axis=1))
     return trace, jnp.mean(jnp.sum(images**2, axis=1))
-
-
-@eqx.filter_jit
-def gaussian_draws(gaussian: Gaussian, number: int, key: Array) -> Array:
-    """Draws of χ in antithetic pairs, shape (number, n), compiled once for each number."""
-    return gaussian.draws(key, number)
 
 
 @eqx.filter_jit
@@ -260,9 +237,102 @@ def _weighted_draws(
     white = jnp.concatenate([jnp.zeros((1, n)), half, -half])[:rows]
 
     def weighted(w: Array) -> tuple[Array, Array]:
-        chi = gaussian.chi + gaussian.sqrt(w)
+        chi = gaussian.at(w)
         return chi, jnp.sum(w**2) / 2 - negative_log_density(problem, chi)
 
     batches = white.reshape(-1, batch, n)
     chi, log_weights = jax.lax.map(jax.vmap(weighted), batches)
     return chi.reshape(rows, n)[: number + 1], log_weights.reshape(rows)[: number + 1]
+
+
+# ---- the exact Hessian, each part of J by as few columns as it needs -----------------------------
+
+
+def exact_hessian(problem: DepartureFunction, chi: Array) -> np.ndarray:
+    """∇²J at χ, the volume v included, shape (n, n).
+
+    A column of ∇²v costs as much as n of the rest. Where the departures are linear in the
+    trajectory, v depends on parameters and amplitudes alone: entries along which it has no slope,
+    at χ and at two points nearby, have no column.
+    """
+    n = chi.shape[0]
+    matrix = np.array(_density_columns(problem, chi))
+    away = NEARBY * jax.random.normal(jax.random.key(0), (3, n), chi.dtype).at[0].set(0.0)
+    slopes = np.abs(_volume_slopes(problem, chi[None] + away))
+    moving = np.flatnonzero(slopes.max(axis=0) > CONSTANT * slopes.max())
+    if moving.size:
+        matrix[moving] += np.asarray(_volume_columns(problem, chi, jnp.eye(n)[moving]))
+    return (matrix + matrix.T) / 2
+
+
+@eqx.filter_jit
+def _density_columns(problem: DepartureFunction, chi: Array) -> Array:
+    slope = jax.grad(partial(negative_log_density, problem))
+    return by_columns(jax.linearize(slope, chi)[1], jnp.eye(chi.shape[0], dtype=chi.dtype))
+
+
+@eqx.filter_jit
+def _volume_slopes(problem: DepartureFunction, points: Array) -> Array:
+    return jax.lax.map(jax.grad(lambda chi: problem(chi).volume), points)
+
+
+@eqx.filter_jit
+def _volume_columns(problem: DepartureFunction, chi: Array, directions: Array) -> Array:
+    slope = jax.grad(lambda chi: problem(chi).volume)
+    return by_columns(jax.linearize(slope, chi)[1], directions)
+
+
+# ---- one traceable program, for batches of problems ----------------------------------------------
+
+
+def local_gaussian(
+    problem: DepartureFunction, chi: Array, settings: Laplace, key: Array
+) -> Gaussian:
+    """N(χ, A⁻¹) with A the Hessian of J at χ, as `laplace` finds it, without a certificate.
+
+    The exact Hessian is replaced by Gauss-Newton's where it is not positive definite. Above
+    `dense_limit` the eigenpairs are Gauss-Newton's and randomised.
+
+    Args:
+        problem: the departure function.
+        chi: a minimum of J.
+        settings: which Hessian, and its rank.
+        key: of random probes.
+    """
+    n = chi.shape[0]
+    hessian = gauss_newton_linearisation(problem, chi).hessian
+    if n > settings.dense_limit:
+        misfit: Operator = lambda v: hessian(v) - v  # noqa: E731
+        values, vectors = randomised_eigenpairs(misfit, n, min(settings.rank, n), key)
+        return Gaussian(chi, jnp.maximum(values, -1 + FLATTEST), vectors)
+    values, vectors = _tamed(hessian, n)
+    if settings.exact(problem):
+        exact = _tamed(exact_linearisation(problem, chi).hessian, n)
+        positive = jnp.min(exact[0], initial=0.0) > -1 + FLATTEST
+        values = jnp.where(positive, exact[0], values)
+        vectors = jnp.where(positive, exact[1], vectors)
+    return Gaussian(chi, jnp.maximum(values, -1 + FLATTEST), vectors)
+
+
+def _tamed(hessian: Operator, n: int) -> tuple[Array, Array]:
+    """Eigenpairs of A - I, largest first; a wild matrix has those of zero."""
+    matrix = by_columns(hessian, jnp.eye(n))
+    return _decomposed(jnp.where(jnp.all(jnp.isfinite(matrix)), matrix, jnp.eye(n)))[:2]
+
+
+def dual_gaussian(problem: DepartureFunction, chi: Array) -> Gaussian:
+    """N(χ, A⁻¹) with A = I + GᵀG by the eigenpairs of GGᵀ, of which there are as many as data.
+
+    Exact, and cheaper than `local_gaussian` where there are fewer data than controls.
+
+    Args:
+        problem: the departure function; W = I, and no normaliser.
+        chi: a minimum of J.
+    """
+    d, pull = jax.vjp(lambda chi: problem(chi).normalised, chi)
+    g = by_columns(lambda row: pull(row)[0], jnp.eye(d.size))
+    values, vectors = jnp.linalg.eigh(g @ g.T)
+    values, vectors = jnp.maximum(values[::-1], 0.0), vectors[:, ::-1]
+    seen = values > jnp.finfo(values.dtype).eps * values[0]
+    scale = jnp.where(seen, 1 / jnp.sqrt(jnp.where(seen, values, 1.0)), 0.0)
+    return Gaussian(chi, jnp.where(seen, values, 0.0), (g.T @ vectors) * scale[None])

@@ -1,11 +1,12 @@
 """The Laplace posterior as a value: a Gaussian at the minimum of J, and how far to trust it."""
 
+import enum
+
 import equinox as eqx
 import jax
 import numpy as np
 
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.method import UNINFORMED, Trust
 from assim.statistics.pareto import TRUSTED_K_HAT, USABLE_K_HAT
 
 Array = jax.Array
@@ -14,6 +15,21 @@ FREE = 1e4  # variance of a flat coordinate above which nothing informs it
 INFORMED = 0.1  # |λ| above which a direction counts as informed
 LEFT_OUT = 1.0  # nats that may be left out without a warning
 OUTSIDE = 0.01  # share of the certificate's draws that may meet a density of nothing
+UNINFORMED = (
+    "A coordinate without a prior of its own is not informed by the observations either: what "
+    "depends on it is arbitrary; give it a proper prior."
+)
+
+
+class Trust(enum.IntEnum):
+    """How far a posterior may be trusted, by its own certificates."""
+
+    FAILED = 0
+    DOUBTFUL = 1
+    CERTIFIED = 2
+
+    def __str__(self) -> str:
+        return self.name.lower()
 
 
 class LaplacePosterior(eqx.Module):

@@ -6,12 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from assim.solve.cost import (
-    FORWARD_LIMIT,
-    DepartureFunction,
-    gauss_newton_linearisation,
-    scored_density,
-)
+from assim.solve.cost import FORWARD_LIMIT, DepartureFunction, gauss_newton_linearisation
 from assim.solve.krylov import Operator, randomised_eigenpairs
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import remainder
@@ -20,43 +15,24 @@ from assim.solve.together import by_columns
 Array = jax.Array
 
 FORMED = 2000  # controls up to which the averaged Hessian is formed whole
+RANK = 200  # eigenpairs kept above that
 STEEPEST = 1e12  # largest eigenvalue that counts, whatever a wild draw says
 
 
-class Chart(eqx.Module):
-    """z = A^(1/2)(χ - χ*), in which the density N(χ*, A⁻¹) is N(0, I)."""
-
-    gaussian: Gaussian
-
-    def chi(self, z: Array) -> Array:
-        """χ of z, shape (n,)."""
-        return self.gaussian.chi + self.gaussian.sqrt(z)
-
-    def z(self, chi: Array) -> Array:
-        """z of χ, shape (n,)."""
-        return self.gaussian.whiten(chi - self.gaussian.chi)
-
-    def scored(self, problem: DepartureFunction, z: Array) -> tuple[Array, Array]:
-        """log p and its gradient in z; -∞ and 0 where the model is not finite."""
-        density, score = scored_density(problem, self.chi(z))
-        return density, self.gaussian.sqrt(score)
-
-
 def averaged(
-    problem: DepartureFunction, gaussian: Gaussian, key: Array, draws: int = 20, rank: int = 200
+    problem: DepartureFunction, gaussian: Gaussian, key: Array, draws: int = 20
 ) -> Gaussian:
     """N(χ*, (W + mean GᵀG)⁻¹), the mean over antithetic draws of a Gaussian; traceable.
 
     A metric for samplers, never an answer: directions that are informed anywhere in the posterior
     count, those informed at the minimum alone do not. Draws where the model is not finite are
-    left out. The Hessian is formed whole up to 2000 controls, else `rank` eigenpairs are kept.
+    left out. The Hessian is formed whole up to 2000 controls, else 200 eigenpairs are kept.
 
     Args:
         problem: the departure function.
         gaussian: the Laplace approximation, over which the average is taken.
         key: of the draws.
         draws: how many; each costs min(n, departures) gradients at most.
-        rank: eigenpairs kept of a large problem.
     """
     n = gaussian.chi.shape[0]
     first, second = jax.random.split(key)
@@ -65,7 +41,9 @@ def averaged(
         matrix = _mean_hessian(problem, points)
         values, vectors = jnp.linalg.eigh(matrix - jnp.eye(n))
     else:
-        values, vectors = _low_rank(problem, points, rank, second)
+        values, vectors = randomised_eigenpairs(_mean_misfit(problem, points), n, RANK, second)
+        order = jnp.argsort(values)
+        values, vectors = values[order], vectors[:, order]
     least = jnp.min(gaussian.eigenvalues, initial=0.0)  # of a flat coordinate is just above -1
     return Gaussian(gaussian.chi, jnp.clip(values, least, STEEPEST)[::-1], vectors[:, ::-1])
 
@@ -106,21 +84,11 @@ def _no_columns(problem: DepartureFunction) -> Array:
     return jnp.zeros((jax.eval_shape(lambda chi: problem(chi).normalised, blank).shape[0], 0))
 
 
-def averaged_cost(problem: DepartureFunction, draws: int = 20, rank: int = 200) -> int:
+def averaged_cost(problem: DepartureFunction, draws: int = 20) -> int:
     """Gradients that `averaged` is worth: one for every column of a Hessian, or row of G."""
     n = problem.size()
-    each = min(n, max(_departures(problem), 1)) if n <= FORMED else 2 * rank
+    each = min(n, max(_departures(problem), 1)) if n <= FORMED else 2 * RANK
     return draws * each
-
-
-def _low_rank(
-    problem: DepartureFunction, points: Array, rank: int, key: Array
-) -> tuple[Array, Array]:
-    """Eigenpairs of the mean of GᵀG + W - I, smallest first."""
-    misfit = _mean_misfit(problem, points)
-    values, vectors = randomised_eigenpairs(misfit, points.shape[1], rank, key)
-    order = jnp.argsort(values)
-    return values[order], vectors[:, order]
 
 
 def _mean_misfit(problem: DepartureFunction, points: Array) -> Operator:
@@ -137,29 +105,16 @@ def _mean_misfit(problem: DepartureFunction, points: Array) -> Operator:
 
 
 class Cut(NamedTuple):
-    """What the eigenpairs that `averaged` did not compute may hold.
+    """What the eigenpairs that `averaged` did not compute may hold."""
 
-    Args:
-        nats: estimate of Σ λ ≥ Σ ln(1 + λ) over them.
-        smallest: |λ| of the smallest that was computed; 0 where all were.
-    """
-
-    nats: Array
-    smallest: Array
+    nats: Array  # estimate of Σ λ ≥ Σ ln(1 + λ) over them
+    smallest: Array  # |λ| of the smallest that was computed; 0 where all were
 
 
 def cut(
     problem: DepartureFunction, gaussian: Gaussian, metric: Gaussian, key: Array, draws: int = 20
 ) -> Cut:
-    """What `averaged` left out of its metric, for ten products with the mean Hessian.
-
-    Args:
-        problem: the departure function.
-        gaussian: over which the average was taken.
-        metric: the average.
-        key: the same as of the average.
-        draws: likewise.
-    """
+    """What `averaged`, with the same key and draws, left out of its metric: ten products."""
     if gaussian.chi.shape[0] <= FORMED:
         return Cut(jnp.zeros(()), jnp.zeros(()))
     first, second = jax.random.split(key)

@@ -1,4 +1,7 @@
-"""Proposals of importance sampling and tempering: a Gaussian moved, stretched, with heavy tails."""
+"""Proposals of importance sampling and tempering, and Metropolis moves fitted to particles."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -6,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
 
+from assim.solve.posterior.ensemble import blackjax
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import SMALL
 from assim.solve.posterior.laplace_posterior import INFORMED
@@ -13,6 +17,7 @@ from assim.solve.posterior.laplace_posterior import INFORMED
 Array = jax.Array
 
 DEGREES = 5  # of freedom of the t
+JITTER = 0.3  # relative, of step sizes: no trajectory closes on itself
 
 
 class Proposal(eqx.Module):
@@ -53,12 +58,18 @@ class Proposal(eqx.Module):
         z = white + gaussian.eigenvectors @ (self.mean + self.root @ (inner + outer) - a)
         rest = (jnp.sum(white**2) - jnp.sum(jnp.where(self.informed, a, 0.0) ** 2)) / 2
         radial = self._radial(jnp.sum(inner**2), jnp.sum(self.informed))
-        return gaussian.chi + gaussian.sqrt(z), self._log_stretch() - rest + radial
+        return gaussian.at(z), self._log_stretch() - rest + radial
+
+    @eqx.filter_jit
+    def along(self, members: Array) -> Array:
+        """Coordinates of χ (N, n) along informed directions, 0 along others, shape (N, r)."""
+        a = jax.vmap(self.gaussian.z)(members) @ self.gaussian.eigenvectors
+        return jnp.where(self.informed[None], a, 0.0)
 
     def log_density(self, chi: Array) -> Array:
         """Log q(χ) over (2π)^(-n/2)."""
         gaussian = self.gaussian
-        z = gaussian.whiten(chi - gaussian.chi)
+        z = gaussian.z(chi)
         a = gaussian.eigenvectors.T @ z
         t = jax.scipy.linalg.solve_triangular(self.root, a - self.mean, lower=True)
         square = jnp.sum(jnp.where(self.informed, t, 0.0) ** 2)
@@ -91,20 +102,14 @@ def about(gaussian: Gaussian, heavy: bool) -> Proposal:
     return Proposal(gaussian, jnp.zeros(rank), jnp.eye(rank), informed, heavy)
 
 
+@eqx.filter_jit
 def fitted(proposal: Proposal, members: Array, weights: Array) -> Proposal:
     """The same family with the mean and covariance of a weighted ensemble, in what is informed.
 
     The covariance is drawn towards that of the Laplace approximation by r parts to 1/Σ w², so that
-    it is positive definite however few members count.
-
-    Args:
-        proposal: whose Gaussian and directions are kept.
-        members: χ, finite, shape (N, n).
-        weights: of sum one, shape (N,).
+    it is positive definite however few members χ (N, n), all finite, count.
     """
-    gaussian, informed = proposal.gaussian, proposal.informed
-    whitened = jax.vmap(gaussian.whiten)(members - gaussian.chi[None])
-    a = whitened @ gaussian.eigenvectors
+    a, informed = proposal.along(members), proposal.informed
     mean = weights @ a
     away = a - mean[None]
     effective = 1 / jnp.sum(weights**2)
@@ -113,4 +118,103 @@ def fitted(proposal: Proposal, members: Array, weights: Array) -> Proposal:
     covariance = share * (weights[:, None] * away).T @ away + (1 - share) * identity
     both = informed[:, None] & informed[None]
     root = jnp.linalg.cholesky(jnp.where(both, covariance, identity))
-    return Proposal(gaussian, jnp.where(informed, mean, 0.0), root, informed, proposal.heavy)
+    return Proposal(proposal.gaussian, mean, root, informed, proposal.heavy)
+
+
+# ---- moves of tempered particles -----------------------------------------------------------------
+
+
+class Reference(eqx.Module):
+    """q(χ): N(0, I), or half of it a t about the minimum, or that alone."""
+
+    proposal: Proposal  # the t
+    prior: Array  # share of N(0, I), between 0 and 1
+
+    def draw(self, key: Array, number: int) -> Array:
+        """Draws of χ, the shares as near to exact as a whole number allows, shape (number, n)."""
+        first, second = jax.random.split(key)
+        near, _ = self.proposal.draw(first, number)
+        wide = jax.random.normal(second, near.shape, near.dtype)
+        chosen = (jnp.arange(number) + 0.5) / number < self.prior
+        return jnp.where(chosen[:, None], wide, near)
+
+    def draw_one(self, key: Array, wide: Array) -> Array:
+        """One draw, from the prior if so told."""
+        first, second = jax.random.split(key)
+        near = self.proposal.draw(first, 1)[0][0]
+        return jnp.where(wide, jax.random.normal(second, near.shape, near.dtype), near)
+
+    def log_density(self, chi: Array) -> Array:
+        """Log q(χ) over (2π)^(-n/2)."""
+        wide = jnp.log(self.prior) - jnp.sum(chi**2) / 2
+        return jnp.logaddexp(wide, jnp.log1p(-self.prior) + self.proposal.log_density(chi))
+
+
+class Moves(NamedTuple):
+    """A Metropolis kernel of blackjax."""
+
+    init: Callable  # of a position and a log density ↦ the kernel's state
+    step: Callable  # of a key, a state, a log density and parameters ↦ the next
+    parameters: dict[str, Array]  # leading axis 1 where all particles share one, else one each
+
+
+def trajectories(
+    key: Array, particles: Array, weights: Array, step_size: Array, leapfrogs: int
+) -> Moves:
+    """Hamiltonian Monte Carlo in the metric of particles (N, n), with jittered step sizes.
+
+    Weights of the particles have sum one, the step size is in their standard deviations.
+    """
+    hmc = blackjax("Tempering").mcmc.hmc
+    kernel = hmc.build_kernel()
+    _, covariance = _moments(particles, weights)
+    spread = jax.random.uniform(key, weights.shape, minval=-JITTER, maxval=JITTER)
+
+    def move(key: Array, chain: Any, density: Any, step_size: Array, inverse_mass: Array) -> Any:
+        return kernel(key, chain, density, step_size, inverse_mass, leapfrogs)
+
+    sizes = step_size * (1 + spread)
+    return Moves(hmc.init, move, {"step_size": sizes, "inverse_mass": covariance[None]})
+
+
+def proposals(origin: Reference, particles: Array, weights: Array) -> Moves:
+    """To draws of q, or of a t with the particles' mean and covariance, by equal chance."""
+    walk = blackjax("Tempering").mcmc.random_walk
+    mean, covariance = _moments(particles, weights)
+    root = jnp.linalg.cholesky(covariance)
+
+    def move(key: Array, chain: Any, density: Any, mean: Array, root: Array) -> Any:
+        def propose(key: Array) -> Array:
+            coin, first, second, third, fourth = jax.random.split(key, 5)
+            scale = jnp.sqrt(DEGREES / jax.random.chisquare(second, DEGREES))
+            near = mean + scale * (root @ jax.random.normal(first, mean.shape))
+            wide = jax.random.uniform(third) < origin.prior
+            afar = origin.draw_one(fourth, wide)
+            return jnp.where(jax.random.uniform(coin) < 0.5, near, afar)
+
+        def log_density(now: Any, there: Any) -> Array:
+            del now  # proposals do not depend on where a chain is
+            near = _log_t(there.position, mean, root)
+            return jnp.logaddexp(near, origin.log_density(there.position))
+
+        return walk.build_irmh()(key, chain, density, propose, log_density)
+
+    return Moves(walk.init, move, {"mean": mean[None], "root": root[None]})
+
+
+def _log_t(chi: Array, mean: Array, root: Array) -> Array:
+    """Log of a multivariate t's density over (2π)^(-n/2)."""
+    n = mean.shape[0]
+    white = jax.scipy.linalg.solve_triangular(root, chi - mean, lower=True)
+    stretch = jnp.sum(jnp.log(jnp.diagonal(root)))
+    return log_standard_t(jnp.sum(white**2), jnp.asarray(n)) - stretch
+
+
+def _moments(particles: Array, weights: Array) -> tuple[Array, Array]:
+    """Mean and covariance of the particles, the latter drawn to its diagonal by n parts to N."""
+    number, n = particles.shape
+    mean = weights @ particles
+    away = particles - mean[None]
+    matrix = (weights[:, None] * away).T @ away
+    diagonal = jnp.diag(jnp.maximum(jnp.diagonal(matrix), 1e-12))
+    return mean, (number * matrix + n * diagonal) / (number + n)

@@ -13,6 +13,7 @@ from assim.solve.minimise.loop import AbstractMinimiser
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
 from assim.solve.posterior.laplace_posterior import LEFT_OUT, OUTSIDE, LaplacePosterior
+from assim.solve.settings import check_settings
 from assim.statistics.pareto import TRUSTED_K_HAT
 
 Array = jax.Array
@@ -88,9 +89,7 @@ class Randomise(AbstractPosterior):
     together: int = eqx.field(default=20, static=True)
 
     def __check_init__(self) -> None:
-        for name, least in (("members", 2), ("together", 1)):
-            if (given := getattr(self, name)) < least:
-                raise ValueError(f"Randomise: {name} must be at least {least}, got {given}")
+        check_settings(self, members=2, together=1)
 
     def name(self) -> str:
         """Randomised."""

@@ -8,17 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.cost import DepartureFunction, negative_log_density, scored_density
-from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust
-from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.laplace_posterior import LaplacePosterior
-from assim.solve.posterior.method import UNINFORMED
-from assim.solve.posterior.metropolis import (
-    Reference,
-    load_blackjax,
-    proposals,
-    trajectories,
+from assim.solve.posterior.ensemble import (
+    AbstractPosterior,
+    Ensemble,
+    Report,
+    Trust,
+    blackjax,
+    failed,
 )
-from assim.solve.posterior.proposal import about
+from assim.solve.posterior.gaussian import Gaussian
+from assim.solve.posterior.laplace_posterior import UNINFORMED, LaplacePosterior
+from assim.solve.posterior.proposal import Reference, about, proposals, trajectories
+from assim.solve.settings import check_settings
 from assim.solve.together import batch_size, log_density
 from assim.statistics.resampling import systematic
 
@@ -71,14 +72,8 @@ class Tempering(AbstractPosterior):
     stages: int = eqx.field(default=200, static=True)
 
     def __check_init__(self) -> None:
-        least = {"particles": 10, "runs": 2, "moves": 1, "leapfrogs": 1, "stages": 1}
-        for name, smallest in least.items():
-            if (given := getattr(self, name)) < smallest:
-                raise ValueError(f"Tempering: {name} must be at least {smallest}, got {given}")
-        choices = {"start": ("both", "prior"), "kernel": ("auto", "independent", "hmc")}
-        for name, allowed in choices.items():
-            if (chosen := getattr(self, name)) not in allowed:
-                raise ValueError(f"Tempering: {name} must be one of {allowed}, got {chosen!r}")
+        check_settings(self, particles=10, runs=2, moves=1, leapfrogs=1, stages=1)
+        check_settings(self, start=("both", "prior"), kernel=("auto", "independent", "hmc"))
         if not 0 < self.share < 1:
             raise ValueError(f"Tempering: share must lie between 0 and 1, got {self.share}")
 
@@ -98,9 +93,9 @@ class Tempering(AbstractPosterior):
         report: Report | None = None,
     ) -> Ensemble:
         """All runs' particles, each run weighted by its evidence; Laplace is not needed."""
-        load_blackjax()
+        blackjax("Tempering")
         if (reason := _unfit(problem, self)) is not None:
-            return _failed(around.chi, reason)
+            return failed(around.chi[None], reason)
         runs = []
         for number, now in enumerate(jax.random.split(key, self.runs), 1):
             run = jax.tree.map(np.asarray, _run(problem, self, around.gaussian, now))
@@ -110,12 +105,6 @@ class Tempering(AbstractPosterior):
                 report(f"run {number} of {self.runs}: {log_z}, {run.stage} stages")
         whole = jax.tree.map(lambda *leaves: np.stack(leaves), *runs)
         return _pooled(self, whole, around.chi, problem.proper(), around.free)
-
-
-def _start(problem: DepartureFunction, settings: Tempering, gaussian: Gaussian) -> Reference:
-    whole = jnp.all(problem.weight() > 0)
-    share = jnp.where(whole, 0.5, 0.0) if settings.start == "both" else jnp.ones(())
-    return Reference(about(gaussian, heavy=True), share)
 
 
 class _Run(NamedTuple):
@@ -138,7 +127,9 @@ def _run(problem: DepartureFunction, settings: Tempering, gaussian: Gaussian, ke
     """One run from τ = 0 to 1."""
     first, second, loop = jax.random.split(key, 3)
     number = settings.particles
-    origin = _start(problem, settings, gaussian)
+    whole = jnp.all(problem.weight() > 0)
+    prior = jnp.where(whole, 0.5, 0.0) if settings.start == "both" else jnp.ones(())
+    origin = Reference(about(gaussian, heavy=True), prior)
     draws = origin.draw(first, number)
     inside = jnp.isfinite(log_density(problem, draws))
     share = jnp.mean(inside.astype(draws.dtype))
@@ -177,7 +168,7 @@ def _stage(
 ) -> _Run:
     """Resample, move at the present τ, and raise it."""
     first, second = jax.random.split(key)
-    smc = load_blackjax().smc
+    smc = blackjax("Tempering").smc
     where = state.particles, state.weights
     hamiltonian = settings.hamiltonian(state.particles.shape[1])
     if hamiltonian:
@@ -242,18 +233,11 @@ def _unfit(problem: DepartureFunction, settings: Tempering) -> str | None:
     )
 
 
-def _failed(chi: Array, advice: str) -> Ensemble:
-    return Ensemble(chi[None], jnp.ones(1), Trust.FAILED, advice)
-
-
 def _pooled(settings: Tempering, runs: _Run, chi: Array, proper: bool, free: bool) -> Ensemble:
     """Runs weighed by their evidence; leaves have the runs as leading axis."""
     gradients, evaluations = _cost(settings, runs)
     if not np.all(runs.settled >= SETTLING):
-        failed = _failed(chi, _unfinished(settings, runs))
-        return Ensemble(
-            failed.members, failed.weights, failed.trust, failed.advice, {}, gradients, evaluations
-        )
+        return failed(chi[None], _unfinished(settings, runs), gradients, evaluations)
     log_z = runs.log_evidence
     z = np.exp(log_z - log_z.max())
     log_evidence = float(np.log(np.mean(z)) + log_z.max())

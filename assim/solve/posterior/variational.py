@@ -9,10 +9,17 @@ import numpy as np
 import optax
 
 from assim.solve.cost import DepartureFunction, scored_density
-from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
+from assim.solve.posterior.ensemble import (
+    AbstractPosterior,
+    Ensemble,
+    Report,
+    Trust,
+    equal_weights,
+    failed,
+)
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.laplace_posterior import OUTSIDE, LaplacePosterior
-from assim.solve.posterior.method import UNINFORMED
+from assim.solve.posterior.laplace_posterior import OUTSIDE, UNINFORMED, LaplacePosterior
+from assim.solve.settings import check_settings
 from assim.solve.together import affordable, batch_size, log_density
 from assim.statistics.pareto import ParetoSmoothed, pareto_smooth
 
@@ -44,7 +51,7 @@ class Approximation(eqx.Module):
 
     def at(self, white: Array) -> Array:
         """χ of ε."""
-        return self.gaussian.chi + self.gaussian.sqrt(self.mean + self._times(white))
+        return self.gaussian.at(self.mean + self._times(white))
 
     def log_density(self, white: Array) -> Array:
         """Log q over (2π)^(-n/2), at the χ of ε."""
@@ -90,14 +97,8 @@ class Variational(AbstractPosterior):
     number: int = eqx.field(default=10_000, static=True)
 
     def __check_init__(self) -> None:
-        choices = {"family": ("full_rank", "mean_field"), "coordinates": ("whitened", "plain")}
-        for name, allowed in choices.items():
-            if (chosen := getattr(self, name)) not in allowed:
-                raise ValueError(f"Variational: {name} must be one of {allowed}, got {chosen!r}")
-        least = {"steps": PARTS, "draws_per_step": 2, "number": 100}
-        for name, smallest in least.items():
-            if (given := getattr(self, name)) < smallest:
-                raise ValueError(f"Variational: {name} must be at least {smallest}, got {given}")
+        check_settings(self, family=("full_rank", "mean_field"), coordinates=("whitened", "plain"))
+        check_settings(self, steps=PARTS, draws_per_step=2, number=100)
         if not self.step_size > 0:
             raise ValueError(f"Variational: step_size must be positive, got {self.step_size}")
 
@@ -115,10 +116,8 @@ class Variational(AbstractPosterior):
         """Draws of q, with its bound of the evidence and its k̂ as a proposal."""
         n = problem.size()
         if self.family == "full_rank" and n > FULL_LIMIT:
-            return Ensemble(
+            return failed(
                 around.chi[None],
-                jnp.ones(1),
-                Trust.FAILED,
                 f"A whole covariance of {n} controls is too large to fit: take family = "
                 '"mean_field", or run MCLMC.',
             )

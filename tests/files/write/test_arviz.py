@@ -18,8 +18,8 @@ from assim.problem.covariance import Diagonal
 from assim.problem.operator import PointSample
 from assim.problem.prior import Normal
 from assim.run.terminal.screen import Screen
+from assim.solve.posterior.ensemble import Trust
 from assim.solve.posterior.laplace import Laplace
-from assim.solve.posterior.method import Trust
 
 GROUPS = {
     *("posterior", "prior", "posterior_predictive"),

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from assim.solve.posterior.crosscheck import NAMES, crosschecked, stated_moments
-from assim.solve.posterior.ensemble import Ensemble, equal_weights
+from assim.solve.posterior.ensemble import Ensemble, Trust, equal_weights
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.informed import Informed
 from assim.solve.posterior.laplace import Laplace, laplace
-from assim.solve.posterior.method import Trust
 from assim.solve.posterior.svgd.svgd import SVGD
 from tests.solve.departures import Misfit
 

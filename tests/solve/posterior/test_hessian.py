@@ -9,8 +9,8 @@ import pytest
 from assim import ErrorScale
 from assim.problem.prior import LogNormal
 from assim.solve.cost import exact_linearisation
-from assim.solve.posterior import hessian
-from assim.solve.posterior.hessian import exact_hessian
+from assim.solve.posterior import laplace
+from assim.solve.posterior.laplace import exact_hessian
 from tests.solve.test_weak_constraint import twin, weakened
 
 SCALE = ErrorScale("amplitude", LogNormal(median=1.0, log_stdev=0.5))
@@ -40,9 +40,9 @@ def test_by_parts(make, monkeypatch):
     n = problem.size()
     chi = 0.2 * jax.random.normal(jax.random.key(1), (n,))
     counted = []
-    columns = hessian._volume_columns
+    columns = laplace._volume_columns
     monkeypatch.setattr(
-        hessian, "_volume_columns", lambda p, c, d: counted.append(len(d)) or columns(p, c, d)
+        laplace, "_volume_columns", lambda p, c, d: counted.append(len(d)) or columns(p, c, d)
     )
     got = exact_hessian(problem, chi)
     whole = eqx.filter_jit(

@@ -5,9 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.solve.posterior.curvature import local_gaussian
 from assim.solve.posterior.ensemble import Trust
-from assim.solve.posterior.laplace import Laplace, laplace
+from assim.solve.posterior.laplace import Laplace, laplace, local_gaussian
 from tests.solve.departures import Departures, Misfit
 
 KEY = jax.random.key(0)

@@ -1,7 +1,6 @@
-"""Markov chains of any kernel: starts, warm-up, blocks of draws, when to stop, certificates."""
+"""Markov chains of any kernel: coordinates, starts, blocks of draws, what a warm-up changes."""
 
 import abc
-import importlib
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -9,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from assim.solve.cost import DepartureFunction
-from assim.solve.posterior.chains.starts import starts
 from assim.solve.posterior.ensemble import AbstractPosterior
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.metric import Chart, averaged
+from assim.solve.posterior.metric import averaged
+from assim.solve.settings import check_settings
+from assim.solve.together import log_density
 
 Array = jax.Array
 
@@ -21,22 +21,27 @@ PHASES = 3  # of the warm-up; after each, chains are regrouped and coordinates f
 BEHIND = 10.0, 2.0  # nats, and nats for each √n, by which a mode that is left was smaller
 FITTED = 10  # draws for each coordinate that a fitted covariance needs
 PRIOR_DRAWS = 10.0  # draws that N(0, I) is worth beside those that a covariance is fitted to
+NEAR = 256  # draws of the Laplace Gaussian among which starts are chosen, χ* being one
+FAR = 8  # draws of the prior for every chain that starts from it
+WIDENED = 2.0  # standard deviations of Laplace draws where there is no prior to draw from
+DESCENT = 100  # steps down from the prior
+SLOWEST = 0.02  # of them, the last one's size
 
 
 class Coordinates(eqx.Module):
     """χ = χ* + A^(-1/2) S z, S² the covariance that draws were found to have, else 1.
 
     Args:
-        chart: of the averaged Hessian.
+        chart: by the averaged Hessian A.
         root: S, shape (n, n), or a scalar 1 where n is too large to fit a covariance.
     """
 
-    chart: Chart
+    chart: Gaussian
     root: Array
 
     def chi(self, z: Array) -> Array:
         """χ of z, shape (n,)."""
-        return self.chart.chi(self._stretched(z))
+        return self.chart.at(self._stretched(z))
 
     def z(self, chi: Array) -> Array:
         """z of χ, shape (n,)."""
@@ -63,41 +68,24 @@ class Coordinates(eqx.Module):
 
 
 class Tuning(eqx.Module):
-    """What a kernel learns while it warms up, the same for all chains.
+    """What a kernel learns while it warms up, the same for all chains."""
 
-    Args:
-        step: size of a step in z.
-        length: of a trajectory, in z.
-        average: logarithm of the step size, averaged.
-        drift: what the last steps tell, averaged.
-        towards: logarithm of the step size to which dual averaging is drawn.
-        count: how often the step size was changed.
-    """
-
-    step: Array
-    length: Array
-    average: Array
-    drift: Array
-    towards: Array
-    count: Array
+    step: Array  # its size in z
+    length: Array  # of a trajectory, in z
+    average: Array  # logarithm of the step size, averaged
+    drift: Array  # what the last steps tell, averaged
+    towards: Array  # logarithm of the step size to which dual averaging is drawn
+    count: Array  # how often the step size was changed
 
 
 class Step(NamedTuple):
-    """What one draw of one chain cost and was like.
+    """What one draw of one chain cost and was like."""
 
-    Args:
-        acceptance: probability with which the proposal was taken.
-        energy: mean square change of the energy in a step, for each coordinate of z.
-        divergent: whether the integration left the energy's level although the model was finite.
-        outside: whether it came to where the model is not finite, and was rejected.
-        gradients: evaluations of J with its gradient.
-    """
-
-    acceptance: Array
-    energy: Array
-    divergent: Array
-    outside: Array
-    gradients: Array
+    acceptance: Array  # probability with which the proposal was taken
+    energy: Array  # mean square change of the energy in a step, for each coordinate of z
+    divergent: Array  # whether it left the energy's level although the model was finite
+    outside: Array  # whether it came to where the model is not finite, and was rejected
+    gradients: Array  # evaluations of J with its gradient
 
 
 class AbstractChains(AbstractPosterior):
@@ -109,6 +97,14 @@ class AbstractChains(AbstractPosterior):
     warm_up: eqx.AbstractVar[int]
     max_gradients: eqx.AbstractVar[int]
     members: eqx.AbstractVar[int]
+
+    def __check_init__(self) -> None:
+        kind = type(self).__name__
+        if not self.accuracy > 0:
+            raise ValueError(f"{kind}: accuracy must be above 0, got {self.accuracy}")
+        if not 0 < self.acceptance < 1:
+            raise ValueError(f"{kind}: acceptance must be between 0 and 1, got {self.acceptance}")
+        check_settings(self, chains=2, warm_up=1, max_gradients=1, members=self.chains)
 
     @abc.abstractmethod
     def exact(self) -> bool:
@@ -136,83 +132,129 @@ class AbstractChains(AbstractPosterior):
     def settled(self, tuning: Tuning, z: Array) -> Tuning:
         """At the end of a phase, from the draws of z in it, shape (draws, n)."""
 
-
-def check_chains(method: AbstractChains) -> None:
-    """Refuse settings that no kernel can work with.
-
-    Raises:
-        ValueError: for a setting below what it must at least be.
-    """
-    kind = type(method).__name__
-    if not method.accuracy > 0:
-        raise ValueError(f"{kind}: accuracy must be above 0, got {method.accuracy}")
-    if not 0 < method.acceptance < 1:
-        raise ValueError(f"{kind}: acceptance must be between 0 and 1, got {method.acceptance}")
-    for name, least in (
-        ("chains", 2),
-        ("warm_up", 1),
-        ("max_gradients", 1),
-        ("members", method.chains),
-    ):
-        if (given := getattr(method, name)) < least:
-            raise ValueError(f"{kind}: {name} must be at least {least}, got {given}")
-
-
-def blackjax(method: str) -> Any:
-    """The library that has the kernels.
-
-    Raises:
-        ImportError: where it is not installed.
-    """
-    try:
-        return importlib.import_module("blackjax")
-    except ImportError as error:
-        raise ImportError(
-            f"{method} needs blackjax, which is not installed: pip install 'assim[mcmc]'"
-        ) from error
+    def phase_draws(self) -> int:
+        """Draws of one chain in a phase of the warm-up."""
+        return BLOCK * max(1, -(-self.warm_up // (PHASES * BLOCK)))
 
 
 class Walk(NamedTuple):
-    """Chains on their way.
-
-    Args:
-        at: their coordinates.
-        state: of the kernel, leading dimension chains.
-        tuning: of the kernel.
-    """
+    """Chains on their way."""
 
     at: Coordinates
-    state: Any
+    state: Any  # of the kernel, leading dimension chains
     tuning: Tuning
 
 
 class Block(NamedTuple):
-    """Draws of all chains, leading dimensions (draws, chains).
-
-    Args:
-        chi: (draws, chains, n).
-        log_density: v - J.
-        virial: -z·∇log p/n, whose mean is 1 where chains are right and p vanishes at all edges.
-        steps: what they cost.
-    """
+    """Draws of all chains, leading dimensions (draws, chains)."""
 
     chi: Array
-    log_density: Array
-    virial: Array
+    log_density: Array  # v - J
+    virial: Array  # -z·∇log p/n, of mean 1 where chains are right and p vanishes at all edges
     steps: Step
 
 
-def first_coordinates(
-    method: AbstractChains, problem: DepartureFunction, gaussian: Gaussian, key: Array
-) -> Coordinates:
-    """By the averaged Hessian; S = 1."""
-    chart = Chart(averaged(problem, gaussian, key))
-    n = problem.size()
-    small = FITTED * n <= method.chains * phase_draws(method) // 2
-    return Coordinates(chart, jnp.eye(n) if small else jnp.ones(()))
+# ---- starts --------------------------------------------------------------------------------------
 
 
-def begun(method: AbstractChains, z: Array, log_density: Array, score: Array, key: Array) -> Any:
+class Starts(NamedTuple):
+    """Points to start from, shape (chains, n), the first ⌈chains/2⌉ of them near the minimum."""
+
+    z: Array
+    log_density: Array  # v - J there
+    score: Array  # its gradient in z
+    own: Array  # which from the prior are draws of it, others having been replaced by χ*
+
+
+def starts(
+    problem: DepartureFunction, chart: Gaussian, gaussian: Gaussian, key: Array, chains: int
+) -> Starts:
+    """Draws of the Laplace Gaussian chosen by weight, and draws of the prior after a descent.
+
+    The weights are exp(v - J)/q; choosing without replacement by Gumbel's maxima. Draws at which
+    the model is not finite have no weight. Where a coordinate has no prior of its own, draws of
+    the Gaussian q with twice its width stand for those of the prior. z are the coordinates of the
+    chart. Traceable.
+    """
+    keys = jax.random.split(key, 4)
+    far = chains // 2
+    white = jax.random.normal(keys[0], (NEAR, problem.size())).at[0].set(0.0)
+    near = jax.vmap(gaussian.at)(white)
+    others = _prior(problem, gaussian, keys[1], FAR * far)
+    densities = log_density(problem, jnp.concatenate([near, others]))
+    weights = jnp.sum(white**2, axis=1) / 2 + densities[:NEAR]
+    finite = jnp.where(jnp.isfinite(densities[NEAR:]), 0.0, -jnp.inf)
+    near, fine = _chosen(near, weights, keys[2], chains - far)
+    others, own = _chosen(others, finite, keys[3], far)
+    chi = jnp.concatenate([near, others])
+    chi = jnp.where(jnp.concatenate([fine, own])[:, None], chi, gaussian.chi[None])
+    moving = jnp.arange(chains) >= chains - far
+    descend = jax.vmap(lambda chi, moving: _descended(problem, chart, chart.z(chi), moving))
+    return Starts(*descend(chi, moving), own)
+
+
+def cost_of_starts(chains: int) -> tuple[int, int]:
+    """Gradients and evaluations of J alone that `starts` takes."""
+    return DESCENT * chains, NEAR + FAR * (chains // 2)
+
+
+def _chosen(chi: Array, log_weights: Array, key: Array, number: int) -> tuple[Array, Array]:
+    """As many rows, and which of them have a weight at all."""
+    perturbed = log_weights + jax.random.gumbel(key, log_weights.shape)
+    value, index = jax.lax.top_k(jnp.where(jnp.isnan(perturbed), -jnp.inf, perturbed), number)
+    return chi[index], jnp.isfinite(value)
+
+
+def _prior(problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int) -> Array:
+    white = jax.random.normal(key, (number, problem.size()))
+    widened = gaussian.chi[None] + WIDENED * jax.vmap(gaussian.sqrt)(white)
+    return jnp.where(jnp.all(problem.weight() > 0), white, widened)
+
+
+class _Descent(NamedTuple):
+    z: Array
+    log_density: Array
+    score: Array
+    first: Array  # moments of Adam
+    second: Array
+    shrunk: Array
+
+
+def _descended(
+    problem: DepartureFunction, chart: Gaussian, z: Array, moving: Array
+) -> tuple[Array, Array, Array]:
+    """Down from z by Adam (Kingma & Ba 2015), its rate falling from a twentieth of the way.
+
+    A step to where the model is not finite is not made, and the next one is half as long. Without
+    `moving` nothing but log p and its gradient at z.
+    """
+    fastest = jnp.maximum(0.1, jnp.sqrt(jnp.mean(z**2)) / 20)
+
+    def step(now: _Descent, count: Array) -> tuple[_Descent, None]:
+        rate = now.shrunk * fastest * (SLOWEST / fastest) ** (count / DESCENT)
+        first = 0.9 * now.first + 0.1 * now.score
+        second = 0.99 * now.second + 0.01 * now.score**2
+        age = jnp.maximum(count, 1.0)
+        ahead = first / (1 - 0.9**age) / (jnp.sqrt(second / (1 - 0.99**age)) + 1e-30)
+        tried = jnp.where(moving & (count > 0), now.z + rate * ahead, now.z)
+        density, score = chart.scored(problem, tried)
+        fine = jnp.isfinite(density)
+        z = jnp.where(fine, tried, now.z)
+        density = jnp.where(fine, density, now.log_density)
+        score = jnp.where(fine, score, now.score)
+        shrunk = jnp.where(fine, now.shrunk, now.shrunk / 2)
+        return _Descent(z, density, score, first, second, shrunk), None
+
+    blank, zero = jnp.zeros_like(z), jnp.zeros(())
+    begin = _Descent(z, zero - jnp.inf, blank, blank, blank, zero + 1)
+    end, _ = jax.lax.scan(step, begin, jnp.arange(0.0, DESCENT))
+    return end.z, end.log_density, end.score
+
+
+# ---- blocks of draws, and phases of the warm-up --------------------------------------------------
+
+
+def _begun(method: AbstractChains, z: Array, log_density: Array, score: Array, key: Array) -> Any:
     """States of all chains, leading dimension chains."""
     return jax.vmap(method.begin)(z, log_density, score, jax.random.split(key, z.shape[0]))
 
@@ -221,21 +263,19 @@ def begun(method: AbstractChains, z: Array, log_density: Array, score: Array, ke
 def set_out(
     method: AbstractChains, problem: DepartureFunction, gaussian: Gaussian, key: Array
 ) -> tuple[Walk, Array]:
-    """All chains where they start, and which of those from the prior are draws of it."""
-    keys = jax.random.split(key, 3)
-    at = first_coordinates(method, problem, gaussian, keys[0])
-    initial = starts(problem, at.chart, gaussian, keys[1], method.chains)
-    state = begun(method, initial.z, initial.log_density, initial.score, keys[2])
-    return Walk(at, state, method.first_tuning(problem.size())), initial.own
+    """All chains where they start, and which of those from the prior are draws of it; S = 1."""
+    keys, n = jax.random.split(key, 3), problem.size()
+    chart = averaged(problem, gaussian, keys[0])
+    small = FITTED * n <= method.chains * method.phase_draws() // 2
+    at = Coordinates(chart, jnp.eye(n) if small else jnp.ones(()))
+    initial = starts(problem, chart, gaussian, keys[1], method.chains)
+    state = _begun(method, initial.z, initial.log_density, initial.score, keys[2])
+    return Walk(at, state, method.first_tuning(n)), initial.own
 
 
 @eqx.filter_jit
 def advance(
-    method: AbstractChains,
-    problem: DepartureFunction,
-    walk: Walk,
-    key: Array,
-    adapting: Array,
+    method: AbstractChains, problem: DepartureFunction, walk: Walk, key: Array, adapting: Array
 ) -> tuple[Walk, Block]:
     """The next draws of all chains; the tuning changes after each where they are adapting."""
     at, chains = walk.at, walk.state.position.shape[0]
@@ -259,40 +299,24 @@ def advance(
 
 
 class Regrouped(NamedTuple):
-    """Chains after a phase of the warm-up.
-
-    Args:
-        walk: all chains, where they go on.
-        source: the chain whose place each one took, its own where it was not moved.
-        behind: log of the mass of the largest mode over that of a chain's, nats.
-    """
+    """Chains after a phase of the warm-up."""
 
     walk: Walk
-    source: Array
-    behind: Array
+    source: Array  # the chain whose place each one took, its own where it was not moved
+    behind: Array  # log of the mass of the largest mode over that of a chain's, nats
 
 
 @eqx.filter_jit
 def regroup(
-    method: AbstractChains,
-    walk: Walk,
-    chi: Array,
-    log_density: Array,
-    key: Array,
+    method: AbstractChains, walk: Walk, chi: Array, log_density: Array, key: Array
 ) -> Regrouped:
     """Move chains out of modes without mass, fit the coordinates to the draws, settle the tuning.
 
     The log mass of what a chain explores is about mean(log p) + ½ Σ log var(z), the first by its
     height and the second by its volume (of a Gaussian without correlations, hence too large where
     there are some). A chain more than 10 + 2√n nats below the best one goes on from the place of
-    one of the others.
-
-    Args:
-        method: the kernel and its settings.
-        walk: the chains.
-        chi: draws of the phase, shape (draws, chains, n); its first half is left out.
-        log_density: at them.
-        key: of the choice among the others.
+    one of the others. Of the draws χ of the phase, shape (draws, chains, n), the first half is left
+    out.
     """
     half, n = chi.shape[0] // 2, chi.shape[2]
     z = jax.vmap(jax.vmap(walk.at.z))(chi[half:])
@@ -309,7 +333,7 @@ def regroup(
     position, log_density = walk.state.position[source], walk.state.logdensity[source]
     place = jax.vmap(lambda z: at.z(walk.at.chi(z)))(position)
     score = jax.vmap(lambda s: at.pulled(walk.at.pushed(s)))(walk.state.logdensity_grad[source])
-    state = begun(method, place, log_density, score, keys[1])
+    state = _begun(method, place, log_density, score, keys[1])
     return Regrouped(Walk(at, state, tuning), source, behind)
 
 
@@ -331,8 +355,3 @@ def _fitted(at: Coordinates, z: Array, good: Array) -> tuple[Coordinates, Array]
     root = (vectors * jnp.sqrt(values)[None]) @ vectors.T
     whitened = (centred @ vectors) / jnp.sqrt(values)[None] @ vectors.T
     return Coordinates(at.chart, at.root @ root), whitened * jnp.sqrt(rows * chains / count)
-
-
-def phase_draws(method: AbstractChains) -> int:
-    """Draws of one chain in a phase of the warm-up."""
-    return BLOCK * max(1, -(-method.warm_up // (PHASES * BLOCK)))

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.metric import Chart
 from assim.solve.together import batch_size
 
 Array = jax.Array
@@ -56,13 +55,7 @@ def stein_force(points: Array, scores: Array, kernel: str, bandwidth: Array) -> 
     """φ_i = (1/N) Σ_j [k(x_j, x_i) s_j + ∇_{x_j} k(x_j, x_i)], shape (N, r).
 
     The steepest descent of the Kullback-Leibler divergence to the posterior in the unit ball of
-    the kernel's space (Liu & Wang 2016, NeurIPS 29, eq. 8).
-
-    Args:
-        points: particles x, shape (N, r).
-        scores: s = ∇ log p there, shape (N, r).
-        kernel: "rbf" or "imq".
-        bandwidth: h.
+    the kernel's space (Liu & Wang 2016, NeurIPS 29, eq. 8), of points x and scores s = ∇ log p.
     """
 
     def row(x: Array) -> Array:
@@ -73,15 +66,10 @@ def stein_force(points: Array, scores: Array, kernel: str, bandwidth: Array) -> 
 
 
 class SteinDiscrepancy(NamedTuple):
-    """Kernelised Stein discrepancy of an ensemble.
-
-    Args:
-        value: the discrepancy.
-        of_draws: root mean square of what as many independent draws of the posterior would have.
-    """
+    """Kernelised Stein discrepancy of an ensemble."""
 
     value: Array
-    of_draws: Array
+    of_draws: Array  # root mean square of what as many independent draws would have
 
 
 def stein_discrepancy(
@@ -138,10 +126,9 @@ def kernelised_stein_discrepancy(
 def _discrepancy_of_members(
     problem: DepartureFunction, members: Array, weights: Array, gaussian: Gaussian
 ) -> SteinDiscrepancy:
-    chart = Chart(gaussian)
-    points = jax.vmap(chart.z)(members)
+    points = jax.vmap(gaussian.z)(members)
     batch = batch_size(problem, members.shape[0])
-    density, scores = jax.lax.map(lambda z: chart.scored(problem, z), points, batch_size=batch)
+    density, scores = jax.lax.map(lambda z: gaussian.scored(problem, z), points, batch_size=batch)
     discrepancy = stein_discrepancy(points, scores, weights)
     fine = jnp.all(jnp.isfinite(density))
     return jax.tree.map(lambda value: jnp.where(fine, value, jnp.nan), discrepancy)

@@ -11,29 +11,24 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.informed import Informed
 from assim.solve.posterior.svgd.kernels import kernel_matrix, median_bandwidth, stein_force
-from assim.solve.together import batch_size
 
 Array = jax.Array
 
 LONGEST = 50.0  # length at which a score is cut, in units of the whitened coordinates
 DECAY = 100.0  # by which the step shrinks from first to last
 RETREATS = 30  # times that a particle outside the support is moved half-way to the minimum
+POLISH_STEP = 0.1
+POLISHED = 3e-3  # residual at which the polish ends
+GROWN = 1.5  # times its least by which a residual may grow before the polish ends
 
 
 class Particles(NamedTuple):
-    """Particles of an ensemble in the informed subspace.
+    """Particles of an ensemble in the informed subspace."""
 
-    Args:
-        a: whitened coordinates, shape (N, r).
-        rest: what the subspace leaves out of χ, shape (N, n).
-        density: log p, shape (N,).
-        score: its gradient in a, shape (N, r).
-    """
-
-    a: Array
-    rest: Array
-    density: Array
-    score: Array
+    a: Array  # whitened coordinates, shape (N, r)
+    rest: Array  # what the subspace leaves out of χ, shape (N, n)
+    density: Array  # log p, shape (N,)
+    score: Array  # its gradient in a, shape (N, r)
 
 
 def sharding(number: int) -> NamedSharding | None:
@@ -46,31 +41,17 @@ def sharding(number: int) -> NamedSharding | None:
     return NamedSharding(mesh, PartitionSpec("particle"))
 
 
-def scored(
-    problem: DepartureFunction, informed: Informed, a: Array, rest: Array
-) -> tuple[Array, Array]:
-    """log p and score of every particle, as many together as memory allows."""
-    batch = batch_size(problem) * jax.device_count()
-
-    def density_and_score(particle: tuple[Array, Array]) -> tuple[Array, Array]:
-        return informed.scored(problem, *particle)
-
-    if a.shape[0] <= batch:
-        return jax.vmap(density_and_score)((a, rest))
-    return jax.lax.map(density_and_score, (a, rest), batch_size=batch)
-
-
+@eqx.filter_jit
 def started(
     problem: DepartureFunction, informed: Informed, a: Array, rest: Array
 ) -> tuple[Particles, Array]:
     """Particles where they are, those of log p = -∞ drawn half-way to χ* until it is finite.
 
-    Returns:
-        the particles, and how many rounds of evaluations it took.
+    And how many rounds of evaluations that took.
     """
 
     def placed(a: Array, rest: Array) -> Particles:
-        return Particles(a, rest, *scored(problem, informed, a, rest))
+        return Particles(a, rest, *informed.scored(problem, a, rest))
 
     def lost(state: tuple[Particles, Array]) -> Array:
         particles, rounds = state
@@ -88,7 +69,7 @@ def moved(
     problem: DepartureFunction, informed: Informed, particles: Particles, a: Array
 ) -> tuple[Particles, Array]:
     """Particles at a; those whose log p would not be finite stay. And the share that stayed."""
-    density, score = scored(problem, informed, a, particles.rest)
+    density, score = informed.scored(problem, a, particles.rest)
     fine = jnp.isfinite(density) & jnp.all(jnp.isfinite(a), axis=1)
     keep = lambda new, old: jnp.where(fine[:, None], new, old)  # noqa: E731
     after = Particles(
@@ -101,22 +82,15 @@ def moved(
 
 
 class Transport(eqx.Module):
-    """SVGD by Adam, its step decayed geometrically, or by Euler steps with noise.
-
-    Args:
-        kernel: "rbf" or "imq".
-        steps: how many in all.
-        step: length of the first.
-        share: bandwidth in units of the median squared distance.
-        stochastic: with noise √(2εK/N), no decay and the bandwidth of the start.
-    """
+    """SVGD by Adam, its step decayed geometrically, or by Euler steps with noise."""
 
     kernel: str = eqx.field(static=True)
-    steps: Array
-    step: Array
-    share: Array
-    stochastic: bool = eqx.field(default=False, static=True)
+    steps: Array  # how many in all
+    step: Array  # length of the first
+    share: Array  # bandwidth in units of the median squared distance
+    stochastic: bool = eqx.field(static=True)  # with noise, no decay, the bandwidth of the start
 
+    @eqx.filter_jit
     def init(self, particles: Particles) -> tuple[optax.OptState, Array]:
         """State of Adam, and the bandwidth of the start."""
         return optax.scale_by_adam().init(particles.a), self.bandwidth(particles.a)
@@ -145,3 +119,64 @@ class Transport(eqx.Module):
         k = kernel_matrix(a, self.kernel, bandwidth) + 1e-10 * jnp.eye(number)
         root = jnp.linalg.cholesky(2 * self.step * k / number)
         return root @ jax.random.normal(key, a.shape)
+
+
+class SteinResidual(NamedTuple):
+    """What is left of Stein's identity for linear functions."""
+
+    matrix: Array  # A = I + (1/N) Σ_j s_j (a_j - m)ᵀ, shape (r, r); the unit of the subspace alone
+    mean: Array  # s̄ = (1/N) Σ_j s_j, shape (r,)
+    centre: Array  # m = (1/N) Σ_j a_j, shape (r,)
+
+    def norms(self, rank: Array) -> Array:
+        """|A|_F/√r and |s̄|, shape (2,)."""
+        covariance = jnp.linalg.norm(self.matrix) / jnp.sqrt(jnp.maximum(rank, 1.0))
+        return jnp.stack([covariance, jnp.linalg.norm(self.mean)])
+
+
+def stein_residual(informed: Informed, particles: Particles) -> SteinResidual:
+    """Both residuals of Stein's identity; 0 for draws of the posterior as N grows.
+
+    E[s] = 0 and E[s (a - m)ᵀ] = -I wherever the density falls to 0 at infinity and nowhere jumps.
+    """
+    centre, mean = jnp.mean(particles.a, axis=0), jnp.mean(particles.score, axis=0)
+    product = particles.score.T @ (particles.a - centre[None]) / particles.a.shape[0]
+    return SteinResidual(jnp.diag(informed.mask) + product, mean, centre)
+
+
+class Polish(NamedTuple):
+    """Progress of a polish."""
+
+    particles: Particles  # with the least residual so far
+    current: Particles
+    least: Array  # of the larger of both residuals
+    worst: Array  # that of the current particles
+    steps: Array
+
+
+@eqx.filter_jit
+def polished(
+    problem: DepartureFunction, informed: Informed, particles: Particles, steps: int
+) -> Polish:
+    """a_i += ε [A (a_i - m) + s̄], until |A|_F/√r and |s̄| are small, one grows or steps end."""
+    rank = jnp.sum(informed.mask)
+
+    def worst(particles: Particles) -> Array:
+        return jnp.max(stein_residual(informed, particles).norms(rank))
+
+    def unfinished(p: Polish) -> Array:
+        return (p.steps < steps) & (p.worst > POLISHED) & (p.worst <= GROWN * p.least)
+
+    def step(p: Polish) -> Polish:
+        residual = stein_residual(informed, p.current)
+        away = p.current.a - residual.centre[None]
+        a = p.current.a + POLISH_STEP * (away @ residual.matrix.T + residual.mean[None])
+        after, _ = moved(problem, informed, p.current, a)
+        now = worst(after)
+        better = now < p.least
+        keep = jax.tree.map(lambda new, old: jnp.where(better, new, old), after, p.particles)
+        return Polish(keep, after, jnp.minimum(now, p.least), now, p.steps + 1)
+
+    now = worst(particles)
+    begin = Polish(particles, particles, now, now, jnp.zeros((), int))
+    return jax.lax.while_loop(unfinished, step, begin)

@@ -1,7 +1,5 @@
 """Stein variational gradient descent on the subspace that observations inform."""
 
-from typing import NamedTuple
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,24 +7,30 @@ import numpy as np
 
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.crosscheck import crosschecked, stated_moments
-from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
+from assim.solve.posterior.ensemble import (
+    AbstractPosterior,
+    Ensemble,
+    Report,
+    equal_weights,
+    failed,
+)
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.informed import Informed, either, informed, survives
 from assim.solve.posterior.laplace import PROBES
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.metric import FORMED, Cut, averaged, averaged_cost, cut
-from assim.solve.posterior.svgd.affine_polish import Polish, polished, stein_residual
-from assim.solve.posterior.svgd.complement import antithetic, members, with_own
 from assim.solve.posterior.svgd.kernels import KERNELS, stein_discrepancy
 from assim.solve.posterior.svgd.stein_flow import (
     Particles,
     Transport,
     moved,
-    scored,
+    polished,
     sharding,
     started,
+    stein_residual,
 )
 from assim.solve.posterior.svgd.svgd_verdict import Measured, verdict
+from assim.solve.settings import check_settings
 from assim.solve.together import log_density
 
 Array = jax.Array
@@ -35,9 +39,12 @@ CHUNK = 50  # steps of one compiled call
 WIDER = 1.1  # than Laplace, by which particles start
 LEAST_DRAWS, MOST_DRAWS = 10, 100  # over which the Hessian is averaged
 COLUMNS_OF_METRIC = 1000  # columns of Hessians that the average may take beyond the least
-POLISHED = 3e-3  # residual at which the polish ends
 COLUMNS = 8  # multiples of which the subspace is filled up to, so that few shapes compile
 MOST_NOISY = 2000  # particles whose kernel matrix can be factorised
+NO_START = (
+    "SVGD did not start: the model is not finite even next to the minimum; minimise again, "
+    "from several first guesses."
+)
 
 
 class SVGD(AbstractPosterior):
@@ -79,12 +86,7 @@ class SVGD(AbstractPosterior):
     members: int = eqx.field(default=2000, static=True)
 
     def __check_init__(self) -> None:
-        if self.kernel not in KERNELS:
-            raise ValueError(f"SVGD: kernel must be one of {KERNELS}, got {self.kernel!r}")
-        least = {"particles": 2, "steps": 0, "polish": 0, "members": 2, "cutoff": 0}
-        for name, bound in least.items():
-            if (given := getattr(self, name)) < bound:
-                raise ValueError(f"SVGD: {name} must be at least {bound}, got {given}")
+        check_settings(self, kernel=KERNELS, particles=2, steps=0, polish=0, members=2, cutoff=0)
         for name in ("step", "bandwidth"):
             if not (given := getattr(self, name)) > 0:
                 raise ValueError(f"SVGD: {name} must be above 0, got {given}")
@@ -108,70 +110,64 @@ class SVGD(AbstractPosterior):
     ) -> Ensemble:
         """The ensemble with its certificates; see `AbstractPosterior.sample`."""
         keys = jax.random.split(key, 6)
-        gaussian = around.gaussian
-        gradients, missing = 0, Cut(jnp.zeros(()), jnp.zeros(()))
-        if self.averaged and not self.plain:
-            gaussian, missing = _averaged(problem, gaussian, keys[0], self.cutoff)
-            gradients = _cost_of_metric(problem)
-        chosen = _chosen(problem, gaussian, self)
+        gaussian, missing, gradients = _metric(problem, self, around.gaussian, keys[0])
+        chosen = np.asarray(informed(gaussian, problem.weight(), self.cutoff)) | self.plain
         rank, n = int(chosen.sum()), gaussian.chi.shape[0]
         subspace = _subspace(gaussian, chosen)
-        particles, spent = _placed(problem, subspace, self, keys[1])
+        particles, spent = _placed(problem, subspace, self.particles, keys[1])
         if not np.all(np.isfinite(np.asarray(particles.density))):
-            return _failed(gaussian, self, gradients + spent * self.particles)
+            nowhere = jnp.broadcast_to(gaussian.chi[None], (self.particles, n))
+            return failed(nowhere, NO_START, gradients + spent * self.particles)
         steps = self.steps if rank else 0
         particles, stayed = _transported(problem, subspace, particles, self, keys[2], steps, report)
         polish = 0 if self.plain or self.stochastic or rank == 0 else self.polish
-        final = _polished(problem, subspace, particles, polish)
+        final = polished(problem, subspace, particles, polish)
         gradients += (spent + steps + int(final.steps) + 2) * self.particles
         a, rest = final.particles.a, final.particles.rest
-        drawn = members(subspace, a, rest, n - rank, self.members, keys[4])
-        chi, outside = _inside(problem, drawn, with_own(subspace, a, rest))
-        shares = float(stayed), outside
-        measured = _measured(problem, around, subspace, final.particles, chi, keys[3], shares)
-        nats = float(missing.nats)
+        drawn = subspace.members(a, rest, n - rank, self.members, keys[4])
+        chi, outside = _inside(problem, drawn, subspace.several(a, rest))
+        shares = {"stayed": float(stayed), "outside": outside}
+        numbers = _numbers(problem, subspace, final.particles, keys[3])
+        numbers = jax.tree.map(float, numbers | _against(around.gaussian, chi)) | shares
+        measured = Measured(**numbers, particles=self.particles, rank=rank, free=n - rank)
+        left = float(missing.nats), float(missing.smallest)
         certificates = measured.certificates() | {
             "laplace_k_hat": around.k_hat,
-            "information_left_out": around.left_out + nats + _left_out(gaussian, chosen),
+            "information_left_out": around.left_out + left[0] + _left_out(gaussian, chosen),
             "polish_steps": float(final.steps),
         }
-        truncated = nats if float(missing.smallest) <= self.cutoff else np.inf
+        truncated = left[0] if left[1] <= self.cutoff else np.inf
         judged = verdict(measured, around, self.plain, truncated)
         weights, stated = equal_weights(chi.shape[0]), stated_moments(subspace, a)
         ensemble = Ensemble(chi, weights, *judged, certificates, gradients, drawn.shape[0])
         return crosschecked(problem, ensemble, stated, keys[5], report)
 
 
+def _metric(
+    problem: DepartureFunction, settings: SVGD, gaussian: Gaussian, key: Array
+) -> tuple[Gaussian, Cut, int]:
+    """Whose eigenpairs span the subspace, what it leaves out, and the gradients that it took."""
+    if not settings.averaged or settings.plain:
+        return gaussian, Cut(jnp.zeros(()), jnp.zeros(())), 0
+    n = problem.size()
+    draws = max(LEAST_DRAWS, min(MOST_DRAWS, COLUMNS_OF_METRIC // n))
+    metric, missing = _averaged(problem, gaussian, key, draws, settings.cutoff)
+    spent = averaged_cost(problem, draws) + (PROBES * draws if n > FORMED else 0)
+    return metric, missing, spent
+
+
 @eqx.filter_jit
 def _averaged(
-    problem: DepartureFunction, gaussian: Gaussian, key: Array, cutoff: float
+    problem: DepartureFunction, gaussian: Gaussian, key: Array, draws: int, cutoff: float
 ) -> tuple[Gaussian, Cut]:
     """The averaged metric, and what it leaves out.
 
     Laplace's own eigenpairs where the average loses directions which Laplace informs.
     """
-    draws = _draws_of_metric(gaussian.chi.shape[0])
     metric = averaged(problem, gaussian, key, draws)
     missing = cut(problem, gaussian, metric, key, draws)
     better = survives(metric, gaussian, problem.weight(), cutoff)
     return either(better, metric, gaussian), missing
-
-
-def _cost_of_metric(problem: DepartureFunction) -> int:
-    """Gradients that the average and its remainder are worth."""
-    draws = _draws_of_metric(problem.size())
-    return averaged_cost(problem, draws) + (PROBES * draws if problem.size() > FORMED else 0)
-
-
-def _draws_of_metric(n: int) -> int:
-    return max(LEAST_DRAWS, min(MOST_DRAWS, COLUMNS_OF_METRIC // n))
-
-
-def _chosen(problem: DepartureFunction, gaussian: Gaussian, settings: SVGD) -> np.ndarray:
-    """Which eigenpairs span the subspace."""
-    if settings.plain:
-        return np.ones(gaussian.eigenvalues.shape[0], dtype=bool)
-    return np.asarray(informed(gaussian, problem.weight(), settings.cutoff))
 
 
 def _subspace(gaussian: Gaussian, chosen: np.ndarray) -> Informed:
@@ -193,34 +189,17 @@ def _left_out(gaussian: Gaussian, chosen: np.ndarray) -> float:
     return float(np.sum(np.abs(np.log1p(np.asarray(gaussian.eigenvalues)[~chosen]))))
 
 
-def _first(subspace: Informed, key: Array, number: int) -> tuple[Array, Array]:
-    first, second = jax.random.split(key)
-    a = WIDER * jax.random.normal(first, (number, subspace.shrink.shape[0]))
-    return a * subspace.mask[None], antithetic(subspace, second, number)
-
-
 def _placed(
-    problem: DepartureFunction, subspace: Informed, settings: SVGD, key: Array
+    problem: DepartureFunction, subspace: Informed, number: int, key: Array
 ) -> tuple[Particles, int]:
-    a, rest = _first(subspace, key, settings.particles)
-    if (rows := sharding(settings.particles)) is not None:
+    """Particles as they start, and how many rounds of evaluations it took."""
+    first, second = jax.random.split(key)
+    a = WIDER * jax.random.normal(first, (number, subspace.shrink.shape[0])) * subspace.mask[None]
+    rest = subspace.antithetic(second, number)
+    if (rows := sharding(number)) is not None:
         a, rest = jax.device_put((a, rest), rows)
-    particles, rounds = _started(problem, subspace, a, rest)
+    particles, rounds = started(problem, subspace, a, rest)
     return particles, int(rounds)
-
-
-_started = eqx.filter_jit(started)
-
-
-def _transport(settings: SVGD) -> Transport:
-    share = 1 / np.log(max(settings.particles, 3)) if settings.plain else settings.bandwidth
-    return Transport(
-        settings.kernel,
-        jnp.asarray(float(max(settings.steps, 1))),
-        jnp.asarray(settings.step),
-        jnp.asarray(share),
-        settings.stochastic,
-    )
 
 
 _State = tuple[object, Array]
@@ -260,8 +239,16 @@ def _transported(
     report: Report | None,
 ) -> tuple[Particles, Array]:
     """All steps, and the share of rejected moves over the last of them."""
-    transport = _transport(settings)
-    state, stayed = _initial(transport, particles), jnp.zeros(())
+    transport = Transport(
+        settings.kernel,
+        jnp.asarray(float(max(settings.steps, 1))),
+        jnp.asarray(settings.step),
+        jnp.asarray(
+            1 / np.log(max(settings.particles, 3)) if settings.plain else settings.bandwidth
+        ),
+        settings.stochastic,
+    )
+    state, stayed = transport.init(particles), jnp.zeros(())
     for first in range(0, steps, CHUNK):
         length = jnp.asarray(min(CHUNK, steps - first))
         particles, state, stayed = _steps(
@@ -274,30 +261,9 @@ def _transported(
 
 
 @eqx.filter_jit
-def _initial(transport: Transport, particles: Particles) -> _State:
-    return transport.init(particles)
-
-
-@eqx.filter_jit
-def _polished(
-    problem: DepartureFunction, subspace: Informed, particles: Particles, steps: int
-) -> Polish:
-    return polished(problem, subspace, particles, steps, POLISHED)
-
-
-class _Numbers(NamedTuple):
-    stein_covariance: Array
-    stein_mean: Array
-    ksd: Array
-    ksd_of_draws: Array
-    noise: Array
-    beyond: Array
-
-
-@eqx.filter_jit
 def _numbers(
     problem: DepartureFunction, subspace: Informed, particles: Particles, key: Array
-) -> _Numbers:
+) -> dict[str, Array]:
     """Residuals, discrepancy, noise, and the share outside of a Gaussian about the particles.
 
     Its c are drawn anew: those of the particles may have been drawn nearer to χ* at the start.
@@ -307,46 +273,27 @@ def _numbers(
     number = particles.a.shape[0]
     covariance, mean = residual.norms(rank)
     ksd = stein_discrepancy(particles.a, particles.score, equal_weights(number), rank)
-    _, mirrored = scored(problem, subspace, particles.a, -particles.rest)
+    _, mirrored = subspace.scored(problem, particles.a, -particles.rest)
     noise = jnp.sum((particles.score - mirrored) ** 2) / (4 * number * jnp.maximum(rank, 1.0))
     spread = jnp.std(particles.a, axis=0)
     around = residual.centre[None] + jax.random.normal(key, particles.a.shape) * spread[None]
-    rest = antithetic(subspace, jax.random.fold_in(key, 1), number)
-    density, _ = scored(problem, subspace, around, rest)
-    beyond = jnp.mean(jnp.isinf(density))
-    return _Numbers(covariance, mean, ksd.value, ksd.of_draws, jnp.sqrt(noise), beyond)
-
-
-def _measured(
-    problem: DepartureFunction,
-    around: LaplacePosterior,
-    subspace: Informed,
-    particles: Particles,
-    chi: Array,
-    key: Array,
-    shares: tuple[float, float],
-) -> Measured:
-    """All certificates of particles and of the members made of them; shares are of log p = -∞."""
-    numbers = _numbers(problem, subspace, particles, key)._asdict()
-    low, high = map(float, _against(around.gaussian, chi))
-    rank = int(np.sum(np.asarray(subspace.mask)))
-    return Measured(
-        **{name: float(value) for name, value in numbers.items()},
-        narrowest=low,
-        widest=high,
-        stayed=shares[0],
-        outside=shares[1],
-        particles=particles.a.shape[0],
-        rank=rank,
-        free=chi.shape[1] - rank,
-    )
+    rest = subspace.antithetic(jax.random.fold_in(key, 1), number)
+    density, _ = subspace.scored(problem, around, rest)
+    return {
+        "stein_covariance": covariance,
+        "stein_mean": mean,
+        "ksd": ksd.value,
+        "ksd_of_draws": ksd.of_draws,
+        "noise": jnp.sqrt(noise),
+        "beyond": jnp.mean(jnp.isinf(density)),
+    }
 
 
 @eqx.filter_jit
-def _against(gaussian: Gaussian, chi: Array) -> tuple[Array, Array]:
+def _against(gaussian: Gaussian, chi: Array) -> dict[str, Array]:
     """Least and largest ratio of the members' standard deviations to Laplace's."""
     ratio = jnp.std(chi, axis=0) / gaussian.stdev()
-    return jnp.min(ratio), jnp.max(ratio)
+    return {"narrowest": jnp.min(ratio), "widest": jnp.max(ratio)}
 
 
 def _inside(problem: DepartureFunction, drawn: Array, own: Array) -> tuple[Array, float]:
@@ -362,16 +309,3 @@ def _inside(problem: DepartureFunction, drawn: Array, own: Array) -> tuple[Array
 
 
 _densities = eqx.filter_jit(log_density)
-
-
-def _failed(gaussian: Gaussian, settings: SVGD, gradients: int) -> Ensemble:
-    number = settings.particles
-    return Ensemble(
-        jnp.broadcast_to(gaussian.chi[None], (number, gaussian.chi.shape[0])),
-        equal_weights(number),
-        Trust.FAILED,
-        "SVGD did not start: the model is not finite even next to the minimum; minimise again, "
-        "from several first guesses.",
-        {},
-        gradients,
-    )

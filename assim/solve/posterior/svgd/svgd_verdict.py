@@ -1,6 +1,7 @@
 """What the certificates of SVGD say, in words."""
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,44 +16,28 @@ DISCREPANCY = 1.5  # times that of independent draws
 NOISE = 0.05  # of a score of unit variance, below which the complement does not matter
 NOISIEST = 0.2  # above which no number of particles makes up for it
 PER_DIRECTION = 10  # particles for every informed direction
-PER_NOISY_DIRECTION = 30  # the same where the complement feeds noise into the score
+PER_NOISY = 30  # the same where the complement feeds noise into the score
 BEYOND = 0.02  # share of moves, or of the Gaussian, that may meet a density of nothing
 FURTHER = 2.0  # times Laplace's standard deviation, beyond which the start was too poor
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Certificates of a run.
+    """Certificates of a run."""
 
-    Args:
-        stein_covariance: |A|_F/√r of Stein's identity for linear functions.
-        stein_mean: |s̄|, likewise.
-        ksd: kernelised Stein discrepancy in the informed subspace.
-        ksd_of_draws: that of as many independent draws.
-        noise: by how much the complement moves a score of unit variance, root mean square.
-        beyond: share of Gaussian draws about the particles at which log p is -∞.
-        narrowest: least standard deviation of an entry of χ, in Laplace's.
-        widest: the largest.
-        stayed: share of the last moves that would have led there.
-        outside: share of the members drawn at which log p is -∞; they are left out.
-        particles: N.
-        rank: r.
-        free: dimension of the complement.
-    """
-
-    stein_covariance: float
-    stein_mean: float
-    ksd: float
-    ksd_of_draws: float
-    noise: float
-    beyond: float
-    narrowest: float
-    widest: float
-    stayed: float
-    outside: float
-    particles: int
-    rank: int
-    free: int
+    stein_covariance: float  # |A|_F/√r of Stein's identity for linear functions
+    stein_mean: float  # |s̄|, likewise
+    ksd: float  # kernelised Stein discrepancy in the informed subspace
+    ksd_of_draws: float  # that of as many independent draws
+    noise: float  # by which the complement moves a score of unit variance, root mean square
+    beyond: float  # share of Gaussian draws about the particles at which log p is -∞
+    narrowest: float  # least standard deviation of an entry of χ, in Laplace's
+    widest: float  # the largest
+    stayed: float  # share of the last moves that would have led to where log p is -∞
+    outside: float  # share of the members drawn at which log p is -∞; they are left out
+    particles: int  # N
+    rank: int  # r
+    free: int  # dimension of the complement
 
     @property
     def residual(self) -> float:
@@ -65,124 +50,98 @@ class Measured:
 
 
 def verdict(
-    found: Measured, around: LaplacePosterior, plain: bool, truncated: float = 0.0
+    measured: Measured, around: LaplacePosterior, plain: bool, truncated: float
 ) -> tuple[Trust, str]:
     """Trust, and the first thing that stands against it with its way out.
 
     Args:
-        found: certificates of the run.
+        measured: certificates of the run.
         around: the Laplace posterior.
         plain: whether it was the textbook's SVGD.
         truncated: nats that eigenpairs of the averaged Hessian which were not computed may hold;
             ∞ where the smallest that was computed is still informed.
     """
-    doubts = (
-        _problem(around),
-        _truncated(truncated),
-        _support(found),
-        _particles(found),
-        _identity(found, plain),
-        _spread(found),
-        _unmoved(found, around),
-    )
-    for doubt in doubts:
-        if doubt:
-            return Trust.DOUBTFUL, doubt
-    if found.rank == 0:
+    if doubt := next(_doubts(measured, around, plain, truncated), ""):
+        return Trust.DOUBTFUL, doubt
+    if measured.rank == 0:
         return Trust.CERTIFIED, "No direction is informed above the cutoff: this is Laplace's own."
     return (
         Trust.CERTIFIED,
-        f"Stein's identity holds to {found.residual:.1e} in {found.rank} informed "
-        f"directions, with {found.particles} particles.",
+        f"Stein's identity holds to {measured.residual:.1e} in {measured.rank} informed "
+        f"directions, with {measured.particles} particles.",
     )
 
 
-def _problem(around: LaplacePosterior) -> str:
+def _doubts(
+    measured: Measured, around: LaplacePosterior, plain: bool, truncated: float
+) -> Iterator[str]:
+    """What stands against the particles, each with its way out."""
     if around.indefinite or around.free:
-        return around.advice()
+        yield around.advice()
     if around.left_out > LEFT_OUT:
-        return (
+        yield (
             f"Up to {around.left_out:.3g} nats lie in eigenpairs that were not computed: raise the "
             "rank of the Laplace posterior, or its dense_limit."
         )
-    return ""
-
-
-def _truncated(nats: float) -> str:
-    if nats <= LEFT_OUT:
-        return ""
-    return (
-        "The averaged Hessian informs more directions than the eigenpairs that were computed, "
-        "and what is left out is drawn from the prior: run MCLMC."
-    )
-
-
-def _particles(measured: Measured) -> str:
-    if measured.particles < measured.rank + 1:
-        return (
-            f"{measured.particles} particles cannot span {measured.rank} informed directions, "
-            "and have no spread in some: take at least "
-            f"{PER_DIRECTION * measured.rank}, or {WAY_OUT}."
+    if not truncated <= LEFT_OUT:
+        yield (
+            "The averaged Hessian informs more directions than the eigenpairs that were computed, "
+            "and what is left out is drawn from the prior: run MCLMC."
         )
-    if measured.free and not measured.noise <= NOISIEST:
-        return (
-            "What the observations leave open changes the score of what they inform by "
-            f"{measured.noise:.2f}: both depend on each other, and are drawn apart here; lower the "
-            f"cutoff so that both are moved, or {WAY_OUT}."
-        )
-    if measured.free and measured.noise > NOISE:
-        needed = PER_NOISY_DIRECTION * measured.rank
-        if measured.particles < needed:
-            return (
-                "What the observations leave open changes the score of what they inform by "
-                f"{measured.noise:.2f}: take at least {needed} particles, lower the cutoff, or "
-                f"{WAY_OUT}."
-            )
-    if measured.particles < (needed := PER_DIRECTION * measured.rank):
-        return (
-            f"{measured.particles} particles are few for {measured.rank} informed directions: take "
-            f"at least {needed}, or {WAY_OUT}."
-        )
-    return ""
-
-
-def _support(measured: Measured) -> str:
     share = max(measured.beyond, measured.stayed, measured.outside)
     if share > BEYOND:
-        return (
+        yield (
             f"Log p is -∞ in {100 * share:.0f} per cent of what was tried about the particles: at "
             "such an edge Stein's identity need not hold and nothing here is certain; check the "
             f"model there, or {WAY_OUT}."
         )
-    return ""
+    yield from _of_number(measured)
+    if measured.rank:
+        yield from _of_identity(measured, plain)
+    if not (measured.widest <= FURTHER and measured.narrowest >= 1 / FURTHER):
+        yield (
+            f"Spreads are {measured.narrowest:.2f} to {measured.widest:.2f} of Laplace's, too far "
+            f"from where the particles started to be resolved by {measured.particles}: {WAY_OUT}."
+        )
+    if not (measured.rank or around.k_hat < TRUSTED_K_HAT):  # nothing moved, no better than Laplace
+        yield around.advice()
 
 
-def _identity(measured: Measured, plain: bool) -> str:
-    if measured.rank == 0:
-        return ""
+def _of_number(measured: Measured) -> Iterator[str]:
+    """Whether there are particles enough."""
+    number, rank = measured.particles, measured.rank
+    if number < rank + 1:
+        yield (
+            f"{number} particles cannot span {rank} informed directions, and have no spread in "
+            f"some: take at least {PER_DIRECTION * rank}, or {WAY_OUT}."
+        )
+    noisy = (
+        "What the observations leave open changes the score of what they inform by "
+        f"{measured.noise:.2f}"
+    )
+    if measured.free and not measured.noise <= NOISIEST:
+        yield (
+            f"{noisy}: both depend on each other, and are drawn apart here; lower the cutoff so "
+            f"that both are moved, or {WAY_OUT}."
+        )
+    if measured.free and measured.noise > NOISE and number < (needed := PER_NOISY * rank):
+        yield f"{noisy}: take at least {needed} particles, lower the cutoff, or {WAY_OUT}."
+    if number < (needed := PER_DIRECTION * rank):
+        yield (
+            f"{number} particles are few for {rank} informed directions: take at least {needed}, "
+            f"or {WAY_OUT}."
+        )
+
+
+def _of_identity(measured: Measured, plain: bool) -> Iterator[str]:
     if not measured.residual <= RESIDUAL:
         remedy = "use SVGD with its polish" if plain else "take more steps of polish or particles"
-        return (
+        yield (
             f"Stein's identity is missed by {measured.residual:.2g}, so that standard deviations "
             f"may be about as wrong: {remedy}, or {WAY_OUT}."
         )
     if not measured.ksd <= DISCREPANCY * measured.ksd_of_draws:
-        return (
+        yield (
             f"The Stein discrepancy {measured.ksd:.3g} is above that of independent draws, "
             f"{measured.ksd_of_draws:.3g}: take more particles, or {WAY_OUT}."
         )
-    return ""
-
-
-def _spread(measured: Measured) -> str:
-    if measured.widest <= FURTHER and measured.narrowest >= 1 / FURTHER:
-        return ""
-    return (
-        f"Spreads are {measured.narrowest:.2f} to {measured.widest:.2f} of Laplace's, too far from "
-        f"where the particles started to be resolved by {measured.particles}: {WAY_OUT}."
-    )
-
-
-def _unmoved(measured: Measured, around: LaplacePosterior) -> str:
-    """Where nothing is moved, the result is no better than Laplace's."""
-    return "" if measured.rank or around.k_hat < TRUSTED_K_HAT else around.advice()

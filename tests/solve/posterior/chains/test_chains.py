@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from assim.solve.posterior.chains import sampling
-from assim.solve.posterior.chains.chains import blackjax as imported
-from assim.solve.posterior.chains.nuts import NUTS
-from assim.solve.posterior.chains.starts import cost_of_starts
+from assim.solve.posterior.chains.chains import cost_of_starts
+from assim.solve.posterior.chains.samplers import NUTS
+from assim.solve.posterior.ensemble import Trust
+from assim.solve.posterior.ensemble import blackjax as imported
 from assim.solve.posterior.laplace import Laplace, laplace
-from assim.solve.posterior.method import Trust
 from assim.solve.posterior.metric import averaged, averaged_cost
 from assim.statistics.convergence import convergence
 from tests.solve.departures import Misfit

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim.solve.posterior.chains.mclmc import MCLMC
-from assim.solve.posterior.method import Trust
+from assim.solve.posterior.chains.samplers import MCLMC
+from assim.solve.posterior.ensemble import Trust
 from tests.solve.departures import Misfit
 from tests.solve.targets import banana, errors, gaussian, laplace_at, smoother, truncated
 
@@ -54,8 +54,8 @@ def test_unadjusted_says_that_an_edge_biases_it():
 
 def test_virial_measures_the_bias_of_long_steps(monkeypatch):
     """Steps of a thousand times the energy's variance: half the virial is the error of the sds."""
-    monkeypatch.setattr("assim.solve.posterior.chains.mclmc.ENERGY", 0.02)
-    monkeypatch.setattr("assim.solve.posterior.chains.mclmc.BIAS", 1e9)
+    monkeypatch.setattr("assim.solve.posterior.chains.samplers.ENERGY", 0.02)
+    monkeypatch.setattr("assim.solve.posterior.chains.samplers.BIAS", 1e9)
     target = gaussian()
     method = MCLMC(accuracy=0.0151)  # settings of its own: compiled anew
     found = method.sample(target.problem, target.around, jax.random.key(0))

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from assim.solve.posterior.chains.nuts import HMC, NUTS
-from assim.solve.posterior.method import Trust
+from assim.solve.posterior.chains.samplers import HMC, NUTS
+from assim.solve.posterior.ensemble import Trust
 from tests.solve.targets import banana, errors, gaussian, truncated, two_modes
 
 pytest.importorskip("blackjax")

@@ -293,9 +293,9 @@ SHARDED = """
 import jax
 jax.config.update("jax_enable_x64", True)
 import jax.numpy as jnp, numpy as np
-from assim.solve.laplace import Laplace, laplace
-from assim.solve.stein_flow import sharding
-from assim.solve.svgd import SVGD
+from assim.solve.posterior.laplace import Laplace, laplace
+from assim.solve.posterior.svgd.stein_flow import sharding
+from assim.solve.posterior.svgd.svgd import SVGD
 from tests.solve.departures import Misfit
 assert len(sharding(20).mesh.devices) == jax.device_count() == 2
 problem = Misfit(lambda chi, data: chi + chi**2 / 4, 3, 1.0)
