@@ -71,14 +71,7 @@ def crosschecked(
     within 5 per cent and twice the Monte Carlo error, means within 0.1 of a standard deviation and
     as much; what is more must be significant at 1 per cent over all directions. Where more than
     5 per cent of the chains accept less than a fifth of their moves, or an error is above 5 per
-    cent, nothing is checked and doubt remains.
-
-    Args:
-        problem: the departure function.
-        ensemble: what is checked.
-        stated: the moments that it stands for.
-        key: of the chains.
-        report: told that the chains begin.
+    cent, nothing is checked and doubt remains. The moments stated are those of the ensemble.
     """
     unknown = dict.fromkeys(NAMES, float("nan"))
     if ensemble.trust is not Trust.CERTIFIED:

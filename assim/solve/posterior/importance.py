@@ -216,10 +216,11 @@ def _ensemble(problem: DepartureFunction, best: _Round, spent: int) -> Ensemble:
     some = smoothed.effective_draws > 0
     weights = smoothed.weights if some else np.full(number, 1 / number)
     known = problem.proper() and smoothed.k_hat < USABLE_K_HAT
+    variance = max(np.sum(np.square(weights)) - 1 / number, 0.0)  # of log (1/N) Σ w, delta method
     certificates = {
         "k_hat": smoothed.k_hat,
         "effective_draws": smoothed.effective_draws,
-        "log_evidence_stdev": _log_mean_stdev(weights) if known else float("nan"),
+        "log_evidence_stdev": float(np.sqrt(variance)) if known else float("nan"),
         "moment_k_hat": best.moment_k_hat,
         "accuracy": best.accuracy,
         "outside": best.outside,
@@ -234,11 +235,6 @@ def _ensemble(problem: DepartureFunction, best: _Round, spent: int) -> Ensemble:
         evaluations=spent,
         log_evidence=smoothed.log_mean if known else float("nan"),
     )
-
-
-def _log_mean_stdev(weights: np.ndarray) -> float:
-    """Standard deviation of log (1/N) Σ w, √(Σ w² - 1/N) of weights of sum one (delta method)."""
-    return float(np.sqrt(max(np.sum(np.square(weights)) - 1 / np.size(weights), 0.0)))
 
 
 def _verdict(best: _Round) -> tuple[Trust, str]:

@@ -15,17 +15,11 @@ LOST = 0.2  # change of the log curvature along a direction that leaves the subs
 
 
 class Informed(eqx.Module):
-    """χ = χ* + U(1 + Λ)^(-1/2) a + c, with a nearly N(0, I) and c the rest of χ, Uᵀc = 0.
+    """χ = χ* + U(1 + Λ)^(-1/2) a + c, with a nearly N(0, I) and c the rest of χ, Uᵀc = 0."""
 
-    Args:
-        gaussian: the Laplace approximation.
-        basis: U, shape (n, r); columns may be there to fill up only.
-        shrink: (1 + Λ)^(-1/2), shape (r,); 0 for such columns, along which a stays 0.
-    """
-
-    gaussian: Gaussian
-    basis: Array
-    shrink: Array
+    gaussian: Gaussian  # the Laplace approximation
+    basis: Array  # U, shape (n, r); columns may be there to fill up only
+    shrink: Array  # (1 + Λ)^(-1/2), shape (r,); 0 for such columns, along which a stays 0
 
     @property
     def mask(self) -> Array:
@@ -69,14 +63,9 @@ class Informed(eqx.Module):
         return jnp.concatenate([half, -half])[:number]
 
     def members(self, a: Array, own: Array, free: int, most: int, key: Array) -> Array:
-        """χ of every particle with balanced draws of the complement; with its own c where none fit.
+        """χ of every particle with balanced draws of the complement, of dimension `free`.
 
-        Args:
-            a: whitened coordinates of particles, shape (N, r).
-            own: the c of each, shape (N, n).
-            free: dimension of the complement.
-            most: members of the result.
-            key: of the draws.
+        At most `most` members; with its own c (N, n) where none of the draws fit.
         """
         number, n = own.shape
         most = min(most, HELD // n)

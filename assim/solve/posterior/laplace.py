@@ -78,11 +78,7 @@ class Laplace(AbstractPosterior):
     ) -> Ensemble:
         """The certificate's weighted draws where they may be trusted, else draws of the Gaussian.
 
-        Args:
-            problem: the departure function.
-            around: the Laplace posterior with these settings.
-            key: of the draws.
-            report: not needed.
+        `around` is the Laplace posterior with these settings.
         """
         n = problem.size()
         if around.sample is None:
@@ -290,14 +286,8 @@ def local_gaussian(
 ) -> Gaussian:
     """N(χ, A⁻¹) with A the Hessian of J at χ, as `laplace` finds it, without a certificate.
 
-    The exact Hessian is replaced by Gauss-Newton's where it is not positive definite. Above
-    `dense_limit` the eigenpairs are Gauss-Newton's and randomised.
-
-    Args:
-        problem: the departure function.
-        chi: a minimum of J.
-        settings: which Hessian, and its rank.
-        key: of random probes.
+    χ is a minimum of J. The exact Hessian is replaced by Gauss-Newton's where it is not positive
+    definite. Above `dense_limit` the eigenpairs are Gauss-Newton's and randomised.
     """
     n = chi.shape[0]
     hessian = gauss_newton_linearisation(problem, chi).hessian
@@ -323,11 +313,8 @@ def _tamed(hessian: Operator, n: int) -> tuple[Array, Array]:
 def dual_gaussian(problem: DepartureFunction, chi: Array) -> Gaussian:
     """N(χ, A⁻¹) with A = I + GᵀG by the eigenpairs of GGᵀ, of which there are as many as data.
 
-    Exact, and cheaper than `local_gaussian` where there are fewer data than controls.
-
-    Args:
-        problem: the departure function; W = I, and no normaliser.
-        chi: a minimum of J.
+    Exact, and cheaper than `local_gaussian` where there are fewer data than controls. χ is a
+    minimum of J; W = I, and no normaliser.
     """
     d, pull = jax.vjp(lambda chi: problem(chi).normalised, chi)
     g = by_columns(lambda row: pull(row)[0], jnp.eye(d.size))

@@ -26,13 +26,8 @@ def averaged(
 
     A metric for samplers, never an answer: directions that are informed anywhere in the posterior
     count, those informed at the minimum alone do not. Draws where the model is not finite are
-    left out. The Hessian is formed whole up to 2000 controls, else 200 eigenpairs are kept.
-
-    Args:
-        problem: the departure function.
-        gaussian: the Laplace approximation, over which the average is taken.
-        key: of the draws.
-        draws: how many; each costs min(n, departures) gradients at most.
+    left out; each of the others costs min(n, departures) gradients at most. The Hessian is formed
+    whole up to 2000 controls, else 200 eigenpairs are kept.
     """
     n = gaussian.chi.shape[0]
     first, second = jax.random.split(key)

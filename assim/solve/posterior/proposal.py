@@ -26,20 +26,13 @@ class Proposal(eqx.Module):
     χ = χ* + A^(-1/2)(z + U(m + L s∘a - a)) with z ~ N(0, I) and a = Uᵀz. Along informed directions
     s = (5/u)^½ with one u ~ χ²₅ for all of them, so that they follow a multivariate t with 5
     degrees of freedom; s = 1 along others, which are left to the Gaussian.
-
-    Args:
-        gaussian: the Laplace approximation, whose coordinates these are.
-        mean: m, shape (r,).
-        root: L, lower triangular, shape (r, r).
-        informed: which of the r eigenpairs are informed.
-        heavy: whether tails are those of a t.
     """
 
-    gaussian: Gaussian
-    mean: Array
-    root: Array
-    informed: Array
-    heavy: bool = eqx.field(static=True)
+    gaussian: Gaussian  # the Laplace approximation, whose coordinates these are
+    mean: Array  # m, shape (r,)
+    root: Array  # L, lower triangular, shape (r, r)
+    informed: Array  # which of the r eigenpairs are informed
+    heavy: bool = eqx.field(static=True)  # whether tails are those of a t
 
     def draw(self, key: Array, number: int) -> tuple[Array, Array]:
         """Draws of χ, shape (number, n), with log of their density over (2π)^(-n/2)."""

@@ -34,16 +34,11 @@ class Perturbed(eqx.Module):
 
     ½|χ'|² + ½|d(χ' + ξ) + ε|² is the cost of χ with the background moved by ξ and the observations
     by R^(1/2) ε (Oliver, He & Reynolds 1996; Bardsley et al. 2014, SIAM J. Sci. Comput. 36, A1895).
-
-    Args:
-        problem: d.
-        prior: ξ, shape (n,), zero where W is.
-        noise: ε, shape (m,).
     """
 
-    problem: DepartureFunction
-    prior: Array
-    noise: Array
+    problem: DepartureFunction  # d
+    prior: Array  # ξ, shape (n,), zero where W is
+    noise: Array  # ε, shape (m,)
 
     def __call__(self, chi: Array) -> Value:
         """Perturbed departures, with the normaliser and volume there."""
@@ -190,7 +185,8 @@ def _verdict(
         return Trust.FAILED, (
             f"{figures}: give the minimiser more loops (n_outer), or check the model's derivatives."
         )
-    if _ill_posed(around):
+    whole = around.left_out <= LEFT_OUT and around.outside <= OUTSIDE
+    if around.indefinite or around.free or not whole:  # Laplace's minimum is none, or not all
         return Trust.DOUBTFUL, f"{figures}. {around.advice()}"
     if problem.has_normaliser():
         return Trust.DOUBTFUL, (
@@ -215,9 +211,3 @@ def _verdict(
     if sampling > SAMPLING:
         return Trust.DOUBTFUL, f"{linear} only: raise `members`."
     return Trust.CERTIFIED, f"{linear}."
-
-
-def _ill_posed(around: LaplacePosterior) -> bool:
-    """Whether Laplace's minimum is none, a direction is free or left out, or the model ends."""
-    whole = around.left_out <= LEFT_OUT and around.outside <= OUTSIDE
-    return around.indefinite or around.free or not whole

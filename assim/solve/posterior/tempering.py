@@ -133,8 +133,11 @@ def _run(problem: DepartureFunction, settings: Tempering, gaussian: Gaussian, ke
     draws = origin.draw(first, number)
     inside = jnp.isfinite(log_density(problem, draws))
     share = jnp.mean(inside.astype(draws.dtype))
+    where, order = jax.random.split(second)
+    chosen = systematic(inside / number, number, jax.random.uniform(where))
+    resampled = draws[jax.random.permutation(order, chosen)]
     begin = _Run(
-        jnp.where(share > 0, _resampled(second, draws, inside / number, number), draws),
+        jnp.where(share > 0, resampled, draws),
         jnp.full(number, 1 / number),
         jnp.asarray(FIRST_POWER, draws.dtype),
         jnp.log(share),
@@ -154,13 +157,6 @@ def _run(problem: DepartureFunction, settings: Tempering, gaussian: Gaussian, ke
         return _stage(problem, settings, origin, now, state)
 
     return jax.lax.while_loop(unfinished, advance, begin)
-
-
-def _resampled(key: Array, members: Array, weights: Array, number: int) -> Array:
-    """Members in equal weights by systematic resampling, in random order."""
-    first, second = jax.random.split(key)
-    chosen = systematic(weights, number, jax.random.uniform(first))
-    return members[jax.random.permutation(second, chosen)]
 
 
 def _stage(

@@ -35,19 +35,12 @@ PARTS = 10  # in which progress is told
 
 
 class Approximation(eqx.Module):
-    """q: χ = c(m + L ε), ε ~ N(0, I), with c the identity or the Laplace coordinates.
+    """q: χ = c(m + L ε), ε ~ N(0, I), with c the identity or the Laplace coordinates."""
 
-    Args:
-        gaussian: whose coordinates z = A^(1/2)(χ - χ*) are used; χ* = 0 and A = I for plain ones.
-        mean: m, shape (n,).
-        log_stdev: log of L's diagonal, shape (n,).
-        below: L under its diagonal, shape (n, n), or (0, 0) where L is diagonal.
-    """
-
-    gaussian: Gaussian
-    mean: Array
-    log_stdev: Array
-    below: Array
+    gaussian: Gaussian  # whose coordinates are used; χ* = 0 and A = I for plain ones
+    mean: Array  # m, shape (n,)
+    log_stdev: Array  # log of L's diagonal, shape (n,)
+    below: Array  # L under its diagonal, shape (n, n), or (0, 0) where L is diagonal
 
     def at(self, white: Array) -> Array:
         """χ of ε."""

@@ -29,15 +29,10 @@ SLOWEST = 0.02  # of them, the last one's size
 
 
 class Coordinates(eqx.Module):
-    """χ = χ* + A^(-1/2) S z, S² the covariance that draws were found to have, else 1.
+    """χ = χ* + A^(-1/2) S z, S² the covariance that draws were found to have, else 1."""
 
-    Args:
-        chart: by the averaged Hessian A.
-        root: S, shape (n, n), or a scalar 1 where n is too large to fit a covariance.
-    """
-
-    chart: Gaussian
-    root: Array
+    chart: Gaussian  # by the averaged Hessian A
+    root: Array  # S, shape (n, n), or a scalar 1 where n is too large to fit a covariance
 
     def chi(self, z: Array) -> Array:
         """χ of z, shape (n,)."""
@@ -157,30 +152,25 @@ class Block(NamedTuple):
 # ---- starts --------------------------------------------------------------------------------------
 
 
-class Starts(NamedTuple):
-    """Points to start from, shape (chains, n), the first ⌈chains/2⌉ of them near the minimum."""
-
-    z: Array
-    log_density: Array  # v - J there
-    score: Array  # its gradient in z
-    own: Array  # which from the prior are draws of it, others having been replaced by χ*
-
-
-def starts(
+def _starts(
     problem: DepartureFunction, chart: Gaussian, gaussian: Gaussian, key: Array, chains: int
-) -> Starts:
+) -> tuple[tuple[Array, Array, Array], Array]:
     """Draws of the Laplace Gaussian chosen by weight, and draws of the prior after a descent.
 
     The weights are exp(v - J)/q; choosing without replacement by Gumbel's maxima. Draws at which
     the model is not finite have no weight. Where a coordinate has no prior of its own, draws of
-    the Gaussian q with twice its width stand for those of the prior. z are the coordinates of the
-    chart. Traceable.
+    the Gaussian q with twice its width stand for those of the prior. Traceable.
+
+    Returns z in the chart (chains, n), the first ⌈chains/2⌉ near the minimum, with log p and its
+    gradient there; and which from the prior are draws of it, others being χ*.
     """
     keys = jax.random.split(key, 4)
     far = chains // 2
     white = jax.random.normal(keys[0], (NEAR, problem.size())).at[0].set(0.0)
     near = jax.vmap(gaussian.at)(white)
-    others = _prior(problem, gaussian, keys[1], FAR * far)
+    others = jax.random.normal(keys[1], (FAR * far, problem.size()))
+    widened = gaussian.chi[None] + WIDENED * jax.vmap(gaussian.sqrt)(others)
+    others = jnp.where(jnp.all(problem.weight() > 0), others, widened)
     densities = log_density(problem, jnp.concatenate([near, others]))
     weights = jnp.sum(white**2, axis=1) / 2 + densities[:NEAR]
     finite = jnp.where(jnp.isfinite(densities[NEAR:]), 0.0, -jnp.inf)
@@ -190,11 +180,11 @@ def starts(
     chi = jnp.where(jnp.concatenate([fine, own])[:, None], chi, gaussian.chi[None])
     moving = jnp.arange(chains) >= chains - far
     descend = jax.vmap(lambda chi, moving: _descended(problem, chart, chart.z(chi), moving))
-    return Starts(*descend(chi, moving), own)
+    return descend(chi, moving), own
 
 
 def cost_of_starts(chains: int) -> tuple[int, int]:
-    """Gradients and evaluations of J alone that `starts` takes."""
+    """Gradients and evaluations of J alone that starts take."""
     return DESCENT * chains, NEAR + FAR * (chains // 2)
 
 
@@ -203,12 +193,6 @@ def _chosen(chi: Array, log_weights: Array, key: Array, number: int) -> tuple[Ar
     perturbed = log_weights + jax.random.gumbel(key, log_weights.shape)
     value, index = jax.lax.top_k(jnp.where(jnp.isnan(perturbed), -jnp.inf, perturbed), number)
     return chi[index], jnp.isfinite(value)
-
-
-def _prior(problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int) -> Array:
-    white = jax.random.normal(key, (number, problem.size()))
-    widened = gaussian.chi[None] + WIDENED * jax.vmap(gaussian.sqrt)(white)
-    return jnp.where(jnp.all(problem.weight() > 0), white, widened)
 
 
 class _Descent(NamedTuple):
@@ -268,9 +252,8 @@ def set_out(
     chart = averaged(problem, gaussian, keys[0])
     small = FITTED * n <= method.chains * method.phase_draws() // 2
     at = Coordinates(chart, jnp.eye(n) if small else jnp.ones(()))
-    initial = starts(problem, chart, gaussian, keys[1], method.chains)
-    state = _begun(method, initial.z, initial.log_density, initial.score, keys[2])
-    return Walk(at, state, method.first_tuning(n)), initial.own
+    where, own = _starts(problem, chart, gaussian, keys[1], method.chains)
+    return Walk(at, _begun(method, *where, keys[2]), method.first_tuning(n)), own
 
 
 @eqx.filter_jit

@@ -87,15 +87,7 @@ def sample_chains(
     key: Array,
     report: Report | None = None,
 ) -> Ensemble:
-    """Warm up, then draw blocks until `accuracy` and R̂ < 1.01 are reached or gradients spent.
-
-    Args:
-        method: the kernel and its settings.
-        problem: the departure function.
-        around: the Laplace posterior at the minimum.
-        key: of all random draws.
-        report: told of progress.
-    """
+    """Warm up, then draw blocks until `accuracy` and R̂ < 1.01 are reached or gradients spent."""
     keys = jax.random.split(key, 3)
     run = _Run(method, problem, report)
     if run.gradients > method.max_gradients:

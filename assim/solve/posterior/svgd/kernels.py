@@ -119,19 +119,18 @@ def kernelised_stein_discrepancy(
         weights: of sum one, shape (N,).
         gaussian: the Laplace approximation.
     """
-    return float(_discrepancy_of_members(problem, members, weights, gaussian).value)
+    return float(_of_members(problem, members, weights, gaussian))
 
 
 @eqx.filter_jit
-def _discrepancy_of_members(
+def _of_members(
     problem: DepartureFunction, members: Array, weights: Array, gaussian: Gaussian
-) -> SteinDiscrepancy:
+) -> Array:
     points = jax.vmap(gaussian.z)(members)
     batch = batch_size(problem, members.shape[0])
     density, scores = jax.lax.map(lambda z: gaussian.scored(problem, z), points, batch_size=batch)
-    discrepancy = stein_discrepancy(points, scores, weights)
-    fine = jnp.all(jnp.isfinite(density))
-    return jax.tree.map(lambda value: jnp.where(fine, value, jnp.nan), discrepancy)
+    value = stein_discrepancy(points, scores, weights).value
+    return jnp.where(jnp.all(jnp.isfinite(density)), value, jnp.nan)
 
 
 def _squares(x: Array, points: Array) -> Array:

@@ -54,12 +54,8 @@ def verdict(
 ) -> tuple[Trust, str]:
     """Trust, and the first thing that stands against it with its way out.
 
-    Args:
-        measured: certificates of the run.
-        around: the Laplace posterior.
-        plain: whether it was the textbook's SVGD.
-        truncated: nats that eigenpairs of the averaged Hessian which were not computed may hold;
-            ∞ where the smallest that was computed is still informed.
+    `truncated` are nats that eigenpairs of the averaged Hessian which were not computed may hold;
+    ∞ where the smallest that was computed is still informed.
     """
     if doubt := next(_doubts(measured, around, plain, truncated), ""):
         return Trust.DOUBTFUL, doubt
