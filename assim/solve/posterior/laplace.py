@@ -307,7 +307,10 @@ def local_gaussian(
 def _tamed(hessian: Operator, n: int) -> tuple[Array, Array]:
     """Eigenpairs of A - I, largest first; a wild matrix has those of zero."""
     matrix = by_columns(hessian, jnp.eye(n))
-    return _decomposed(jnp.where(jnp.all(jnp.isfinite(matrix)), matrix, jnp.eye(n)))[:2]
+    matrix = (matrix + matrix.T) / 2 - jnp.eye(n)
+    matrix = jnp.where(jnp.all(jnp.isfinite(matrix)), matrix, 0.0)
+    values, vectors = jnp.linalg.eigh(matrix)
+    return values[::-1], vectors[:, ::-1]
 
 
 def dual_gaussian(problem: DepartureFunction, chi: Array) -> Gaussian:
