@@ -124,9 +124,9 @@ def survives(metric: Gaussian, laplace: Gaussian, weight: Array, cutoff: float) 
     return ~jnp.any(informed(laplace, weight, cutoff) & lost)
 
 
-def either(first: Array, one: Gaussian, other: Gaussian) -> Gaussian:
+def either(first: Array, metric: Gaussian, laplace: Gaussian) -> Gaussian:
     """One Gaussian or the other, traceable; the shorter is filled up by eigenvalues of 0."""
-    columns = max(one.eigenvalues.shape[0], other.eigenvalues.shape[0])
+    columns = max(metric.eigenvalues.shape[0], laplace.eigenvalues.shape[0])
 
     def filled(gaussian: Gaussian) -> Gaussian:
         more = columns - gaussian.eigenvalues.shape[0]
@@ -136,4 +136,4 @@ def either(first: Array, one: Gaussian, other: Gaussian) -> Gaussian:
             jnp.pad(gaussian.eigenvectors, ((0, 0), (0, more))),
         )
 
-    return jax.tree.map(lambda a, b: jnp.where(first, a, b), filled(one), filled(other))
+    return jax.tree.map(lambda a, b: jnp.where(first, a, b), filled(metric), filled(laplace))
