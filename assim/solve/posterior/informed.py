@@ -73,9 +73,8 @@ class Informed(eqx.Module):
         if free == 0 or each == 0:
             return self.several(a, own)
         pairs = each * number
-        return self._combined(
-            a, self._balanced(jnp.asarray(float(free)), key, pairs, pairs >= free)
-        )
+        rest = self._balanced(jnp.asarray(float(free)), key, pairs, pairs >= free)
+        return self._combined(a, rest)
 
     @eqx.filter_jit
     def _balanced(self, free: Array, key: Array, pairs: int, over: bool) -> Array:

@@ -239,13 +239,12 @@ def _transported(
     report: Report | None,
 ) -> tuple[Particles, Array]:
     """All steps, and the share of rejected moves over the last of them."""
+    share = 1 / np.log(max(settings.particles, 3)) if settings.plain else settings.bandwidth
     transport = Transport(
         settings.kernel,
         jnp.asarray(float(max(settings.steps, 1))),
         jnp.asarray(settings.step),
-        jnp.asarray(
-            1 / np.log(max(settings.particles, 3)) if settings.plain else settings.bandwidth
-        ),
+        jnp.asarray(share),
         settings.stochastic,
     )
     state, stayed = transport.init(particles), jnp.zeros(())
