@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.analysis.cycle.draws import Ahead, draws_of_carry
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.forecast import Past, StartMembers
 from assim.case.case import Case
@@ -264,14 +263,15 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
         raise DataError(f"{path}: is missing or has changed since its window was finished")
     carry = read_carry(path, posed.cycle.start())
     asked = MEMBERS if number is None else number
-    ahead, slot = _ahead(posed.cycle.plan, np.asarray(posed.edges), done)
-    draws = draws_of_carry(posed.cycle.problem, posed.cycle.scheme, carry, asked, seed, ahead)
+    ahead, newest, slot = _ahead(posed.cycle.plan, np.asarray(posed.edges), done)
+    problem = eqx.tree_at(lambda p: p.window.edges, posed.cycle.problem, jnp.asarray(ahead))
+    draws = posed.cycle.scheme.draws(problem, carry, asked, jax.random.key(seed), newest)
     if draws is None:
         kind = type(posed.cycle.scheme).__name__
         what = f"nothing can be drawn from what {kind} hands on; write its method `draws`"
         raise CaseError([Fault("cycle.method", what)], str(case.path))
     draws = _as_many(draws, number, seed, path)
-    start = np.asarray(ahead.edges)[ahead.newest : ahead.newest + 1]
+    start = ahead[newest : newest + 1]
     told = f"{path}, by {type(posed.cycle.scheme).__name__}"
     return Origin(draws, start, slot, posed.cycle.plan.slots, posed.reference, file=path, told=told)
 
@@ -292,10 +292,10 @@ def _as_many(draws: StartMembers, number: int | None, seed: int, path: Path) -> 
     return draws.taken(np.random.default_rng(seed).permutation(draws.size())[:number])
 
 
-def _ahead(plan: Plan, edges: np.ndarray, done: int) -> tuple[Ahead, float]:
-    """The window after so many, and the length of a slot."""
+def _ahead(plan: Plan, edges: np.ndarray, done: int) -> tuple[np.ndarray, int, float]:
+    """Slot edges of the window after so many, number of the newest so far, length of a slot."""
     slot = float(edges[-1] - edges[0]) / (len(edges) - 1)
     first = int(plan.first_slot(done))
     more = edges[-1] + slot * np.arange(1, max(1, first + plan.slots + 2 - len(edges)))
     own = np.concatenate([edges, more])[first : first + plan.slots + 1]
-    return Ahead(jnp.asarray(own), plan.shift * done - first), slot
+    return own, plan.shift * done - first, slot

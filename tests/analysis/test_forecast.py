@@ -10,8 +10,7 @@ import pytest
 
 import assim
 from assim.analysis.cycle.batches import batch_numbers
-from assim.analysis.cycle.draws import Ahead, draws_of_carry
-from assim.analysis.cycle.filters import ETKF
+from assim.analysis.cycle.ensemble import ETKF
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.scheme import AbstractScheme
 from assim.analysis.cycle.static import ThreeDVar
@@ -22,6 +21,7 @@ from assim.statistics.scores import crps_gaussian
 from tests.cycle.toy import BACKGROUND, STEP, B, Linear, N, in_turn, kalman, matrix, twin
 
 SLOTS, MEMBERS = 3, 4000
+KEY = jax.random.key(0)
 E = np.eye(N)[0]
 
 
@@ -232,7 +232,7 @@ def test_a_truth_is_compared_by_lead_time(linear) -> None:
 
 def test_draws_of_what_4d_var_carries() -> None:
     cycle = twin(FourDVar(), Plan(1, 1), 2, {"drift": assim.prior.Normal(0.0, 0.5)}).cycle
-    drawn = draws_of_carry(cycle.problem, cycle.scheme, cycle.start(), MEMBERS)
+    drawn = cycle.scheme.draws(cycle.problem, cycle.start(), MEMBERS, KEY, 0)
     joint = np.column_stack([drawn.state["x"], drawn.parameters["drift"]])
     np.testing.assert_allclose(joint.mean(axis=0), [*BACKGROUND, 0.0], atol=0.15)
     expected = np.diag([*np.diag(B), 0.25])
@@ -244,7 +244,7 @@ def test_a_share_of_the_static_covariance_is_drawn_too() -> None:
     carry = cycle.start()
     share = jnp.asarray(0.25)
     carry = eqx.tree_at(lambda c: c.background.share, carry, share)
-    drawn = draws_of_carry(cycle.problem, cycle.scheme, carry, MEMBERS)
+    drawn = cycle.scheme.draws(cycle.problem, carry, MEMBERS, KEY, 0)
     variance = np.var(np.asarray(drawn.state["x"]), axis=0)
     np.testing.assert_allclose(variance, 0.25 * np.diag(B), rtol=0.15)
 
@@ -255,7 +255,7 @@ def test_localised_members_of_4d_var_are_drawn_with_their_localisation() -> None
     )
     cycle = twin(scheme, Plan(1, 1), 2).cycle
     carry = eqx.tree_at(lambda c: c.background.share, cycle.start(), jnp.asarray(0.2))
-    drawn = draws_of_carry(cycle.problem, cycle.scheme, carry, MEMBERS)
+    drawn = cycle.scheme.draws(cycle.problem, carry, MEMBERS, KEY, 0)
     vectors = np.asarray(carry.background.vectors["background"]["x"])
     expected = np.diag(np.sum(vectors**2, axis=0) + 0.2 * np.diag(B))  # nothing reaches a neighbour
     got = np.cov(np.asarray(drawn.state["x"]).T)
@@ -266,7 +266,7 @@ def test_localised_members_of_4d_var_are_drawn_with_their_localisation() -> None
 def test_members_are_used_as_they_are() -> None:
     cycle = twin(ETKF(members=6), Plan(1, 1), 2, {"drift": assim.prior.Normal(0.0, 0.5)}).cycle
     carry = cycle.start()
-    drawn = draws_of_carry(cycle.problem, cycle.scheme, carry, MEMBERS)
+    drawn = cycle.scheme.draws(cycle.problem, carry, MEMBERS, KEY, 0)
     np.testing.assert_allclose(drawn.state["x"], carry.members["background"]["x"])
     np.testing.assert_allclose(
         drawn.parameters["drift"], 0.5 * carry.members["parameters"]["drift"]
@@ -279,9 +279,9 @@ def test_draws_start_at_the_newest_observations_with_the_model_errors_found() ->
     scheme = FourDVar(minimiser=assim.minimiser.GaussNewton(n_outer=3, tolerance=1e-12))
     given = twin(scheme, plan, windows, error=assim.ModelError(assim.covariance.Diagonal(0.2)))
     carry, _, _ = in_turn(given, windows)[-1]
-    ahead = Ahead(STEP * (2 + jnp.arange(4.0)), 2)
-    problem, scheme = given.cycle.problem, given.cycle.scheme
-    drawn = draws_of_carry(problem, scheme, carry, MEMBERS, ahead=ahead)
+    edges = STEP * (2 + jnp.arange(4.0))
+    problem = eqx.tree_at(lambda p: p.window.edges, given.cycle.problem, edges)
+    drawn = given.cycle.scheme.draws(problem, carry, MEMBERS, KEY, 2)
     mean, covariance = kalman(given.observed, q=0.04)[-1]
     x = np.asarray(drawn.state["x"])
     stdev = np.sqrt(np.diag(covariance)[:4])
@@ -291,7 +291,7 @@ def test_draws_start_at_the_newest_observations_with_the_model_errors_found() ->
 
 def test_draws_about_a_state_of_3d_var() -> None:
     cycle = twin(ThreeDVar(share=4.0), Plan(1, 1), 2).cycle
-    drawn = draws_of_carry(cycle.problem, cycle.scheme, cycle.start(), MEMBERS)
+    drawn = cycle.scheme.draws(cycle.problem, cycle.start(), MEMBERS, KEY, 0)
     variance = np.var(np.asarray(drawn.state["x"]), axis=0)
     np.testing.assert_allclose(variance, 4 * np.diag(B), rtol=0.15)
 
@@ -311,4 +311,4 @@ class Frozen(AbstractScheme):
 
 def test_nothing_is_drawn_from_what_is_not_known() -> None:
     cycle = twin(FourDVar(), Plan(1, 1), 2).cycle
-    assert draws_of_carry(cycle.problem, Frozen(), cycle.start(), 3) is None
+    assert Frozen().draws(cycle.problem, cycle.start(), 3, KEY, 0) is None

@@ -11,11 +11,11 @@ import pytest
 
 import assim
 from assim.analysis.cycle.cycle import Cycle
-from assim.analysis.cycle.filters import ETKF, LETKF, tapers
+from assim.analysis.cycle.ensemble import ETKF, LETKF, IEnKS, tapers
 from assim.analysis.cycle.inflation import Inflated, Inflation, Innovation
-from assim.analysis.cycle.members import Member, draws, forecast, inflated
+from assim.analysis.cycle.members import draws, forecast, inflated
 from assim.analysis.cycle.plan import Move, Plan
-from assim.analysis.cycle.smoother import IEnKS
+from assim.analysis.cycle.scheme import Seen
 from assim.analysis.cycle.static import OptimalInterpolation, ThreeDVar
 from assim.models import Lorenz63, Lorenz96
 from assim.problem.arrays import Coordinate
@@ -264,7 +264,7 @@ def test_adaptive_inflation_sees_the_innovations_of_the_mean():
     d = np.random.default_rng(2).standard_normal((MEMBERS, 2)) + 3.0
     adaptive = Inflation(1.05, adaptive=True)
     so_far = Inflated(jnp.array(1.05), jnp.array(1.05))
-    before = Member({}, {}, (), {}, jnp.asarray(d))
+    before = Seen({}, (), {}, departures=jnp.asarray(d))
     found = inflated(adaptive, so_far, problem, before, Move(jnp.array(1), jnp.array(1)))
     values = np.linalg.eigvalsh(np.cov(d.T))
     innovation = Innovation.of(np.sum(np.mean(d, axis=0) ** 2), jnp.array(2.0), values)

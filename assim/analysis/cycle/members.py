@@ -2,19 +2,28 @@
 
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from assim.analysis.cycle.inflation import Inflated, Inflation, Innovation
-from assim.analysis.cycle.plan import Move
-from assim.analysis.cycle.posterior import TOGETHER
-from assim.analysis.cycle.scheme import Outcome, observed, readings
-from assim.problem.arrays import Grid, State, Trajectory
-from assim.problem.assumed import is_gaussian
+from assim.analysis.cycle.plan import Move, Plan
+from assim.analysis.cycle.posterior import TOGETHER, start_member
+from assim.analysis.cycle.scheme import (
+    AbstractScheme,
+    Cost,
+    CycledMoments,
+    Outcome,
+    Seen,
+    in_physical_units,
+    observed,
+    outcome,
+)
+from assim.analysis.forecast import StartMembers
+from assim.problem.arrays import Grid, Trajectory
 from assim.problem.control import Control, White
-from assim.problem.cycled import OTHERS, STATE, advanced
+from assim.problem.cycled import OTHERS, STATE, advanced, in_carried_coordinates
 from assim.problem.departure import Problem
-from assim.solve.minimise.status import Status
 from assim.solve.transform import anomalies, rotation, stdev
 
 Array = jax.Array
@@ -32,36 +41,74 @@ class EnsembleCarry(NamedTuple):
     inflation: Inflated
 
 
-class Member(NamedTuple):
-    """What members mean; all with a leading dimension of them.
+class AbstractEnsembleScheme(AbstractScheme):
+    """What schemes of members share: how they are drawn first, and how they are handed on."""
 
-    Args:
-        path: z at every slot edge, shape (N, edges, …).
-        states: every field at every slot edge.
-        predictions: of every instrument.
-        scalars: estimated parameters and bias coefficients in physical units.
-        departures: normalised, of all instruments, shape (N, m).
-    """
+    members: eqx.AbstractVar[int]
+    inflation: eqx.AbstractVar[Inflation]
+    rotate: eqx.AbstractVar[bool]
 
-    path: White
-    states: State
-    predictions: tuple[Array, ...]
-    scalars: dict[str, Array]
-    departures: Array
+    def __check_init__(self) -> None:
+        if self.members < 2:
+            raise ValueError(
+                f"{type(self).__name__}: members must be at least 2, got {self.members}"
+            )
 
-    def innovation(self) -> tuple[Array, Array]:
-        """S = R^(-1/2)H applied to the anomalies, shape (N, m), and d̄, shape (m,)."""
-        return -anomalies(self.departures), jnp.mean(self.departures, axis=0)
+    def start(self, problem: Problem, plan: Plan, key: Array) -> EnsembleCarry:
+        """Draws of the problem's own prior."""
+        del plan
+        return EnsembleCarry(draws(problem.control, self.members, key), self.inflation.first())
+
+    def draws(
+        self, problem: Problem, carry: EnsembleCarry, number: int, key: Array, newest: int
+    ) -> StartMembers | None:
+        """The members as they are."""
+        del number, key
+        return _start_members(in_carried_coordinates(problem), carry.members, newest)
+
+    def handed_on(
+        self,
+        problem: Problem,
+        carry: EnsembleCarry,
+        before: Seen,
+        after: Seen,
+        cost: Cost,
+        move: Move,
+        key: Array,
+    ) -> tuple[EnsembleCarry, Outcome]:
+        """The analysis in numbers, and the members where the next window starts.
+
+        Anomalies of the state are inflated there, and all of them rotated where that is asked for.
+        """
+        mean = lambda several: jax.tree.map(lambda v: jnp.mean(v, axis=0), several)  # noqa: E731
+        spread = lambda several: jax.tree.map(stdev, several)  # noqa: E731
+        moments = CycledMoments(mean(before), mean(after), spread(before), spread(after))
+        window_outcome = outcome(
+            problem,
+            moments,
+            cost,
+            jnp.sum(moments.background.departures**2),
+            jnp.sum(moments.analysis_stdev.departures**2),
+            carry.inflation.applied,
+        )
+        inflation = inflated(self.inflation, carry.inflation, problem, before, move)
+        rotate = self.rotate & (window_outcome.number > 0) & (move.shift > 0)
+        turn = jnp.where(rotate, rotation(key, self.members), jnp.eye(self.members))
+
+        def grown(members: Array, factor: Array) -> Array:
+            mean = jnp.mean(members, axis=0)[None]
+            return mean + factor * jnp.tensordot(turn, members - mean, axes=1)
+
+        unit, at = jnp.ones(()), jax.tree.map(lambda leaf: leaf[:, move.shift], after.z)
+        members = {
+            kind: {n: grown(v, unit if kind in OTHERS else inflation.applied) for n, v in p.items()}
+            for kind, p in at.items()
+        }
+        return EnsembleCarry(members, inflation), window_outcome
 
 
 def draws(control: Control, number: int, key: Array) -> White:
-    """Members of the problem's own prior.
-
-    Args:
-        control: of the problem as it was posed.
-        number: N.
-        key: of the draws.
-    """
+    """Members of the prior of a problem as it was posed."""
 
     def prior_member(chi: Array) -> White:
         white, x = control.split(chi), control(chi).state
@@ -96,114 +143,47 @@ def forecast(problem: Problem, members: White, key: Array) -> White:
         trajectory = problem.trajectory(control.join(white))
         return jax.vmap(lambda slot: advanced(problem, z, trajectory, slot))(jnp.arange(slots + 1))
 
-    number = size(members)
+    number = _size(members)
     keys = jax.random.split(key, number)
     return jax.lax.map(member_path, (members, keys), batch_size=min(number, TOGETHER))
 
 
-def read(problem: Problem, paths: White) -> Member:
+def read(problem: Problem, paths: White) -> Seen:
     """What paths of z mean, without the model."""
     control, grid = problem.control, Grid.of(problem.model.labels())
 
-    def read_member(path: White) -> Member:
+    def read_member(path: White) -> Seen:
         every = jax.vmap(lambda z: control(control.join({**control.blank(), **z})))(path)
         at = jax.tree.map(lambda leaf: leaf[0], every)
         trajectory = Trajectory(problem.window.edges, every.state, at.parameters, grid)
-        kinds = {"biases": at.biases, "parameters": at.parameters, "scales": at.scales}
-        scalars = {name: kinds[kind][name] for kind in OTHERS for name in path[kind]}
-        instruments = problem.observations
+        scalars, instruments = in_physical_units(at, path), problem.observations
         predictions = tuple(o.predict(trajectory, at.biases) for o in instruments)
         departures = [o.departures(trajectory, at.scales, at.biases) for o in instruments]
-        return Member(path, every.state, predictions, scalars, jnp.concatenate(departures))
+        return Seen(every.state, predictions, scalars, path, jnp.concatenate(departures))
 
-    return jax.lax.map(read_member, paths, batch_size=min(size(paths), TOGETHER))
+    return jax.lax.map(read_member, paths, batch_size=min(_size(paths), TOGETHER))
 
 
-def size(members: White) -> int:
-    """N."""
+def _size(members: White) -> int:
     return jax.tree.leaves(members)[0].shape[0]
 
 
-def at_slot(paths: White, slot: Array) -> White:
-    """z at one slot edge, shape (N, …)."""
-    return jax.tree.map(lambda leaf: leaf[:, slot], paths)
-
-
-def handed_on(members: White, factor: Array, key: Array, *, rotate: Array | bool) -> White:
-    """The next window's members: the state's anomalies inflated, all of them rotated.
-
-    Args:
-        members: z where the next window starts.
-        factor: on the anomalies of the state.
-        key: of the rotation.
-        rotate: whether there is one.
-    """
-    number = size(members)
-    turn = jnp.where(rotate, rotation(key, number), jnp.eye(number))
-
-    def grown(members: Array, factor: Array) -> Array:
-        mean = jnp.mean(members, axis=0)[None]
-        return mean + factor * jnp.tensordot(turn, members - mean, axes=1)
-
-    return {
-        kind: {n: grown(v, jnp.ones(()) if kind in OTHERS else factor) for n, v in part.items()}
-        for kind, part in members.items()
-    }
+def innovation(members: Seen) -> tuple[Array, Array]:
+    """S = R^(-1/2)H applied to the anomalies, shape (N, m), and d̄, shape (m,)."""
+    return -anomalies(members.departures), jnp.mean(members.departures, axis=0)
 
 
 def inflated(
-    inflation: Inflation, so_far: Inflated, problem: Problem, before: Member, move: Move
+    inflation: Inflation, so_far: Inflated, problem: Problem, before: Seen, move: Move
 ) -> Inflated:
     """After a window's innovations."""
-    s, d = before.innovation()
-    values = jnp.linalg.eigvalsh(s @ s.T)
-    number = observed(problem)
-    innovation = Innovation.of(jnp.sum(d**2), number, values)
-    return inflation.after(so_far, innovation, (number > 0) & (move.shift > 0))
+    s, d = innovation(before)
+    values, number = jnp.linalg.eigvalsh(s @ s.T), observed(problem)
+    given = Innovation.of(jnp.sum(d**2), number, values)
+    return inflation.after(so_far, given, (number > 0) & (move.shift > 0))
 
 
-class Cost(NamedTuple):
-    """J at the analysis, its part from the background, |∇J| and how the analysis ended."""
-
-    total: Array
-    background: Array
-    gradient_norm: Array
-    status: Array
-
-
-def status(cost: Array, settled: Array | bool = True) -> Array:
-    """A `Status` as a number."""
-    ended = jnp.where(settled, Status.CONVERGED.value, Status.OUT_OF_LOOPS.value)
-    return jnp.where(jnp.isfinite(cost), ended, Status.NON_FINITE.value)
-
-
-def outcome(
-    problem: Problem, before: Member, after: Member, cost: Cost, inflation: Array
-) -> Outcome:
-    """The analysis of a window in numbers: means and standard deviations of the members."""
-    mean = lambda several: jax.tree.map(lambda v: jnp.mean(v, axis=0), several)  # noqa: E731
-    spread = lambda several: jax.tree.map(stdev, several)  # noqa: E731
-    return Outcome(
-        mean(before.states),
-        mean(after.states),
-        spread(before.states),
-        spread(after.states),
-        mean(after.scalars),
-        spread(after.scalars),
-        readings(
-            problem,
-            mean(before.predictions),
-            mean(after.predictions),
-            spread(before.predictions),
-            spread(after.predictions),
-        ),
-        cost.total,
-        cost.background,
-        jnp.sum(mean(before.departures) ** 2),
-        jnp.sum(spread(after.departures) ** 2),
-        observed(problem),
-        jnp.asarray(is_gaussian(problem)),
-        inflation,
-        cost.gradient_norm,
-        cost.status,
-    )
+@eqx.filter_jit
+def _start_members(problem: Problem, members: White, newest: int) -> StartMembers:
+    blank, join = problem.control.blank(), problem.control.join
+    return jax.vmap(lambda z: start_member(problem, join({**blank, **z}), newest))(members)

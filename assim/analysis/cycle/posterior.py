@@ -1,16 +1,18 @@
 """Moments of a window's posterior: where it is read, and where the next window starts."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from assim.analysis.cycle.plan import Move
-from assim.problem.arrays import State
+from assim.analysis.cycle.scheme import CycledMoments, Seen, in_physical_units
+from assim.analysis.forecast import StartMembers
 from assim.problem.control import White
-from assim.problem.cycled import OTHERS, CycledProblem
+from assim.problem.cycled import CycledProblem
+from assim.problem.departure import Problem
 from assim.solve.krylov import randomised_eigenpairs
 from assim.solve.posterior.gaussian import Gaussian
 
@@ -20,47 +22,11 @@ WHOLE = 1000  # controls up to which every column of the tangent linear is forme
 TOGETHER = 100  # columns, or members, that are integrated together
 
 
-class Seen(NamedTuple):
-    """What one χ means: all that is asked of a window's posterior.
-
-    Args:
-        states: every field at every slot edge.
-        predictions: of every instrument.
-        scalars: estimated parameters, scales and biases in physical units.
-        z: where the next window starts.
-    """
-
-    states: State
-    predictions: tuple[Array, ...]
-    scalars: dict[str, Array]
-    z: Array
-
-
-class CycledMoments(NamedTuple):
-    """Mean and standard deviations of what is seen, before and after the observations.
-
-    Args:
-        background: at χ = 0.
-        analysis: at the minimum, or the mean of draws.
-        background_stdev: with z standing for nothing.
-        analysis_stdev: likewise.
-        columns: root of the covariance of z where the next window starts, rows of shape (k, n).
-    """
-
-    background: Seen
-    analysis: Seen
-    background_stdev: Seen
-    analysis_stdev: Seen
-    columns: Array
-
-
 def seen(problem: CycledProblem, chi: Array, move: Move, offset: White | None = None) -> Seen:
     """What χ means, with something added to z."""
     simulation = problem.simulate(chi, offset)
     z = problem.advanced(chi, simulation.trajectory, move.shift, offset)
-    control = simulation.control
-    kinds = {"biases": control.biases, "parameters": control.parameters, "scales": control.scales}
-    scalars = {name: kinds[kind][name] for kind in OTHERS for name in z[kind]}
+    scalars = in_physical_units(simulation.control, z)
     predictions = tuple(simulation.predictions.values())
     return Seen(simulation.trajectory.states, predictions, scalars, ravel_pytree(z)[0])
 
@@ -191,3 +157,27 @@ def _of_few(
 def _stdev(columns: Seen) -> Seen:
     """√ of the sum of squares over columns."""
     return jax.tree.map(lambda c: jnp.sqrt(jnp.sum(c**2, axis=0)), columns)
+
+
+@eqx.filter_jit
+def drawn_members(window: CycledProblem, number: int, key: Array, newest: int) -> StartMembers:
+    """Draws, at a slot edge, of the Gaussian with which a window begins.
+
+    z = m + Σ_k w_k v_k + √s_x B^(1/2) w_x + √s_θ w_θ,        w ~ N(0, I)
+    """
+    chi = jax.random.normal(key, (number, window.size()))
+    return jax.lax.map(
+        lambda draw: start_member(window.problem, window.inner(draw), newest),
+        chi,
+        batch_size=min(number, TOGETHER),
+    )
+
+
+def start_member(problem: Problem, chi: Array, newest: int) -> StartMembers:
+    """What one χ means at a slot edge, without that dimension."""
+    physical = problem.control(chi)
+    state = physical.state
+    if newest:
+        states = problem.trajectory(chi).states
+        state = {name: value[newest] for name, value in states.items()}
+    return StartMembers(state, physical.parameters, physical.scales, physical.biases)

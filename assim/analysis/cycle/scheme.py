@@ -10,9 +10,12 @@ import jax.numpy as jnp
 from assim.analysis.analysed import Reading
 from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.forecast import StartMembers
-from assim.problem.arrays import Params, State
-from assim.problem.assumed import error_variance
+from assim.problem.arrays import State
+from assim.problem.assumed import error_variance, is_gaussian
+from assim.problem.control import Physical, White
+from assim.problem.cycled import OTHERS
 from assim.problem.departure import Problem
+from assim.solve.minimise.status import Status
 
 Array = jax.Array
 
@@ -127,41 +130,113 @@ class AbstractScheme(eqx.Module):
         return {}
 
 
+class Seen(NamedTuple):
+    """What one χ means, or the path of one member: all that is asked of a window.
+
+    Args:
+        states: every field at every slot edge.
+        predictions: of every instrument.
+        scalars: estimated parameters, scales and biases in physical units.
+        z: where the next window starts, in one row; of a member at every slot edge; or None.
+        departures: of a member, normalised, of all instruments.
+    """
+
+    states: State
+    predictions: tuple[Array, ...]
+    scalars: dict[str, Array]
+    z: Any = None
+    departures: Any = None
+
+
+def in_physical_units(control: Physical, z: White) -> dict[str, Array]:
+    """The scalars that are estimated, of those of a control."""
+    kinds = {"biases": control.biases, "parameters": control.parameters, "scales": control.scales}
+    return {name: kinds[kind][name] for kind in OTHERS for name in z[kind]}
+
+
+class CycledMoments(NamedTuple):
+    """Mean and standard deviations of what is seen, before and after the observations.
+
+    Args:
+        background: at χ = 0, or the mean of members.
+        analysis: at the minimum, or the mean of members or draws.
+        background_stdev: with z standing for nothing.
+        analysis_stdev: likewise.
+        columns: root of the covariance of z where the next window starts, rows of shape (k, n).
+    """
+
+    background: Seen
+    analysis: Seen
+    background_stdev: Seen
+    analysis_stdev: Seen
+    columns: Any = None
+
+
+class Cost(NamedTuple):
+    """J at the analysis, its part from the background, |∇J| and how the analysis ended."""
+
+    total: Array
+    background: Array
+    gradient_norm: Array
+    status: Array
+
+
+def status(cost: Array, settled: Array | bool = True) -> Array:
+    """A `Status` as a number."""
+    ended = jnp.where(settled, Status.CONVERGED.value, Status.OUT_OF_LOOPS.value)
+    return jnp.where(jnp.isfinite(cost), ended, Status.NON_FINITE.value)
+
+
 def observed(problem: Problem) -> Array:
     """How many observations a window has, as their weights count them."""
     return sum((o.count() for o in problem.observations), jnp.zeros(()))
 
 
-def readings(
-    problem: Problem,
-    background: tuple[Array, ...],
-    analysis: tuple[Array, ...],
-    background_stdev: tuple[Array, ...],
-    analysis_stdev: tuple[Array, ...],
-    scales: Params | None = None,
-) -> tuple[Reading, ...]:
-    """Every instrument's readings, from predictions and their standard deviations.
+def signal(eigenvalues: Array) -> Array:
+    """Degrees of freedom for signal, Σ λ/(1 + λ)."""
+    values = jnp.maximum(eigenvalues, 0.0)
+    return jnp.sum(values / (1 + values))
 
-    Args:
-        problem: whose instruments these are.
-        background: H(x^b), one entry an instrument.
-        analysis: H(x^a).
-        background_stdev: of the first.
-        analysis_stdev: of the second.
-        scales: error scales at the background, where they are estimated.
-    """
-    predicted = (background, analysis, background_stdev, analysis_stdev)
-    return tuple(
+
+def outcome(
+    problem: Problem,
+    moments: CycledMoments,
+    cost: Cost,
+    normalised: Array,
+    signal: Array,
+    inflation: Array,
+) -> Outcome:
+    """The analysis of a window; `normalised`, `signal` and `inflation` as `Outcome` has them."""
+    before, after, before_stdev, after_stdev = several = moments[:4]
+    scales = {name: before.scalars[name] for name in problem.control.scales}
+    predicted = zip(problem.observations, *(seen.predictions for seen in several), strict=True)
+    readings = tuple(
         Reading(
             o.values,
-            before,
-            after,
-            jnp.sqrt(o.likelihood.variance() * error_variance(o, before, scales or {})),
-            before_stdev,
-            after_stdev,
+            background,
+            analysis,
+            jnp.sqrt(o.likelihood.variance() * error_variance(o, background, scales)),
+            background_stdev,
+            analysis_stdev,
             o.powers(),
         )
-        for o, before, after, before_stdev, after_stdev in zip(
-            problem.observations, *predicted, strict=True
-        )
+        for o, background, analysis, background_stdev, analysis_stdev in predicted
+    )
+    return Outcome(
+        before.states,
+        after.states,
+        before_stdev.states,
+        after_stdev.states,
+        after.scalars,
+        after_stdev.scalars,
+        readings,
+        cost.total,
+        cost.background,
+        normalised,
+        signal,
+        observed(problem),
+        jnp.asarray(is_gaussian(problem)),
+        inflation,
+        cost.gradient_norm,
+        cost.status,
     )

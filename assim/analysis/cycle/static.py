@@ -12,16 +12,23 @@ from jax.flatten_util import ravel_pytree
 from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.cycle.posterior import TOGETHER, WHOLE
 from assim.analysis.cycle.refusals import check_only_state, check_separate
-from assim.analysis.cycle.scheme import AbstractScheme, Outcome, observed, readings
+from assim.analysis.cycle.scheme import (
+    AbstractScheme,
+    Cost,
+    CycledMoments,
+    Outcome,
+    Seen,
+    outcome,
+    signal,
+    status,
+)
 from assim.analysis.forecast import StartMembers
 from assim.problem.arrays import State, Trajectory
-from assim.problem.assumed import is_gaussian
 from assim.problem.covariance import AbstractStateCovariance
 from assim.problem.departure import Departures, Problem
 from assim.problem.window import integrate
 from assim.solve.minimise.gauss_newton import GaussNewton
 from assim.solve.minimise.loop import AbstractMinimiser, minimise_compiled
-from assim.solve.minimise.status import Status
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import Laplace, local_gaussian
 
@@ -106,15 +113,6 @@ class Increment(eqx.Module):
         return {name: jnp.zeros(size) for name, size in self.static.sizes().items()}
 
 
-class _Found(NamedTuple):
-    """w with its posterior, J there, |∇J| where it was linearised last, and how that ended."""
-
-    gaussian: Gaussian
-    cost: Array
-    gradient_norm: Array
-    status: Array
-
-
 class _AbstractStatic(AbstractScheme):
     """What 3D-Var and optimal interpolation share: all but how the increment is found."""
 
@@ -126,8 +124,8 @@ class _AbstractStatic(AbstractScheme):
             raise ValueError(f"{type(self).__name__}: share must be positive, got {self.share}")
 
     @abc.abstractmethod
-    def found(self, increment: Increment, key: Array) -> _Found:
-        """The increment, with its posterior."""
+    def minimum(self, increment: Increment, key: Array) -> tuple[Gaussian, Cost]:
+        """The increment with its posterior, and J there."""
 
     def check(self, problem: Problem, plan: Plan) -> None:
         """Windows that do not overlap, in which nothing but fields with a covariance is estimated.
@@ -151,10 +149,9 @@ class _AbstractStatic(AbstractScheme):
         """Forecast, find the increment, and hand on the analysis at the newest edge."""
         free = integrate(problem.model, carry.state, problem.control.fixed, problem.window)
         increment = Increment(problem, free, carry.static, self.share)
-        minimum = self.found(increment, key)
-        outcome = _outcome(increment, minimum)
-        state = {name: value[move.newest] for name, value in outcome.analysis.items()}
-        return StaticCarry(state, carry.static), outcome
+        window_outcome = _outcome(increment, *self.minimum(increment, key))
+        state = {name: value[move.newest] for name, value in window_outcome.analysis.items()}
+        return StaticCarry(state, carry.static), window_outcome
 
     def draws(
         self, problem: Problem, carry: StaticCarry, number: int, key: Array, newest: int
@@ -185,12 +182,12 @@ class ThreeDVar(_AbstractStatic):
     minimiser: AbstractMinimiser = eqx.field(default_factory=lambda: GaussNewton(n_outer=10))
     rank: int = eqx.field(default=200, static=True)
 
-    def found(self, increment: Increment, key: Array) -> _Found:
+    def minimum(self, increment: Increment, key: Array) -> tuple[Gaussian, Cost]:
         """By the minimiser."""
         last = minimise_compiled(increment, self.minimiser, jnp.zeros(increment.size()))
         settings = Laplace(rank=self.rank, dense_limit=WHOLE, hessian="gauss_newton")
         gaussian = local_gaussian(increment, last.chi, settings, key)
-        return _Found(gaussian, last.cost, last.gradient_norm, last.status)
+        return gaussian, Cost(last.cost, _square(last.chi), last.gradient_norm, last.status)
 
 
 class OptimalInterpolation(_AbstractStatic):
@@ -209,7 +206,7 @@ class OptimalInterpolation(_AbstractStatic):
     share: float = eqx.field(default=1.0, converter=float)
     static: AbstractStateCovariance | None = None
 
-    def found(self, increment: Increment, key: Array) -> _Found:
+    def minimum(self, increment: Increment, key: Array) -> tuple[Gaussian, Cost]:
         """w = -Gᵀ(GGᵀ + I)⁻¹d with G = ∂d/∂w at the background."""
         del key
         n = increment.size()
@@ -224,9 +221,8 @@ class OptimalInterpolation(_AbstractStatic):
         values, right = jnp.where(some, values, 0.0), (vectors.T @ g).T * scale[None]
         last = slice(None, -min(n, d.size) - 1, -1)
         gaussian = Gaussian(w, values[last], right[:, last])
-        cost = jnp.sum(w**2) / 2 + jnp.sum(departures(w) ** 2) / 2
-        status = jnp.where(jnp.isfinite(cost), Status.CONVERGED.value, Status.NON_FINITE.value)
-        return _Found(gaussian, cost, jnp.linalg.norm(d @ g), status)
+        cost = _square(w) + _square(departures(w))
+        return gaussian, Cost(cost, _square(w), jnp.linalg.norm(d @ g), status(cost))
 
 
 @eqx.filter_jit
@@ -245,38 +241,27 @@ def _draws(
     return jax.vmap(draw)(jax.random.normal(key, (number, flat.size)))
 
 
-def _outcome(increment: Increment, minimum: _Found) -> Outcome:
+def _square(v: Array) -> Array:
+    return jnp.sum(v**2) / 2
+
+
+def _outcome(increment: Increment, gaussian: Gaussian, cost: Cost) -> Outcome:
     """The analysis of a window in numbers; standard deviations are the same at all its edges."""
-    gaussian, edges = minimum.gaussian, increment.trajectory.times.size
-    w = gaussian.chi
-    values = jnp.maximum(gaussian.eigenvalues, 0.0)
+    edges, w, zero = increment.trajectory.times.size, gaussian.chi, jnp.zeros_like(gaussian.chi)
     before, after = (
         {n: jnp.broadcast_to(v[None], (edges, *v.shape)) for n, v in fields.items()}
         for fields in _stdev(increment, gaussian)
     )
-    return Outcome(
-        increment.trajectory.states,
-        increment.displaced(w).states,
-        before,
-        after,
-        {},
-        {},
-        readings(
-            increment.problem,
-            increment.predictions(jnp.zeros_like(w)),
-            increment.predictions(w),
-            *_predicted_stdev(increment, gaussian),
-        ),
-        minimum.cost,
-        jnp.sum(w**2) / 2,
-        jnp.sum(increment(jnp.zeros_like(w)).normalised ** 2),
-        jnp.sum(values / (1 + values)),
-        observed(increment.problem),
-        jnp.asarray(is_gaussian(increment.problem)),
-        jnp.ones(()),
-        minimum.gradient_norm,
-        minimum.status,
+    predicted = _predicted_stdev(increment, gaussian)
+    moments = CycledMoments(
+        Seen(increment.trajectory.states, increment.predictions(zero), {}),
+        Seen(increment.displaced(w).states, increment.predictions(w), {}),
+        Seen(before, predicted[0], {}),
+        Seen(after, predicted[1], {}),
     )
+    normalised = jnp.sum(increment(zero).normalised ** 2)
+    shares = signal(gaussian.eigenvalues)
+    return outcome(increment.problem, moments, cost, normalised, shares, jnp.ones(()))
 
 
 def _stdev(increment: Increment, gaussian: Gaussian) -> tuple[State, State]:

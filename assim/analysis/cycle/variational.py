@@ -9,12 +9,25 @@ from jax.flatten_util import ravel_pytree
 
 from assim.analysis.cycle import carried
 from assim.analysis.cycle.carried import Folding
-from assim.analysis.cycle.draws import of_gaussian
 from assim.analysis.cycle.inflation import Inflated, Inflation, Innovation, as_inflation
 from assim.analysis.cycle.plan import Move, Plan
-from assim.analysis.cycle.posterior import WHOLE, CycledMoments, by_draws, by_members, by_tangent
+from assim.analysis.cycle.posterior import (
+    WHOLE,
+    by_draws,
+    by_members,
+    by_tangent,
+    drawn_members,
+)
 from assim.analysis.cycle.refusals import check_inflation
-from assim.analysis.cycle.scheme import AbstractScheme, Outcome, observed, readings
+from assim.analysis.cycle.scheme import (
+    AbstractScheme,
+    Cost,
+    CycledMoments,
+    Outcome,
+    observed,
+    outcome,
+    signal,
+)
 from assim.analysis.forecast import StartMembers
 from assim.problem.assumed import is_gaussian
 from assim.problem.control import White
@@ -168,13 +181,7 @@ class FourDVar(AbstractScheme):
         self, problem: Problem, carry: VariationalCarry, move: Move, key: Array
     ) -> tuple[VariationalCarry, Outcome]:
         """Minimise J, and hand on the posterior where the next window starts."""
-        folding = self.folding(carry.background.mean)
-        window = CycledProblem(
-            problem,
-            carry.background,
-            None if folding.whole else carry.static,
-            carry.localisation,
-        )
+        window = self._window(problem, carry)
         for_minimum, for_laplace, for_moments, for_draws = jax.random.split(key, 4)
         for_rest = jax.random.fold_in(key, 4)
         last = self._minimum(window, for_minimum)
@@ -185,19 +192,25 @@ class FourDVar(AbstractScheme):
             moments = by_members(window, gaussian, move, moments)
         elif self.carry == "ensemble":
             moments = by_draws(window, gaussian, move, self.members, for_draws, moments)
-        outcome = _outcome(window, gaussian, moments, last, carry.inflation.applied)
+        cost = Cost(last.cost, jnp.sum(last.chi**2) / 2, last.gradient_norm, last.status)
+        normalised = jnp.sum(window(jnp.zeros_like(last.chi)).normalised ** 2)
+        shares, applied = signal(gaussian.eigenvalues), carry.inflation.applied
+        window_outcome = outcome(problem, moments, cost, normalised, shares, applied)
         rest = _rest(window, gaussian, for_rest) if self.inflation.adaptive else None
-        given = (outcome.normalised, outcome.number, gaussian.eigenvalues, rest)
-        moves = (outcome.number > 0) & (move.shift > 0)
+        number = window_outcome.number
+        given = (normalised, number, gaussian.eigenvalues, rest)
+        moves = (number > 0) & (move.shift > 0)
         inflation = self.inflation.after(carry.inflation, Innovation.of(*given), moves)
         background = self._handed_on(moments, carry, inflation, move.shift, moves, problem)
-        return VariationalCarry(background, inflation, carry.static, carry.localisation), outcome
+        after = VariationalCarry(background, inflation, carry.static, carry.localisation)
+        return after, window_outcome
 
     def draws(
         self, problem: Problem, carry: VariationalCarry, number: int, key: Array, newest: int
     ) -> StartMembers | None:
         """Those of the next background, with localised v_k where it localises them."""
-        return of_gaussian(self._window(problem, carry), number, key, newest)
+        window = self._window(in_carried_coordinates(problem), carry)
+        return drawn_members(window, number, key, newest)
 
     def remarks(self, problem: Problem, plan: Plan) -> dict[str, str]:
         """Whether draws are too few to keep the covariance of what is carried."""
@@ -220,13 +233,12 @@ class FourDVar(AbstractScheme):
     def controls(self, problem: Problem, plan: Plan) -> int:
         """Length of χ of a window: what is carried, and the model errors of its slots."""
         carry = self.start(problem.as_forcing(), plan, jax.random.key(0))
-        return self._window(problem, carry).size()
+        return self._window(in_carried_coordinates(problem), carry).size()
 
     def _window(self, problem: Problem, carry: VariationalCarry) -> CycledProblem:
-        """The problem of a window, as it was posed, with what the one before handed on."""
+        """The problem of a window, in carried coordinates, with what the one before handed on."""
         static = None if self.folding(carry.background.mean).whole else carry.static
-        given = (carry.background, static, carry.localisation)
-        return CycledProblem(in_carried_coordinates(problem), *given)
+        return CycledProblem(problem, carry.background, static, carry.localisation)
 
     def _minimum(self, window: CycledProblem, key: Array) -> Any:
         """The minimiser's last state at the lowest J of all first guesses."""
@@ -309,36 +321,3 @@ def _rest(window: CycledProblem, gaussian: Gaussian, key: Array) -> tuple[Array,
     hessian = gauss_newton_linearisation(window, gaussian.chi).hessian
     traces = deflated_traces(lambda v: hessian(v) - v, gaussian.eigenvectors, key)
     return jax.tree.map(lambda trace: jnp.maximum(trace, 0.0), traces)
-
-
-def _outcome(
-    window: CycledProblem, gaussian: Gaussian, moments: CycledMoments, last: Any, inflation: Array
-) -> Outcome:
-    """The analysis of a window in numbers."""
-    before = window(jnp.zeros_like(last.chi)).normalised
-    values = jnp.maximum(gaussian.eigenvalues, 0.0)
-    return Outcome(
-        moments.background.states,
-        moments.analysis.states,
-        moments.background_stdev.states,
-        moments.analysis_stdev.states,
-        moments.analysis.scalars,
-        moments.analysis_stdev.scalars,
-        readings(
-            window.problem,
-            moments.background.predictions,
-            moments.analysis.predictions,
-            moments.background_stdev.predictions,
-            moments.analysis_stdev.predictions,
-            {name: moments.background.scalars[name] for name in window.problem.control.scales},
-        ),
-        last.cost,
-        jnp.sum(last.chi**2) / 2,
-        jnp.sum(before**2),
-        jnp.sum(values / (1 + values)),
-        observed(window.problem),
-        jnp.asarray(is_gaussian(window.problem)),
-        inflation,
-        last.gradient_norm,
-        last.status,
-    )

@@ -1,63 +1,49 @@
-"""Ensemble transform Kalman filters in a cycle, global and localised."""
+"""Ensemble schemes of a cycle: transform Kalman filters, global and localised, and a smoother."""
 
 import abc
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from assim.analysis.cycle.draws import of_members
 from assim.analysis.cycle.inflation import Inflation, as_inflation
 from assim.analysis.cycle.members import (
-    Cost,
+    AbstractEnsembleScheme,
     EnsembleCarry,
-    Member,
-    at_slot,
-    draws,
     forecast,
-    handed_on,
-    inflated,
-    outcome,
+    innovation,
     read,
-    status,
 )
 from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.cycle.posterior import TOGETHER
 from assim.analysis.cycle.refusals import (
     check_independent,
     check_inflation,
+    check_perfect,
     check_scales,
     check_separate,
 )
-from assim.analysis.cycle.scheme import AbstractScheme, Outcome
-from assim.analysis.forecast import StartMembers
+from assim.analysis.cycle.scheme import Cost, Outcome, Seen, status
 from assim.problem.arrays import Coordinate
 from assim.problem.control import White
 from assim.problem.cycled import OTHERS
 from assim.problem.departure import Problem
 from assim.problem.observation import Observations
-from assim.solve.transform import square_root, taper
+from assim.solve.transform import Transform, gauss_newton, none, square_root, taper
 
 Array = jax.Array
 
+SLACK = 1.0  # by which J may rise, as the members' tangent is not the model's
 
-class _AbstractFilter(AbstractScheme):
+
+class _AbstractFilter(AbstractEnsembleScheme):
     """What both filters share: all but the analysis."""
 
-    members: eqx.AbstractVar[int]
-    inflation: eqx.AbstractVar[Inflation]
-    rotate: eqx.AbstractVar[bool]
-
-    def __check_init__(self) -> None:
-        if self.members < 2:
-            raise ValueError(
-                f"{type(self).__name__}: members must be at least 2, got {self.members}"
-            )
-
     @abc.abstractmethod
-    def analysed(self, problem: Problem, before: Member) -> White:
+    def analysed(self, problem: Problem, before: Seen) -> White:
         """z at every slot edge after the observations, shape (N, edges, …)."""
 
     @abc.abstractmethod
@@ -75,11 +61,6 @@ class _AbstractFilter(AbstractScheme):
         check_scales(type(self).__name__, problem)
         self.check_errors(problem)
 
-    def start(self, problem: Problem, plan: Plan, key: Array) -> EnsembleCarry:
-        """Draws of the problem's own prior."""
-        del plan
-        return EnsembleCarry(draws(problem.control, self.members, key), self.inflation.first())
-
     def step(
         self, problem: Problem, carry: EnsembleCarry, move: Move, key: Array
     ) -> tuple[EnsembleCarry, Outcome]:
@@ -87,24 +68,8 @@ class _AbstractFilter(AbstractScheme):
         for_errors, for_rotation = jax.random.split(key)
         before = read(problem, forecast(problem, carry.members, for_errors))
         after = read(problem, self.analysed(problem, before))
-        window_outcome = outcome(
-            problem, before, after, _cost(before, after), carry.inflation.applied
-        )
-        inflation = inflated(self.inflation, carry.inflation, problem, before, move)
-        members = handed_on(
-            at_slot(after.path, move.newest),
-            inflation.applied,
-            for_rotation,
-            rotate=self.rotate & (window_outcome.number > 0),
-        )
-        return EnsembleCarry(members, inflation), window_outcome
-
-    def draws(
-        self, problem: Problem, carry: EnsembleCarry, number: int, key: Array, newest: int
-    ) -> StartMembers | None:
-        """The members as they are."""
-        del number, key
-        return of_members(problem, carry.members, newest)
+        cost = _cost(before, after)
+        return self.handed_on(problem, carry, before, after, cost, move, for_rotation)
 
 
 class ETKF(_AbstractFilter):
@@ -133,10 +98,10 @@ class ETKF(_AbstractFilter):
     def check_errors(self, problem: Problem) -> None:
         """It takes every R."""
 
-    def analysed(self, problem: Problem, before: Member) -> White:
+    def analysed(self, problem: Problem, before: Seen) -> White:
         """One transform for everything."""
         del problem
-        return jax.tree.map(square_root(*before.innovation()).apply, before.path)
+        return jax.tree.map(square_root(*innovation(before)).apply, before.z)
 
 
 class LETKF(_AbstractFilter):
@@ -178,12 +143,12 @@ class LETKF(_AbstractFilter):
             if dim not in known:
                 raise ValueError(f"LETKF: no dimension {dim!r}; the model has {', '.join(known)}")
 
-    def analysed(self, problem: Problem, before: Member) -> White:
+    def analysed(self, problem: Problem, before: Seen) -> White:
         """One transform for every grid point, shared by all fields on the same dimensions."""
         labels = problem.model.labels()
-        everywhere = square_root(*before.innovation())
-        fields = {kind: part for kind, part in before.path.items() if kind not in OTHERS}
-        after = {kind: jax.tree.map(everywhere.apply, before.path[kind]) for kind in OTHERS}
+        everywhere = square_root(*innovation(before))
+        fields = {kind: part for kind, part in before.z.items() if kind not in OTHERS}
+        after = {kind: jax.tree.map(everywhere.apply, before.z[kind]) for kind in OTHERS}
         after |= {kind: {} for kind in fields}
         for dims in {labels.state[name].dims for part in fields.values() for name in part}:
             axes = {dim: labels.coordinates[dim] for dim in dims}
@@ -200,10 +165,10 @@ class LETKF(_AbstractFilter):
         observations: tuple[Observations, ...],
         axes: Mapping[str, Coordinate],
         fields: White,
-        before: Member,
+        before: Seen,
     ) -> White:
         """Fields on the same axes, shape (N, edges, *points), each point by its own transform."""
-        s, d = before.innovation()
+        s, d = innovation(before)
         points = math.prod(len(axis.values) for axis in axes.values())
         grid = jnp.meshgrid(*(jnp.asarray(axis.values) for axis in axes.values()), indexing="ij")
         places = {dim: g.ravel() for dim, g in zip(axes, grid, strict=True)}
@@ -246,13 +211,125 @@ def tapers(
     return taper(jnp.sqrt(square))
 
 
-def _cost(before: Member, after: Member) -> Cost:
+def _cost(before: Seen, after: Seen) -> Cost:
     """J = ½ d̄_b·d̄_a, which it is at the minimum where H is linear, without the weights.
 
     Of departures before and after: with d_a = (I + SᵀS)⁻¹d_b, ½|w|² + ½|d_a|² comes to that. Of a
     localised analysis it is half of Desroziers' sum for R, expected to be m/2 as well.
     """
-    s, d = before.innovation()
+    s, d = innovation(before)
     left = jnp.mean(after.departures, axis=0)
     total = jnp.sum(d * left) / 2
     return Cost(total, total - jnp.sum(left**2) / 2, jnp.linalg.norm(s @ d), status(total))
+
+
+class IEnKS(AbstractEnsembleScheme):
+    """The iterative ensemble Kalman smoother: 4D-Var in the space of an ensemble, without adjoint.
+
+        J(w) = ½|w|² + ½|d(x̄ + Σ_j w_j X_j)|²,        T = (I + YYᵀ)^(-1/2) at its minimum
+
+    with X the anomalies of the members at the window's start, divided by √(N-1). Gauss and
+    Newton's tangent Y is that of the members x(w) + √(N-1)TX carried by the model itself, with the
+    T of the iteration before (Bocquet & Sakov 2014, QJRMS 140, 1521, "transform" variant). The
+    last of them are the posterior's, which the model has carried to where the next window starts.
+    Where windows overlap, what a batch of observations said is in the members ever after (single
+    data assimilation, a plan's overlap "newest"). Parameters and bias coefficients are members'
+    in their white coordinates; the first members are draws of the problem's own prior.
+
+    Args:
+        members: N; more are needed than the model has directions that grow.
+        inflation: of the state's standard deviations where the next window starts: a factor, or
+            `Inflation`.
+        rotate: whether anomalies are rotated at random there, which keeps their covariance.
+        iterations: most integrations of the ensemble after the first.
+        tolerance: |δw| at which to stop, in standard deviations of the background.
+    """
+
+    members: int = eqx.field(default=20, static=True)
+    inflation: Inflation = eqx.field(default=1.0, converter=as_inflation)
+    rotate: bool = eqx.field(default=False, static=True)
+    iterations: int = eqx.field(default=20, static=True)
+    tolerance: float = eqx.field(default=1e-3, converter=float)
+
+    def __check_init__(self) -> None:
+        if self.iterations < 1:
+            raise ValueError(f"IEnKS: iterations must be at least 1, got {self.iterations}")
+        if not self.tolerance >= 0:
+            raise ValueError(f"IEnKS: tolerance must not be negative, got {self.tolerance}")
+
+    def check(self, problem: Problem, plan: Plan) -> None:
+        """No error scale to estimate, and a model without error.
+
+        Raises:
+            ValueError: others.
+        """
+        check_inflation("IEnKS", self.inflation, problem, plan)
+        check_scales("IEnKS", problem)
+        check_perfect("IEnKS", problem)
+
+    def step(
+        self, problem: Problem, carry: EnsembleCarry, move: Move, key: Array
+    ) -> tuple[EnsembleCarry, Outcome]:
+        """Minimise J in the space of the members, and hand on those of its posterior."""
+        before = read(problem, forecast(problem, carry.members, key))
+        last = self._minimum(problem, carry, before, key)
+        total, settled = last.cost(), last.change <= self.tolerance
+        background = jnp.sum(last.transform.mean**2) / 2
+        cost = Cost(total, background, last.gradient_norm, status(total, settled))
+        return self.handed_on(problem, carry, before, last.ensemble, cost, move, key)
+
+    def _minimum(
+        self, problem: Problem, carry: EnsembleCarry, before: Seen, key: Array
+    ) -> "_Iterate":
+        """Iterate until w stays where it is; a step after which J is higher is halved."""
+        far, unit = jnp.array(jnp.inf), jnp.ones(())
+        first = _Iterate(jnp.zeros((), int), none(self.members), before, far, unit, far)
+
+        def unfinished(last: _Iterate) -> Array:
+            return (last.number < self.iterations) & (last.change > self.tolerance)
+
+        def improved(last: _Iterate) -> _Iterate:
+            s, d = innovation(last.ensemble)
+            w = last.transform.mean
+            slope = w - jnp.linalg.solve(last.transform.root, s @ d)
+            after = gauss_newton(last.transform, s, d)
+            step = after.mean - w
+            after = after._replace(mean=w + last.length * step)
+            ensemble = read(
+                problem, forecast(problem, jax.tree.map(after.apply, carry.members), key)
+            )
+            number, change = last.number + 1, jnp.linalg.norm(step)
+            length = jnp.minimum(1.0, 2 * last.length)
+            lower = _Iterate(number, after, ensemble, change, length, jnp.linalg.norm(slope))
+            higher = last._replace(number=number, change=change, length=last.length / 2)
+            # the first members are wider than any after them: their J is no measure of these
+            begins = (last.number == 0) & jnp.isfinite(lower.cost())
+            accepted = begins | (lower.cost() <= last.cost() + SLACK)
+            return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), lower, higher)
+
+        return jax.lax.while_loop(unfinished, improved, first)
+
+
+class _Iterate(NamedTuple):
+    """Where the minimisation stands.
+
+    Args:
+        number: of iterations.
+        transform: w and T.
+        ensemble: the members that these give, carried through the window.
+        change: |δw| of the last full step.
+        length: share of the next step that is taken.
+        gradient_norm: |∇J| where the last step that was taken began.
+    """
+
+    number: Array
+    transform: Transform
+    ensemble: Seen
+    change: Array
+    length: Array
+    gradient_norm: Array
+
+    def cost(self) -> Array:
+        """J(w), with the mean of the members' departures."""
+        departures = jnp.mean(self.ensemble.departures, axis=0)
+        return (jnp.sum(self.transform.mean**2) + jnp.sum(departures**2)) / 2
