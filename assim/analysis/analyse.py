@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.analysed import AnalysedWindow, Reading
-from assim.analysis.evaluation import Departed, Spread, departed, evaluate, fixed, spread_of
+from assim.analysis.evaluation import Departed, Spread, evaluate, fixed, spread_of
 from assim.analysis.finding import AbstractFinding
-from assim.analysis.methods import LaplaceStart, Methods, Named, base_settings, named, run_methods
-from assim.analysis.posterior import Fields, Posterior, PosteriorRequest
-from assim.analysis.quantities import at_minimum, members_kept, prior_of
+from assim.analysis.methods import Methods, Named, base_settings, named, run_methods
+from assim.analysis.posterior import Posterior, PosteriorRequest, at_minimum, prior_of
 from assim.problem.arrays import Params, State
 from assim.problem.assumed import error_variances
 from assim.problem.control import Physical
@@ -235,57 +234,61 @@ def analyse(
     keys = jax.random.split(jax.random.key(seed), 4)
     seconds: dict[str, float] = {}
     minimiser = minimiser or GaussNewton()
-    with _timed(seconds, "minimise"):
+    with timed(seconds, "minimise"):
         guesses = first_guesses(problem.size(), starts, keys[0], first_guess)
         windows = (problem,) if stages == 1 else problem.lengthened(stages)
         solution = minimise_quasi_static(windows, minimiser, guesses, progress)
     fitted, settings = None, base_settings(methods)
     if settings is not None and solution.status is not Status.NON_FINITE:
-        with _timed(seconds, "posterior"):
-            exact = _exact_hessian(minimiser, solution)
+        with timed(seconds, "posterior"):
+            settled = solution.status is Status.CONVERGED
+            exact = minimiser.exact_hessian(solution.state) if settled else None
             fitted = laplace(problem, solution.chi, settings, keys[1], exact)
     derived = quantities or {}
-    with _timed(seconds, "spread"):
-        analysis, fields = _assemble(problem, solution, fitted, derived, keys[2])
+    with timed(seconds, "spread"):
+        analysis = _assemble(problem, solution, fitted, derived, keys[2])
     analysis = dataclasses.replace(analysis, seconds=seconds)
-    if fitted is None or settings is None or fields is None:
+    if settings is None or fitted is None:
         return analysis
-    start = LaplaceStart(fitted, settings, fields, seconds["posterior"])
-    return _with_posteriors(analysis, methods, start, derived, keys, report)
+    return _with_posteriors(analysis, methods, settings, derived, keys, report)
 
 
 def _with_posteriors(
     analysis: Analysis,
     methods: Named,
-    start: LaplaceStart,
+    settings: Laplace,
     derived: Mapping[str, Derived],
     keys: Array,
     report: Report | None,
 ) -> Analysis:
     """The analysis with the posterior of each method."""
-    problem, seconds = analysis.problem, dict(analysis.seconds)
-    with _timed(seconds, "spread"):
-        number = members_kept(problem, start.settings.members)
-        prior = prior_of(problem, derived, number, keys[2])
-    asked = PosteriorRequest(problem, derived, prior, analysis.log_constant, analysis.solution.chi)
-    run = run_methods(methods, asked, start, (keys[1], keys[3]), report)
-    for name, posterior in run.posteriors.items():
-        counted = start.seconds if posterior.kind == "laplace" else 0.0  # as "posterior", once
+    assert analysis.laplace is not None and analysis.spread is not None
+    problem, seconds = analysis.problem, analysis.seconds
+    with timed(seconds, "spread"):
+        prior = prior_of(problem, derived, settings.members, keys[2])
+    asked = PosteriorRequest(
+        problem,
+        derived,
+        prior,
+        analysis.log_constant,
+        analysis.laplace,
+        settings,
+        analysis.spread,
+        seconds["posterior"],
+        (keys[1], keys[3]),
+        report,
+    )
+    posteriors, chosen, choice = run_methods(methods, asked)
+    for name, posterior in posteriors.items():
+        counted = asked.seconds if posterior.kind == "laplace" else 0.0  # as "posterior", once
         seconds[f"posterior_{name}"] = max(posterior.seconds - counted, 0.0)
     return dataclasses.replace(
         analysis,
-        posteriors=run.posteriors,
-        chosen=run.chosen,
-        choice=run.choice,
+        posteriors=posteriors,
+        chosen=chosen,
+        choice=choice,
         prior_draws=prior.draws,
-        seconds=seconds,
     )
-
-
-def _exact_hessian(minimiser: AbstractMinimiser, solution: Solution) -> Array | None:
-    """The matrix of ∇²J at the minimum, where the minimiser ended with it."""
-    settled = solution.status is Status.CONVERGED
-    return minimiser.exact_hessian(solution.state) if settled else None
 
 
 def _assemble(
@@ -294,12 +297,12 @@ def _assemble(
     fitted: LaplacePosterior | None,
     derived: Mapping[str, Derived],
     key: Array,
-) -> tuple[Analysis, Fields | None]:
-    """All but the posteriors, and the fields of the Laplace approximation."""
+) -> Analysis:
+    """All but the posteriors."""
     origin = jnp.zeros_like(solution.chi)
     before, after = evaluate(problem, origin), evaluate(problem, solution.chi)
     known = fixed(problem)
-    answer = Analysis(
+    analysis = Analysis(
         problem,
         solution,
         fitted,
@@ -313,15 +316,17 @@ def _assemble(
     )
     if fitted is None:
         derived_map = at_minimum(after.simulation.trajectory, derived)
-        return dataclasses.replace(answer, derived_map=derived_map), None
-    around = spread_of(problem, fitted.gaussian, after.simulation, key)
-    departures = departed(problem, before, after, around)
-    answer = dataclasses.replace(answer, departures=departures, spread=around)
-    return answer, Fields(around.trajectory, around.model_error)
+        return dataclasses.replace(analysis, derived_map=derived_map)
+    spread = spread_of(problem, fitted.gaussian, after.simulation, key)
+    parts = (before.departures, after.departures, spread.increment)
+    names = [o.name for o in problem.observations]  # whose order jit does not keep
+    departures = Departed(*({name: part[name] for name in names} for part in parts))
+    return dataclasses.replace(analysis, departures=departures, spread=spread)
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the wall time of what is inside to that of a stage."""
     begin = time.perf_counter()
     yield
     seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - begin

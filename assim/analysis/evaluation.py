@@ -64,13 +64,6 @@ class Departed(NamedTuple):
     increment: Predictions
 
 
-def departed(problem: Problem, before: Evaluation, after: Evaluation, around: "Spread") -> Departed:
-    """The departures of every instrument, in the order of the problem."""
-    names = [o.name for o in problem.observations]
-    parts = (before.departures, after.departures, around.increment)
-    return Departed(*({name: part[name] for name in names} for part in parts))
-
-
 class Assumed(NamedTuple):
     """What was assumed, and what of it the observations inform.
 

@@ -4,24 +4,16 @@ import importlib.util
 import time
 import zlib
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from dataclasses import replace
+from typing import Literal
 
 import jax
 
 from assim.analysis.evaluation import evaluate, spread_of
-from assim.analysis.posterior import (
-    Fields,
-    Posterior,
-    PosteriorRequest,
-    of_ensemble,
-    of_laplace,
-    timed,
-)
-from assim.solve.posterior.ensemble import AbstractPosterior, Report, Trust
+from assim.analysis.posterior import Posterior, PosteriorRequest, of_ensemble, of_laplace
+from assim.solve.posterior.ensemble import AbstractPosterior, Trust
 from assim.solve.posterior.laplace import Laplace, laplace
-from assim.solve.posterior.laplace_posterior import LaplacePosterior
 
-Array = jax.Array
 Several = list[AbstractPosterior] | tuple[AbstractPosterior, ...] | Mapping[str, AbstractPosterior]
 Methods = AbstractPosterior | Several | Literal["auto"] | None
 Named = dict[str, AbstractPosterior] | Literal["auto"]
@@ -29,30 +21,6 @@ Named = dict[str, AbstractPosterior] | Literal["auto"]
 SMALL_RANK = 20  # informed directions up to which SVGD is the cheapest
 PARTICLES = 30  # for each of them
 ASSUMES_LESS = ("nuts", "hmc", "mclmc", "tempered", "importance", "svgd")  # than what follows
-
-
-class LaplaceStart(NamedTuple):
-    """The Laplace approximation that every method starts from.
-
-    Args:
-        fitted: the approximation.
-        settings: with which it was found.
-        fields: its trajectory and standard deviations.
-        seconds: that it took.
-    """
-
-    fitted: LaplacePosterior
-    settings: Laplace
-    fields: Fields
-    seconds: float
-
-
-class MethodResults(NamedTuple):
-    """What was run, which of it is reported, and why."""
-
-    posteriors: dict[str, Posterior]
-    chosen: str
-    choice: str
 
 
 def named(posterior: Methods) -> Named:
@@ -104,29 +72,20 @@ def base_settings(methods: Named) -> Laplace | None:
     return next((method for method in given if isinstance(method, Laplace)), Laplace())
 
 
-def run_methods(
-    methods: Named,
-    asked: PosteriorRequest,
-    start: LaplaceStart,
-    keys: tuple[Array, Array],
-    report: Report | None,
-) -> MethodResults:
-    """Run methods one after the other.
+def run_methods(methods: Named, asked: PosteriorRequest) -> tuple[dict[str, Posterior], str, str]:
+    """Run methods one after the other, each with draws of its own, whatever else is run.
 
-    Args:
-        methods: by name, or "auto".
-        asked: the problem and the scalars wanted.
-        start: the Laplace approximation.
-        keys: of the first Laplace fit, and of all else; each method draws from a stream of its
-            own, so that others beside it do not change what it finds.
-        report: told of progress.
+    Returns:
+        what was run, which of it is reported, and why; "" where only one was asked for.
     """
     if isinstance(methods, str):
-        return _automatic(asked, start, keys, report)
-    posteriors = {n: _run(n, method, asked, start, keys, report) for n, method in methods.items()}
+        posteriors, reasons = _automatic(asked)
+    else:
+        posteriors, reasons = {name: _run(name, m, asked) for name, m in methods.items()}, []
     chosen = best(posteriors)
-    choice = "" if len(posteriors) == 1 else _why(posteriors, chosen)
-    return MethodResults(posteriors, chosen, choice)
+    if isinstance(methods, str) or len(posteriors) > 1:
+        reasons.append(_why(posteriors, chosen))
+    return posteriors, chosen, " ".join(reasons)
 
 
 def best(posteriors: Mapping[str, Posterior]) -> str:
@@ -154,25 +113,22 @@ def _why(posteriors: Mapping[str, Posterior], chosen: str) -> str:
     )
 
 
-def _automatic(
-    asked: PosteriorRequest, start: LaplaceStart, keys: tuple[Array, Array], report: Report | None
-) -> MethodResults:
+def _automatic(asked: PosteriorRequest) -> tuple[dict[str, Posterior], list[str]]:
     """Laplace where it is certified; else SVGD where few directions are informed; else chains."""
-    posteriors = {"laplace": _run("laplace", start.settings, asked, start, keys, report)}
-    said = []
-    if posteriors["laplace"].trust is not Trust.CERTIFIED:
-        rank = start.fitted.rank()
-        ladder, why = _ladder(rank, asked.problem.size())
-        said.append(f"Laplace is not certified. {rank} directions are informed: {why}")
-        if report is not None:
-            report(said[-1])
-        for method in ladder:
-            name = method.name()
-            posteriors[name] = _run(name, method, asked, start, keys, report)
-            if posteriors[name].trust is Trust.CERTIFIED:
-                break
-    chosen = best(posteriors)
-    return MethodResults(posteriors, chosen, " ".join([*said, _why(posteriors, chosen)]))
+    posteriors = {"laplace": _run("laplace", asked.settings, asked)}
+    if posteriors["laplace"].trust is Trust.CERTIFIED:
+        return posteriors, []
+    rank = asked.fitted.rank()
+    ladder, why = _ladder(rank, asked.problem.size())
+    reason = f"Laplace is not certified. {rank} directions are informed: {why}"
+    if asked.report is not None:
+        asked.report(reason)
+    for method in ladder:
+        name = method.name()
+        posteriors[name] = _run(name, method, asked)
+        if posteriors[name].trust is Trust.CERTIFIED:
+            break
+    return posteriors, [reason]
 
 
 def _ladder(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
@@ -197,34 +153,22 @@ def _ladder(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
     return [MCLMC(), last], why
 
 
-def _run(
-    name: str,
-    method: AbstractPosterior,
-    asked: PosteriorRequest,
-    start: LaplaceStart,
-    keys: tuple[Array, Array],
-    report: Report | None,
-) -> Posterior:
-    key = jax.random.fold_in(keys[1], zlib.crc32(name.encode()))
+def _run(name: str, method: AbstractPosterior, asked: PosteriorRequest) -> Posterior:
+    """The posterior of one method, with the seconds that it took."""
+    problem, key = asked.problem, jax.random.fold_in(asked.keys[1], zlib.crc32(name.encode()))
     begin = time.perf_counter()
     if isinstance(method, Laplace):
-        fitted, fields, seconds = _fit(asked, method, start, keys[0])
-        posterior = of_laplace(name, fitted, method, asked, fields, key)
-        return timed(posterior, seconds + time.perf_counter() - begin)
-    if report is not None:
-        report(f"{name}: sampling")
-    ensemble = method.sample(asked.problem, start.fitted, key, report)
+        fitted, spread = asked.fitted, asked.spread
+        if own := method != asked.settings:
+            first, chi = asked.keys[0], fitted.chi
+            fitted = laplace(problem, chi, method, first)
+            at_minimum = evaluate(problem, chi).simulation
+            spread = spread_of(problem, fitted.gaussian, at_minimum, first)
+        posterior = of_laplace(name, fitted, method, asked, spread, key)
+        before = 0.0 if own else asked.seconds
+        return replace(posterior, seconds=before + time.perf_counter() - begin)
+    if asked.report is not None:
+        asked.report(f"{name}: sampling")
+    ensemble = method.sample(problem, asked.fitted, key, asked.report)
     posterior = of_ensemble(name, ensemble, asked, method.name())
-    return timed(posterior, time.perf_counter() - begin)
-
-
-def _fit(
-    asked: PosteriorRequest, settings: Laplace, start: LaplaceStart, key: Array
-) -> tuple[LaplacePosterior, Fields, float]:
-    """The Laplace posterior of these settings, its fields, and the seconds it took already."""
-    if settings == start.settings:
-        return start.fitted, start.fields, start.seconds
-    problem, chi = asked.problem, start.fitted.chi
-    fitted = laplace(problem, chi, settings, key)
-    around = spread_of(problem, fitted.gaussian, evaluate(problem, chi).simulation, key)
-    return fitted, Fields(around.trajectory, around.model_error), 0.0
+    return replace(posterior, seconds=time.perf_counter() - begin)

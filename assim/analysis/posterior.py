@@ -1,4 +1,4 @@
-"""The posterior of one method in physical terms, and how far to trust it."""
+"""The posterior of one method in physical terms: its scalars, draws and fields, and its trust."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,22 +9,36 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.analysis.quantities import (
-    OfPrior,
-    batch_of,
-    quantities_of_ensemble,
-    quantities_of_laplace,
-)
-from assim.problem.arrays import State
+from assim.analysis.evaluation import Spread
+from assim.problem.arrays import State, Trajectory
 from assim.problem.control import Physical
 from assim.problem.departure import Problem
-from assim.problem.scalars import Derived
-from assim.solve.posterior.ensemble import Ensemble, Trust
+from assim.problem.scalars import (
+    Derived,
+    OfInitial,
+    OfTrajectory,
+    TrajectoryFunction,
+    scalar_fields,
+    scalar_units,
+)
+from assim.solve.posterior.ensemble import Ensemble, Report, Trust
 from assim.solve.posterior.laplace import Laplace
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
-from assim.solve.posterior.marginal import Pushed, Quantity
+from assim.solve.posterior.marginal import (
+    Pushed,
+    Quantity,
+    ScalarFunction,
+    WeightedDraws,
+    in_batches,
+    marginals,
+    only_map,
+    pushed,
+)
+from assim.solve.together import affordable, batch_size
 
 Array = jax.Array
+
+MOST_TOGETHER = 1000  # draws that are pushed together
 
 
 @dataclass(frozen=True)
@@ -78,112 +92,176 @@ class Posterior:
         return {name: value[0] for name, value in self.trajectory_stdev.items()}
 
 
-class Fields(NamedTuple):
-    """Of the Laplace approximation.
+class OfPrior(NamedTuple):
+    """Draws from the prior, NaN where there is none.
 
     Args:
-        trajectory_stdev: standard deviations of the trajectory, by the tangent linear.
-        model_error_stdev: those of η.
+        draws: of the control in physical units, leading dimension = draws.
+        scalars: values of initial scalar fields and of derived quantities, by name.
     """
 
-    trajectory_stdev: State
-    model_error_stdev: State
-
-
-def of_laplace(
-    name: str,
-    fitted: LaplacePosterior,
-    settings: Laplace,
-    asked: "PosteriorRequest",
-    fields: Fields,
-    key: Array,
-) -> Posterior:
-    """The Laplace posterior; trajectories are those of the tangent linear.
-
-    Args:
-        name: in results.
-        fitted: the posterior in χ.
-        settings: what was asked of it.
-        asked: the problem and the scalars wanted.
-        fields: of the approximation.
-        key: of the draws.
-    """
-    ensemble = settings.sample(asked.problem, fitted, key)
-    drawn = quantities_of_laplace(
-        asked.problem, fitted, ensemble, settings.members, asked.wanted, asked.prior, key
-    )
-    return Posterior(
-        name,
-        "laplace",
-        ensemble.trust,
-        ensemble.advice,
-        ensemble.certificates,
-        ensemble.log_evidence + asked.log_constant,
-        drawn.quantities,
-        drawn.chi,
-        drawn.draws,
-        drawn.weights,
-        drawn.derived,
-        trajectory_stdev=fields.trajectory_stdev,
-        model_error_stdev=fields.model_error_stdev,
-        gradients=ensemble.gradients,
-        evaluations=ensemble.evaluations,
-    )
+    draws: Physical
+    scalars: dict[str, np.ndarray]
 
 
 class PosteriorRequest(NamedTuple):
-    """What is asked of every posterior of one problem.
+    """What is asked of every posterior of one problem, and the Laplace one that all start from.
 
     Args:
         problem: the problem.
         wanted: derived quantities, by name.
         prior: draws from the prior, and derived quantities of them.
         log_constant: log p(y | χ) + ½ dᵀd + c.
-        chi: χ at the minimum of J.
+        fitted: the Laplace approximation about the minimum of J.
+        settings: with which it was found.
+        spread: its trajectory and standard deviations.
+        seconds: that it took.
+        keys: of the first Laplace fit, and of all else.
+        report: told of progress.
     """
 
     problem: Problem
     wanted: Mapping[str, Derived]
     prior: OfPrior
     log_constant: float
-    chi: Array
+    fitted: LaplacePosterior
+    settings: Laplace
+    spread: Spread
+    seconds: float
+    keys: tuple[Array, Array]
+    report: Report | None
+
+
+def prior_of(problem: Problem, derived: Mapping[str, Derived], number: int, key: Array) -> OfPrior:
+    """Draws from the prior, for the problem with model error as the control; as many as fit."""
+    forcing = problem.as_forcing()  # later states have no prior of their own
+    chi = _prior_draws(forcing, affordable(number, problem.size(), 1), key)
+    values: dict[str, np.ndarray] = {}
+    for function in _functions(forcing, derived).values():
+        values |= in_batches(function, chi, _batch(problem))
+    return OfPrior(_mapped(forcing, chi), values)
+
+
+def of_laplace(
+    name: str,
+    fitted: LaplacePosterior,
+    settings: Laplace,
+    asked: PosteriorRequest,
+    spread: Spread,
+    key: Array,
+) -> Posterior:
+    """The Laplace posterior; trajectories are those of the tangent linear.
+
+    Scalars that depend on only one entry of χ are integrated over its Gaussian marginal and
+    corrected by the certificate's weights where those may be trusted; others come from draws.
+    """
+    problem = asked.problem
+    ensemble = settings.sample(problem, fitted, key)
+    drawn = WeightedDraws(ensemble.members, np.asarray(ensemble.weights))
+    if fitted.sample is not None:
+        kept = affordable(settings.members, problem.size(), 1)
+        chi = fitted.gaussian.draws(key, kept)
+        drawn = WeightedDraws(chi, np.full(kept, 1 / kept), *fitted.sample)
+    scalars = marginals(problem.control.scalars, fitted)
+    fields = (spread.trajectory, spread.model_error)
+    return _posterior((name, "laplace"), ensemble, drawn, scalars, ({}, *fields), asked)
 
 
 def of_ensemble(name: str, ensemble: Ensemble, asked: PosteriorRequest, kind: str) -> Posterior:
-    """The posterior that an ensemble of χ stands for, every member pushed through the model.
+    """The posterior that an ensemble of χ stands for, every member pushed through the model."""
+    problem, chi = asked.problem, asked.fitted.chi
+    drawn = WeightedDraws(ensemble.members, np.asarray(ensemble.weights))
+    each = pushed(problem.control.scalars, chi, drawn, {}, _batch(problem))
+    scalars = {n: replace(scalar.quantity, draws=None, prior=None) for n, scalar in each.items()}
+    moments = _trajectory_moments(problem, ensemble.members, ensemble.weights, chi)
+    mean, *variances = moments
+    stdev, error = jax.tree.map(lambda v: np.sqrt(np.maximum(v, 0.0)), tuple(variances))
+    return _posterior((name, kind), ensemble, drawn, scalars, (mean, stdev, error), asked)
 
-    Args:
-        name: in results.
-        ensemble: members of χ.
-        asked: the problem and the scalars wanted.
-        kind: the method's own name.
-    """
-    drawn = quantities_of_ensemble(
-        asked.problem, ensemble.members, ensemble.weights, asked.chi, asked.wanted, asked.prior
-    )
-    mean, variance, error = _trajectory_moments(
-        asked.problem, ensemble.members, ensemble.weights, asked.chi
-    )
-    stdev, error_stdev = jax.tree.map(lambda v: np.sqrt(np.maximum(v, 0.0)), (variance, error))
+
+def _posterior(
+    called: tuple[str, str],
+    ensemble: Ensemble,
+    drawn: WeightedDraws,
+    univariate: dict[str, Quantity],
+    fields: tuple[State, State, State],
+    asked: PosteriorRequest,
+) -> Posterior:
+    """With the scalars that depend on several entries of χ, all in the order given."""
+    problem, chi = asked.problem, asked.fitted.chi
+    units = scalar_units(problem)
+    values: dict[str, Pushed] = {}
+    names = tuple(name for name in scalar_fields(problem) if name not in univariate)
+    for function in _functions(problem, asked.wanted, names).values():
+        values |= pushed(function, chi, drawn, asked.prior.scalars, _batch(problem))
+    known = {**univariate, **{name: values[name].quantity for name in names}}
+    quantities = {n: replace(known[n], units=units[n]) for n in units if n in known}
+    for name, about in asked.wanted.items():
+        quantity = values[name].quantity
+        quantities[name] = replace(quantity, units=about.units, long_name=about.long_name)
     return Posterior(
-        name,
-        kind,
+        *called,
         ensemble.trust,
         ensemble.advice,
-        dict(ensemble.certificates),
+        ensemble.certificates,
         ensemble.log_evidence + asked.log_constant,
-        drawn.quantities,
-        drawn.chi,
-        drawn.draws,
+        quantities,
+        drawn.members,
+        _mapped(problem, drawn.members),
         drawn.weights,
-        drawn.derived,
-        mean,
-        stdev,
-        error_stdev,
+        {name: values[name] for name in asked.wanted},
+        *fields,
         ensemble.gradients,
         ensemble.evaluations,
         chains=ensemble.chains,
     )
+
+
+def _functions(
+    problem: Problem, derived: Mapping[str, Derived], fields: tuple[str, ...] | None = None
+) -> dict[str, ScalarFunction]:
+    """What pushes draws to initial scalar fields, all where none are named, and derived ones."""
+    fields = tuple(scalar_fields(problem)) if fields is None else fields
+    functions: dict[str, ScalarFunction] = {}
+    if fields:
+        functions["fields"] = OfInitial(problem, fields)
+    if derived:
+        of_trajectory = {name: quantity.function for name, quantity in derived.items()}
+        functions["derived"] = OfTrajectory(problem, of_trajectory)
+    return functions
+
+
+def at_minimum(trajectory: Trajectory, derived: Mapping[str, Derived]) -> dict[str, Quantity]:
+    """Derived quantities where there is no posterior: only `map`, all else NaN."""
+    functions = {name: quantity.function for name, quantity in derived.items()}
+    values = _values(functions, trajectory) if functions else {}
+    return {
+        name: only_map(float(value), derived[name].units, derived[name].long_name)
+        for name, value in values.items()
+    }
+
+
+@eqx.filter_jit
+def _values(functions: dict[str, TrajectoryFunction], trajectory: Trajectory) -> dict[str, Array]:
+    return {name: jnp.reshape(f(trajectory), ()) for name, f in functions.items()}
+
+
+@eqx.filter_jit
+def _prior_draws(forcing: Problem, number: int, key: Array) -> Array:
+    weight = forcing.weight()
+    draws = jax.random.normal(key, (number, weight.shape[0]))
+    return jnp.where(weight[None] > 0, draws, jnp.nan)
+
+
+@eqx.filter_jit
+def _mapped(problem: Problem, chi: Array) -> Physical:
+    """Control of several χ."""
+    return jax.lax.map(problem.control, chi, batch_size=_batch(problem))
+
+
+def _batch(problem: Problem) -> int:
+    """How many draws are pushed through the model together."""
+    return batch_size(problem, MOST_TOGETHER)
 
 
 def _trajectory_moments(
@@ -193,7 +271,7 @@ def _trajectory_moments(
 
     Members whose trajectory is not finite are left out.
     """
-    number, batch = members.shape[0], batch_of(problem)
+    number, batch = members.shape[0], _batch(problem)
     extra = -(-number // batch) * batch - number
     padded = jnp.pad(members, ((0, extra), (0, 0)), mode="edge")
     w = jnp.pad(weights, (0, extra))
@@ -228,8 +306,3 @@ def _added(problem: Problem, here: Any, total: Any, chi: Array, w: Array) -> Any
     first = jax.tree.map(lambda a: jnp.tensordot(w, a, 1), safe)
     second = jax.tree.map(lambda a: jnp.tensordot(w, a**2, 1), safe)
     return jax.tree.map(jnp.add, total, (first, second, jnp.sum(w)))
-
-
-def timed(posterior: Posterior, seconds: float) -> Posterior:
-    """The same with its wall time."""
-    return replace(posterior, seconds=seconds)

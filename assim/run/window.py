@@ -2,14 +2,14 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import xarray as xr
 
-from assim.analysis.analyse import Analysis
+from assim.analysis.analyse import Analysis, timed
 from assim.analysis.finding import AbstractFinding
 from assim.analysis.posterior import Posterior
 from assim.case.case import FILES, Case
@@ -57,7 +57,7 @@ def run_case(case: Case, out: Path | None, screen: Screen, started: float | None
         Interrupted: by the user.
     """
     seconds = {} if started is None else {"import": time.perf_counter() - started}
-    with _timed(seconds, "read"):
+    with timed(seconds, "read"):
         posed = pose(case)
     directory = case.directory(out)
     with screen.writing(directory, window=True) as written:
@@ -91,12 +91,12 @@ def _examined(posed: Posed, analysis: Analysis, seconds: dict[str, float]) -> An
         return analysis
     table = posed.case.checked
     held_back = [instrument.observations for instrument in posed.held_back]
-    with _timed(seconds, "sloppy"):
+    with timed(seconds, "sloppy"):
         sloppy = stiff_and_sloppy(analysis, table.sloppy.profile)
     checks = None
     if table.predictive is not None or held_back:
         draws = (table.predictive or PredictiveTable()).draws
-        with _timed(seconds, "predictive"):
+        with timed(seconds, "predictive"):
             checks = predictive_checks(analysis, held_back, draws=draws, seed=table.runtime.seed)
     return analysis.with_findings(sloppy, checks)
 
@@ -133,7 +133,7 @@ def write_results(posed: Posed, analysis: Analysis, directory: Path, written: li
     stale = [directory / ARVIZ, *(directory / f"{name}.nc" for name in FILES)]
     for path in (*stale, *_of_methods(directory)):
         path.unlink(missing_ok=True)
-    with _timed(seconds, "write"):
+    with timed(seconds, "write"):
         for name, make in _makers(posed, analysis).items():
             path = directory / f"{name}.nc"
             title = f"{case.checked.title or case.name}: {name}"
@@ -222,10 +222,3 @@ def _outcome(analysis: Analysis, screen: Screen) -> Exit:
         return Exit.DONE
     screen.say(f"Not converged. {status.advice}", "bold red")
     return Exit.NOT_CONVERGED
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    begin = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - begin

@@ -207,10 +207,32 @@ def outcome(
     inflation: Array,
 ) -> Outcome:
     """The analysis of a window; `normalised`, `signal` and `inflation` as `Outcome` has them."""
-    before, after, before_stdev, after_stdev = several = moments[:4]
-    scales = {name: before.scalars[name] for name in problem.control.scales}
-    predicted = zip(problem.observations, *(seen.predictions for seen in several), strict=True)
-    readings = tuple(
+    before, after, before_stdev, after_stdev, _ = moments
+    return Outcome(
+        before.states,
+        after.states,
+        before_stdev.states,
+        after_stdev.states,
+        after.scalars,
+        after_stdev.scalars,
+        _readings(problem, moments),
+        cost.total,
+        cost.background,
+        normalised,
+        signal,
+        observed(problem),
+        jnp.asarray(is_gaussian(problem)),
+        inflation,
+        cost.gradient_norm,
+        cost.status,
+    )
+
+
+def _readings(problem: Problem, moments: CycledMoments) -> tuple[Reading, ...]:
+    """Of every instrument; error scales that are estimated are those of the background."""
+    scales = {name: moments.background.scalars[name] for name in problem.control.scales}
+    predicted = zip(problem.observations, *(m.predictions for m in moments[:4]), strict=True)
+    return tuple(
         Reading(
             o.values,
             background,
@@ -221,22 +243,4 @@ def outcome(
             o.powers(),
         )
         for o, background, analysis, background_stdev, analysis_stdev in predicted
-    )
-    return Outcome(
-        before.states,
-        after.states,
-        before_stdev.states,
-        after_stdev.states,
-        after.scalars,
-        after_stdev.scalars,
-        readings,
-        cost.total,
-        cost.background,
-        normalised,
-        signal,
-        observed(problem),
-        jnp.asarray(is_gaussian(problem)),
-        inflation,
-        cost.gradient_norm,
-        cost.status,
     )

@@ -1,7 +1,7 @@
 """Moments and quantiles of scalar functions of χ under the Laplace posterior and its weights."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -24,17 +24,6 @@ _NODES = np.concatenate(
 )
 _NODE_WEIGHTS = np.where(np.arange(_NODES.size) < 2001, np.exp(-(_NODES**2) / 2), 0.0)
 _NODE_WEIGHTS /= _NODE_WEIGHTS.sum()
-
-
-class Marginal(NamedTuple):
-    """One scalar under the posterior, and its value at the minimum of J."""
-
-    mean: float
-    stddev: float
-    map: float
-    q05: float
-    q50: float
-    q95: float
 
 
 @dataclass(frozen=True)
@@ -60,8 +49,13 @@ class Quantity:
     prior: tuple[float, float, float] | None = None
 
 
-def marginals(function: ScalarFunction, posterior: LaplacePosterior) -> dict[str, Marginal]:
-    """Every scalar of χ, each of which depends on one entry of χ alone.
+def marginals(function: ScalarFunction, posterior: LaplacePosterior) -> dict[str, Quantity]:
+    """Every scalar of χ, each of which depends on one entry of χ alone; without units.
+
+    Their Laplace marginals are Gaussian: moments are one-dimensional integrals over that density,
+    quantiles those of the density mapped. Where the certificate's draws may be trusted, each is
+    corrected by the difference between their weighted and their plain estimate, which is nothing
+    for a Gaussian posterior.
 
     Args:
         function: χ ↦ scalars by name; a pytree where it holds arrays.
@@ -71,12 +65,19 @@ def marginals(function: ScalarFunction, posterior: LaplacePosterior) -> dict[str
     sampled: Scalars = {}
     if posterior.sample is not None and values:
         sampled = _each(function, jnp.asarray(posterior.sample[0]))
-    return {
-        name: _by_quadrature(
-            np.asarray(f), posterior, np.asarray(sampled[name]) if name in sampled else None
-        )
-        for name, f in values.items()
-    }
+    scalars = {}
+    for name, nodes in values.items():
+        f = np.asarray(nodes)
+        here, at_levels = float(f[-2]), f[-3:]
+        moments = np.array(_moments(f - here, _NODE_WEIGHTS))
+        if posterior.sample is not None:
+            weights, f = posterior.sample[1], np.asarray(sampled[name])
+            plain = np.full(f.size, 1 / f.size)
+            moments = moments + np.subtract(_moments(f - here, weights), _moments(f - here, plain))
+            weighted, unweighted = (weighted_quantiles(f, w, LEVELS) for w in (weights, plain))
+            at_levels = at_levels + weighted - unweighted
+        scalars[name] = _quantity(here, moments, at_levels)
+    return scalars
 
 
 @eqx.filter_jit
@@ -89,33 +90,6 @@ def _along_coordinates(function: ScalarFunction, gaussian: Gaussian, z: Array) -
 @eqx.filter_jit
 def _each(function: ScalarFunction, chi: Array) -> Scalars:
     return jax.vmap(function)(chi)
-
-
-def _by_quadrature(
-    values: np.ndarray, posterior: LaplacePosterior, sampled: np.ndarray | None
-) -> Marginal:
-    """A scalar that depends on one entry of χ alone, whose Laplace marginal is Gaussian.
-
-    Its moments are one-dimensional integrals over that density, its quantiles those of the
-    density mapped. Where the certificate's draws may be trusted, each is corrected by the
-    difference between their weighted and their plain estimate, which is nothing for a Gaussian
-    posterior.
-
-    Args:
-        values: at the nodes, from `_along_coordinates`.
-        posterior: the posterior.
-        sampled: f of the certificate's draws; None where they may not be trusted.
-    """
-    here = float(values[-2])
-    moments = np.array(_moments(values - here, _NODE_WEIGHTS))
-    at_levels = values[-3:]
-    if posterior.sample is not None and sampled is not None:
-        weights, f = posterior.sample[1], sampled
-        plain = np.full(f.size, 1 / f.size)
-        moments = moments + np.subtract(_moments(f - here, weights), _moments(f - here, plain))
-        weighted, unweighted = (weighted_quantiles(f, w, LEVELS) for w in (weights, plain))
-        at_levels = at_levels + weighted - unweighted
-    return _marginal(here, moments, at_levels)
 
 
 class WeightedDraws(NamedTuple):
@@ -138,14 +112,12 @@ class Pushed(NamedTuple):
     """One scalar pushed through draws.
 
     Args:
-        marginal: its posterior.
-        number: finite draws that its moments were computed from.
+        quantity: its posterior, without a unit.
         members: its values for the members, shape (N,).
         prior: for draws from the prior; empty where there are none.
     """
 
-    marginal: Marginal
-    number: int
+    quantity: Quantity
     members: np.ndarray
     prior: np.ndarray
 
@@ -160,7 +132,7 @@ def pushed(
     """Scalars that depend on χ in any way, from draws pushed through them.
 
     The sampling error of a mean is its standard deviation over the root of the effective number
-    of draws.
+    of draws. Draws at which a scalar is not finite are left out.
 
     Args:
         function: χ ↦ scalars by name; a pytree where it holds arrays.
@@ -178,10 +150,13 @@ def pushed(
     for name, f in values.items():
         of_members = f[1 : number + 1]
         measured = of_members if drawn.measured is None else f[number + 1 :]
-        marginal = _by_draws(measured, weights, float(f[0]))
         of_prior = np.asarray(prior.get(name, ()), dtype=float)
-        finite = int(np.isfinite(measured).sum())
-        scalars[name] = Pushed(marginal, finite, of_members, of_prior)
+        quantity = replace(
+            _by_draws(measured, weights, float(f[0])),
+            draws=int(np.isfinite(measured).sum()),
+            prior=_quantiles(of_prior),
+        )
+        scalars[name] = Pushed(quantity, of_members, of_prior)
     return scalars
 
 
@@ -197,28 +172,28 @@ def in_batches(function: ScalarFunction, chi: Array, batch: int) -> dict[str, np
     }
 
 
-def _by_draws(values: np.ndarray, weights: np.ndarray, here: float) -> Marginal:
-    """A scalar from its values for weighted draws of χ; draws that are not finite are left out.
-
-    Args:
-        values: f of every draw.
-        weights: their weights.
-        here: f at the minimum of J.
-    """
+def _by_draws(values: np.ndarray, weights: np.ndarray, here: float) -> Quantity:
+    """A scalar from its values for weighted draws of χ, and at the minimum of J."""
     finite = np.isfinite(values)
     if not finite.any():
-        nothing = float("nan")
-        return Marginal(nothing, nothing, here, nothing, nothing, nothing)
+        return only_map(here)
     f, w = values[finite], weights[finite] / np.sum(weights[finite])
     about = here if np.isfinite(here) else float(f[0])
     moments = np.array(_moments(f - about, w))
-    return _marginal(about, moments, weighted_quantiles(f, w, LEVELS))._replace(map=here)
+    return replace(_quantity(about, moments, weighted_quantiles(f, w, LEVELS)), map=here)
 
 
-def _marginal(here: float, moments: np.ndarray, quantiles: np.ndarray) -> Marginal:
+def only_map(here: float, units: str = "", long_name: str = "") -> Quantity:
+    """A scalar of which nothing but its value at the minimum of J is known."""
+    nan = float("nan")
+    return Quantity(nan, nan, here, nan, nan, nan, units, long_name)
+
+
+def _quantity(here: float, moments: np.ndarray, quantiles: np.ndarray) -> Quantity:
     """From E[f - here] and E[(f - here)²]."""
     mean, stddev = here + moments[0], np.sqrt(max(moments[1] - moments[0] ** 2, 0.0))
-    return Marginal(float(mean), float(stddev), here, *map(float, quantiles))
+    q05, q50, q95 = map(float, quantiles)
+    return Quantity(float(mean), float(stddev), here, q05, q50, q95, "")
 
 
 def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
@@ -226,7 +201,7 @@ def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     return weights @ values, weights @ values**2
 
 
-def quantiles(values: np.ndarray) -> tuple[float, float, float]:
+def _quantiles(values: np.ndarray) -> tuple[float, float, float]:
     """5, 50 and 95 per cent quantiles of draws of equal weight, those not finite left out."""
     finite = values[np.isfinite(values)]
     if not finite.size:
