@@ -36,6 +36,7 @@ from assim.statistics.uniformity import (
 
 Array = jax.Array
 Progress = Callable[[int, int], None]  # simulations done, of how many
+_Minimum = tuple[Array, Array, Array]  # χ, J and status of the lowest from all first guesses
 
 LEVELS = (0.5, 0.9)
 MOST_ENTRIES = 12  # of each array whose entries are ranked
@@ -238,14 +239,6 @@ class _Simulation(NamedTuple):
     settled: bool
 
 
-class _Minimum(NamedTuple):
-    """The lowest minimum of J from all first guesses."""
-
-    chi: Array
-    cost: Array
-    status: Array
-
-
 def _simulated(
     problem: Problem, settings: _Settings, truths: Truths, key: Array, progress: Progress | None
 ) -> list[_Simulation]:
@@ -279,12 +272,11 @@ def _minima(problem: Problem, settings: _Settings, truths: Truths, keys: Array) 
 
         def minimum(guess: Array) -> _Minimum:
             state = minimise_compiled(posed, settings.minimiser, guess)
-            return _Minimum(state.chi, state.cost, state.status)
+            return state.chi, state.cost, state.status
 
         several = jax.lax.map(minimum, guesses)
-        cost = jnp.where(jnp.isfinite(several.cost), several.cost, jnp.inf)
-        best = jnp.argmin(cost)
-        return _Minimum(several.chi[best], cost[best], several.status[best])
+        best = jnp.argmin(jnp.where(jnp.isfinite(several[1]), several[1], jnp.inf))
+        return jax.tree.map(lambda leaf: leaf[best], several)
 
     side_by_side = None if settings.together == 1 else settings.together
     return jax.lax.map(lowest_minimum, (truths, keys), batch_size=side_by_side)
@@ -294,12 +286,13 @@ def _simulation(
     problem: Problem, settings: _Settings, truth: Truths, minimum: _Minimum, key: Array
 ) -> _Simulation:
     """The posterior of one set of readings as it would be published, and the rank of the truth."""
-    settled = bool(minimum.status == Status.CONVERGED)
-    if not np.isfinite(minimum.cost):
+    lowest, cost, status = minimum
+    settled = bool(status == Status.CONVERGED)
+    if not np.isfinite(cost):
         return _Simulation(None, Trust.FAILED, settled)
     readings = {name: jnp.asarray(values) for name, values in truth.readings.items()}
     posed, keys = with_values(problem, readings), jax.random.split(key, 4)
-    around = laplace(posed, jnp.asarray(minimum.chi), settings.base, keys[1])
+    around = laplace(posed, jnp.asarray(lowest), settings.base, keys[1])
     ensemble = settings.method.sample(posed, around, keys[2])
     members = _members(ensemble, settings.draws)
     if members is None:

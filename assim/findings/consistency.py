@@ -1,7 +1,7 @@
 """What the departures of an analysis say of the statistics that were assumed."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -60,20 +60,34 @@ _BY_INSTRUMENT = {  # column: attribute of `Fit`, and long name
 }
 
 
-# ---- instruments ---------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Term:
+    """A term of J at the minimum and its expectation where what was assumed is right."""
+
+    cost: float
+    expected: float
+
+    @property
+    def expected_stdev(self) -> float:
+        """√E, the largest standard deviation of a term of J whose expectation is E.
+
+        2J_k = zᵀPz with z ~ N(0, I) and 0 ≤ P ≤ I, so that E[J_k] = ½ tr P and
+        Var[J_k] = ½ tr P² ≤ ½ tr P. Equal for J as a whole, where P is a projector.
+        """
+        return math.sqrt(max(self.expected, 0.0))
 
 
 @dataclass(frozen=True)
-class InstrumentFit:
+class InstrumentFit(Term):
     """How well what was assumed of one instrument agrees with its departures.
 
     Means are by the weights w of the observations, the powers of their likelihoods.
 
     Args:
-        count: m = Σ w, observations as they count.
         cost: ½ dᵀd at the analysis.
         expected: its expectation ½ (m - signal), where what was assumed is right; NaN where the
             error scale is estimated, or a weight is neither 0 nor 1.
+        count: m = Σ w, observations as they count.
         signal: degrees of freedom for signal, Σ influence.
         influence: ∂(Hx^a)_i/∂y_i of every observation, the diagonal of HA⁻¹HᵀR⁻¹ (Cardinali,
             Pezzulli & Andersson 2004, equation 2.7), shape (m,); 0 without weight.
@@ -90,8 +104,6 @@ class InstrumentFit:
     """
 
     count: float
-    cost: float
-    expected: float
     signal: float
     influence: np.ndarray
     predicted_stdev: np.ndarray
@@ -100,11 +112,6 @@ class InstrumentFit:
     background_stdev: float
     background_variance_ratio: float
     nonlinearity: float
-
-    @property
-    def expected_stdev(self) -> float:
-        """Largest standard deviation of `cost` about what is expected."""
-        return cost_stdev(self.expected)
 
     @property
     def mean_influence(self) -> float:
@@ -122,35 +129,20 @@ class InstrumentFit:
         return _root(self.background_variance_ratio)
 
 
-def fit(
-    departures: Departed,
-    moments: Moments,
-    name: str,
-    error_variance: Array | np.ndarray,
-    background_variance: Array | np.ndarray,
-    weight: Array | np.ndarray,
-) -> InstrumentFit:
-    """Consistency of one instrument.
+def fit(departures: Departed, moments: Moments, assumed: Assumed, name: str) -> InstrumentFit:
+    """Consistency of one instrument, by name, of the departures and moments of all.
 
     With d_a the departures from the analysis and d_i = d_a - Gχ* the innovations of the tangent
     linear at the minimum, both normalised, E[d_a d_i] = 1 and
     E[(d_i - d_a) d_i] = diag(R^(-1/2)HBHᵀR^(-T/2)), on average, where R and B are right.
-
-    Args:
-        departures: of all instruments, times the roots of their weights.
-        moments: of all instruments.
-        name: of this one.
-        error_variance: of every error, as assumed.
-        background_variance: of every prediction, as assumed.
-        weight: w of every value.
     """
     before, after, increment = (np.asarray(values[name]) for values in departures)
-    change = -increment
+    weight, change = assumed.weight[name], -increment
     innovation = after + change
     influence, count = np.asarray(moments.influence[name]), float(np.sum(weight))
     mean = lambda v: float(np.sum(v)) / count if count else math.nan  # noqa: E731
     by_weight = lambda v: mean(np.where(weight > 0, weight * v, 0.0))  # noqa: E731
-    signal, background = float(np.sum(influence)), by_weight(background_variance)
+    signal, background = float(np.sum(influence)), by_weight(assumed.background_variance[name])
     prior = mean(moments.prior_influence[name]) if background > 0 else math.nan
     return InstrumentFit(
         count=int(count) if count.is_integer() else count,
@@ -159,7 +151,7 @@ def fit(
         signal=signal,
         influence=influence,
         predicted_stdev=np.sqrt(moments.variance[name]),
-        error_stdev=_root(by_weight(error_variance)),
+        error_stdev=_root(by_weight(assumed.error_variance[name])),
         error_variance_ratio=mean(after * innovation),
         background_stdev=_root(background),
         background_variance_ratio=mean(change * innovation) / prior,
@@ -176,31 +168,6 @@ def _ratio(part: Array | np.ndarray, whole: Array | np.ndarray) -> float:
 def _root(square: float | np.floating) -> float:
     """√x, NaN for an estimate of a square that is negative."""
     return math.sqrt(square) if square >= 0 else math.nan
-
-
-# ---- the cost ------------------------------------------------------------------------------------
-
-
-def cost_stdev(expected: float) -> float:
-    """√E, the largest standard deviation of a term of J whose expectation is E.
-
-    2J_k = zᵀPz with z ~ N(0, I) and 0 ≤ P ≤ I, so that E[J_k] = ½ tr P and
-    Var[J_k] = ½ tr P² ≤ ½ tr P. Equal for J as a whole, where P is a projector.
-    """
-    return math.sqrt(max(expected, 0.0))
-
-
-@dataclass(frozen=True)
-class Term:
-    """A term of J at the minimum and its expectation where what was assumed is right."""
-
-    cost: float
-    expected: float
-
-    @property
-    def expected_stdev(self) -> float:
-        """Largest standard deviation of `cost` about what is expected."""
-        return cost_stdev(self.expected)
 
 
 @dataclass(frozen=True)
@@ -306,69 +273,29 @@ def consistency(analysis: Analysis) -> Consistency | None:
     """
     if analysis.departures is None or analysis.spread is None:
         return None
-    problem = analysis.problem
-    return diagnostics(
-        analysis.departures,
-        analysis.cost_analysis,
-        analysis.spread.moments,
-        analysis.spread.assumed,
-        jumps=bool(problem.control.later),
-        gaussian=bool(assumptions.is_gaussian(problem)),
-        fitted=assumptions.fitted(problem),
-    )
-
-
-def diagnostics(
-    departures: Departed,
-    cost: Mapping[str, float],
-    moments: Moments,
-    assumed: Assumed,
-    jumps: bool,
-    gaussian: bool,
-    fitted: tuple[frozenset[str], frozenset[str]],
-) -> Consistency:
-    """All diagnostics of an analysis.
-
-    Args:
-        departures: of every instrument.
-        cost: terms of J at the analysis.
-        moments: of predictions.
-        assumed: what was assumed.
-        jumps: whether jumps between states stand for the prior of model error.
-        gaussian: whether 2J is distributed as χ² where what was assumed is right.
-        fitted: instruments and terms of whose errors a scale or an amplitude is estimated.
-    """
-    names = list(departures.after)  # in the order given, which tree_map does not keep
-    departures, moments, assumed = jax.tree.map(np.asarray, (departures, moments, assumed))
-    fits: dict[str, InstrumentFit] = {
-        name: fit(
-            departures,
-            moments,
-            name,
-            assumed.error_variance[name],
-            assumed.background_variance[name],
-            assumed.weight[name],
-        )
-        for name in names
-    }
+    problem, cost = analysis.problem, analysis.cost_analysis
+    names = list(analysis.departures.after)  # in the order given, which tree_map does not keep
+    given = (analysis.departures, analysis.spread.moments, analysis.spread.assumed)
+    departures, moments, assumed = jax.tree.map(np.asarray, given)
+    fits = {name: fit(departures, moments, assumed, name) for name in names}
     signal = {name: max(float(value), 0.0) for name, value in assumed.signal.items()}
     terms = {name: Term(cost[name], value / 2) for name, value in signal.items()}
     improper = int(assumed.improper)
-    if jumps:  # they expect what the others leave of the total
+    if problem.control.later:  # jumps expect what the others leave of the total
         left = sum(fit.signal for fit in fits.values()) - improper - sum(signal.values())
         squares = cost["model_error"] - float(assumed.normaliser)
         terms["model_error"] = Term(squares, max(left, 0.0) / 2)
-    costs = [fit.cost for fit in fits.values()] + [term.cost for term in terms.values()]
+    chi_squared = 2 * sum(part.cost for part in (*fits.values(), *terms.values()))
     degrees = float(sum(fit.count for fit in fits.values()) - improper)
-    fits |= {n: replace(fit, expected=math.nan) for n, fit in fits.items() if n in fitted[0]}
-    terms |= {n: replace(term, expected=math.nan) for n, term in terms.items() if n in fitted[1]}
+    scaled, amplified = assumptions.fitted(problem)  # whose scale or amplitude is estimated
+    fits |= {n: replace(fit, expected=math.nan) for n, fit in fits.items() if n in scaled}
+    terms |= {n: replace(term, expected=math.nan) for n, term in terms.items() if n in amplified}
     if not assumed.counted_once:
         fits = {n: _unexpected(fit) for n, fit in fits.items()}
         terms, degrees = {n: replace(t, expected=math.nan) for n, t in terms.items()}, math.nan
-    chi_squared = 2 * sum(costs)
-    known = gaussian and degrees > 0 and math.isfinite(chi_squared)
+    known = bool(assumptions.is_gaussian(problem)) and degrees > 0 and math.isfinite(chi_squared)
     p_value = float(scipy.special.chdtrc(degrees, chi_squared)) if known else math.nan
-    return Consistency(fits, terms, chi_squared, math.nan if fitted[1] else degrees, p_value)
+    return Consistency(fits, terms, chi_squared, math.nan if amplified else degrees, p_value)
 
 
 def _unexpected(fit: InstrumentFit) -> InstrumentFit:

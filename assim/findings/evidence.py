@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import isfinite
 
 import equinox as eqx
 import jax
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.analyse import Analysis
+from assim.analysis.posterior import Posterior
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import Ensemble, Trust
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
@@ -48,7 +48,7 @@ def of_laplace(posterior: LaplacePosterior) -> Evidence:
     return Evidence("laplace", posterior.log_evidence, trust=posterior.trust())
 
 
-def of_ensemble(method: str, ensemble: Ensemble) -> Evidence:
+def of_ensemble(method: str, ensemble: Ensemble | Posterior) -> Evidence:
     """What an ensemble's method says, with the certificate `log_evidence_stdev` where it has one.
 
     An ensemble whose method gives no evidence gives NaN.
@@ -170,12 +170,9 @@ def compare(
         for i, name in enumerate(judged)
     ]
     compared.sort(key=lambda problem: -problem.log_bayes_factor)
-    nan = float("nan")
+    unknown = [math.nan] * 4
     rest = [name for name in evidence if name not in judged]
-    return (
-        *compared,
-        *(ComparedProblem(name, evidence[name], nan, nan, nan, nan) for name in rest),
-    )
+    return (*compared, *(ComparedProblem(name, evidence[name], *unknown) for name in rest))
 
 
 def _prior(names: tuple[str, ...], prior: Mapping[str, float] | None) -> dict[str, float]:
@@ -209,15 +206,10 @@ def evidence_table(analysis: Analysis) -> tuple[Evidence, ...]:
     problem, constant = analysis.problem, analysis.log_constant
     values = sum(float(o.count()) for o in problem.observations)
     own = (of_laplace(analysis.laplace), bic(problem, analysis.solution.chi, observations=values))
-    nan = float("nan")
+    taken = [estimate.method for estimate in own]
     others = (
-        Evidence(
-            posterior.kind if name in (o.method for o in own) else name,
-            posterior.log_evidence,
-            posterior.certificates.get("log_evidence_stdev", nan),
-            posterior.trust,
-        )
+        of_ensemble(posterior.kind if name in taken else name, posterior)
         for name, posterior in analysis.posteriors.items()
-        if posterior.kind != "laplace" and isfinite(posterior.log_evidence)
+        if posterior.kind != "laplace" and np.isfinite(posterior.log_evidence)
     )
     return (*(estimate.completed(constant) for estimate in own), *others)

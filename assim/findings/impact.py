@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -21,7 +21,6 @@ from assim.solve.columns import prior_variance
 from assim.solve.posterior.gaussian import Gaussian
 
 Array = jax.Array
-Predictions = dict[str, Array]
 
 
 @dataclass(frozen=True)
@@ -50,19 +49,11 @@ class Impact(AbstractFinding):
 
     def variables(self) -> dict[str, Variable]:
         """e from background and analysis, and the sum of impacts of every instrument."""
-        places, sums = (
-            {"background": self.background, "analysis": self.analysis},
-            self.by_instrument(),
-        )
-        measures = {
-            f"forecast_measure_{place}": Variable(
-                (), value, f"measure of the forecast from the {place}"
-            )
-            for place, value in places.items()
-        }
-        what = "sum of the impacts of values on the forecast"
+        sums, what = self.by_instrument(), "sum of the impacts of values on the forecast"
+        measure = "measure of the forecast from the"
         return {
-            **measures,
+            "forecast_measure_background": Variable((), self.background, f"{measure} background"),
+            "forecast_measure_analysis": Variable((), self.analysis, f"{measure} analysis"),
             "instrument": flags("instrument", list(sums), "instrument"),
             "instrument_impact": Variable(("instrument",), [*sums.values()], what),
         }
@@ -82,68 +73,6 @@ class Impact(AbstractFinding):
             "total": self.total(),
             "instruments": self.by_instrument(),
         }
-
-
-class _Sensitivity(NamedTuple):
-    """e at χ = 0 and at χ*, shape (2,); by instrument H′χ*, and H′A⁻¹ē with ē the mean of ∇e."""
-
-    measure: Array
-    increments: Predictions
-    changes: Predictions
-
-
-@eqx.filter_jit
-def impacts(
-    measure: Callable[[Array], Array],
-    predict: Callable[[Array], Predictions],
-    departures: Callable[[Predictions], Predictions],
-    observed: Predictions,
-    gaussian: Gaussian,
-) -> tuple[Predictions, Array]:
-    """δe_i = (y - Hx^b)_i (Kᵀē)_i, with Kᵀ = R⁻¹HA⁻¹ and Hx^b = Hx^a - H′χ*.
-
-    Langland & Baker (2004, equations 8 to 11), with the gradient ē averaged over background and
-    analysis, in a variational scheme linearised at the analysis (Trémolet 2008),
-    and A the Hessian of the Laplace posterior. Σ δe_i over all instruments is ē·χ*. It takes two
-    adjoint integrations of the measure and two tangent-linear ones of the predictions.
-
-    Args:
-        measure: χ ↦ e, a scalar.
-        predict: χ ↦ predictions of every instrument.
-        departures: predictions ↦ normalised departures of every instrument.
-        observed: y of instruments with Gaussian errors; for others d takes the place of the
-            whitened innovation, value by value.
-        gaussian: the posterior, for χ* and A⁻¹.
-
-    Returns:
-        impacts by instrument, and e at χ = 0 and at χ*.
-    """
-    sensitivity = _sensitivity(measure, predict, gaussian)
-    predicted = predict(gaussian.chi)
-    d, push = jax.linearize(departures, predicted)
-    pull = jax.linear_transpose(push, predicted)
-    before, changes = push(sensitivity.increments), push(sensitivity.changes)
-    (gained,) = pull(changes)
-    parts = {
-        name: (observed[name] - predicted[name] + sensitivity.increments[name]) * gained[name]
-        if name in observed
-        else -(d[name] - before[name]) * changes[name]
-        for name in predicted
-    }
-    return parts, sensitivity.measure
-
-
-def _sensitivity(
-    measure: Callable[[Array], Array], predict: Callable[[Array], Predictions], gaussian: Gaussian
-) -> _Sensitivity:
-    chi = gaussian.chi
-    both = jnp.stack([jnp.zeros_like(chi), chi])
-    values, gradients = jax.lax.map(jax.value_and_grad(measure), both)
-    mean = gaussian.covariance(jnp.mean(gradients, axis=0))
-    push = lambda v: jax.jvp(predict, (chi,), (v,))[1]  # noqa: E731
-    pushed = jax.vmap(push)(jnp.stack([chi, mean]))
-    increments, changes = ({name: v[k] for name, v in pushed.items()} for k in (0, 1))
-    return _Sensitivity(values, increments, changes)
 
 
 def innovation_stdev(problem: Problem, seed: int = 0) -> dict[str, Array]:
@@ -181,10 +110,10 @@ def observation_impact(
 ) -> Impact:
     """δe_i = (y - Hx^b)_i (Kᵀē)_i, what each observation did to a measure e of the forecast.
 
-    ē is the mean of ∇e from background and analysis (Langland & Baker 2004, Tellus A 56,
-    189-201), K = A⁻¹HᵀR⁻¹ the gain at the analysis with A the Hessian of the Laplace posterior, and
-    Hx^b = Hx^a - H′χ*. For a linear
-    model, Gaussian errors and a quadratic e the sum over all observations is e(x^a) - e(x^b).
+    ē is the mean of ∇e from background and analysis (Langland & Baker 2004, Tellus A 56, 189-201,
+    equations 8 to 11), K = A⁻¹HᵀR⁻¹ the gain at the analysis with A the Hessian of the Laplace
+    posterior (Trémolet 2008), and Hx^b = Hx^a - H′χ*. For a linear model, Gaussian errors and a
+    quadratic e the sum over all observations is e(x^a) - e(x^b).
 
     Args:
         analysis: an analysis with a posterior.
@@ -212,11 +141,28 @@ def observation_impact(
 def _impact(
     measure: OfForecast, gaussian: Gaussian, analysis: Simulation
 ) -> tuple[dict[str, Array], Array]:
-    problem, scales = measure.problem, analysis.control.scales
-    return impacts(
-        measure,
-        lambda chi: problem.simulate(chi).predictions,
-        lambda predicted: assumed.departures(problem, scales, predicted),
-        assumed.gaussian_values(problem),
-        gaussian,
-    )
+    """Impacts by instrument, and e at χ = 0 and at χ*.
+
+    Two adjoint integrations of the measure, and two tangent-linear ones of the predictions. Σ δe_i
+    over all instruments is ē·χ*. Where errors are not Gaussian, d takes the place of the whitened
+    innovation, value by value.
+    """
+    problem, scales, chi = measure.problem, analysis.control.scales, gaussian.chi
+    predict = lambda chi: problem.simulate(chi).predictions  # noqa: E731
+    departures = lambda predicted: assumed.departures(problem, scales, predicted)  # noqa: E731
+    both = jnp.stack([jnp.zeros_like(chi), chi])
+    values, gradients = jax.lax.map(jax.value_and_grad(measure), both)
+    mean = gaussian.covariance(jnp.mean(gradients, axis=0))  # A⁻¹ē
+    tangent = jax.vmap(lambda v: jax.jvp(predict, (chi,), (v,))[1])(jnp.stack([chi, mean]))
+    increments, changes = ({name: v[k] for name, v in tangent.items()} for k in (0, 1))
+    observed, predicted = assumed.gaussian_values(problem), predict(chi)
+    d, push = jax.linearize(departures, predicted)
+    before, pushed = push(increments), push(changes)
+    (gained,) = jax.linear_transpose(push, predicted)(pushed)
+    parts = {
+        name: (observed[name] - predicted[name] + increments[name]) * gained[name]
+        if name in observed
+        else -(d[name] - before[name]) * pushed[name]
+        for name in predicted
+    }
+    return parts, values

@@ -1,7 +1,7 @@
 """What a posterior predicts of readings, those held back included, and how that scores."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -140,46 +140,27 @@ def predictive_checks(
         raise ValueError("predictive_checks: the analysis has no posterior; ask for one")
     problem = analysis.problem
     everything = [*problem.observations, *held_back]
-    judged = [_counted(o) for o in everything if o.counted().any()]
     names = [o.name for o in everything]
     if len(set(names)) < len(names):
         raise ValueError(
             f"predictive_checks: instruments must have names of their own, got {', '.join(names)}"
         )
+    judged = [_counted(o) for o in everything if o.counted().any()]
     keys = jax.random.split(jax.random.key(seed), 2)
     chi = posterior.chi[jnp.asarray(systematic(posterior.weights, draws))]
     predicted = predictive(problem, chi, keys[0], judged)
     prior = None
     if np.all(np.asarray(problem.as_forcing().weight()) > 0):
         prior = prior_predictive(problem, draws, keys[1], judged)
-    own = {o.name for o in problem.observations}
-    rng = np.random.default_rng(seed)
-    checks = {o.name: _check(o, o.name not in own, predicted, prior, rng) for o in judged}
+    held, rng = {o.name for o in held_back}, np.random.default_rng(seed)
     return PredictiveChecks(
-        {
-            o.name: _of_all(o, checks[o.name])
-            if o.name in checks
-            else _nothing(o, o.name not in own, float("nan"))
-            for o in everything
-        }
+        {o.name: _check(o, o.name in held, predicted, prior, rng) for o in everything}
     )
 
 
 def _counted(o: Observations) -> Observations:
     """The readings that count, each once."""
     return o if o.weight is None else eqx.tree_at(lambda o: o.weight, o.subset(o.counted()), None)
-
-
-def _of_all(o: Observations, check: PredictiveCheck) -> PredictiveCheck:
-    """The check with rows for all readings."""
-    counted = o.counted()
-
-    def spread(column: np.ndarray) -> np.ndarray:
-        whole = np.full(counted.size, np.nan)
-        whole[counted] = column
-        return whole
-
-    return replace(check, observations=o, predicted=Predicted(*map(spread, check.predicted)))
 
 
 def _check(
@@ -189,40 +170,38 @@ def _check(
     prior: Predictive | None,
     rng: np.random.Generator,
 ) -> PredictiveCheck:
-    observed, drawn = np.asarray(o.values), np.asarray(predicted.readings[o.name])
-    finite = np.isfinite(drawn).all(axis=1)
-    drawn = drawn[finite]
+    """NaN throughout where nothing counts, or where the model is finite at no member."""
+    nan, counted = float("nan"), o.counted()
+    observed, blank = np.asarray(o.values)[counted], np.full(counted.size, np.nan)
+    expected, _ = _finite(prior, o.name)
+    crps_prior = float(np.mean(crps(expected, observed, fair=True))) if len(expected) else nan
+    drawn, finite = _finite(predicted, o.name)
     if not len(drawn):
-        return _nothing(o, held_back, _prior_score(prior, o))
+        pair, rows = (nan, nan), Predicted(blank, blank, blank, blank)
+        return PredictiveCheck(o, held_back, rows, pair, (pair, pair), nan, crps_prior, nan)
     densities = predicted.log_densities.get(o.name)
     each = None if densities is None else np.asarray(densities)[finite]
     readings = compared(drawn, observed, LEVELS[-1], each)
     shares = coverage(drawn, observed, LEVELS)
+    columns = (readings.low, readings.median, readings.high, pit(drawn, observed, rng))
+    rows = Predicted(*(blank.copy() for _ in columns))
+    for row, column in zip(rows, columns, strict=True):
+        row[counted] = column
     return PredictiveCheck(
         o,
         held_back,
-        Predicted(readings.low, readings.median, readings.high, pit(drawn, observed, rng)),
+        rows,
         (shares[0].covered, shares[1].covered),
         ((shares[0].low, shares[0].high), (shares[1].low, shares[1].high)),
         float(np.mean(readings.crps)),
-        _prior_score(prior, o),
+        crps_prior,
         float(np.mean(readings.log_score)),
     )
 
 
-def _prior_score(prior: Predictive | None, o: Observations) -> float:
-    if prior is None:
-        return float("nan")
-    drawn = np.asarray(prior.readings[o.name])
-    drawn = drawn[np.isfinite(drawn).all(axis=1)]
-    if not len(drawn):
-        return float("nan")
-    return float(np.mean(crps(drawn, np.asarray(o.values), fair=True)))
-
-
-def _nothing(o: Observations, held_back: bool, crps_prior: float) -> PredictiveCheck:
-    """Of a posterior at none of whose members the model is finite: all that it predicts is NaN."""
-    nan, blank = float("nan"), np.full(o.values.size, np.nan)
-    nothing = Predicted(blank, blank, blank, blank)
-    pair = (nan, nan)
-    return PredictiveCheck(o, held_back, nothing, pair, (pair, pair), nan, crps_prior, nan)
+def _finite(draws: Predictive | None, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Draws of an instrument at which the model is finite, none where nothing counts, and which."""
+    readings = np.zeros((0, 0)) if draws is None else draws.readings.get(name, np.zeros((0, 0)))
+    drawn = np.asarray(readings)
+    finite = np.isfinite(drawn).all(axis=1)
+    return drawn[finite], finite

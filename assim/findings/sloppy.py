@@ -11,7 +11,8 @@ import numpy as np
 
 from assim.analysis.analyse import Analysis
 from assim.analysis.finding import AbstractFinding, Variable, flagged, flags
-from assim.solve.cost import DepartureFunction, Value
+from assim.problem.departure import Departures
+from assim.solve.cost import DepartureFunction
 from assim.solve.cost import cost as cost_at
 from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.minimise.loop import AbstractMinimiser, minimise_compiled
@@ -227,13 +228,13 @@ class _Across(eqx.Module):
         """χ of z."""
         return self.point + self.project(z)
 
-    def __call__(self, z: Array) -> Value:
+    def __call__(self, z: Array) -> Departures:
         """All departures, those of the prior among them."""
         chi = self.chi(z)
         value = self.problem(chi)
         prior = jnp.sqrt(self.problem.weight()) * chi
         parts = [value.normalised, prior, (self.direction @ z)[None]]
-        return _Departures(jnp.concatenate(parts), value.normaliser, value.volume)
+        return Departures(jnp.concatenate(parts), value.normaliser, value.volume)
 
     def size(self) -> int:
         """Length of z."""
@@ -254,12 +255,6 @@ class _Across(eqx.Module):
     def workspace(self) -> int:
         """As the problem, and the prior's departures."""
         return self.problem.workspace() + self.problem.size()
-
-
-class _Departures(eqx.Module):
-    normalised: Array
-    normaliser: Array
-    volume: Array
 
 
 @dataclass(frozen=True)

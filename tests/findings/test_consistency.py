@@ -22,7 +22,7 @@ from assim import (
     strong_constraint,
     weak_constraint,
 )
-from assim.analysis.evaluation import Departed
+from assim.analysis.evaluation import Assumed, Departed
 from assim.files.write.results import diagnostics_dataset
 from assim.findings.consistency import fit
 from assim.models import Lorenz96
@@ -295,7 +295,8 @@ def test_a_negative_estimate_keeps_its_sign():
     """d_a = -1 and d_i = 1: σ_o² comes to -1, and has no root."""
     moments = columns.Moments(*({"x": np.full(2, 0.5)} for _ in range(4)))
     departures = Departed(*({"x": v * np.ones(2)} for v in (1.0, -1.0, -2.0)))
-    one = fit(departures, moments, "x", np.ones(2), np.ones(2), np.ones(2))
+    ones, rest = {"x": np.ones(2)}, ({}, 0, 0.0)
+    one = fit(departures, moments, Assumed(ones, ones, *rest, ones, True), "x")
     assert one.error_variance_ratio == -1.0 and np.isnan(one.error_ratio)
     assert one.background_variance_ratio == 4.0 and one.background_ratio == 2.0
     assert one.nonlinearity == 0.0
