@@ -10,13 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.analysis.analysed import AnalysedWindow, Reading
+from assim.analysis.analysed import AnalysedWindow, Reading, reading
 from assim.analysis.evaluation import Departed, Spread, evaluate, fixed, spread_of
 from assim.analysis.finding import AbstractFinding
 from assim.analysis.methods import Methods, Named, base_settings, named, run_methods
 from assim.analysis.posterior import Posterior, PosteriorRequest, at_minimum, prior_of
 from assim.problem.arrays import Params, State
-from assim.problem.assumed import error_variances
 from assim.problem.control import Physical
 from assim.problem.departure import Problem, Simulation
 from assim.problem.scalars import Derived, check_derived
@@ -162,20 +161,12 @@ class Analysis:
     def _readings(self) -> dict[str, Reading]:
         """Of every instrument; the spread of its background's predictions is not known."""
         variances = {} if self.spread is None else self.spread.moments.variance
-        errors = error_variances(self.problem, self.background)
-        readings = {}
+        before, after = self.background.predictions, self.analysis.predictions
+        scales, readings = self.background.control.scales, {}
         for o in self.problem.observations:
-            before = self.background.predictions[o.name]
-            unknown = jnp.full(before.shape, jnp.nan)
-            readings[o.name] = Reading(
-                o.values,
-                before,
-                self.analysis.predictions[o.name],
-                jnp.sqrt(o.likelihood.variance() * errors[o.name]),
-                unknown,
-                jnp.sqrt(variances[o.name]) if o.name in variances else unknown,
-                jnp.ones(before.shape) if o.weight is None else o.weight,
-            )
+            unknown = jnp.full(before[o.name].shape, jnp.nan)
+            stdev = jnp.sqrt(variances[o.name]) if o.name in variances else unknown
+            readings[o.name] = reading(o, scales, before[o.name], after[o.name], unknown, stdev)
         return readings
 
     def parameters(self) -> Params:
@@ -301,7 +292,7 @@ def _assemble(
     """All but the posteriors."""
     origin = jnp.zeros_like(solution.chi)
     before, after = evaluate(problem, origin), evaluate(problem, solution.chi)
-    known = fixed(problem)
+    prior_stdev, log_constant = fixed(problem)
     analysis = Analysis(
         problem,
         solution,
@@ -310,8 +301,8 @@ def _assemble(
         after.simulation,
         {name: float(value) for name, value in before.cost.items()},
         {name: float(value) for name, value in after.cost.items()},
-        known.prior_stdev,
-        float(known.log_constant),
+        prior_stdev,
+        float(log_constant),
         2 * float(after.squares),
     )
     if fitted is None:

@@ -4,8 +4,11 @@ from typing import NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
-from assim.problem.arrays import Labels, State
+from assim.problem.arrays import Labels, Params, State
+from assim.problem.assumed import error_variance
+from assim.problem.observation import Observations
 from assim.problem.window import Window
 
 Array = jax.Array
@@ -31,6 +34,20 @@ class Reading(NamedTuple):
     background_stdev: Array
     analysis_stdev: Array
     weight: Array
+
+
+def reading(
+    o: Observations,
+    scales: Params,
+    background: Array,
+    analysis: Array,
+    background_stdev: Array,
+    analysis_stdev: Array,
+) -> Reading:
+    """What one instrument read, with what is predicted of it and error scales of the background."""
+    stdev = jnp.sqrt(o.likelihood.variance() * error_variance(o, background, scales))
+    predicted = (background, analysis, stdev, background_stdev, analysis_stdev)
+    return Reading(o.values, *predicted, o.powers())
 
 
 class AnalysedWindow(eqx.Module):

@@ -36,18 +36,10 @@ def evaluate(problem: Problem, chi: Array) -> Evaluation:
     return Evaluation(simulation, cost, departures, squares)
 
 
-class Fixed(NamedTuple):
-    """What does not depend on χ."""
-
-    prior_stdev: Physical
-    log_constant: Array
-    weight: Array
-
-
 @eqx.filter_jit
-def fixed(problem: Problem) -> Fixed:
-    """What does not depend on χ."""
-    return Fixed(problem.control.stdev(), problem.log_constant(), problem.weight())
+def fixed(problem: Problem) -> tuple[Physical, Array]:
+    """What does not depend on χ: prior standard deviations, and the constant of log p(y | χ)."""
+    return problem.control.stdev(), problem.log_constant()
 
 
 class Departed(NamedTuple):

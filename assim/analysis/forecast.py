@@ -291,13 +291,9 @@ class Readings(NamedTuple):
 def predicted_readings(
     forecast: Forecast, observations: Observations, draws: StartMembers, seed: int = 0
 ) -> Readings:
-    """Readings of one instrument for every member, y_i ~ p(y | x_i).
+    """Readings of one instrument for every member of a forecast, y_i ~ p(y | x_i).
 
-    Args:
-        forecast: whose members are observed.
-        observations: of the instrument, at times of the forecast.
-        draws: those that the forecast was made of, for the scales and bias coefficients.
-        seed: of the errors.
+    Scales and bias coefficients are those of the draws that the forecast was made of.
 
     Raises:
         ValueError: an error scale or a bias coefficient that is not among the draws.

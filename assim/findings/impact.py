@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.analyse import Analysis
-from assim.analysis.evaluation import fixed
 from assim.analysis.finding import AbstractFinding, RowColumn, Variable, flags
 from assim.problem import assumed
 from assim.problem.arrays import Trajectory
@@ -92,7 +91,7 @@ def innovation_stdev(problem: Problem, seed: int = 0) -> dict[str, Array]:
         by instrument, shape (m,), in the unit of its values.
     """
     problem = problem.as_forcing()
-    flat = np.asarray(fixed(problem).weight) == 0
+    flat = np.asarray(problem.weight()) == 0
     free = jnp.asarray(flat, dtype=float) if flat.any() else None
     return _innovation_stdev(problem, free, jax.random.key(seed))
 

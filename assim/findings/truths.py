@@ -27,11 +27,6 @@ class Truths(NamedTuple):
 def draw_truths(problem: Problem, number: int, key: Array) -> tuple[Truths, int]:
     """As many as are wanted at which the model does not fail, and how often it did.
 
-    Args:
-        problem: whose prior and observations they are drawn from.
-        number: of truths.
-        key: of the draws.
-
     Raises:
         ValueError: a flat prior.
         ArithmeticError: a model that fails at nearly all draws of the prior.

@@ -83,13 +83,7 @@ class FieldScores(NamedTuple):
 
 
 def judged(readings: Readings, observed: np.ndarray, seed: int = 0) -> VerifiedReadings:
-    """Every reading against what was predicted of it.
-
-    Args:
-        readings: of one instrument.
-        observed: y, shape (m,).
-        seed: of the order of ties.
-    """
+    """Every reading of one instrument against what was predicted of it; `seed` breaks ties."""
     exact, observed = readings.exact, np.asarray(observed, float)
     drawn = readings.drawn[np.isfinite(readings.drawn).all(axis=1)]
     number, blank = len(drawn), np.full(observed.shape, np.nan)
@@ -115,12 +109,7 @@ def judged(readings: Readings, observed: np.ndarray, seed: int = 0) -> VerifiedR
 
 
 def scores(rows: VerifiedReadings, chosen: np.ndarray | None = None) -> Scores:
-    """Means over the readings chosen.
-
-    Args:
-        rows: of one instrument.
-        chosen: booleans of shape (m,); all that count where not given.
-    """
+    """Means over the readings chosen, booleans of shape (m,); over all that count without it."""
     chosen = rows.counted if chosen is None else chosen & rows.counted
     several = VerifiedReadings(*(column[chosen] for column in rows))
     away = several.mean - several.observed
@@ -140,25 +129,14 @@ def scores(rows: VerifiedReadings, chosen: np.ndarray | None = None) -> Scores:
 
 
 def by_slot(rows: VerifiedReadings, slots: np.ndarray) -> dict[int, Scores]:
-    """Scores of the readings in every slot that has some.
-
-    Args:
-        rows: of one instrument.
-        slots: of every reading, shape (m,).
-    """
+    """Scores of the readings in every slot that has some; `slots` are those of the readings."""
     return {int(slot): scores(rows, slots == slot) for slot in np.unique(slots[rows.counted])}
 
 
 def against_truth(
     forecast: Forecast, truth: Mapping[str, np.ndarray], edges: np.ndarray
 ) -> dict[str, FieldScores]:
-    """Every field of a forecast against the truth.
-
-    Args:
-        forecast: to be judged, with its members.
-        truth: every field at some slot edges, shape (times, …).
-        edges: numbers of these edges, shape (times,).
-    """
+    """Every field of a forecast with its members against the truth, at slot edges by number."""
     scored = {}
     for name, values in truth.items():
         true, members = np.asarray(values), forecast.members[name][:, edges]

@@ -32,13 +32,10 @@ class Convergence(NamedTuple):
 
 
 def convergence(draws: np.ndarray) -> Convergence:
-    """Convergence of chains, coordinate by coordinate.
+    """Convergence of chains of shape (chains, draws, n), coordinate by coordinate.
 
     With N_v and N_v² effective draws and the kurtosis κ, the mean is known to 1/√N_v standard
     deviations and the standard deviation, by the delta method, to ½ √((κ - 1)/N_v²) of itself.
-
-    Args:
-        draws: chains of χ, shape (chains, draws, n).
     """
     chains, number, n = draws.shape
     width = max(1, NUMBERS // (chains * number))
@@ -63,11 +60,9 @@ def _of_some(draws: np.ndarray) -> Convergence:
 def split_r_hat(draws: np.ndarray) -> np.ndarray:
     """R̂ = √((N - 1)/N + B/(N W)) of half chains, N draws each, shape (n,).
 
-    W is the mean of their variances, B/N the variance of their means (Gelman et al. 2013, Bayesian
-    Data Analysis, 3rd edition, section 11.4). ∞ where nothing moves.
-
-    Args:
-        draws: shape (chains, draws, n).
+    Of chains of shape (chains, draws, n), W is the mean of their variances, B/N the variance of
+    their means (Gelman et al. 2013, Bayesian Data Analysis, 3rd edition, section 11.4). ∞ where
+    nothing moves.
     """
     halves = _split(draws)
     number = halves.shape[1]
@@ -81,11 +76,9 @@ def effective_draws(draws: np.ndarray) -> np.ndarray:
     """Number of independent draws whose mean is as accurate, shape (n,); 0 where nothing moves.
 
     N/τ with τ = -1 + 2 Σ P_k, P_k = ρ_2k + ρ_2k+1 cut where it turns negative and made to fall
-    (Geyer 1992, Statistical Science 7, 473, section 3.3), ρ from all half chains together as in
-    Vehtari et al. (2021, Bayesian Analysis 16, 667, section 3.2), at most N log₁₀ N.
-
-    Args:
-        draws: shape (chains, draws, n).
+    (Geyer 1992, Statistical Science 7, 473, section 3.3), ρ from all half chains, of shape (chains,
+    draws, n), together as in Vehtari et al. (2021, Bayesian Analysis 16, 667, section 3.2), at most
+    N log₁₀ N.
     """
     halves = _split(draws)
     chains, number, _ = halves.shape

@@ -68,14 +68,9 @@ def ecdf(ranks: np.ndarray, draws: int) -> np.ndarray:
 def ecdf_band(number: int, draws: int, level: float = 0.95, seed: int = 0) -> Band:
     """Binomial intervals of one pointwise level, together of this level (Säilynoja et al. 2022).
 
-    Statistics and Computing 32, 32, section 2.2: the pointwise level is a quantile, over
-    simulated uniform ranks, of the smallest pointwise tail probability met anywhere.
-
-    Args:
-        number: of ranks, N.
-        draws: L, so that ranks are 0, …, L.
-        level: of the whole band.
-        seed: of the simulated ranks.
+    Statistics and Computing 32, 32, section 2.2: the pointwise level is a quantile, over simulated
+    uniform ranks, of the smallest pointwise tail probability met anywhere. For N ranks 0, …,
+    `draws`.
     """
     at = np.arange(1, draws + 1) / (draws + 1)
     least = _simulated(number, draws, seed, SIMULATED)
@@ -89,12 +84,6 @@ def ecdf_p_value(ranks: np.ndarray, draws: int, seed: int = 0, samples: int = SI
 
     It goes with the band: below 5 per cent where they leave that of 95 per cent. It is simulated,
     and not smaller than 1/(1 + samples).
-
-    Args:
-        ranks: shape (N,).
-        draws: L.
-        seed: of the simulated ranks.
-        samples: how many are simulated.
     """
     number = len(ranks)
     mine = _least_tail(np.asarray(ranks), draws, _tables(number, draws))

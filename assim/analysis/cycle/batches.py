@@ -18,13 +18,7 @@ SLACK = 1e-9  # of a batch: rounding of times
 
 
 def batch_numbers(times: np.ndarray, edges: np.ndarray, shift: int) -> np.ndarray:
-    """Which batch every time belongs to: batch k ends at slot edge (k + 1)·shift, included.
-
-    Args:
-        times: shape (m,).
-        edges: slot edges of the whole cycle.
-        shift: slots of a batch.
-    """
+    """Which batch every time belongs to: batch k ends at slot edge (k + 1)·shift, included."""
     ends = np.asarray(edges)[::shift]
     slack = SLACK * np.ptp(ends) / (len(ends) - 1)
     return np.clip(np.searchsorted(ends, np.asarray(times) - slack) - 1, 0, None)
@@ -74,12 +68,7 @@ def placed(observations: Observations, labels: Labels) -> Observations:
 
 
 def in_batches(observations: Observations, edges: np.ndarray, shift: int) -> Rows:
-    """All observations of an instrument in batches of one size.
-
-    Args:
-        observations: of the whole cycle.
-        edges: its slot edges.
-        shift: slots of a batch.
+    """All observations of an instrument, over all slot edges of a cycle, in batches of one size.
 
     Returns:
         rows with a leading dimension of batches.
@@ -111,10 +100,7 @@ def in_batches(observations: Observations, edges: np.ndarray, shift: int) -> Row
 def newest(rows: tuple[Rows, ...], edges: Array, slot: Array) -> tuple[Array, ...]:
     """Which values of every instrument are later than a slot edge, as weights 1 and 0.
 
-    Args:
-        rows: of a window; those of no weight are not counted.
-        edges: slot edges of the window.
-        slot: number of the edge.
+    Those of no weight, which only fill up the shape of a window, are not counted.
     """
     after, every = edges[slot] + SLACK * (edges[1] - edges[0]), slot == 0
     return tuple(

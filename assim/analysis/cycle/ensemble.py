@@ -51,11 +51,7 @@ class _AbstractFilter(AbstractEnsembleScheme):
         """Refuse observation errors that it does not take."""
 
     def check(self, problem: Problem, plan: Plan) -> None:
-        """Windows that do not overlap, and no error scale to estimate.
-
-        Raises:
-            ValueError: others.
-        """
+        """Refuse windows that overlap, and error scales to estimate."""
         check_separate(type(self).__name__, plan)
         check_inflation(type(self).__name__, self.inflation, problem, plan)
         check_scales(type(self).__name__, problem)
@@ -132,11 +128,7 @@ class LETKF(_AbstractFilter):
             raise ValueError(f"LETKF: every radius must be positive, got {self.radius}")
 
     def check_errors(self, problem: Problem) -> None:
-        """Independent ones alone, of which each has a place; and dimensions that the model has.
-
-        Raises:
-            ValueError: others.
-        """
+        """Refuse errors that are not independent, and a radius along what is no dimension."""
         check_independent("LETKF", problem)
         known = problem.model.labels().coordinates
         for dim in self.radius if isinstance(self.radius, Mapping) else ():
@@ -190,14 +182,7 @@ def tapers(
     place: Mapping[str, Array],
     radius: float | Mapping[str, float],
 ) -> Array:
-    """ρ of an instrument's values about a grid point, shape (m,).
-
-    Args:
-        o: the instrument.
-        axes: of the field.
-        place: of the grid point along each of them.
-        radius: c, for all dimensions or by name.
-    """
+    """ρ of an instrument's values about a grid point, given by axis, shape (m,)."""
     square = jnp.zeros(o.values.shape)
     for dim, axis in axes.items():
         c = radius.get(dim) if isinstance(radius, Mapping) else radius
@@ -258,11 +243,7 @@ class IEnKS(AbstractEnsembleScheme):
             raise ValueError(f"IEnKS: tolerance must not be negative, got {self.tolerance}")
 
     def check(self, problem: Problem, plan: Plan) -> None:
-        """No error scale to estimate, and a model without error.
-
-        Raises:
-            ValueError: others.
-        """
+        """Refuse error scales to estimate, and a model with error."""
         check_inflation("IEnKS", self.inflation, problem, plan)
         check_scales("IEnKS", problem)
         check_perfect("IEnKS", problem)

@@ -50,11 +50,8 @@ class Inflation(eqx.Module):
     def after(self, so_far: "Inflated", innovation: "Innovation", moves: Array) -> "Inflated":
         """After a window's innovations.
 
-        Args:
-            so_far: before them.
-            innovation: of the window.
-            moves: whether the next window starts later and this one had observations; if not, the
-                factor stays, and the next background is not inflated.
+        While the next window does not move, or this one had no observations, the factor stays, and
+        the next background is not inflated.
         """
         factor = jnp.where(moves, self._follow(so_far, innovation), so_far.factor)
         return Inflated(factor, jnp.where(moves, factor, 1.0))
@@ -104,14 +101,7 @@ class Innovation(NamedTuple):
     def of(
         squares: Array, number: Array, eigenvalues: Array, rest: tuple[Array, Array] | None = None
     ) -> "Innovation":
-        """From the eigenvalues λ of GᵀG.
-
-        Args:
-            squares: |d_b|².
-            number: m.
-            eigenvalues: the largest λ.
-            rest: Σ λ and Σ λ² of all others; None where there are none.
-        """
+        """From the largest eigenvalues λ of GᵀG, and Σ λ and Σ λ² of the rest, if there is one."""
         positive = jnp.maximum(eigenvalues, 0.0)
         trace, square = jnp.sum(positive), jnp.sum(positive**2)
         if rest is not None:

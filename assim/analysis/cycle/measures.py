@@ -110,18 +110,11 @@ def measures(
     truth: State | None = None,
     fresh: tuple[Array, ...] | None = None,
 ) -> Measures:
-    """What is kept of a window.
+    """What is kept of a window, and of its errors where the truth is known at every slot edge.
 
     Where observations enter several windows with a share of their weight, innovations are those of
-    the newest, which the background has not seen; what Desroziers et al. estimate is then not
-    known, nor is 2J/m expected to be 1.
-
-    Args:
-        outcome: its analysis.
-        move: where it stands.
-        truth: the true state at every slot edge, where it is known.
-        fresh: where observations enter several windows, 1 for the newest values of every
-            instrument, and 0 for all others.
+    the newest, which the background has not seen and for which `fresh` is 1; what Desroziers et al.
+    estimate is then not known, nor is 2J/m expected to be 1.
     """
     spreads = Spreads(
         _rms(_at(outcome.background_stdev, move.newest)),

@@ -123,13 +123,7 @@ def draws(control: Control, number: int, key: Array) -> White:
 def forecast(problem: Problem, members: White, key: Array) -> White:
     """z at every slot edge by the model, and by draws of its error where it has one.
 
-    Args:
-        problem: in carried coordinates.
-        members: z at the window's start, shape (N, …).
-        key: of the model errors.
-
-    Returns:
-        shape (N, edges, …).
+    Of a problem in carried coordinates, from members at the window's start, shape (N, edges, …).
     """
     control, slots = problem.control, problem.window.slots
 

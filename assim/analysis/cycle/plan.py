@@ -88,11 +88,7 @@ class Plan(eqx.Module):
         return Window(jnp.asarray(np.concatenate([edges, later])), first.steps, first.reference)
 
     def check(self, first: Window) -> None:
-        """Refuse a window of other slots.
-
-        Raises:
-            ValueError: it has more or fewer.
-        """
+        """Refuse a window of other slots, by a ValueError."""
         if first.slots != self.slots:
             raise ValueError(
                 f"Plan: windows have {self.slots} slots each, but the window of the problem has "

@@ -7,11 +7,7 @@ from assim.problem.departure import Problem
 
 
 def check_separate(called: str, plan: Plan) -> None:
-    """Refuse windows that overlap.
-
-    Raises:
-        ValueError: more than one batch of observations a window.
-    """
+    """Refuse windows that overlap."""
     if plan.batches != 1:
         raise ValueError(
             f"{called}: windows must not overlap, got windows of {plan.batches} batches; let the "
@@ -20,12 +16,7 @@ def check_separate(called: str, plan: Plan) -> None:
 
 
 def check_inflation(called: str, inflation: Inflation, problem: Problem, plan: Plan) -> None:
-    """Refuse inflation that follows innovations whose sum of squares is not known.
-
-    Raises:
-        ValueError: it is adaptive, and observations enter several windows, or their errors are
-            not Gaussian with a scale that is known.
-    """
+    """Refuse inflation that follows innovations whose sum of squares is not known."""
     if not inflation.adaptive:
         return
     if plan.seen > 1:
@@ -42,11 +33,7 @@ def check_inflation(called: str, inflation: Inflation, problem: Problem, plan: P
 
 
 def check_scales(called: str, problem: Problem) -> None:
-    """Refuse error scales that are estimated.
-
-    Raises:
-        ValueError: naming one.
-    """
+    """Refuse error scales that are estimated."""
     if problem.control.scales:
         name = next(iter(problem.control.scales))
         raise ValueError(
@@ -55,11 +42,7 @@ def check_scales(called: str, problem: Problem) -> None:
 
 
 def check_perfect(called: str, problem: Problem) -> None:
-    """Refuse model error.
-
-    Raises:
-        ValueError: where the problem has one.
-    """
+    """Refuse model error."""
     if problem.control.model_error is not None:
         raise ValueError(
             f"{called}: the model must be without error; leave model_error out, or use FourDVar"
@@ -67,11 +50,7 @@ def check_perfect(called: str, problem: Problem) -> None:
 
 
 def check_independent(called: str, problem: Problem) -> None:
-    """Refuse observation errors that are correlated.
-
-    Raises:
-        ValueError: naming the instrument.
-    """
+    """Refuse observation errors that are correlated."""
     for o in problem.observations:
         if not o.covariance.independent():
             raise ValueError(
@@ -81,11 +60,7 @@ def check_independent(called: str, problem: Problem) -> None:
 
 
 def check_only_state(called: str, problem: Problem) -> None:
-    """Refuse everything estimated but fields with a covariance.
-
-    Raises:
-        ValueError: naming what else is.
-    """
+    """Refuse everything estimated but fields with a covariance."""
     control = problem.control
     check_scales(called, problem)
     others = {"parameter": control.parameters, "bias coefficient": control.biases}

@@ -7,11 +7,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from assim.analysis.analysed import Reading
+from assim.analysis.analysed import Reading, reading
 from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.forecast import StartMembers
 from assim.problem.arrays import State
-from assim.problem.assumed import error_variance, is_gaussian
+from assim.problem.assumed import is_gaussian
 from assim.problem.control import Physical, White
 from assim.problem.cycled import OTHERS
 from assim.problem.departure import Problem
@@ -208,6 +208,8 @@ def outcome(
 ) -> Outcome:
     """The analysis of a window; `normalised`, `signal` and `inflation` as `Outcome` has them."""
     before, after, before_stdev, after_stdev, _ = moments
+    scales = {name: before.scalars[name] for name in problem.control.scales}
+    predicted = zip(problem.observations, *(m.predictions for m in moments[:4]), strict=True)
     return Outcome(
         before.states,
         after.states,
@@ -215,7 +217,7 @@ def outcome(
         after_stdev.states,
         after.scalars,
         after_stdev.scalars,
-        _readings(problem, moments),
+        tuple(reading(o, scales, *several) for o, *several in predicted),
         cost.total,
         cost.background,
         normalised,
@@ -225,22 +227,4 @@ def outcome(
         inflation,
         cost.gradient_norm,
         cost.status,
-    )
-
-
-def _readings(problem: Problem, moments: CycledMoments) -> tuple[Reading, ...]:
-    """Of every instrument; error scales that are estimated are those of the background."""
-    scales = {name: moments.background.scalars[name] for name in problem.control.scales}
-    predicted = zip(problem.observations, *(m.predictions for m in moments[:4]), strict=True)
-    return tuple(
-        Reading(
-            o.values,
-            background,
-            analysis,
-            jnp.sqrt(o.likelihood.variance() * error_variance(o, background, scales)),
-            background_stdev,
-            analysis_stdev,
-            o.powers(),
-        )
-        for o, background, analysis, background_stdev, analysis_stdev in predicted
     )

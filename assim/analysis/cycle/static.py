@@ -128,11 +128,7 @@ class _AbstractStatic(AbstractScheme):
         """The increment with its posterior, and J there."""
 
     def check(self, problem: Problem, plan: Plan) -> None:
-        """Windows that do not overlap, in which nothing but fields with a covariance is estimated.
-
-        Raises:
-            ValueError: others.
-        """
+        """Refuse windows that overlap, and all to estimate but fields with a covariance."""
         check_separate(type(self).__name__, plan)
         check_only_state(type(self).__name__, problem)
 

@@ -134,9 +134,6 @@ class FourDVar(AbstractScheme):
         """Refuse model errors that cannot be handed on where windows overlap, or to few members.
 
         Refuse also inflation, or further first guesses, by what is not known of innovations.
-
-        Raises:
-            ValueError: any of these.
         """
         check_inflation("FourDVar", self.inflation, problem, plan)
         if self.starts > 1 and plan.seen > 1:
