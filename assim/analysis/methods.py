@@ -91,20 +91,15 @@ def run_methods(methods: Named, asked: PosteriorRequest) -> tuple[dict[str, Post
 def best(posteriors: Mapping[str, Posterior]) -> str:
     """Of those trusted most that which assumes least: chains before particles and Gaussians."""
     most = max(posterior.trust for posterior in posteriors.values())
-    able = [name for name, posterior in posteriors.items() if posterior.trust == most]
-    return min(able, key=lambda name: _assumes(posteriors[name].kind))
-
-
-def _assumes(kind: str) -> int:
-    return ASSUMES_LESS.index(kind) if kind in ASSUMES_LESS else len(ASSUMES_LESS)
+    able = {name: posterior for name, posterior in posteriors.items() if posterior.trust == most}
+    order = {kind: place for place, kind in enumerate(ASSUMES_LESS)}
+    return min(able, key=lambda name: order.get(able[name].kind, len(order)))
 
 
 def _why(posteriors: Mapping[str, Posterior], chosen: str) -> str:
     trust = posteriors[chosen].trust
     if trust is Trust.CERTIFIED:
-        alike = [
-            name for name, posterior in posteriors.items() if posterior.trust is Trust.CERTIFIED
-        ]
+        alike = [name for name, other in posteriors.items() if other.trust is Trust.CERTIFIED]
         others = f", which assumes least of {', '.join(alike)}" if len(alike) > 1 else ""
         return f"{chosen} is reported: it is certified{others}."
     return (
@@ -133,10 +128,8 @@ def _automatic(asked: PosteriorRequest) -> tuple[dict[str, Posterior], list[str]
 
 def _ladder(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
     """What to try in turn, the cheapest first, and why."""
-    from assim.solve.posterior.chains.samplers import (
-        MCLMC,  # slow to import, and not needed by Laplace alone
-        NUTS,
-    )
+    # slow to import, and not needed by Laplace alone
+    from assim.solve.posterior.chains.samplers import MCLMC, NUTS
     from assim.solve.posterior.svgd.svgd import SVGD
 
     particles = PARTICLES * max(rank, 1)

@@ -226,13 +226,7 @@ def _check(problem: Problem, number: int, draws: int, starts: int, together: int
 
 
 class _Simulation(NamedTuple):
-    """Outcome of one simulation.
-
-    Args:
-        ranks: shape (q,); None where the method has no posterior.
-        trust: its own verdict.
-        settled: whether the minimisation ended where it should.
-    """
+    """Ranks, shape (q,), or None without a posterior; its own verdict; whether J was minimised."""
 
     ranks: np.ndarray | None
     trust: Trust

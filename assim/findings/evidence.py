@@ -65,14 +65,14 @@ def bic(
 ) -> Evidence:
     """Log p(y) ≈ log L(χ*) - (k/2) ln m (Schwarz 1978, Ann. Stat. 6, 461).
 
-    log L = -½ dᵀd - c is that at the minimum of J, where the prior has its say, not at the maximum
-    of L, which may not exist.
-    Unless told otherwise k counts all entries of χ, however little the observations inform them,
-    and m all departures, jumps between states that are the control included.
+    log L = -½ dᵀd - c is that at the minimum χ* of J, where the prior has its say, not at the
+    maximum of L, which may not exist. Unless told otherwise k counts all entries of χ, however
+    little the observations inform them, and m all departures, jumps between states that are the
+    control included.
 
     Args:
         problem: the departure function.
-        chi: χ*, the minimum.
+        chi: χ*.
         controls: k.
         observations: m; the evidence is NaN where it is 0.
     """
@@ -156,7 +156,8 @@ def compare(
     score = log_z + np.log([weight[name] for name in judged])
     p = np.exp(score - score.max(initial=-np.inf)) if judged else score
     p = p / p.sum()
-    spread = _probability_stdev(p, stdev)
+    slopes = p[:, None] * (np.eye(p.size) - p[None])
+    spread = np.sqrt(slopes**2 @ stdev**2)
     best = int(np.argmax(log_z)) if judged else 0
     compared = [
         ComparedProblem(
@@ -186,11 +187,6 @@ def _prior(names: tuple[str, ...], prior: Mapping[str, float] | None) -> dict[st
             f"got {dict(prior)}"
         )
     return dict(prior)
-
-
-def _probability_stdev(p: np.ndarray, stdev: np.ndarray) -> np.ndarray:
-    slopes = p[:, None] * (np.eye(p.size) - p[None])
-    return np.sqrt(slopes**2 @ stdev**2)
 
 
 def evidence_table(analysis: Analysis) -> tuple[Evidence, ...]:

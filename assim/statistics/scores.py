@@ -59,11 +59,7 @@ def crps_gaussian(mean: np.ndarray, stdev: np.ndarray, observed: np.ndarray) -> 
 def log_score(log_densities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """log Σ w_i p(y | χ_i), log density of what was observed under the mixture of draws, in nats.
 
-    The larger the better.
-
-    Args:
-        log_densities: log p(y | χ_i), shape (N, …).
-        weights: of the draws, shape (N,).
+    The larger the better. Of log p(y | χ_i), shape (N, …), with weights of shape (N,).
     """
     log_densities = np.asarray(log_densities, float)
     w = _weights(log_densities, weights)
@@ -79,14 +75,9 @@ def pit(
 ) -> np.ndarray:
     """P(x < y) + u P(x = y) under the draws, u uniform: uniform itself where they are right.
 
-    The probability integral transform (Dawid 1984), randomised for ties as of counts (Czado et
-    al. 2009, Biometrics 65, 1254), shape (…). Draws that are NaN are left out; NaN where all are.
-
-    Args:
-        draws: predictive draws, shape (N, …).
-        observed: y, shape (…).
-        rng: of the ties.
-        weights: of the draws, shape (N,).
+    The probability integral transform (Dawid 1984), randomised by `rng` for ties as of counts
+    (Czado et al. 2009, Biometrics 65, 1254), shape (…). Draws, of shape (N, …), that are NaN are
+    left out; NaN where all are.
     """
     draws, observed = np.asarray(draws, float), np.asarray(observed, float)
     w = _weights(draws, weights)
@@ -100,13 +91,8 @@ def pit(
 def ranks(draws: np.ndarray, observed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Number of draws below y, 0 to N, ties broken at random; uniform where draws are right.
 
-    Draws that are NaN are left out: with M others and the rank r among them it is
+    Draws of shape (N, …) that are NaN are left out: with M others and the rank r among them it is
     ⌊(N + 1)(r + u)/(M + 1)⌋, u uniform, so that ranks of different M are of one distribution.
-
-    Args:
-        draws: shape (N, …).
-        observed: y, shape (…).
-        rng: of the ties.
     """
     draws, observed = np.asarray(draws), np.asarray(observed)
     tied = np.sum(draws == observed[None], axis=0)
@@ -142,10 +128,10 @@ def compared(
     level: float,
     log_densities: np.ndarray | None = None,
 ) -> ReadingScores:
-    """What draws of equal weight predict of every reading, and how that scores.
+    """What finite draws of equal weight predict of every reading, and how that scores.
 
     Args:
-        draws: finite, shape (M, m), M at least 1.
+        draws: shape (M, m), M at least 1.
         observed: y, shape (m,).
         level: probability of the interval.
         log_densities: log p(y_j | x_i), shape (M, m); None where errors are correlated.
@@ -193,13 +179,7 @@ def coverage(
     """Share of the observations within central intervals of predictive draws.
 
     The band is that of a binomial number: errors common to several observations, such as a wrong
-    parameter, widen it.
-
-    Args:
-        draws: shape (N, …).
-        observed: y, shape (…).
-        levels: probabilities of the intervals.
-        weights: of the draws, shape (N,).
+    parameter, widen it. Draws have the shape (N, …), their weights (N,), and observations (…).
     """
     draws, observed = np.asarray(draws, float), np.asarray(observed, float)
     ends = [quantile_interval(draws, level, weights) for level in levels]

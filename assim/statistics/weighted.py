@@ -9,12 +9,7 @@ def weighted_quantiles(
     """Quantiles over the first axis, by linear interpolation of the distribution function.
 
     A draw lies at the cumulative weight below it plus half its own; for equal weights these are
-    Hazen's quantiles. Shape (levels, …).
-
-    Args:
-        values: draws, shape (N, …).
-        weights: of the draws, of sum one, shape (N,).
-        levels: probabilities.
+    Hazen's quantiles. Shape (levels, …), of values of shape (N, …) with weights of sum one.
     """
     order = np.argsort(values, axis=0)
     ascending, weight = np.take_along_axis(values, order, axis=0), weights[order]

@@ -13,7 +13,7 @@ import xarray as xr
 
 import assim
 from assim.analysis.cycle.batches import in_batches
-from assim.analysis.cycle.refusals import check_independent
+from assim.analysis.cycle.scheme import check_independent
 from assim.models import LotkaVolterra
 from assim.problem.cycled import Rows
 from assim.problem.observation import Observations

@@ -13,8 +13,9 @@ import assim
 from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.ensemble import ETKF, LETKF, IEnKS, tapers
 from assim.analysis.cycle.inflation import Inflated, Inflation, Innovation
-from assim.analysis.cycle.members import draws, forecast, inflated
+from assim.analysis.cycle.members import forecast, inflated
 from assim.analysis.cycle.plan import Move, Plan
+from assim.analysis.cycle.posterior import prior_members
 from assim.analysis.cycle.scheme import Seen
 from assim.analysis.cycle.static import OptimalInterpolation, ThreeDVar
 from assim.models import Lorenz63, Lorenz96
@@ -249,7 +250,7 @@ def weak():
 
 def test_members_are_drawn_from_the_prior_and_carried_with_model_error():
     number, problem = 4000, weak()
-    members = draws(problem.control, number, jax.random.key(0))
+    members = prior_members(problem.control, number, jax.random.key(0))
     x = np.asarray(members["background"]["x"])
     np.testing.assert_allclose(np.mean(x, axis=0), BACKGROUND, rtol=0, atol=0.1)
     np.testing.assert_allclose(np.cov(x.T), B, rtol=0, atol=0.25)

@@ -19,14 +19,17 @@ from assim.analysis.cycle.members import (
 )
 from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.cycle.posterior import TOGETHER
-from assim.analysis.cycle.refusals import (
+from assim.analysis.cycle.scheme import (
+    Cost,
+    Outcome,
+    Seen,
     check_independent,
     check_inflation,
     check_perfect,
     check_scales,
     check_separate,
+    status,
 )
-from assim.analysis.cycle.scheme import Cost, Outcome, Seen, status
 from assim.problem.arrays import Coordinate
 from assim.problem.control import White
 from assim.problem.cycled import OTHERS

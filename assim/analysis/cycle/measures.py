@@ -165,19 +165,11 @@ def _of_instruments(
     once = [jnp.all((reading.weight == 0) | (reading.weight == 1)) for reading in several]
     known = jnp.where(jnp.all(jnp.asarray(once)) & (fresh is None), 1.0, jnp.nan)
     weights = [reading.weight for reading in several] if fresh is None else fresh
-    innovations = [
-        _innovations(r._replace(weight=w)) for r, w in zip(several, weights, strict=True)
-    ]
-    return tuple(
-        innovation._replace(
-            observation=known * innovation.observation, background=known * innovation.background
-        )
-        for innovation in innovations
-    )
+    return tuple(_innovations(r, w, known) for r, w in zip(several, weights, strict=True))
 
 
-def _innovations(r: Reading) -> Innovations:
-    w = r.weight
+def _innovations(r: Reading, w: Array, counted_once: Array) -> Innovations:
+    """Of an instrument with weights; what Desroziers et al. estimate times 1 or NaN."""
     innovation, residual = r.observed - r.background, r.observed - r.analysis
     total = r.background_stdev**2 + r.stdev**2
     known = total > 0
@@ -189,8 +181,8 @@ def _innovations(r: Reading) -> Innovations:
         counted(innovation),
         counted(innovation**2),
         counted(total),
-        counted(residual * innovation),
-        counted((r.analysis - r.background) * innovation),
+        counted_once * counted(residual * innovation),
+        counted_once * counted((r.analysis - r.background) * innovation),
         counted(r.stdev**2),
         jnp.zeros(BINS).at[bins].add(jnp.where(known, w, 0.0)),
     )

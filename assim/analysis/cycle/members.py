@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from assim.analysis.cycle.inflation import Inflated, Inflation, Innovation
 from assim.analysis.cycle.plan import Move, Plan
-from assim.analysis.cycle.posterior import TOGETHER, start_member
+from assim.analysis.cycle.posterior import TOGETHER, prior_members, start_member
 from assim.analysis.cycle.scheme import (
     AbstractScheme,
     Cost,
@@ -21,8 +21,8 @@ from assim.analysis.cycle.scheme import (
 )
 from assim.analysis.forecast import StartMembers
 from assim.problem.arrays import Grid, Trajectory
-from assim.problem.control import Control, White
-from assim.problem.cycled import OTHERS, STATE, advanced, in_carried_coordinates
+from assim.problem.control import White
+from assim.problem.cycled import OTHERS, advanced, in_carried_coordinates
 from assim.problem.departure import Problem
 from assim.solve.transform import anomalies, rotation, stdev
 
@@ -30,12 +30,7 @@ Array = jax.Array
 
 
 class EnsembleCarry(NamedTuple):
-    """What a window hands on.
-
-    Args:
-        members: of z where the next window starts, every kind and name of shape (N, …).
-        inflation: on the standard deviations of the state.
-    """
+    """What a window hands on: z where the next window starts, shape (N, …), and inflation."""
 
     members: White
     inflation: Inflated
@@ -57,7 +52,9 @@ class AbstractEnsembleScheme(AbstractScheme):
     def start(self, problem: Problem, plan: Plan, key: Array) -> EnsembleCarry:
         """Draws of the problem's own prior."""
         del plan
-        return EnsembleCarry(draws(problem.control, self.members, key), self.inflation.first())
+        return EnsembleCarry(
+            prior_members(problem.control, self.members, key), self.inflation.first()
+        )
 
     def draws(
         self, problem: Problem, carry: EnsembleCarry, number: int, key: Array, newest: int
@@ -105,19 +102,6 @@ class AbstractEnsembleScheme(AbstractScheme):
             for kind, p in at.items()
         }
         return EnsembleCarry(members, inflation), window_outcome
-
-
-def draws(control: Control, number: int, key: Array) -> White:
-    """Members of the prior of a problem as it was posed."""
-
-    def prior_member(chi: Array) -> White:
-        white, x = control.split(chi), control(chi).state
-        return {
-            **{kind: white[kind] for kind in ("fields", *OTHERS)},
-            STATE: {name: value for name, value in x.items() if name not in control.fields},
-        }
-
-    return jax.vmap(prior_member)(jax.random.normal(key, (number, control.size())))
 
 
 def forecast(problem: Problem, members: White, key: Array) -> White:

@@ -11,13 +11,15 @@ from jax.flatten_util import ravel_pytree
 
 from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.cycle.posterior import TOGETHER, WHOLE
-from assim.analysis.cycle.refusals import check_only_state, check_separate
 from assim.analysis.cycle.scheme import (
     AbstractScheme,
     Cost,
     CycledMoments,
     Outcome,
     Seen,
+    check_perfect,
+    check_scales,
+    check_separate,
     outcome,
     signal,
     status,
@@ -36,12 +38,7 @@ Array = jax.Array
 
 
 class StaticCarry(NamedTuple):
-    """What a window hands on.
-
-    Args:
-        state: the analysis where the next window starts.
-        static: B.
-    """
+    """What a window hands on: the analysis where the next window starts, and B."""
 
     state: State
     static: AbstractStateCovariance
@@ -52,14 +49,8 @@ class Increment(eqx.Module):
 
         d(w) = R^(-1/2)(y - H(x^b(t) + √s L w)),        B = LLᵀ
 
-    No model is in it: H looks at the background's trajectory, displaced (first guess at
-    appropriate time, FGAT: Lawless 2010, QJRMS 136, 1094).
-
-    Args:
-        problem: whose observations count.
-        trajectory: x^b, the forecast from the last analysis.
-        static: B, of some fields.
-        share: s.
+    No model is in it: H looks at the trajectory of the background, x^b, the forecast from the last
+    analysis, displaced (first guess at appropriate time, FGAT: Lawless 2010, QJRMS 136, 1094).
     """
 
     problem: Problem
@@ -86,8 +77,7 @@ class Increment(eqx.Module):
 
     def of(self, w: Array) -> State:
         """√s L w, of the fields that have a covariance."""
-        fields = self.static.sqrt(ravel_pytree(self._blank())[1](w))
-        return {name: math.sqrt(self.share) * value for name, value in fields.items()}
+        return _scaled(self.static, self.share, w)
 
     def size(self) -> int:
         """Length of w."""
@@ -109,8 +99,12 @@ class Increment(eqx.Module):
         """The trajectory, w and the departures."""
         return self.problem.workspace() + self.size()
 
-    def _blank(self) -> dict[str, Array]:
-        return {name: jnp.zeros(size) for name, size in self.static.sizes().items()}
+
+def _scaled(static: AbstractStateCovariance, share: float, w: Array) -> State:
+    """√s L w, of the fields that have a covariance."""
+    white = {name: jnp.zeros(size) for name, size in static.sizes().items()}
+    fields = static.sqrt(ravel_pytree(white)[1](w))
+    return {name: math.sqrt(share) * value for name, value in fields.items()}
 
 
 class _AbstractStatic(AbstractScheme):
@@ -129,8 +123,23 @@ class _AbstractStatic(AbstractScheme):
 
     def check(self, problem: Problem, plan: Plan) -> None:
         """Refuse windows that overlap, and all to estimate but fields with a covariance."""
-        check_separate(type(self).__name__, plan)
-        check_only_state(type(self).__name__, problem)
+        name, control = type(self).__name__, problem.control
+        check_separate(name, plan)
+        check_scales(name, problem)
+        others = {"parameter": control.parameters, "bias coefficient": control.biases}
+        for what, priors in others.items():
+            if priors:
+                raise ValueError(
+                    f"{name}: a {what} cannot be estimated, got {next(iter(priors))!r}; fix it, or "
+                    "use FourDVar"
+                )
+        if control.fields:
+            raise ValueError(
+                f"{name}: a field cannot have a prior of its own, got "
+                f"{next(iter(control.fields))!r}; give it a background and a covariance, or use "
+                "FourDVar"
+            )
+        check_perfect(name, problem)
 
     def start(self, problem: Problem, plan: Plan, key: Array) -> StaticCarry:
         """The case's own background."""
@@ -225,16 +234,13 @@ class OptimalInterpolation(_AbstractStatic):
 def _draws(
     problem: Problem, carry: StaticCarry, share: float, number: int, key: Array
 ) -> StartMembers:
-    white = {name: jnp.zeros(size) for name, size in carry.static.sizes().items()}
-    flat, unravel = ravel_pytree(white)
-
     def draw(w: Array) -> StartMembers:
-        added = carry.static.sqrt(unravel(w))
-        root = jnp.sqrt(share)
-        state = {n: v + root * added[n] if n in added else v for n, v in carry.state.items()}
+        added = _scaled(carry.static, share, w)
+        state = {n: v + added[n] if n in added else v for n, v in carry.state.items()}
         return StartMembers(state, problem.control.fixed, {}, {})
 
-    return jax.vmap(draw)(jax.random.normal(key, (number, flat.size)))
+    size = sum(carry.static.sizes().values())
+    return jax.vmap(draw)(jax.random.normal(key, (number, size)))
 
 
 def _square(v: Array) -> Array:

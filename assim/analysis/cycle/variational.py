@@ -7,23 +7,27 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from assim.analysis.cycle import carried
-from assim.analysis.cycle.carried import Folding
 from assim.analysis.cycle.inflation import Inflated, Inflation, Innovation, as_inflation
 from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.cycle.posterior import (
     WHOLE,
+    Folding,
     by_draws,
     by_members,
     by_tangent,
     drawn_members,
+    first_background,
+    first_members,
+    handed_on,
+    only_others,
+    units_of,
 )
-from assim.analysis.cycle.refusals import check_inflation
 from assim.analysis.cycle.scheme import (
     AbstractScheme,
     Cost,
     CycledMoments,
     Outcome,
+    check_inflation,
     observed,
     outcome,
     signal,
@@ -168,9 +172,9 @@ class FourDVar(AbstractScheme):
         static = static.on(problem.model.labels())
         mean, localisation = first_mean(control, plan.batches), None
         if self.localisation is None:
-            background = carried.start(control, mean, self.folding(mean))
+            background = first_background(control, mean, self.folding(mean))
         else:
-            background = carried.start_of_members(control, mean, self.members, key)
+            background = first_members(control, mean, self.members, key)
             localisation = Localisation.of(self.localisation, problem.model.labels())
         return VariationalCarry(background, self.inflation.first(), static, localisation)
 
@@ -183,7 +187,7 @@ class FourDVar(AbstractScheme):
         for_rest = jax.random.fold_in(key, 4)
         last = self._minimum(window, for_minimum)
         gaussian = _posterior(window, last.chi, self.rank, for_laplace)
-        units = carried.units_of(carry.static, carry.background.mean)
+        units = units_of(carry.static, carry.background.mean)
         moments = by_tangent(window, gaussian, move, self.rank, units, for_moments)
         if self.localisation is not None:
             moments = by_members(window, gaussian, move, moments)
@@ -279,9 +283,9 @@ class FourDVar(AbstractScheme):
         mean = ravel_pytree(carry.background.mean)[1](moments.analysis.z)
         static = self.carry == "static"
         share = float(static) if self.share is None else self.share
-        return carried.handed_on(
+        return handed_on(
             mean,
-            carried.only_others(mean, moments.columns) if static else moments.columns,
+            only_others(mean, moments.columns) if static else moments.columns,
             carry.static,
             self.folding(mean),
             inflation=inflation.applied,

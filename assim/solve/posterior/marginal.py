@@ -56,10 +56,6 @@ def marginals(function: ScalarFunction, posterior: LaplacePosterior) -> dict[str
     quantiles those of the density mapped. Where the certificate's draws may be trusted, each is
     corrected by the difference between their weighted and their plain estimate, which is nothing
     for a Gaussian posterior.
-
-    Args:
-        function: χ ↦ scalars by name; a pytree where it holds arrays.
-        posterior: the posterior, with the draws by which moments are corrected.
     """
     values = _along_coordinates(function, posterior.gaussian, jnp.asarray(_NODES))
     sampled: Scalars = {}
@@ -129,17 +125,11 @@ def pushed(
     prior: Mapping[str, np.ndarray],
     batch: int,
 ) -> dict[str, Pushed]:
-    """Scalars that depend on χ in any way, from draws pushed through them.
+    """Scalars that depend on χ in any way, from draws pushed through them, so many together.
 
-    The sampling error of a mean is its standard deviation over the root of the effective number
-    of draws. Draws at which a scalar is not finite are left out.
-
-    Args:
-        function: χ ↦ scalars by name; a pytree where it holds arrays.
-        chi: χ*, where the cost is least.
-        drawn: draws of the posterior.
-        prior: values for draws from the prior, by name.
-        batch: draws that are pushed together.
+    The sampling error of a mean is its standard deviation over the root of the effective number of
+    draws. Draws at which a scalar is not finite are left out. `chi` is where the cost is least, and
+    `prior` holds values for draws from the prior, by name.
     """
     parts, weights = [chi[None], drawn.members], drawn.weights
     if drawn.measured is not None and drawn.measured_weights is not None:
