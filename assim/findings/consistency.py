@@ -1,7 +1,6 @@
 """What the departures of an analysis say of the statistics that were assumed."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -206,7 +205,7 @@ class Consistency(AbstractFinding):
 
     def variables(self) -> dict[str, Variable]:
         """Expected costs, χ², and a row an instrument on the dimension `instrument`."""
-        totals = {name: v for name, v in self._totals() if math.isfinite(v.values)}
+        totals = {name: v for name, v in self._totals().items() if math.isfinite(v.values)}
         columns = {
             f"instrument_{column}": Variable(("instrument",), values, long_name)
             for column, (long_name, values) in self._by_instrument().items()
@@ -243,18 +242,20 @@ class Consistency(AbstractFinding):
             },
         }
 
-    def _totals(self) -> Iterator[tuple[str, Variable]]:
+    def _totals(self) -> dict[str, Variable]:
+        variables, most = {}, "largest standard deviation of the expected cost"
         for name, term in self.terms.items():
-            words = name.replace("_", " ")
-            yield f"cost_{name}_expected", Variable((), term.expected, f"expected cost: {words}")
-            what = f"largest standard deviation of the expected cost: {words}"
-            yield f"cost_{name}_expected_stddev", Variable((), term.expected_stdev, what)
-        what = "sum of squares of the cost at the analysis"
-        yield "chi_squared", Variable((), self.chi_squared, what)
-        yield "chi_squared_expected", Variable((), self.degrees, f"expected {what}")
+            of, words = f"cost_{name}_expected", name.replace("_", " ")
+            variables[of] = Variable((), term.expected, f"expected cost: {words}")
+            variables[f"{of}_stddev"] = Variable((), term.expected_stdev, f"{most}: {words}")
+        squares = "sum of squares of the cost at the analysis"
         what = "probability of a larger sum of squares where the statistics assumed are right"
-        yield "chi_squared_p_value", Variable((), self.p_value, what)
-        yield "degrees_of_freedom", Variable((), self.signal, "degrees of freedom for signal")
+        return variables | {
+            "chi_squared": Variable((), self.chi_squared, squares),
+            "chi_squared_expected": Variable((), self.degrees, f"expected {squares}"),
+            "chi_squared_p_value": Variable((), self.p_value, what),
+            "degrees_of_freedom": Variable((), self.signal, "degrees of freedom for signal"),
+        }
 
     def _by_instrument(self) -> dict[str, tuple[str, list[Any]]]:
         """Long name and values of every column."""

@@ -1,6 +1,5 @@
 """A window's posterior: its moments, and the background of the next window that it makes."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -34,12 +33,7 @@ def seen(problem: CycledProblem, chi: Array, move: Move, offset: White | None = 
 
 
 def by_tangent(
-    problem: CycledProblem,
-    gaussian: Gaussian,
-    move: Move,
-    rank: int,
-    units: Array,
-    key: Array,
+    problem: CycledProblem, gaussian: Gaussian, move: Move, rank: int, units: Array, key: Array
 ) -> CycledMoments:
     """Moments by the tangent linear at the minimum.
 
@@ -49,14 +43,24 @@ def by_tangent(
     """
     look = lambda chi: seen(problem, chi, move)  # noqa: E731
     analysis, push = jax.linearize(look, gaussian.chi)
-    n = gaussian.chi.size
+    n, size = gaussian.chi.size, analysis.z.size
     background = look(jnp.zeros(n))
-    if n > WHOLE:
-        return _of_few(push, gaussian, background, analysis, rank, units, key)
-    prior = jax.lax.map(push, jnp.eye(n), batch_size=min(n, TOGETHER))
-    root = jax.vmap(gaussian.sqrt)(jnp.eye(n))
-    posterior = jax.tree.map(lambda columns: jnp.tensordot(root, columns, axes=1), prior)
-    return CycledMoments(background, analysis, _stdev(prior), _stdev(posterior), posterior.z)
+    if n <= WHOLE:
+        prior = jax.lax.map(push, jnp.eye(n), batch_size=min(n, TOGETHER))
+        root = jax.vmap(gaussian.sqrt)(jnp.eye(n))
+        posterior = jax.tree.map(lambda columns: jnp.tensordot(root, columns, axes=1), prior)
+        return CycledMoments(background, analysis, _stdev(prior), _stdev(posterior), posterior.z)
+    for_vectors, for_draws = jax.random.split(key)
+    to_z = lambda chi: push(chi).z / units  # noqa: E731
+    back = jax.linear_transpose(to_z, gaussian.chi)
+    covariance = lambda v: to_z(gaussian.covariance(back(v)[0]))  # noqa: E731
+    values, vectors = randomised_eigenpairs(covariance, size, min(rank, size), for_vectors)
+    columns = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None]).T * units[None]
+    white = jax.random.normal(for_draws, (rank, n)) / jnp.sqrt(rank)
+    batch = min(rank, TOGETHER)
+    prior = jax.lax.map(push, white, batch_size=batch)
+    posterior = jax.lax.map(push, jax.vmap(gaussian.sqrt)(white), batch_size=batch)
+    return CycledMoments(background, analysis, _stdev(prior), _stdev(posterior), columns)
 
 
 def by_draws(
@@ -129,31 +133,6 @@ def balanced_draws(gaussian: Gaussian, members: int, key: Array) -> Array:
         normal = jax.random.normal(key, (members, n))
         white = (normal - jnp.mean(normal, axis=0)[None]) * jnp.sqrt(members / (members - 1))
     return gaussian.chi[None] + jax.vmap(gaussian.sqrt)(white)
-
-
-def _of_few(
-    push: Callable[[Array], Seen],
-    gaussian: Gaussian,
-    background: Seen,
-    analysis: Seen,
-    rank: int,
-    units: Array,
-    key: Array,
-) -> CycledMoments:
-    """With `rank` leading vectors of the covariance of z, and as many draws for the rest."""
-    n = gaussian.chi.size
-    for_vectors, for_draws = jax.random.split(key)
-    to_z = lambda chi: push(chi).z / units  # noqa: E731
-    back = jax.linear_transpose(to_z, gaussian.chi)
-    covariance = lambda v: to_z(gaussian.covariance(back(v)[0]))  # noqa: E731
-    size = analysis.z.size
-    values, vectors = randomised_eigenpairs(covariance, size, min(rank, size), for_vectors)
-    columns = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None]).T * units[None]
-    white = jax.random.normal(for_draws, (rank, n)) / jnp.sqrt(rank)
-    batch = min(rank, TOGETHER)
-    prior = jax.lax.map(push, white, batch_size=batch)
-    posterior = jax.lax.map(push, jax.vmap(gaussian.sqrt)(white), batch_size=batch)
-    return CycledMoments(background, analysis, _stdev(prior), _stdev(posterior), columns)
 
 
 def _stdev(columns: Seen) -> Seen:

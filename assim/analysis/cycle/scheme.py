@@ -79,13 +79,7 @@ class AbstractScheme(eqx.Module):
 
     @abc.abstractmethod
     def start(self, problem: Problem, plan: Plan, key: Array) -> Any:
-        """What the first window is given.
-
-        Args:
-            problem: of the first window, as it was posed.
-            plan: how windows lie.
-            key: of random draws.
-        """
+        """What the first window of a problem, as it was posed, is given."""
 
     @abc.abstractmethod
     def step(self, problem: Problem, carry: Any, move: Move, key: Array) -> tuple[Any, Outcome]:
@@ -121,12 +115,7 @@ class AbstractScheme(eqx.Module):
         return None
 
     def remarks(self, problem: Problem, plan: Plan) -> dict[str, str]:
-        """What `assim check` says of a problem that is taken, by name; nothing by default.
-
-        Args:
-            problem: of the first window, as it was posed.
-            plan: how windows lie.
-        """
+        """What `assim check` says of a problem that is taken, by name; nothing by default."""
         del problem, plan
         return {}
 
