@@ -109,7 +109,7 @@ class PosteriorRequest(NamedTuple):
 
     Args:
         problem: the problem.
-        wanted: derived quantities, by name.
+        derived: quantities, by name.
         prior: draws from the prior, and derived quantities of them.
         log_constant: log p(y | χ) + ½ dᵀd + c.
         fitted: the Laplace approximation about the minimum of J.
@@ -121,7 +121,7 @@ class PosteriorRequest(NamedTuple):
     """
 
     problem: Problem
-    wanted: Mapping[str, Derived]
+    derived: Mapping[str, Derived]
     prior: OfPrior
     log_constant: float
     fitted: LaplacePosterior
@@ -173,8 +173,7 @@ def of_ensemble(name: str, ensemble: Ensemble, asked: PosteriorRequest, kind: st
     drawn = WeightedDraws(ensemble.members, np.asarray(ensemble.weights))
     each = pushed(problem.control.scalars, chi, drawn, {}, _batch(problem))
     scalars = {n: replace(scalar.quantity, draws=None, prior=None) for n, scalar in each.items()}
-    moments = _trajectory_moments(problem, ensemble.members, ensemble.weights, chi)
-    mean, *variances = moments
+    mean, *variances = _trajectory_moments(problem, ensemble.members, ensemble.weights, chi)
     stdev, error = jax.tree.map(lambda v: np.sqrt(np.maximum(v, 0.0)), tuple(variances))
     return _posterior((name, kind), ensemble, drawn, scalars, (mean, stdev, error), asked)
 
@@ -192,11 +191,11 @@ def _posterior(
     units = scalar_units(problem)
     values: dict[str, Pushed] = {}
     names = tuple(name for name in scalar_fields(problem) if name not in univariate)
-    for function in _functions(problem, asked.wanted, names).values():
+    for function in _functions(problem, asked.derived, names).values():
         values |= pushed(function, chi, drawn, asked.prior.scalars, _batch(problem))
     known = {**univariate, **{name: values[name].quantity for name in names}}
     quantities = {n: replace(known[n], units=units[n]) for n in units if n in known}
-    for name, about in asked.wanted.items():
+    for name, about in asked.derived.items():
         quantity = values[name].quantity
         quantities[name] = replace(quantity, units=about.units, long_name=about.long_name)
     return Posterior(
@@ -209,7 +208,7 @@ def _posterior(
         drawn.members,
         _mapped(problem, drawn.members),
         drawn.weights,
-        {name: values[name] for name in asked.wanted},
+        {name: values[name] for name in asked.derived},
         *fields,
         ensemble.gradients,
         ensemble.evaluations,
