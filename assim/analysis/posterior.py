@@ -113,11 +113,11 @@ class PosteriorRequest(NamedTuple):
         prior: draws from the prior, and derived quantities of them.
         log_constant: log p(y | χ) + ½ dᵀd + c.
         fitted: the Laplace approximation about the minimum of J.
-        settings: with which it was found.
+        settings: of that fit.
         spread: its trajectory and standard deviations.
         seconds: that it took.
         keys: of the first Laplace fit, and of all else.
-        report: told of progress.
+        report: is given lines of progress.
     """
 
     problem: Problem

@@ -15,18 +15,14 @@ BINS = 10  # of the histogram of ranks
 class VerifiedReadings(NamedTuple):
     """What a forecast says of every reading of one instrument, each of shape (m,).
 
-    NaN for readings that do not count, which have no part in scores.
+    NaN for readings that do not count, which have no part in scores. From `low`, the lower end of
+    the 90 per cent interval of new readings, to `log_score` as in `ReadingScores`.
 
     Args:
         observed: y.
         mean: of H(x_i) over the members.
         stdev: standard deviation of these.
-        low: lower end of the 90 per cent interval of new readings, errors included.
-        median: of these readings.
-        high: upper end.
-        crps: fair score of these readings against y.
-        log_score: log Σ p(y | x_i)/M, in nats; NaN where errors are correlated.
-        rank: of y among them, 0 to M.
+        rank: of y among new readings, errors included, 0 to M.
         share: (rank + u)/(M + 1), u uniform: uniform where the forecast is right.
         counted: whether the reading has a weight above 0.
     """

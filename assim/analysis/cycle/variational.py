@@ -60,13 +60,9 @@ CARRY = ("static", "posterior", "ensemble")
 
 
 class VariationalCarry(NamedTuple):
-    """What a window hands on.
+    """What a window hands on: the Gaussian of the next window's start, inflation, B of the state.
 
-    Args:
-        background: the Gaussian of the next window's start.
-        inflation: on the standard deviations of what is carried.
-        static: the static covariance of the state.
-        localisation: of the carried members; None for none.
+    The localisation is that of carried members; None for none.
     """
 
     background: Background
