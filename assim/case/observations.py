@@ -188,6 +188,7 @@ class ObservationTable(Table):
             DataError: rows that do not fit the model.
         """
         from assim.files.read.observations import to_instrument
+        from assim.files.read.uncertainty import Uncertainty
 
         quality = self.quality.build()
         return to_instrument(
@@ -195,12 +196,14 @@ class ObservationTable(Table):
             model,
             window,
             None if self.operator is None else self.operator.build(),
-            self.error.stdev,
-            self.likelihood.build(),
-            self.error.build(),
-            self.called,
-            covariance=None if self.covariance is None else self.covariance.build(),
-            correlated=self.correlated,
+            name=self.called,
+            uncertainty=Uncertainty(
+                self.error.stdev,
+                None if self.covariance is None else self.covariance.build(),
+                self.correlated,
+                self.likelihood.build(),
+                self.error.build(),
+            ),
             bias=self._bias(model, rows, source, kept),
             quality=quality,
         )

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from assim.files.errors import DataError, nearest
@@ -41,6 +42,13 @@ def opened(source: Source) -> Iterator[xr.Dataset]:
             f"{path}: expected a readable NetCDF file, got {_reason(error)}; it may be truncated "
             f"or of another format: look at it with `ncdump -h`, and copy or make it again"
         ) from error
+
+
+def numbers(values: np.ndarray, where: str) -> np.ndarray:
+    """Values of a variable as float64; DataError unless they are numbers."""
+    if values.dtype.kind not in "iuf":
+        raise DataError(f"{where}: expected numbers, got dtype {values.dtype}")
+    return values.astype(float)
 
 
 def _absent(path: Path) -> str:

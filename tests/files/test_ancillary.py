@@ -7,7 +7,6 @@ from assim import read_observations
 from assim.analysis.analysed import Reading
 from assim.files.ancillary import Ancillary, Column
 from assim.files.netcdf import write_dataset
-from assim.files.read.observations import to_instrument
 from assim.files.read.tables import observed_variables, open_observations
 from assim.files.read.windows import read_window
 from assim.files.write.analysed import readings_dataset
@@ -17,7 +16,7 @@ from assim.findings.verification import VerifiedReadings
 from assim.problem import likelihood
 from assim.problem.observation import ErrorScale
 from assim.problem.prior import Jeffreys
-from tests.files.toy import UNITS, observation_file, toy
+from tests.files.toy import UNITS, made, observation_file, toy
 
 NUMBERS = np.arange(4.0)
 
@@ -25,7 +24,7 @@ NUMBERS = np.arange(4.0)
 def instrument(**given):
     model = toy()
     table = open_observations(observation_file(), "u", model.labels())
-    return to_instrument(table, model, read_window(observation_file(), model), **given)
+    return made(table, model, read_window(observation_file(), model), **given)
 
 
 def every_column(one):

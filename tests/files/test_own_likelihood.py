@@ -7,7 +7,6 @@ import pytest
 
 from assim import Points, analyse, finding, strong_constraint
 from assim.files.errors import DataError
-from assim.files.read.observations import to_instrument
 from assim.files.read.quality import QualityControl
 from assim.files.read.tables import open_observations
 from assim.files.read.uncertainty import stdev_units
@@ -29,7 +28,7 @@ from assim.problem.operator import PointSample
 from assim.problem.predictive import samples_its_density
 from assim.problem.prior import Jeffreys
 from assim.solve.posterior.laplace import Laplace
-from tests.files.toy import UNITS, observation_file, toy
+from tests.files.toy import UNITS, made, observation_file, toy
 
 BUILT_IN = [Gaussian(), LogNormal(), StudentT(), Huber(), VariationalQC(), Poisson()]
 IDS = [type(one).__name__ for one in BUILT_IN]
@@ -83,7 +82,7 @@ def everything(likelihood):
     """The instrument, its analysis with all diagnostics, and the problem's numbers."""
     model = toy()
     window = read_window(observation_file(), model)
-    instrument = to_instrument(table(likelihood), model, window, likelihood=likelihood)
+    instrument = made(table(likelihood), model, window, likelihood=likelihood)
     start = {"u": np.full((2, 3), 5.0), "c": np.asarray(5.5)}
     problem = strong_constraint(model, window, start, Diagonal(0.4), instrument.observations)
     found = analyse(problem, posterior=Laplace(members=20, certificate=0))
@@ -140,7 +139,7 @@ def test_what_is_refused(likelihood):
         model, given = toy(), {"quality": QualityControl(superob_time=2.0)}
         window = read_window(observation_file(), model)
         try:
-            to_instrument(table(kind), model, window, likelihood=kind, **given)
+            made(table(kind), model, window, likelihood=kind, **given)
         except DataError as error:
             assert "takes means of values with additive errors" in str(error)
             yield "means"

@@ -1,5 +1,7 @@
 """A tiny model on a grid with a scalar field, and its files: what the tests of files share."""
 
+from dataclasses import fields
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from assim.analysis.posterior import Posterior
 from assim.files.read.observations import to_instrument
 from assim.files.read.states import read_state
 from assim.files.read.tables import open_observations
+from assim.files.read.uncertainty import Uncertainty
 from assim.files.read.windows import read_window
 from assim.problem.arrays import Coordinate, Grid, Label, Labels, Trajectory
 from assim.problem.constraint import strong_constraint
@@ -92,6 +95,13 @@ def observation_file(values=(1.0, 2.0, 3.0, 4.0), units="days since 2000-01-01")
     )
 
 
+def made(table, model, window, **given):
+    """As `to_instrument`, with errors as `read_observations` takes them."""
+    names = [field.name for field in fields(Uncertainty) if field.name in given]
+    uncertainty = Uncertainty(**{name: given.pop(name) for name in names})
+    return to_instrument(table, model, window, uncertainty=uncertainty, **given)
+
+
 def instruments(model, window):
     """Two instruments from two tables; the second has rows of every fate."""
     labels = model.labels()
@@ -101,7 +111,7 @@ def instruments(model, window):
     found = []
     for dataset, name, given in ((observation_file(), "u", None), (second, "speed", scale)):
         table = open_observations(dataset, "u", labels)
-        found.append(to_instrument(table, model, window, scale=given, name=name))
+        found.append(made(table, model, window, scale=given, name=name))
     return found
 
 

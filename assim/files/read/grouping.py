@@ -8,14 +8,34 @@ import numpy as np
 
 from assim.files.errors import DataError
 from assim.files.names import DOMAIN, SUPEROBBED, THINNED
-from assim.files.read.cells import Cells, cells_of
-from assim.files.read.quality import QualityControl, kept_by_thinning, stdev_of_means
+from assim.files.read.quality import QualityControl
 from assim.files.read.tables import ObservedTable
 from assim.files.read.uncertainty import Uncertainty
 from assim.files.times import FileTimes
 from assim.problem.arrays import Coordinate, Labels
 from assim.problem.bias import BiasCorrection
+from assim.problem.curvilinear import EAST, NORTH
+from assim.problem.operator import AbstractOperator
 from assim.problem.window import Window
+
+Distance = float | Mapping[str, float] | None
+
+
+class Frame(NamedTuple):
+    """What rows are seen in: the model's labels, a window, H, and what is asked of them."""
+
+    labels: Labels
+    window: Window
+    operator: AbstractOperator
+    quality: QualityControl
+
+    def times(self, stamps: FileTimes) -> np.ndarray:
+        """Times of a file in the model's."""
+        return stamps.to_model(self.labels.time_unit, self.window.reference)
+
+    def axes(self) -> dict[str, Coordinate]:
+        """The dimensions along which the operator needs positions."""
+        return {dim: self.labels.coordinates[dim] for dim in self.operator.dims(self.labels)}
 
 
 class SortedTable(NamedTuple):
@@ -36,58 +56,49 @@ class SortedTable(NamedTuple):
     bias: BiasCorrection | None
 
 
-def thinned(
-    rows: SortedTable,
-    quality: QualityControl,
-    window: Window,
-    labels: Labels,
-    dims: tuple[str, ...],
-) -> SortedTable:
+def thinned(rows: SortedTable, frame: Frame) -> SortedTable:
     """The rows, those flagged that are not the nearest to the centre of their cell."""
-    used = np.flatnonzero(rows.flags == 0)
+    used, quality = np.flatnonzero(rows.flags == 0), frame.quality
     if not quality.thins or not used.size:
         return rows
-    cells = _cells(rows.table, window, labels, dims, quality.thin_time, quality.thin_distance)
+    cells = _cells(rows.table, frame, quality.thin_time, quality.thin_distance).rows(used)
     flags = rows.flags.copy()
-    flags[used[~kept_by_thinning(cells.rows(used))]] = THINNED
+    flags[used[~cells.nearest()]] = THINNED
     return rows._replace(flags=flags)
 
 
-def superobbed(
-    rows: SortedTable,
-    quality: QualityControl,
-    window: Window,
-    labels: Labels,
-    dims: tuple[str, ...],
-) -> SortedTable:
+def superobbed(rows: SortedTable, frame: Frame) -> SortedTable:
     """The rows, those flagged that share a cell, and for every such cell a row of their means.
 
     Raises:
         DataError: errors or intervals of which no mean can be taken.
     """
-    used = np.flatnonzero(rows.flags == 0)
+    used, quality = np.flatnonzero(rows.flags == 0), frame.quality
     if not quality.averages or not used.size:
         return rows
     _check_means(rows, quality)
-    lengths = quality.superob_time, quality.superob_distance
-    everything = _cells(rows.table, window, labels, dims, *lengths)
+    everything = _cells(rows.table, frame, quality.superob_time, quality.superob_distance)
     several = everything.rows(used)
     many = used[several.counts()[several.label] > 1]
     if not many.size:
         return rows
     cells, stdev = everything.rows(many), rows.uncertainty.column(rows.table, rows.flags == 0)
-    table = _extended(rows.table, many, cells, labels)
-    spread = stdev_of_means(stdev[many], cells, quality.correlation)
+    table = _extended(rows.table, many, cells, frame.labels)
+    spread = cells.stdev_of_means(stdev[many], quality.correlation)
     flags = np.concatenate([rows.flags, np.zeros(spread.size, rows.flags.dtype)])
     flags[many] = SUPEROBBED
-    placed = np.all([np.isfinite(table.coordinates[dim]) for dim in dims], axis=0)
+    placed = np.all([np.isfinite(table.coordinates[dim]) for dim in frame.axes()], axis=0)
     flags[(flags == 0) & ~placed] = DOMAIN  # the mean of places round a hole in the grid
+    bias = rows.bias
+    if bias is not None:
+        columns = bias.columns().items()
+        bias = bias.replaced({n: cells.extended(column, many) for n, column in columns})
     return SortedTable(
         table,
         flags,
         np.concatenate([rows.within, flags[rows.flags.size :] == 0]),
         replace(rows.uncertainty, stdev=np.concatenate([stdev, spread]), correlated=False),
-        None if rows.bias is None else _averaged(rows.bias, many, cells),
+        bias,
     )
 
 
@@ -111,16 +122,8 @@ def _check_means(rows: SortedTable, quality: QualityControl) -> None:
         )
 
 
-def _cells(
-    table: ObservedTable,
-    window: Window,
-    labels: Labels,
-    dims: tuple[str, ...],
-    length: float | None,
-    distance: float | Mapping[str, float] | None,
-) -> Cells:
-    axes = {dim: labels.coordinates[dim] for dim in dims}
-    grid = labels.curvilinear
+def _cells(table: ObservedTable, frame: Frame, length: float | None, distance: Distance) -> "Cells":
+    axes, grid = frame.axes(), frame.labels.curvilinear
     if grid is not None and set(grid.names) <= set(table.coordinates):
         axes = {dim: axis for dim, axis in axes.items() if dim not in grid.dims}
         period = 360.0 if grid.spherical else None
@@ -132,22 +135,15 @@ def _cells(
             f"{table.where}: there is no distance along {unknown[0]!r}; its places have "
             f"{', '.join(axes) or 'no dimensions'}"
         )
-    times = table.times.to_model(labels.time_unit, window.reference)
     places = {dim: table.coordinates[dim] for dim in axes}
-    return cells_of(times, float(window.edges[0]), length, axes, places, distance)
+    start = float(frame.window.edges[0])
+    return cells_of(frame.times(table.times), start, length, axes, places, distance)
 
 
 def _extended(
-    table: ObservedTable, many: np.ndarray, cells: Cells, labels: Labels
+    table: ObservedTable, many: np.ndarray, cells: "Cells", labels: Labels
 ) -> ObservedTable:
     """The table with the means of every cell after its rows."""
-
-    def more(column: np.ndarray) -> np.ndarray:
-        return np.concatenate([column, cells.means(column[many])])
-
-    def later(times: FileTimes) -> FileTimes:
-        return replace(times, numbers=more(times.numbers))
-
     means = {
         dim: cells.centres_of_mass(dim) if dim in cells.along else cells.means(column[many])
         for dim, column in table.coordinates.items()
@@ -156,20 +152,139 @@ def _extended(
     if grid is not None and set(grid.names) <= set(means):
         located = grid.locate(*(means[name] for name in grid.names))
         means |= dict(zip(grid.dims, located, strict=True))
-    added = np.zeros(cells.counts().size, table.qc.dtype)
     return replace(
-        table,
-        times=later(table.times),
-        starts=None if table.starts is None else later(table.starts),
-        ends=None if table.ends is None else later(table.ends),
+        table.mapped(lambda column: cells.extended(column, many)),
         coordinates={d: np.concatenate([c, means[d]]) for d, c in table.coordinates.items()},
-        values=more(table.values),
-        stdev=None if table.stdev is None else more(table.stdev),
-        qc=np.concatenate([table.qc, added]),
-        covariance=None,
+        qc=np.concatenate([table.qc, np.zeros(cells.counts().size, table.qc.dtype)]),
     )
 
 
-def _averaged(bias: BiasCorrection, many: np.ndarray, cells: Cells) -> BiasCorrection:
-    columns = bias.columns().items()
-    return bias.replaced({n: np.concatenate([c, cells.means(c[many])]) for n, c in columns})
+class _Along(NamedTuple):
+    """Cell of every row along one dimension, where in it (0 to 1), and how to come back."""
+
+    cell: np.ndarray
+    fraction: np.ndarray
+    start: np.ndarray
+    width: np.ndarray
+
+
+class Cells(NamedTuple):
+    """Cell of every row, numbered from 0.
+
+    Args:
+        label: number of the cell of each row, shape (n,).
+        along: position of each row within its cell, by dimension.
+    """
+
+    label: np.ndarray
+    along: dict[str, _Along]
+
+    def counts(self) -> np.ndarray:
+        """Rows of every cell."""
+        return np.bincount(self.label)
+
+    def sums(self, column: np.ndarray) -> np.ndarray:
+        """Sum of a column over every cell."""
+        return np.bincount(self.label, np.asarray(column, float))
+
+    def means(self, column: np.ndarray) -> np.ndarray:
+        """Mean of a column over every cell."""
+        return self.sums(column) / self.counts()
+
+    def centres_of_mass(self, dim: str) -> np.ndarray:
+        """Mean position of every cell's rows along a dimension, whether or not it is periodic."""
+        along = self.along[dim]
+        first = np.unique(self.label, return_index=True)[1]
+        return along.start[first] + along.width[first] * self.means(along.fraction)
+
+    def extended(self, column: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """A column, and after it the mean over every cell, of which these are the rows."""
+        return np.concatenate([column, self.means(column[rows])])
+
+    def stdev_of_means(self, stdev: np.ndarray, correlation: float) -> np.ndarray:
+        """Standard deviation of the error of every cell's mean, shape (cells,).
+
+        σ² = ((1 - ρ) Σσᵢ² + ρ (Σσᵢ)²)/n² where any two errors have the correlation ρ.
+        """
+        squares, whole = self.sums(stdev**2), self.sums(stdev)
+        return np.sqrt((1 - correlation) * squares + correlation * whole**2) / self.counts()
+
+    def nearest(self) -> np.ndarray:
+        """Which rows are nearest to the centre of their cell; the first of equally near ones."""
+        off_centre = np.sum([(a.fraction - 0.5) ** 2 for a in self.along.values()], axis=0)
+        order = np.lexsort((np.arange(self.label.size), off_centre, self.label))
+        label, kept = self.label[order], np.zeros(self.label.size, bool)
+        kept[order[np.concatenate([[True], label[1:] != label[:-1]])]] = True
+        return kept
+
+    def rows(self, which: np.ndarray) -> "Cells":
+        """Some of the rows, their cells numbered anew."""
+        label = np.unique(self.label[which], return_inverse=True)[1]
+        along = {
+            dim: _Along(*(column[which] for column in part)) for dim, part in self.along.items()
+        }
+        return Cells(label, along)
+
+
+def cells_of(
+    times: np.ndarray,
+    start: float,
+    length: float | None,
+    axes: Mapping[str, Coordinate],
+    places: Mapping[str, np.ndarray],
+    distance: Distance,
+) -> Cells:
+    """Cells of rows at times and places.
+
+    Args:
+        times: time of each row, shape (n,).
+        start: where the cells of time begin.
+        length: their length; None where only rows of the same time share a cell.
+        axes: the dimensions of space.
+        places: position of each row along them.
+        distance: width of the cells, along all of them or by dimension; along the others only
+            rows at the same position share a cell.
+    """
+    along = {"time": _bounded(times, start, length)}
+    widths = dict(distance) if isinstance(distance, Mapping) else dict.fromkeys(axes, distance)
+    bands = np.ones(times.shape)
+    for dim, axis in sorted(axes.items(), key=lambda item: item[1].units != NORTH):
+        width, first = widths.get(dim), float(np.asarray(axis.values).flat[0])
+        if axis.units == NORTH and width is not None:
+            along[dim] = _bounded(places[dim], -90.0, width)
+            middle = along[dim].start + along[dim].width / 2
+            bands = np.maximum(np.cos(np.deg2rad(middle)), 1e-9)
+        elif axis.period is not None:
+            stretched = bands if axis.units == EAST else np.ones(times.shape)
+            along[dim] = _periodic(places[dim], first, axis.period, width, stretched)
+        else:
+            along[dim] = _bounded(places[dim], first, width)
+    columns = np.stack([a.cell for a in along.values()], axis=1)
+    return Cells(np.unique(columns, axis=0, return_inverse=True)[1].ravel(), along)
+
+
+def _bounded(position: np.ndarray, first: float, width: float | None) -> _Along:
+    if width is None:
+        return _alone(position)
+    where = (position - first) / width
+    cell = np.floor(where + 1e-9)  # a position on an edge, in spite of rounding
+    return _Along(cell, where - cell, first + cell * width, np.full(position.shape, width))
+
+
+def _periodic(
+    position: np.ndarray, first: float, period: float, width: float | None, stretched: np.ndarray
+) -> _Along:
+    """A whole number of cells round the axis, wider where `stretched` is below 1."""
+    if width is None:
+        return _alone(np.mod(position - first, period) + first)
+    widths = period / np.maximum(1, np.round(period * stretched / width))
+    where = np.mod(position - first, period) / widths
+    cell = np.floor(where + 1e-9)
+    return _Along(cell, where - cell, first + cell * widths, widths)
+
+
+def _alone(position: np.ndarray) -> _Along:
+    """A cell for every distinct position."""
+    distinct, cell = np.unique(position, return_inverse=True)
+    half, nothing = np.full(position.shape, 0.5), np.zeros(position.shape)
+    return _Along(cell.ravel().astype(float), half, distinct[cell.ravel()], nothing)

@@ -8,7 +8,7 @@ import numpy as np
 
 from assim.files.errors import DataError, NothingToUseError, nearest
 from assim.files.names import BACKGROUND, BOUNDS, DOMAIN, FLAGS, MISSING, OPERATOR_FAILED, WINDOW
-from assim.files.read.grouping import SortedTable, superobbed, thinned
+from assim.files.read.grouping import Frame, SortedTable, superobbed, thinned
 from assim.files.read.quality import QualityControl, fails_background_check
 from assim.files.read.tables import ObservedTable, open_observations
 from assim.files.read.uncertainty import Uncertainty
@@ -23,11 +23,7 @@ from assim.problem.interpolation import reach
 from assim.problem.likelihood import AbstractLikelihood, Gaussian
 from assim.problem.model import AbstractDynamics
 from assim.problem.observation import ErrorScale, Observations
-from assim.problem.operator import (
-    AbstractOperator,
-    Points,
-    PointSample,
-)
+from assim.problem.operator import AbstractOperator, Points, PointSample
 from assim.problem.window import Window
 
 
@@ -131,18 +127,13 @@ def read_observations(
     """
     if window is None:
         window = read_window(source, model)
-    table = open_observations(source, variable, model.labels())
     return to_instrument(
-        table,
+        open_observations(source, variable, model.labels()),
         model,
         window,
         operator,
-        stdev,
-        likelihood,
-        scale,
-        name,
-        covariance=covariance,
-        correlated=correlated,
+        name=name,
+        uncertainty=Uncertainty(stdev, covariance, correlated, likelihood or Gaussian(), scale),
         bias=bias,
         quality=quality,
     ).observations
@@ -153,13 +144,9 @@ def to_instrument(
     model: AbstractDynamics,
     window: Window,
     operator: AbstractOperator | None = None,
-    stdev: np.ndarray | float | None = None,
-    likelihood: AbstractLikelihood | None = None,
-    scale: ErrorScale | None = None,
-    name: str | None = None,
     *,
-    covariance: AbstractCovariance | None = None,
-    correlated: bool = True,
+    name: str | None = None,
+    uncertainty: Uncertainty | None = None,
     bias: BiasCorrection | None = None,
     quality: QualityControl | None = None,
 ) -> Instrument:
@@ -167,30 +154,28 @@ def to_instrument(
 
     Flags of the file are kept; missing values get 10, values out of bounds 12, off the model's
     grid 13, outside the window 14, without a predictor of the bias 15, left out by thinning 16,
-    averaged 31. Arguments are those of
-    `read_observations`.
+    averaged 31. Arguments are those of `read_observations`.
 
     Raises:
         NothingToUseError: no row left.
         DataError: units, positions, intervals or errors that do not fit.
     """
-    labels, quality = model.labels(), quality or QualityControl()
+    labels, uncertainty = model.labels(), uncertainty or Uncertainty()
     operator = _default_operator(table, labels) if operator is None else operator
+    frame = Frame(labels, window, operator, quality or QualityControl())
     _check_units(table, operator, labels)
-    likelihood = Gaussian() if likelihood is None else likelihood
-    uncertainty = Uncertainty(stdev, covariance, correlated, likelihood, scale)
     uncertainty.check_units(table)
     if bias is not None and (problem := bias.check(table.rows)) is not None:
         raise DataError(f"{table.where}: {problem}")
-    flags, within = _flags(table, window, labels, operator, quality, bias)
-    rows, dims = SortedTable(table, flags, within, uncertainty, bias), operator.dims(labels)
-    rows = superobbed(rows, quality, window, labels, dims)
-    rows = thinned(rows, quality, window, labels, dims)
-    _check_some_left(rows, window, labels)
+    rows = SortedTable(table, *_flags(table, frame, bias), uncertainty, bias)
+    rows = thinned(superobbed(rows, frame), frame)
+    _check_some_left(rows, frame)
     chosen, called = rows.flags == 0, name or table.variable
     try:
-        observations = _made(rows, chosen, called, operator, window, labels)
-        readable = _made(rows, rows.within, called, operator, window, labels, used=False)
+        errors: dict[str, Any] = {"likelihood": uncertainty.likelihood, "scale": uncertainty.scale}
+        errors |= rows.uncertainty.of(rows.table, chosen)
+        observations = _made(rows, chosen, called, frame, errors)
+        readable = _made(rows, rows.within, called, frame, {})
     except DataError:
         raise
     except ValueError as problem:
@@ -198,33 +183,24 @@ def to_instrument(
             f"{table.where}: the {chosen.sum()} of {chosen.size} values to use do not fit: "
             f"{problem}"
         ) from problem
-    return Instrument(rows.table, observations, rows.flags, rows.within, readable, quality)
+    return Instrument(rows.table, observations, rows.flags, rows.within, readable, frame.quality)
 
 
 def _made(
-    rows: SortedTable,
-    chosen: np.ndarray,
-    name: str,
-    operator: AbstractOperator,
-    window: Window,
-    labels: Labels,
-    *,
-    used: bool = True,
+    rows: SortedTable, chosen: np.ndarray, name: str, frame: Frame, errors: dict[str, Any]
 ) -> Observations:
-    """The chosen rows; with their errors and likelihood if they are used."""
-    table, given = rows.table, rows.uncertainty
-    bias = rows.bias
+    """The chosen rows, with these errors and likelihood."""
+    table, bias = rows.table, rows.bias
     if bias is not None:
         bias = bias.replaced({name: column[chosen] for name, column in bias.columns().items()})
-    errors: dict[str, Any] = {"likelihood": given.likelihood, "scale": given.scale} if used else {}
+    times, starts, ends = (
+        jnp.asarray(frame.times(stamps or table.times)[chosen])
+        for stamps in (table.times, table.starts, table.ends)
+    )
+    places = {dim: jnp.asarray(place[chosen]) for dim, place in table.coordinates.items()}
+    points = Points(times, starts, ends, places, frame.window.reference)
     return Observations(
-        name,
-        table.values[chosen],
-        _points(table, window, labels, chosen),
-        operator,
-        units=table.units,
-        bias=bias,
-        **(errors | given.of(table, chosen) if used else {}),
+        name, table.values[chosen], points, frame.operator, units=table.units, bias=bias, **errors
     )
 
 
@@ -264,20 +240,15 @@ def _check_units(table: ObservedTable, operator: AbstractOperator, labels: Label
 
 
 def _flags(
-    table: ObservedTable,
-    window: Window,
-    labels: Labels,
-    operator: AbstractOperator,
-    quality: QualityControl,
-    bias: BiasCorrection | None,
+    table: ObservedTable, frame: Frame, bias: BiasCorrection | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Effective flags, and which rows have a value in the window and on the grid."""
     flags, finite = table.qc.copy(), np.isfinite(table.values)
-    late, off = _late(table, window, labels, operator), _off_grid(table, labels, operator)
+    late, off = _late(table, frame), _off_grid(table, frame)
     flags[(flags == 0) & ~finite] = MISSING
     flags[(flags == 0) & late] = WINDOW
     flags[(flags == 0) & off] = DOMAIN
-    flags[(flags == 0) & quality.exceeded(table.values)] = BOUNDS
+    flags[(flags == 0) & frame.quality.exceeded(table.values)] = BOUNDS
     within = finite & ~late & ~off
     if bias is not None:
         within &= bias.known(table.rows)
@@ -285,33 +256,29 @@ def _flags(
     return flags, within
 
 
-def _off_grid(table: ObservedTable, labels: Labels, operator: AbstractOperator) -> np.ndarray:
+def _off_grid(table: ObservedTable, frame: Frame) -> np.ndarray:
     """Rows whose place cannot be read."""
-    outside = np.zeros(table.rows, bool)
-    axes = {dim: labels.coordinates[dim] for dim in operator.dims(labels)}
+    outside, axes = np.zeros(table.rows, bool), frame.axes()
     for dim in axes:
         place, limits = table.coordinates[dim], reach(axes, dim)
         outside |= ~np.isfinite(place)
         if limits is not None:
-            slack = TOLERANCE * (limits[1] - limits[0])
-            outside |= (place < limits[0] - slack) | (place > limits[1] + slack)
+            outside |= _beyond(place, *limits)
     return outside
 
 
-def _late(
-    table: ObservedTable, window: Window, labels: Labels, operator: AbstractOperator
-) -> np.ndarray:
+def _late(table: ObservedTable, frame: Frame) -> np.ndarray:
     """Rows whose time, or interval where the operator may look at it, leaves the window."""
-    edges = np.asarray(window.edges)
-    slack = TOLERANCE * np.ptp(edges)
-    times = [table.times]
-    if table.starts and table.ends and operator.reads_intervals():
+    edges, times = np.asarray(frame.window.edges), [table.times]
+    if table.starts and table.ends and frame.operator.reads_intervals():
         times = [table.starts, table.ends]
-    outside = np.zeros(table.rows, bool)
-    for stamp in times:
-        moment = stamp.to_model(labels.time_unit, window.reference)
-        outside |= (moment < edges[0] - slack) | (moment > edges[-1] + slack)
-    return outside
+    return np.any([_beyond(frame.times(stamps), edges[0], edges[-1]) for stamps in times], axis=0)
+
+
+def _beyond(position: np.ndarray, first: float, last: float) -> np.ndarray:
+    """Which positions lie outside an interval, by more than rounding."""
+    slack = TOLERANCE * (last - first)
+    return (position < first - slack) | (position > last + slack)
 
 
 def _counts(flags: np.ndarray) -> dict[str, int]:
@@ -322,22 +289,13 @@ def _counts(flags: np.ndarray) -> dict[str, int]:
     }
 
 
-def _check_some_left(rows: SortedTable, window: Window, labels: Labels) -> None:
+def _check_some_left(rows: SortedTable, frame: Frame) -> None:
     if np.any(rows.flags == 0):
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in _counts(rows.flags).items())
-    unit, reference = labels.time_unit, window.reference
-    first, last = (date_text(float(window.edges[i]), unit, reference) for i in (0, -1))
+    edges, unit, reference = frame.window.edges, frame.labels.time_unit, frame.window.reference
+    first, last = (date_text(float(edges[i]), unit, reference) for i in (0, -1))
     raise NothingToUseError(
         f"{rows.table.where}: expected at least one value to use, got none of {rows.flags.size}: "
         f"{reasons or 'no rows'}; the window runs from {first} to {last}"
     )
-
-
-def _points(table: ObservedTable, window: Window, labels: Labels, used: np.ndarray) -> Points:
-    times, starts, ends = (
-        jnp.asarray((stamp or table.times).to_model(labels.time_unit, window.reference)[used])
-        for stamp in (table.times, table.starts, table.ends)
-    )
-    places = {dim: jnp.asarray(place[used]) for dim, place in table.coordinates.items()}
-    return Points(times, starts, ends, places, window.reference)

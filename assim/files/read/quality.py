@@ -5,8 +5,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from assim.files.read.cells import Cells
-
 
 @dataclass(frozen=True)
 class QualityControl:
@@ -76,25 +74,6 @@ class QualityControl:
         lower = -np.inf if self.lower is None else self.lower
         upper = np.inf if self.upper is None else self.upper
         return (values < lower) | (values > upper)
-
-
-def kept_by_thinning(cells: Cells) -> np.ndarray:
-    """Which rows are the nearest to the centre of their cell; the first of equally near ones."""
-    order = np.lexsort((np.arange(cells.label.size), cells.off_centre(), cells.label))
-    label = cells.label[order]
-    kept = np.zeros(cells.label.size, bool)
-    kept[order[np.concatenate([[True], label[1:] != label[:-1]])]] = True
-    return kept
-
-
-def stdev_of_means(stdev: np.ndarray, cells: Cells, correlation: float) -> np.ndarray:
-    """Standard deviation of the error of every cell's mean, shape (cells,).
-
-    σ² = ((1 - ρ) Σσᵢ² + ρ (Σσᵢ)²)/n² where any two errors have the correlation ρ.
-    """
-    number = cells.counts()
-    squares, whole = cells.sums(stdev**2), cells.sums(stdev)
-    return np.sqrt((1 - correlation) * squares + correlation * whole**2) / number
 
 
 def fails_background_check(

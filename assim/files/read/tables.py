@@ -1,6 +1,6 @@
 """Observation files as tables: one row a value, whether it came from points or from a grid."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +9,7 @@ import xarray as xr
 from assim.files.ancillary import is_ancillary
 from assim.files.errors import DataError, NothingToUseError, nearest
 from assim.files.names import COVARIANCE, MISSING, QC, STDEV, time_name
-from assim.files.sources import Source, name_of, opened
+from assim.files.sources import Source, name_of, numbers, opened
 from assim.files.times import NON_PHYSICAL, FileTimes, decode
 from assim.files.units import check_units
 from assim.problem.arrays import Labels
@@ -64,30 +64,34 @@ class ObservedTable:
         """Number of values, missing ones included."""
         return self.values.size
 
-    def taken(self, index: np.ndarray) -> "ObservedTable":
-        """The rows of these numbers, in this order."""
+    def mapped(self, change: Callable[[np.ndarray], np.ndarray]) -> "ObservedTable":
+        """The table with every column changed in the same way, without the covariance."""
 
-        def times(stamps: FileTimes | None) -> FileTimes | None:
-            return None if stamps is None else replace(stamps, numbers=stamps.numbers[index])
+        def times(stamps: FileTimes) -> FileTimes:
+            return replace(stamps, numbers=change(stamps.numbers))
 
-        matrix = self.covariance
         return replace(
             self,
-            times=replace(self.times, numbers=self.times.numbers[index]),
-            starts=times(self.starts),
-            ends=times(self.ends),
-            coordinates={name: column[index] for name, column in self.coordinates.items()},
-            values=self.values[index],
-            stdev=None if self.stdev is None else self.stdev[index],
-            qc=self.qc[index],
-            covariance=None if matrix is None else matrix[np.ix_(index, index)],
+            times=times(self.times),
+            starts=self.starts and times(self.starts),
+            ends=self.ends and times(self.ends),
+            coordinates={name: change(column) for name, column in self.coordinates.items()},
+            values=change(self.values),
+            stdev=None if self.stdev is None else change(self.stdev),
+            qc=change(self.qc),
+            covariance=None,
         )
+
+    def taken(self, index: np.ndarray) -> "ObservedTable":
+        """The rows of these numbers, in this order."""
+        matrix = None if self.covariance is None else self.covariance[np.ix_(index, index)]
+        return replace(self.mapped(lambda column: column[index]), covariance=matrix)
 
     def in_order(self) -> np.ndarray:
         """Numbers of the rows in the order of time, place, flag, value and error."""
-        return np.lexsort(self._told()[::-1])
+        return np.lexsort(self._columns()[::-1])
 
-    def _told(self) -> list[np.ndarray]:
+    def _columns(self) -> list[np.ndarray]:
         """What every row says: when, where, its flag, its value, and last its error."""
         sides = [stamps.numbers for stamps in (self.starts, self.ends) if stamps is not None]
         stdev = np.zeros(self.rows) if self.stdev is None else self.stdev
@@ -99,10 +103,9 @@ class ObservedTable:
 
         Errors that differ make no difference: the least, where rows are in order, is kept.
         """
-        columns = self._told()[:-1]
         seen: set[tuple[float, ...]] = set()
         again = np.zeros(self.rows, bool)
-        for number, row in enumerate(zip(*columns, strict=True)):
+        for number, row in enumerate(zip(*self._columns()[:-1], strict=True)):
             again[number] = row in seen
             seen.add(row)
         return again
@@ -161,7 +164,6 @@ def _table(dataset: xr.Dataset, variable: str, labels: Labels, called: str) -> O
     clock = _clock(dataset, array, labels, where)
     times = _times(dataset[clock], array, f"{called}: {clock}")
     starts, ends = _interval(dataset, clock, array, called)
-    values = _column(array, array, where)
     coordinates = _coordinates(dataset, array, labels, called)
     return ObservedTable(
         source=called,
@@ -172,7 +174,7 @@ def _table(dataset: xr.Dataset, variable: str, labels: Labels, called: str) -> O
         starts=starts,
         ends=ends,
         coordinates=coordinates,
-        values=values,
+        values=_column(array, array, where),
         stdev=_optional(dataset, f"{variable}{STDEV}", array, called),
         stdev_units=_units(dataset, f"{variable}{STDEV}"),
         qc=_flags(dataset, array, called),
@@ -241,9 +243,7 @@ def _clock(dataset: xr.Dataset, array: xr.DataArray, labels: Labels, where: str)
 
 def _column(array: xr.DataArray, like: xr.DataArray, where: str) -> np.ndarray:
     """One number a row: broadcast to the dimensions of `like` and flattened."""
-    if array.dtype.kind not in "iuf":
-        raise DataError(f"{where}: expected numbers, got dtype {array.dtype}")
-    return _flat(array, like).astype(float)
+    return numbers(_flat(array, like), where)
 
 
 def _flat(array: xr.DataArray, like: xr.DataArray) -> np.ndarray:
@@ -253,8 +253,7 @@ def _flat(array: xr.DataArray, like: xr.DataArray) -> np.ndarray:
 
 def _times(array: xr.DataArray, like: xr.DataArray, where: str) -> FileTimes:
     times = decode(array, where)
-    numbers = xr.DataArray(times.numbers, dims=array.dims)
-    return FileTimes(_flat(numbers, like), times.unit, times.epoch, where)
+    return replace(times, numbers=_flat(xr.DataArray(times.numbers, dims=array.dims), like))
 
 
 def _interval(
@@ -366,9 +365,9 @@ def _units(dataset: xr.Dataset, name: str) -> str | None:
 
 def _notes(times: FileTimes, coordinates: dict[str, np.ndarray], where: str) -> tuple[str, ...]:
     rows = np.column_stack([times.numbers, *coordinates.values()])
-    repeated = len(rows) - len(np.unique(rows, axis=0))
-    notes: Iterable[tuple[bool, str]] = [
-        (repeated > 0, f"{where}: {repeated} values repeat the time and place of another"),
-        (bool(np.any(np.diff(times.numbers) < 0)), f"{where}: not in the order of time"),
-    ]
-    return tuple(note for applies, note in notes if applies)
+    notes = []
+    if repeated := len(rows) - len(np.unique(rows, axis=0)):
+        notes.append(f"{where}: {repeated} values repeat the time and place of another")
+    if np.any(np.diff(times.numbers) < 0):
+        notes.append(f"{where}: not in the order of time")
+    return tuple(notes)

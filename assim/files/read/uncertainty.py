@@ -67,10 +67,8 @@ class Uncertainty:
         if self.stdev is not None:
             stdev, name = self._given(table), f"{table.where}: stdev"
         elif table.covariance is not None:
-            stdev, name = (
-                np.sqrt(np.maximum(np.diag(table.covariance), 0)),
-                f"{name[:-7]}_covariance",
-            )
+            stdev = np.sqrt(np.maximum(np.diag(table.covariance), 0))
+            name = f"{table.where}_covariance"
         elif table.stdev is not None:
             stdev = table.stdev
         elif self.scale is not None or not self.likelihood.uses_covariance:
@@ -117,9 +115,9 @@ def error_attributes(
         "errors_of": "logarithm" if likelihood.logarithmic else "value",
     }
     if scale is not None:
-        attributes |= {"error_scale": scale.name}
-    if scale is not None and value is not None:
-        attributes |= {"error_scale_value": value}
+        attributes["error_scale"] = scale.name
+        if value is not None:
+            attributes["error_scale_value"] = value
     return attributes
 
 

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from assim.files.errors import DataError
-from assim.files.read.observations import read_observations, to_instrument
+from assim.files.read.observations import read_observations
 from assim.files.read.tables import open_observations
 from assim.files.read.windows import read_window, window_of
 from assim.problem.arrays import Label, Labels
@@ -16,7 +16,7 @@ from assim.problem.model import AbstractIntegrator, AbstractODE
 from assim.problem.observation import ErrorScale
 from assim.problem.operator import PointSample, TimeDifference, TimeMean
 from assim.problem.prior import Jeffreys
-from tests.files.toy import UNITS, observation_file, toy
+from tests.files.toy import UNITS, made, observation_file, toy
 
 SCALE = ErrorScale("sigma", Jeffreys())
 
@@ -66,7 +66,7 @@ def read(dataset, model=None, window=None, **given):
     model = model or toy()
     table = open_observations(dataset, None, model.labels())
     window = window or read_window(observation_file(), toy())
-    return to_instrument(table, model, window, **given)
+    return made(table, model, window, **given)
 
 
 def test_a_point_table_is_read_whole():

@@ -6,8 +6,7 @@ import xarray as xr
 
 from assim import BiasCorrection, Coordinate
 from assim.files.errors import DataError
-from assim.files.read.cells import cells_of
-from assim.files.read.observations import to_instrument
+from assim.files.read.grouping import cells_of
 from assim.files.read.quality import QualityControl, fails_background_check
 from assim.files.read.tables import open_observations
 from assim.files.read.windows import read_window
@@ -17,7 +16,7 @@ from assim.problem.covariance import Dense
 from assim.problem.observation import ErrorScale
 from assim.problem.operator import PointSample, TimeMean
 from assim.problem.prior import LogNormal, Normal
-from tests.files.toy import UNITS, observation_file, toy
+from tests.files.toy import UNITS, made, observation_file, toy
 
 
 def rows(values, days, x, y=0.0, stdev=0.1, **more):
@@ -42,7 +41,7 @@ def read(dataset, **given):
     model = toy()
     window = read_window(observation_file(), model)
     table = open_observations(dataset, "u", model.labels())
-    return to_instrument(table, model, window, **given)
+    return made(table, model, window, **given)
 
 
 def asked(**given):
