@@ -5,7 +5,7 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -40,6 +40,12 @@ def axis_attributes(axis: Coordinate, name: str) -> dict[str, str]:
     standard = _STANDARD_NAMES.get(axis.units)
     words = {"units": axis.units, "long_name": axis.long_name or name}
     return {**words, **({"standard_name": standard} if standard else {})}
+
+
+def used_dims(labels: Labels, names: Iterable[str]) -> tuple[str, ...]:
+    """Dimensions of the fields and parameters named, each once."""
+    label = {**labels.parameters, **labels.state}
+    return tuple(dict.fromkeys(dim for name in names for dim in label[name].dims))
 
 
 def axes(labels: Labels, dims: tuple[str, ...]) -> dict[str, xr.Variable]:

@@ -43,7 +43,7 @@ def written(kind, **given):
     if kind == "window":
         pair = one, Reading(*[NUMBERS] * len(Reading._fields))
         return readings_dataset([pair], *where, scales={"s": 1.5})
-    return point_table([one], *where, every_column)
+    return point_table([(one, every_column(one))], *where)
 
 
 @pytest.mark.parametrize("bare", [False, True])
@@ -67,7 +67,7 @@ def test_every_column_is_named_by_its_variable():
 def test_a_column_of_a_users_own_is_not_read_as_observed():
     one, model = instrument(), toy()
     where = model.labels(), read_window(observation_file(), model)
-    dataset = point_table([one], *where, lambda one: [Column("_novel", NUMBERS, "what", UNITS)])
+    dataset = point_table([(one, [Column("_novel", NUMBERS, "what", UNITS)])], *where)
     assert "u_novel" in dataset and observed_variables(dataset, model.labels()) == ["u"]
 
 

@@ -7,7 +7,7 @@ import xarray as xr
 
 from assim.files.errors import DataError
 from assim.files.names import STDEV
-from assim.files.netcdf import attributes, axes
+from assim.files.netcdf import attributes, axes, used_dims
 from assim.files.read.covariances import (
     COVARIANCE,
     LENGTH,
@@ -17,7 +17,6 @@ from assim.files.read.covariances import (
     length_name,
     members,
 )
-from assim.files.read.states import used_dims
 from assim.files.sources import Source, name_of, opened
 from assim.files.units import squared
 from assim.problem.arrays import Coordinate, Labels

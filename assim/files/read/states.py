@@ -1,18 +1,17 @@
-"""States and parameters: Dataset or NetCDF file <-> arrays.
+"""States and parameters from a Dataset or a NetCDF file.
 
 Names, dimensions, units and coordinates come from the model's labels, never from shapes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from assim.files.errors import DataError, nearest
-from assim.files.names import INCREMENT, STDEV, time_name
-from assim.files.netcdf import attributes, axes, time_variable
-from assim.files.sources import Source, name_of, opened
+from assim.files.names import STDEV, time_name
+from assim.files.sources import Source, name_of, numbers, opened
 from assim.files.times import FileTimes, date_text, decode
 from assim.files.units import check_units
 from assim.problem.arrays import Array, Label, Labels, State
@@ -152,68 +151,6 @@ def nearest_times(own: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.n
     return index, np.abs(own[index] - wanted) <= _SPAN_TOLERANCE * (np.ptp(wanted) or 1.0)
 
 
-def state_dataset(
-    labels: Labels,
-    state: Mapping[str, Array],
-    time: float | None = None,
-    reference: str | None = None,
-    stdev: Mapping[str, Array] | None = None,
-    increment: Mapping[str, Array] | None = None,
-) -> xr.Dataset:
-    """A state as a Dataset: the layout of background, truth and analysis.
-
-    Args:
-        labels: the model's.
-        state: fields to write.
-        time: model time of the state; a time dimension of length 1 is written where given.
-        reference: date at which model time is zero.
-        stdev: standard deviations, written as `<field>_stddev`.
-        increment: analysis less background, written as `<field>_increment`.
-    """
-    stdev, increment = stdev or {}, increment or {}
-    content = {}
-    for name, value in state.items():
-        label = labels.state[name]
-        content[name] = _variable(name, label, value, "")
-        if name in stdev:
-            content[name].attrs["ancillary_variables"] = f"{name}{STDEV}"
-            content[f"{name}{STDEV}"] = _variable(name, label, stdev[name], "standard deviation of")
-        if name in increment:
-            content[f"{name}{INCREMENT}"] = _variable(
-                name, label, increment[name], "analysis increment of"
-            )
-    dims = used_dims(labels, state)
-    check_names_apart(content, (*dims, time_name(labels.time_unit)))
-    if time is None:
-        return xr.Dataset(content, axes(labels, dims))
-    clock = time_name(labels.time_unit)
-    stamp = time_variable(np.array([time]), labels.time_unit, reference, clock)
-    timed = {name: variable.expand_dims(clock) for name, variable in content.items()}
-    return xr.Dataset(timed, {clock: stamp, **axes(labels, dims)})
-
-
-def used_dims(labels: Labels, names: Iterable[str]) -> tuple[str, ...]:
-    """Dimensions of the fields named, each once."""
-    return tuple(dict.fromkeys(dim for name in names for dim in labels.state[name].dims))
-
-
-def _variable(name: str, label: Label, value: Array, what: str) -> xr.Variable:
-    return xr.Variable(label.dims, np.asarray(value), attributes(name, label, what))
-
-
-def check_names_apart(names: Iterable[str], dims: Iterable[str]) -> None:
-    """Refuse a variable called like a dimension, which would be read as its coordinate.
-
-    Raises:
-        DataError: there is one.
-    """
-    for name in set(names) & set(dims):
-        raise DataError(
-            f"dataset: the field {name!r} has the name of a dimension, which NetCDF keeps for "
-            f"the coordinate; rename one of them in the model's labels"
-        )
-
-
 def _read(
     dataset: xr.Dataset,
     labels: Labels,
@@ -333,10 +270,7 @@ def _turn(steps: np.ndarray) -> int:
 
 
 def _finite(array: xr.DataArray, where: str) -> np.ndarray:
-    values = np.asarray(array.values)
-    if values.dtype.kind not in "iuf":
-        raise DataError(f"{where}: expected numbers, got dtype {values.dtype}")
-    values = values.astype(float)
+    values = numbers(np.asarray(array.values), where)
     bad = ~np.isfinite(values)
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])

@@ -13,13 +13,12 @@ from assim.analysis.analysed import AnalysedWindow, Reading
 from assim.analysis.cycle.measures import Errors, Innovations, Measures, Spreads
 from assim.files.ancillary import Ancillary, Column
 from assim.files.errors import DataError
-from assim.files.names import PASSIVE, STDEV
+from assim.files.names import STDEV
 from assim.files.netcdf import strict
 from assim.files.read.observations import Instrument
-from assim.files.read.states import state_dataset
 from assim.files.sources import Source, opened
-from assim.files.write.feedback import compared_columns, point_table, used_column
-from assim.files.write.fields import field_series, with_scalars
+from assim.files.write.feedback import compared_columns, flags_column, point_table, used_column
+from assim.files.write.fields import field_series, state_dataset, with_scalars
 from assim.problem.arrays import Labels
 from assim.problem.window import Window
 
@@ -30,11 +29,9 @@ def window_dataset(analysed: AnalysedWindow) -> xr.Dataset:
         "": ("", analysed.analysis),
         STDEV: ("standard deviation of", analysed.analysis_stdev),
         "_background": ("background of", analysed.background),
-        f"_background{STDEV}": (
-            "standard deviation of the background of",
-            analysed.background_stdev,
-        ),
     }
+    spread = "standard deviation of the background of"
+    columns[f"_background{STDEV}"] = (spread, analysed.background_stdev)
     return field_series(analysed.labels, analysed.window, columns)
 
 
@@ -74,28 +71,25 @@ def readings_dataset(
         assimilated: whether they are in the analysis; if not, what would be used is passive.
         scales: estimated factors on errors, by name.
     """
-    readings = {id(instrument): reading for instrument, reading in instruments}
-
-    def compared(instrument: Instrument) -> list[Column]:
-        return _compared(instrument, readings[id(instrument)], assimilated)
-
-    group = [instrument for instrument, _ in instruments]
-    return point_table(group, labels, window, compared, scales)
+    columns = [
+        (instrument, _compared(instrument, reading, assimilated))
+        for instrument, reading in instruments
+    ]
+    return point_table(columns, labels, window, scales)
 
 
 def _compared(instrument: Instrument, reading: Reading, assimilated: bool) -> list[Column]:
     """Background and analysis of every row that was used; NaN for the others."""
-    what, number = instrument.table.long_name, int(instrument.used.sum())
-    known = {name: np.asarray(column)[:number] for name, column in reading._asdict().items()}
-    passive = np.where(
-        instrument.used, np.asarray(PASSIVE, instrument.flags.dtype), instrument.flags
+    number = int(instrument.used.sum())
+    background, analysis, stdev = (
+        np.asarray(column)[:number]
+        for column in (reading.background, reading.analysis, reading.background_stdev)
     )
-    flags = instrument.flags if assimilated else passive
     spread = "standard deviation of the background of"
     return [
-        *compared_columns(instrument, known["background"], known["analysis"]),
-        used_column(instrument, Ancillary.HOFX_BACKGROUND_STDEV, known["background_stdev"], spread),
-        Column(Ancillary.EFFECTIVE_QC, flags, f"quality flag of {what} as used", "1"),
+        *compared_columns(instrument, background, analysis),
+        used_column(instrument, Ancillary.HOFX_BACKGROUND_STDEV, stdev, spread),
+        flags_column(instrument, assimilated),
     ]
 
 
@@ -120,7 +114,6 @@ def read_carry(source: Source, like: Any) -> Any:
     Raises:
         DataError: the file cannot be read, or is of another case.
     """
-    leaves, structure = jax.tree.flatten(like)
     arrays = []
     with opened(source) as dataset:
         for number, (path, leaf) in enumerate(_leaves(like)):
@@ -132,8 +125,7 @@ def read_carry(source: Source, like: Any) -> Any:
                     "the cycle was begun with another case: start anew in another directory"
                 )
             arrays.append(np.asarray(dataset[name].values))
-    assert len(arrays) == len(leaves)
-    return jax.tree.unflatten(structure, arrays)
+    return jax.tree.unflatten(jax.tree.structure(like), arrays)
 
 
 def _leaves(tree: Any) -> list[tuple[str, Any]]:
@@ -159,13 +151,13 @@ def measures_json(measures: Measures, instruments: Sequence[str]) -> dict[str, A
     return strict(nested)
 
 
-def measures_from(content: Mapping[str, Any]) -> Measures:
+def _measures(content: Mapping[str, Any]) -> Measures:
     """Measures from what `measures_json` made of them."""
-    arrays = _arrays(content)
-    errors = arrays["errors"]
+    arrays = {name: _arrays(value) for name, value in content.items() if name != "errors"}
+    errors = content["errors"]
     given = {
         **arrays,
-        "errors": None if errors is None else Errors(**errors),
+        "errors": None if errors is None else Errors(**_arrays(errors)),
         "spreads": Spreads(**arrays["spreads"]),
         "innovations": tuple(Innovations(**sums) for sums in arrays["innovations"].values()),
     }
@@ -185,7 +177,7 @@ def read_windows(paths: Sequence[Path]) -> tuple[Measures, list[str]]:
     for path in paths:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            windows.append(measures_from(content["measures"]))
+            windows.append(_measures(content["measures"]))
             states.append(content["state"])
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{path}: expected the summary of a window, got {error!r}") from error
@@ -196,8 +188,5 @@ def read_windows(paths: Sequence[Path]) -> tuple[Measures, list[str]]:
 
 def _arrays(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {
-            key: None if item is None and key == "errors" else _arrays(item)
-            for key, item in value.items()
-        }
+        return {key: _arrays(item) for key, item in value.items()}
     return np.asarray(np.nan if value is None else value, dtype=float)

@@ -17,15 +17,10 @@ from assim.problem.arrays import Label, Labels
 
 WINDOW = "window"
 _AVERAGED = ("chi_squared", "inflation", "signal")
-_ERRORS = {
-    "background": "root mean square error of the background of",
-    "analysis": "root mean square error of the analysis of",
-    "smoother": "root mean square error at the window's start of the analysis of",
-}
-_SPREADS = {
-    "background": "root mean variance of the background of",
-    "analysis": "root mean variance of the analysis of",
-    "smoother": "root mean variance at the window's start of the analysis of",
+_PLACES = {
+    "background": "of the background of",
+    "analysis": "of the analysis of",
+    "smoother": "at the window's start of the analysis of",
 }
 _SCALARS = {
     "cost": "cost at the analysis",
@@ -71,7 +66,12 @@ def cycle_dataset(cycle: Cycle, edges: Any, measures: Measures | list[Measures])
     content = _of_fields(measures, labels) | _of_scalars(measures, labels)
     for name, words in _SCALARS.items():
         content[name] = Variable((WINDOW,), getattr(measures, name), words)
-    content["status"] = _statuses(measures)
+    meanings = {
+        "flag_values": np.array(list(STATUSES), np.int32),
+        "flag_meanings": " ".join(STATUSES.values()),
+    }
+    ended = np.asarray(measures.status, np.int32)
+    content["status"] = Variable((WINDOW,), ended, "how the minimisation ended", None, meanings)
     for o, innovations in zip(problem.observations, measures.innovations, strict=True):
         content |= _of_instrument(o.name, o.units, innovations)
     stamps = time_variable(np.asarray(times), labels.time_unit, reference, WINDOW)
@@ -84,29 +84,20 @@ def cycle_dataset(cycle: Cycle, edges: Any, measures: Measures | list[Measures])
     return xr.Dataset(encoded(content), places)
 
 
-def _statuses(measures: Measures) -> Variable:
-    """How every minimisation ended, as a flag."""
-    words = {
-        "flag_values": np.array(list(STATUSES), np.int32),
-        "flag_meanings": " ".join(STATUSES.values()),
-    }
-    values = np.asarray(measures.status, np.int32)
-    return Variable((WINDOW,), values, "how the minimisation ended", None, words)
-
-
 def _of_fields(measures: Measures, labels: Labels) -> dict[str, Variable]:
     """Errors, spreads and coverage of every field."""
     content: dict[str, Variable] = {}
-    for kind, words in _ERRORS.items() if measures.errors is not None else ():
-        for name, values in getattr(measures.errors, kind).items():
-            content[f"{name}_rmse_{kind}"] = _along(values, name, labels.state[name], words)
-    for kind, words in _SPREADS.items():
-        for name, values in getattr(measures.spreads, kind).items():
-            content[f"{name}_spread_{kind}"] = _along(values, name, labels.state[name], words)
+    kinds: dict[str, tuple[str, Any]] = {"spread": ("root mean variance", measures.spreads)}
     if measures.errors is not None:
-        for name, values in measures.errors.inside.items():
-            words = f"share of {name} inside the intervals"
-            content[f"{name}_inside"] = Variable((WINDOW, "level"), values, words)
+        kinds = {"rmse": ("root mean square error", measures.errors), **kinds}
+    for key, (words, of) in kinds.items():
+        for kind, place in _PLACES.items():
+            for name, values in getattr(of, kind).items():
+                what = f"{words} {place}"
+                content[f"{name}_{key}_{kind}"] = _along(values, name, labels.state[name], what)
+    for name, values in measures.errors.inside.items() if measures.errors is not None else ():
+        what = f"share of {name} inside the intervals"
+        content[f"{name}_inside"] = Variable((WINDOW, "level"), values, what)
     return content
 
 
@@ -115,11 +106,10 @@ def _of_scalars(measures: Measures, labels: Labels) -> dict[str, Variable]:
     content: dict[str, Variable] = {}
     for name, value in measures.scalars.items():
         label = labels.parameters.get(name, Label())
-        if np.ndim(value) != 1:
-            continue
-        content[name] = _along(value, name, label)
-        spread = measures.scalars_stdev[name]
-        content[f"{name}{STDEV}"] = _along(spread, name, label, "standard deviation of")
+        if np.ndim(value) == 1:
+            spread = measures.scalars_stdev[name]
+            content[name] = _along(value, name, label)
+            content[f"{name}{STDEV}"] = _along(spread, name, label, "standard deviation of")
     return content
 
 
@@ -193,24 +183,26 @@ def cycle_summary(
         return (float(np.mean(np.sqrt(total / number))) if alike else None), each
 
     kinds = {} if measures.errors is None else {
-        f"rmse_{kind}": getattr(measures.errors, kind) for kind in _ERRORS
+        f"rmse_{kind}": getattr(measures.errors, kind) for kind in _PLACES
     }  # fmt: skip
-    spreads = measures.spreads
-    kinds |= {
-        "spread": spreads.analysis,
-        "spread_background": spreads.background,
-        "spread_smoother": spreads.smoother,
-    }
+    for key, kind in (("", "analysis"), ("_background", "background"), ("_smoother", "smoother")):
+        kinds[f"spread{key}"] = getattr(measures.spreads, kind)
     for key, fields in kinds.items():
         content[key], content[f"{key}_by_field"] = over_time(fields)
     if measures.errors is not None:
         content["coverage"] = _coverage(measures.errors, burn_in)
     content |= {name: _mean(getattr(measures, name), burn_in) for name in _AVERAGED}
-    content["quantities"] = _newest(measures)
-    content["instruments"] = {
-        name: _variance_ratios(_summed(innovations, burn_in))
-        for name, innovations in zip(instruments, measures.innovations, strict=False)
+    content["quantities"] = {
+        name: {"mean": values[-1], "stddev": measures.scalars_stdev[name][-1]}
+        for name, values in measures.scalars.items()
     }
+    content["instruments"] = {
+        name: _variance_ratios({
+            key: np.sum(np.asarray(series)[burn_in:], axis=0)
+            for key, series in innovations._asdict().items()
+        })
+        for name, innovations in zip(instruments, measures.innovations, strict=False)
+    }  # fmt: skip
     return strict(content)
 
 
@@ -219,21 +211,6 @@ def _mean(series: Any, burn_in: int) -> float | None:
     values = np.asarray(series)[burn_in:]
     values = values[np.isfinite(values)]
     return float(np.mean(values)) if values.size else None
-
-
-def _newest(measures: Measures) -> dict[str, Any]:
-    """Estimated scalars after the newest window."""
-    return {
-        name: {"mean": values[-1], "stddev": measures.scalars_stdev[name][-1]}
-        for name, values in measures.scalars.items()
-    }
-
-
-def _summed(innovations: Innovations, burn_in: int) -> dict[str, np.ndarray]:
-    """Sums over the windows after the burn-in."""
-    return {
-        key: np.sum(np.asarray(v)[burn_in:], axis=0) for key, v in innovations._asdict().items()
-    }
 
 
 def _coverage(errors: Errors, burn_in: int) -> dict[str, float]:

@@ -5,7 +5,7 @@ file, times and places) share them here; the rows of further files follow, and t
 `instrument` says which file a row comes from. A value that does not exist for a row is missing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,20 @@ import numpy as np
 import xarray as xr
 
 from assim.analysis.analyse import Analysis
+from assim.analysis.finding import Variable, flagged
 from assim.files.ancillary import Ancillary, Column
-from assim.files.names import MISSING, PASSIVE, variable_name
-from assim.files.names import time_name as clock_name
+from assim.files.names import MISSING, PASSIVE, time_name, variable_name
 from assim.files.netcdf import axis_attributes, flag_attributes, time_variable
 from assim.files.read.observations import Instrument
 from assim.files.read.tables import ObservedTable
 from assim.files.read.uncertainty import error_attributes, stdev_units
-from assim.files.write.encode import row_columns
-from assim.problem.arrays import Array, Coordinate, Labels, Params, Trajectory
+from assim.files.write.encode import encoded, row_columns
+from assim.problem.arrays import Array, Coordinate, Labels
 from assim.problem.departure import Simulation
 from assim.problem.observation import Observations
 from assim.problem.window import Window
+
+_Columns = tuple[Instrument, list[Column]]
 
 
 def feedback_dataset(instruments: Sequence[Instrument], analysis: Analysis) -> xr.Dataset:
@@ -36,51 +38,48 @@ def feedback_dataset(instruments: Sequence[Instrument], analysis: Analysis) -> x
     `v_bias_analysis`, which the predictions include. Predictions exist for every value in the
     window and on the grid, used or not.
     """
+    columns = [(instrument, _compared(instrument, analysis)) for instrument in instruments]
     labels, window = analysis.problem.model.labels(), analysis.problem.window
-    scales = analysis.analysis.control.scales
-    return point_table(
-        instruments, labels, window, lambda instrument: _compared(instrument, analysis), scales
-    )
+    return point_table(columns, labels, window, analysis.analysis.control.scales)
 
 
 def observations_dataset(
     instruments: Sequence[Instrument], labels: Labels, window: Window
 ) -> xr.Dataset:
     """Only the observations, `v`, `v_stddev` and `v_qc`, in the layout of observations.nc."""
-    return point_table(instruments, labels, window, lambda instrument: [])
+    return point_table([(instrument, []) for instrument in instruments], labels, window)
 
 
 def point_table(
-    instruments: Sequence[Instrument],
+    instruments: Sequence[_Columns],
     labels: Labels,
     window: Window,
-    more: Callable[[Instrument], list[Column]],
     scales: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Observations in the layout of observations.nc, with further columns of every instrument.
 
     Args:
-        instruments: the instruments.
+        instruments: each with its columns beside its values, their errors and flags.
         labels: the model's.
         window: the window.
-        more: columns of an instrument beside its values, their errors and flags.
         scales: estimated factors on errors, by name.
     """
     blocks = _blocks(instruments)
-    tables = [block[0].table for block in blocks]
+    tables = [block[0][0].table for block in blocks]
     starts = np.concatenate([[0], np.cumsum([table.rows for table in tables])]).astype(int)
     places = _coordinates(tables, labels, window)
     bounds = _bounds(tables, labels, window, places)
     content: dict[str, xr.Variable] = {}
     for start, block in zip(starts, blocks, strict=False):
-        for instrument in block:
-            columns = [*_observed(instrument), *more(instrument)]
-            content |= _variables(instrument, columns, int(start), int(starts[-1]))
-            content[variable_name(instrument.observations.name)].attrs |= _errors(
+        for instrument, more in block:
+            columns = [*_observed(instrument), *more]
+            variables = _variables(instrument, columns, int(start), int(starts[-1]))
+            variables[variable_name(instrument.observations.name)].attrs |= _errors(
                 instrument, scales or {}
             )
+            content |= variables
     if len(blocks) > 1:
-        content["instrument"] = _origin(blocks, starts)
+        content |= encoded({"instrument": _origin(blocks, starts)})
     dataset = xr.Dataset({**places, **content, **bounds}, attrs={"featureType": "point"})
     for name, variable in dataset.variables.items():
         about = name in content and name != "instrument"
@@ -88,16 +87,15 @@ def point_table(
     return dataset.set_coords(list(places))
 
 
-def _blocks(instruments: Sequence[Instrument]) -> list[list[Instrument]]:
+def _blocks(instruments: Sequence[_Columns]) -> list[list[_Columns]]:
     """Instruments that share their rows, together."""
-    blocks: list[list[Instrument]] = []
-    for instrument in instruments:
-        for block in blocks:
-            if _same_rows(block[0].table, instrument.table):
-                block.append(instrument)
-                break
+    blocks: list[list[_Columns]] = []
+    for pair in instruments:
+        block = next((b for b in blocks if _same_rows(b[0][0].table, pair[0].table)), None)
+        if block is None:
+            blocks.append([pair])
         else:
-            blocks.append([instrument])
+            block.append(pair)
     return blocks
 
 
@@ -117,7 +115,7 @@ def _coordinates(
     tables: list[ObservedTable], labels: Labels, window: Window
 ) -> dict[str, xr.Variable]:
     """Time and position of every row; a position is missing where its file has none."""
-    unit, clock = labels.time_unit, clock_name(labels.time_unit)
+    unit, clock = labels.time_unit, time_name(labels.time_unit)
     times = np.concatenate([t.times.to_model(unit, window.reference) for t in tables])
     coordinates = {clock: xr.Variable(*time_variable(times, unit, window.reference, "obs"))}
     axes, grid = dict(labels.coordinates), labels.curvilinear
@@ -126,28 +124,25 @@ def _coordinates(
         axes |= {name: Coordinate(np.zeros(1), units) for name, units in pairs}
     for dim, axis in axes.items():
         if any(dim in table.coordinates for table in tables):
-            column = np.concatenate(
-                [table.coordinates.get(dim, np.full(table.rows, np.nan)) for table in tables]
-            )
-            coordinates[dim] = xr.Variable("obs", column, axis_attributes(axis, dim))
+            columns = [t.coordinates.get(dim, np.full(t.rows, np.nan)) for t in tables]
+            words = axis_attributes(axis, dim)
+            coordinates[dim] = xr.Variable("obs", np.concatenate(columns), words)
     return coordinates
 
 
 def _bounds(
-    tables: list[ObservedTable],
-    labels: Labels,
-    window: Window,
-    places: dict[str, xr.Variable],
+    tables: list[ObservedTable], labels: Labels, window: Window, places: dict[str, xr.Variable]
 ) -> dict[str, xr.Variable]:
     """Intervals of the values, where any table has them; readings have intervals of no length."""
     if all(table.starts is None for table in tables):
         return {}
     unit, reference = labels.time_unit, window.reference
+    pairs = [(table.starts or table.times, table.ends or table.times) for table in tables]
     sides = [
-        np.concatenate([(side(t) or t.times).to_model(unit, reference) for t in tables])
-        for side in (lambda table: table.starts, lambda table: table.ends)
+        np.concatenate([stamps.to_model(unit, reference) for stamps in side])
+        for side in zip(*pairs, strict=True)
     ]
-    clock = clock_name(unit)
+    clock = time_name(unit)
     places[clock].attrs["bounds"] = f"{clock}_bnds"
     columns = [time_variable(side, unit, reference, "obs")[1] for side in sides]
     return {f"{clock}_bnds": xr.Variable(("obs", "nv"), np.stack(columns, axis=1))}
@@ -169,16 +164,13 @@ def _observed(instrument: Instrument) -> list[Column]:
 
 def _compared(instrument: Instrument, analysis: Analysis) -> list[Column]:
     """What the background and the analysis predict, departures from them, and flags as used."""
-    before, after = (
-        _predicted(instrument, simulation)
-        for simulation in (analysis.background, analysis.analysis)
-    )
-    words = f"quality flag of {instrument.table.long_name} as used"
+    name, simulations = instrument.observations.name, (analysis.background, analysis.analysis)
+    findings = row_columns(analysis.findings, name, int(instrument.used.sum()))
     return [
         *_corrections(instrument, analysis),
-        *_departures(instrument, before, after),
-        *_diagnosed(instrument, analysis),
-        Column(Ancillary.EFFECTIVE_QC, _flags(instrument, analysis), words, "1"),
+        *_departures(instrument, *(_predicted(instrument, s) for s in simulations)),
+        *(used_column(instrument, c.suffix, c.values, c.what, c.dimensionless) for c in findings),
+        flags_column(instrument, name in analysis.analysis.predictions),
     ]
 
 
@@ -194,24 +186,13 @@ def _departures(instrument: Instrument, before: np.ndarray, after: np.ndarray) -
     ]
 
 
-def _flags(instrument: Instrument, analysis: Analysis) -> np.ndarray:
-    """Flags as used: values that were held back are passive."""
+def flags_column(instrument: Instrument, assimilated: bool = True) -> Column:
+    """Flags as used; where values are not assimilated, those that would be used are passive."""
     flags = instrument.flags
-    held_back = instrument.observations.name not in analysis.analysis.predictions
-    return (
-        np.where(instrument.used, np.asarray(PASSIVE, flags.dtype), flags) if held_back else flags
-    )
-
-
-def _diagnosed(instrument: Instrument, analysis: Analysis) -> list[Column]:
-    """Findings about every value used: spread of its prediction, influence, impact."""
-    name = instrument.observations.name
-    return [
-        used_column(instrument, suffix, values, what, "1" if dimensionless else None)
-        for suffix, values, what, dimensionless in row_columns(
-            analysis.findings, name, int(instrument.used.sum())
-        )
-    ]
+    if not assimilated:
+        flags = np.where(instrument.used, np.asarray(PASSIVE, flags.dtype), flags)
+    what = f"quality flag of {instrument.table.long_name} as used"
+    return Column(Ancillary.EFFECTIVE_QC, flags, what, "1")
 
 
 def _variables(
@@ -256,27 +237,20 @@ def _corrections(instrument: Instrument, analysis: Analysis) -> list[Column]:
     """The corrections of a bias that predictions include, where there is one."""
     if instrument.readable.bias is None:
         return []
-    what, units = instrument.table.long_name, instrument.table.units
-    columns = []
-    for name, suffix, simulation in (
-        ("background", Ancillary.BIAS_BACKGROUND, analysis.background),
-        ("analysis", Ancillary.BIAS_ANALYSIS, analysis.analysis),
+    table, columns = instrument.table, []
+    for suffix, name, simulation in (
+        (Ancillary.BIAS_BACKGROUND, "background", analysis.background),
+        (Ancillary.BIAS_ANALYSIS, "analysis", analysis.analysis),
     ):
         biases = simulation.control.biases
         correction = _correct(instrument.readable, simulation.trajectory, biases)
-        words = f"bias correction of {what} in the {name}"
-        columns.append(Column(suffix, _spread(correction, instrument.within), words, units))
+        words = f"bias correction of {table.long_name} in the {name}"
+        columns.append(Column(suffix, _spread(correction, instrument.within), words, table.units))
     return columns
 
 
-@eqx.filter_jit
-def _predict(observations: Observations, trajectory: Trajectory, biases: Params) -> Array:
-    return observations.predict(trajectory, biases)
-
-
-@eqx.filter_jit
-def _correct(observations: Observations, trajectory: Trajectory, biases: Params) -> Array:
-    return observations.correction(trajectory, biases)
+_predict = eqx.filter_jit(Observations.predict)
+_correct = eqx.filter_jit(Observations.correction)
 
 
 def _spread(values: Array | np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -296,33 +270,31 @@ def _stdev(instrument: Instrument) -> np.ndarray | None:
     return given
 
 
-def _origin(blocks: list[list[Instrument]], starts: np.ndarray) -> xr.Variable:
-    rows = np.diff(starts)
-    names = [_block_name(block) for block in blocks]
+def _origin(blocks: list[list[_Columns]], starts: np.ndarray) -> Variable:
+    """Which file every row comes from, called by its instrument if it holds only one."""
+    names = [
+        block[0][0].observations.name if len(block) == 1 else Path(block[0][0].table.source).stem
+        for block in blocks
+    ]
+    names = [variable_name(name) for name in names]
     if len(set(names)) < len(names):
         names = [f"{name}_{index}" for index, name in enumerate(names)]
-    attrs = {
-        "long_name": "where the observation comes from",
-        "flag_values": np.arange(len(blocks), dtype=np.int32),
-        "flag_meanings": " ".join(names),
-    }
-    return xr.Variable("obs", np.repeat(np.arange(len(blocks), dtype=np.int32), rows), attrs)
-
-
-def _block_name(block: list[Instrument]) -> str:
-    """The instrument's name, or the file's where it holds several."""
-    if len(block) == 1:
-        return variable_name(block[0].observations.name)
-    return variable_name(Path(block[0].table.source).stem)
+    rows = np.repeat(np.arange(len(blocks)), np.diff(starts))
+    return flagged(("obs",), rows, "where the observation comes from", names)
 
 
 def used_column(
-    instrument: Instrument, suffix: str, values: np.ndarray, words: str, units: str | None = None
+    instrument: Instrument,
+    suffix: str,
+    values: np.ndarray,
+    words: str,
+    dimensionless: bool = False,
 ) -> Column:
-    """A column of the rows that were used, NaN of the others; in the unit of the values if none."""
-    table = instrument.table
-    whole = _spread(values, instrument.used)
-    return Column(suffix, whole, f"{words} {table.long_name}", units or table.units)
+    """A column of the rows that were used, NaN of the others; in the unit of the values if any."""
+    table, whole = instrument.table, _spread(values, instrument.used)
+    return Column(
+        suffix, whole, f"{words} {table.long_name}", "1" if dimensionless else table.units
+    )
 
 
 def compared_columns(

@@ -1,7 +1,6 @@
 """Forecasts: forecast.nc, what is said of them in JSON, and the draws that they start from."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from assim.files.read.observations import Instrument
 from assim.files.read.states import nearest_times
 from assim.files.sources import Source, name_of, opened
 from assim.files.times import NON_PHYSICAL, decode, encode
-from assim.files.write.feedback import point_table, used_column
+from assim.files.write.feedback import flags_column, point_table, used_column
 from assim.files.write.fields import field_series
 from assim.findings.verification import FieldScores, Scores, VerifiedReadings
 from assim.problem.arrays import Labels
@@ -31,10 +30,7 @@ _WORDS = {
 
 
 def forecast_dataset(
-    found: Forecast,
-    *,
-    members: bool = False,
-    names: Iterable[str] | None = None,
+    forecast: Forecast, *, members: bool = False, names: Iterable[str] | None = None
 ) -> xr.Dataset:
     """The ensemble mean of every field, `<v>_stddev` and `<v>_q05`, `_q50`, `_q95`.
 
@@ -42,30 +38,26 @@ def forecast_dataset(
     `forecast_reference_time`, and the time since then `forecast_period`.
 
     Args:
-        found: the forecast.
+        forecast: the forecast.
         members: whether to add every member, `<v>_members`, on `realization` before time.
         names: fields to write; all of them where not given.
     """
-    labels, window = found.labels, found.window
+    labels, window = forecast.labels, forecast.window
     columns = {
-        "": ("forecast of", found.mean),
-        STDEV: ("standard deviation of the forecast of", found.stdev),
-        **{f"_{key}": (_WORDS[key], found.quantiles[key]) for key in QUANTILES},
+        "": ("forecast of", forecast.mean),
+        STDEV: ("standard deviation of the forecast of", forecast.stdev),
+        **{f"_{key}": (_WORDS[key], forecast.quantiles[key]) for key in QUANTILES},
     }
     dataset = field_series(labels, window, columns, names).assign_coords(_times(window, labels))
     if not members:
         return dataset
     words = {"units": "1", "long_name": "member", "standard_name": REALIZATION}
-    numbers = np.flatnonzero(found.finite).astype(np.int32)
-    content = {
-        f"{name}_members": xr.Variable(
-            (REALIZATION, *dataset[name].dims),
-            several,
-            attributes(name, labels.state[name], "member of the forecast of"),
-        )
-        for name, several in found.members.items()
-        if name in dataset
-    }
+    numbers = np.flatnonzero(forecast.finite).astype(np.int32)
+    content = {}
+    for name in [name for name in forecast.members if name in dataset]:
+        dims = (REALIZATION, *dataset[name].dims)
+        about = attributes(name, labels.state[name], "member of the forecast of")
+        content[f"{name}_members"] = xr.Variable(dims, forecast.members[name], about)
     return dataset.assign(content).assign_coords({REALIZATION: (REALIZATION, numbers, words)})
 
 
@@ -109,40 +101,35 @@ def forecast_feedback(
         labels: the model's.
         window: the forecast's.
     """
-    verified = {id(instrument): row for instrument, row in zip(instruments, rows, strict=True)}
+    pairs = zip(instruments, rows, strict=True)
     return point_table(
-        instruments,
+        [(instrument, _columns(instrument, verified)) for instrument, verified in pairs],
         labels,
         window,
-        lambda instrument: _columns(instrument, verified[id(instrument)]),
     )
 
 
 def _columns(instrument: Instrument, rows: VerifiedReadings) -> list[Column]:
-    what = instrument.table.long_name
-    quantile = "per cent quantile of what is forecast of"
-    column = partial(used_column, instrument)
-
+    quantile, spread = "per cent quantile of what is forecast of", "standard deviation of"
+    columns = [
+        (Ancillary.HOFX_FORECAST, rows.mean, "forecast of"),
+        (Ancillary.HOFX_FORECAST_STDEV, rows.stdev, f"{spread} the forecast of"),
+        (Ancillary.HOFX_FORECAST_Q05, rows.low, f"5 {quantile}"),
+        (Ancillary.HOFX_FORECAST_Q50, rows.median, "median of what is forecast of"),
+        (Ancillary.HOFX_FORECAST_Q95, rows.high, f"95 {quantile}"),
+        (Ancillary.HOFX_FORECAST_CRPS, rows.crps, "continuous ranked probability score of"),
+    ]
+    words = "rank among the members' readings of"
     return [
-        column(Ancillary.HOFX_FORECAST, rows.mean, "forecast of"),
-        column(Ancillary.HOFX_FORECAST_STDEV, rows.stdev, "standard deviation of the forecast of"),
-        column(Ancillary.HOFX_FORECAST_Q05, rows.low, f"5 {quantile}"),
-        column(Ancillary.HOFX_FORECAST_Q50, rows.median, "median of what is forecast of"),
-        column(Ancillary.HOFX_FORECAST_Q95, rows.high, f"95 {quantile}"),
-        column(Ancillary.HOFX_FORECAST_CRPS, rows.crps, "continuous ranked probability score of"),
-        column(
-            Ancillary.HOFX_FORECAST_RANK,
-            rows.rank.astype(float),
-            "rank among the members' readings of",
-            "1",
-        ),
-        Column(Ancillary.EFFECTIVE_QC, instrument.flags, f"quality flag of {what} as used", "1"),
+        *(used_column(instrument, *column) for column in columns),
+        used_column(instrument, Ancillary.HOFX_FORECAST_RANK, rows.rank, words, True),
+        flags_column(instrument),
     ]
 
 
-def scores_summary(found: Scores) -> dict[str, Any]:
+def scores_summary(scores: Scores) -> dict[str, Any]:
     """Scores of several readings for JSON."""
-    cover, content = found.coverage, found._asdict()
+    cover, content = scores.coverage, scores._asdict()
     return {
         "count": content.pop("number"),
         **content,
@@ -152,16 +139,16 @@ def scores_summary(found: Scores) -> dict[str, Any]:
     }
 
 
-def truth_summary(found: Mapping[str, FieldScores], leads: np.ndarray) -> dict[str, Any]:
+def truth_summary(fields: Mapping[str, FieldScores], leads: np.ndarray) -> dict[str, Any]:
     """Scores of every field by lead time for JSON."""
-    return {name: {"lead": leads, **scores._asdict()} for name, scores in found.items()}
+    return {name: {"lead": leads, **scores._asdict()} for name, scores in fields.items()}
 
 
-def mean_spread(found: Forecast) -> dict[str, np.ndarray]:
+def mean_spread(forecast: Forecast) -> dict[str, np.ndarray]:
     """√ of the mean variance over the grid, of every field by lead time."""
     return {
         name: np.sqrt(np.mean(value.reshape(len(value), -1) ** 2, axis=1))
-        for name, value in found.stdev.items()
+        for name, value in forecast.stdev.items()
     }
 
 

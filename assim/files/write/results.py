@@ -1,6 +1,6 @@
 """An Analysis as datasets: the analysed state, the trajectory, the posterior, the diagnostics."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import isfinite
 from typing import Any
 
@@ -11,12 +11,21 @@ from assim.analysis.analyse import Analysis
 from assim.analysis.finding import Variable
 from assim.analysis.posterior import Posterior
 from assim.files.names import STDEV, time_name
-from assim.files.netcdf import attributes, axes
+from assim.files.netcdf import attributes, axes, used_dims
 from assim.files.write.analysed import edge_dataset, window_dataset
 from assim.files.write.encode import encoded, of_findings
 from assim.files.write.fields import field_series
 from assim.problem.arrays import Array, Label, Labels
 from assim.problem.control import Physical
+
+_LOOP = {
+    "number": "number of the outer loop",
+    "cost": "cost at the outer loop",
+    "gradient_norm": "norm of the cost's gradient at the outer loop",
+    "inner_iterations": "inner iterations",
+    "seconds": "wall time",
+}
+_MINIMUM = {"cost": "cost of the minimum", "starts": "first guesses that led to it"}
 
 
 def analysis_dataset(analysis: Analysis) -> xr.Dataset:
@@ -52,31 +61,27 @@ def _model_error(
     analysis: Analysis, posterior: Posterior | None, labels: Labels, clock: str
 ) -> dict[str, xr.Variable]:
     """η of every field that has it, on the slot edges."""
-    spread = {} if posterior is None else posterior.model_error_stdev
     error, control = analysis.problem.control.model_error, analysis.analysis.control
     if error is None:
         return {}
     amplitude = np.asarray(analysis.problem.control.amplitude(control.scales))
     prior = {n: amplitude * np.asarray(v) for n, v in analysis.prior_stdev.model_error.items()}
+    spread = {} if posterior is None else posterior.model_error_stdev
+    parts = {
+        "": ("model error of", control.model_error),
+        STDEV: ("standard deviation of the model error of", spread),
+        f"_prior{STDEV}": ("prior standard deviation of the model error of", prior),
+    }
     content = {}
-    for name, eta in control.model_error.items():
+    for name in control.model_error:
         label = _of_model_error(labels.state[name], error.acts, labels.time_unit)
-        parts = {
-            "": ("model error of", eta),
-            STDEV: (
-                "standard deviation of the model error of",
-                spread.get(name),
-            ),
-            f"_prior{STDEV}": ("prior standard deviation of the model error of", prior.get(name)),
-        }
         for suffix, (what, values) in parts.items():
-            if values is None:
-                continue
-            series = np.repeat(np.asarray(values, dtype=float), error.every, axis=0)
-            first = np.full((1, *series.shape[1:]), np.nan)
-            words = attributes(name, label, what)
-            whole = np.concatenate([first, series])
-            content[f"{name}_model_error{suffix}"] = xr.Variable((clock, *label.dims), whole, words)
+            if name in values:
+                series = np.repeat(np.asarray(values[name], dtype=float), error.every, axis=0)
+                whole = np.concatenate([np.full((1, *series.shape[1:]), np.nan), series])
+                content[f"{name}_model_error{suffix}"] = xr.Variable(
+                    (clock, *label.dims), whole, attributes(name, label, what)
+                )
     return content
 
 
@@ -105,45 +110,30 @@ def posterior_dataset(analysis: Analysis, posterior: Posterior | None = None) ->
     if posterior is None:
         raise ValueError("the analysis has no posterior; ask for one: analyse(..., posterior=...)")
     labels, size = analysis.problem.model.labels(), posterior.weights.size
-    content = {}
+    content: dict[str, xr.Variable] = {}
+
+    def put(name: str, label: Label, draws: Any, suffix: str = "", what: str = "") -> None:
+        values = np.asarray(draws)
+        along = "realization" if len(values) == size else "prior_realization"
+        words = attributes(name, label, what)
+        content[f"{name}{suffix}"] = xr.Variable((along, *label.dims), values, words)
+
     for name, label, values in _estimated(analysis, posterior.draws, labels):
-        words = attributes(name, label)
-        content[name] = xr.Variable(("realization", *label.dims), np.asarray(values), words)
+        put(name, label, values)
     for name, label, values in _estimated(analysis, prior, labels) if prior else ():
-        words, key = attributes(name, label, "prior of"), f"{name}_prior"
-        content[key] = _of_prior(np.asarray(values), size, label.dims, words)
-    content |= _derived(posterior)
-    content["weight"] = xr.Variable(
-        "realization",
-        np.asarray(posterior.weights),
-        {"units": "1", "long_name": "weight of the member"},
-    )
-    fields = [name for name in labels.state if name in content]
-    member = np.arange(size, dtype=np.int32)
-    words = {"units": "1", "long_name": "posterior draw", "standard_name": "realization"}
-    places = axes(labels, _dims(labels, [*fields, *(n for n in labels.parameters if n in content)]))
-    coordinates = {"realization": ("realization", member, words), **places}
-    return xr.Dataset(content, coordinates, _certificates(analysis, posterior))
-
-
-def _of_prior(
-    values: np.ndarray, size: int, dims: tuple[str, ...], words: dict[str, str]
-) -> xr.Variable:
-    """Prior draws on the members' dimension, or on their own where there are fewer or more."""
-    own = "realization" if len(values) == size else "prior_realization"
-    return xr.Variable((own, *dims), values, words)
-
-
-def _derived(posterior: Posterior) -> dict[str, xr.Variable]:
-    """Draws of derived quantities, posterior and prior."""
-    content = {}
-    for name, draws in posterior.derived.items():
+        put(name, label, values, "_prior", "prior of")
+    for name, drawn in posterior.derived.items():
         about = posterior.quantities[name]
         label = Label((), about.units, about.long_name)
-        words = attributes(name, label), attributes(name, label, "prior of")
-        content[name] = xr.Variable("realization", draws.members, words[0])
-        content[f"{name}_prior"] = _of_prior(draws.prior, draws.members.size, (), words[1])
-    return content
+        put(name, label, drawn.members)
+        put(name, label, drawn.prior, "_prior", "prior of")
+    put("weight", Label((), "1", "weight of the member"), posterior.weights)
+    known = [name for name in (*labels.state, *labels.parameters) if name in content]
+    member = np.arange(size, dtype=np.int32)
+    words = {"units": "1", "long_name": "posterior draw", "standard_name": "realization"}
+    places = axes(labels, used_dims(labels, known))
+    coordinates = {"realization": ("realization", member, words), **places}
+    return xr.Dataset(content, coordinates, _certificates(analysis, posterior))
 
 
 def diagnostics_dataset(analysis: Analysis) -> xr.Dataset:
@@ -159,40 +149,24 @@ def diagnostics_dataset(analysis: Analysis) -> xr.Dataset:
 
 def _minimisation(analysis: Analysis) -> dict[str, Variable]:
     """Cost terms, loops, minima met, and the spectrum of the Hessian."""
-    solution, posterior = analysis.solution, analysis.laplace
-    content, loops = dict(_costs(analysis)), solution.loops
-    columns = {
-        "loop": ("number of the outer loop", [loop.number for loop in loops]),
-        "cost": ("cost at the outer loop", [loop.cost for loop in loops]),
-        "gradient_norm": (
-            "norm of the cost's gradient at the outer loop",
-            [loop.gradient_norm for loop in loops],
-        ),
-        "inner_iterations": ("inner iterations", [loop.inner_iterations for loop in loops]),
-        "seconds": ("wall time", [loop.seconds for loop in loops]),
-    }
-    content |= _columns("loop", columns)
-    minima = solution.minima
-    content |= _columns(
-        "minimum",
-        {
-            "minimum_cost": ("cost of the minimum", [m.cost for m in minima]),
-            "minimum_starts": ("first guesses that led to it", [m.starts for m in minima]),
-        },
-    )
-    if posterior is not None:
-        values = np.sort(np.asarray(posterior.eigenvalues))[::-1]
-        content |= _columns(
-            "mode", {"hessian_eigenvalue": ("eigenvalue of the Hessian's observation part", values)}
-        )
+    loops, minima = analysis.solution.loops, analysis.solution.minima
+    content = dict(_costs(analysis))
+    for key, words in _LOOP.items() if loops else ():
+        name, units = "loop" if key == "number" else key, "s" if key == "seconds" else "1"
+        content[name] = Variable(("loop",), [getattr(loop, key) for loop in loops], words, units)
+    for key, words in _MINIMUM.items() if minima else ():
+        values = [getattr(minimum, key) for minimum in minima]
+        content[f"minimum_{key}"] = Variable(("minimum",), values, words)
+    if analysis.laplace is not None and len(analysis.laplace.eigenvalues):
+        spectrum = np.sort(np.asarray(analysis.laplace.eigenvalues))[::-1]
+        words = "eigenvalue of the Hessian's observation part"
+        content["hessian_eigenvalue"] = Variable(("mode",), spectrum, words)
     return content
 
 
 def _costs(analysis: Analysis) -> Iterator[tuple[str, Variable]]:
-    for place, terms in (
-        ("background", analysis.cost_background),
-        ("analysis", analysis.cost_analysis),
-    ):
+    costs = {"background": analysis.cost_background, "analysis": analysis.cost_analysis}
+    for place, terms in costs.items():
         for term, value in terms.items():
             what = f"cost at the {place}: {term.replace('_', ' ')}"
             yield f"cost_{term}_at_{place}", Variable((), float(value), what)
@@ -207,15 +181,6 @@ def _costs(analysis: Analysis) -> Iterator[tuple[str, Variable]]:
     for stage, seconds in analysis.seconds.items():
         what = f"wall time of {stage.replace('_', ' ')}"
         yield f"seconds_{stage}", Variable((), float(seconds), what, "s")
-
-
-def _columns(dim: str, columns: Mapping[str, tuple[str, Any]]) -> dict[str, Variable]:
-    """Variables along one dimension; none where it would be empty."""
-    return {
-        name: Variable((dim,), values, long_name, "s" if name == "seconds" else "1")
-        for name, (long_name, values) in columns.items()
-        if len(values)
-    }
 
 
 def _estimated(
@@ -236,11 +201,6 @@ def _estimated(
     for name in control.biases:
         units = analysis.quantities[name].units if name in analysis.quantities else "1"
         yield name, Label(units=units, long_name=f"bias coefficient {name}"), draws.biases[name]
-
-
-def _dims(labels: Labels, names: list[str]) -> tuple[str, ...]:
-    label = {**labels.parameters, **labels.state}
-    return tuple(dict.fromkeys(dim for name in names for dim in label[name].dims))
 
 
 def _certificates(analysis: Analysis, posterior: Posterior | None) -> dict[str, str | float]:

@@ -10,10 +10,11 @@ from assim import Coordinate, Label, Labels, operator, strong_constraint
 from assim.files.errors import DataError
 from assim.files.read.observations import to_instrument
 from assim.files.read.quality import QualityControl
-from assim.files.read.states import read_state, state_dataset
+from assim.files.read.states import read_state
 from assim.files.read.tables import open_observations
 from assim.files.read.windows import read_window
 from assim.files.write.feedback import observations_dataset
+from assim.files.write.fields import state_dataset
 from assim.problem.covariance import Diagonal
 from assim.problem.model import AbstractModel
 

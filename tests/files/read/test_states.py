@@ -10,10 +10,10 @@ from assim.files.read.states import (
     read_state,
     read_stdev,
     read_trajectory,
-    state_dataset,
 )
 from assim.files.sources import opened
 from assim.files.units import same_units
+from assim.files.write.fields import state_dataset
 from tests.files.toy import background_file, state, toy
 
 
