@@ -1,6 +1,7 @@
 """The instruments of a case, [[observations]]: errors, bias correction and quality control."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, PrivateAttr, model_validator
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from assim.files.read.quality import QualityControl
     from assim.files.read.tables import ObservedTable
     from assim.files.sources import Source
-    from assim.problem.arrays import Array
     from assim.problem.bias import BiasCorrection
     from assim.problem.departure import Problem
     from assim.problem.model import AbstractDynamics
@@ -273,9 +273,8 @@ class ObservationTable(Table):
         if not self.bias:
             return None
         operators = {t.name: t.predictor.build() for t in self.bias if t.predictor is not None}
-        return BiasCorrection(
-            {term.name: term.prior.build() for term in self.bias}, {**operators, **columns}
-        )
+        priors = {term.name: term.prior.build() for term in self.bias}
+        return BiasCorrection(priors, {**operators, **columns})
 
 
 def name_instruments(tables: Sequence[ObservationTable]) -> None:
@@ -284,13 +283,10 @@ def name_instruments(tables: Sequence[ObservationTable]) -> None:
     for table in tables:
         if not table.held_back or table.name is not None:
             continue
-        first, number = f"{table.variable}_held_back", 1
-        name = first
-        while name in taken:
-            number += 1
-            name = f"{first}_{number}"
-        taken.append(name)
-        table.call(name)
+        first = f"{table.variable}_held_back"
+        names = chain([first], (f"{first}_{number}" for number in count(2)))
+        table.call(next(name for name in names if name not in taken))
+        taken.append(table.called)
 
 
 def held_back_faults(tables: Sequence[ObservationTable]) -> list[Fault]:
@@ -335,25 +331,19 @@ def background_checked(
         DataError: an instrument has no value left.
     """
     import equinox as eqx
+    import jax.numpy as jnp
     import numpy as np
 
     from assim.findings.impact import innovation_stdev
 
     if all(instrument.quality.threshold is None for instrument in instruments):
         return instruments
-    expected = innovation_stdev(problem)
-    predicted = eqx.filter_jit(_at_background)(problem)
+    stdevs = innovation_stdev(problem)
+    predicted = eqx.filter_jit(lambda p: p.simulate(jnp.zeros(p.size())).predictions)(problem)
     checked = []
     for instrument in instruments:
-        observed = instrument.observations
-        innovation = np.asarray(observed.values - predicted[observed.name])
-        stdev = np.asarray(expected[observed.name])
-        checked.append(instrument.check_background(innovation, stdev))
+        name, values = instrument.observations.name, instrument.observations.values
+        innovation = np.asarray(values - predicted[name])
+        checked.append(instrument.check_background(innovation, np.asarray(stdevs[name])))
     same = all(new is old for new, old in zip(checked, instruments, strict=True))
     return instruments if same else checked
-
-
-def _at_background(problem: "Problem") -> "dict[str, Array]":
-    import jax.numpy as jnp
-
-    return problem.simulate(jnp.zeros(problem.size())).predictions

@@ -123,14 +123,7 @@ def write_tree(
     config: str | None = None,
     inputs: Mapping[str, str] | None = None,
 ) -> None:
-    """Write NetCDF-4 with groups, whole or not at all.
-
-    Args:
-        tree: what to write; its own attributes are kept.
-        path: name of the file.
-        title: one line for people.
-        config: the resolved case, as TOML.
-        inputs: sha256 of each input file, by name.
+    """Write NetCDF-4 with groups, whole or not at all; arguments are those of `write_dataset`.
 
     Raises:
         DataError: it cannot be written.
@@ -215,15 +208,15 @@ def _encoding(dataset: xr.Dataset, name: str) -> dict[str, Any]:
     """zlib 1 and shuffle; a fill value only where a variable has gaps."""
     variable = dataset.variables[name]
     encoding: dict[str, Any] = {"_FillValue": None}
-    if variable.dtype.kind == "f" and name not in dataset.coords and _has_gaps(variable):
+    if (
+        variable.dtype.kind == "f"
+        and name not in dataset.coords
+        and np.isnan(variable.values).any()
+    ):
         encoding["_FillValue"] = np.asarray(_FILL, variable.dtype)
     if variable.ndim and variable.dtype.kind in "iuf":
         encoding |= {"zlib": True, "complevel": 1, "shuffle": True}
     return encoding
-
-
-def _has_gaps(variable: xr.Variable) -> bool:
-    return bool(np.isnan(variable.values).any())
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from assim.files.errors import DataError
-from assim.files.names import STDEV
+from assim.files.names import COVARIANCE, STDEV
 from assim.files.netcdf import write_dataset
 from assim.files.read.states import check_axis, read_arrays
 from assim.files.sources import Source, name_of, opened
@@ -23,12 +23,7 @@ from assim.problem.covariance import (
 )
 from assim.problem.model import AbstractDynamics
 
-COVARIANCE, PERTURBATION, LENGTH, LOCALISATION = (
-    "_covariance",
-    "_perturbation",
-    "_length",
-    "_localisation_length",
-)
+PERTURBATION, LENGTH, LOCALISATION = "_perturbation", "_length", "_localisation_length"
 OTHER = "_other"  # of the second of two dimensions that are alike
 
 
@@ -64,8 +59,12 @@ def read_covariance(
         DataError: no covariance of a field, or one that does not fit.
     """
     labels, called = model.labels(), name_of(source)
+    suffixes = COVARIANCE, PERTURBATION, STDEV
     with opened(source) as dataset:
-        kinds = {name: _kind(dataset, name) for name in labels.state}
+        kinds = {
+            name: next((s for s in suffixes if f"{name}{s}" in dataset.variables), "")
+            for name in labels.state
+        }
         chosen = [n for n, kind in kinds.items() if kind] if fields is None else list(fields)
         for name in chosen:
             if not kinds.get(name):
@@ -77,11 +76,6 @@ def read_covariance(
         return {name: _read(dataset, labels, name, kinds[name], called) for name in chosen}
 
 
-def _kind(dataset: xr.Dataset, name: str) -> str:
-    suffixes = (COVARIANCE, PERTURBATION, STDEV)
-    return next((s for s in suffixes if f"{name}{s}" in dataset.variables), "")
-
-
 def _read(
     dataset: xr.Dataset, labels: Labels, name: str, kind: str, called: str
 ) -> AbstractCovariance:
@@ -91,7 +85,13 @@ def _read(
         if kind == PERTURBATION:
             states = members(dataset, labels, [name], "realization", called, PERTURBATION)[name]
             reach = _lengths(dataset, labels, name, LOCALISATION, called)
-            rho = None if reach is None else GaspariCohn(_numbers(reach, name, called))
+            for along in reach or ():
+                if along.ndim:
+                    raise DataError(
+                        f"{called}: {name}{LOCALISATION}: expected one number a dimension, got the "
+                        f"shape {along.shape}"
+                    )
+            rho = None if reach is None else GaspariCohn([float(along) for along in reach])
             return Ensemble(states, rho)
         stdev = read_arrays(dataset, labels, [name], STDEV, called=called)[name]
         length = _lengths(dataset, labels, name, LENGTH, called)
@@ -132,12 +132,8 @@ def _lengths(
         variable = next((v for v in names if v in dataset.variables), None)
         if variable is None:
             continue
-        check_units(
-            f"{called}: {variable}",
-            dataset[variable].attrs.get("units"),
-            labels.coordinates[dim].units,
-        )
-        values = dataset[variable]
+        values, units = dataset[variable], labels.coordinates[dim].units
+        check_units(f"{called}: {variable}", values.attrs.get("units"), units)
         lengths.append(np.asarray(values.transpose(*dims) if values.ndim else values, float))
     if lengths and len(lengths) != len(dims):
         raise DataError(
@@ -147,33 +143,15 @@ def _lengths(
     return lengths or None
 
 
-def _numbers(lengths: list[np.ndarray], name: str, called: str) -> list[float]:
-    for length in lengths:
-        if length.ndim:
-            raise DataError(
-                f"{called}: {name}{LOCALISATION}: expected one number a dimension, got the shape "
-                f"{length.shape}"
-            )
-    return [float(length) for length in lengths]
-
-
 def members(
     dataset: xr.Dataset,
     labels: Labels,
-    names: list[str],
+    names: Iterable[str],
     dim: str,
     called: str,
     suffix: str = "",
 ) -> dict[str, np.ndarray]:
-    """Every field at every index of a dimension, checked as states are.
-
-    Args:
-        dataset: with the fields, or other variables of theirs.
-        labels: the model's.
-        names: of the fields.
-        dim: dimension of the members.
-        called: name of the dataset, for messages.
-        suffix: of the variables.
+    """Every field `<name><suffix>` at every index of the members' `dim`, checked as states are.
 
     Raises:
         DataError: fewer than two members, or one that does not fit.
@@ -189,8 +167,3 @@ def members(
         for i in range(count)
     ]
     return {name: np.stack([np.asarray(state[name]) for state in read]) for name in names}
-
-
-def length_name(name: str, suffix: str, dim: str, dims: tuple[str, ...]) -> str:
-    """Variable of a length along one of the dimensions of a field."""
-    return f"{name}{suffix}" if len(dims) == 1 else f"{name}{suffix}_{dim}"

@@ -6,17 +6,9 @@ import numpy as np
 import xarray as xr
 
 from assim.files.errors import DataError
-from assim.files.names import STDEV
+from assim.files.names import COVARIANCE, STDEV
 from assim.files.netcdf import attributes, axes, used_dims
-from assim.files.read.covariances import (
-    COVARIANCE,
-    LENGTH,
-    LOCALISATION,
-    OTHER,
-    PERTURBATION,
-    length_name,
-    members,
-)
+from assim.files.read.covariances import LENGTH, LOCALISATION, OTHER, PERTURBATION, members
 from assim.files.sources import Source, name_of, opened
 from assim.files.units import squared
 from assim.problem.arrays import Coordinate, Labels
@@ -77,10 +69,7 @@ def covariance_from_forecasts(
         longer: forecasts of the longer lead time, file or Dataset with a dimension `time` (or
             `t`) of valid times.
         shorter: those of the shorter one, at the same times.
-        model: whose labels the fields must match.
-        fields: names; all fields of the state where not given.
-        form: as for `covariance_from_ensemble`.
-        localisation: as there.
+        model, fields, form, localisation: as for `covariance_from_ensemble`.
         factor: on variances; 0.5 where the two errors are alike and independent, otherwise tuned.
 
     Raises:
@@ -110,11 +99,7 @@ def covariance_from_increments(
     Args:
         forecasts: states at the end of each slot as forecast from the analysis at its start.
         analyses: analyses at the same times.
-        model: whose labels the fields must match.
-        fields: names; all fields of the state where not given.
-        form: as for `covariance_from_ensemble`.
-        localisation: as there.
-        factor: on variances.
+        model, fields, form, localisation, factor: as for `covariance_from_ensemble`.
 
     Raises:
         DataError: fields or times that do not fit, or fewer than 2 times.
@@ -187,11 +172,9 @@ def _stdev_variables(
     words = attributes(name, label, "standard deviation of")
     variables = {f"{name}{STDEV}": xr.Variable(label.dims, stdev, words)}
     for i, dim in enumerate(label.dims if with_length else ()):
-        axis = labels.coordinates[dim]
-        length = daley_length(perturbations / stdev, i, axis)
-        variables[length_name(name, LENGTH, dim, label.dims)] = _length(
-            length, axis, f"Daley length along {dim} of the correlations of {name}"
-        )
+        length = daley_length(perturbations / stdev, i, labels.coordinates[dim])
+        what = f"Daley length along {dim} of the correlations of {name}"
+        variables |= _length(labels, name, LENGTH, dim, length, what)
     return variables
 
 
@@ -202,15 +185,11 @@ def _perturbation_variables(
     localisation: float | Mapping[str, float] | None,
 ) -> dict[str, xr.Variable]:
     label = labels.state[name]
-    words = attributes(name, label, "perturbation of")
-    variables = {
-        f"{name}{PERTURBATION}": xr.Variable(("realization", *label.dims), perturbations, words)
-    }
+    dims, words = ("realization", *label.dims), attributes(name, label, "perturbation of")
+    variables = {f"{name}{PERTURBATION}": xr.Variable(dims, perturbations, words)}
     for dim in label.dims if localisation is not None else ():
-        length = _localisation(localisation, name, dim)
-        variables[length_name(name, LOCALISATION, dim, label.dims)] = _length(
-            length, labels.coordinates[dim], f"localisation of {name} along {dim}"
-        )
+        length, what = _localisation(localisation, name, dim), f"localisation of {name} along {dim}"
+        variables |= _length(labels, name, LOCALISATION, dim, length, what)
     return variables
 
 
@@ -239,11 +218,8 @@ def _dense_variables(
         )
     matrix = flat.T @ flat / (len(flat) - 1)
     dims = (*label.dims, *(f"{dim}{OTHER}" for dim in label.dims))
-    words = {
-        "units": squared(label.units),
-        "long_name": f"error covariance of {label.long_name or name}",
-    }
-    return {f"{name}{COVARIANCE}": xr.Variable(dims, matrix.reshape(*shape, *shape), words)}
+    words = attributes(name, label, "error covariance of") | {"units": squared(label.units)}
+    return {f"{name}{COVARIANCE}": xr.Variable(dims, matrix.reshape(shape + shape), words)}
 
 
 def daley_length(normalised: np.ndarray, dim: int, axis: Coordinate) -> float:
@@ -277,5 +253,10 @@ def daley_length(normalised: np.ndarray, dim: int, axis: Coordinate) -> float:
     return float(np.sqrt(np.mean(gap**2) / (-2 * np.log(min(mean, 1 - 1e-12)))))
 
 
-def _length(value: float, axis: Coordinate, words: str) -> xr.Variable:
-    return xr.Variable((), value, {"units": axis.units, "long_name": words})
+def _length(
+    labels: Labels, name: str, suffix: str, dim: str, value: float, words: str
+) -> dict[str, xr.Variable]:
+    """A length along one dimension of a field, which is named where there are several."""
+    along = "" if len(labels.state[name].dims) == 1 else f"_{dim}"
+    units = {"units": labels.coordinates[dim].units, "long_name": words}
+    return {f"{name}{suffix}{along}": xr.Variable((), value, units)}

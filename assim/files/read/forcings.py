@@ -6,7 +6,7 @@ import xarray as xr
 
 from assim.files.errors import DataError, nearest
 from assim.files.names import time_name
-from assim.files.sources import Source, name_of, opened
+from assim.files.sources import Source, name_of, numbers, opened
 from assim.files.times import decode
 from assim.files.units import check_units
 from assim.problem.forcing import Forcing
@@ -49,9 +49,7 @@ def read_forcing(
         clock = _clock(dataset, array, time_unit, where)
         edges = _edges(dataset, clock, where) if interpolation == "steps" else dataset[clock]
         times = decode(edges, f"{name_of(source)}: {edges.name}").to_model(time_unit, reference)
-        values = np.asarray(array.values)
-        if values.dtype.kind not in "iuf":
-            raise DataError(f"{where}: expected numbers, got dtype {values.dtype}")
+        values = numbers(np.asarray(array.values), where)
     unit = str(got or "1") if units is None else units
     try:
         return Forcing(jnp.asarray(times), jnp.asarray(values), unit, interpolation)

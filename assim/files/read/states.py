@@ -136,19 +136,14 @@ def read_trajectory(
     return states
 
 
-def nearest_times(own: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which of a file's times is nearest to every one that is wanted, and whether it is that one.
-
-    Args:
-        own: times of the file, in any order.
-        wanted: times that are asked for, in any order.
-    """
+def nearest_times(own: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of a file's times is nearest to every one that is asked for, and whether it is that."""
     order = np.argsort(own, kind="stable")
-    ahead = np.clip(np.searchsorted(own[order], wanted), 1, max(len(own) - 1, 1))
+    ahead = np.clip(np.searchsorted(own[order], asked), 1, max(len(own) - 1, 1))
     pair = order[np.stack([ahead - 1, np.minimum(ahead, len(own) - 1)])]
-    first = np.abs(own[pair[0]] - wanted) <= np.abs(own[pair[1]] - wanted)
+    first = np.abs(own[pair[0]] - asked) <= np.abs(own[pair[1]] - asked)
     index = np.where(first, pair[0], pair[1])
-    return index, np.abs(own[index] - wanted) <= _SPAN_TOLERANCE * (np.ptp(wanted) or 1.0)
+    return index, np.abs(own[index] - asked) <= _SPAN_TOLERANCE * (np.ptp(asked) or 1.0)
 
 
 def _read(
@@ -176,11 +171,7 @@ def _read(
 
 
 def _at_time(
-    array: xr.DataArray,
-    dataset: xr.Dataset,
-    label: Label,
-    time: str | float | None,
-    where: str,
+    array: xr.DataArray, dataset: xr.Dataset, label: Label, time: str | float | None, where: str
 ) -> xr.DataArray:
     """Drop the time dimension: its only entry, or the one asked for."""
     clock = next((d for d in ("time", "t") if d in array.dims and d not in label.dims), None)
@@ -251,7 +242,8 @@ def check_axis(dataset: xr.Dataset, labels: Labels, dim: str, called: str) -> No
     if steps.size and not (np.all(steps > 0) or np.all(steps < 0)):
         raise DataError(
             f"{where}: expected a monotonic coordinate, but it turns at index "
-            f"{_turn(steps)}; sort it, as with dataset.sortby({dim!r})"
+            f"{int(np.argmax(~(steps * steps[0] > 0))) + 1}; sort it, as with "
+            f"dataset.sortby({dim!r})"
         )
     tolerance = _PLACE_TOLERANCE * (np.ptp(want) / max(want.size - 1, 1) or 1.0)
     wrong = ~(np.abs(got - want) <= tolerance)
@@ -264,17 +256,11 @@ def check_axis(dataset: xr.Dataset, labels: Labels, dim: str, called: str) -> No
         )
 
 
-def _turn(steps: np.ndarray) -> int:
-    """Index of the first point at which a coordinate stops going its way."""
-    return int(np.argmax(~(steps * steps[0] > 0))) + 1
-
-
 def _finite(array: xr.DataArray, where: str) -> np.ndarray:
     values = numbers(np.asarray(array.values), where)
     bad = ~np.isfinite(values)
     if bad.any():
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
-        at = dict(zip(map(str, array.dims), first, strict=True))
+        at = dict(zip(map(str, array.dims), _first(bad), strict=True))
         raise DataError(
             f"{where}: expected finite values, got {bad.sum()} of {bad.size} that are missing or "
             f"infinite, the first at {at or 'its only value'}; fill them before assimilating"
@@ -285,9 +271,14 @@ def _finite(array: xr.DataArray, where: str) -> np.ndarray:
 def _check_positive(values: np.ndarray, where: str) -> None:
     bad = ~(values > 0)
     if bad.any():
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        first = _first(bad)
         raise DataError(
             f"{where}: expected positive standard deviations, got {bad.sum()} of {bad.size} that "
             f"are not, the first ({values[first]:g}) at index {first}; leave the field out of "
             f"what is estimated, or give it a spread"
         )
+
+
+def _first(where: np.ndarray) -> tuple[int, ...]:
+    """Index of the first entry that is true."""
+    return tuple(int(i) for i in np.argwhere(where)[0])

@@ -72,21 +72,23 @@ def to_datatree(
 
 def _equal(posterior: Posterior) -> np.ndarray:
     """Members of equal weight, by number; all of them where their weights are equal."""
-    weights = posterior.weights
-    number = weights.size
-    if np.ptp(weights) <= 1e-9 / number:
-        return np.arange(number)
-    chosen: np.ndarray = systematic(weights, number)
-    return chosen
+    weights, number = posterior.weights, posterior.weights.size
+    equal = np.ptp(weights) <= 1e-9 / number
+    return np.arange(number) if equal else np.asarray(systematic(weights, number))
+
+
+def _chained(values: np.ndarray | jax.Array, chains: int) -> np.ndarray:
+    """An array of members as one of chains and draws."""
+    array = np.asarray(values)
+    return array.reshape(chains, len(array) // chains, *array.shape[1:])
 
 
 def _by_chain(dataset: xr.Dataset, chains: int) -> xr.Dataset:
     """`realization` as chain and draw, first in every variable."""
     content = {}
     for name, variable in dataset.data_vars.items():
-        values, dims = np.asarray(variable.values), variable.dims[1:]
-        shape = (chains, len(values) // chains, *values.shape[1:])
-        content[name] = xr.Variable(("chain", "draw", *dims), values.reshape(shape), variable.attrs)
+        dims = ("chain", "draw", *variable.dims[1:])
+        content[name] = xr.Variable(dims, _chained(variable.values, chains), variable.attrs)
     places = {n: v for n, v in dataset.coords.items() if "realization" not in (n, *v.dims)}
     return _numbered(xr.Dataset(content, places))
 
@@ -98,13 +100,11 @@ def _rows(
     places: dict[str, xr.Variable],
 ) -> xr.Dataset:
     """Values of every reading, and when and where it was made."""
-    content = {}
-    for o in observations:
-        if o.name in values:
-            array = np.asarray(values[o.name])
-            shape = (chains, len(array) // chains, array.shape[1])
-            content[variable_name(o.name)] = (("chain", "draw", _row_dim(o)), array.reshape(shape))
-    dataset = xr.Dataset(content)
+    dataset = xr.Dataset({
+        variable_name(o.name): (("chain", "draw", _row_dim(o)), _chained(values[o.name], chains))
+        for o in observations
+        if o.name in values
+    })  # fmt: skip
     here = {name: place for name, place in places.items() if place.dims[0] in dataset.dims}
     return _numbered(dataset.assign_coords(here))
 
@@ -130,7 +130,7 @@ def _statistics(log_density: dict[str, jax.Array], posterior: Posterior, chains:
     """Log density of all readings for every draw, and the certificates."""
     total = np.sum([np.asarray(v) for v in log_density.values()], axis=0)
     numbers = {n: v for n, v in posterior.certificates.items() if isfinite(v)}
-    content = {"log_likelihood": (("chain", "draw"), total.reshape(chains, -1))}
+    content = {"log_likelihood": (("chain", "draw"), _chained(total, chains))}
     return _numbered(xr.Dataset(content, attrs={"trust": str(posterior.trust), **numbers}))
 
 

@@ -15,7 +15,7 @@ from assim.files.read.estimates import (
 )
 from assim.files.units import squared
 from assim.problem.covariance import Dense, Diagonal, Diffusion, Ensemble, GaspariCohn
-from tests.files.toy import toy
+from tests.files.toy import UNITS, toy
 
 RING = Coordinate(np.arange(60) * 0.5, "km", "distance", period=30.0)
 LEVEL = Coordinate(np.array([0.0, 1.0, 2.5, 4.0]), "m", "height")
@@ -265,3 +265,13 @@ def test_conventions_are_kept(form, tmp_path, conventions):
     members = states(80, "realization")
     write_covariance(covariance_from_ensemble(members, Grid(), form=form, **FORMS[form]), file)
     assert conventions(file) == []
+
+
+def test_a_dense_covariance_of_a_scalar():
+    """A field without dimensions has a matrix of one entry."""
+    values = np.random.default_rng(0).normal(size=(9, 1))
+    source = xr.Dataset({"c": ("realization", values[:, 0], {"units": UNITS})})
+    written = covariance_from_ensemble(source, toy(), ["c"], "dense")
+    np.testing.assert_allclose(written["c_covariance"], np.var(values, ddof=1))
+    dense = read_covariance(written, toy())["c"]
+    np.testing.assert_allclose(dense.variance(), np.var(values, ddof=1))
