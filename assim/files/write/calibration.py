@@ -1,7 +1,5 @@
 """A calibration as a dataset: ranks, their histograms and distribution functions, with bands."""
 
-from functools import partial
-
 import numpy as np
 import xarray as xr
 
@@ -39,9 +37,7 @@ def _by_quantity(calibration: Calibration) -> dict[str, Variable]:
     low, high = calibration.histogram_band
     largest = {"draws": np.int32(calibration.draws)}
     return {
-        "rank": _number(
-            ("simulation", "quantity"), calibration.ranks, "rank of the truth", largest
-        ),
+        "rank": _count(("simulation", "quantity"), calibration.ranks, "rank of the truth", largest),
         "histogram": _count(("quantity", "bin"), calibration.histogram, "ranks in each bin"),
         "histogram_low": _count((), low, "lowest count of a bin in 99 of 100 cases"),
         "histogram_high": _count((), high, "highest count of a bin in 99 of 100 cases"),
@@ -92,14 +88,13 @@ def _ecdf(calibration: Calibration) -> dict[str, Variable]:
 
 
 def _number(
-    dims: str | tuple[str, ...],
-    values: object,
-    long_name: str,
-    more: dict | None = None,
-    dtype: type | None = float,
+    dims: str | tuple[str, ...], values: object, long_name: str, more: dict | None = None
 ) -> Variable:
     own = (dims,) if isinstance(dims, str) else dims
-    return Variable(own, np.asarray(values, dtype), long_name, attributes=more or {})
+    return Variable(own, np.asarray(values, dtype=float), long_name, attributes=more or {})
 
 
-_count = partial(_number, dtype=None)
+def _count(
+    dims: tuple[str, ...], values: object, long_name: str, more: dict | None = None
+) -> Variable:
+    return Variable(dims, np.asarray(values), long_name, attributes=more or {})
