@@ -1,7 +1,8 @@
 """What is wrong with data, said so that it can be put right."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class DataError(ValueError):
@@ -14,6 +15,17 @@ class DataError(ValueError):
 
 class NothingToUseError(DataError):
     """Observations that can be read, of which none is to be used."""
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Say of which data a ValueError of the block is."""
+    try:
+        yield
+    except DataError:
+        raise
+    except ValueError as error:
+        raise DataError(f"{what}: {error}") from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,22 +1,21 @@
-"""Names in files: of variables, of what is said about them, and of quality flags."""
+"""Names in files: of variables, of what stands beside observed ones, and of quality flags.
+
+Every column that assim writes beside an observed variable v is called v and a suffix of
+`Ancillary`; v names them and those of a user's findings in `ancillary_variables`, so that none is
+taken for an observed variable when it is read.
+"""
 
 import re
+from collections.abc import Container
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
 
 from assim.files.times import NON_PHYSICAL
 
-
-def variable_name(instrument_name: str) -> str:
-    """The name of an instrument as a NetCDF variable."""
-    name = re.sub(r"\W", "_", instrument_name)
-    return name if name[:1].isalpha() else f"v{name}"
-
-
 PASSIVE, MISSING, BOUNDS, DOMAIN, WINDOW, OPERATOR_FAILED = 1, 10, 12, 13, 14, 15
-
-
 THINNED, BACKGROUND, SUPEROBBED = 16, 19, 31
-
-
 FLAGS = {
     0: "pass",
     1: "passive",
@@ -29,11 +28,68 @@ FLAGS = {
     19: "background_check",
     31: "superobbed",
 }
-
-
 STDEV, COVARIANCE, QC, INCREMENT = "_stddev", "_covariance", "_qc", "_increment"
+
+
+def variable_name(instrument_name: str) -> str:
+    """The name of an instrument as a NetCDF variable."""
+    name = re.sub(r"\W", "_", instrument_name)
+    return name if name[:1].isalpha() else f"v{name}"
 
 
 def time_name(unit: str) -> str:
     """Name of the time dimension: "time", or "t" where time is not physical."""
     return "t" if unit == NON_PHYSICAL else "time"
+
+
+class Ancillary(StrEnum):
+    """Suffixes of the ancillary variables of an observed one."""
+
+    STDEV = STDEV
+    COVARIANCE = COVARIANCE
+    QC = QC
+    EFFECTIVE_QC = "_effective_qc"
+    HOFX_BACKGROUND = "_hofx_background"
+    HOFX_BACKGROUND_STDEV = f"_hofx_background{STDEV}"
+    HOFX_ANALYSIS = "_hofx_analysis"
+    HOFX_ANALYSIS_STDEV = f"_hofx_analysis{STDEV}"
+    BIAS_BACKGROUND = "_bias_background"
+    BIAS_ANALYSIS = "_bias_analysis"
+    OMBG = "_ombg"
+    OMAN = "_oman"
+    INFLUENCE = "_influence"
+    IMPACT = "_impact"
+    PREDICTIVE_Q05 = "_predictive_q05"
+    PREDICTIVE_Q50 = "_predictive_q50"
+    PREDICTIVE_Q95 = "_predictive_q95"
+    PREDICTIVE_PIT = "_predictive_pit"
+    HOFX_FORECAST = "_hofx_forecast"
+    HOFX_FORECAST_STDEV = f"_hofx_forecast{STDEV}"
+    HOFX_FORECAST_Q05 = "_hofx_forecast_q05"
+    HOFX_FORECAST_Q50 = "_hofx_forecast_q50"
+    HOFX_FORECAST_Q95 = "_hofx_forecast_q95"
+    HOFX_FORECAST_CRPS = "_hofx_forecast_crps"
+    HOFX_FORECAST_RANK = "_hofx_forecast_rank"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number a row of an instrument's table; whole numbers are flags.
+
+    Args:
+        suffix: what it is called beside the observed variable, an `Ancillary` or that of a
+            user's finding; None for that variable.
+        values: one a row.
+        long_name: what they are.
+        units: their units.
+    """
+
+    suffix: str | None
+    values: np.ndarray
+    long_name: str
+    units: str
+
+
+def is_ancillary(name: str, names: Container[str]) -> bool:
+    """Whether a variable of a table is about another one in it, by its name."""
+    return any(name.endswith(end) and name.removesuffix(end) in names for end in Ancillary)

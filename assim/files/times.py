@@ -17,33 +17,20 @@ from assim.files.errors import DataError, nearest
 
 CALENDAR = "proleptic_gregorian"
 NON_PHYSICAL = "1"
-_SECONDS = {
-    "nanoseconds": 1e-9,
-    "microseconds": 1e-6,
-    "milliseconds": 1e-3,
-    "seconds": 1,
-    "minutes": 60,
-    "hours": 3600,
-    "days": 86400,
-    "weeks": 604800,
+_UNITS = {  # how long each is, and how else it is spelt
+    "nanoseconds": (1e-9, "ns"),
+    "microseconds": (1e-6, "us"),
+    "milliseconds": (1e-3, "ms"),
+    "seconds": (1, "s sec secs"),
+    "minutes": (60, "min mins"),
+    "hours": (3600, "h hr hrs"),
+    "days": (86400, "d"),
+    "weeks": (604800, ""),
+    "years": (None, "yr yrs"),
 }
-_MODEL_UNITS = (*_SECONDS, "years", NON_PHYSICAL)
-_SPELLINGS = {
-    "ns": "nanoseconds",
-    "us": "microseconds",
-    "ms": "milliseconds",
-    "s": "seconds",
-    "sec": "seconds",
-    "secs": "seconds",
-    "min": "minutes",
-    "mins": "minutes",
-    "h": "hours",
-    "hr": "hours",
-    "hrs": "hours",
-    "d": "days",
-    "yr": "years",
-    "yrs": "years",
-}
+_SECONDS = {unit: seconds for unit, (seconds, _) in _UNITS.items() if seconds is not None}
+_SPELLINGS = {short: unit for unit, (_, spelt) in _UNITS.items() for short in spelt.split()}
+_MODEL_UNITS = (*_UNITS, NON_PHYSICAL)
 _YEAR_DAYS = {"360_day": 360, "noleap": 365, "365_day": 365, "all_leap": 366, "366_day": 366}
 _ISO = re.compile(
     r"([+-]?\d+)-(\d\d?)-(\d\d?)"
@@ -172,20 +159,14 @@ def date(text: str | None, calendar: str, where: str) -> cftime.datetime:
             raise ValueError("not of this form")
         year, month, day, hour, minute = (int(part or 0) for part in match.group(1, 2, 3, 4, 5))
         start = cftime.datetime(year, month, day, hour, minute, calendar=calendar)
-        east = _minutes_east(*match.group(7, 8, 9))
-        return start + timedelta(seconds=float(match[6] or 0)) - timedelta(minutes=east)
+        east = timedelta(hours=int(match[8] or 0), minutes=int(match[9] or 0))
+        moment = start + timedelta(seconds=float(match[6] or 0))
+        return moment + east if match[7] == "-" else moment - east
     except (ValueError, TypeError) as error:
         raise DataError(
             f"{where}: expected a date such as 1900-01-01 or 1900-01-01T12:00:00 of the calendar "
             f"{calendar!r}, got {text!r} ({error})"
         ) from error
-
-
-def _minutes_east(sign: str | None, hours: str, minutes: str) -> int:
-    """Minutes by which a time zone is ahead of UTC."""
-    if sign is None:
-        return 0
-    return (60 * int(hours) + int(minutes)) * (-1 if sign == "-" else 1)
 
 
 def date_text(time: float, unit: str, reference: str | None) -> str:

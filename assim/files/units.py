@@ -6,25 +6,21 @@ from collections import Counter
 from assim.files.errors import DataError
 
 _FACTOR = re.compile(r"([A-Za-z_%°µΩ]+)(?:\^|\*\*)?([+-]?\d+)?")
-_ALIASES = {
-    "second": "s",
-    "sec": "s",
-    "minute": "min",
-    "hour": "h",
-    "hr": "h",
-    "day": "d",
-    "yr": "year",
-    "metre": "m",
-    "meter": "m",
-    "kelvin": "K",
-    "pascal": "Pa",
-    "celsius": "degC",
-    "degree_Celsius": "degC",
-    "degrees_Celsius": "degC",
-    "degree_east": "degrees_east",
-    "degree_north": "degrees_north",
-    "percent": "%",
+_SPELLINGS = {
+    "s": "second sec",
+    "min": "minute",
+    "h": "hour hr",
+    "d": "day",
+    "year": "yr",
+    "m": "metre meter",
+    "K": "kelvin",
+    "Pa": "pascal",
+    "degC": "celsius degree_Celsius degrees_Celsius",
+    "degrees_east": "degree_east",
+    "degrees_north": "degree_north",
+    "%": "percent",
 }
+_ALIASES = {name: unit for unit, names in _SPELLINGS.items() for name in names.split()}
 
 
 def same_units(one: str, other: str) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 
 import xarray as xr
 
-from assim.files.ancillary import Ancillary
 from assim.files.errors import ReportError
+from assim.files.names import Ancillary
 
 TIMES = ("time", "t")
 SUFFIXES = (

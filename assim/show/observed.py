@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from assim.files.ancillary import Ancillary
 from assim.files.errors import ReportError
-from assim.files.names import PASSIVE
+from assim.files.names import PASSIVE, Ancillary
 from assim.show.finished import Run, words
 from assim.show.layout import TIMES, instruments_in, time_of
 

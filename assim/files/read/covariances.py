@@ -6,7 +6,7 @@ from os import PathLike
 import numpy as np
 import xarray as xr
 
-from assim.files.errors import DataError
+from assim.files.errors import DataError, naming
 from assim.files.names import COVARIANCE, STDEV
 from assim.files.netcdf import write_dataset
 from assim.files.read.states import check_axis, read_arrays
@@ -79,7 +79,7 @@ def read_covariance(
 def _read(
     dataset: xr.Dataset, labels: Labels, name: str, kind: str, called: str
 ) -> AbstractCovariance:
-    try:
+    with naming(f"{called}: {name}{kind}"):
         if kind == COVARIANCE:
             return _dense(dataset, labels, name, called)
         if kind == PERTURBATION:
@@ -96,10 +96,6 @@ def _read(
         stdev = read_arrays(dataset, labels, [name], STDEV, called=called)[name]
         length = _lengths(dataset, labels, name, LENGTH, called)
         return Diagonal(stdev) if length is None else Diffusion(stdev, length)
-    except DataError:
-        raise
-    except ValueError as error:
-        raise DataError(f"{called}: {name}{kind}: {error}") from error
 
 
 def _dense(dataset: xr.Dataset, labels: Labels, name: str, called: str) -> Dense:

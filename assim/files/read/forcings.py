@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from assim.files.errors import DataError, nearest
+from assim.files.errors import DataError, naming, nearest
 from assim.files.names import time_name
 from assim.files.sources import Source, name_of, numbers, opened
 from assim.files.times import decode
@@ -51,10 +51,8 @@ def read_forcing(
         times = decode(edges, f"{name_of(source)}: {edges.name}").to_model(time_unit, reference)
         values = numbers(np.asarray(array.values), where)
     unit = str(got or "1") if units is None else units
-    try:
+    with naming(where):
         return Forcing(jnp.asarray(times), jnp.asarray(values), unit, interpolation)
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from error
 
 
 def _clock(dataset: xr.Dataset, array: xr.DataArray, unit: str, where: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from assim.files.errors import DataError, NothingToUseError, nearest
+from assim.files.errors import DataError, NothingToUseError, naming, nearest
 from assim.files.names import BACKGROUND, BOUNDS, DOMAIN, FLAGS, MISSING, OPERATOR_FAILED, WINDOW
 from assim.files.read.grouping import Frame, SortedTable, superobbed, thinned
 from assim.files.read.quality import QualityControl, fails_background_check
@@ -171,18 +171,12 @@ def to_instrument(
     rows = thinned(superobbed(rows, frame), frame)
     _check_some_left(rows, frame)
     chosen, called = rows.flags == 0, name or table.variable
-    try:
+    fate = f"the {chosen.sum()} of {chosen.size} values to use do not fit"
+    with naming(f"{table.where}: {fate}"):
         errors: dict[str, Any] = {"likelihood": uncertainty.likelihood, "scale": uncertainty.scale}
         errors |= rows.uncertainty.of(rows.table, chosen)
         observations = _made(rows, chosen, called, frame, errors)
         readable = _made(rows, rows.within, called, frame, {})
-    except DataError:
-        raise
-    except ValueError as problem:
-        raise DataError(
-            f"{table.where}: the {chosen.sum()} of {chosen.size} values to use do not fit: "
-            f"{problem}"
-        ) from problem
     return Instrument(rows.table, observations, rows.flags, rows.within, readable, frame.quality)
 
 

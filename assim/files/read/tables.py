@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from assim.files.ancillary import is_ancillary
 from assim.files.errors import DataError, NothingToUseError, nearest
-from assim.files.names import COVARIANCE, MISSING, QC, STDEV, time_name
+from assim.files.names import COVARIANCE, MISSING, QC, STDEV, is_ancillary, time_name
 from assim.files.sources import Source, name_of, numbers, opened
 from assim.files.times import NON_PHYSICAL, FileTimes, decode
 from assim.files.units import check_units

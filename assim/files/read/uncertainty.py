@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from assim.files.errors import DataError
+from assim.files.errors import DataError, naming
 from assim.files.read.tables import ObservedTable
 from assim.files.units import check_units, squared
 from assim.problem.covariance import AbstractCovariance, Dense
@@ -138,7 +138,5 @@ def _dense(table: ObservedTable, matrix: np.ndarray) -> Dense:
             f"{where}: expected finite numbers between rows that are used, got "
             f"{np.sum(~np.isfinite(matrix))} that are not; flag these rows"
         )
-    try:
+    with naming(f"{where}, of the {len(matrix)} rows used"):
         return Dense((matrix + matrix.T) / 2)
-    except ValueError as problem:
-        raise DataError(f"{where}, of the {len(matrix)} rows used: {problem}") from problem

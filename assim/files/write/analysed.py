@@ -11,9 +11,8 @@ import xarray as xr
 
 from assim.analysis.analysed import AnalysedWindow, Reading
 from assim.analysis.cycle.measures import Errors, Innovations, Measures, Spreads
-from assim.files.ancillary import Ancillary, Column
 from assim.files.errors import DataError
-from assim.files.names import STDEV
+from assim.files.names import STDEV, Ancillary, Column
 from assim.files.netcdf import strict
 from assim.files.read.observations import Instrument
 from assim.files.sources import Source, opened

@@ -16,7 +16,6 @@ from assim.files.write.encode import encoded
 from assim.problem.arrays import Label, Labels
 
 WINDOW = "window"
-_AVERAGED = ("chi_squared", "inflation", "signal")
 _PLACES = {
     "background": "of the background of",
     "analysis": "of the analysis of",
@@ -167,6 +166,7 @@ def cycle_summary(
     """
     windows = int(np.asarray(measures.cost).size)
     burn_in = min(burn_in, windows - 1)  # of a cycle that has only begun
+    counted: Measures = jax.tree.map(lambda series: np.asarray(series)[burn_in:], measures)
     content: dict[str, Any] = {
         "windows": windows,
         "burn_in": burn_in,
@@ -176,47 +176,36 @@ def cycle_summary(
     alike = len({label.units for label in labels.state.values()}) == 1
 
     def over_time(fields: Mapping[str, Any]) -> tuple[float | None, dict[str, float]]:
-        series = {name: np.asarray(values)[burn_in:] for name, values in fields.items()}
-        each = {name: float(np.mean(values)) for name, values in series.items()}
-        total = sum(sizes[name] * values**2 for name, values in series.items())
-        number = sum(sizes[name] for name in series)
+        each = {name: float(np.mean(series)) for name, series in fields.items()}
+        total = sum(sizes[name] * series**2 for name, series in fields.items())
+        number = sum(sizes[name] for name in fields)
         return (float(np.mean(np.sqrt(total / number))) if alike else None), each
 
-    kinds = {} if measures.errors is None else {
-        f"rmse_{kind}": getattr(measures.errors, kind) for kind in _PLACES
-    }  # fmt: skip
+    errors = counted.errors
+    kinds = {} if errors is None else {f"rmse_{kind}": getattr(errors, kind) for kind in _PLACES}
     for key, kind in (("", "analysis"), ("_background", "background"), ("_smoother", "smoother")):
-        kinds[f"spread{key}"] = getattr(measures.spreads, kind)
+        kinds[f"spread{key}"] = getattr(counted.spreads, kind)
     for key, fields in kinds.items():
         content[key], content[f"{key}_by_field"] = over_time(fields)
-    if measures.errors is not None:
-        content["coverage"] = _coverage(measures.errors, burn_in)
-    content |= {name: _mean(getattr(measures, name), burn_in) for name in _AVERAGED}
+    if errors is not None:
+        content["coverage"] = _coverage(errors)
+    for name in ("chi_squared", "inflation", "signal"):
+        series = getattr(counted, name)
+        known = series[np.isfinite(series)]
+        content[name] = float(np.mean(known)) if known.size else None
     content["quantities"] = {
-        name: {"mean": values[-1], "stddev": measures.scalars_stdev[name][-1]}
-        for name, values in measures.scalars.items()
+        name: {"mean": values[-1], "stddev": counted.scalars_stdev[name][-1]}
+        for name, values in counted.scalars.items()
     }
-    content["instruments"] = {
-        name: _variance_ratios({
-            key: np.sum(np.asarray(series)[burn_in:], axis=0)
-            for key, series in innovations._asdict().items()
-        })
-        for name, innovations in zip(instruments, measures.innovations, strict=False)
-    }  # fmt: skip
+    summed = jax.tree.map(lambda series: np.sum(series, axis=0), counted.innovations)
+    pairs = zip(instruments, summed, strict=False)
+    content["instruments"] = {name: _variance_ratios(sums._asdict()) for name, sums in pairs}
     return strict(content)
 
 
-def _mean(series: Any, burn_in: int) -> float | None:
-    """Over the windows in which it is known."""
-    values = np.asarray(series)[burn_in:]
-    values = values[np.isfinite(values)]
-    return float(np.mean(values)) if values.size else None
-
-
-def _coverage(errors: Errors, burn_in: int) -> dict[str, float]:
+def _coverage(errors: Errors) -> dict[str, float]:
     """How often the truth is inside each interval, by its probability in per cent."""
-    inside = [np.asarray(values)[burn_in:] for values in errors.inside.values()]
     return {
-        f"{100 * level:.0f}": float(np.mean([field[:, i] for field in inside]))
+        f"{100 * level:.0f}": float(np.mean([field[:, i] for field in errors.inside.values()]))
         for i, level in enumerate(LEVELS)
     }

@@ -52,16 +52,6 @@ def to_dataset(result: Any, *context: Any) -> xr.Dataset:
 
 
 @to_dataset.register
-def _(result: Analysis) -> xr.Dataset:
-    return analysis_dataset(result)
-
-
-@to_dataset.register
-def _(result: AnalysedWindow) -> xr.Dataset:
-    return window_dataset(result)
-
-
-@to_dataset.register
 def _(
     result: Cycle, edges: Any = None, measures: Measures | list[Measures] | None = None
 ) -> xr.Dataset:
@@ -84,15 +74,11 @@ def _(result: Posterior, analysis: Analysis | None = None) -> xr.Dataset:
 
 
 @to_dataset.register
-def _(result: Forecast) -> xr.Dataset:
-    return forecast_dataset(result)
-
-
-@to_dataset.register
 def _(result: AbstractFinding) -> xr.Dataset:
     return xr.Dataset(of_findings({result.name: result}, {}))
 
 
-@to_dataset.register
-def _(result: Calibration) -> xr.Dataset:
-    return calibration_dataset(result)
+to_dataset.register(Analysis, analysis_dataset)
+to_dataset.register(AnalysedWindow, window_dataset)
+to_dataset.register(Forecast, forecast_dataset)
+to_dataset.register(Calibration, calibration_dataset)

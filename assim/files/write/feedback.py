@@ -15,8 +15,7 @@ import xarray as xr
 
 from assim.analysis.analyse import Analysis
 from assim.analysis.finding import Variable, flagged
-from assim.files.ancillary import Ancillary, Column
-from assim.files.names import MISSING, PASSIVE, time_name, variable_name
+from assim.files.names import MISSING, PASSIVE, Ancillary, Column, time_name, variable_name
 from assim.files.netcdf import axis_attributes, flag_attributes, time_variable
 from assim.files.read.observations import Instrument
 from assim.files.read.tables import ObservedTable

@@ -7,9 +7,8 @@ import numpy as np
 import xarray as xr
 
 from assim.analysis.forecast import QUANTILES, Forecast
-from assim.files.ancillary import Ancillary, Column
 from assim.files.errors import DataError
-from assim.files.names import STDEV, time_name
+from assim.files.names import STDEV, Ancillary, Column, time_name
 from assim.files.netcdf import attributes
 from assim.files.read.observations import Instrument
 from assim.files.read.states import nearest_times

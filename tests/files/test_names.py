@@ -5,7 +5,7 @@ import pytest
 
 from assim import read_observations
 from assim.analysis.analysed import Reading
-from assim.files.ancillary import Ancillary, Column
+from assim.files.names import Ancillary, Column
 from assim.files.netcdf import write_dataset
 from assim.files.read.tables import observed_variables, open_observations
 from assim.files.read.windows import read_window
