@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from assim.files.read.quality import QualityControl
     from assim.files.read.tables import ObservedTable
     from assim.files.sources import Source
+    from assim.problem.arrays import Labels
     from assim.problem.bias import BiasCorrection
     from assim.problem.departure import Problem
     from assim.problem.model import AbstractDynamics
@@ -191,6 +192,7 @@ class ObservationTable(Table):
         from assim.files.read.uncertainty import Uncertainty
 
         quality = self.quality.build()
+        file = self.file_path(self.file) if source is None else source
         return to_instrument(
             rows,
             model,
@@ -204,7 +206,7 @@ class ObservationTable(Table):
                 self.likelihood.build(),
                 self.error.build(),
             ),
-            bias=self._bias(model, rows, source, kept),
+            bias=self._bias(model.labels(), rows, file, kept),
             quality=quality,
         )
 
@@ -224,14 +226,13 @@ class ObservationTable(Table):
         if self.covariance is not None:
             what = "the errors of a cycle's observations are independent; give error.stdev instead"
             raise self.fault("covariance", what)
-        start, end = np.asarray(window.edges)[[0, -1]]
-        first = {dim: labels.coordinates[dim].values for dim in operator.dims(labels)}
-        places = {dim: jnp.asarray(np.asarray(values)[:1]) for dim, values in first.items()}
-        times = (jnp.full(1, end), jnp.full(1, start), jnp.full(1, end))
+        start, end = (jnp.full(1, edge) for edge in np.asarray(window.edges)[[0, -1]])
+        axes = {dim: labels.coordinates[dim].values for dim in operator.dims(labels)}
+        places = {dim: jnp.asarray(np.asarray(values)[:1]) for dim, values in axes.items()}
         return Observations(
             self.called,
             np.ones(1),
-            Points(*times, places, window.reference),
+            Points(end, start, end, places, window.reference),
             operator,
             likelihood=self.likelihood.build(),
             scale=self.error.build(),
@@ -241,23 +242,18 @@ class ObservationTable(Table):
         )
 
     def _bias(
-        self,
-        model: "AbstractDynamics",
-        rows: "ObservedTable",
-        source: "Source | None",
-        kept: "np.ndarray | None",
+        self, labels: "Labels", rows: "ObservedTable", file: "Source", kept: "np.ndarray | None"
     ) -> "BiasCorrection | None":
         """The bias correction, its predictors by operator or from the file."""
         from assim.files.read.tables import open_observations
 
-        columns, file = {}, self.file_path(self.file) if source is None else source
-        names = [term.name for term in self.bias]
+        columns, names = {}, [term.name for term in self.bias]
         for number, term in enumerate(self.bias):
             if term.name in names[:number]:
                 raise term.fault("name", f"{term.name!r} stands here twice")
             if term.variable is None:
                 continue
-            column = open_observations(file, term.variable, model.labels()).values
+            column = open_observations(file, term.variable, labels).values
             if kept is not None and kept.size and kept.max() >= column.size:
                 raise DataError(
                     f"{rows.source}: {term.variable}: expected one predictor for every value of "

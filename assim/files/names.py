@@ -76,12 +76,7 @@ class Ancillary(StrEnum):
 class Column:
     """One number a row of an instrument's table; whole numbers are flags.
 
-    Args:
-        suffix: what it is called beside the observed variable, an `Ancillary` or that of a
-            user's finding; None for that variable.
-        values: one a row.
-        long_name: what they are.
-        units: their units.
+    Its suffix is an `Ancillary` or that of a user's finding; None for the observed variable.
     """
 
     suffix: str | None

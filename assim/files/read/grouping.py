@@ -39,14 +39,9 @@ class Frame(NamedTuple):
 
 
 class SortedTable(NamedTuple):
-    """A table with the fate of its rows and what belongs to each of them.
+    """A table of n rows with their flags, whether they are `within` window and grid, and errors.
 
-    Args:
-        table: n rows.
-        flags: effective quality flags, shape (n,).
-        within: rows with a value in the window and on the grid, shape (n,).
-        uncertainty: errors of the rows.
-        bias: a correction whose columns have n entries, or None.
+    Columns of the bias correction have n entries, too.
     """
 
     table: ObservedTable
@@ -169,12 +164,7 @@ class _Along(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """Cell of every row, numbered from 0.
-
-    Args:
-        label: number of the cell of each row, shape (n,).
-        along: position of each row within its cell, by dimension.
-    """
+    """Number of the cell of every row, from 0, and where in it the row is, by dimension."""
 
     label: np.ndarray
     along: dict[str, _Along]
@@ -234,16 +224,10 @@ def cells_of(
     places: Mapping[str, np.ndarray],
     distance: Distance,
 ) -> Cells:
-    """Cells of rows at times and places.
+    """Cells of rows at times and places, shape (n,) each.
 
-    Args:
-        times: time of each row, shape (n,).
-        start: where the cells of time begin.
-        length: their length; None where only rows of the same time share a cell.
-        axes: the dimensions of space.
-        places: position of each row along them.
-        distance: width of the cells, along all of them or by dimension; along the others only
-            rows at the same position share a cell.
+    Cells of time begin at `start`; those of space are as wide as `distance`, along all axes or by
+    dimension. Where there is no length, or no width, only equal times or positions share a cell.
     """
     along = {"time": _bounded(times, start, length)}
     widths = dict(distance) if isinstance(distance, Mapping) else dict.fromkeys(axes, distance)

@@ -79,11 +79,5 @@ class QualityControl:
 def fails_background_check(
     innovation: np.ndarray, stdev: np.ndarray, threshold: float
 ) -> np.ndarray:
-    """Which rows have |y - H(x^b)| > k√(HBHᵀ + R); one that is not finite fails.
-
-    Args:
-        innovation: y - H(x^b), shape (m,).
-        stdev: √(HBHᵀ + R), shape (m,), as `assim.finding.innovation_stdev` gives it.
-        threshold: k.
-    """
+    """Which rows have |y - H(x^b)| > k√(HBHᵀ + R), shape (m,); one that is not finite fails."""
     return ~(np.abs(np.asarray(innovation)) <= threshold * np.asarray(stdev))

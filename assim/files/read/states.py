@@ -102,13 +102,7 @@ def read_arrays(
 def read_trajectory(
     source: Source, model: AbstractDynamics, times: np.ndarray, reference: str | None
 ) -> State:
-    """Fields of the model's state at several times, leading dimension times.
-
-    Args:
-        source: path of a NetCDF file, or a Dataset.
-        model: whose labels the fields must match.
-        times: in the model's time unit since `reference`.
-        reference: date of model time zero; None where time is not physical.
+    """Fields of the model's state at several model times, leading dimension times.
 
     Raises:
         DataError: as for `read_state`, or a time that the file does not have.

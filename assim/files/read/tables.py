@@ -20,21 +20,16 @@ class ObservedTable:
 
     Args:
         source: path, or "dataset" for one in memory.
-        variable: name of the observed variable.
-        units: its units.
-        long_name: its long name.
+        variable: name of the observed variable, of which `units` and `long_name` are.
         times: time of each value.
-        starts: start of the interval that each value covers; None for readings.
-        ends: end of that interval.
+        starts: start of the interval that each value covers, and `ends` its end; None for readings.
         coordinates: position of each value along the model's dimensions that the file gives.
         values: observed values; NaN where missing.
-        stdev: standard deviation of each value's error; None where the file has none.
-        stdev_units: its units; None where the file does not give them.
+        stdev: standard deviation of each value's error, in `stdev_units`; each None where the file
+            has none.
         qc: quality flags of the file, zero where it has none.
         notes: what is unusual but accepted, for people.
-        covariance: covariance of the values' errors, shape (n, n), which goes before `stdev`;
-            None where the file has none.
-        covariance_units: its units; None where the file does not give them.
+        covariance: of the values' errors, shape (n, n), which goes before `stdev`; likewise.
     """
 
     source: str
@@ -136,12 +131,8 @@ def open_observations(source: Source, variable: str | None, labels: Labels) -> O
     """Read one observed variable with its times, positions, errors and flags.
 
     The file is a point table (dimension `obs`) or gridded (`time`, `y`, `x`); a grid becomes one
-    row a value. Rows keep their order in the file, sorted in time or not.
-
-    Args:
-        source: path of a NetCDF file, or a Dataset.
-        variable: name of the observed variable; None for the only one in the file.
-        labels: the model's, for the names and units of the coordinates.
+    row a value. Rows keep their order in the file, sorted in time or not. Names and units of the
+    coordinates are those of the labels; without a name, the only observed variable is read.
 
     Raises:
         DataError: no such variable, or times, coordinates or errors that cannot be used.
@@ -209,14 +200,10 @@ def _find_clock(dataset: xr.Dataset, labels: Labels) -> str | None:
     for name in (time_name(labels.time_unit), "time", "t"):
         if name in dataset.variables and name not in labels.coordinates:
             return name
-    return next(
-        (
-            str(name)
-            for name, variable in dataset.variables.items()
-            if variable.attrs.get("standard_name") == "time" or variable.dtype.kind == "M"
-        ),
-        None,
-    )
+    for key, variable in dataset.variables.items():
+        if variable.attrs.get("standard_name") == "time" or variable.dtype.kind == "M":
+            return str(key)
+    return None
 
 
 def _need_time(labels: Labels) -> str:
@@ -275,13 +262,9 @@ def _interval(
             f"{where}: expected the dimensions of {clock!r} and one of length 2, got "
             f"{dict(bounds.sizes)}"
         )
-    inherited = {
-        key: value for key, value in dataset[clock].attrs.items() if key in ("units", "calendar")
-    }
-    sides = [bounds.isel({pair[0]: side}) for side in (0, 1)]
-    starts, ends = (
-        _times(side.assign_attrs({**inherited, **side.attrs}), like, where) for side in sides
-    )
+    inherited = {k: v for k, v in dataset[clock].attrs.items() if k in ("units", "calendar")}
+    bounds = bounds.assign_attrs({**inherited, **bounds.attrs})
+    starts, ends = (_times(bounds.isel({pair[0]: side}), like, where) for side in (0, 1))
     if np.any(starts.numbers >= ends.numbers):
         first = int(np.argmax(starts.numbers >= ends.numbers))
         raise DataError(
@@ -296,24 +279,25 @@ def _coordinates(
 ) -> dict[str, np.ndarray]:
     coordinates = {}
     for dim, axis in labels.coordinates.items():
-        if dim in dataset.variables and set(dataset[dim].dims) <= set(array.dims):
+        if _stands_beside(array, dataset, dim):
             where = f"{called}: {dim}"
             if "units" in dataset[dim].attrs:
                 check_units(where, dataset[dim].attrs["units"], axis.units)
             coordinates[dim] = _column(dataset[dim], array, where)
     grid = labels.curvilinear
-    if grid is not None and all(
-        name in dataset.variables and set(dataset[name].dims) <= set(array.dims)
-        for name in grid.names
-    ):
-        pair = []
+    if grid is not None and all(_stands_beside(array, dataset, name) for name in grid.names):
         for name, units in zip(grid.names, grid.units, strict=True):
             check_units(f"{called}: {name}", dataset[name].attrs.get("units"), units)
-            pair.append(_column(dataset[name], array, f"{called}: {name}"))
-        coordinates |= dict(zip(grid.names, pair, strict=True))
+            coordinates[name] = _column(dataset[name], array, f"{called}: {name}")
         if not set(grid.dims) <= set(coordinates):
-            coordinates |= dict(zip(grid.dims, grid.locate(*pair), strict=True))
+            places = grid.locate(*(coordinates[name] for name in grid.names))
+            coordinates |= dict(zip(grid.dims, places, strict=True))
     return coordinates
+
+
+def _stands_beside(array: xr.DataArray, dataset: xr.Dataset, name: str) -> bool:
+    """Whether there is such a variable, with a number for every value of the array."""
+    return name in dataset.variables and set(dataset[name].dims) <= set(array.dims)
 
 
 def _optional(dataset: xr.Dataset, name: str, like: xr.DataArray, called: str) -> np.ndarray | None:

@@ -103,12 +103,7 @@ def error_attributes(
     """What an observed variable's attributes say of its errors.
 
     `likelihood` and `errors_of`, "value" or "logarithm"; where a factor on the errors is estimated
-    also `error_scale`, its name, and `error_scale_value`.
-
-    Args:
-        likelihood: how values scatter.
-        scale: the factor that is estimated.
-        value: what it was found to be; None where it is not one number.
+    also `error_scale`, its name, and `error_scale_value` where that is one number.
     """
     attributes: dict[str, str | float] = {
         "likelihood": type(likelihood).__name__,

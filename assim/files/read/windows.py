@@ -57,7 +57,8 @@ def window_of(
     reference = None
     if unit != NON_PHYSICAL:
         reference = _first_date(tables, unit) if start is None else str(start)
-    times = np.concatenate([_edges_of(table, unit, reference) for table in tables])
+    stamps = [t for table in tables for t in (table.times, table.starts, table.ends) if t]
+    times = np.concatenate([stamp.to_model(unit, reference) for stamp in stamps])
     first = times.min() if start is None else _model_time(start, unit, reference, clock)
     last = times.max() if end is None else _model_time(end, unit, reference, clock)
     inside = times[(times > first) & (times <= last)]
@@ -75,17 +76,12 @@ def window_of(
     return Window.at(model, edges, reference)
 
 
-def _edges_of(table: ObservedTable, unit: str, reference: str | None) -> np.ndarray:
-    stamps = [t for t in (table.times, table.starts, table.ends) if t is not None]
-    return np.concatenate([stamp.to_model(unit, reference) for stamp in stamps])
-
-
 def _first_date(tables: list[ObservedTable], unit: str) -> str:
     """The earliest date of all tables, whatever their calendars."""
     earliest = []
     for table in tables:
         table.times.check_kind(unit)
-        stamps = [t for t in (table.times, table.starts) if t is not None]
+        stamps = [t for t in (table.times, table.starts) if t]
         earliest += [replace(t, numbers=t.numbers.min(keepdims=True)).dates()[0] for t in stamps]
     return min(earliest, key=lambda moment: moment.timetuple()[:6]).isoformat()
 

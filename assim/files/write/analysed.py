@@ -63,12 +63,8 @@ def readings_dataset(
 ) -> xr.Dataset:
     """The newest observations with predictions, departures and effective quality flags.
 
-    Args:
-        instruments: with their readings, of which those that only fill up the shape come last.
-        labels: the model's.
-        window: the window.
-        assimilated: whether they are in the analysis; if not, what would be used is passive.
-        scales: estimated factors on errors, by name.
+    Readings that only fill up the shape come last. What would be used is passive where
+    observations are not assimilated. `scales` are estimated factors on errors, by name.
     """
     columns = [
         (instrument, _compared(instrument, reading, assimilated))
@@ -104,11 +100,7 @@ def carry_dataset(carry: Any) -> xr.Dataset:
 
 
 def read_carry(source: Source, like: Any) -> Any:
-    """What a window has handed on.
-
-    Args:
-        source: the file.
-        like: a tree of the same structure and shapes, as `scheme.start` gives it.
+    """What a window has handed on: a tree like this one, as `scheme.start` gives it.
 
     Raises:
         DataError: the file cannot be read, or is of another case.
@@ -134,40 +126,28 @@ def _leaves(tree: Any) -> list[tuple[str, Any]]:
 
 
 def measures_json(measures: Measures, instruments: Sequence[str]) -> dict[str, Any]:
-    """One window's measures as strict JSON: what is not finite is null.
-
-    Args:
-        measures: the window's.
-        instruments: names, in the order of the measures.
-    """
+    """One window's measures as strict JSON: what is not finite is null."""
     innovations = zip(instruments, measures.innovations, strict=True)
-    nested = {
+    return strict({
         **measures._asdict(),
         "errors": None if measures.errors is None else measures.errors._asdict(),
         "spreads": measures.spreads._asdict(),
         "innovations": {name: sums._asdict() for name, sums in innovations},
-    }
-    return strict(nested)
+    })  # fmt: skip
 
 
 def _measures(content: Mapping[str, Any]) -> Measures:
     """Measures from what `measures_json` made of them."""
     arrays = {name: _arrays(value) for name, value in content.items() if name != "errors"}
     errors = content["errors"]
-    given = {
-        **arrays,
-        "errors": None if errors is None else Errors(**_arrays(errors)),
-        "spreads": Spreads(**arrays["spreads"]),
-        "innovations": tuple(Innovations(**sums) for sums in arrays["innovations"].values()),
-    }
-    return Measures(**given)
+    arrays["errors"] = None if errors is None else Errors(**_arrays(errors))
+    arrays["spreads"] = Spreads(**arrays["spreads"])
+    sums = arrays["innovations"].values()
+    return Measures(**arrays | {"innovations": tuple(Innovations(**each) for each in sums)})
 
 
 def read_windows(paths: Sequence[Path]) -> tuple[Measures, list[str]]:
-    """Measures of many windows with a leading dimension of them, and whether each was analysed.
-
-    Args:
-        paths: summaries of the windows.
+    """Measures of windows from their summaries, stacked, and whether each was analysed.
 
     Raises:
         DataError: one cannot be read.

@@ -30,12 +30,8 @@ def of_findings(
 ) -> dict[str, xr.Variable]:
     """The variables of all findings, each with its `finding`; coordinates may be shared.
 
-    Args:
-        findings: by name.
-        taken: variables that are there already.
-
     Raises:
-        ValueError: two variables of one name that are not the same coordinate.
+        ValueError: two variables of one name, `taken` ones too, that are not the same coordinate.
     """
     content: dict[str, xr.Variable] = {}
     for finding in findings.values():
@@ -58,11 +54,6 @@ def row_columns(
 ) -> list[RowColumn]:
     """What all findings say of every value of an instrument that was used.
 
-    Args:
-        findings: by name.
-        instrument: its name.
-        number: of these values.
-
     Raises:
         ValueError: a column of another length.
     """
@@ -82,12 +73,8 @@ def row_columns(
 def in_summary(findings: Mapping[str, AbstractFinding], taken: Mapping[str, Any]) -> dict[str, Any]:
     """Entries of summary.json of all findings, by name.
 
-    Args:
-        findings: by name.
-        taken: entries that are there already.
-
     Raises:
-        ValueError: a finding with the name of another entry.
+        ValueError: a finding with the name of an entry that is `taken`.
     """
     for name in findings:
         if name in taken:

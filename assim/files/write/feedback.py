@@ -55,13 +55,10 @@ def point_table(
     window: Window,
     scales: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """Observations in the layout of observations.nc, with further columns of every instrument.
+    """Observations in the layout of observations.nc.
 
-    Args:
-        instruments: each with its columns beside its values, their errors and flags.
-        labels: the model's.
-        window: the window.
-        scales: estimated factors on errors, by name.
+    Every instrument comes with its columns beside its values, their errors and flags; `scales` are
+    estimated factors on errors, by name.
     """
     blocks = _blocks(instruments)
     tables = [block[0][0].table for block in blocks]

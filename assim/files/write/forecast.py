@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from assim.analysis.forecast import QUANTILES, Forecast
+from assim.analysis.forecast import Forecast
 from assim.files.errors import DataError
 from assim.files.names import STDEV, Ancillary, Column, time_name
 from assim.files.netcdf import attributes
@@ -21,11 +21,7 @@ from assim.problem.arrays import Labels
 from assim.problem.window import Window
 
 REALIZATION = "realization"
-_WORDS = {
-    "q05": "5 per cent quantile of the forecast of",
-    "q50": "median of the forecast of",
-    "q95": "95 per cent quantile of the forecast of",
-}
+_QUANTILES = {"q05": "5 per cent quantile of", "q50": "median of", "q95": "95 per cent quantile of"}
 
 
 def forecast_dataset(
@@ -45,7 +41,10 @@ def forecast_dataset(
     columns = {
         "": ("forecast of", forecast.mean),
         STDEV: ("standard deviation of the forecast of", forecast.stdev),
-        **{f"_{key}": (_WORDS[key], forecast.quantiles[key]) for key in QUANTILES},
+        **{
+            f"_{key}": (f"{words} the forecast of", forecast.quantiles[key])
+            for key, words in _QUANTILES.items()
+        },
     }
     dataset = field_series(labels, window, columns, names).assign_coords(_times(window, labels))
     if not members:
@@ -93,12 +92,6 @@ def forecast_feedback(
     `<v>_hofx_forecast` is the mean of H over the members, `_hofx_forecast_stddev` its spread;
     `_hofx_forecast_q05`, `_q50` and `_q95` are those of new readings, errors included, and
     `_hofx_forecast_crps` and `_rank` their score and the rank of what was observed.
-
-    Args:
-        instruments: with the rows of their file.
-        rows: verified readings of those that are used.
-        labels: the model's.
-        window: the forecast's.
     """
     pairs = zip(instruments, rows, strict=True)
     return point_table(
@@ -109,13 +102,13 @@ def forecast_feedback(
 
 
 def _columns(instrument: Instrument, rows: VerifiedReadings) -> list[Column]:
-    quantile, spread = "per cent quantile of what is forecast of", "standard deviation of"
+    what, spread = "what is forecast of", "standard deviation of the forecast of"
     columns = [
         (Ancillary.HOFX_FORECAST, rows.mean, "forecast of"),
-        (Ancillary.HOFX_FORECAST_STDEV, rows.stdev, f"{spread} the forecast of"),
-        (Ancillary.HOFX_FORECAST_Q05, rows.low, f"5 {quantile}"),
-        (Ancillary.HOFX_FORECAST_Q50, rows.median, "median of what is forecast of"),
-        (Ancillary.HOFX_FORECAST_Q95, rows.high, f"95 {quantile}"),
+        (Ancillary.HOFX_FORECAST_STDEV, rows.stdev, spread),
+        (Ancillary.HOFX_FORECAST_Q05, rows.low, f"{_QUANTILES['q05']} {what}"),
+        (Ancillary.HOFX_FORECAST_Q50, rows.median, f"{_QUANTILES['q50']} {what}"),
+        (Ancillary.HOFX_FORECAST_Q95, rows.high, f"{_QUANTILES['q95']} {what}"),
         (Ancillary.HOFX_FORECAST_CRPS, rows.crps, "continuous ranked probability score of"),
     ]
     words = "rank among the members' readings of"
@@ -152,14 +145,9 @@ def mean_spread(forecast: Forecast) -> dict[str, np.ndarray]:
 
 
 def read_members(source: Source, names: Mapping[str, tuple[str, ...]]) -> dict[str, np.ndarray]:
-    """Members of what was estimated, of those of the names that the file of a posterior has.
+    """Members of what was estimated, and their `weight`, leading dimension members.
 
-    Args:
-        source: posterior.nc.
-        names: with their dimensions.
-
-    Returns:
-        arrays with leading dimension members, and `weight`, that of the members.
+    Of the names, which come with their dimensions, those that posterior.nc has.
 
     Raises:
         DataError: the file is not that of a posterior.

@@ -67,11 +67,12 @@ def _posterior(analysis: Analysis) -> dict[str, Any] | None:
 
 def quantity_summary(quantity: Any) -> dict[str, Any]:
     """A quantity without what does not apply to it."""
-    content = dict(vars(quantity))
-    optional: Mapping[str, Any] = {"long_name": "", "draws": None, "prior": None}
-    for name, empty in optional.items():
-        if content[name] == empty:
-            del content[name]
+    empty = {"long_name": "", "draws": None, "prior": None}
+    content = {
+        name: value
+        for name, value in vars(quantity).items()
+        if name not in empty or value != empty[name]
+    }
     if quantity.prior is not None:
         content["prior"] = dict(zip(("q05", "q50", "q95"), quantity.prior, strict=True))
     return content
@@ -104,12 +105,9 @@ def _observations(analysis: Analysis, instruments: Sequence[Instrument]) -> dict
 
 def _against(truth: Mapping[str, Array], analysis: Analysis) -> dict[str, Any]:
     """Root-mean-square error of each field at the window's start, and the spread stated for it."""
-    places = {"background": analysis.background, "analysis": analysis.analysis}
+    before, after = analysis.background.control.state, analysis.analysis.control.state
     errors = {
-        name: {
-            place: _rms(simulation.control.state[name] - value)
-            for place, simulation in places.items()
-        }
+        name: {"background": _rms(before[name] - value), "analysis": _rms(after[name] - value)}
         for name, value in truth.items()
     }
     spread = {name: _rms(value) for name, value in analysis.state_stdev.items() if name in truth}
