@@ -175,14 +175,10 @@ class ObservationTable(Table):
         source: "Source | None" = None,
         kept: "np.ndarray | None" = None,
     ) -> "Instrument":
-        """The instrument, from the rows of its file.
+        """The instrument, from rows of its file.
 
-        Args:
-            model: whose fields are observed.
-            rows: those of its file, or some of them.
-            window: the window.
-            source: the file, where it is not the one that the case names.
-            kept: numbers of the file's rows that these are, where they are not all.
+        The file is `source` where it is not the one that the case names, and `kept` numbers its
+        rows that these are, where they are not all.
 
         Raises:
             CaseError: bias correction or quality control that does not fit together.

@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from assim.files.errors import DataError, nearest
+from assim.files.units import check_units
+from assim.problem.arrays import Labels
 
 Source = str | PathLike[str] | xr.Dataset
 
@@ -42,6 +45,34 @@ def opened(source: Source) -> Iterator[xr.Dataset]:
             f"{path}: expected a readable NetCDF file, got {_reason(error)}; it may be truncated "
             f"or of another format: look at it with `ncdump -h`, and copy or make it again"
         ) from error
+
+
+class File(NamedTuple):
+    """An open file: its Dataset, the model's labels, and what messages call it."""
+
+    dataset: xr.Dataset
+    labels: Labels
+    called: str
+
+    def where(self, variable: object) -> str:
+        """One of its variables, for messages."""
+        return f"{self.called}: {variable}"
+
+    def has(self, variable: str) -> bool:
+        """Whether there is such a variable."""
+        return variable in self.dataset.variables
+
+    def check_units(self, variable: str, expected: str) -> None:
+        """Raise DataError unless a variable has these units."""
+        units = self.dataset[variable].attrs.get("units")
+        check_units(self.where(variable), units, expected)
+
+
+@contextmanager
+def opened_file(source: Source, labels: Labels) -> Iterator[File]:
+    """The source, to be read as a model's labels name it."""
+    with opened(source) as dataset:
+        yield File(dataset, labels, name_of(source))
 
 
 def numbers(values: np.ndarray, where: str) -> np.ndarray:

@@ -9,10 +9,9 @@ import xarray as xr
 from assim.files.errors import DataError, naming
 from assim.files.names import COVARIANCE, STDEV
 from assim.files.netcdf import write_dataset
-from assim.files.read.states import check_axis, read_arrays
-from assim.files.sources import Source, name_of, opened
-from assim.files.units import check_units, squared
-from assim.problem.arrays import Labels
+from assim.files.read.states import arrays_of, check_axis
+from assim.files.sources import File, Source, opened_file
+from assim.files.units import squared
 from assim.problem.covariance import (
     AbstractCovariance,
     Dense,
@@ -58,108 +57,93 @@ def read_covariance(
     Raises:
         DataError: no covariance of a field, or one that does not fit.
     """
-    labels, called = model.labels(), name_of(source)
     suffixes = COVARIANCE, PERTURBATION, STDEV
-    with opened(source) as dataset:
+    with opened_file(source, model.labels()) as file:
         kinds = {
-            name: next((s for s in suffixes if f"{name}{s}" in dataset.variables), "")
-            for name in labels.state
+            name: next((s for s in suffixes if file.has(f"{name}{s}")), "")
+            for name in file.labels.state
         }
         chosen = [n for n, kind in kinds.items() if kind] if fields is None else list(fields)
         for name in chosen:
             if not kinds.get(name):
                 raise DataError(
-                    f"{called}: expected a covariance of {name!r}, as {name}{COVARIANCE}, "
+                    f"{file.called}: expected a covariance of {name!r}, as {name}{COVARIANCE}, "
                     f"{name}{PERTURBATION} or {name}{STDEV}; it has "
-                    f"{', '.join(map(str, dataset.data_vars))}"
+                    f"{', '.join(map(str, file.dataset.data_vars))}"
                 )
-        return {name: _read(dataset, labels, name, kinds[name], called) for name in chosen}
+        return {name: _read(file, name, kinds[name]) for name in chosen}
 
 
-def _read(
-    dataset: xr.Dataset, labels: Labels, name: str, kind: str, called: str
-) -> AbstractCovariance:
-    with naming(f"{called}: {name}{kind}"):
+def _read(file: File, name: str, kind: str) -> AbstractCovariance:
+    with naming(file.where(f"{name}{kind}")):
         if kind == COVARIANCE:
-            return _dense(dataset, labels, name, called)
+            return _dense(file, name)
         if kind == PERTURBATION:
-            states = members(dataset, labels, [name], "realization", called, PERTURBATION)[name]
-            reach = _lengths(dataset, labels, name, LOCALISATION, called)
+            states = members(file, [name], "realization", PERTURBATION)[name]
+            reach = _lengths(file, name, LOCALISATION)
             for along in reach or ():
                 if along.ndim:
                     raise DataError(
-                        f"{called}: {name}{LOCALISATION}: expected one number a dimension, got the "
-                        f"shape {along.shape}"
+                        f"{file.where(name)}{LOCALISATION}: expected one number a dimension, got "
+                        f"the shape {along.shape}"
                     )
             rho = None if reach is None else GaspariCohn([float(along) for along in reach])
             return Ensemble(states, rho)
-        stdev = read_arrays(dataset, labels, [name], STDEV, called=called)[name]
-        length = _lengths(dataset, labels, name, LENGTH, called)
+        stdev = arrays_of(file, [name], STDEV)[name]
+        length = _lengths(file, name, LENGTH)
         return Diagonal(stdev) if length is None else Diffusion(stdev, length)
 
 
-def _dense(dataset: xr.Dataset, labels: Labels, name: str, called: str) -> Dense:
-    label, variable = labels.state[name], dataset[f"{name}{COVARIANCE}"]
-    where = f"{called}: {name}{COVARIANCE}"
+def _dense(file: File, name: str) -> Dense:
+    label, shape = file.labels.state[name], file.labels.shape(name)
+    variable, where = file.dataset[f"{name}{COVARIANCE}"], file.where(f"{name}{COVARIANCE}")
     dims = (*label.dims, *(f"{dim}{OTHER}" for dim in label.dims))
     if set(variable.dims) != set(dims):
         raise DataError(f"{where}: expected the dimensions {dims}, got {variable.dims}")
-    check_units(where, variable.attrs.get("units"), squared(label.units))
+    file.check_units(f"{name}{COVARIANCE}", squared(label.units))
     for dim in label.dims:
-        check_axis(dataset, labels, dim, called)
-    n = int(np.prod(labels.shape(name)))
+        check_axis(file, dim)
+    n = int(np.prod(shape))
     values = np.asarray(variable.transpose(*dims).values, float)
     if values.size != n * n:
         raise DataError(
             f"{where}: expected {n} values squared, as the model's grid has, got the shape "
             f"{values.shape}; estimate it again on this grid"
         )
-    return Dense(values.reshape(n, n), labels.shape(name))
+    return Dense(values.reshape(n, n), shape)
 
 
-def _lengths(
-    dataset: xr.Dataset, labels: Labels, name: str, suffix: str, called: str
-) -> list[np.ndarray] | None:
+def _lengths(file: File, name: str, suffix: str) -> list[np.ndarray] | None:
     """One length for each dimension; None where the file has none at all."""
-    dims = labels.state[name].dims
+    dims = file.labels.state[name].dims
     lengths = []
     for dim in dims:
-        names = (f"{name}{suffix}_{dim}", f"{name}{suffix}")
-        variable = next((v for v in names if v in dataset.variables), None)
+        variable = next(filter(file.has, (f"{name}{suffix}_{dim}", f"{name}{suffix}")), None)
         if variable is None:
             continue
-        values, units = dataset[variable], labels.coordinates[dim].units
-        check_units(f"{called}: {variable}", values.attrs.get("units"), units)
+        file.check_units(variable, file.labels.coordinates[dim].units)
+        values = file.dataset[variable]
         lengths.append(np.asarray(values.transpose(*dims) if values.ndim else values, float))
     if lengths and len(lengths) != len(dims):
         raise DataError(
-            f"{called}: {name}{suffix}: expected a length along each of {dims}, got "
+            f"{file.called}: {name}{suffix}: expected a length along each of {dims}, got "
             f"{len(lengths)}; 0 is for a dimension without correlations"
         )
     return lengths or None
 
 
-def members(
-    dataset: xr.Dataset,
-    labels: Labels,
-    names: Iterable[str],
-    dim: str,
-    called: str,
-    suffix: str = "",
-) -> dict[str, np.ndarray]:
+def members(file: File, names: Iterable[str], dim: str, suffix: str = "") -> dict[str, np.ndarray]:
     """Every field `<name><suffix>` at every index of the members' `dim`, checked as states are.
 
     Raises:
         DataError: fewer than two members, or one that does not fit.
     """
-    count = dataset.sizes.get(dim, 0)
+    count = file.dataset.sizes.get(dim, 0)
     if count < 2:
         raise DataError(
-            f"{called}: expected at least 2 states along {dim!r}, got {count}; a covariance needs "
-            f"some tens"
+            f"{file.called}: expected at least 2 states along {dim!r}, got {count}; a covariance "
+            f"needs some tens"
         )
-    read = [
-        read_arrays(dataset.isel({dim: i}), labels, names, suffix, called=called)
-        for i in range(count)
-    ]
+    files = (file._replace(dataset=file.dataset.isel({dim: i})) for i in range(count))
+    read = [arrays_of(member, names, suffix) for member in files]
     return {name: np.stack([np.asarray(state[name]) for state in read]) for name in names}

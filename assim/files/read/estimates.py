@@ -9,7 +9,7 @@ from assim.files.errors import DataError
 from assim.files.names import COVARIANCE, STDEV
 from assim.files.netcdf import attributes, axes, used_dims
 from assim.files.read.covariances import LENGTH, LOCALISATION, OTHER, PERTURBATION, members
-from assim.files.sources import Source, name_of, opened
+from assim.files.sources import Source, name_of, opened, opened_file
 from assim.files.units import squared
 from assim.problem.arrays import Coordinate, Labels
 from assim.problem.model import AbstractDynamics
@@ -110,9 +110,8 @@ def covariance_from_increments(
 
 
 def _samples(source: Source, labels: Labels, fields: Iterable[str] | None, dim: str) -> Samples:
-    with opened(source) as dataset:
-        chosen = list(labels.state if fields is None else fields)
-        return members(dataset, labels, chosen, dim, name_of(source))
+    with opened_file(source, labels) as file:
+        return members(file, list(labels.state if fields is None else fields), dim)
 
 
 def _differences(

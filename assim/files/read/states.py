@@ -11,9 +11,8 @@ import xarray as xr
 
 from assim.files.errors import DataError, nearest
 from assim.files.names import STDEV, time_name
-from assim.files.sources import Source, name_of, numbers, opened
+from assim.files.sources import File, Source, name_of, numbers, opened_file
 from assim.files.times import FileTimes, date_text, decode
-from assim.files.units import check_units
 from assim.problem.arrays import Array, Label, Labels, State
 from assim.problem.model import AbstractDynamics
 
@@ -44,7 +43,7 @@ def read_state(
         DataError: the file or a field in it is not what the labels ask for.
     """
     labels = model.labels()
-    return read_arrays(source, labels, labels.state if fields is None else fields, time=time)
+    return read_arrays(source, labels, labels.state if fields is None else fields, time)
 
 
 def read_stdev(
@@ -66,10 +65,9 @@ def read_stdev(
         DataError: as for `read_state`, or a standard deviation that is not positive.
     """
     labels = model.labels()
-    with opened(source) as dataset:
-        present = [name for name in labels.state if f"{name}{STDEV}" in dataset.variables]
-        chosen = present if fields is None else list(fields)
-        stdevs = read_arrays(dataset, labels, chosen, STDEV, time, name_of(source))
+    with opened_file(source, labels) as file:
+        present = [name for name in labels.state if file.has(f"{name}{STDEV}")]
+        stdevs = arrays_of(file, present if fields is None else fields, STDEV, time)
     if fields is None:
         stdevs = {name: value for name, value in stdevs.items() if bool(jnp.any(value != 0))}
     for name, value in stdevs.items():
@@ -78,25 +76,23 @@ def read_stdev(
 
 
 def read_arrays(
-    source: Source,
-    labels: Labels,
-    names: Iterable[str],
-    suffix: str = "",
-    time: str | float | None = None,
-    called: str | None = None,
+    source: Source, labels: Labels, names: Iterable[str], time: str | float | None = None
 ) -> dict[str, Array]:
-    """Fields or parameters `names`, from the variables `<name><suffix>`, as float arrays.
+    """Fields or parameters `names`, as float arrays.
 
     Raises:
         DataError: a variable is missing, or its units, dimensions, coordinates or values are
             not what the labels ask for.
     """
-    called = called or name_of(source)
-    with opened(source) as dataset:
-        return {
-            name: jnp.asarray(_read(dataset, labels, name, f"{name}{suffix}", time, called))
-            for name in names
-        }
+    with opened_file(source, labels) as file:
+        return arrays_of(file, names, time=time)
+
+
+def arrays_of(
+    file: File, names: Iterable[str], suffix: str = "", time: str | float | None = None
+) -> dict[str, Array]:
+    """As `read_arrays`, from the variables `<name><suffix>` of an open file."""
+    return {name: jnp.asarray(_read(file, name, f"{name}{suffix}", time)) for name in names}
 
 
 def read_trajectory(
@@ -107,12 +103,13 @@ def read_trajectory(
     Raises:
         DataError: as for `read_state`, or a time that the file does not have.
     """
-    labels, called = model.labels(), name_of(source)
+    labels = model.labels()
     clock = time_name(labels.time_unit)
-    with opened(source) as dataset:
-        if clock not in dataset.variables:
+    with opened_file(source, labels) as file:
+        dataset, called = file.dataset, file.called
+        if not file.has(clock):
             raise DataError(f"{called}: expected a trajectory, but {clock!r} has no coordinate")
-        stamps = decode(dataset[clock], f"{called}: {clock}")
+        stamps = decode(dataset[clock], file.where(clock))
         own = np.atleast_1d(stamps.to_model(labels.time_unit, reference))
         index, there = nearest_times(own, np.asarray(times))
         if not np.all(there):
@@ -124,7 +121,7 @@ def read_trajectory(
             )
         states = {}
         for name, label in labels.state.items():
-            field = _read(dataset.isel({clock: [0]}), labels, name, name, None, called)
+            field = _read(file._replace(dataset=dataset.isel({clock: [0]})), name, name, None)
             series = dataset[name].isel({clock: index}).transpose(clock, *label.dims)
             states[name] = jnp.asarray(series.values, dtype=float).reshape(-1, *field.shape)
     return states
@@ -140,27 +137,19 @@ def nearest_times(own: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.nd
     return index, np.abs(own[index] - asked) <= _SPAN_TOLERANCE * (np.ptp(asked) or 1.0)
 
 
-def _read(
-    dataset: xr.Dataset,
-    labels: Labels,
-    name: str,
-    variable: str,
-    time: str | float | None,
-    called: str,
-) -> np.ndarray:
-    where = f"{called}: {variable}"
+def _read(file: File, name: str, variable: str, time: str | float | None) -> np.ndarray:
+    where, labels = file.where(variable), file.labels
     if name not in labels.state and name not in labels.parameters:
         raise DataError(f"{where}: the model has no field {name!r}; {nearest(name, labels.state)}")
-    if variable not in dataset.variables:
-        hint = nearest(variable, map(str, dataset.data_vars))
+    if not file.has(variable):
+        hint = nearest(variable, map(str, file.dataset.data_vars))
         raise DataError(f"{where}: expected a variable {variable!r}, there is none; {hint}")
     label = labels.state.get(name) or labels.parameters[name]
-    array = dataset[variable]
-    check_units(where, array.attrs.get("units"), label.units)
-    array = _at_time(array, dataset, label, time, where)
+    file.check_units(variable, label.units)
+    array = _at_time(file.dataset[variable], file.dataset, label, time, where)
     _check_dims(array, labels, label, where)
     for dim in label.dims:
-        check_axis(dataset, labels, dim, called)
+        check_axis(file, dim)
     return _finite(array.transpose(*label.dims), where)
 
 
@@ -222,16 +211,16 @@ def _check_dims(array: xr.DataArray, labels: Labels, label: Label, where: str) -
             )
 
 
-def check_axis(dataset: xr.Dataset, labels: Labels, dim: str, called: str) -> None:
+def check_axis(file: File, dim: str) -> None:
     """Raise DataError unless the file's coordinate, where it has one, is the model's."""
-    if dim not in dataset.variables:
+    if not file.has(dim):
         return
-    axis, where = labels.coordinates[dim], f"{called}: {dim}"
-    got, want = np.asarray(dataset[dim].values), np.asarray(axis.values, float)
+    axis, where = file.labels.coordinates[dim], file.where(dim)
+    got, want = np.asarray(file.dataset[dim].values), np.asarray(axis.values, float)
     if got.dtype.kind not in "iuf":
         raise DataError(f"{where}: expected numbers as the coordinate, got dtype {got.dtype}")
-    if "units" in dataset[dim].attrs:
-        check_units(where, dataset[dim].attrs["units"], axis.units)
+    if "units" in file.dataset[dim].attrs:
+        file.check_units(dim, axis.units)
     steps = np.diff(got.astype(float))
     if steps.size and not (np.all(steps > 0) or np.all(steps < 0)):
         raise DataError(

@@ -8,9 +8,8 @@ import xarray as xr
 
 from assim.files.errors import DataError, NothingToUseError, nearest
 from assim.files.names import COVARIANCE, MISSING, QC, STDEV, is_ancillary, time_name
-from assim.files.sources import Source, name_of, numbers, opened
+from assim.files.sources import File, Source, name_of, numbers, opened_file
 from assim.files.times import NON_PHYSICAL, FileTimes, decode
-from assim.files.units import check_units
 from assim.problem.arrays import Labels
 
 
@@ -107,8 +106,8 @@ class ObservedTable:
 
 def observed_variables(source: Source, labels: Labels) -> list[str]:
     """Names of the variables of a file that have a time and are not about another variable."""
-    with opened(source) as dataset:
-        return _observed(dataset, labels)
+    with opened_file(source, labels) as file:
+        return _observed(file)
 
 
 def only_variable(source: Source, labels: Labels) -> str:
@@ -138,25 +137,25 @@ def open_observations(source: Source, variable: str | None, labels: Labels) -> O
         DataError: no such variable, or times, coordinates or errors that cannot be used.
     """
     variable = only_variable(source, labels) if variable is None else variable
-    with opened(source) as dataset:
-        if variable not in dataset.variables:
-            hint = nearest(variable, _observed(dataset, labels))
-            raise DataError(f"{name_of(source)}: there is no variable {variable!r}; {hint}")
-        return _table(dataset, variable, labels, name_of(source))
+    with opened_file(source, labels) as file:
+        if not file.has(variable):
+            hint = nearest(variable, _observed(file))
+            raise DataError(f"{file.called}: there is no variable {variable!r}; {hint}")
+        return _table(file, variable)
 
 
-def _table(dataset: xr.Dataset, variable: str, labels: Labels, called: str) -> ObservedTable:
-    array, where = dataset[variable], f"{called}: {variable}"
+def _table(file: File, variable: str) -> ObservedTable:
+    array, where = file.dataset[variable], file.where(variable)
     if array.size == 0:
         raise NothingToUseError(
             f"{where}: expected at least one value, its dimensions are {dict(array.sizes)}"
         )
-    clock = _clock(dataset, array, labels, where)
-    times = _times(dataset[clock], array, f"{called}: {clock}")
-    starts, ends = _interval(dataset, clock, array, called)
-    coordinates = _coordinates(dataset, array, labels, called)
+    clock = _clock(file, array, where)
+    times = _times(file.dataset[clock], array, file.where(clock))
+    starts, ends = _interval(file, clock, array)
+    coordinates = _coordinates(file, array)
     return ObservedTable(
-        source=called,
+        source=file.called,
         variable=variable,
         units=str(array.attrs.get("units", "1")),
         long_name=str(array.attrs.get("long_name", variable)),
@@ -165,17 +164,17 @@ def _table(dataset: xr.Dataset, variable: str, labels: Labels, called: str) -> O
         ends=ends,
         coordinates=coordinates,
         values=_column(array, array, where),
-        stdev=_optional(dataset, f"{variable}{STDEV}", array, called),
-        stdev_units=_units(dataset, f"{variable}{STDEV}"),
-        qc=_flags(dataset, array, called),
+        stdev=_optional(file, f"{variable}{STDEV}", array),
+        stdev_units=_units(file, f"{variable}{STDEV}"),
+        qc=_flags(file, array),
         notes=_notes(times, coordinates, where),
-        covariance=_covariance(dataset, array, called),
-        covariance_units=_units(dataset, f"{variable}{COVARIANCE}"),
+        covariance=_covariance(file, array),
+        covariance_units=_units(file, f"{variable}{COVARIANCE}"),
     )
 
 
-def _observed(dataset: xr.Dataset, labels: Labels) -> list[str]:
-    clock = _find_clock(dataset, labels)
+def _observed(file: File) -> list[str]:
+    dataset, labels, clock = file.dataset, file.labels, _find_clock(file)
     if clock is None:
         return []
     places = labels.curvilinear.names if labels.curvilinear else ()
@@ -195,12 +194,12 @@ def _observed(dataset: xr.Dataset, labels: Labels) -> list[str]:
     ]
 
 
-def _find_clock(dataset: xr.Dataset, labels: Labels) -> str | None:
+def _find_clock(file: File) -> str | None:
     """Name of the time variable: by name, else by its attributes."""
-    for name in (time_name(labels.time_unit), "time", "t"):
-        if name in dataset.variables and name not in labels.coordinates:
+    for name in (time_name(file.labels.time_unit), "time", "t"):
+        if file.has(name) and name not in file.labels.coordinates:
             return name
-    for key, variable in dataset.variables.items():
+    for key, variable in file.dataset.variables.items():
         if variable.attrs.get("standard_name") == "time" or variable.dtype.kind == "M":
             return str(key)
     return None
@@ -213,16 +212,14 @@ def _need_time(labels: Labels) -> str:
     return "add a variable 'time' (such as 'days since 1900-01-01') on the dimension of the values"
 
 
-def _clock(dataset: xr.Dataset, array: xr.DataArray, labels: Labels, where: str) -> str:
-    clock = _find_clock(dataset, labels)
+def _clock(file: File, array: xr.DataArray, where: str) -> str:
+    clock, way = _find_clock(file), _need_time(file.labels)
     if clock is None:
-        raise DataError(
-            f"{where}: expected a time for every value, there is none; {_need_time(labels)}"
-        )
-    if not set(dataset[clock].dims) <= set(array.dims):
+        raise DataError(f"{where}: expected a time for every value, there is none; {way}")
+    if not _stands_beside(array, file, clock):
         raise DataError(
             f"{where}: expected the time {clock!r} on the dimensions of the values {array.dims}, "
-            f"got {dataset[clock].dims}; {_need_time(labels)}"
+            f"got {file.dataset[clock].dims}; {way}"
         )
     return clock
 
@@ -243,14 +240,15 @@ def _times(array: xr.DataArray, like: xr.DataArray, where: str) -> FileTimes:
 
 
 def _interval(
-    dataset: xr.Dataset, clock: str, like: xr.DataArray, called: str
+    file: File, clock: str, like: xr.DataArray
 ) -> tuple[FileTimes | None, FileTimes | None]:
     """Start and end of every value's interval, from the bounds of the time variable."""
+    dataset = file.dataset
     name = dataset[clock].attrs.get("bounds") or dataset[clock].encoding.get("bounds")
     if name is None:
         return None, None
-    where = f"{called}: {name}"
-    if name not in dataset.variables:
+    where = file.where(name)
+    if not file.has(name):
         raise DataError(
             f"{where}: {clock!r} names it as its bounds, but there is no such variable; add it, "
             f"or drop the attribute `bounds`"
@@ -274,48 +272,44 @@ def _interval(
     return starts, ends
 
 
-def _coordinates(
-    dataset: xr.Dataset, array: xr.DataArray, labels: Labels, called: str
-) -> dict[str, np.ndarray]:
-    coordinates = {}
-    for dim, axis in labels.coordinates.items():
-        if _stands_beside(array, dataset, dim):
-            where = f"{called}: {dim}"
-            if "units" in dataset[dim].attrs:
-                check_units(where, dataset[dim].attrs["units"], axis.units)
-            coordinates[dim] = _column(dataset[dim], array, where)
-    grid = labels.curvilinear
-    if grid is not None and all(_stands_beside(array, dataset, name) for name in grid.names):
+def _coordinates(file: File, array: xr.DataArray) -> dict[str, np.ndarray]:
+    coordinates, grid = {}, file.labels.curvilinear
+    for dim, axis in file.labels.coordinates.items():
+        if _stands_beside(array, file, dim):
+            if "units" in file.dataset[dim].attrs:
+                file.check_units(dim, axis.units)
+            coordinates[dim] = _column(file.dataset[dim], array, file.where(dim))
+    if grid is not None and all(_stands_beside(array, file, name) for name in grid.names):
         for name, units in zip(grid.names, grid.units, strict=True):
-            check_units(f"{called}: {name}", dataset[name].attrs.get("units"), units)
-            coordinates[name] = _column(dataset[name], array, f"{called}: {name}")
+            file.check_units(name, units)
+            coordinates[name] = _column(file.dataset[name], array, file.where(name))
         if not set(grid.dims) <= set(coordinates):
             places = grid.locate(*(coordinates[name] for name in grid.names))
             coordinates |= dict(zip(grid.dims, places, strict=True))
     return coordinates
 
 
-def _stands_beside(array: xr.DataArray, dataset: xr.Dataset, name: str) -> bool:
+def _stands_beside(array: xr.DataArray, file: File, name: str) -> bool:
     """Whether there is such a variable, with a number for every value of the array."""
-    return name in dataset.variables and set(dataset[name].dims) <= set(array.dims)
+    return file.has(name) and set(file.dataset[name].dims) <= set(array.dims)
 
 
-def _optional(dataset: xr.Dataset, name: str, like: xr.DataArray, called: str) -> np.ndarray | None:
+def _optional(file: File, name: str, like: xr.DataArray) -> np.ndarray | None:
     """A column about the values, or None; it may be one number for all of them."""
-    if name not in dataset.variables:
+    if not file.has(name):
         return None
-    array, where = dataset[name], f"{called}: {name}"
-    if not set(array.dims) <= set(like.dims):
+    array, where = file.dataset[name], file.where(name)
+    if not _stands_beside(like, file, name):
         raise DataError(f"{where}: expected the dimensions {like.dims}, got {array.dims}")
     return _column(array, like, where)
 
 
-def _covariance(dataset: xr.Dataset, array: xr.DataArray, called: str) -> np.ndarray | None:
+def _covariance(file: File, array: xr.DataArray) -> np.ndarray | None:
     """Covariance of the errors of all rows, or None; not checked to be positive definite."""
     name = f"{array.name}{COVARIANCE}"
-    if name not in dataset.variables:
+    if not file.has(name):
         return None
-    matrix, where, n = dataset[name], f"{called}: {name}", array.size
+    matrix, where, n = file.dataset[name], file.where(name), array.size
     if array.ndim != 1 or matrix.shape != (n, n) or array.dims[0] not in matrix.dims:
         raise DataError(
             f"{where}: expected the dimension of the values, which must have only one, and another "
@@ -333,16 +327,16 @@ def _covariance(dataset: xr.Dataset, array: xr.DataArray, called: str) -> np.nda
     return values
 
 
-def _flags(dataset: xr.Dataset, array: xr.DataArray, called: str) -> np.ndarray:
+def _flags(file: File, array: xr.DataArray) -> np.ndarray:
     """Quality flags of the file; zero where it has none, `MISSING` where one is missing."""
-    qc = _optional(dataset, f"{array.name}{QC}", array, called)
+    qc = _optional(file, f"{array.name}{QC}", array)
     if qc is None:
         return np.zeros(array.size, np.int32)
     return np.where(np.isfinite(qc), qc, MISSING).astype(np.int32)
 
 
-def _units(dataset: xr.Dataset, name: str) -> str | None:
-    units = dataset[name].attrs.get("units") if name in dataset.variables else None
+def _units(file: File, name: str) -> str | None:
+    units = file.dataset[name].attrs.get("units") if file.has(name) else None
     return None if units is None else str(units)
 
 

@@ -1,7 +1,7 @@
 """The files of one window of a cycle: its analysis, trajectory and observations, and its carry."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from assim.files.write.fields import field_series, state_dataset, with_scalars
 from assim.problem.arrays import Labels
 from assim.problem.window import Window
 
+_SPREAD = "standard deviation of the background of"
+
 
 def window_dataset(analysed: AnalysedWindow) -> xr.Dataset:
     """The analysed trajectory at the slot edges, `<v>_stddev` and `<v>_background`."""
@@ -28,9 +30,8 @@ def window_dataset(analysed: AnalysedWindow) -> xr.Dataset:
         "": ("", analysed.analysis),
         STDEV: ("standard deviation of", analysed.analysis_stdev),
         "_background": ("background of", analysed.background),
+        f"_background{STDEV}": (_SPREAD, analysed.background_stdev),
     }
-    spread = "standard deviation of the background of"
-    columns[f"_background{STDEV}"] = (spread, analysed.background_stdev)
     return field_series(analysed.labels, analysed.window, columns)
 
 
@@ -80,10 +81,9 @@ def _compared(instrument: Instrument, reading: Reading, assimilated: bool) -> li
         np.asarray(column)[:number]
         for column in (reading.background, reading.analysis, reading.background_stdev)
     )
-    spread = "standard deviation of the background of"
     return [
         *compared_columns(instrument, background, analysis),
-        used_column(instrument, Ancillary.HOFX_BACKGROUND_STDEV, stdev, spread),
+        used_column(instrument, Ancillary.HOFX_BACKGROUND_STDEV, stdev, _SPREAD),
         flags_column(instrument, assimilated),
     ]
 
@@ -91,11 +91,10 @@ def _compared(instrument: Instrument, reading: Reading, assimilated: bool) -> li
 def carry_dataset(carry: Any) -> xr.Dataset:
     """What a window hands on, every array as it is."""
     content = {}
-    for number, (path, leaf) in enumerate(_leaves(carry)):
-        array = np.asarray(leaf)
-        dims = tuple(f"leaf_{number:03d}_dim_{axis}" for axis in range(array.ndim))
+    for name, path, leaf in _leaves(carry):
+        dims = tuple(f"{name}_dim_{axis}" for axis in range(np.ndim(leaf)))
         words = {"long_name": path, "units": "1"}
-        content[f"leaf_{number:03d}"] = xr.Variable(dims, array, words)
+        content[name] = xr.Variable(dims, np.asarray(leaf), words)
     return xr.Dataset(content)
 
 
@@ -107,8 +106,7 @@ def read_carry(source: Source, like: Any) -> Any:
     """
     arrays = []
     with opened(source) as dataset:
-        for number, (path, leaf) in enumerate(_leaves(like)):
-            name = f"leaf_{number:03d}"
+        for name, path, leaf in _leaves(like):
             if name not in dataset.variables or dataset[name].shape != np.shape(leaf):
                 got = dataset[name].shape if name in dataset.variables else "nothing"
                 raise DataError(
@@ -119,10 +117,10 @@ def read_carry(source: Source, like: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(like), arrays)
 
 
-def _leaves(tree: Any) -> list[tuple[str, Any]]:
-    return [
-        (jax.tree_util.keystr(p), leaf) for p, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    ]
+def _leaves(tree: Any) -> Iterator[tuple[str, str, Any]]:
+    """Name in the file, path in the tree, and value of every array."""
+    for number, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(tree)):
+        yield f"leaf_{number:03d}", jax.tree_util.keystr(path), leaf
 
 
 def measures_json(measures: Measures, instruments: Sequence[str]) -> dict[str, Any]:

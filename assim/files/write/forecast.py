@@ -27,15 +27,11 @@ _QUANTILES = {"q05": "5 per cent quantile of", "q50": "median of", "q95": "95 pe
 def forecast_dataset(
     forecast: Forecast, *, members: bool = False, names: Iterable[str] | None = None
 ) -> xr.Dataset:
-    """The ensemble mean of every field, `<v>_stddev` and `<v>_q05`, `_q50`, `_q95`.
+    """The ensemble mean of every field, or of those named, `<v>_stddev`, `_q05`, `_q50`, `_q95`.
 
     Dimensions are those of trajectory.nc, time first. The start is the scalar coordinate
-    `forecast_reference_time`, and the time since then `forecast_period`.
-
-    Args:
-        forecast: the forecast.
-        members: whether to add every member, `<v>_members`, on `realization` before time.
-        names: fields to write; all of them where not given.
+    `forecast_reference_time`, and the time since then `forecast_period`. Members, where they are
+    asked for, are `<v>_members`, on `realization` before time.
     """
     labels, window = forecast.labels, forecast.window
     columns = {
@@ -61,18 +57,17 @@ def forecast_dataset(
 
 def _times(window: Window, labels: Labels) -> dict[str, xr.Variable]:
     """The first slot edge, and what has passed since then."""
-    unit, clock = labels.time_unit, time_name(labels.time_unit)
-    begin, words = encode(np.asarray(window.edges)[0], unit, window.reference)
+    begin, words = encode(np.asarray(window.edges)[0], labels.time_unit, window.reference)
     passed, units = lead_times(window, labels)
-    period = {"units": units, "long_name": "time since the start of the forecast"}
     start = {**words, "long_name": "start of the forecast"}
-    if unit != NON_PHYSICAL:
-        period["standard_name"] = "forecast_period"
-        start["standard_name"] = "forecast_reference_time"
-    return {
+    period = {"units": units, "long_name": "time since the start of the forecast"}
+    times = {
         "forecast_reference_time": xr.Variable((), begin, start),
-        "forecast_period": xr.Variable(clock, passed, period),
+        "forecast_period": xr.Variable(time_name(labels.time_unit), passed, period),
     }
+    for name, variable in times.items() if labels.time_unit != NON_PHYSICAL else ():
+        variable.attrs["standard_name"] = name
+    return times
 
 
 def lead_times(window: Window, labels: Labels) -> tuple[np.ndarray, str]:
