@@ -92,15 +92,9 @@ def write_dataset(
 ) -> None:
     """Write a NetCDF-4 file with the attributes and encoding that every file has.
 
-    It is written to a temporary name in the same folder and renamed, so that a file of this
-    name is always whole.
-
-    Args:
-        dataset: what to write; its own global attributes are kept.
-        path: name of the file; its folder is made where it is missing.
-        title: one line for people.
-        config: the resolved case, as TOML.
-        inputs: sha256 of each input file, by name (see `hash_file`).
+    It is written to a temporary name in the same folder, which is made where it is missing, and
+    renamed, so that a file of this name is always whole. Attributes are the title, the resolved
+    case as TOML, the sha256 of each input file by name, and the dataset's own.
 
     Raises:
         DataError: it cannot be written; nothing half-written remains.

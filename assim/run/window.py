@@ -19,9 +19,8 @@ from assim.case.names import said
 from assim.case.pose import Posed, pose
 from assim.files.netcdf import write_dataset, write_json, write_tree
 from assim.files.write.arviz import to_datatree
-from assim.files.write.encode import row_columns
+from assim.files.write.encode import row_columns, state_dataset
 from assim.files.write.feedback import feedback_dataset
-from assim.files.write.fields import state_dataset
 from assim.files.write.results import (
     analysis_dataset,
     diagnostics_dataset,

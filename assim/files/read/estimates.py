@@ -225,15 +225,9 @@ def daley_length(normalised: np.ndarray, dim: int, axis: Coordinate) -> float:
     """D = d/√(-2 log c): from the mean correlation c of neighbours at the distance d.
 
     The curvature at no distance of a Gaussian correlation that has this value one gap away
-    (Belo Pereira & Berre 2006), with c averaged over all pairs of neighbours.
-
-    Args:
-        normalised: perturbations over their standard deviations, shape (N, *field shape).
-        dim: of the field.
-        axis: positions along it; a pair round a ring is one more.
-
-    Returns:
-        D in the axis' unit, 0 where neighbours are not correlated or there are none.
+    (Belo Pereira & Berre 2006), with c averaged over all pairs of neighbours, round a ring too, of
+    normalised perturbations, shape (N, *field shape). D is in the axis' unit, 0 where neighbours
+    are not correlated or there are none.
     """
     lines = np.moveaxis(normalised, dim + 1, -1)
     places = np.asarray(axis.values, float)

@@ -59,9 +59,8 @@ class Instrument:
     def check_background(self, innovation: np.ndarray, stdev: np.ndarray) -> "Instrument":
         """The instrument without values whose innovation exceeds the threshold asked for.
 
-        Args:
-            innovation: y - H(x^b) of the values used, shape (m,).
-            stdev: √(HBHᵀ + R), shape (m,), as `assim.finding.innovation_stdev` gives it.
+        Innovations y - H(x^b) and their standard deviations √(HBHᵀ + R), as
+        `assim.finding.innovation_stdev` gives them, are those of the values used, shape (m,).
 
         Raises:
             DataError: no value is left.

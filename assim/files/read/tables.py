@@ -8,7 +8,7 @@ import xarray as xr
 
 from assim.files.errors import DataError, NothingToUseError, nearest
 from assim.files.names import COVARIANCE, MISSING, QC, STDEV, is_ancillary, time_name
-from assim.files.sources import File, Source, name_of, numbers, opened_file
+from assim.files.sources import File, Source, numbers, opened_file
 from assim.files.times import NON_PHYSICAL, FileTimes, decode
 from assim.problem.arrays import Labels
 
@@ -110,22 +110,6 @@ def observed_variables(source: Source, labels: Labels) -> list[str]:
         return _observed(file)
 
 
-def only_variable(source: Source, labels: Labels) -> str:
-    """The one observed variable of a file.
-
-    Raises:
-        DataError: none or several of them.
-    """
-    names = observed_variables(source, labels)
-    if len(names) == 1:
-        return names[0]
-    raise DataError(
-        f"{name_of(source)}: expected one observed variable, got "
-        f"{', '.join(names) or 'none that has a time'}; "
-        + ("say which with variable=..." if names else _need_time(labels))
-    )
-
-
 def open_observations(source: Source, variable: str | None, labels: Labels) -> ObservedTable:
     """Read one observed variable with its times, positions, errors and flags.
 
@@ -136,10 +120,17 @@ def open_observations(source: Source, variable: str | None, labels: Labels) -> O
     Raises:
         DataError: no such variable, or times, coordinates or errors that cannot be used.
     """
-    variable = only_variable(source, labels) if variable is None else variable
     with opened_file(source, labels) as file:
+        names = _observed(file)
+        if variable is None and len(names) != 1:
+            raise DataError(
+                f"{file.called}: expected one observed variable, got "
+                f"{', '.join(names) or 'none that has a time'}; "
+                + ("say which with variable=..." if names else _need_time(labels))
+            )
+        variable = names[0] if variable is None else variable
         if not file.has(variable):
-            hint = nearest(variable, _observed(file))
+            hint = nearest(variable, names)
             raise DataError(f"{file.called}: there is no variable {variable!r}; {hint}")
         return _table(file, variable)
 

@@ -16,8 +16,8 @@ from assim.files.names import STDEV, Ancillary, Column
 from assim.files.netcdf import strict
 from assim.files.read.observations import Instrument
 from assim.files.sources import Source, opened
+from assim.files.write.encode import field_series, state_dataset, with_scalars
 from assim.files.write.feedback import compared_columns, flags_column, point_table, used_column
-from assim.files.write.fields import field_series, state_dataset, with_scalars
 from assim.problem.arrays import Labels
 from assim.problem.window import Window
 

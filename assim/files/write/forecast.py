@@ -14,8 +14,8 @@ from assim.files.read.observations import Instrument
 from assim.files.read.states import nearest_times
 from assim.files.sources import Source, name_of, opened
 from assim.files.times import NON_PHYSICAL, decode, encode
+from assim.files.write.encode import field_series
 from assim.files.write.feedback import flags_column, point_table, used_column
-from assim.files.write.fields import field_series
 from assim.findings.verification import FieldScores, Scores, VerifiedReadings
 from assim.problem.arrays import Labels
 from assim.problem.window import Window

@@ -13,8 +13,7 @@ from assim.analysis.posterior import Posterior
 from assim.files.names import STDEV, time_name
 from assim.files.netcdf import attributes, axes, used_dims
 from assim.files.write.analysed import edge_dataset, window_dataset
-from assim.files.write.encode import encoded, of_findings
-from assim.files.write.fields import field_series
+from assim.files.write.encode import encoded, field_series, of_findings
 from assim.problem.arrays import Array, Label, Labels
 from assim.problem.control import Physical
 
@@ -99,9 +98,7 @@ def posterior_dataset(analysis: Analysis, posterior: Posterior | None = None) ->
     `weight` is that of each member; `<name>_prior` are independent draws from the prior, on
     `prior_realization` where they are not as many as the members.
 
-    Args:
-        analysis: the analysis.
-        posterior: whose members they are; that of the posterior reported where None.
+    Members are those of the posterior given, or of the one that is reported.
 
     Raises:
         ValueError: the analysis has no posterior.

@@ -20,11 +20,8 @@ def summary(
 ) -> dict[str, Any]:
     """The analysis as strict JSON: numbers that are not finite are None.
 
-    Args:
-        analysis: the answer.
-        instruments: the observations with their flags, for the counts of rejected ones; those
-            of the problem without counts where not given.
-        truth: the true state at the window's start, where it is known.
+    Rejected values are counted of the instruments given, and errors against the true state at the
+    window's start, where it is known.
     """
     solution = analysis.solution
     content = {

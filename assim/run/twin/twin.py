@@ -21,7 +21,7 @@ from assim.case.setting import Setting, set_up
 from assim.case.twin import TwinTable
 from assim.files.errors import DataError
 from assim.files.netcdf import write_dataset
-from assim.files.write.fields import field_series, state_dataset, with_scalars
+from assim.files.write.encode import field_series, state_dataset, with_scalars
 from assim.problem.arrays import Array, Grid, Labels, Params, State, Trajectory
 from assim.problem.covariance import (
     AbstractCovariance,

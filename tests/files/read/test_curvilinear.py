@@ -13,8 +13,8 @@ from assim.files.read.quality import QualityControl
 from assim.files.read.states import read_state
 from assim.files.read.tables import open_observations
 from assim.files.read.windows import read_window
+from assim.files.write.encode import state_dataset
 from assim.files.write.feedback import observations_dataset
-from assim.files.write.fields import state_dataset
 from assim.problem.covariance import Diagonal
 from assim.problem.model import AbstractModel
 

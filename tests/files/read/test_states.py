@@ -13,7 +13,7 @@ from assim.files.read.states import (
 )
 from assim.files.sources import opened
 from assim.files.units import same_units
-from assim.files.write.fields import state_dataset
+from assim.files.write.encode import state_dataset
 from tests.files.toy import background_file, state, toy
 
 

@@ -14,8 +14,8 @@ from assim.files.netcdf import hash_file, write_dataset, write_json
 from assim.files.read.states import read_state, read_stdev
 from assim.files.read.tables import open_observations
 from assim.files.read.windows import read_window
+from assim.files.write.encode import state_dataset
 from assim.files.write.feedback import feedback_dataset, observations_dataset
-from assim.files.write.fields import state_dataset
 from assim.files.write.results import (
     analysis_dataset,
     diagnostics_dataset,
