@@ -185,7 +185,7 @@ class ObservationTable(Table):
             DataError: rows that do not fit the model.
         """
         from assim.files.read.observations import to_instrument
-        from assim.files.read.uncertainty import Uncertainty
+        from assim.files.read.quality import Uncertainty
 
         quality = self.quality.build()
         file = self.file_path(self.file) if source is None else source

@@ -7,9 +7,8 @@ import pytest
 
 from assim import Points, analyse, finding, strong_constraint
 from assim.files.errors import DataError
-from assim.files.read.quality import QualityControl
+from assim.files.read.quality import QualityControl, stdev_units
 from assim.files.read.tables import open_observations
-from assim.files.read.uncertainty import stdev_units
 from assim.files.read.windows import read_window
 from assim.files.write.feedback import feedback_dataset
 from assim.problem.assumed import gaussian_values, is_gaussian

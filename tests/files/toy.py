@@ -10,9 +10,9 @@ import xarray as xr
 from assim.analysis.analyse import Analysis, Quantity
 from assim.analysis.posterior import Posterior
 from assim.files.read.observations import to_instrument
+from assim.files.read.quality import Uncertainty
 from assim.files.read.states import read_state
 from assim.files.read.tables import open_observations
-from assim.files.read.uncertainty import Uncertainty
 from assim.files.read.windows import read_window
 from assim.problem.arrays import Coordinate, Grid, Label, Labels, Trajectory
 from assim.problem.constraint import strong_constraint

@@ -8,9 +8,8 @@ import numpy as np
 
 from assim.files.errors import DataError
 from assim.files.names import DOMAIN, SUPEROBBED, THINNED
-from assim.files.read.quality import QualityControl
+from assim.files.read.quality import QualityControl, Uncertainty
 from assim.files.read.tables import ObservedTable
-from assim.files.read.uncertainty import Uncertainty
 from assim.files.times import FileTimes
 from assim.problem.arrays import Coordinate, Labels
 from assim.problem.bias import BiasCorrection

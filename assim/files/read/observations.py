@@ -9,9 +9,8 @@ import numpy as np
 from assim.files.errors import DataError, NothingToUseError, naming, nearest
 from assim.files.names import BACKGROUND, BOUNDS, DOMAIN, FLAGS, MISSING, OPERATOR_FAILED, WINDOW
 from assim.files.read.grouping import Frame, SortedTable, superobbed, thinned
-from assim.files.read.quality import QualityControl, fails_background_check
+from assim.files.read.quality import QualityControl, Uncertainty, fails_background_check
 from assim.files.read.tables import ObservedTable, open_observations
-from assim.files.read.uncertainty import Uncertainty
 from assim.files.read.windows import TOLERANCE, read_window
 from assim.files.sources import Source
 from assim.files.times import date_text

@@ -18,8 +18,8 @@ from assim.analysis.finding import Variable, flagged
 from assim.files.names import MISSING, PASSIVE, Ancillary, Column, time_name, variable_name
 from assim.files.netcdf import axis_attributes, flag_attributes, time_variable
 from assim.files.read.observations import Instrument
+from assim.files.read.quality import error_attributes, stdev_units
 from assim.files.read.tables import ObservedTable
-from assim.files.read.uncertainty import error_attributes, stdev_units
 from assim.files.write.encode import encoded, row_columns
 from assim.problem.arrays import Array, Coordinate, Labels
 from assim.problem.departure import Simulation

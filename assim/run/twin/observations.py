@@ -14,7 +14,7 @@ from assim.case.setting import Setting
 from assim.case.twin import TwinTable
 from assim.files.names import time_name
 from assim.files.netcdf import axis_attributes, time_variable
-from assim.files.read.uncertainty import error_attributes, stdev_units
+from assim.files.read.quality import error_attributes, stdev_units
 from assim.files.times import decode
 from assim.problem.arrays import Array, Labels, Trajectory
 from assim.problem.covariance import Diagonal
