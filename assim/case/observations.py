@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from assim.files.read.quality import QualityControl
     from assim.files.read.tables import ObservedTable
     from assim.files.sources import Source
-    from assim.problem.arrays import Labels
+    from assim.problem.arrays import Array, Labels
     from assim.problem.bias import BiasCorrection
     from assim.problem.departure import Problem
     from assim.problem.model import AbstractDynamics
@@ -196,11 +196,11 @@ class ObservationTable(Table):
             None if self.operator is None else self.operator.build(),
             name=self.called,
             uncertainty=Uncertainty(
-                self.error.stdev,
-                None if self.covariance is None else self.covariance.build(),
-                self.correlated,
-                self.likelihood.build(),
-                self.error.build(),
+                stdev=self.error.stdev,
+                likelihood=self.likelihood.build(),
+                scale=self.error.build(),
+                covariance=None if self.covariance is None else self.covariance.build(),
+                correlated=self.correlated,
             ),
             bias=self._bias(model.labels(), rows, file, kept),
             quality=quality,
@@ -323,7 +323,6 @@ def background_checked(
         DataError: an instrument has no value left.
     """
     import equinox as eqx
-    import jax.numpy as jnp
     import numpy as np
 
     from assim.findings.impact import innovation_stdev
@@ -331,7 +330,7 @@ def background_checked(
     if all(instrument.quality.threshold is None for instrument in instruments):
         return instruments
     stdevs = innovation_stdev(problem)
-    predicted = eqx.filter_jit(lambda p: p.simulate(jnp.zeros(p.size())).predictions)(problem)
+    predicted = eqx.filter_jit(_at_background)(problem)
     checked = []
     for instrument in instruments:
         name, values = instrument.observations.name, instrument.observations.values
@@ -339,3 +338,9 @@ def background_checked(
         checked.append(instrument.check_background(innovation, np.asarray(stdevs[name])))
     same = all(new is old for new, old in zip(checked, instruments, strict=True))
     return instruments if same else checked
+
+
+def _at_background(problem: "Problem") -> "dict[str, Array]":
+    import jax.numpy as jnp
+
+    return problem.simulate(jnp.zeros(problem.size())).predictions

@@ -68,12 +68,11 @@ def point_table(
     content: dict[str, xr.Variable] = {}
     for start, block in zip(starts, blocks, strict=False):
         for instrument, more in block:
-            columns = [*_observed(instrument), *more]
-            variables = _variables(instrument, columns, int(start), int(starts[-1]))
-            variables[variable_name(instrument.observations.name)].attrs |= _errors(
-                instrument, scales or {}
+            columns = _variables(instrument, more, int(start), int(starts[-1]))
+            columns[variable_name(instrument.observations.name)].attrs |= _errors(
+                instrument.observations, scales or {}
             )
-            content |= variables
+            content |= columns
     if len(blocks) > 1:
         content |= encoded({"instrument": _origin(blocks, starts)})
     dataset = xr.Dataset({**places, **content, **bounds}, attrs={"featureType": "point"})
@@ -96,14 +95,13 @@ def _blocks(instruments: Sequence[_Columns]) -> list[list[_Columns]]:
 
 
 def _same_rows(first: ObservedTable, second: ObservedTable) -> bool:
+    places = second.coordinates
     return (
         first.source == second.source
         and np.array_equal(first.times.numbers, second.times.numbers)
         and first.times.epoch == second.times.epoch
-        and first.coordinates.keys() == second.coordinates.keys()
-        and all(
-            np.array_equal(first.coordinates[d], second.coordinates[d]) for d in first.coordinates
-        )
+        and first.coordinates.keys() == places.keys()
+        and all(np.array_equal(first.coordinates[d], column) for d, column in places.items())
     )
 
 
@@ -192,12 +190,11 @@ def flags_column(instrument: Instrument, assimilated: bool = True) -> Column:
 
 
 def _variables(
-    instrument: Instrument, columns: list[Column], start: int, rows: int
+    instrument: Instrument, more: list[Column], start: int, rows: int
 ) -> dict[str, xr.Variable]:
     """Columns of one instrument, whose rows begin at `start` of `rows`."""
-    name = variable_name(instrument.observations.name)
-    content = {}
-    for column in columns:
+    name, content = variable_name(instrument.observations.name), {}
+    for column in (*_observed(instrument), *more):
         values, words = column.values, {"units": column.units, "long_name": column.long_name}
         flags = values.dtype.kind == "i"
         whole = np.full(rows, MISSING, np.int32) if flags else np.full(rows, np.nan)
@@ -208,9 +205,8 @@ def _variables(
     return content
 
 
-def _errors(instrument: Instrument, scales: Mapping[str, Any]) -> dict[str, Any]:
+def _errors(observations: Observations, scales: Mapping[str, Any]) -> dict[str, Any]:
     """What the attributes of an observed variable say of its errors."""
-    observations = instrument.observations
     scale = observations.scale
     known = None if scale is None or scale.name not in scales else float(scales[scale.name])
     return error_attributes(observations.likelihood, scale, known)
@@ -268,11 +264,10 @@ def _stdev(instrument: Instrument) -> np.ndarray | None:
 
 def _origin(blocks: list[list[_Columns]], starts: np.ndarray) -> Variable:
     """Which file every row comes from, called by its instrument if it holds only one."""
-    names = [
-        block[0][0].observations.name if len(block) == 1 else Path(block[0][0].table.source).stem
-        for block in blocks
-    ]
-    names = [variable_name(name) for name in names]
+    names = []
+    for (instrument, _), *others in blocks:
+        name = Path(instrument.table.source).stem if others else instrument.observations.name
+        names.append(variable_name(name))
     if len(set(names)) < len(names):
         names = [f"{name}_{index}" for index, name in enumerate(names)]
     rows = np.repeat(np.arange(len(blocks)), np.diff(starts))
