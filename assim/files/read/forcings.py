@@ -96,6 +96,6 @@ def _edges(dataset: xr.Dataset, clock: str, where: str) -> xr.DataArray:
             f"{ends[gap[0], 1]} and the next starts at {ends[gap[0] + 1, 0]}; fill the gap, or use "
             f"interpolation = 'linear'"
         )
-    inherited = {k: v for k, v in dataset[clock].attrs.items() if k in ("units", "calendar")}
     edges = np.append(ends[:, 0], ends[-1, 1])
+    inherited = {k: v for k, v in dataset[clock].attrs.items() if k in ("units", "calendar")}
     return xr.DataArray(edges, dims=clock, name=name, attrs={**inherited, **bounds.attrs})

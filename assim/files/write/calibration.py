@@ -7,6 +7,8 @@ from assim.analysis.finding import Variable, flagged, flags
 from assim.files.write.encode import encoded
 from assim.findings.calibration import Calibration
 
+_COUNTS = ("redrawn", "certified", "doubtful", "failed", "unsettled")
+
 
 def calibration_dataset(calibration: Calibration) -> xr.Dataset:
     """Ranks of every quantity in every simulation, and what tests and bands say of them.
@@ -23,11 +25,7 @@ def calibration_dataset(calibration: Calibration) -> xr.Dataset:
     attributes = {
         "assim_method": calibration.method,
         "assim_verdict": calibration.verdict(),
-        "assim_redrawn": np.int32(calibration.redrawn),
-        "assim_certified": np.int32(calibration.certified),
-        "assim_doubtful": np.int32(calibration.doubtful),
-        "assim_failed": np.int32(calibration.failed),
-        "assim_unsettled": np.int32(calibration.unsettled),
+        **{f"assim_{count}": np.int32(getattr(calibration, count)) for count in _COUNTS},
         "assim_seconds": calibration.seconds,
     }
     return xr.Dataset(encoded(content), attrs=attributes)
@@ -91,7 +89,7 @@ def _number(
     dims: str | tuple[str, ...], values: object, long_name: str, more: dict | None = None
 ) -> Variable:
     own = (dims,) if isinstance(dims, str) else dims
-    return Variable(own, np.asarray(values, dtype=float), long_name, attributes=more or {})
+    return _count(own, np.asarray(values, dtype=float), long_name, more)
 
 
 def _count(
