@@ -17,6 +17,11 @@ class NothingToUseError(DataError):
     """Observations that can be read, of which none is to be used."""
 
 
+def reason(error: Exception) -> str:
+    """A library's own words on an error of a file, without the path that it repeats."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 @contextmanager
 def naming(what: str) -> Iterator[None]:
     """Say of which data a ValueError of the block is."""

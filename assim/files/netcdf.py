@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from assim.files.errors import DataError
+from assim.files.errors import DataError, reason
 from assim.files.names import FLAGS, time_name
 from assim.files.times import NON_PHYSICAL, encode
 from assim.problem.arrays import Coordinate, Label, Labels
@@ -50,7 +50,12 @@ def used_dims(labels: Labels, names: Iterable[str]) -> tuple[str, ...]:
 
 def axes(labels: Labels, dims: tuple[str, ...]) -> dict[str, xr.Variable]:
     """Coordinate variables of the dimensions named, two-dimensional ones included."""
-    coordinates = {dim: _axis(labels.coordinates[dim], dim) for dim in dims}
+    coordinates = {}
+    for dim in dims:
+        axis = labels.coordinates[dim]
+        letter = {"axis": _AXES[axis.units]} if axis.units in _AXES else {}
+        words = axis_attributes(axis, dim) | letter
+        coordinates[dim] = xr.Variable(dim, np.asarray(axis.values), words)
     grid = labels.curvilinear
     if grid is not None and set(grid.dims) <= set(dims):
         for name, units, values in zip(
@@ -59,11 +64,6 @@ def axes(labels: Labels, dims: tuple[str, ...]) -> dict[str, xr.Variable]:
             words = axis_attributes(Coordinate(np.zeros(1), units), name)
             coordinates[name] = xr.Variable(grid.dims, np.asarray(values), words)
     return coordinates
-
-
-def _axis(axis: Coordinate, dim: str) -> xr.Variable:
-    letter = {"axis": _AXES[axis.units]} if axis.units in _AXES else {}
-    return xr.Variable(dim, np.asarray(axis.values), axis_attributes(axis, dim) | letter)
 
 
 def attributes(name: str, label: Label, what: str = "") -> dict[str, str]:
@@ -221,10 +221,9 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(
-            f"{path}: cannot be written ({reason}); check the space left and the permissions of "
-            f"{path.parent}, or choose another folder with --out"
+            f"{path}: cannot be written ({reason(error)}); check the space left and the permissions "
+            f"of {path.parent}, or choose another folder with --out"
         ) from error
     finally:
         with suppress(OSError):  # it is not there where all went well

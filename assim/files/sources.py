@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from assim.files.errors import DataError, nearest
+from assim.files.errors import DataError, nearest, reason
 from assim.files.units import check_units
 from assim.problem.arrays import Labels
 
@@ -42,8 +42,9 @@ def opened(source: Source) -> Iterator[xr.Dataset]:
         raise
     except (OSError, RuntimeError, EOFError) as error:
         raise DataError(
-            f"{path}: expected a readable NetCDF file, got {_reason(error)}; it may be truncated "
-            f"or of another format: look at it with `ncdump -h`, and copy or make it again"
+            f"{path}: expected a readable NetCDF file, got the error {reason(error)!r}; it may be "
+            f"truncated or of another format: look at it with `ncdump -h`, and copy or make it "
+            f"again"
         ) from error
 
 
@@ -90,9 +91,3 @@ def _absent(path: Path) -> str:
     beside = [entry.name for entry in path.parent.glob("*.nc")]
     hint = nearest(path.name, beside) if beside else "its folder holds no .nc file"
     return f"{path}: there is no such file; {hint}"
-
-
-def _reason(error: Exception) -> str:
-    """The library's own words, without the path that it repeats."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return f"the error {text!r}"

@@ -14,6 +14,7 @@ from assim.files.read.quality import Uncertainty
 from assim.files.read.states import read_state
 from assim.files.read.tables import open_observations
 from assim.files.read.windows import read_window
+from assim.files.write.feedback import point_table
 from assim.problem.arrays import Coordinate, Grid, Label, Labels, Trajectory
 from assim.problem.constraint import strong_constraint
 from assim.problem.control import Physical
@@ -100,6 +101,11 @@ def made(table, model, window, **given):
     names = [field.name for field in fields(Uncertainty) if field.name in given]
     uncertainty = Uncertainty(**{name: given.pop(name) for name in names})
     return to_instrument(table, model, window, uncertainty=uncertainty, **given)
+
+
+def observations_dataset(instruments, labels, window):
+    """Only the observations, in the layout of observations.nc."""
+    return point_table([(instrument, []) for instrument in instruments], labels, window)
 
 
 def instruments(model, window):

@@ -249,9 +249,7 @@ def cells_of(
 def _bounded(position: np.ndarray, first: float, width: float | None) -> _Along:
     if width is None:
         return _alone(position)
-    where = (position - first) / width
-    cell = np.floor(where + 1e-9)  # a position on an edge, in spite of rounding
-    return _Along(cell, where - cell, first + cell * width, np.full(position.shape, width))
+    return _in_cells(position - first, first, np.full(position.shape, width))
 
 
 def _periodic(
@@ -261,8 +259,12 @@ def _periodic(
     if width is None:
         return _alone(np.mod(position - first, period) + first)
     widths = period / np.maximum(1, np.round(period * stretched / width))
-    where = np.mod(position - first, period) / widths
-    cell = np.floor(where + 1e-9)
+    return _in_cells(np.mod(position - first, period), first, widths)
+
+
+def _in_cells(offset: np.ndarray, first: float, widths: np.ndarray) -> _Along:
+    where = offset / widths
+    cell = np.floor(where + 1e-9)  # a position on an edge, in spite of rounding
     return _Along(cell, where - cell, first + cell * widths, widths)
 
 

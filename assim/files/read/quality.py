@@ -176,12 +176,14 @@ def stdev_units(units: str, likelihood: AbstractLikelihood) -> str:
 
 
 def error_attributes(
-    likelihood: AbstractLikelihood, scale: ErrorScale | None = None, value: float | None = None
+    likelihood: AbstractLikelihood,
+    scale: ErrorScale | None = None,
+    scales: Mapping[str, Any] | None = None,
 ) -> dict[str, str | float]:
     """What an observed variable's attributes say of its errors.
 
     `likelihood` and `errors_of`, "value" or "logarithm"; where a factor on the errors is estimated
-    also `error_scale`, its name, and `error_scale_value` where that is one number.
+    also `error_scale`, its name, and `error_scale_value` where it is among the scales known.
     """
     attributes: dict[str, str | float] = {
         "likelihood": type(likelihood).__name__,
@@ -189,8 +191,8 @@ def error_attributes(
     }
     if scale is not None:
         attributes["error_scale"] = scale.name
-        if value is not None:
-            attributes["error_scale_value"] = value
+        if scales and scale.name in scales:
+            attributes["error_scale_value"] = float(scales[scale.name])
     return attributes
 
 

@@ -42,13 +42,6 @@ def feedback_dataset(instruments: Sequence[Instrument], analysis: Analysis) -> x
     return point_table(columns, labels, window, analysis.analysis.control.scales)
 
 
-def observations_dataset(
-    instruments: Sequence[Instrument], labels: Labels, window: Window
-) -> xr.Dataset:
-    """Only the observations, `v`, `v_stddev` and `v_qc`, in the layout of observations.nc."""
-    return point_table([(instrument, []) for instrument in instruments], labels, window)
-
-
 def point_table(
     instruments: Sequence[_Columns],
     labels: Labels,
@@ -68,11 +61,10 @@ def point_table(
     content: dict[str, xr.Variable] = {}
     for start, block in zip(starts, blocks, strict=False):
         for instrument, more in block:
-            columns = _variables(instrument, more, int(start), int(starts[-1]))
-            columns[variable_name(instrument.observations.name)].attrs |= _errors(
-                instrument.observations, scales or {}
-            )
-            content |= columns
+            o, columns = instrument.observations, [*_observed(instrument), *more]
+            content |= _variables(variable_name(o.name), columns, int(start), int(starts[-1]))
+            errors = error_attributes(o.likelihood, o.scale, scales)
+            content[variable_name(o.name)].attrs |= errors
     if len(blocks) > 1:
         content |= encoded({"instrument": _origin(blocks, starts)})
     dataset = xr.Dataset({**places, **content, **bounds}, attrs={"featureType": "point"})
@@ -189,12 +181,10 @@ def flags_column(instrument: Instrument, assimilated: bool = True) -> Column:
     return Column(Ancillary.EFFECTIVE_QC, flags, what, "1")
 
 
-def _variables(
-    instrument: Instrument, more: list[Column], start: int, rows: int
-) -> dict[str, xr.Variable]:
+def _variables(name: str, columns: list[Column], start: int, rows: int) -> dict[str, xr.Variable]:
     """Columns of one instrument, whose rows begin at `start` of `rows`."""
-    name, content = variable_name(instrument.observations.name), {}
-    for column in (*_observed(instrument), *more):
+    content = {}
+    for column in columns:
         values, words = column.values, {"units": column.units, "long_name": column.long_name}
         flags = values.dtype.kind == "i"
         whole = np.full(rows, MISSING, np.int32) if flags else np.full(rows, np.nan)
@@ -203,13 +193,6 @@ def _variables(
         content[f"{name}{column.suffix or ''}"] = xr.Variable("obs", whole, attrs)
     content[name].attrs["ancillary_variables"] = " ".join(a for a in content if a != name)
     return content
-
-
-def _errors(observations: Observations, scales: Mapping[str, Any]) -> dict[str, Any]:
-    """What the attributes of an observed variable say of its errors."""
-    scale = observations.scale
-    known = None if scale is None or scale.name not in scales else float(scales[scale.name])
-    return error_attributes(observations.likelihood, scale, known)
 
 
 def _predicted(instrument: Instrument, simulation: Simulation) -> np.ndarray:

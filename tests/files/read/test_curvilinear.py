@@ -14,9 +14,9 @@ from assim.files.read.states import read_state
 from assim.files.read.tables import open_observations
 from assim.files.read.windows import read_window
 from assim.files.write.encode import state_dataset
-from assim.files.write.feedback import observations_dataset
 from assim.problem.covariance import Diagonal
 from assim.problem.model import AbstractModel
+from tests.files.toy import observations_dataset
 
 NY, NX = 9, 24
 

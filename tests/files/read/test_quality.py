@@ -10,13 +10,12 @@ from assim.files.read.grouping import cells_of
 from assim.files.read.quality import QualityControl, fails_background_check
 from assim.files.read.tables import open_observations
 from assim.files.read.windows import read_window
-from assim.files.write.feedback import observations_dataset
 from assim.problem import likelihood
 from assim.problem.covariance import Dense
 from assim.problem.observation import ErrorScale
 from assim.problem.operator import PointSample, TimeMean
 from assim.problem.prior import LogNormal, Normal
-from tests.files.toy import UNITS, made, observation_file, toy
+from tests.files.toy import UNITS, made, observation_file, observations_dataset, toy
 
 
 def rows(values, days, x, y=0.0, stdev=0.1, **more):

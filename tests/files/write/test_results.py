@@ -15,7 +15,7 @@ from assim.files.read.states import read_state, read_stdev
 from assim.files.read.tables import open_observations
 from assim.files.read.windows import read_window
 from assim.files.write.encode import state_dataset
-from assim.files.write.feedback import feedback_dataset, observations_dataset
+from assim.files.write.feedback import feedback_dataset
 from assim.files.write.results import (
     analysis_dataset,
     diagnostics_dataset,
@@ -23,7 +23,7 @@ from assim.files.write.results import (
     trajectory_dataset,
 )
 from assim.files.write.summary import summary
-from tests.files.toy import analysis, state, toy
+from tests.files.toy import analysis, observations_dataset, state, toy
 
 CONFIG = 'title = "toy"\n'
 STAGES = (
