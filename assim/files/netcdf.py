@@ -222,8 +222,8 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         raise DataError(
-            f"{path}: cannot be written ({reason(error)}); check the space left and the permissions "
-            f"of {path.parent}, or choose another folder with --out"
+            f"{path}: cannot be written ({reason(error)}); check the space left and the "
+            f"permissions of {path.parent}, or choose another folder with --out"
         ) from error
     finally:
         with suppress(OSError):  # it is not there where all went well
