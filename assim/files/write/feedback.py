@@ -141,8 +141,11 @@ def _observed(instrument: Instrument) -> list[Column]:
         Column(None, table.values, what, table.units),
         Column(Ancillary.QC, table.qc, f"quality flag of {what} in its file", "1"),
     ]
-    if (stdev := _stdev(instrument)) is not None:
-        units = stdev_units(table.units, instrument.observations.likelihood)
+    observations = instrument.observations
+    if observations.likelihood.uses_covariance:  # those of the file where a row is not used
+        stdev = np.full(table.rows, np.nan) if table.stdev is None else table.stdev.copy()
+        stdev[instrument.used] = np.sqrt(np.asarray(observations.covariance.variance()))
+        units = stdev_units(table.units, observations.likelihood)
         words = f"standard deviation of the errors of {what}"
         columns.append(Column(Ancillary.STDEV, stdev, words, units))
     return columns
@@ -233,16 +236,6 @@ def _spread(values: Array | np.ndarray, rows: np.ndarray) -> np.ndarray:
     whole = np.full(rows.shape, np.nan)
     whole[rows] = np.asarray(values)
     return whole
-
-
-def _stdev(instrument: Instrument) -> np.ndarray | None:
-    """Standard deviations of the errors as used, else as in the file; None where not needed."""
-    observations, table = instrument.observations, instrument.table
-    if not observations.likelihood.uses_covariance:
-        return None
-    given = np.full(table.rows, np.nan) if table.stdev is None else table.stdev.copy()
-    given[instrument.used] = np.sqrt(np.asarray(observations.covariance.variance()))
-    return given
 
 
 def _origin(blocks: list[list[_Columns]], starts: np.ndarray) -> Variable:

@@ -48,17 +48,15 @@ def summary(
 
 def _posterior(analysis: Analysis) -> dict[str, Any] | None:
     """The posterior, or one entry a method with its own quantities where several ran."""
-    several = analysis.posteriors
-    if not several:
-        return None
-    if len(several) == 1:
-        return _method(next(iter(several.values())))
-    summaries = {name: _method(posterior) for name, posterior in several.items()}
-    for name, posterior in several.items():
-        quantities = {n: quantity_summary(value) for n, value in posterior.quantities.items()}
-        summaries[name]["quantities"] = quantities
+    summaries = {name: _method(posterior) for name, posterior in analysis.posteriors.items()}
+    if len(summaries) <= 1:
+        return next(iter(summaries.values()), None)
+    for name, posterior in analysis.posteriors.items():
         suffix = "" if name == analysis.chosen else f"_{name}"
-        summaries[name]["files"] = [f"posterior{suffix}.nc", f"trajectory{suffix}.nc"]
+        summaries[name] |= {
+            "quantities": {n: quantity_summary(q) for n, q in posterior.quantities.items()},
+            "files": [f"posterior{suffix}.nc", f"trajectory{suffix}.nc"],
+        }
     return summaries
 
 
