@@ -4,7 +4,6 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,34 @@ _SET = click.option(
     "--set", "assignments", multiple=True, metavar="a.b=value",
     help="Override a value of the case; list items by number: observations.0.error.stdev=0.2.",
 )  # fmt: skip
-_DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+_QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+_OUT = click.option("--out", type=click.Path(path_type=Path), help="Directory for the results.")
+_DEBUG = click.Option(["--debug"], is_flag=True, help="Show the traceback of an error.")
+
+
+class Command(click.Command):
+    """A command; the one place where exceptions become messages and exit codes."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.params.append(_DEBUG)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run and exit."""
+        debug = context.params.pop("debug")
+        try:
+            code = int(super().invoke(context))
+        except click.ClickException:
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            code = _explain(error, debug)
+        sys.exit(code)
 
 
 class Program(click.Group):
     """The command line as a program of its own, when called; tests use its method `main`."""
+
+    command_class = Command
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Run and exit.
@@ -51,7 +73,7 @@ def main() -> None:
 
 @main.command()
 @_CASE
-@click.option("--out", type=click.Path(path_type=Path), help="Directory for the results.")
+@_OUT
 @_SET
 @click.option("--resume", is_flag=True, help="Go on with a cycle that was stopped.")
 @click.option(
@@ -67,8 +89,7 @@ def main() -> None:
     show_default=True,
     help="Seconds to wait for those of one window.",
 )
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@_DEBUG
+@_QUIET
 def run(
     case: Path,
     out: Path | None,
@@ -77,41 +98,31 @@ def run(
     watch: Path | None,
     timeout: float,
     quiet: bool,
-    debug: bool,
-) -> None:
+) -> int:
     """Run a case: one window or a cycle of them, from its files to finished files."""
+    read = _read(case, assignments)
+    if "cycle" in read.tree:
+        from assim.run.cycle.cycle import run_cycle
 
-    def work() -> int:
-        read = _read(case, assignments)
-        if "cycle" in read.tree:
-            from assim.run.cycle.cycle import run_cycle
+        screen = _screen(quiet)
+        return run_cycle(read, out, screen, resume=resume, watched=watch, timeout=timeout)
+    if resume or watch:
+        option = "--resume" if resume else "--watch"
+        raise click.UsageError(f"{option} is for a cycle, and this case is a single window")
+    from assim.run.window import run_case
 
-            screen = _screen(quiet)
-            return run_cycle(read, out, screen, resume=resume, watched=watch, timeout=timeout)
-        if resume or watch:
-            option = "--resume" if resume else "--watch"
-            raise click.UsageError(f"{option} is for a cycle, and this case is a single window")
-        from assim.run.window import run_case
-
-        return run_case(read, out, _screen(quiet), _STARTED)
-
-    _finish(work, debug)
+    return run_case(read, out, _screen(quiet), _STARTED)
 
 
 @main.command()
 @_CASE
 @_SET
-@_DEBUG
-def check(case: Path, assignments: tuple[str, ...], debug: bool) -> None:
+def check(case: Path, assignments: tuple[str, ...]) -> int:
     """Check a case without running it: files, units, coverage, derivatives, memory, cost."""
+    read = _read(case, assignments)
+    from assim.run.check import check_case
 
-    def work() -> int:
-        read = _read(case, assignments)
-        from assim.run.check import check_case
-
-        return check_case(read, _screen())
-
-    _finish(work, debug)
+    return check_case(read, _screen())
 
 
 @main.command()
@@ -127,10 +138,9 @@ def check(case: Path, assignments: tuple[str, ...], debug: bool) -> None:
 @click.option(
     "--method", help="A method of the case by its name, or a built-in one such as Laplace."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Directory for the results.")
+@_OUT
 @_SET
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@_DEBUG
+@_QUIET
 def calibrate(
     case: Path,
     number: int,
@@ -138,50 +148,39 @@ def calibrate(
     out: Path | None,
     assignments: tuple[str, ...],
     quiet: bool,
-    debug: bool,
-) -> None:
+) -> int:
     """Check error bars on data simulated from the case's own prior: ranks must be uniform.
 
     Exits with 4 where more than 5 in 100 simulations have no posterior.
     """
+    read = _read(case, assignments)
+    from assim.run.calibrate import calibrate_case
 
-    def work() -> int:
-        read = _read(case, assignments)
-        from assim.run.calibrate import calibrate_case
-
-        return calibrate_case(read, number, method, out, _screen(quiet))
-
-    _finish(work, debug)
+    return calibrate_case(read, number, method, out, _screen(quiet))
 
 
 @main.command()
 @click.argument("cases", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--tempered", is_flag=True, help="Temper from the prior, too: slow.")
-@click.option("--out", type=click.Path(path_type=Path), help="Directory for the results.")
+@_OUT
 @_SET
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@_DEBUG
+@_QUIET
 def compare(
     cases: tuple[Path, ...],
     tempered: bool,
     out: Path | None,
     assignments: tuple[str, ...],
     quiet: bool,
-    debug: bool,
-) -> None:
+) -> int:
     """Compare two or more CASES of the same observations by their evidence."""
     if len(cases) < 2:
         raise click.UsageError("compare needs two cases or more")
     if len({path.resolve() for path in cases}) < len(cases):
         raise click.UsageError("a case is named twice")
+    read = [_read(case, assignments) for case in cases]
+    from assim.run.compare import compare_cases
 
-    def work() -> int:
-        read = [_read(case, assignments) for case in cases]
-        from assim.run.compare import compare_cases
-
-        return compare_cases(read, tempered, out, _screen(quiet))
-
-    _finish(work, debug)
+    return compare_cases(read, tempered, out, _screen(quiet))
 
 
 @main.command()
@@ -204,88 +203,61 @@ def compare(
 @click.option("--truth", type=click.Path(path_type=Path), metavar="FILE", help="To score, too.")
 @click.option("--out", type=click.Path(path_type=Path), help="Directory for the forecast; DIR.")
 @_SET
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@_DEBUG
-def forecast(
-    case: Path, assignments: tuple[str, ...], quiet: bool, debug: bool, **asked: Any
-) -> None:
+@_QUIET
+def forecast(case: Path, assignments: tuple[str, ...], quiet: bool, **asked: Any) -> int:
     """Forecast on from finished results of CASE: mean, spread and scores of its posterior."""
     if asked["slots"] is not None and asked["until"] is not None:
         raise click.UsageError("give either --slots or --until, not both")
+    read = _read(case, assignments)
+    from assim.run.forecast import ForecastRequest, forecast_case
 
-    def work() -> int:
-        read = _read(case, assignments)
-        from assim.run.forecast import ForecastRequest, forecast_case
-
-        return forecast_case(read, ForecastRequest(**asked), _screen(quiet))
-
-    _finish(work, debug)
+    return forecast_case(read, ForecastRequest(**asked), _screen(quiet))
 
 
 @main.command()
 @_CASE
 @_SET
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
-@_DEBUG
-def twin(case: Path, assignments: tuple[str, ...], force: bool, debug: bool) -> None:
+def twin(case: Path, assignments: tuple[str, ...], force: bool) -> int:
     """Make truth, observations and background from the case's own model and errors."""
+    read = _read(case, assignments)
+    from assim.run.twin.twin import make_twin
 
-    def work() -> int:
-        read = _read(case, assignments)
-        from assim.run.twin.twin import make_twin
-
-        return make_twin(read, _screen(), force)
-
-    _finish(work, debug)
+    return make_twin(read, _screen(), force)
 
 
 @main.command()
 @click.argument("model")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; the screen if absent.")
-@_DEBUG
-def init(model: str, out: Path | None, debug: bool) -> None:
+def init(model: str, out: Path | None) -> int:
     """Write a commented case.toml to start from, for a twin experiment with MODEL.
 
     MODEL is a name that `assim info` lists, "module:Class" or "file.py:Class".
     """
+    from assim.run.template import write_template
 
-    def work() -> int:
-        from assim.run.template import write_template
-
-        _configure()
-        return write_template(model, out, _screen())
-
-    _finish(work, debug)
+    _configure()
+    return write_template(model, out, _screen())
 
 
 @main.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@_DEBUG
-def report(directory: Path, debug: bool) -> None:
+def report(directory: Path) -> int:
     """Draw report.html and its pictures from the finished files in DIRECTORY."""
+    from assim.show.report import write_report
 
-    def work() -> int:
-        from assim.show.report import write_report
-
-        paths = write_report(directory)
-        _screen().written(directory, paths)
-        return 0
-
-    _finish(work, debug)
+    paths = write_report(directory)
+    _screen().written(directory, paths)
+    return 0
 
 
 @main.command()
-@_DEBUG
-def info(debug: bool) -> None:
+def info() -> int:
     """Print versions, devices, the compile cache and the models that can be named."""
+    from assim.run.terminal.info import print_info
 
-    def work() -> int:
-        from assim.run.terminal.info import print_info
-
-        _configure(device=os.environ.get("JAX_PLATFORMS", "any"))
-        return print_info(_screen())
-
-    _finish(work, debug)
+    _configure(device=os.environ.get("JAX_PLATFORMS", "any"))
+    return print_info(_screen())
 
 
 def _read(path: Path, assignments: tuple[str, ...]) -> Any:
@@ -307,17 +279,6 @@ def _screen(quiet: bool = False) -> Any:
     from assim.run.terminal.screen import Screen
 
     return Screen(quiet=quiet)
-
-
-def _finish(work: Callable[[], int], debug: bool) -> None:
-    """Run a command; the one place where exceptions become messages and exit codes."""
-    try:
-        code = int(work())
-    except click.ClickException:
-        raise
-    except (Exception, KeyboardInterrupt) as error:
-        code = _explain(error, debug)
-    sys.exit(code)
 
 
 def _explain(error: BaseException, debug: bool) -> int:
