@@ -266,6 +266,11 @@ class Case:
         return self.path.resolve().parent.name
 
     @property
+    def title(self) -> str:
+        """Its title, or else its name."""
+        return self.checked.title or self.name
+
+    @property
     def checked(self) -> CaseTable:
         """The checked tables.
 
@@ -336,20 +341,15 @@ class Case:
         path = self.input_path(self.checked.twin.truth)
         return path if path.is_file() else None
 
+    def fault(self, key: str, what: str) -> CaseError:
+        """The error that something is wrong with a key, or with the case itself."""
+        return CaseError([Fault(key, what)], str(self.path))
+
     def refuse_cycle(self, command: str) -> None:
-        """Refuse a cycle where a command takes one window.
-
-        Args:
-            command: as typed.
-
-        Raises:
-            CaseError: there is one.
-        """
+        """Raise CaseError where a command, as typed, takes one window and the case has several."""
         if self.checked.cycle is not None:
-            what = (
-                f"`assim {command}` takes one window; remove the table, or name a case without it"
-            )
-            raise CaseError([Fault("cycle", what)], str(self.path))
+            takes = f"`assim {command}` takes one window"
+            raise self.fault("cycle", f"{takes}; remove the table, or name a case without it")
 
     def directory(self, out: Path | None) -> Path:
         """The output directory: --out, the case's own, or out/<case>_<file's name>.

@@ -63,15 +63,17 @@ class Posed:
         """Functions of the analysis that give findings of the user's own, by their `use`."""
         return {table.use: table.build() for table in self.case.checked.findings}
 
+    @property
+    def all_instruments(self) -> list[Instrument]:
+        """Those that are assimilated, then those that are held back."""
+        return [*self.instruments, *self.held_back]
+
     def rejected(self) -> dict[str, dict[str, int]]:
         """Rows of every instrument by fate: "used" or "held_back", and why the others are not."""
-        fates = [("used", i) for i in self.instruments] + [("held_back", i) for i in self.held_back]
+        fates = ["used"] * len(self.instruments) + ["held_back"] * len(self.held_back)
         return {
-            instrument.observations.name: {
-                fate: int(instrument.used.sum()),
-                **instrument.rejected(),
-            }
-            for fate, instrument in fates
+            i.observations.name: {fate: int(i.used.sum()), **i.rejected()}
+            for fate, i in zip(fates, self.all_instruments, strict=True)
         }
 
     def analysis(self, **given: Any) -> Analysis:

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.scheme import AbstractScheme
 from assim.case.case import Case, CaseTable
 from assim.case.failure import CaseError, Fault, Trouble, naming
 from assim.case.setting import Setting
-from assim.problem.arrays import Array, Labels
+from assim.files.netcdf import hash_file
+from assim.problem.arrays import Array
 from assim.problem.departure import Problem
 
 
@@ -24,13 +24,18 @@ class PosedCycle:
         setting: the case's model and clock.
         cycle: the first window's problem, the scheme and the plan.
         edges: slot edges of all windows.
-        inputs: data files by the case's name for them, observations of single windows left out.
+        files: data files by the case's name for them, observations of single windows left out.
     """
 
     setting: Setting
     cycle: Cycle
     edges: Array
-    inputs: Mapping[str, Path]
+    files: Mapping[str, Path]
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        """sha256 of these files."""
+        return {name: hash_file(path) for name, path in self.files.items()}
 
     @property
     def case(self) -> Case:
@@ -43,18 +48,19 @@ class PosedCycle:
         return self.setting.tables
 
     @property
-    def labels(self) -> Labels:
-        """The model's."""
-        return self.cycle.problem.model.labels()
-
-    @property
     def reference(self) -> str | None:
         """Date of model time zero."""
-        return self.cycle.problem.window.reference
+        return self.setting.clock.reference
 
-    def newest(self, windows: int) -> np.ndarray:
-        """Time of the newest observations of the first so many windows."""
-        return self.cycle.plan.newest(self.edges, windows)
+    @property
+    def names(self) -> list[str]:
+        """Of the instruments."""
+        return [o.name for o in self.cycle.problem.observations]
+
+    def when(self, window: int) -> str:
+        """Until when a window has observations."""
+        newest = self.cycle.plan.newest(self.edges, window + 1)[-1]
+        return f"up to {self.setting.date(newest)}"
 
 
 def pose_cycle(setting: Setting, background: Any = None) -> PosedCycle:
@@ -83,10 +89,9 @@ def _pose_cycle(setting: Setting, background: Any) -> PosedCycle:
     observed = [table.blank(model, first) for table in tables.observations]
     problem = setting.problem(first, fields, observed, error)
     cycle = checked_cycle(setting, problem, scheme)
-    inputs = {} if background is not None else {
-        name: path for name, path in case.inputs().items() if path.is_file()
-    }  # fmt: skip
-    return PosedCycle(setting, cycle, tables.whole(first).edges, inputs)
+    named = {} if background is not None else case.inputs()
+    files = {name: path for name, path in named.items() if path.is_file()}
+    return PosedCycle(setting, cycle, tables.whole(first).edges, files)
 
 
 def checked_cycle(setting: Setting, problem: Problem, scheme: AbstractScheme) -> Cycle:

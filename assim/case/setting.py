@@ -10,21 +10,19 @@ import jax
 import jax.numpy as jnp
 
 import assim
+from assim.case.background import Background
 from assim.case.case import Case, CaseTable
 from assim.case.clock import Clock, text_of
 from assim.case.failure import CaseError, Fault, naming
 from assim.case.names import nearest
-from assim.problem.arrays import Array, Labels
+from assim.files.times import date_text
+from assim.problem.arrays import Labels
 from assim.problem.constraint import strong_constraint, weak_constraint
-from assim.problem.covariance.state import StateCovariance
 from assim.problem.departure import Problem
 from assim.problem.model import AbstractDynamics, ModelContractError
 from assim.problem.model_error import ModelError
 from assim.problem.observation import Observations
-from assim.problem.prior import AbstractPrior
 from assim.problem.window import Window
-
-Given = tuple[dict[str, Array | AbstractPrior], StateCovariance]  # of a background
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,15 @@ class Setting:
         """Start of the window as files are asked for it."""
         return text_of(self.tables.window.start)
 
+    def date(self, time: Any) -> str:
+        """A model time for people."""
+        return date_text(float(time), self.labels.time_unit, self.clock.reference)
+
     def window(self, observed: Sequence[Any] = ()) -> Window:
         """The window of the case, or the first of its cycle; `observed` as rows of instruments."""
         return self.tables.window.build(self.model, self.clock, observed)
 
-    def background(self) -> Given:
+    def background(self) -> Background:
         """Values or priors of all fields, and covariances of the Gaussian ones."""
         return self.tables.background.build(self.model, self.start)
 
@@ -66,7 +68,7 @@ class Setting:
     def problem(
         self,
         window: Window,
-        background: Given,
+        background: Background,
         observations: Sequence[Observations],
         error: ModelError | None,
     ) -> Problem:

@@ -12,9 +12,10 @@ from assim.case.methods import cannot_run
 from assim.case.names import names
 from assim.case.plugins import construct
 from assim.case.pose import Posed, pose
-from assim.files.netcdf import write_dataset, write_picture
+from assim.files.netcdf import write_picture
 from assim.files.write.calibration import calibration_dataset
 from assim.findings.calibration import FAILED, Calibration, calibrate
+from assim.run.terminal.directory import Results, writing
 from assim.run.terminal.screen import Screen
 from assim.solve.posterior.ensemble import AbstractPosterior
 
@@ -32,30 +33,24 @@ def calibrate_case(
         method: of those that the case names, or a built-in; the case's own where None.
         out: directory for the results, in place of the case's own.
         screen: where progress is shown.
-
-    Raises:
-        CaseError: errors of the case, a prior that is flat, or a method that is not there.
-        DataError: errors of its files, or a directory that cannot be written.
-        NonFiniteError: the model is not finite at nearly all draws of the prior.
-        Interrupted: by the user.
     """
     case.refuse_cycle("calibrate")
     posed = pose(case)
     chosen = _method(posed, method)
-    directory = case.directory(out)
-    with screen.writing(directory) as written:
+    results = Results(case, case.directory(out), posed.inputs)
+    with writing(results, screen):
         for name in (FILE, PICTURE):
-            (directory / name).unlink(missing_ok=True)
-        screen.say(f"{case.checked.title or case.name}: calibration of {chosen.name()}", "bold")
-        found = _calibrated(posed, chosen, number, screen)
-        _show(found, screen)
-        _write(posed, found, directory, written)
-        _draw(directory, written, screen)
-    return Exit.NOT_CONVERGED if found.failed > FAILED * number else Exit.DONE
+            (results.directory / name).unlink(missing_ok=True)
+        screen.say(f"{case.title}: calibration of {chosen.name()}", "bold")
+        calibration = _calibrated(posed, chosen, number, screen)
+        _show(calibration, screen)
+        results.dataset("calibration", calibration_dataset(calibration), "calibration")
+        _draw(results, screen)
+    return Exit.NOT_CONVERGED if calibration.failed > FAILED * number else Exit.DONE
 
 
 def _method(posed: Posed, name: str | None) -> AbstractPosterior:
-    """The one method to calibrate."""
+    """The one method to calibrate, its name in letters of either case."""
     methods = named(posed.posterior)
     own = {} if isinstance(methods, str) else methods
     if name is None:
@@ -70,16 +65,12 @@ def _method(posed: Posed, name: str | None) -> AbstractPosterior:
     by_class = zip(reversed(tables), reversed(own.values()), strict=False)
     known = {table.use.lower(): method for table, method in by_class}
     known |= {key.lower(): method for key, method in own.items()}
-    return known.get(name.lower()) or _built_in(name, posed.case.folder)
-
-
-def _built_in(name: str, folder: Path) -> AbstractPosterior:
-    """A method with the settings that it has by default, its name in letters of either case."""
-    use = {known.lower(): known for known in names("posterior")}.get(name.lower(), name)
-    missing = cannot_run(use)
-    if missing is not None:
+    if name.lower() in known:
+        return known[name.lower()]
+    use = {built_in.lower(): built_in for built_in in names("posterior")}.get(name.lower(), name)
+    if missing := cannot_run(use):
         raise CaseError([Fault("--method", missing)])
-    method: AbstractPosterior = construct("posterior", {"use": use}, "--method", folder)
+    method: AbstractPosterior = construct("posterior", {"use": use}, "--method", posed.case.folder)
     return method
 
 
@@ -105,56 +96,44 @@ def _calibrated(
     except ArithmeticError as error:
         raise NonFiniteError(str(error)) from error
     except ValueError as error:
-        raise CaseError([Fault("", str(error))], str(posed.case.path)) from error
+        raise posed.case.fault("", str(error)) from error
 
 
-def _show(found: Calibration, screen: Screen) -> None:
+def _show(calibration: Calibration, screen: Screen) -> None:
     """A table of quantities, and the verdict."""
-    levels = list(found.coverage)
+    levels = list(calibration.coverage)
     rows = [
         (
             name,
-            f"{found.p_values[k]:.2g}",
-            *(f"{100 * found.coverage[level][k].covered:.0f} %" for level in levels),
-            f"{found.ecdf_p_values[k]:.2g}" + ("" if found.inside[k] else " outside"),
+            f"{calibration.p_values[k]:.2g}",
+            *(f"{100 * calibration.coverage[level][k].covered:.0f} %" for level in levels),
+            f"{calibration.ecdf_p_values[k]:.2g}" + ("" if calibration.inside[k] else " outside"),
         )
-        for k, name in enumerate(found.names)
+        for k, name in enumerate(calibration.names)
     ]
     screen.say()
     shares = (f"within {100 * level:.0f} %" for level in levels)
     screen.table(("quantity", "p of bins", *shares, "p of ECDF"), rows)
-    screen.say(found.verdict())
+    screen.say(calibration.verdict())
     screen.say(
-        f"By their own checks {found.certified} posteriors are certified and {found.doubtful} "
-        "doubtful."
+        f"By their own checks {calibration.certified} posteriors are certified and "
+        f"{calibration.doubtful} doubtful."
     )
     for count, what in (
-        (found.redrawn, "draws of the prior, at which the model fails, were replaced."),
-        (found.failed, "simulations have no posterior."),
-        (found.unsettled, "simulations were not minimised to the tolerance."),
+        (calibration.redrawn, "draws of the prior, at which the model fails, were replaced."),
+        (calibration.failed, "simulations have no posterior."),
+        (calibration.unsettled, "simulations were not minimised to the tolerance."),
     ):
         if count:
             screen.say(f"{count} {what}")
 
 
-def _write(posed: Posed, found: Calibration, directory: Path, written: list[Path]) -> None:
-    path, title = directory / FILE, posed.case.checked.title or posed.case.name
-    write_dataset(
-        calibration_dataset(found),
-        path,
-        title=f"{title}: calibration",
-        config=posed.case.text(),
-        inputs=posed.inputs,
-    )
-    written.append(path)
-
-
-def _draw(directory: Path, written: list[Path], screen: Screen) -> None:
+def _draw(results: Results, screen: Screen) -> None:
     """The picture where it can be drawn; otherwise a line says why there is none."""
     try:
         from assim.show.calibration import draw_calibration
 
-        png = draw_calibration(directory / FILE).png
+        png = draw_calibration(results.directory / FILE).png
     except ModuleNotFoundError as error:
         way = f"it needs {error.name}, which is not installed: pip install 'assim[plot]'"
         screen.say(f"There is no {PICTURE}: {way}")
@@ -165,5 +144,5 @@ def _draw(directory: Path, written: list[Path], screen: Screen) -> None:
             "Please report it."
         )
         return
-    write_picture(png, directory / PICTURE)
-    written.append(directory / PICTURE)
+    write_picture(png, results.directory / PICTURE)
+    results.paths.append(results.directory / PICTURE)

@@ -11,12 +11,12 @@ from assim.case.case import Case
 from assim.case.failure import CaseError, Exit, Fault
 from assim.case.methods import cannot_run
 from assim.case.pose import Posed, pose
-from assim.files.netcdf import write_json
 from assim.files.read.observations import Instrument
 from assim.files.times import NON_PHYSICAL
 from assim.findings.evidence import ComparedProblem, Evidence, compare, evidence_table, preferred
 from assim.problem.predictive import flat_entry
 from assim.run.finite import require_finite
+from assim.run.terminal.directory import Results, writing
 from assim.run.terminal.screen import Screen
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.importance import Importance
@@ -42,17 +42,16 @@ class AssimilatedValue(NamedTuple):
 
 
 def check_same(posed: Mapping[str, Posed]) -> None:
-    """See that all cases assimilate the same values, at the same times and places.
+    """Raise CaseError where cases, by name, assimilate other values, or at other times or places.
 
-    Args:
-        posed: the cases by name.
-
-    Raises:
-        CaseError: a case whose readings are not those of the first.
+    Dimensions count that all of them have.
     """
-    known = [{*i.table.coordinates} for one in posed.values() for i in one.instruments]
+    known = [{*i.table.coordinates} for case in posed.values() for i in case.instruments]
     dims = sorted(set.intersection(*known))
-    rows = {name: readings(one, dims) for name, one in posed.items()}
+    rows = {
+        name: sorted(value for i in case.instruments for value in _values(i, case, dims))
+        for name, case in posed.items()
+    }
     first, *others = rows
     for name in others:
         if rows[name] != rows[first]:
@@ -64,36 +63,21 @@ def check_same(posed: Mapping[str, Posed]) -> None:
             raise CaseError([Fault("observations", what)], name)
 
 
-def readings(posed: Posed, dims: list[str]) -> list[AssimilatedValue]:
-    """All values assimilated, in the order of value, time and place.
-
-    Args:
-        posed: the case.
-        dims: dimensions along which positions count.
-    """
-    unit = posed.problem.model.labels().time_unit
-    return sorted(
-        reading for one in posed.instruments for reading in _of_instrument(one, unit, dims)
-    )
-
-
-def _of_instrument(one: Instrument, unit: str, dims: list[str]) -> list[AssimilatedValue]:
-    table = one.table
-    dated = unit != NON_PHYSICAL
-    clocks = [stamp or table.times for stamp in (table.times, table.starts, table.ends)]
-    numbers = [c.to_model("days" if dated else unit, EPOCH if dated else None) for c in clocks]
-    times = np.round(np.stack(numbers, axis=1), PLACES)[one.used].tolist()
-    places = [table.coordinates[dim][one.used].tolist() for dim in dims]
-    values = table.values[one.used].tolist()
+def _values(instrument: Instrument, posed: Posed, dims: list[str]) -> list[AssimilatedValue]:
+    """Those of an instrument that are used."""
+    table, used, unit = instrument.table, instrument.used, posed.setting.labels.time_unit
+    clock = (unit, None) if unit == NON_PHYSICAL else ("days", EPOCH)
+    stamps = [stamp or table.times for stamp in (table.times, table.starts, table.ends)]
+    times = np.stack([stamp.to_model(*clock) for stamp in stamps], axis=1)[used]
+    places = [table.coordinates[dim][used] for dim in dims]
+    positions = np.stack(places, axis=1) if places else np.empty((len(times), 0))
+    columns = (table.values[used], np.round(times, PLACES), positions)
     return [
-        AssimilatedValue(value, tuple(when), where)
-        for value, when, where in zip(
-            values, times, zip(*places, strict=True) if places else [()] * len(values), strict=True
-        )
+        AssimilatedValue(value, tuple(when), tuple(where))
+        for value, when, where in zip(*(column.tolist() for column in columns), strict=True)
     ]
 
 
-FILE = "comparison.json"
 Tables = dict[str, tuple[Evidence, ...]]
 
 
@@ -105,12 +89,6 @@ def compare_cases(cases: Sequence[Case], tempered: bool, out: Path | None, scree
         tempered: whether tempering is run besides Laplace and importance sampling.
         out: directory for the results; out/comparison where None.
         screen: where progress is shown.
-
-    Raises:
-        CaseError: errors of a case, or cases of different observations.
-        DataError: errors of their files, or a directory that cannot be written.
-        NonFiniteError: the model of a case is not finite at any first guess.
-        Interrupted: by the user.
     """
     missing = cannot_run("Tempering") if tempered else None
     if missing is not None:
@@ -118,37 +96,33 @@ def compare_cases(cases: Sequence[Case], tempered: bool, out: Path | None, scree
     for case in cases:
         case.refuse_cycle("compare")
     posed = {str(case.path): pose(case) for case in cases}
-    for name, one in posed.items():
-        _check_proper(name, one)
+    for one in posed.values():
+        _check_proper(one)
     check_same(posed)
-    directory = out or Path("out") / "comparison"
-    with screen.writing(directory) as written:
-        (directory / FILE).unlink(missing_ok=True)
+    results = Results(cases[0], out or Path("out") / "comparison")
+    with writing(results, screen):
+        (results.directory / "comparison.json").unlink(missing_ok=True)
         tables, settled = Tables(), True
         for name, one in posed.items():
-            screen.say(f"{name}: {one.case.checked.title or one.case.name}", "bold")
+            screen.say(f"{name}: {one.case.title}", "bold")
             analysis = _analysed(one, tempered, screen)
             settled &= analysis.solution.status is Status.CONVERGED
             tables[name] = evidence_table(analysis)
         judged = compare({name: preferred(table) for name, table in tables.items()})
         _show(tables, judged, screen)
-        write_json(_content(tables, judged), directory / FILE)
-        written.append(directory / FILE)
+        results.json("comparison", _content(tables, judged))
     return Exit.DONE if settled else Exit.NOT_CONVERGED
 
 
-def _check_proper(name: str, posed: Posed) -> None:
+def _check_proper(posed: Posed) -> None:
     """See that the case has an evidence: every prior must have the integral one."""
     flat = flat_entry(posed.problem.as_forcing())
     if flat is not None:
-        what = (
-            f"the prior of {flat!r} is flat or improper, with which there is no evidence; give it "
-            "a proper one"
-        )
-        raise CaseError([Fault("", what)], name)
+        what = "is flat or improper, with which there is no evidence; give it a proper one"
+        raise posed.case.fault("", f"the prior of {flat!r} {what}")
     if flat_entry(posed.problem) is not None:
         what = 'states have no prior of their own, and so no evidence; choose "forcing"'
-        raise CaseError([Fault("model_error.formulation", what)], name)
+        raise posed.case.fault("model_error.formulation", what)
 
 
 def _analysed(posed: Posed, tempered: bool, screen: Screen) -> Analysis:
@@ -173,14 +147,9 @@ def _show(tables: Tables, judged: tuple[ComparedProblem, ...], screen: Screen) -
     ]
     screen.table(("case", "method", "log p(y), nats", "±", ""), rows)
     screen.say()
+    numbers = ("log_bayes_factor", "log_bayes_factor_stdev", "probability")
     verdicts = [
-        (
-            one.name,
-            one.evidence.method,
-            _number(one.log_bayes_factor),
-            _number(one.log_bayes_factor_stdev),
-            _number(one.probability),
-        )
+        (one.name, one.evidence.method, *(_number(getattr(one, name)) for name in numbers))
         for one in judged
     ]
     screen.table(("case", "judged by", "log Bayes factor", "±", "probability"), verdicts)
@@ -199,18 +168,14 @@ def _number(value: float) -> str:
 
 
 def _content(tables: Tables, judged: tuple[ComparedProblem, ...]) -> dict[str, Any]:
+    def of_table(table: tuple[Evidence, ...]) -> dict[str, Any]:
+        return {
+            e.method: {"log_evidence": e.log_evidence, "stddev": e.stdev, "trust": str(e.trust)}
+            for e in table
+        }
+
     return {
-        "evidence": {
-            name: {
-                one.method: {
-                    "log_evidence": one.log_evidence,
-                    "stddev": one.stdev,
-                    "trust": str(one.trust),
-                }
-                for one in table
-            }
-            for name, table in tables.items()
-        },
+        "evidence": {name: of_table(table) for name, table in tables.items()},
         "comparison": [
             {
                 "case": one.name,

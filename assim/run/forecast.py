@@ -10,10 +10,10 @@ import numpy as np
 from assim.analysis.cycle.batches import batch_numbers
 from assim.analysis.forecast import Forecast, StartMembers, forecast, predicted_readings
 from assim.case.case import Case
-from assim.case.failure import CaseError, Exit, Fault, NonFiniteError
+from assim.case.failure import Exit, NonFiniteError
 from assim.case.setting import Setting, set_up
 from assim.files.errors import DataError
-from assim.files.netcdf import hash_file, write_dataset, write_json
+from assim.files.netcdf import hash_file
 from assim.files.read.observations import Instrument
 from assim.files.read.states import read_trajectory
 from assim.files.read.tables import observed_variables, open_observations
@@ -38,6 +38,7 @@ from assim.findings.verification import (
 )
 from assim.problem.window import Window
 from assim.run.forecast_start import Origin, origin_of
+from assim.run.terminal.directory import Results, writing
 from assim.run.terminal.screen import Screen
 
 _SHOWN = 10  # lead times in a table
@@ -72,10 +73,10 @@ class ForecastRequest:
 
 
 class _Verified(NamedTuple):
-    """One instrument against the forecast.
+    """One instrument with the rows of its file against the forecast.
 
     Args:
-        instrument: with the rows of its file.
+        instrument: the instrument.
         rows: those used.
         total: their scores.
         slots: the same by number of the slot, the first being 1.
@@ -87,11 +88,20 @@ class _Verified(NamedTuple):
     slots: dict[int, Scores]
 
 
-class _True(NamedTuple):
-    """Every field against the truth, at these slot edges."""
+@dataclass(frozen=True)
+class _Outcome:
+    """A forecast with all that is said of it, the truth at these slot edges included."""
 
+    origin: Origin
+    ahead: Forecast
+    verified: list[_Verified]
     edges: np.ndarray
-    fields: dict[str, FieldScores]
+    truth: dict[str, FieldScores]
+
+    def text(self, edge: int) -> str:
+        """A slot edge of the forecast for people."""
+        window, unit = self.ahead.window, self.ahead.labels.time_unit
+        return date_text(float(window.edges[edge]), unit, window.reference)
 
 
 def forecast_case(case: Case, asked: ForecastRequest, screen: Screen) -> Exit:
@@ -101,52 +111,27 @@ def forecast_case(case: Case, asked: ForecastRequest, screen: Screen) -> Exit:
         case: the case that made the run.
         asked: how long, from where, and against what.
         screen: where the scores are shown.
-
-    Raises:
-        CaseError: errors of the case, or a horizon that does not fit.
-        DataError: a directory without an analysis or of another case, or files that cannot be
-            used or written.
-        NonFiniteError: the model is finite at no member.
     """
     setting = set_up(case)
     source = case.directory(asked.source)
-    directory = source if asked.out is None else asked.out
     seed = case.checked.runtime.seed if asked.seed is None else asked.seed
     origin = origin_of(setting, source, asked.members, seed)
     for warning in origin.warnings:
         screen.say(warning, "bold red")
     window = _window(setting, origin, asked)
     later = Window(window.edges[len(origin.edges) - 1 :], window.steps, window.reference)
-    instruments = (
-        [] if asked.observations is None else _read(setting, asked.observations, later, screen)
-    )
-    true = None if asked.truth is None else _true_states(setting, asked.truth, later)
-    with screen.writing(directory) as written:
+    instruments = _read(setting, asked.observations, later, screen)
+    edges, truth = _true_states(setting, asked.truth, later)
+    files = (origin.file, asked.observations, asked.truth)
+    inputs = {str(path): hash_file(path) for path in files if path is not None}
+    results = Results(case, asked.out or source, inputs)
+    with writing(results, screen):
         ahead = _run(setting, origin, window, seed)
         verified = [_verify(instrument, ahead, origin.draws, seed) for instrument in instruments]
-        fields = None if true is None else _True(true[0], against_truth(ahead, true[1], true[0]))
-        outcome = _Outcome(setting, origin, ahead, verified, fields, asked, seed)
+        outcome = _Outcome(origin, ahead, verified, edges, against_truth(ahead, truth, edges))
         _show(outcome, screen)
-        _write(outcome, directory, written)
+        _write(outcome, results, asked.keep_members, seed)
     return Exit.DONE
-
-
-class _Outcome(NamedTuple):
-    """A forecast with all that is said of it."""
-
-    setting: Setting
-    origin: Origin
-    ahead: Forecast
-    verified: list[_Verified]
-    truth: _True | None
-    asked: ForecastRequest
-    seed: int
-
-    def text(self, edge: int) -> str:
-        """A slot edge of the forecast for people."""
-        window = self.ahead.window
-        unit = self.setting.model.labels().time_unit
-        return date_text(float(window.edges[edge]), unit, window.reference)
 
 
 def _window(setting: Setting, origin: Origin, asked: ForecastRequest) -> Window:
@@ -157,38 +142,37 @@ def _window(setting: Setting, origin: Origin, asked: ForecastRequest) -> Window:
         end = _until(setting, asked.until)
         number = int(np.floor((end - start) / origin.slot + 1e-6))
         if number < 1:
-            unit, reference = setting.model.labels().time_unit, origin.reference
+            unit, reference = setting.labels.time_unit, origin.reference
             first = date_text(start + origin.slot, unit, reference)
             what = (
                 f"must be a slot after the forecast's start or later: the start is "
                 f"{date_text(start, unit, reference)}, the first slot ends at {first}, got "
                 f"{asked.until}"
             )
-            raise CaseError([Fault("--until", what)], str(setting.case.path))
+            raise setting.case.fault("--until", what)
     later = start + origin.slot * np.arange(1, number + 1)
     try:
         edges = np.concatenate([origin.edges, later])
         return Window.at(setting.model, edges, origin.reference)
     except ValueError as error:
-        raise CaseError([Fault("window", str(error))], str(setting.case.path)) from error
+        raise setting.case.fault("window", str(error)) from error
 
 
 def _until(setting: Setting, text: str) -> float:
     """The horizon as model time."""
     value: Any = text
-    if setting.model.labels().time_unit == NON_PHYSICAL:
+    if setting.labels.time_unit == NON_PHYSICAL:
         try:
             value = float(text)
         except ValueError:
             what = f"must be a number, as the model's time has no unit, got {text}"
-            raise CaseError([Fault("--until", what)], str(setting.case.path)) from None
+            raise setting.case.fault("--until", what) from None
     return setting.clock.time(value, "--until")
 
 
 def _run(setting: Setting, origin: Origin, window: Window, seed: int) -> Forecast:
     """The forecast; NonFiniteError where there is none."""
-    draws, case = origin.draws, setting.case
-    error = setting.model_error()
+    draws, error = origin.draws, setting.model_error()
     name = None if error is None or error.scale is None else error.scale.name
     known = {n: v for n, v in draws.parameters.items() if n in setting.model.parameters}
     try:
@@ -204,8 +188,7 @@ def _run(setting: Setting, origin: Origin, window: Window, seed: int) -> Forecas
             seed=seed + 1,
         )
     except ValueError as problem:
-        what = f"the forecast: {problem}"
-        raise CaseError([Fault("model", what)], str(case.path)) from problem
+        raise setting.case.fault("model", f"the forecast: {problem}") from problem
     if ahead.size == 0:
         raise NonFiniteError(
             f"the model is not finite at any of the {draws.size()} members of {origin.told}; "
@@ -214,8 +197,10 @@ def _run(setting: Setting, origin: Origin, window: Window, seed: int) -> Forecas
     return ahead
 
 
-def _read(setting: Setting, path: Path, window: Window, screen: Screen) -> list[Instrument]:
+def _read(setting: Setting, path: Path | None, window: Window, screen: Screen) -> list[Instrument]:
     """The case's instruments with the rows of a file that are later than the forecast's start."""
+    if path is None:
+        return []
     labels, tables = setting.labels, setting.tables.observations
     present = observed_variables(path, labels)
     chosen = [table for table in tables if table.variable in present]
@@ -248,10 +233,12 @@ def _read(setting: Setting, path: Path, window: Window, screen: Screen) -> list[
 
 
 def _true_states(
-    setting: Setting, path: Path, window: Window
+    setting: Setting, path: Path | None, window: Window
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Numbers of the slot edges at which the truth is known, and every field there."""
-    edges = edges_within(path, setting.model.labels(), window)
+    if path is None:
+        return np.zeros(0, int), {}
+    edges = edges_within(path, setting.labels, window)
     times = np.asarray(window.edges)[edges]
     truth = read_trajectory(path, setting.model, times, window.reference)
     return edges, {name: np.asarray(value) for name, value in truth.items()}
@@ -269,97 +256,73 @@ def _verify(instrument: Instrument, ahead: Forecast, draws: StartMembers, seed: 
     return _Verified(instrument, rows, scores(rows), by_slot(rows, slots))
 
 
-def _write(outcome: _Outcome, directory: Path, written: list[Path]) -> None:
+def _write(outcome: _Outcome, results: Results, members: bool, seed: int) -> None:
     """Write the files, the summary last."""
-    setting, ahead, case = outcome.setting, outcome.ahead, outcome.setting.case
-    labels, title = setting.model.labels(), case.checked.title or case.name
-    files = (outcome.origin.file, outcome.asked.observations, outcome.asked.truth)
-    inputs = {str(path): hash_file(path) for path in files if path is not None}
-    (directory / "forecast.json").unlink(missing_ok=True)
-    dataset = forecast_dataset(
-        ahead,
-        members=outcome.asked.keep_members,
-        names=case.checked.output.variables,
-    )
-    given: dict[str, Any] = {"config": case.text(), "inputs": inputs}
-    path = directory / "forecast.nc"
-    write_dataset(dataset, path, title=f"{title}: forecast", **given)
-    written.append(path)
-    path = directory / "forecast_feedback.nc"
-    path.unlink(missing_ok=True)
+    ahead, names = outcome.ahead, results.case.checked.output.variables
+    (results.directory / "forecast.json").unlink(missing_ok=True)
+    dataset = forecast_dataset(ahead, members=members, names=names)
+    results.dataset("forecast", dataset, "forecast")
+    (results.directory / "forecast_feedback.nc").unlink(missing_ok=True)
     if outcome.verified:
-        instruments = [one.instrument for one in outcome.verified]
-        rows = [one.rows for one in outcome.verified]
-        dataset = forecast_feedback(instruments, rows, labels, ahead.window)
-        write_dataset(dataset, path, title=f"{title}: forecast of observations", **given)
-        written.append(path)
-    write_json(_summary(outcome), directory / "forecast.json")
-    written.append(directory / "forecast.json")
+        instruments, rows, *_ = zip(*outcome.verified, strict=True)
+        dataset = forecast_feedback(instruments, rows, ahead.labels, ahead.window)
+        results.dataset("forecast_feedback", dataset, "forecast of observations")
+    results.json("forecast", _summary(outcome, seed))
 
 
-def _summary(outcome: _Outcome) -> dict[str, Any]:
+def _summary(outcome: _Outcome, seed: int) -> dict[str, Any]:
     """What forecast.json holds."""
     ahead = outcome.ahead
-    leads, units = lead_times(ahead.window, outcome.setting.model.labels())
+    leads, units = lead_times(ahead.window, ahead.labels)
     content: dict[str, Any] = {
         "from": outcome.origin.told,
         "start": outcome.text(0),
         "end": outcome.text(-1),
         "members": ahead.size,
         "left_out": ahead.left_out,
-        "seed": outcome.seed,
+        "seed": seed,
         "lead": leads,
         "lead_units": units,
         "spread": mean_spread(ahead),
     }
     if outcome.verified:
         content["observations"] = {
-            one.instrument.observations.name: {
-                **scores_summary(one.total),
-                "rejected": one.instrument.rejected(),
+            verified.instrument.observations.name: {
+                **scores_summary(verified.total),
+                "rejected": verified.instrument.rejected(),
                 "by_lead": [
-                    {"lead": leads[slot], **scores_summary(scores_of_slot)}
-                    for slot, scores_of_slot in one.slots.items()
+                    {"lead": leads[slot], **scores_summary(of_slot)}
+                    for slot, of_slot in verified.slots.items()
                 ],
             }
-            for one in outcome.verified
+            for verified in outcome.verified
         }
-    if outcome.truth is not None:
-        content["truth"] = truth_summary(outcome.truth.fields, leads[outcome.truth.edges])
+    if outcome.truth:
+        content["truth"] = truth_summary(outcome.truth, leads[outcome.edges])
     return content
 
 
 def _show(outcome: _Outcome, screen: Screen) -> None:
     """The scores, as small tables."""
-    ahead, labels = outcome.ahead, outcome.setting.model.labels()
-    leads, units = lead_times(ahead.window, labels)
-    unit = "" if units == NON_PHYSICAL else f" {units}"
+    ahead, names = outcome.ahead, [v.instrument.observations.name for v in outcome.verified]
+    leads, units = lead_times(ahead.window, ahead.labels)
+    texts = [f"{lead:g}" + ("" if units == NON_PHYSICAL else f" {units}") for lead in leads]
     screen.say(f"Forecast from {outcome.text(0)} to {outcome.text(-1)}: {ahead.size} members of "
                f"{outcome.origin.told}.")  # fmt: skip
     if ahead.left_out:
         screen.say(f"The model is not finite at {ahead.left_out} more, left out.", "bold red")
-    screen.rejected(
-        {o.instrument.observations.name: {"compared": o.total.number, **o.instrument.rejected()}
-         for o in outcome.verified}
-    )  # fmt: skip
+    counts = [{"compared": v.total.number, **v.instrument.rejected()} for v in outcome.verified]
+    screen.rejected(dict(zip(names, counts, strict=True)))
     columns = ("count", "RMSE", "bias", "spread", "CRPS", "log score", "in 90 %")
-    for one in outcome.verified:
-        slots = _some(list(one.slots))
-        lines = [(f"{leads[slot]:g}{unit}", *_cells(one.slots[slot])) for slot in slots]
+    for name, verified in zip(names, outcome.verified, strict=True):
+        slots = verified.slots
+        rows = [(texts[slot], *_cells(slots[slot])) for slot in _some(list(slots))]
         screen.say()
-        screen.table(
-            (f"{one.instrument.observations.name} at lead", *columns),
-            [*lines, ("all", *_cells(one.total))],
-        )
-    if outcome.truth is not None:
-        _show_truth(outcome.truth, leads, unit, screen)
-
-
-def _show_truth(truth: _True, leads: np.ndarray, unit: str, screen: Screen) -> None:
-    for name, one in truth.fields.items():
+        screen.table((f"{name} at lead", *columns), [*rows, ("all", *_cells(verified.total))])
+    for name, scored in outcome.truth.items():
         rows = [
-            (f"{leads[truth.edges[i]]:g}{unit}", *(f"{column[i]:.4g}" for column in one))
-            for i in _some(list(range(len(truth.edges))))
+            (texts[outcome.edges[i]], *(f"{column[i]:.4g}" for column in scored))
+            for i in _some(range(len(outcome.edges)))
         ]
         screen.say()
         screen.table((f"{name} (truth) at lead", "RMSE", "spread", "CRPS"), rows)
@@ -371,10 +334,10 @@ def _some(several: Sequence[int]) -> list[int]:
     return [several[place] for place in places]
 
 
-def _cells(one: Scores) -> tuple[str, ...]:
-    numbers = (one.rmse, one.bias, one.spread, one.crps, one.log_score)
+def _cells(scored: Scores) -> tuple[str, ...]:
+    numbers = (scored.rmse, scored.bias, scored.spread, scored.crps, scored.log_score)
     return (
-        f"{one.number:,}",
+        f"{scored.number:,}",
         *(f"{number:.4g}" if np.isfinite(number) else "–" for number in numbers),
-        f"{100 * one.coverage.covered:.0f} %",
+        f"{100 * scored.coverage.covered:.0f} %",
     )

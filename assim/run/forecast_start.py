@@ -13,7 +13,6 @@ import numpy as np
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.forecast import Past, StartMembers
 from assim.case.case import Case
-from assim.case.failure import CaseError, Fault
 from assim.case.pose import pose_setting
 from assim.case.pose_cycle import pose_cycle
 from assim.case.setting import Setting
@@ -24,22 +23,14 @@ from assim.files.read.tables import open_observations
 from assim.files.write.analysed import read_carry
 from assim.files.write.forecast import attributes_of, read_members
 from assim.problem.departure import Problem
+from assim.problem.window import Window
 from assim.statistics.resampling import systematic
 
 MEMBERS = 100
-_FREE = {
-    "title",
-    "output",
-    "runtime",
-    "twin",
-    "minimiser",
-    "posterior",
-    "predictive",
-    "findings",
-    "quantities",
-    "forecast_impact",
-    "sloppy",
-}  # tables of a case that do not change what its posterior is of
+_FREE = {  # tables of a case that do not change what its posterior is of
+    *("title", "output", "runtime", "twin", "minimiser", "posterior"),
+    *("predictive", "findings", "quantities", "forecast_impact", "sloppy"),
+}
 
 
 class Origin(NamedTuple):
@@ -76,11 +67,6 @@ def origin_of(setting: Setting, directory: Path, number: int | None, seed: int) 
         directory: the directory.
         number: of members; by default as many as a cycle's scheme carries, or 100.
         seed: of the draws.
-
-    Raises:
-        CaseError: errors of the case.
-        DataError: a directory without an analysis, of another case, or with files that cannot be
-            used.
     """
     case = setting.case
     if "cycle" in case.tree:
@@ -137,7 +123,7 @@ def _doubts(words: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _of_posterior(setting: Setting, directory: Path, number: int, seed: int) -> Origin:
     """Members at the window's start, from their file; fields without one are the analysis'."""
-    model, labels = setting.model, setting.model.labels()
+    model, labels = setting.model, setting.labels
     table, path = setting.case.checked, directory / "posterior.nc"
     scales = {t.error.name: () for t in table.observations if t.error.name is not None}
     biases = {term.name: () for t in table.observations for term in t.bias}
@@ -155,8 +141,11 @@ def _of_posterior(setting: Setting, directory: Path, number: int, seed: int) -> 
     state |= {n: np.broadcast_to(np.asarray(v), (number, *v.shape)) for n, v in still.items()}
     kinds = (parameters, scales, biases)
     draws = StartMembers(state, *({name: members[name][chosen] for name in kind} for kind in kinds))
-    edges, reference = _edges(setting)
-    return Origin(draws, edges, *_slot(edges), reference, warnings=_few(weights, number))
+    sources = [(t.file_path(t.file), t.variable) for t in table.observations]
+    by_times = table.window.times == "observations"
+    rows = [open_observations(*source, labels) for source in sources] if by_times else []
+    window = setting.window(rows)
+    return _origin(draws, window, np.asarray(window.edges), weights.size)
 
 
 def _chosen(weights: np.ndarray, number: int, seed: int) -> np.ndarray:
@@ -166,29 +155,15 @@ def _chosen(weights: np.ndarray, number: int, seed: int) -> np.ndarray:
     return chosen
 
 
-def _few(weights: np.ndarray, number: int) -> tuple[str, ...]:
-    """A word where members are repeated."""
-    if number <= weights.size:
-        return ()
-    return (f"The posterior has {weights.size} members: some of the {number} are the same.",)
-
-
-def _edges(setting: Setting) -> tuple[np.ndarray, str | None]:
-    """Slot edges of the window that was analysed."""
-    tables, rows = setting.tables, []
-    if tables.window.times == "observations":
-        rows = [
-            open_observations(table.file_path(table.file), table.variable, setting.labels)
-            for table in tables.observations
-        ]
-    window = setting.window(rows)
-    return np.asarray(window.edges), window.reference
-
-
-def _slot(edges: np.ndarray) -> tuple[float, int]:
-    """Mean length of a slot, and their number."""
-    slots = len(edges) - 1
-    return float(edges[-1] - edges[0]) / slots, slots
+def _origin(
+    draws: StartMembers, window: Window, edges: np.ndarray, known: int, past: Past | None = None
+) -> Origin:
+    """What a forecast after one window is made of, with a word where members are repeated."""
+    number, slots = draws.size(), window.slots
+    slot = float(window.edges[-1] - window.edges[0]) / slots
+    repeated = f"The posterior has {known} members: some of the {number} are the same."
+    warnings = (repeated,) if number > known else ()
+    return Origin(draws, edges, slot, slots, window.reference, past, warnings=warnings)
 
 
 def _repeated(setting: Setting, directory: Path, number: int, seed: int) -> Origin:
@@ -203,12 +178,11 @@ def _repeated(setting: Setting, directory: Path, number: int, seed: int) -> Orig
         raise DataError(_absent(directory))
     weights = np.asarray(analysis.posterior.weights)
     chi = analysis.posterior.chi[jnp.asarray(_chosen(weights, number, seed))]
-    edges = np.asarray(posed.problem.window.edges)
+    window = posed.problem.window
+    edges = np.asarray(window.edges)
     draws, series = _at_end(posed.problem, chi)
     past = Past(edges, series) if series else None
-    reference = posed.problem.window.reference
-    warnings = _few(weights, number)
-    return Origin(draws, edges[-1:], *_slot(edges), reference, past, warnings=warnings)
+    return _origin(draws, window, edges[-1:], weights.size, past)
 
 
 @eqx.filter_jit
@@ -245,7 +219,7 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
     case = setting.case
     if setting.tables.cycled().twin:
         what = "an experiment in memory leaves nothing behind from which to go on"
-        raise CaseError([Fault("cycle.twin", what)], str(case.path))
+        raise case.fault("cycle.twin", what)
     lines = read_manifest(directory)
     if len(lines) < 2:
         raise DataError(_absent(directory))
@@ -269,27 +243,17 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
     if draws is None:
         kind = type(posed.cycle.scheme).__name__
         what = f"nothing can be drawn from what {kind} hands on; write its method `draws`"
-        raise CaseError([Fault("cycle.method", what)], str(case.path))
-    draws = _as_many(draws, number, seed, path)
+        raise case.fault("cycle.method", what)
+    if asked > (size := draws.size()) and number is not None:
+        raise DataError(
+            f"{path}: holds {size} members, which are used as they are; --members may be at most "
+            f"that, got {number}"
+        )
+    if number is not None and number < size:
+        draws = draws.taken(np.random.default_rng(seed).permutation(size)[:number])
     start = ahead[newest : newest + 1]
     told = f"{path}, by {type(posed.cycle.scheme).__name__}"
     return Origin(draws, start, slot, posed.cycle.plan.slots, posed.reference, file=path, told=told)
-
-
-def _as_many(draws: StartMembers, number: int | None, seed: int, path: Path) -> StartMembers:
-    """The members, or some of them where fewer are asked for.
-
-    Raises:
-        DataError: more are asked for than there are.
-    """
-    if number is None or number == draws.size():
-        return draws
-    if number > draws.size():
-        raise DataError(
-            f"{path}: holds {draws.size()} members, which are used as they are; --members may be "
-            f"at most that, got {number}"
-        )
-    return draws.taken(np.random.default_rng(seed).permutation(draws.size())[:number])
 
 
 def _ahead(plan: Plan, edges: np.ndarray, done: int) -> tuple[np.ndarray, int, float]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from assim.case.failure import Exit
 from assim.case.findings import PredictiveTable
 from assim.case.names import said
 from assim.case.pose import Posed, pose
-from assim.files.netcdf import write_dataset, write_json, write_tree
+from assim.files.netcdf import write_tree
 from assim.files.write.arviz import to_datatree
 from assim.files.write.encode import row_columns, state_dataset
 from assim.files.write.feedback import feedback_dataset
@@ -33,11 +33,13 @@ from assim.findings.impact import observation_impact
 from assim.findings.predictive import predictive_checks
 from assim.findings.sloppy import stiff_and_sloppy
 from assim.run.finite import require_finite
+from assim.run.terminal.directory import Results, writing
 from assim.run.terminal.screen import Screen
 from assim.show.report import report_of_results
 from assim.solve.minimise.status import Status
 
 ARVIZ = "inference_data.nc"
+Find = Callable[[Analysis], AbstractFinding | None]
 
 
 def run_case(case: Case, out: Path | None, screen: Screen, started: float | None = None) -> Exit:
@@ -48,25 +50,24 @@ def run_case(case: Case, out: Path | None, screen: Screen, started: float | None
         out: directory for the results, in place of the case's own.
         screen: where progress is shown.
         started: when the program started, by `time.perf_counter`.
-
-    Raises:
-        CaseError: errors of the case.
-        DataError: errors of its files, or a directory that cannot be written.
-        NonFiniteError: the model is not finite at any first guess.
-        Interrupted: by the user.
     """
     seconds = {} if started is None else {"import": time.perf_counter() - started}
     with timed(seconds, "read"):
         posed = pose(case)
-    directory = case.directory(out)
-    with screen.writing(directory, window=True) as written:
-        screen.say(case.checked.title or case.name, "bold")
+    results = Results(case, case.directory(out), posed.inputs)
+    with writing(results, screen, window=True):
+        screen.say(case.title, "bold")
         screen.rejected(posed.rejected())
         analysis = _analyse(posed, screen, seconds)
         screen.results(analysis)
-        write_results(posed, analysis, directory, written)
-        written += report_of_results(directory, case.checked.output.keep, screen.say)
-    return _outcome(analysis, screen)
+        _write_results(posed, analysis, results)
+        kept = case.checked.output.keep
+        results.paths += report_of_results(results.directory, kept, screen.say)
+    status = analysis.solution.status
+    if status is Status.CONVERGED:
+        return Exit.DONE
+    screen.say(f"Not converged. {status.advice}", "bold red")
+    return Exit.NOT_CONVERGED
 
 
 def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysis:
@@ -74,45 +75,37 @@ def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysi
     given = {"progress": screen.loop, "report": screen.say, "quantities": posed.quantities}
     analysis = posed.analysis(**given)
     require_finite(analysis)
-    analysis = analysis.with_findings(consistency(analysis))
-    if posed.impact is not None and analysis.laplace is not None:
-        impact = observation_impact(analysis, posed.impact.measure, posed.impact.window)
-        analysis = analysis.with_findings(impact)
-    analysis = _examined(posed, analysis, seconds)
+    for stage, find in _built_in(posed, analysis):
+        with timed(seconds if stage else {}, stage):
+            analysis = analysis.with_findings(find(analysis))
     for use, find in posed.findings().items():
         analysis = _with_own(posed, analysis, use, find, screen)
     return dataclasses.replace(analysis, seconds={**seconds, **analysis.seconds})
 
 
-def _examined(posed: Posed, analysis: Analysis, seconds: dict[str, float]) -> Analysis:
-    """The analysis with its stiff and sloppy directions, and checks of what it predicts."""
-    if analysis.posterior is None:
-        return analysis
+def _built_in(posed: Posed, analysis: Analysis) -> Iterator[tuple[str, Find]]:
+    """Findings that a run has where they apply, with the stage of those that take time."""
     table = posed.case.checked
+    yield "", consistency
+    if posed.impact is not None and analysis.laplace is not None:
+        forecast = posed.impact
+        yield "", lambda a: observation_impact(a, forecast.measure, forecast.window)
+    if analysis.posterior is None:
+        return
+    yield "sloppy", lambda a: stiff_and_sloppy(a, table.sloppy.profile)
     held_back = [instrument.observations for instrument in posed.held_back]
-    with timed(seconds, "sloppy"):
-        sloppy = stiff_and_sloppy(analysis, table.sloppy.profile)
-    checks = None
     if table.predictive is not None or held_back:
-        draws = (table.predictive or PredictiveTable()).draws
-        with timed(seconds, "predictive"):
-            checks = predictive_checks(analysis, held_back, draws=draws, seed=table.runtime.seed)
-    return analysis.with_findings(sloppy, checks)
+        draws, seed = (table.predictive or PredictiveTable()).draws, table.runtime.seed
+        yield "predictive", lambda a: predictive_checks(a, held_back, draws=draws, seed=seed)
 
 
-def _with_own(
-    posed: Posed,
-    analysis: Analysis,
-    use: str,
-    find: Callable[[Analysis], AbstractFinding | None],
-    screen: Screen,
-) -> Analysis:
+def _with_own(posed: Posed, analysis: Analysis, use: str, find: Find, screen: Screen) -> Analysis:
     """The analysis with a finding of the user's own, or without where that fails."""
     try:
         more = analysis.with_findings(find(analysis))
         for make in (diagnostics_dataset, summary):  # its variables, and names of its own
             make(more)
-        for instrument in (*posed.instruments, *posed.held_back):
+        for instrument in posed.all_instruments:
             row_columns(more.findings, instrument.observations.name, int(instrument.used.sum()))
     except Exception as error:  # whatever it is, the analysis is not lost
         screen.say(f"The finding {use} failed and is left out: {said(error)}", "bold red")
@@ -120,36 +113,21 @@ def _with_own(
     return more
 
 
-def write_results(posed: Posed, analysis: Analysis, directory: Path, written: list[Path]) -> None:
-    """Write the files of a finished analysis, the summary last, and add them to `written`.
-
-    Those of an earlier run are removed before.
-
-    Raises:
-        DataError: one cannot be written; those before it stand.
-    """
-    case, seconds = posed.case, dict(analysis.seconds)
+def _write_results(posed: Posed, analysis: Analysis, results: Results) -> None:
+    """Write the files of a finished analysis, the summary last; those of an earlier run go."""
+    directory, seconds = results.directory, dict(analysis.seconds)
     stale = [directory / ARVIZ, *(directory / f"{name}.nc" for name in FILES)]
     for path in (*stale, *_of_methods(directory)):
         path.unlink(missing_ok=True)
     with timed(seconds, "write"):
         for name, make in _makers(posed, analysis).items():
-            path = directory / f"{name}.nc"
-            title = f"{case.checked.title or case.name}: {name}"
-            write_dataset(make(), path, title=title, config=case.text(), inputs=posed.inputs)
-            written.append(path)
-    if case.checked.output.arviz and analysis.posterior is not None:
-        tree, path = to_datatree(analysis), directory / ARVIZ
-        title = f"{case.checked.title or case.name}: posterior"
-        write_tree(tree, path, title=title, config=case.text(), inputs=posed.inputs)
-        written.append(directory / ARVIZ)
-    content = summary(
-        dataclasses.replace(analysis, seconds=seconds),
-        [*posed.instruments, *posed.held_back],
-        posed.truth,
-    )
-    write_json(content, directory / "summary.json")
-    written.append(directory / "summary.json")
+            results.dataset(name, make(), name)
+    if posed.case.checked.output.arviz and analysis.posterior is not None:
+        title = f"{posed.case.title}: posterior"
+        write_tree(to_datatree(analysis), directory / ARVIZ, title=title, **results.words)
+        results.paths.append(directory / ARVIZ)
+    finished = dataclasses.replace(analysis, seconds=seconds)
+    results.json("summary", summary(finished, posed.all_instruments, posed.truth))
 
 
 def _of_methods(directory: Path) -> list[Path]:
@@ -165,10 +143,10 @@ def _of_methods(directory: Path) -> list[Path]:
 def _makers(posed: Posed, analysis: Analysis) -> dict[str, Callable[[], xr.Dataset]]:
     """What makes each file that the case wants, by the file's name."""
     makers: dict[str, Callable[[], xr.Dataset]] = {
-        "background": lambda: background_dataset(analysis),
+        "background": lambda: _background(analysis),
         "analysis": lambda: analysis_dataset(analysis),
         "trajectory": lambda: _trajectory(posed, analysis, None),
-        "feedback": lambda: feedback_dataset([*posed.instruments, *posed.held_back], analysis),
+        "feedback": lambda: feedback_dataset(posed.all_instruments, analysis),
         "diagnostics": lambda: diagnostics_dataset(analysis),
     }
     if analysis.posterior is not None:
@@ -185,39 +163,22 @@ def _makers(posed: Posed, analysis: Analysis) -> dict[str, Callable[[], xr.Datas
 
 def _trajectory(posed: Posed, analysis: Analysis, posterior: Posterior | None) -> xr.Dataset:
     """The trajectory of the variables that the case asks for."""
-    return _chosen(posed, trajectory_dataset(analysis, posterior))
-
-
-def background_dataset(analysis: Analysis) -> xr.Dataset:
-    """The background state at the window's start, with its prior standard deviations."""
-    window = analysis.problem.window
-    return state_dataset(
-        analysis.problem.model.labels(),
-        analysis.background.control.state,
-        float(window.edges[0]),
-        window.reference,
-        stdev=analysis.prior_stdev.state,
-    )
-
-
-def _chosen(posed: Posed, dataset: xr.Dataset) -> xr.Dataset:
-    """The trajectory of the variables that the case asks for."""
-    fields = posed.case.checked.output.variables
+    dataset, fields = trajectory_dataset(analysis, posterior), posed.case.checked.output.variables
     if fields is None:
         return dataset
-    others = [name for name in posed.problem.model.labels().state if name not in fields]
-    drop = [
-        name
-        for name in map(str, dataset.data_vars)
-        if any(name == field or name.startswith(f"{field}_") for field in others)
-        and not any(name == field or name.startswith(f"{field}_") for field in fields)
-    ]
+    others = [name for name in posed.setting.labels.state if name not in fields]
+
+    def is_of(name: str, several: list[str]) -> bool:
+        return any(name == field or name.startswith(f"{field}_") for field in several)
+
+    names = map(str, dataset.data_vars)
+    drop = [name for name in names if is_of(name, others) and not is_of(name, fields)]
     return dataset.drop_vars(drop, errors="ignore")
 
 
-def _outcome(analysis: Analysis, screen: Screen) -> Exit:
-    status = analysis.solution.status
-    if status is Status.CONVERGED:
-        return Exit.DONE
-    screen.say(f"Not converged. {status.advice}", "bold red")
-    return Exit.NOT_CONVERGED
+def _background(analysis: Analysis) -> xr.Dataset:
+    """The background state at the window's start, with its prior standard deviations."""
+    problem, window = analysis.problem, analysis.problem.window
+    state, start = analysis.background.control.state, float(window.edges[0])
+    stdev = analysis.prior_stdev.state
+    return state_dataset(problem.model.labels(), state, start, window.reference, stdev=stdev)

@@ -16,7 +16,7 @@ from assim.files.read.manifest import damaged, read_manifest
 from assim.files.read.tables import open_observations
 from assim.files.write import manifest as ledger
 from assim.run import cli
-from assim.run.cycle import windows as sequence
+from assim.run.terminal import directory
 from assim.run.cycle.ledger import alone
 from tests.cycle.files import Files, contents, manifest, results, setting, steady
 
@@ -184,7 +184,7 @@ def test_a_disk_that_is_full_loses_nothing(files, whole, tmp_path, monkeypatch):
             raise DataError(f"{path}: cannot be written (No space left on device)")
         write_dataset(dataset, path, **options)
 
-    monkeypatch.setattr(sequence, "write_dataset", full)
+    monkeypatch.setattr(directory, "write_dataset", full)
     result = files.run(tmp_path)
     assert result.exit_code == 3 and "No space left" in result.stderr
     assert len(manifest(tmp_path)) == 3 and not list(tmp_path.rglob("*.part"))
@@ -203,7 +203,7 @@ def test_an_interrupted_cycle_says_how_far_it_came_and_goes_on(files, whole, tmp
             raise KeyboardInterrupt
         write_dataset(dataset, path, **options)
 
-    monkeypatch.setattr(sequence, "write_dataset", interrupted)
+    monkeypatch.setattr(directory, "write_dataset", interrupted)
     result = files.run(tmp_path)
     assert result.exit_code == 130
     assert f"2 of {WINDOWS} windows are finished, go on with --resume" in result.stderr

@@ -12,6 +12,7 @@ from assim.case.case import read_case
 from assim.case.pose import pose
 from assim.run import calibrate as command
 from assim.run.calibrate import FILE, PICTURE, _draw, _method, calibrate_case
+from assim.run.terminal.directory import Results
 from assim.run.terminal.screen import Screen
 from assim.solve.posterior.importance import Importance
 from assim.solve.posterior.laplace import Laplace
@@ -86,9 +87,11 @@ def test_a_picture_that_cannot_be_drawn_costs_no_simulations(calibrated, monkeyp
     toy, _ = calibrated
     (tmp_path / FILE).write_bytes((toy.out / FILE).read_bytes())
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    console, written = Console(record=True, file=io.StringIO()), []
-    _draw(tmp_path, written, Screen(console))
-    assert not written and "pip install 'assim[plot]'" in console.export_text().replace("\n", " ")
+    console, results = Console(record=True, file=io.StringIO()), Results(None, tmp_path)
+    _draw(results, Screen(console))
+    assert not results.paths and "pip install 'assim[plot]'" in console.export_text().replace(
+        "\n", " "
+    )
 
 
 def test_what_an_earlier_run_left_is_removed_first(toy: Toy, monkeypatch) -> None:

@@ -3,8 +3,6 @@
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-
 from assim.case.case import Case
 from assim.case.cycle import by_window
 from assim.case.failure import CaseError, Exit, Fault, Interrupted
@@ -16,7 +14,7 @@ from assim.run.cycle.in_memory import run_experiment
 from assim.run.cycle.incoming import Incoming
 from assim.run.cycle.ledger import Ledger, alone
 from assim.run.cycle.windows import Sequence, Stopped
-from assim.run.terminal.directory import remove_ending, writable
+from assim.run.terminal.directory import Results, remove_ending, writable
 from assim.run.terminal.screen import Screen
 from assim.show.report import report_of_results
 
@@ -51,29 +49,32 @@ def run_cycle(
     if setting.tables.cycled().twin:
         if resume or watched is not None:
             what = "an experiment in memory has neither files to go on from nor any to wait for"
-            raise CaseError([Fault("cycle.twin", what)], str(case.path))
+            raise case.fault("cycle.twin", what)
         return run_experiment(setting, directory, screen)
     if watched is not None:
         _check_watched(case)
     posed = pose_cycle(setting)
-    edges = np.asarray(posed.edges)
-    incoming = Incoming(setting, posed.cycle.plan, edges, posed.reference, watched, timeout)
-    _check_other(directory)
+    incoming = Incoming(posed, watched, timeout)
+    if (directory / "analysis.nc").exists():
+        raise DataError(
+            f"{directory}: holds the results of a single window; choose another directory with "
+            "--out"
+        )
     with writable(directory), alone(directory):
         ledger = Ledger.opened(directory, case, resume)
         sequence = Sequence(posed, incoming, ledger, screen)
-        screen.say(case.checked.title or case.name, "bold")
+        results = Results(case, directory, posed.inputs)
+        screen.say(case.title, "bold")
         _say_done(ledger, posed.tables.cycled().windows, screen, resume)
         remove_ending(directory)
         (directory / "diagnostics.nc").unlink(missing_ok=True)
-        code = _all_windows(sequence, screen)
-        written, summary = sequence.series()
+        code = _all_windows(sequence, results, screen)
+        summary = sequence.series(results)
         if summary:
             screen.cycled(summary)
-        written += report_of_results(directory, case.checked.output.keep, screen.say)
-        screen.written(directory, written)
-    used_nothing = code is Exit.DONE and not summary["observations"]
-    return _used_nothing(screen) if used_nothing else code
+        results.paths += report_of_results(directory, case.checked.output.keep, screen.say)
+        screen.written(directory, results.paths)
+    return _used_nothing(screen) if code is Exit.DONE and not summary["observations"] else code
 
 
 def _say_done(ledger: Ledger, windows: int, screen: Screen, resume: bool) -> None:
@@ -113,44 +114,25 @@ def _check_watched(case: Case) -> None:
         raise CaseError(faults, str(case.path))
 
 
-def _check_other(directory: Path) -> None:
-    """Refuse a directory with the results of a single window."""
-    if (directory / "analysis.nc").exists():
-        raise DataError(
-            f"{directory}: holds the results of a single window; choose another directory with "
-            "--out"
-        )
-
-
-def _all_windows(sequence: Sequence, screen: Screen) -> Exit:
+def _all_windows(sequence: Sequence, results: Results, screen: Screen) -> Exit:
     """Every window that is left, and the series so far where something stops them.
 
     Raises:
         Interrupted: by the user.
     """
-    failed: Exception | None = None
-    windows = sequence.posed.tables.cycled().windows
+    windows, ledger = sequence.posed.tables.cycled().windows, sequence.ledger
     try:
         sequence.run()
     except Stopped as stop:
         screen.say(str(stop), "bold red")
         return stop.code
-    except KeyboardInterrupt:
-        done = sequence.ledger.done
-        with suppress(DataError):
-            sequence.series()
-        raise Interrupted(
-            f"interrupted; {done} of {windows} windows are finished, go on with --resume"
-        ) from None
-    except Exception as error:
-        failed = error
-    if failed is not None:
+    except (Exception, KeyboardInterrupt) as error:
         with suppress(DataError):  # what stopped the windows is what is told
-            sequence.series()
-        if sequence.ledger.done:
-            screen.say(
-                f"{sequence.ledger.done} of {windows} windows are finished; "
-                "--resume goes on from there."
-            )
-        raise failed
+            sequence.series(results)
+        finished = f"{ledger.done} of {windows} windows are finished"
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(f"interrupted; {finished}, go on with --resume") from None
+        if ledger.done:
+            screen.say(f"{finished}; --resume goes on from there.")
+        raise
     return Exit.DONE

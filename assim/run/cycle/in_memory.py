@@ -16,6 +16,7 @@ from assim.problem.arrays import State
 from assim.problem.cycled import Rows
 from assim.problem.window import Window
 from assim.run.cycle.series import write_series
+from assim.run.terminal.directory import Results, writing
 from assim.run.terminal.screen import Screen
 from assim.run.twin.twin import Twin, draw, twin_window
 from assim.show.report import report_of_results
@@ -62,26 +63,20 @@ def _batches(setting: Setting, posed: PosedCycle, drawn: Twin) -> tuple[Rows, ..
 
 
 def run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:
-    """Run a twin experiment and write its series and its summary.
-
-    Raises:
-        CaseError: errors of the case.
-        DataError: a directory that cannot be written.
-        NonFiniteError: the truth, or an analysis, is not finite.
-    """
-    case = setting.case
-    posed, batches, truth = pose_experiment(setting)
+    """Run a twin experiment and write its series and its summary."""
+    case, (posed, batches, truth) = setting.case, pose_experiment(setting)
     windows = posed.tables.cycled().windows
-    with screen.writing(directory, window=True) as written:
-        screen.say(case.checked.title or case.name, "bold")
+    results = Results(case, directory, posed.inputs)
+    with writing(results, screen, window=True):
+        screen.say(case.title, "bold")
         screen.say(f"{windows} windows in one program")
         begin = time.perf_counter()
         _, measures = posed.cycle.scan(windows, posed.edges, batches, truth)
         measures = jax.tree.map(np.asarray, measures)
         seconds = {"cycle": time.perf_counter() - begin}
         _check_finite(measures)
-        screen.cycled(write_series(posed, measures, directory, written, seconds=seconds))
-        written += report_of_results(directory, case.checked.output.keep, screen.say)
+        screen.cycled(write_series(posed, measures, results, seconds=seconds))
+        results.paths += report_of_results(directory, case.checked.output.keep, screen.say)
     return Exit.DONE
 
 

@@ -108,13 +108,13 @@ class Ledger:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def finish(self, window: int, carry: Any, entry: Mapping[str, Any], title: str) -> None:
+    def finish(self, window: int, carry: Any, entry: Mapping[str, Any]) -> None:
         """Keep what a window hands on, and add its line.
 
         Raises:
             DataError: one cannot be written.
         """
-        state = self.state(window)
+        state, title = self.state(window), f"{self.case.title}: window {window}, carried"
         write_dataset(steady(carry_dataset(carry)), state, title=title)
         manifest.flush(state)
         manifest.flush(state.parent)
@@ -188,7 +188,7 @@ class Ledger:
 
     def _heading(self) -> dict[str, Any]:
         return {
-            "cycle": self.case.checked.title or self.case.name,
+            "cycle": self.case.title,
             "config_sha256": self.case.fingerprint(),
             "assim_version": package_version(),
             "inputs": {name: hash_file(path) for name, path in self._inputs().items()},

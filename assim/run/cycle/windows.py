@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,8 @@ from assim.analysis.cycle.measures import Measures
 from assim.case.failure import Exit, NonFiniteError
 from assim.case.pose_cycle import PosedCycle
 from assim.files.errors import DataError
-from assim.files.netcdf import hash_file, steady, write_dataset, write_json
+from assim.files.netcdf import steady
 from assim.files.read.states import read_trajectory
-from assim.files.times import date_text
 from assim.files.write.analysed import (
     edge_dataset,
     measures_json,
@@ -35,11 +34,11 @@ from assim.problem.window import Window
 from assim.run.cycle.incoming import CORRUPT, UNUSED, USED, Arrival, Incoming
 from assim.run.cycle.ledger import Ledger
 from assim.run.cycle.series import write_series
+from assim.run.terminal.directory import Results
 from assim.run.terminal.screen import Screen
 from assim.solve.minimise.status import Status
 
 ANALYSED, FORECAST = "analysed", "forecast"
-_SUMMARY = "summary.json"
 _NOTHING = "no observations"
 
 
@@ -80,9 +79,10 @@ class _Done:
         return Status(int(self.measures.status))
 
     @property
-    def minimiser(self) -> str:
-        """The same in a word; "none" where there was nothing to minimise."""
-        return "none" if self.reason == _NOTHING else str(self.status)
+    def ending(self) -> dict[str, str]:
+        """The same for files; the minimiser's is "none" where there was nothing to minimise."""
+        minimiser = "none" if self.reason == _NOTHING else str(self.status)
+        return {"state": self.state, "reason": self.reason, "minimiser": minimiser}
 
 
 @dataclass
@@ -102,11 +102,6 @@ class Sequence:
     ledger: Ledger
     screen: Screen
     recent: deque = field(default_factory=deque)
-
-    @cached_property
-    def hashes(self) -> dict[str, str]:
-        """sha256 of every file that serves all windows."""
-        return {name: hash_file(path) for name, path in self.posed.inputs.items()}
 
     @cached_property
     def config(self) -> str:
@@ -131,19 +126,13 @@ class Sequence:
             for number in range(self.ledger.done, windows):
                 carry = self._window(number, carry, truth, follow)
 
-    def series(self) -> tuple[list[Path], dict[str, Any]]:
-        """Write the series and the summary of all finished windows.
-
-        Returns:
-            the files, and the summary; nothing where no window is finished.
-        """
-        written: list[Path] = []
+    def series(self, results: Results) -> dict[str, Any]:
+        """Write the series and the summary of all finished windows, if there are any."""
         if not self.ledger.done:
-            return written, {}
+            return {}
         folders = [self.ledger.folder(number) for number in range(self.ledger.done)]
-        measures, states = read_windows([folder / _SUMMARY for folder in folders])
-        directory = self.ledger.directory
-        return written, write_series(self.posed, measures, directory, written, states)
+        measures, states = read_windows([folder / "summary.json" for folder in folders])
+        return write_series(self.posed, measures, results, states)
 
     def _again(self, number: int) -> tuple[Rows | None, ...]:
         """The observations of a finished window, which the next one sees too.
@@ -153,46 +142,42 @@ class Sequence:
         Raises:
             DataError: one of them is not what it was.
         """
-        before, found = self.ledger.line(number)["observations"], []
-        for index, name in enumerate(self._names()):
+        before, several = self.ledger.line(number)["observations"], []
+        for index, name in enumerate(self.posed.names):
             then = before[name]
-            one = self.incoming.one(index, number) if "digest" in then else None
-            if one is not None and one.told.get("digest") != then["digest"]:
+            now = self.incoming.one(index, number) if "digest" in then else None
+            if now is not None and now.entry.get("digest") != then["digest"]:
                 raise DataError(
-                    f"window {number} ({self._when(number)}), {name}: {then['file']} is not what "
-                    "it was when the window was analysed "
-                    f"({one.told.get('reason', 'it has other values')}), and the next window sees "
-                    "it again; put it back"
+                    f"window {number} ({self.posed.when(number)}), {name}: {then['file']} is not "
+                    "what it was when the window was analysed "
+                    f"({now.entry.get('reason', 'it has other values')}), and the next window "
+                    "sees it again; put it back"
                 )
-            found.append(None if one is None else one.rows)
-        return tuple(found)
+            several.append(None if now is None else now.rows)
+        return tuple(several)
 
     def _window(self, number: int, carry: Any, truth: State | None, follow: Any) -> Any:
         """One window, from its observations to its line of the manifest."""
         begin = time.perf_counter()
         arrivals = self.incoming.of(number, self.screen.say)
         self.recent.append(self._usable(number, arrivals))
-        given = (self.posed.edges, truth)
-        edges, true = self.posed.cycle.plan.stretch(given, number)
+        edges, true = self.posed.cycle.plan.stretch((self.posed.edges, truth), number)
         read = time.perf_counter()
         done = self._analysed(number, carry, edges, true)
         analysed = time.perf_counter()
         window = Window(edges, 1, self.posed.reference)
         with self.ledger.writing(number) as folder:
             self._write(folder, number, done, window, arrivals)
-        observations = {
-            name: _told(one, done.state) for name, one in zip(self._names(), arrivals, strict=True)
-        }
-        seconds = {"read": read - begin, "analyse": analysed - read}
-        seconds["write"] = time.perf_counter() - analysed
+        written = time.perf_counter()
+        entries = [_entry(arrival, done.state) for arrival in arrivals]
         entry = {
-            "state": done.state,
-            "reason": done.reason,
-            "minimiser": done.minimiser,
-            "observations": observations,
-            "seconds": seconds,
-        }
-        self.ledger.finish(number, done.carry, entry, f"{self._title()}: window {number}, carried")
+            **done.ending,
+            "observations": dict(zip(self.posed.names, entries, strict=True)),
+            "seconds": {
+                "read": read - begin, "analyse": analysed - read, "write": written - analysed
+            },
+        }  # fmt: skip
+        self.ledger.finish(number, done.carry, entry)
         follow(number, done.measures, entry)
         self._stop_unless_accepted(number, done)
         return done.carry
@@ -200,55 +185,57 @@ class Sequence:
     def _analysed(self, number: int, carry: Any, edges: jax.Array, truth: State | None) -> _Done:
         """The analysis of a window, or the forecast where the case says so."""
         policy = self.posed.tables.cycled().on_failure
-        given = (carry, number, edges)
+
+        def window(rows: tuple[Rows, ...], state: str) -> _Done:
+            several = self.posed.cycle.window(carry, number, edges, rows, truth)
+            carried, analysed, measures = jax.tree.map(np.asarray, several)
+            return _Done(carried, analysed, measures, state)
+
         rows = self._rows(edges)
-        found = self.posed.cycle.window(*given, rows, truth)
-        carry, analysed, measures = jax.tree.map(np.asarray, found)
-        if float(measures.number) == 0:
-            self._check_forecast(number, carry, analysed)
-            return _Done(carry, analysed, measures, FORECAST, _NOTHING)
-        status = Status(int(measures.status))
-        finite = bool(np.isfinite(measures.cost)) and _finite(carry)
-        unconverged = status is not Status.CONVERGED
+        done = window(rows, ANALYSED)
+        if float(done.measures.number) == 0:
+            return self._forecast(number, done, _NOTHING)
+        finite = bool(np.isfinite(done.measures.cost)) and _finite(done.carry)
+        unconverged = done.status is not Status.CONVERGED
+        reason = f"not converged: {done.status}" if unconverged else ""
         if finite and not (unconverged and policy.not_converged == "forecast"):
-            reason = f"not converged: {status}" if unconverged else ""
-            return _Done(carry, analysed, measures, ANALYSED, reason)
-        reason = "the analysis is not finite" if not finite else f"not converged: {status}"
+            return replace(done, reason=reason)
+        reason = reason if finite else "the analysis is not finite"
         if not finite and policy.non_finite == "stop":
             raise NonFiniteError(
-                f"window {number} ({self._when(number)}): {reason}; `assim check` looks for what "
-                "is not finite in the model or its gradient; where these are sound, give more "
+                f"window {number} ({self.posed.when(number)}): {reason}; `assim check` looks for "
+                "what is not finite in the model or its gradient; where these are sound, give more "
                 "inflation or a share of the static covariance (cycle.method), or let the cycle go "
                 'on without it: cycle.on_failure.non_finite = "forecast" with --resume'
             )
-        without = tuple(_of_no_weight(one) for one in rows)
-        failed = measures.status
-        carry, analysed, measures = jax.tree.map(
-            np.asarray, self.posed.cycle.window(*given, without, truth)
-        )
-        self._check_forecast(number, carry, analysed)
-        return _Done(carry, analysed, measures._replace(status=failed), FORECAST, reason)
+        without = window(tuple(_of_no_weight(one) for one in rows), FORECAST)
+        measures = without.measures._replace(status=done.measures.status)
+        return self._forecast(number, replace(without, measures=measures), reason)
 
-    def _check_forecast(self, number: int, carry: Any, analysed: AnalysedWindow) -> None:
-        if not _finite((carry, analysed.analysis)):
+    def _forecast(self, number: int, done: _Done, reason: str) -> _Done:
+        """A window with a forecast in place of an analysis; NonFiniteError where that is none."""
+        if not _finite((done.carry, done.analysed.analysis)):
             raise NonFiniteError(
-                f"window {number} ({self._when(number)}): the forecast itself is not finite; "
+                f"window {number} ({self.posed.when(number)}): the forecast itself is not finite; "
                 "`assim check` says where; look at the model's step, its parameters and the "
                 "background"
             )
+        return replace(done, state=FORECAST, reason=reason)
 
     def _usable(self, number: int, arrivals: list[Arrival]) -> tuple[Rows | None, ...]:
         """What can be assimilated of what has come; stops where the case insists on it."""
         policy = self.posed.tables.cycled().on_failure
-        for name, one in zip(self._names(), arrivals, strict=True):
-            kind = "corrupt" if one.fate == CORRUPT else "no_observations"
-            if one.fate != USED and getattr(policy, kind) == "stop":
+        for name, arrival in zip(self.posed.names, arrivals, strict=True):
+            fate = arrival.entry["fate"]
+            kind = "corrupt" if fate == CORRUPT else "no_observations"
+            if fate != USED and getattr(policy, kind) == "stop":
                 raise DataError(
-                    f"window {number} ({self._when(number)}), {name}: {one.told['reason']} "
-                    f"[{one.fate}]; put the file right and go on with --resume, or let the cycle "
-                    f'go on without it: cycle.on_failure.{kind} = "forecast"'
+                    f"window {number} ({self.posed.when(number)}), {name}: "
+                    f"{arrival.entry['reason']} [{fate}]; put the file right and go on with "
+                    "--resume, or let the cycle go on without it: "
+                    f'cycle.on_failure.{kind} = "forecast"'
                 )
-        return tuple(one.rows for one in arrivals)
+        return tuple(arrival.rows for arrival in arrivals)
 
     def _blank(self, instrument: Observations, edges: jax.Array) -> Rows:
         """A row that does not count, at a time within the window."""
@@ -259,34 +246,29 @@ class Sequence:
 
     def _rows(self, edges: jax.Array) -> tuple[Rows, ...]:
         """The observations of a window, of all batches that it sees."""
-        plan, instruments = self.posed.cycle.plan, self.posed.cycle.problem.observations
-        weight = 1 / plan.seen
-        found = []
-        for index, instrument in enumerate(instruments):
+        seen, every = self.posed.cycle.plan.seen, []
+        for index, instrument in enumerate(self.posed.cycle.problem.observations):
             several = [batch[index] for batch in self.recent]
-            like = next((one for one in reversed(several) if one is not None), None)
+            like = next((rows for rows in reversed(several) if rows is not None), None)
             like = self._blank(instrument, edges) if like is None else like
-            several = [None] * (plan.seen - len(several)) + several
+            several = [None] * (seen - len(several)) + several
             filled = [
-                _of_no_weight(like)
-                if one is None
-                else eqx.tree_at(lambda r: r.weight, one, one.weight * weight)
-                for one in several
+                _of_no_weight(like) if rows is None else _weighted(rows, rows.weight * (1 / seen))
+                for rows in several
             ]
-            found.append(joined(filled) if len(filled) > 1 else filled[0])
-        return tuple(found)
+            every.append(joined(filled) if len(filled) > 1 else filled[0])
+        return tuple(every)
 
     def _write(
         self, folder: Path, number: int, done: _Done, window: Window, arrivals: list[Arrival]
     ) -> None:
         """The files of a window."""
-        labels, newest = self.posed.labels, int(self.posed.cycle.plan.move(number).newest)
-        title = f"{self._title()}: window {number}"
-        keep = self.posed.case.checked.output.keep
+        labels, newest = self.posed.setting.labels, int(self.posed.cycle.plan.move(number).newest)
+        case, names, date = self.posed.case, self.posed.names, self.posed.setting.date
         pairs = [
-            (one.instrument, _last(done.analysed.readings[name], one.rows))
-            for name, one in zip(self._names(), arrivals, strict=True)
-            if one.instrument is not None and one.rows is not None
+            (arrival.instrument, _last(done.analysed.readings[name], arrival.rows))
+            for name, arrival in zip(names, arrivals, strict=True)
+            if arrival.instrument is not None and arrival.rows is not None
         ]
         given = (pairs, labels, window, done.state == ANALYSED, done.analysed.scalars)
         makers = {
@@ -294,70 +276,50 @@ class Sequence:
             "trajectory": lambda: window_dataset(done.analysed),
             "feedback": lambda: readings_dataset(*given) if pairs else None,
         }
-        inputs = self._inputs(arrivals)
+        entries = [arrival.entry for arrival in arrivals if "sha256" in arrival.entry]
+        inputs = {**self.posed.inputs, **{entry["file"]: entry["sha256"] for entry in entries}}
+        results, keep = Results(case, folder, inputs, self.config), case.checked.output.keep
         for name, make in makers.items():
             dataset = make() if keep is None or name in keep else None
             if dataset is not None:
-                path = folder / f"{name}.nc"
-                write_dataset(
-                    steady(dataset),
-                    path,
-                    title=f"{title}, {name}",
-                    config=self.config,
-                    inputs=inputs,
-                )
+                results.dataset(name, steady(dataset), f"window {number}, {name}")
         content = {
             "window": number,
-            "start": date_text(float(window.edges[0]), labels.time_unit, window.reference),
-            "newest": date_text(float(window.edges[newest]), labels.time_unit, window.reference),
-            "state": done.state,
-            "reason": done.reason,
-            "minimiser": done.minimiser,
-            "measures": measures_json(done.measures, self._names()),
+            "start": date(window.edges[0]),
+            "newest": date(window.edges[newest]),
+            **done.ending,
+            "measures": measures_json(done.measures, names),
         }
-        write_json(content, folder / _SUMMARY)
-
-    def _inputs(self, arrivals: list[Arrival]) -> dict[str, str]:
-        """sha256 of the files of all windows, and of those that have come for one."""
-        known = (one.told for one in arrivals if "sha256" in one.told)
-        return {**self.hashes, **{told["file"]: told["sha256"] for told in known}}
+        results.json("summary", content)
 
     def _stop_unless_accepted(self, number: int, done: _Done) -> None:
         policy = self.posed.tables.cycled().on_failure.not_converged
         if policy == "stop" and done.state == ANALYSED and done.status is not Status.CONVERGED:
             raise Stopped(
                 Exit.NOT_CONVERGED,
-                f"Window {number} ({self._when(number)}) has not converged. {done.status.advice} "
-                "It is written and flagged; --resume goes on from it.",
+                f"Window {number} ({self.posed.when(number)}) has not converged. "
+                f"{done.status.advice} It is written and flagged; --resume goes on from it.",
             )
 
     def _truth(self) -> State | None:
-        path = self.posed.case.truth_path()
+        path, edges = self.posed.case.truth_path(), np.asarray(self.posed.edges)
         if path is None:
             return None
-        edges = np.asarray(self.posed.edges)
-        return read_trajectory(path, self.posed.cycle.problem.model, edges, self.posed.reference)
-
-    def _names(self) -> list[str]:
-        return [o.name for o in self.posed.cycle.problem.observations]
-
-    def _title(self) -> str:
-        return self.posed.case.checked.title or self.posed.case.name
-
-    def _when(self, number: int) -> str:
-        moment = float(self.posed.newest(number + 1)[-1])
-        text = date_text(moment, self.posed.labels.time_unit, self.posed.reference)
-        return f"up to {text}"
+        return read_trajectory(path, self.posed.setting.model, edges, self.posed.reference)
 
 
-def _told(one: Arrival, state: str) -> dict[str, Any]:
+def _entry(arrival: Arrival, state: str) -> dict[str, Any]:
     """What became of a file: values that have come, but not into an analysis, are unused."""
-    unused = one.fate == USED and state != ANALYSED
-    return {**one.told, "fate": UNUSED, "used": 0} if unused else one.told
+    unused = arrival.entry["fate"] == USED and state != ANALYSED
+    return {**arrival.entry, "fate": UNUSED, "used": 0} if unused else arrival.entry
+
+
+def _weighted(rows: Rows, weight: jax.Array) -> Rows:
+    return eqx.tree_at(lambda r: r.weight, rows, weight)
 
 
 def _of_no_weight(rows: Rows) -> Rows:
-    return eqx.tree_at(lambda r: r.weight, rows, jnp.zeros_like(rows.weight))
+    return _weighted(rows, jnp.zeros_like(rows.weight))
 
 
 def _last(reading: Reading, rows: Rows) -> Reading:

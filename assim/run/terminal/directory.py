@@ -1,27 +1,87 @@
 """The directory that a command writes to: seen to be writable before, and told of at the end."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import xarray as xr
+
+from assim.case.case import Case
 from assim.case.failure import Interrupted
 from assim.files.errors import DataError
+from assim.files.netcdf import write_dataset, write_json
 from assim.files.read.manifest import NAME as MANIFEST
+from assim.run.terminal.screen import Screen
 from assim.show.report import PICTURES
 
 
-def check_no_cycle(directory: Path) -> None:
-    """Refuse a directory that holds a cycle over files.
+@dataclass
+class Results:
+    """The files of a case that a command writes to a directory.
+
+    Args:
+        case: whose title and text every file has.
+        directory: where they go.
+        inputs: sha256 of the data files, by name.
+        config: the case as files tell it; all of it where None.
+        paths: written so far.
+    """
+
+    case: Case
+    directory: Path
+    inputs: Mapping[str, str] | None = None
+    config: str | None = None
+    paths: list[Path] = field(default_factory=list)
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """What every file says of the case and its inputs."""
+        return {"config": self.config or self.case.text(), "inputs": self.inputs}
+
+    def dataset(self, name: str, dataset: xr.Dataset, what: str) -> None:
+        """Write <name>.nc, whose title is that of the case and `what`."""
+        path = self.directory / f"{name}.nc"
+        write_dataset(dataset, path, title=f"{self.case.title}: {what}", **self.words)
+        self.paths.append(path)
+
+    def json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write <name>.json."""
+        write_json(content, self.directory / f"{name}.json")
+        self.paths.append(self.directory / f"{name}.json")
+
+
+@contextmanager
+def writing(results: Results, screen: Screen, *, window: bool = False) -> Iterator[None]:
+    """Write the results of a command, and say at the end, or where Ctrl-C ends it, which they are.
+
+    Args:
+        results: none yet; their directory is made where it is not there.
+        screen: where it is said.
+        window: whether these are the results of a window, in place of those of an earlier one.
 
     Raises:
-        DataError: it does.
+        DataError: the directory cannot be written to, or holds a cycle over files.
+        Interrupted: by the user.
     """
-    if (directory / MANIFEST).exists():
+    directory = results.directory
+    if window and (directory / MANIFEST).exists():
         raise DataError(
             f"{directory}: holds a cycle over files, which nothing else overwrites; choose another "
             "directory with --out"
         )
+    with writable(directory):
+        try:
+            if window:
+                remove_ending(directory)
+            yield
+            screen.written(directory, results.paths)
+        except KeyboardInterrupt:
+            names = ", ".join(path.name for path in results.paths)
+            what = f"written to {directory}: {names}" if names else "nothing written"
+            raise Interrupted(f"interrupted; {what}") from None
 
 
 @contextmanager
@@ -45,17 +105,6 @@ def writable(directory: Path) -> Iterator[None]:
     finally:
         if made and not any(directory.iterdir()):
             directory.rmdir()
-
-
-@contextmanager
-def interruptible(directory: Path, written: list[Path]) -> Iterator[None]:
-    """Turn Ctrl-C into a sentence that says which files this run has written."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        names = ", ".join(path.name for path in written)
-        what = f"written to {directory}: {names}" if written else "nothing written"
-        raise Interrupted(f"interrupted; {what}") from None
 
 
 def remove_ending(directory: Path) -> None:

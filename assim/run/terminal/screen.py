@@ -157,34 +157,6 @@ class Screen:
                 kept = f"{number} {fate.replace('_', ' ')}"
                 self.say(f"Observations of {name}: {kept}; rejected: {', '.join(flags)}.")
 
-    @contextmanager
-    def writing(self, directory: Path, *, window: bool = False) -> Iterator[list[Path]]:
-        """The list of files written to a directory, told of at the end, or where it stops early.
-
-        Args:
-            directory: which is made where it is not there.
-            window: whether these are the results of a window, in place of those of an earlier one.
-
-        Raises:
-            DataError: it cannot be written to, or holds a cycle over files.
-            Interrupted: by the user.
-        """
-        from assim.run.terminal.directory import (
-            check_no_cycle,
-            interruptible,
-            remove_ending,
-            writable,
-        )
-
-        if window:
-            check_no_cycle(directory)
-        written: list[Path] = []
-        with writable(directory), interruptible(directory, written):
-            if window:
-                remove_ending(directory)
-            yield written
-            self.written(directory, written)
-
     def written(self, directory: Path, paths: Iterable[Path]) -> None:
         """Where the results are."""
         self.say(f"Wrote to {directory}: {', '.join(_grouped(directory, paths))}")
