@@ -47,25 +47,19 @@ class FieldTable(SpreadTable):
         return self.value if self.mean is None else self.mean
 
     def centre(self, shape: tuple[int, ...]) -> "Array | None":
-        """Its value or mean as an array of this shape; None where it gives neither.
-
-        Raises:
-            CaseError: it does not fit.
-        """
+        """Its value or mean as an array of this shape; None where it gives neither."""
         key = "value" if self.mean is None else "mean"
         return None if self.number() is None else self.array(key, self.number(), shape)
 
     def build(self, shape: tuple[int, ...]) -> "Array | AbstractPrior | None":
-        """The prior, or the value or mean; None where it gives none of them.
-
-        Raises:
-            CaseError: a value or mean that does not fit this shape.
-        """
+        """The prior, or the value or mean; None where it gives none of them."""
         return self.centre(shape) if self.prior is None else self.prior.build()
 
 
 class BackgroundTable(Table):
     """Where the background comes from, and its error."""
+
+    file_keys = ("file",)
 
     file: str | None = None
     covariance: StateCovarianceTable | None = None
@@ -77,10 +71,6 @@ class BackgroundTable(Table):
         Args:
             model: whose fields are wanted.
             start: start of the window, as files are asked for it.
-
-        Raises:
-            CaseError: a field that the case says nothing about.
-            DataError: a background file that cannot be used.
         """
         labels = model.labels()
         own = {name: table for name, table in self.fields.items() if name in labels.state}
@@ -109,11 +99,7 @@ class BackgroundTable(Table):
         return covariance if isinstance(covariance, AbstractStateCovariance) else None
 
     def own(self, model: "AbstractDynamics", name: str) -> "AbstractCovariance | None":
-        """The covariance that a field has in the case, of its own or by the common one.
-
-        Raises:
-            DataError: a file of it cannot be used.
-        """
+        """The covariance that a field has in the case, of its own or by the common one."""
         field = self.fields.get(name)
         if field is not None and field.has_spread():
             return field.spread(model, name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from assim.case.background import BackgroundTable
-from assim.case.cycle import CycleTable, file_fault
+from assim.case.cycle import CycleTable, TwinTable, file_fault
 from assim.case.failure import CaseError, Fault
 from assim.case.findings import (
     FindingTable,
@@ -31,7 +31,6 @@ from assim.case.model_error import ModelErrorTable
 from assim.case.observations import ObservationTable, held_back_faults, name_instruments
 from assim.case.plugins import Table
 from assim.case.toml import override, write
-from assim.case.twin import TwinTable
 from assim.case.window import WindowTable
 from assim.case.words import in_our_words
 
@@ -165,21 +164,11 @@ class CaseTable(Table):
         )
 
     def driven_model(self, reference: str | None) -> "AbstractDynamics":
-        """The model with its time series and the parameter values that the case fixes.
-
-        Raises:
-            CaseError: a value that does not fit, or a series that the model refuses.
-            DataError: a file that cannot be used.
-        """
+        """The model with its time series and the parameter values that the case fixes."""
         return with_values(self.model.driven(reference), self.parameters)
 
     def scheme(self, model: "AbstractDynamics") -> "AbstractScheme":
-        """How every window of a cycle is analysed, with the minimiser of the case.
-
-        Raises:
-            CaseError: no such scheme, or arguments that it does not take.
-            DataError: a file of the static covariance cannot be used.
-        """
+        """How every window of a cycle is analysed, with the minimiser of the case."""
         table = self.minimiser
         given = {"minimiser": table.build(), "starts": table.starts, "stages": table.stages}
         return self.cycled().build(model, **given)
@@ -189,21 +178,15 @@ class CaseTable(Table):
         return methods_of(self.posterior)
 
     def derived(self, problem: "Problem") -> "dict[str, Derived]":
-        """Derived quantities by name.
-
-        Raises:
-            CaseError: one has the name of something else.
-        """
+        """Derived quantities by name."""
         from assim.problem.scalars import Derived, check_derived
 
         quantities = {
             name: Derived(table.build(), table.units, table.long_name)
             for name, table in self.quantities.items()
         }
-        try:
+        with self.blamed("quantities"):
             check_derived(problem, quantities)
-        except ValueError as error:
-            raise self.fault("quantities", str(error)) from None
         return quantities
 
     def cycled(self) -> CycleTable:
@@ -306,33 +289,13 @@ class Case:
 
     def inputs(self) -> dict[str, Path]:
         """The data files that the case names, by the name it uses."""
-        tables = self.checked
-        named = [tables.background.file, *(table.file for table in tables.observations)]
-        named += [table["file"] for table in tables.model.series().values()]
-        named += [*self._covariance_files(), tables.minimiser.first_guess]
-        named += [] if tables.forecast_impact is None else [tables.forecast_impact.file]
-        if tables.twin is not None and self.truth_path() is not None:
-            named.append(tables.twin.truth)
-        return {name: self.input_path(name) for name in named if name is not None}
+        return {name: self.input_path(name) for name in self.checked.files()}
 
     def decisive_inputs(self) -> dict[str, Path]:
         """Those that may not change while a cycle goes on: all but observations and truth."""
         growing = {table.file for table in self.checked.observations}
         growing |= set() if self.checked.twin is None else {self.checked.twin.truth}
         return {name: path for name, path in self.inputs().items() if name not in growing}
-
-    def _covariance_files(self) -> list[str]:
-        """The files of covariances."""
-        background, error, cycle = (
-            self.checked.background,
-            self.checked.model_error,
-            self.checked.cycle,
-        )
-        tables: list[Any] = [background, *background.fields.values()]
-        tables += [] if error is None else [error, *error.fields.values()]
-        tables += [] if cycle is None else [cycle]
-        given = [table.covariance for table in tables if table.covariance is not None]
-        return [covariance.file for covariance in given if covariance.file is not None]
 
     def truth_path(self) -> Path | None:
         """The file of the truth, where a twin experiment left one."""

@@ -1,4 +1,4 @@
-"""Windows in sequence, [cycle]: their plan and their scheme."""
+"""Windows in sequence, [cycle]: their plan and their scheme; a twin experiment, [twin]."""
 
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -93,10 +93,6 @@ class CycleTable(Table):
         Args:
             model: whose fields the static covariance is of.
             offered: the case's minimiser and how it is run, for schemes that minimise.
-
-        Raises:
-            CaseError: no such scheme, or arguments that it does not take.
-            DataError: a file of the static covariance cannot be used.
         """
         self.method.offer(static=self._static(model), **offered)
         return self.method.made()
@@ -120,6 +116,37 @@ class CycleTable(Table):
         every = {name: self.covariance.of_field(model, name) for name in labels.state}
         given = {name: own for name, own in every.items() if own is not None}
         return state_covariance(given, labels.state)
+
+
+class TwinTable(Table):
+    """How `assim twin` makes truth, background and observations.
+
+    Args:
+        seed: seed of every random draw.
+        spin_up: time that the model runs before the window starts, in its own unit.
+        initial: value of each field before the spin-up; small noise is added to arrays.
+        every: observations at every n-th slot edge.
+        stride: observations at every n-th grid point.
+        stdev: spread of the background about the truth where the case's covariance is the
+            one in the background file, which `twin` writes.
+        truth: file of the true trajectory.
+        parameters: true values of parameters; those not here are drawn from their priors.
+        model_error: whether the truth has the model errors that the case allows for.
+    """
+
+    seed: int = 0
+    spin_up: float = Field(0.0, ge=0)
+    initial: dict[str, float | list[Any]] = {}
+    every: int = Field(1, ge=1)
+    stride: int = Field(1, ge=1)
+    stdev: float | dict[str, float] | None = None
+    truth: str = "truth.nc"
+    parameters: dict[str, float | list[Any]] = {}
+    model_error: bool = True
+
+    def files(self) -> list[str]:
+        """The truth, where the experiment has left it."""
+        return [self.truth] if self.file_path(self.truth).is_file() else []
 
 
 def by_window(file: str) -> bool:

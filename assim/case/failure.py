@@ -1,4 +1,8 @@
-"""What can go wrong between a case file and finished files, and the exit code of each."""
+"""What can go wrong between a case file and finished files, and the exit code of each.
+
+Whatever reads, builds or runs a case raises CaseError for its keys, DataError for its files and
+directories, NonFiniteError for its model, and Interrupted; docstrings tell what is particular.
+"""
 
 import enum
 import errno

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ConfigDict, Field
 
-from assim.case.clock import Clock, Time, text_of
 from assim.case.plugins import Plugin, Table, named_by
-from assim.files.errors import DataError
+from assim.case.window import Clock, Time, text_of
 
 if TYPE_CHECKING:
     from assim.analysis.analyse import Analysis
@@ -62,17 +61,14 @@ class ImpactTable(Table):
         weights: of each field in the squared error; 1 where not given.
     """
 
+    file_keys = ("file",)
+
     file: str
     time: Time
     weights: dict[str, float] = {}
 
     def build(self, problem: "Problem", clock: Clock) -> ForecastMeasure:
-        """The forecast's squared error.
-
-        Raises:
-            CaseError: a time that is not after the window, or that the model does not reach.
-            DataError: the verifying file cannot be used.
-        """
+        """The forecast's squared error."""
         import jax.numpy as jnp
         import numpy as np
 
@@ -84,15 +80,11 @@ class ImpactTable(Table):
         time, path = clock.time(self.time, self.at("time")), self.file_path(self.file)
         if not time > end:
             raise self.fault("time", f"must lie after the window's end, got {self.time}")
-        try:
+        with self.blamed():
             window = Window.at(model, [end, time], problem.window.reference)
             verifying = read_state(path, model, self.weights or None, time=text_of(self.time))
             weights = {name: jnp.asarray(weight) for name, weight in self.weights.items()}
             return ForecastMeasure(ForecastError(verifying, weights), window)
-        except DataError:
-            raise
-        except ValueError as error:
-            raise self.fault("", str(error)) from error
 
 
 class PredictiveTable(Table):

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from assim.problem.arrays import Array
     from assim.problem.departure import Problem
     from assim.problem.prior import AbstractPrior
-    from assim.solve.minimise.loop import AbstractMinimiser
     from assim.solve.posterior.ensemble import AbstractPosterior
 
 AUTO = "auto"  # of a posterior: what is needed
@@ -28,15 +27,12 @@ class MinimiserTable(Plugin):
     """The minimiser, what it starts from, and in how many stages the window is lengthened."""
 
     kind = "minimiser"
+    file_keys = ("first_guess",)
 
     use: str = "GaussNewton"
     starts: int = Field(default=1, ge=1)
     first_guess: str | None = None
     stages: int = Field(default=1, ge=1)
-
-    def build(self) -> "AbstractMinimiser":
-        """The minimiser."""
-        return super().build()
 
     def guess(self, problem: "Problem", start: str | float) -> "Array | None":
         """χ of the state and parameters in the file that the case names, or None.
@@ -47,10 +43,6 @@ class MinimiserTable(Plugin):
         Args:
             problem: the problem.
             start: start of the window, as files are asked for it.
-
-        Raises:
-            CaseError: a covariance of the case that cannot be inverted.
-            DataError: the file cannot be used, or a prior excludes what it holds.
         """
         import equinox as eqx
 
@@ -66,10 +58,8 @@ class MinimiserTable(Plugin):
         parameters = read_arrays(path, problem.model.labels(), present)
         _check_within(path, {name: state[name] for name in control.fields}, control.fields)
         _check_within(path, parameters, control.parameters)
-        try:
+        with self.blamed("first_guess"):
             return eqx.filter_jit(problem.guess)(state, parameters)
-        except ValueError as error:
-            raise self.fault("first_guess", str(error)) from error
 
 
 def _check_within(

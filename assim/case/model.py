@@ -27,6 +27,10 @@ class ModelTable(Plugin):
         extra = self.model_extra or {}
         return {name: value for name, value in extra.items() if _is_series(value)}
 
+    def files(self) -> list[str]:
+        """Those of its time series."""
+        return [table["file"] for table in self.series().values()]
+
     def made(self) -> "AbstractDynamics":
         """The model, whose time series stand as blanks until its unit of time is known."""
         owner = named_by(self.kind, self.use, self.at(), self._folder)
@@ -55,10 +59,6 @@ class ModelTable(Plugin):
 
         Args:
             reference: date of model time zero.
-
-        Raises:
-            CaseError: the model says no units for a series, or refuses one.
-            DataError: every file that cannot be used.
         """
         model, tables = self.build(), self.series()
         if not tables:
@@ -136,11 +136,7 @@ class ParameterTable(Table):
 def with_values(
     model: "AbstractDynamics", tables: Mapping[str, ParameterTable]
 ) -> "AbstractDynamics":
-    """The model with the parameter values that the case fixes.
-
-    Raises:
-        CaseError: a value that does not fit the model's own.
-    """
+    """The model with the parameter values that the case fixes."""
     import equinox as eqx
     import jax.numpy as jnp
 

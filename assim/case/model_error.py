@@ -66,12 +66,7 @@ class ModelErrorTable(Table):
         return self
 
     def build(self, model: "AbstractDynamics") -> "ModelError":
-        """The model error.
-
-        Raises:
-            CaseError: it says nothing of any field, or does not fit together.
-            DataError: a file of its covariance cannot be used.
-        """
+        """The model error."""
         from assim.problem.model_error import ModelError
         from assim.problem.observation import ErrorScale
 
@@ -79,10 +74,8 @@ class ModelErrorTable(Table):
         if self.amplitude is not None:
             scale = ErrorScale(self.amplitude.name, self.amplitude.prior.build())
         in_time = None if self.in_time is None else self.in_time.build()
-        try:
+        with self.blamed():
             return ModelError(self._covariance(model), in_time, self.every, self.acts, scale)
-        except ValueError as error:
-            raise self.fault("", str(error)) from error
 
     def _covariance(self, model: "AbstractDynamics") -> "StateCovariance":
         if self.covariance is not None and self.covariance.file is None:

@@ -10,39 +10,40 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = {
-    "model": "assim.models",
-    "integrator": "assim.problem.integrator",
-    "prior": "assim.problem.prior",
-    "covariance": "assim.problem.covariance",
-    "operator": "assim.problem.operator",
-    "likelihood": "assim.problem.likelihood",
-    "minimiser": "assim.names.minimiser",
-    "posterior": "assim.names.posterior",
-    "scheme": "assim.names.scheme",
-}
 _WORDS = {"posterior": ("auto", "none"), "covariance": ("none",)}  # that name no class
-_NAMES = {
-    "integrator": "Adaptive FixedStep",
-    "prior": "Normal LogNormal HalfNormal HalfCauchy TruncatedNormal Uniform Jeffreys",
-    "covariance": "Diagonal Dense Blocks Diffusion Spectral Kronecker Autoregressive GaspariCohn "
-    "Sum LowRank Joint Regression",
-    "operator": "PointSample TimeIntegral TimeMean TimeDifference Function",
-    "likelihood": "Gaussian LogNormal StudentT Huber VariationalQC Poisson",
-    "minimiser": "GaussNewton NewtonCG LBFGS Adam",
-    "posterior": "Laplace SVGD NUTS HMC MCLMC Importance Randomise Variational Tempering",
-    "scheme": "FourDVar ThreeDVar OptimalInterpolation ETKF LETKF IEnKS",
-}
-_ABSTRACT = {
-    "model": "assim.problem.model:AbstractDynamics",
-    "integrator": "assim.problem.model:AbstractIntegrator",
-    "prior": "assim.problem.prior:AbstractPrior",
-    "covariance": "assim.problem.covariance:AbstractCovariance",
-    "operator": "assim.problem.operator:AbstractOperator",
-    "likelihood": "assim.problem.likelihood:AbstractLikelihood",
-    "minimiser": "assim.solve.minimise.loop:AbstractMinimiser",
-    "posterior": "assim.solve.posterior.ensemble:AbstractPosterior",
-    "scheme": "assim.analysis.cycle.scheme:AbstractScheme",
+_PLACES = {"model": "assim.models", "integrator": "assim.problem.integrator"}
+_KINDS = {  # the class of every plug-in of a kind, and the names of those that come with assim
+    "model": ("assim.problem.model:AbstractDynamics", ""),
+    "integrator": ("assim.problem.model:AbstractIntegrator", "Adaptive FixedStep"),
+    "prior": (
+        "assim.problem.prior:AbstractPrior",
+        "Normal LogNormal HalfNormal HalfCauchy TruncatedNormal Uniform Jeffreys",
+    ),
+    "covariance": (
+        "assim.problem.covariance:AbstractCovariance",
+        "Diagonal Dense Blocks Diffusion Spectral Kronecker Autoregressive GaspariCohn Sum LowRank "
+        "Joint Regression",
+    ),
+    "operator": (
+        "assim.problem.operator:AbstractOperator",
+        "PointSample TimeIntegral TimeMean TimeDifference Function",
+    ),
+    "likelihood": (
+        "assim.problem.likelihood:AbstractLikelihood",
+        "Gaussian LogNormal StudentT Huber VariationalQC Poisson",
+    ),
+    "minimiser": (
+        "assim.solve.minimise.loop:AbstractMinimiser",
+        "GaussNewton NewtonCG LBFGS Adam",
+    ),
+    "posterior": (
+        "assim.solve.posterior.ensemble:AbstractPosterior",
+        "Laplace SVGD NUTS HMC MCLMC Importance Randomise Variational Tempering",
+    ),
+    "scheme": (
+        "assim.analysis.cycle.scheme:AbstractScheme",
+        "FourDVar ThreeDVar OptimalInterpolation ETKF LETKF IEnKS",
+    ),
 }
 
 
@@ -62,8 +63,8 @@ def nearest(name: str, known: Iterable[str], what: str = "it may be") -> str:
 def names(kind: str) -> list[str]:
     """The built-in names of a kind of plug-in."""
     if kind != "model":
-        return _NAMES[kind].split()
-    models = importlib.import_module(_PACKAGES["model"])
+        return _KINDS[kind][1].split()
+    models = importlib.import_module(_PLACES[kind])
     return sorted(name for name, value in vars(models).items() if inspect.isclass(value))
 
 
@@ -94,13 +95,13 @@ def resolve(kind: str, use: Any, folder: Path) -> Any:
         hint = nearest(use, [*names(kind), *_WORDS.get(kind, ())], "those that come with assim are")
         own = f'; one of your own is "file.py:{"function" if kind == "operator" else "Class"}"'
         raise UnknownNameError(f"no {kind} is called {use!r}; {hint}{own}")
-    return getattr(importlib.import_module(_PACKAGES[kind]), use)
+    return getattr(importlib.import_module(_PLACES.get(kind, f"assim.names.{kind}")), use)
 
 
 def _of_kind(kind: str, owner: Any, use: str) -> Any:
     if kind == "operator" and inspect.isfunction(owner):
         return owner
-    abstract = load(_ABSTRACT[kind]) if kind in _ABSTRACT else object
+    abstract = load(_KINDS[kind][0]) if kind in _KINDS else object
     if not callable(owner) or (inspect.isclass(owner) and not issubclass(owner, abstract)):
         raise UnknownNameError(
             f"{use!r} is no {kind}: it must be a subclass of "

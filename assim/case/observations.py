@@ -114,6 +114,8 @@ class ObservationTable(Table):
             posterior predicts.
     """
 
+    file_keys = ("file",)
+
     file: str
     variable: str
     name: str | None = None

@@ -3,6 +3,7 @@
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -11,14 +12,12 @@ from pydantic.fields import FieldInfo
 
 from assim.case.failure import CaseError, Fault
 from assim.case.names import UnknownNameError, load, nearest, resolve, said
+from assim.files.errors import DataError
 
 if TYPE_CHECKING:
     from assim.problem.arrays import Array
     from assim.problem.covariance import AbstractCovariance, AbstractStateCovariance
-    from assim.problem.likelihood import AbstractLikelihood
     from assim.problem.model import AbstractDynamics
-    from assim.problem.operator import AbstractOperator
-    from assim.problem.prior import AbstractPrior
 
 NONE = "none"  # of a posterior or a covariance: there is none
 # Arguments that are themselves plug-ins, or lists of them.
@@ -41,6 +40,7 @@ class Table(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    file_keys: ClassVar[tuple[str, ...]] = ()  # of its keys, those that name data files
     _path: str = PrivateAttr("")
     _folder: Path = PrivateAttr(Path())
 
@@ -81,6 +81,12 @@ class Table(BaseModel):
         """What is wrong with the plug-ins in it, which are made."""
         return [fault for _, member in self.members() for fault in member.faults()]
 
+    def files(self) -> list[str]:
+        """The data files that it and the tables in it name."""
+        own = [getattr(self, key) for key in self.file_keys]
+        others = [file for _, member in self.members() for file in member.files()]
+        return [file for file in own if file is not None] + others
+
     def at(self, key: str = "") -> str:
         """Dotted path of a key, or of the table itself."""
         return ".".join(part for part in (self._path, key) if part)
@@ -89,16 +95,22 @@ class Table(BaseModel):
         """The error that something is wrong with a key, or with the table itself."""
         return CaseError([Fault(self.at(key), what)])
 
+    @contextmanager
+    def blamed(self, key: str = "") -> Iterator[None]:
+        """Blame a key, or the table itself, for a ValueError that says nothing of the case."""
+        try:
+            yield
+        except (CaseError, DataError):
+            raise
+        except ValueError as error:
+            raise self.fault(key, str(error)) from error
+
     def file_path(self, file: str) -> Path:
         """A file that the table names."""
         return self._folder / file
 
     def array(self, key: str, value: Any, shape: tuple[int, ...]) -> "Array":
-        """A number or list under a key as an array of this shape.
-
-        Raises:
-            CaseError: it does not fit.
-        """
+        """A number or list under a key as an array of this shape."""
         import jax.numpy as jnp
 
         try:
@@ -162,11 +174,7 @@ class Plugin(Table):
         self._offered |= arguments
 
     def build(self) -> Any:
-        """The object that the table describes, which is made once.
-
-        Raises:
-            CaseError: unknown name, unknown or missing arguments, or what the constructor raised.
-        """
+        """The object that the table describes, which is made once."""
         if not self._built:
             self._built = (self.made(),)
         return self._built[0]
@@ -192,29 +200,17 @@ class PriorTable(Plugin):
 
     kind = "prior"
 
-    def build(self) -> "AbstractPrior":
-        """The prior."""
-        return super().build()
-
 
 class OperatorTable(Plugin):
     """What an instrument, or a predictor of its bias, reads of the trajectory."""
 
     kind = "operator"
 
-    def build(self) -> "AbstractOperator":
-        """The operator."""
-        return super().build()
-
 
 class LikelihoodTable(Plugin):
     """How observed values scatter about predictions."""
 
     kind = "likelihood"
-
-    def build(self) -> "AbstractLikelihood":
-        """The likelihood."""
-        return super().build()
 
 
 class CovarianceTable(Plugin):
@@ -229,6 +225,8 @@ class CovarianceTable(Plugin):
 
 class StateCovarianceTable(CovarianceTable):
     """A covariance of fields: a plug-in, or a file that holds it."""
+
+    file_keys = ("file",)
 
     use: str | None = None  # type: ignore[assignment]
     file: str | None = None
@@ -247,11 +245,7 @@ class StateCovarianceTable(CovarianceTable):
         return None if self.use is None else super().made()
 
     def of_field(self, model: "AbstractDynamics", name: str) -> Any:
-        """The covariance of one field, by plug-in or from the file.
-
-        Raises:
-            DataError: the file cannot be used.
-        """
+        """The covariance of one field, by plug-in or from the file."""
         from assim.files.read.covariances import read_covariance
 
         if self.file is None:
@@ -266,11 +260,7 @@ class SpreadTable(Table):
     covariance: StateCovarianceTable | None = None
 
     def spread(self, model: "AbstractDynamics", name: str) -> "AbstractCovariance | None":
-        """The covariance of a field that the table gives, by stdev, plug-in or file; else None.
-
-        Raises:
-            DataError: the file cannot be used.
-        """
+        """The covariance of a field that the table gives, by stdev, plug-in or file; else None."""
         import jax.numpy as jnp
 
         from assim.problem.covariance import Diagonal
@@ -322,11 +312,7 @@ def construct(
 
 
 def named_by(kind: str, use: Any, path: str, folder: Path) -> Any:
-    """The class or function that a table names.
-
-    Raises:
-        CaseError: nothing of this kind is called so.
-    """
+    """The class or function that a table names."""
     try:
         return resolve(kind, use, folder)
     except UnknownNameError as error:

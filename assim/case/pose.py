@@ -92,12 +92,7 @@ class Posed:
 
 
 def pose(case: Case) -> Posed:
-    """Make the problem of a case.
-
-    Raises:
-        CaseError: every error of the case.
-        DataError: every file that cannot be used.
-    """
+    """Make the problem of a case."""
     return pose_setting(set_up(case))
 
 
@@ -110,10 +105,6 @@ def pose_setting(
         setting: its model and clock.
         sources: observations by the names of files in the case, where they are elsewhere.
         background: of every field with its covariance, where the case's is not meant.
-
-    Raises:
-        CaseError: every error of the case.
-        DataError: every file that cannot be used.
     """
     with naming(setting.case.path):
         return _pose(setting, sources or {}, background)

@@ -69,10 +69,6 @@ def pose_cycle(setting: Setting, background: Any = None) -> PosedCycle:
     Args:
         setting: the case's model and clock.
         background: of every field with its covariance, where a twin experiment has made one.
-
-    Raises:
-        CaseError: every error of the case.
-        DataError: every file that cannot be used.
     """
     with naming(setting.case.path):
         return _pose_cycle(setting, background)
@@ -95,26 +91,16 @@ def _pose_cycle(setting: Setting, background: Any) -> PosedCycle:
 
 
 def checked_cycle(setting: Setting, problem: Problem, scheme: AbstractScheme) -> Cycle:
-    """The cycle of a problem and a scheme that fit together.
-
-    Raises:
-        CaseError: they do not.
-    """
+    """The cycle of a problem and a scheme that fit together."""
     tables = setting.tables
     cycle = Cycle(problem, scheme, tables.plan(), tables.runtime.seed)
-    try:
+    with tables.cycled().method.blamed():
         cycle.check()
-    except ValueError as error:
-        raise tables.cycled().method.fault("", str(error)) from error
     return cycle
 
 
 def check_cycle(setting: Setting) -> None:
-    """Refuse what a cycle refuses before it reads a file.
-
-    Raises:
-        CaseError: tables that it has no use for, or instruments that it does not take.
-    """
+    """Refuse what a cycle refuses before it reads a file."""
     trouble, first = Trouble(), setting.window()
     with naming(setting.case.path):
         trouble.attempt(_check_tables, setting.case)
@@ -124,11 +110,7 @@ def check_cycle(setting: Setting) -> None:
 
 
 def _check_tables(case: Case) -> None:
-    """Refuse tables that a cycle has no use for.
-
-    Raises:
-        CaseError: one of them is there.
-    """
+    """Refuse tables that a cycle has no use for."""
     tables = case.checked
     what = "a cycle does not compute this; run the window alone"
     asked = ("forecast_impact", "predictive", "quantities")

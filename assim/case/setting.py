@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import assim
 from assim.case.background import Background
 from assim.case.case import Case, CaseTable
-from assim.case.clock import Clock, text_of
 from assim.case.failure import CaseError, Fault, naming
 from assim.case.names import nearest
+from assim.case.window import Clock, text_of
 from assim.files.times import date_text
 from assim.problem.arrays import Labels
 from assim.problem.constraint import strong_constraint, weak_constraint
@@ -72,11 +72,7 @@ class Setting:
         observations: Sequence[Observations],
         error: ModelError | None,
     ) -> Problem:
-        """The problem, traced once so that plug-ins that break are reported as the case's errors.
-
-        Raises:
-            CaseError: what cannot be posed, or a plug-in that breaks.
-        """
+        """The problem, traced once, so that plug-ins that break are errors of the case."""
         weak = self.tables.model_error
         given = (*background, observations, self.tables.priors())
         try:
@@ -86,59 +82,49 @@ class Setting:
                 options: Any = {"model_error": error, "formulation": weak.formulation}
                 problem = weak_constraint(self.model, window, *given, **options)
         except ModelContractError as broken:
-            raise CaseError([Fault("model", str(broken))]) from broken
+            raise self.tables.fault("model", str(broken)) from broken
         except Exception as broken:
             if _plugin_frames(broken):
-                raise CaseError([Fault("model", _traced(broken))]) from broken
+                raise self.tables.fault("model", _traced(broken)) from broken
             if isinstance(broken, ValueError):
-                raise CaseError([Fault("", str(broken))]) from broken
+                raise self.tables.fault("", str(broken)) from broken
             raise
         try:
             jax.eval_shape(problem, jnp.zeros(problem.size()))
         except Exception as broken:
             if not _plugin_frames(broken):
                 raise  # our own mistake, not the case's
-            raise CaseError([Fault("observations", _traced(broken))]) from broken
+            raise self.tables.fault("observations", _traced(broken)) from broken
         return problem
 
 
 def set_up(case: Case) -> Setting:
-    """Make the plug-ins of a case and check its names against the model.
-
-    Raises:
-        CaseError: every error of the case that can be seen without its data.
-        DataError: a time series of the model that cannot be used.
-    """
+    """Make the plug-ins of a case and check its names against the model."""
     with naming(case.path):
-        return _set_up(case)
+        tables, faults = case.tables, [*case.faults, *case.tables.faults()]
+        model = tables.plain_model()
+        if model is not None:
+            broken = _labels_fault(model)
+            faults += [Fault("model", broken)] if broken else _names(tables, model.labels())
+        if faults or model is None:
+            raise CaseError(faults)
+        clock = Clock(model.labels().time_unit, tables.window.start)
+        return Setting(case, tables.driven_model(clock.reference), clock)
 
 
-def _set_up(case: Case) -> Setting:
-    tables, faults = case.tables, [*case.faults, *case.tables.faults()]
-    model = tables.plain_model()
-    if model is not None:
-        broken = _check_labels(model)
-        faults += broken or _names(tables, model.labels())
-    if faults or model is None:
-        raise CaseError(faults)
-    clock = Clock(model.labels().time_unit, tables.window.start)
-    return Setting(case, tables.driven_model(clock.reference), clock)
-
-
-def _check_labels(model: AbstractDynamics) -> list[Fault]:
+def _labels_fault(model: AbstractDynamics) -> str | None:
     try:
         labels = model.labels()
         labels.shapes()
         unlabelled = sorted(set(model.parameters) ^ set(labels.parameters))
     except Exception as error:
-        return [Fault("model", f"labels(): {_traced(error)}")]
-    if unlabelled:
-        what = (
-            "`parameters` and labels().parameters must name the same "
-            f"parameters; only one of them has {', '.join(unlabelled)}"
-        )
-        return [Fault("model", what)]
-    return []
+        return f"labels(): {_traced(error)}"
+    if not unlabelled:
+        return None
+    return (
+        "`parameters` and labels().parameters must name the same parameters; only one of them has "
+        f"{', '.join(unlabelled)}"
+    )
 
 
 def _names(tables: CaseTable, labels: Labels) -> list[Fault]:

@@ -1,17 +1,68 @@
-"""The window of a case, [window]: where it lies and how it is cut into slots."""
+"""The window of a case, [window], cut into slots; and the dates of a case as model times."""
 
+import datetime
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from assim.case.clock import Clock, Time, text_of
+from assim.case.failure import CaseError, Fault
 from assim.case.plugins import Table
+from assim.files.errors import DataError
 
 if TYPE_CHECKING:
     from assim.files.read.tables import ObservedTable
     from assim.problem.model import AbstractDynamics
     from assim.problem.window import Window
+
+
+Time = datetime.datetime | datetime.date | int | float | str
+
+
+class Clock:
+    """The dates of a case as times of its model.
+
+    Args:
+        unit: the model's time unit.
+        start: start of the window, as the case says it.
+    """
+
+    def __init__(self, unit: str, start: Time) -> None:
+        from assim.files.times import NON_PHYSICAL
+
+        self.unit, self.physical = unit, unit != NON_PHYSICAL
+        self.reference = self._text(start, "window.start") if self.physical else None
+        self.start = self.time(start, "window.start")
+
+    def time(self, value: Time, path: str) -> float:
+        """A date or number of the case as model time; `path` is where it stands."""
+        import numpy as np
+
+        from assim.files.times import CALENDAR, FileTimes, date
+
+        if not self.physical:
+            if not isinstance(value, int | float):
+                what = f"must be a number, as the model's time has no unit, got {value}"
+                raise CaseError([Fault(path, what)])
+            return float(value)
+        try:
+            moment = date(self._text(value, path), CALENDAR, path)
+        except DataError as error:
+            what = str(error).removeprefix(f"{path}: ")
+            raise CaseError([Fault(path, what)]) from None
+        epoch = FileTimes(np.zeros(1), "seconds", moment, path)
+        return float(epoch.to_model(self.unit, self.reference)[0])
+
+    def _text(self, value: Time, path: str) -> str:
+        if isinstance(value, int | float):
+            what = f"must be a date, as the model's time is in {self.unit}, got {value}"
+            raise CaseError([Fault(path, what)])
+        return value.isoformat() if isinstance(value, datetime.date) else value
+
+
+def text_of(value: Time) -> str | float:
+    """A date or number as files are asked for it: ISO text, or a number."""
+    return value.isoformat() if isinstance(value, datetime.date) else value
 
 
 class WindowTable(Table):
@@ -45,10 +96,6 @@ class WindowTable(Table):
             model: whose steps and time unit the slots must fit.
             clock: the case's dates as model times.
             observed: rows of every instrument, for slot edges at their times.
-
-        Raises:
-            CaseError: slots that do not fit the model.
-            DataError: no observation after the start.
         """
         from assim.problem.model import AbstractModel
 
@@ -60,19 +107,13 @@ class WindowTable(Table):
         if self.times is None and end is None and not isinstance(model, AbstractModel):
             raise self.fault("end", "this key is missing: slots of an ODE model need an end")
         times = [clock.time(t, self.at(f"times.{n}")) for n, t in enumerate(self.times or ())]
-        try:
+        with self.blamed():
             return self._cut(model, clock, times, end)
-        except ValueError as error:
-            raise self.fault("", str(error)) from None
 
     def of_observations(
         self, model: "AbstractDynamics", observed: "Sequence[ObservedTable]"
     ) -> "Window":
-        """The window whose slots end at the times of observations.
-
-        Raises:
-            DataError: no observation after the start.
-        """
+        """The window whose slots end at the times of observations."""
         from assim.files.read.windows import window_of
 
         end = None if self.end is None else text_of(self.end)

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.analysis.cycle.scheme import AbstractScheme
 from assim.case.case import Case
 from assim.case.failure import Exit, NonFiniteError, naming
 from assim.case.pose import Posed, pose_setting
@@ -18,10 +17,8 @@ from assim.case.setting import set_up
 from assim.files.names import FLAGS, WINDOW
 from assim.files.read.observations import Instrument
 from assim.files.read.windows import TOLERANCE
-from assim.files.times import date_text
 from assim.findings.derivatives import IdentityTest, TaylorTest, verify
 from assim.problem.departure import Problem
-from assim.problem.prior import AbstractPrior
 from assim.run.finite import non_finite
 from assim.run.terminal.screen import Screen
 from assim.run.twin.twin import draw
@@ -30,25 +27,16 @@ from assim.solve.minimise.guess import first_guesses
 
 
 def pose_first(case: Case) -> Posed:
-    """The problem of a case, of a cycle that of its first window.
-
-    Raises:
-        CaseError: every error of the case.
-        DataError: every file that cannot be used.
-    """
+    """The problem of a case, of a cycle that of its first window."""
     setting = set_up(case)
-    cycle, background = case.checked.cycle, None
-    sources: dict[str, Any] = {}
-    if cycle is None:
+    if case.checked.cycle is None:
         return pose_setting(setting)
-    if cycle.twin:
+    if case.checked.cycle.twin:
         with naming(case.path):
             drawn = draw(setting, setting.window())
-            sources, background = dict(drawn.observed()), drawn.fields()
-    else:
-        files = [table.file for table in case.checked.observations]
-        sources = {file: case.input_path(file.format(window=0)) for file in files}
-    return pose_setting(setting, sources, background)
+            return pose_setting(setting, drawn.observed(), drawn.fields())
+    files = [table.file for table in case.checked.observations]
+    return pose_setting(setting, {file: case.input_path(file.format(window=0)) for file in files})
 
 
 class Check(NamedTuple):
@@ -60,13 +48,7 @@ class Check(NamedTuple):
 
 
 def check_case(case: Case, screen: Screen) -> Exit:
-    """Check a case and print a table.
-
-    Raises:
-        CaseError: the case has errors.
-        DataError: its files have.
-        NonFiniteError: the model is not finite from the background.
-    """
+    """Check a case and print a table."""
     if case.checked.cycle is not None:
         check_cycle(set_up(case))
     posed = pose_first(case)
@@ -91,18 +73,23 @@ def check_posed(posed: Posed) -> Iterator[Check]:
         "case file", True, f"{posed.case.path}, {len(posed.inputs)} data files, units agree"
     )
     yield Check("model contract", True, f"{type(problem.model).__name__}: keys, shapes and dtypes")
-    yield Check("window", None, f"{_dates(problem)}: {slots} slots of {_plural(steps, 'step')}")
+    span = _span(posed, *problem.window.edges[np.array([0, -1])])
+    yield Check("window", None, f"{span}: {slots} slots of {_plural(steps, 'step')}")
     if (cycle := posed.case.checked.cycle) is not None:
         shift = _plural(cycle.shift or slots, "slot")
         windows = f"{_plural(cycle.windows, 'window')}, each {shift} later; this is the first"
-        scheme = scheme_of(posed)
+        scheme = posed.case.checked.scheme(problem.model)
+        with naming(posed.case.path):
+            checked_cycle(posed.setting, problem, scheme)
         yield Check("cycle", True, f"{windows}; {type(scheme).__name__}")
         remarks = scheme.remarks(problem, posed.case.checked.plan())
         yield from (Check(name, None, detail) for name, detail in remarks.items())
     yield Check("control", None, f"{problem.size()} entries: {_control(problem)}")
     yield from _coverage(posed)
     yield from _priors(problem)
-    yield Check("derivatives", None, _derivatives(problem))
+    control = problem.control
+    columns = sum(v.size for v in (*control.state.values(), *control.fixed.values()))
+    yield Check("derivatives", None, problem.model.derivatives(columns))
     chi, finite = _finite_guess(posed)
     yield finite
     yield _origin(problem)
@@ -110,24 +97,8 @@ def check_posed(posed: Posed) -> Iterator[Check]:
     yield from _expense(problem)
 
 
-def scheme_of(posed: Posed) -> AbstractScheme:
-    """How the windows of a cycle are analysed, made and checked against the problem.
-
-    Raises:
-        CaseError: it cannot be made, or does not take the problem.
-    """
-    scheme = posed.case.checked.scheme(posed.problem.model)
-    with naming(posed.case.path):
-        checked_cycle(posed.setting, posed.problem, scheme)
-    return scheme
-
-
 def _finite_guess(posed: Posed) -> tuple[Any, Check]:
-    """A first guess at which the model is finite: near the background, or the best of the draws.
-
-    Raises:
-        NonFiniteError: there is none.
-    """
+    """A first guess at which the model is finite: near the background, or the best of the draws."""
     problem, table = posed.problem, posed.case.checked
     simulate = eqx.filter_jit(problem.simulate)
     key = jax.random.split(jax.random.key(table.runtime.seed), 4)[0]  # as `analyse` has it
@@ -162,23 +133,18 @@ def _origin(problem: Problem) -> Check:
 
 def _coverage(posed: Posed) -> Iterator[Check]:
     """Observations of every instrument: used, and rejected by flag."""
-    window, labels = posed.problem.window, posed.problem.model.labels()
-    instruments = [*posed.instruments, *posed.held_back]
-    later = [_later(posed, number, instrument) for number, instrument in enumerate(instruments)]
-    for instrument, counts, ahead in zip(
-        instruments, posed.rejected().values(), later, strict=True
+    for number, (instrument, counts) in enumerate(
+        zip(posed.all_instruments, posed.rejected().values(), strict=True)
     ):
-        times = np.asarray(instrument.observations.points.times)
-        ends = [date_text(float(t), labels.time_unit, window.reference)
-                for t in (times.min(), times.max())]  # fmt: skip
-        (fate, number), *others = counts.items()
+        times, ahead = instrument.observations.points.times, _later(posed, number, instrument)
+        (fate, used), *others = counts.items()
         left = [(why, n - ahead * (why == FLAGS[WINDOW])) for why, n in others]
         rejected = ", ".join(f"{n} {why}" for why, n in left if n)
-        fate = fate.replace("_", " ")
-        detail = f"{number} of {instrument.table.rows} {fate}, {ends[0]} to {ends[1]}"
-        name = f"observations {instrument.observations.name}"
+        detail = f"{used} of {instrument.table.rows} {fate.replace('_', ' ')}, "
+        detail += _span(posed, np.min(times), np.max(times))
         detail += f"; {ahead} in later windows" if ahead else ""
-        yield Check(name, True, detail + (f"; rejected: {rejected}" if rejected else ""))
+        detail += f"; rejected: {rejected}" if rejected else ""
+        yield Check(f"observations {instrument.observations.name}", True, detail)
         yield from (Check("", None, note) for note in instrument.table.notes)
 
 
@@ -188,8 +154,7 @@ def _later(posed: Posed, number: int, instrument: Instrument) -> int:
     if table.cycle is None or "{" in table.observations[number].file:
         return 0
     window, rows = posed.problem.window, instrument.table
-    unit, reference = posed.problem.model.labels().time_unit, window.reference
-    times = (rows.ends or rows.times).to_model(unit, reference)
+    times = (rows.ends or rows.times).to_model(posed.setting.labels.time_unit, window.reference)
     edges = np.asarray(table.whole(window).edges)
     end = edges[-1] + TOLERANCE * np.ptp(edges)
     ahead = (times > edges[window.slots]) & (times <= end)
@@ -200,24 +165,13 @@ def _priors(problem: Problem) -> Iterator[Check]:
     """Whether each prior contains the value that the model has by default."""
     for name, prior in problem.control.parameters.items():
         default = problem.control.fixed[name]
-        yield _contains(name, prior, default, "the model's default")
-
-
-def _contains(name: str, prior: AbstractPrior, value: Any, what: str) -> Check:
-    w = np.asarray(prior.inverse(value))
-    inside = bool(np.isfinite(w).all())  # a prior may well exclude a value that is not used
-    size = (
-        f"{float(np.abs(w).max()):.2g} prior standard deviations from its median" if inside else ""
-    )
-    detail = f"{what} is {size}" if inside else f"excludes {what}, {np.asarray(value)}"
-    return Check(f"prior of {name}", True if inside else None, detail)
-
-
-def _derivatives(problem: Problem) -> str:
-    """How the model's derivatives are taken."""
-    columns = sum(value.size for value in problem.control.state.values())
-    columns += sum(value.size for value in problem.control.fixed.values())
-    return problem.model.derivatives(columns)
+        w = np.asarray(prior.inverse(default))
+        if np.isfinite(w).all():
+            far = f"{float(np.abs(w).max()):.2g} prior standard deviations from its median"
+            yield Check(f"prior of {name}", True, f"the model's default is {far}")
+        else:  # a prior may well exclude a value that is not used
+            what = f"excludes the model's default, {np.asarray(default)}"
+            yield Check(f"prior of {name}", None, what)
 
 
 def _derivative(result: TaylorTest | IdentityTest) -> Check:
@@ -270,12 +224,8 @@ def _control(problem: Problem) -> str:
     return ", ".join(named)
 
 
-def _dates(problem: Problem) -> str:
-    labels, window = problem.model.labels(), problem.window
-    first, last = (
-        date_text(float(window.edges[i]), labels.time_unit, window.reference) for i in (0, -1)
-    )
-    return f"{first} to {last}"
+def _span(posed: Posed, first: Any, last: Any) -> str:
+    return f"{posed.setting.date(first)} to {posed.setting.date(last)}"
 
 
 def _plural(number: int, what: str) -> str:

@@ -254,7 +254,7 @@ def report(directory: Path) -> int:
 @main.command()
 def info() -> int:
     """Print versions, devices, the compile cache and the models that can be named."""
-    from assim.run.terminal.info import print_info
+    from assim.run.terminal.runtime import print_info
 
     _configure(device=os.environ.get("JAX_PLATFORMS", "any"))
     return print_info(_screen())

@@ -17,7 +17,7 @@ from assim.findings.evidence import ComparedProblem, Evidence, compare, evidence
 from assim.problem.predictive import flat_entry
 from assim.run.finite import require_finite
 from assim.run.terminal.directory import Results, writing
-from assim.run.terminal.screen import Screen
+from assim.run.terminal.screen import Screen, number_text
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.importance import Importance
 from assim.solve.posterior.laplace import Laplace
@@ -141,7 +141,7 @@ def _analysed(posed: Posed, tempered: bool, screen: Screen) -> Analysis:
 def _show(tables: Tables, judged: tuple[ComparedProblem, ...], screen: Screen) -> None:
     screen.say()
     rows = [
-        (name, one.method, f"{one.log_evidence:.3f}", _number(one.stdev), one.trust)
+        (name, one.method, f"{one.log_evidence:.3f}", number_text(one.stdev), one.trust)
         for name, table in tables.items()
         for one in table
     ]
@@ -149,7 +149,7 @@ def _show(tables: Tables, judged: tuple[ComparedProblem, ...], screen: Screen) -
     screen.say()
     numbers = ("log_bayes_factor", "log_bayes_factor_stdev", "probability")
     verdicts = [
-        (one.name, one.evidence.method, *(_number(getattr(one, name)) for name in numbers))
+        (one.name, one.evidence.method, *(number_text(getattr(one, name)) for name in numbers))
         for one in judged
     ]
     screen.table(("case", "judged by", "log Bayes factor", "±", "probability"), verdicts)
@@ -161,10 +161,6 @@ def _show(tables: Tables, judged: tuple[ComparedProblem, ...], screen: Screen) -
             "Not every evidence is certified: run again with --tempered, whose independent runs "
             "tell its error."
         )
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if np.isfinite(value) else "–"
 
 
 def _content(tables: Tables, judged: tuple[ComparedProblem, ...]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from assim.findings.verification import (
 from assim.problem.window import Window
 from assim.run.forecast_start import Origin, origin_of
 from assim.run.terminal.directory import Results, writing
-from assim.run.terminal.screen import Screen
+from assim.run.terminal.screen import Screen, number_text
 
 _SHOWN = 10  # lead times in a table
 
@@ -338,6 +338,6 @@ def _cells(scored: Scores) -> tuple[str, ...]:
     numbers = (scored.rmse, scored.bias, scored.spread, scored.crps, scored.log_score)
     return (
         f"{scored.number:,}",
-        *(f"{number:.4g}" if np.isfinite(number) else "–" for number in numbers),
+        *(number_text(number, ".4g") for number in numbers),
         f"{100 * scored.coverage.covered:.0f} %",
     )

@@ -78,12 +78,7 @@ seed = 0
 
 
 def write_template(use: str, out: Path | None, screen: Screen) -> Exit:
-    """Write a case for the model that `use` names, to a file or to the screen.
-
-    Raises:
-        CaseError: there is no such model, or it needs arguments.
-        DataError: the file exists or cannot be written.
-    """
+    """Write a case for the model that `use` names, to a file or to the screen."""
     text = template(use, Path("case.toml") if out is None else out)
     if out is None:
         screen.say(text.rstrip("\n"))
@@ -100,11 +95,7 @@ def write_template(use: str, out: Path | None, screen: Screen) -> Exit:
 
 
 def template(use: str, out: Path) -> str:
-    """Text of a case for the model that `use` names.
-
-    Raises:
-        CaseError: there is no such model, or it needs arguments.
-    """
+    """Text of a case for the model that `use` names."""
     model = ModelTable.named(use, "model", Path()).build()
     labels, physical = model.labels(), model.labels().time_unit != NON_PHYSICAL
     return _TEMPLATE.format(

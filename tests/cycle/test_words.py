@@ -194,10 +194,10 @@ def clock(monkeypatch):
 def lines(clock, several, windows=6, done=0):
     """What is shown of some windows, the first of which takes 100 s and the others 1 s."""
     text = io.StringIO()
-    with Dashboard(Console(file=text, width=300), windows, done) as one:
-        for number, given in enumerate(several, start=done):
-            clock.seconds += 1.0 if number > done else 100.0
-            one.window(number, *given)
+    dashboard = Dashboard(Console(file=text, width=300), windows, done)
+    for number, given in enumerate(several, start=done):
+        clock.seconds += 1.0 if number > done else 100.0
+        dashboard.window(number, *given)
     return text.getvalue().splitlines()
 
 

@@ -37,12 +37,6 @@ def run_cycle(
         resume: whether to go on with what the directory holds.
         watched: folder in which observation files are awaited.
         timeout: seconds for which those of a window are awaited.
-
-    Raises:
-        CaseError: errors of the case.
-        DataError: files that cannot be used or written, or a directory that holds a cycle.
-        NonFiniteError: the model is not finite, and the case says to stop there.
-        Interrupted: by the user.
     """
     setting = set_up(case)
     directory = case.directory(out)
@@ -115,11 +109,7 @@ def _check_watched(case: Case) -> None:
 
 
 def _all_windows(sequence: Sequence, results: Results, screen: Screen) -> Exit:
-    """Every window that is left, and the series so far where something stops them.
-
-    Raises:
-        Interrupted: by the user.
-    """
+    """Every window that is left, and the series so far where something stops them."""
     windows, ledger = sequence.posed.tables.cycled().windows, sequence.ledger
     try:
         sequence.run()

@@ -37,12 +37,7 @@ class Experiment(NamedTuple):
 
 
 def pose_experiment(setting: Setting) -> Experiment:
-    """The cycle of a case with truth and observations drawn from its own model and errors.
-
-    Raises:
-        CaseError: every error of the case.
-        NonFiniteError: the true trajectory is not finite.
-    """
+    """The cycle of a case with truth and observations drawn from its own model and errors."""
     with naming(setting.case.path):
         drawn = draw(setting, twin_window(setting))
         posed = pose_cycle(setting, drawn.fields())

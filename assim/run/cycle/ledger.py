@@ -49,20 +49,22 @@ class Ledger:
                 file of a finished window has changed.
         """
         ledger = Ledger(directory, case)
-        found = read_manifest(directory)
-        lines = found[1:]
+        heading, *lines = read_manifest(directory) or [{}]
         if lines and not resume:
             raise DataError(
                 f"{directory}: holds {len(lines)} windows of a cycle; go on with --resume, or "
                 "choose another directory with --out"
             )
         if lines:
-            heading = found[0]
             ledger.version = str(heading.get("assim_version"))
             ledger._check_case(heading)
             lines = ledger._whole(lines)
-            ledger._check_number(len(lines))
-            ledger.done = len(lines)
+            ledger.done, asked = len(lines), case.checked.cycled().windows
+            if ledger.done > asked:
+                raise DataError(
+                    f"{directory}: holds {ledger.done} windows, more than cycle.windows = {asked}; "
+                    "ask for as many, or choose another directory with --out"
+                )
         else:
             heading = ledger._heading()
             ledger._check_empty()
@@ -85,11 +87,7 @@ class Ledger:
         return read_manifest(self.directory)[1 + window]
 
     def carry(self, like: Any) -> Any:
-        """What the last finished window hands on; `like`, of the start, where there is none.
-
-        Raises:
-            DataError: its file cannot be used.
-        """
+        """What the last finished window hands on; `like`, of the start, where there is none."""
         return read_carry(self.state(self.done - 1), like) if self.done else like
 
     @contextmanager
@@ -109,11 +107,7 @@ class Ledger:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def finish(self, window: int, carry: Any, entry: Mapping[str, Any]) -> None:
-        """Keep what a window hands on, and add its line.
-
-        Raises:
-            DataError: one cannot be written.
-        """
+        """Keep what a window hands on, and add its line."""
         state, title = self.state(window), f"{self.case.title}: window {window}, carried"
         write_dataset(steady(carry_dataset(carry)), state, title=title)
         manifest.flush(state)
@@ -130,9 +124,6 @@ class Ledger:
         """Lines of windows whose files are as they were, without a last one whose are not.
 
         Of what windows hand on, the last alone counts.
-
-        Raises:
-            DataError: a file of an earlier window is missing or has changed.
         """
         for number, entry in enumerate(entries):
             if entry.get("window") != number:
@@ -155,20 +146,12 @@ class Ledger:
     def _check_empty(self) -> None:
         """Refuse windows that no manifest tells of: they are somebody's work."""
         for folder in (self.directory / WINDOWS, self.directory / STATES):
-            found = sorted(path.stem for path in folder.glob("[0-9]*"))
-            if found not in ([], [f"{0:06d}"]):  # the first may have been stopped before its line
+            known = sorted(path.stem for path in folder.glob("[0-9]*"))
+            if known not in ([], [f"{0:06d}"]):  # the first may have been stopped before its line
                 raise DataError(
-                    f"{folder}: holds {len(found)} windows, but {manifest.NAME} tells of none; put "
+                    f"{folder}: holds {len(known)} windows, but {manifest.NAME} tells of none; put "
                     "it back, or choose another directory with --out"
                 )
-
-    def _check_number(self, done: int) -> None:
-        asked = self.case.checked.cycled().windows
-        if done > asked:
-            raise DataError(
-                f"{self.directory}: holds {done} windows, more than cycle.windows = {asked}; ask "
-                "for as many, or choose another directory with --out"
-            )
 
     def _check_case(self, heading: Mapping[str, Any]) -> None:
         if heading.get("config_sha256") != self.case.fingerprint():

@@ -109,13 +109,7 @@ class Sequence:
         return self.posed.case.decisive()
 
     def run(self) -> None:
-        """Every window that is not finished yet.
-
-        Raises:
-            Stopped: a window failed, and the case says to stop there.
-            DataError: a file that cannot be written, or observations that the case insists on.
-            NonFiniteError: a window that is not finite, likewise.
-        """
+        """Every window that is not finished yet."""
         cycle, windows = self.posed.cycle, self.posed.tables.cycled().windows
         carry = self.ledger.carry(cycle.start())
         truth = self._truth()
@@ -138,9 +132,6 @@ class Sequence:
         """The observations of a finished window, which the next one sees too.
 
         What was not used then is not used now, whatever has come since.
-
-        Raises:
-            DataError: one of them is not what it was.
         """
         before, several = self.ledger.line(number)["observations"], []
         for index, name in enumerate(self.posed.names):

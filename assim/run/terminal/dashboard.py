@@ -1,10 +1,9 @@
 """How a cycle goes, while it goes: a table that renews itself, or a line now and then."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -12,6 +11,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+
+from assim.run.terminal.screen import number_text
 
 if TYPE_CHECKING:
     from assim.analysis.cycle.measures import Measures
@@ -39,23 +40,9 @@ class Dashboard:
         self.judged: tuple[str, ...] = _BOTH
         self.rows: deque[tuple[str, ...]] = deque(maxlen=_ROWS)
         self.history: deque[float] = deque(maxlen=_HISTORY)
-        self.flagged: dict[str, int] = {}
+        self.flagged: Counter[str] = Counter()
         self.console = console
         self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-
-    def __enter__(self) -> Self:
-        if self.live is not None:
-            self.live.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self.live is not None:
-            self.live.__exit__(kind, error, trace)
 
     def window(self, number: int, measures: "Measures", entry: Mapping[str, Any]) -> None:
         """Take in a finished window."""
@@ -68,7 +55,7 @@ class Dashboard:
         self.judged = _BOTH if len(spreads) == 1 else _RATIO
         cells = (
             f"{measures.number:.0f}",
-            _number(measures.chi_squared),
+            number_text(measures.chi_squared),
             *_judged(errors, spreads),
             f"{measures.inflation:.3f}",
             f"{seconds:.3f}",
@@ -76,12 +63,10 @@ class Dashboard:
         )
         self.rows.append((str(number), *cells))
         self.history.append(float(measures.chi_squared))
-        for one in entry["observations"].values():
-            if one["fate"] != "used":
-                self.flagged[one["fate"]] = self.flagged.get(one["fate"], 0) + 1
+        fates = (file["fate"] for file in entry["observations"].values())
+        self.flagged.update(fate for fate in fates if fate != "used")
         if entry["reason"]:
-            what = "not converged" if entry["state"] == "analysed" else entry["state"]
-            self.flagged[what] = self.flagged.get(what, 0) + 1
+            self.flagged["not converged" if entry["state"] == "analysed" else entry["state"]] += 1
         if self.live is not None:
             self.live.update(self._drawn(), refresh=True)
         elif self._due(number):
@@ -93,8 +78,8 @@ class Dashboard:
 
     def _line(self) -> str:
         pairs = list(zip(self._columns(), self.rows[-1], strict=True))[1:-2]
-        told = ", ".join(f"{name} {value}" for name, value in pairs)
-        return f"{self._progress()}: {told}{self._flags()}"
+        values = ", ".join(f"{name} {value}" for name, value in pairs)
+        return f"{self._progress()}: {values}{self._flags()}"
 
     def _columns(self) -> tuple[str, ...]:
         return ("window", "observations", "2J/m", *self.judged, "inflation", "seconds", "state")
@@ -129,22 +114,16 @@ def _judged(errors: Mapping[str, Any] | None, spreads: Mapping[str, Any]) -> tup
     if len(spreads) == 1:
         (spread,) = spreads.values()
         error = None if errors is None else next(iter(errors.values()))
-        return "–" if error is None else _number(error), _number(spread)
+        return "–" if error is None else number_text(error), number_text(spread)
     if errors is None:
         return ("–",)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = [np.divide(spreads[name], errors[name]) for name in spreads]
-    return (_number(np.mean(ratios)),)
-
-
-def _number(value: Any) -> str:
-    return f"{float(value):.3f}" if np.isfinite(value) else "–"
+    return (number_text(np.mean(ratios)),)
 
 
 def _curve(values: Any) -> str:
     """Small bars, from 0 to twice what is expected; a gap where there is no value."""
-    found = []
-    for value in values:
-        level = min(len(_BARS) - 1, int(value / 2 * len(_BARS))) if np.isfinite(value) else -1
-        found.append(_BARS[level] if level >= 0 else " ")
-    return "".join(found)
+    highest = len(_BARS) - 1
+    levels = (int(v / 2 * len(_BARS)) if np.isfinite(v) else -1 for v in values)
+    return "".join(_BARS[min(highest, level)] if level >= 0 else " " for level in levels)

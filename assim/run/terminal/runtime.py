@@ -1,11 +1,24 @@
-"""Device, precision and compile cache: set by the command line before JAX is imported."""
+"""Device, precision and compile cache, set before JAX is imported; and what `assim info` prints."""
 
 import logging
 import os
+import platform
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from assim.case.failure import CaseError, Fault
+from assim.case.names import names
+
+if TYPE_CHECKING:
+    from assim.run.terminal.screen import Screen
+
+_PACKAGES = ("assim", "jax", "jaxlib", "equinox", "diffrax", "numpy", "xarray", "netCDF4")
+_EXTRAS = ("matplotlib", "blackjax")
+_KINDS = ("model", "operator", "likelihood", "prior", "minimiser", "integrator", "scheme")
 
 
 def cache_directory() -> Path | None:
@@ -33,31 +46,55 @@ def configure(device: str = "cpu", precision: str = "float64") -> None:
     import jax
 
     jax.config.update("jax_enable_x64", precision == "float64")
-    _cache(jax.config)
+    _cache(jax.config.update)
     if device == "gpu":
-        _require_gpu()
+        try:
+            jax.devices("gpu")
+        except RuntimeError as error:
+            what = "JAX finds no GPU here (`assim info` lists the devices); install "
+            way = "'assim[cuda12]' or 'assim[cuda13]', or set runtime.device = \"cpu\""
+            raise CaseError([Fault("runtime.device", what + way)]) from error
 
 
-def _require_gpu() -> None:
-    import jax
-
-    try:
-        jax.devices("gpu")
-    except RuntimeError as error:
-        what = "JAX finds no GPU here (`assim info` lists the devices); install "
-        way = "'assim[cuda12]' or 'assim[cuda13]', or set runtime.device = \"cpu\""
-        raise CaseError([Fault("runtime.device", what + way)]) from error
-
-
-def _cache(config: object) -> None:
+def _cache(update: Callable[[str, Any], None]) -> None:
     folder = cache_directory()
     if folder is None:
         return
-    try:
+    with suppress(OSError):  # a cache that cannot be kept is no reason to stop
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # a cache that cannot be kept is no reason to stop
-        return
-    update = getattr(config, "update")  # noqa: B009
-    update("jax_compilation_cache_dir", str(folder))
-    update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    update("jax_persistent_cache_min_entry_size_bytes", -1)
+        update("jax_compilation_cache_dir", str(folder))
+        update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def print_info(screen: "Screen") -> int:
+    """Print what `assim info` prints; 0."""
+    import jax
+
+    rows = [("Python", platform.python_version())]
+    rows += [(name, _version(name)) for name in (*_PACKAGES, *_EXTRAS)]
+    rows.append(
+        ("devices", ", ".join(f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()))
+    )
+    rows.append(("compile cache", _cache_words()))
+    rows += [(f"{kind}s", ", ".join(names(kind))) for kind in _KINDS]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        screen.say(f"{name:<{width}}  {value}")
+    return 0
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _cache_words() -> str:
+    folder = cache_directory()
+    if folder is None:
+        return "off (ASSIM_CACHE_DIR)"
+    files = [path for path in folder.glob("*") if path.is_file()] if folder.is_dir() else []
+    size = sum(path.stat().st_size for path in files) / 2**20
+    return f"{folder} ({len(files)} programs, {size:.1f} MiB)"

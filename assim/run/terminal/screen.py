@@ -1,7 +1,8 @@
 """What a person sees while a case runs: outer loops, results, and where they were written."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,8 @@ class Screen:
             return
         from assim.run.terminal.dashboard import Dashboard
 
-        with Dashboard(self.console, windows, done) as dashboard:
+        dashboard = Dashboard(self.console, windows, done)
+        with dashboard.live or nullcontext():
             yield dashboard.window
 
     def cycled(self, summary: dict[str, Any]) -> None:
@@ -175,8 +177,13 @@ def _grouped(directory: Path, paths: Iterable[Path]) -> list[str]:
     ]
 
 
+def number_text(value: Any, form: str = ".3f") -> str:
+    """A number, or a dash where it is not known."""
+    return "–" if value is None or not math.isfinite(value) else f"{float(value):{form}}"
+
+
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+    return number_text(value, ".4g")
 
 
 def _quantity_row(name: str, q: Any) -> tuple[str, ...]:

@@ -8,10 +8,9 @@ import numpy as np
 import xarray as xr
 
 from assim.analysis.cycle.batches import Grouped, batch_numbers
-from assim.case.cycle import by_window
+from assim.case.cycle import TwinTable, by_window
 from assim.case.observations import ObservationTable
 from assim.case.setting import Setting
-from assim.case.twin import TwinTable
 from assim.files.names import time_name
 from assim.files.netcdf import axis_attributes, time_variable
 from assim.files.read.quality import error_attributes, stdev_units
@@ -26,10 +25,6 @@ def observe(setting: Setting, trajectory: Trajectory, key: Array) -> dict[str, x
 
     Values lie at every `every`-th slot edge after the first and at every `stride`-th grid point;
     a value of an interval covers the time since the edge observed before.
-
-    Raises:
-        CaseError: an instrument whose errors the case does not give, or files that cannot hold
-            their instruments together.
     """
     files: dict[str, list[tuple[ObservationTable, Array]]] = {}
     instruments = setting.tables.observations

@@ -16,13 +16,12 @@ import xarray as xr
 
 from assim.case.background import Background
 from assim.case.case import Case
-from assim.case.failure import CaseError, Exit, Fault, NonFiniteError, naming
+from assim.case.failure import Exit, NonFiniteError, naming
 from assim.case.setting import Setting, set_up
-from assim.case.twin import TwinTable
 from assim.files.errors import DataError
 from assim.files.netcdf import write_dataset
 from assim.files.write.encode import field_series, state_dataset, with_scalars
-from assim.problem.arrays import Array, Grid, Labels, Params, State, Trajectory
+from assim.problem.arrays import Array, Grid, Params, State, Trajectory
 from assim.problem.covariance import (
     AbstractCovariance,
     AbstractStateCovariance,
@@ -30,7 +29,7 @@ from assim.problem.covariance import (
     Independent,
 )
 from assim.problem.forcing import check_span
-from assim.problem.model import AbstractDynamics, AbstractModel, ModelContractError, check_model
+from assim.problem.model import AbstractDynamics, AbstractModel, check_model
 from assim.problem.model_error import sequential_states
 from assim.problem.window import Window, integrate
 from assim.run.finite import first_field
@@ -47,33 +46,22 @@ def make_twin(case: Case, screen: Screen, force: bool = False) -> Exit:
         case: a case with a table [twin].
         screen: where the files are listed.
         force: whether files that exist are overwritten.
-
-    Raises:
-        CaseError: errors of the case, or of its table [twin].
-        DataError: files that exist, or cannot be written.
-        NonFiniteError: the true trajectory is not finite.
     """
     with naming(case.path):
-        content = twin(set_up(case))
+        content = _twin(set_up(case))
     paths = {case.input_path(name): dataset for name, dataset in content.items()}
     standing = [str(path) for path in paths if path.exists()]
     if standing and not force:
         raise DataError(f"{', '.join(standing)}: would be overwritten; give --force to allow it")
     for path, dataset in paths.items():
-        title = f"{case.checked.title or case.name}: twin experiment"
-        write_dataset(dataset, path, title=title, config=case.text())
+        write_dataset(dataset, path, title=f"{case.title}: twin experiment", config=case.text())
     screen.written(case.folder, list(paths))
     return Exit.DONE
 
 
-def twin(setting: Setting) -> dict[str, xr.Dataset]:
-    """The files of a twin experiment, by the names that the case has for them.
-
-    Raises:
-        CaseError: the case has no table [twin], or one that does not fit.
-        NonFiniteError: the true trajectory is not finite.
-    """
-    tables, labels, table = setting.tables, setting.labels, setting.tables.experiment()
+def _twin(setting: Setting) -> dict[str, xr.Dataset]:
+    """The files of a twin experiment, by the names that the case has for them."""
+    tables, labels, truth_file = setting.tables, setting.labels, setting.tables.experiment().truth
     window = twin_window(setting)
     drawn = draw(setting, window)
     files, file = {}, tables.background.file
@@ -81,7 +69,10 @@ def twin(setting: Setting) -> dict[str, xr.Dataset]:
         stdev = {name: jnp.sqrt(value) for name, value in drawn.covariance.variance().items()}
         given = (labels, drawn.background, float(window.edges[0]), window.reference)
         files[file] = state_dataset(*given, stdev=stdev)
-    files[table.truth] = _truth_dataset(labels, drawn.trajectory, drawn.parameters, window)
+    truth = field_series(labels, window, {"": ("", drawn.trajectory.states)})
+    dims = {name: set(labels.parameters[name].dims) for name in drawn.parameters}
+    known = {n: v for n, v in drawn.parameters.items() if dims[n] <= set(truth.dims)}
+    files[truth_file] = with_scalars(truth, labels, known, {})
     observed = drawn.observed()
     if tables.cycle is not None:
         observed = in_files(observed, setting, np.asarray(window.edges))
@@ -114,25 +105,15 @@ class Twin(NamedTuple):
         return {**self.background, **priors}, self.covariance
 
     def observed(self) -> dict[str, xr.Dataset]:
-        """The observations of the truth, by the case's names of their files.
-
-        Raises:
-            CaseError: instruments that cannot be drawn, or that do not fit in one file.
-        """
+        """The observations of the truth, by the case's names of their files."""
         return observe(self.setting, self.trajectory, self.key)
 
 
 def draw(setting: Setting, window: Window) -> Twin:
-    """The background and the truth of a twin experiment over a window.
-
-    Raises:
-        CaseError: a table [twin] that is missing, or does not fit.
-        NonFiniteError: the true trajectory is not finite.
-    """
-    table = setting.tables.experiment()
-    keys = jax.random.split(jax.random.key(table.seed), 4)
-    background = _centred(setting, _spun_up(setting, table, keys[0]))
-    truth, covariance = _drawn(setting, background, table, keys[1])
+    """The background and the truth of a twin experiment over a window."""
+    keys = jax.random.split(jax.random.key(setting.tables.experiment().seed), 4)
+    background = _centred(setting, _spun_up(setting, keys[0]))
+    truth, covariance = _drawn(setting, background, keys[1])
     parameters = _parameters(setting, keys[2])
     for_errors = jax.random.fold_in(keys[1], 1)
     trajectory = _true_trajectory(setting, window, truth, parameters, for_errors)
@@ -141,11 +122,7 @@ def draw(setting: Setting, window: Window) -> Twin:
 
 
 def twin_window(setting: Setting) -> Window:
-    """The window that the truth spans: the case's, or that of its whole cycle.
-
-    Raises:
-        CaseError: slots that are not known without observations, or inputs that do not span them.
-    """
+    """The window that the truth spans: the case's, or that of its whole cycle."""
     tables = setting.tables
     if tables.window.times == "observations":
         what = "a twin experiment makes its observations at the slot edges: give slots or times"
@@ -153,31 +130,26 @@ def twin_window(setting: Setting) -> Window:
     window = setting.window()
     if tables.cycle is not None:
         window = tables.whole(window)
-    try:
+    with tables.window.blamed():
         check_span(setting.model, window)
-    except ValueError as error:
-        raise tables.window.fault("", str(error)) from error
     return window
 
 
-def _spun_up(setting: Setting, table: TwinTable, key: Array) -> State:
+def _spun_up(setting: Setting, key: Array) -> State:
     """The state that the model reaches from `initial` in the spin-up time."""
-    model, labels = setting.model, setting.model.labels()
+    model, labels, table = setting.model, setting.labels, setting.tables.experiment()
     state = {}
     for name, k in zip(labels.state, jax.random.split(key, len(labels.state)), strict=True):
         shape = labels.shape(name)
         noise = _NOISE * jax.random.normal(k, shape) if shape else jnp.zeros(())
-        state[name] = table.array(f"initial.{name}", _initial(setting, table, name), shape) + noise
-    try:
+        state[name] = table.array(f"initial.{name}", _initial(setting, name), shape) + noise
+    with setting.tables.blamed("model"):
         check_model(model, state, dict(model.parameters))
-        if table.spin_up == 0:
-            return state
+    if table.spin_up == 0:
+        return state
+    with table.blamed("spin_up"):
         window = _spin_up_window(model, setting.clock.start, table.spin_up)
         check_span(model, window)
-    except ModelContractError as error:
-        raise CaseError([Fault("model", str(error))]) from error
-    except ValueError as error:
-        raise table.fault("spin_up", str(error)) from error
     trajectory = jax.jit(lambda x: integrate(model, x, _fixed(model), window))(state)
     _check_finite(trajectory)
     return trajectory.at_end()
@@ -198,8 +170,9 @@ def _spin_up_window(model: AbstractDynamics, start: float, length: float) -> Win
     return Window.at(model, [start - length, start])
 
 
-def _initial(setting: Setting, table: TwinTable, name: str) -> Any:
+def _initial(setting: Setting, name: str) -> Any:
     """Value of a field before the spin-up: the twin table's, or the middle of its background."""
+    table = setting.tables.experiment()
     if name in table.initial:
         return table.initial[name]
     field = setting.tables.background.fields.get(name)
@@ -217,7 +190,7 @@ def _fixed(model: AbstractDynamics) -> Params:
 
 
 def _drawn(
-    setting: Setting, background: State, table: TwinTable, key: Array
+    setting: Setting, background: State, key: Array
 ) -> tuple[State, AbstractStateCovariance]:
     """The true state, drawn about the background, and the covariance of the Gaussian fields."""
     truth, given = dict(background), setting.tables.background
@@ -228,7 +201,7 @@ def _drawn(
             truth[name] = field.prior.build()(jax.random.normal(k, value.shape))
     joint = given.joint()
     if joint is None:
-        own = {name: _covariance(setting, table, name) for name in background}
+        own = {name: _covariance(setting, name) for name in background}
         joint = Independent({name: part for name, part in own.items() if part is not None})
     fitted = joint.on(setting.labels)
     for name, part in fitted.sqrt(_white(fitted.sizes(), key)).items():
@@ -252,10 +225,8 @@ def _true_trajectory(
     model, error = setting.model, setting.model_error()
     if error is None or not setting.tables.experiment().model_error:
         return jax.jit(lambda x, p: integrate(model, x, p, window))(x0, theta)
-    try:
+    with setting.tables.blamed("model_error"):
         fitted = error.on(model, window)
-    except ValueError as problem:
-        raise CaseError([Fault("model_error", str(problem))]) from problem
     blank = fitted.blank(window.slots // fitted.every)
     amplitude = jnp.ones(()) if fitted.scale is None else fitted.scale.prior(jnp.zeros(()))
     series = fitted.sqrt(_white({name: value.shape for name, value in blank.items()}, key))
@@ -264,9 +235,9 @@ def _true_trajectory(
     return Trajectory(window.edges, follow(x0, theta, eta), theta, Grid.of(model.labels()))
 
 
-def _covariance(setting: Setting, table: TwinTable, name: str) -> AbstractCovariance | None:
+def _covariance(setting: Setting, name: str) -> AbstractCovariance | None:
     """The background-error covariance of a field; None where it is fixed."""
-    background = setting.tables.background
+    background, table = setting.tables.background, setting.tables.experiment()
     field = background.fields.get(name)
     if field is not None and field.value is not None:
         return None
@@ -294,19 +265,6 @@ def _parameters(setting: Setting, key: Array) -> Params:
         elif name in priors:
             parameters[name] = priors[name](jax.random.normal(k, value.shape))
     return parameters
-
-
-def _truth_dataset(
-    labels: Labels, trajectory: Trajectory, parameters: Params, window: Window
-) -> xr.Dataset:
-    """The true trajectory in the layout of a state, with the true parameters."""
-    dataset = field_series(labels, window, {"": ("", trajectory.states)})
-    known = {
-        name: value
-        for name, value in parameters.items()
-        if set(labels.parameters[name].dims) <= set(dataset.dims)
-    }
-    return with_scalars(dataset, labels, known, {})
 
 
 def _check_finite(trajectory: Trajectory) -> None:
