@@ -66,12 +66,7 @@ class BackgroundTable(Table):
     fields: dict[str, FieldTable] = {}
 
     def build(self, model: "AbstractDynamics", start: str | float) -> "Background":
-        """Background values or priors of all fields, and covariances of the Gaussian ones.
-
-        Args:
-            model: whose fields are wanted.
-            start: start of the window, as files are asked for it.
-        """
+        """Values or priors of all fields at the start, and covariances of the Gaussian ones."""
         labels = model.labels()
         own = {name: table for name, table in self.fields.items() if name in labels.state}
         trouble = Trouble(self._unsaid(list(labels.state)))

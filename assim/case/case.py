@@ -195,11 +195,7 @@ class CaseTable(Table):
         return self.cycle
 
     def experiment(self) -> TwinTable:
-        """The table [twin].
-
-        Raises:
-            CaseError: there is none.
-        """
+        """The table [twin]; CaseError where there is none."""
         if self.twin is None:
             raise self.fault("twin", "the table is missing: a twin experiment needs one")
         return self.twin
@@ -229,7 +225,7 @@ class Case:
     Args:
         path: the case file.
         tree: its content, with what the command line changed.
-        tables: the same as tables; unchecked where there are faults.
+        tables: the same; unchecked where there are faults.
         faults: what is wrong with the fixed tables.
     """
 
@@ -255,11 +251,7 @@ class Case:
 
     @property
     def checked(self) -> CaseTable:
-        """The checked tables.
-
-        Raises:
-            CaseError: there are none.
-        """
+        """The checked tables; CaseError where there are none."""
         if self.faults:
             raise CaseError(self.faults, str(self.path))
         return self.tables
@@ -328,11 +320,7 @@ class Case:
 
 
 def read_case(path: Path, assignments: Sequence[str] = ()) -> Case:
-    """Read and check a case file.
-
-    Raises:
-        CaseError: the file cannot be read or is no TOML, or an override cannot be applied.
-    """
+    """Read and check a case file; CaseError where it is no TOML, or cannot be overridden."""
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

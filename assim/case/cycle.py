@@ -88,12 +88,7 @@ class CycleTable(Table):
         return given
 
     def build(self, model: "AbstractDynamics", **offered: Any) -> "AbstractScheme":
-        """How every window is analysed.
-
-        Args:
-            model: whose fields the static covariance is of.
-            offered: the case's minimiser and how it is run, for schemes that minimise.
-        """
+        """How every window is analysed; minimisers are offered how the case minimises."""
         self.method.offer(static=self._static(model), **offered)
         return self.method.made()
 
@@ -155,12 +150,7 @@ def by_window(file: str) -> bool:
 
 
 def file_fault(file: str, cycled: bool) -> str | None:
-    """What is wrong with the number of a window in the name of an observation file, or None.
-
-    Args:
-        file: the name in the case.
-        cycled: whether the case has windows in sequence.
-    """
+    """What is wrong with {window} in the name of an observation file; None where nothing is."""
     if not cycled:
         if not by_window(file):
             return None

@@ -35,14 +35,10 @@ class MinimiserTable(Plugin):
     stages: int = Field(default=1, ge=1)
 
     def guess(self, problem: "Problem", start: str | float) -> "Array | None":
-        """χ of the state and parameters in the file that the case names, or None.
+        """χ of the state and parameters at the start in the file that the case names, or None.
 
         Parameters that the file does not have start from their prior median, as error scales and
         bias coefficients do; model errors start from zero.
-
-        Args:
-            problem: the problem.
-            start: start of the window, as files are asked for it.
         """
         import equinox as eqx
 

@@ -53,12 +53,9 @@ class ModelTable(Plugin):
         return self._constructed(blanks, tuple(faults))
 
     def driven(self, reference: str | None) -> "AbstractDynamics":
-        """The model with its time series, as files hold them.
+        """The model with its time series, as files hold them, since the date of model time zero.
 
         Its labels, which say the units of the series and of time, come from a model with blanks.
-
-        Args:
-            reference: date of model time zero.
         """
         model, tables = self.build(), self.series()
         if not tables:

@@ -75,12 +75,7 @@ def load(reference: str) -> Any:
 
 
 def resolve(kind: str, use: Any, folder: Path) -> Any:
-    """The class or function that `use` names.
-
-    Args:
-        kind: "model", "prior", "covariance", "operator", ...
-        use: a built-in name, "module:Class" or "file.py:Class".
-        folder: that the file is relative to.
+    """The class or function that `use` names: a built-in, "module:Class" or "file.py:Class".
 
     Raises:
         UnknownNameError: nothing of this kind is called so.

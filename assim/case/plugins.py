@@ -284,12 +284,9 @@ def construct(
         kind: "model", "prior", "covariance", "operator", ...
         given: `use` and the constructor's arguments.
         path: dotted path of the table in the case.
-        folder: folder of the case file.
+        folder: that files are relative to.
         offered: arguments given where the constructor takes them and the table does not.
         known_faults: what is wrong with the arguments already.
-
-    Raises:
-        CaseError: unknown name, unknown or missing arguments, or what the constructor raised.
     """
     arguments: dict[str, Any] = {key: value for key, value in given.items() if key != "use"}
     owner = named_by(kind, given.get("use"), path, folder)

@@ -64,12 +64,7 @@ class PosedCycle:
 
 
 def pose_cycle(setting: Setting, background: Any = None) -> PosedCycle:
-    """Make the cycle of a case.
-
-    Args:
-        setting: the case's model and clock.
-        background: of every field with its covariance, where a twin experiment has made one.
-    """
+    """Make the cycle of a case, from the background of a twin experiment where there is one."""
     with naming(setting.case.path):
         return _pose_cycle(setting, background)
 

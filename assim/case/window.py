@@ -20,12 +20,7 @@ Time = datetime.datetime | datetime.date | int | float | str
 
 
 class Clock:
-    """The dates of a case as times of its model.
-
-    Args:
-        unit: the model's time unit.
-        start: start of the window, as the case says it.
-    """
+    """The dates of a case as times of its model: in its unit, since the start of the window."""
 
     def __init__(self, unit: str, start: Time) -> None:
         from assim.files.times import NON_PHYSICAL
@@ -90,13 +85,7 @@ class WindowTable(Table):
     def build(
         self, model: "AbstractDynamics", clock: Clock, observed: "Sequence[ObservedTable]" = ()
     ) -> "Window":
-        """The window.
-
-        Args:
-            model: whose steps and time unit the slots must fit.
-            clock: the case's dates as model times.
-            observed: rows of every instrument, for slot edges at their times.
-        """
+        """The window, whose slots may have their edges at the times of observed rows."""
         from assim.problem.model import AbstractModel
 
         end = None if self.end is None else clock.time(self.end, self.at("end"))

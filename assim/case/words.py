@@ -18,13 +18,7 @@ _OF_POSTERIOR = {
 def in_our_words(
     error: ValidationError, whole: type[BaseModel], tree: dict[str, Any]
 ) -> dict[str, str]:
-    """What is wrong, by the dotted path of the key.
-
-    Args:
-        error: as pydantic tells it.
-        whole: the tables of a case.
-        tree: the case as it was typed.
-    """
+    """What is wrong, as pydantic tells it, by the dotted path of the key as it was typed."""
     faults: dict[str, str] = {}
     for problem in error.errors(include_url=False):
         location = _typed(problem["loc"], tree)

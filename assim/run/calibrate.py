@@ -25,15 +25,7 @@ FILE, PICTURE = "calibration.nc", "calibration.png"
 def calibrate_case(
     case: Case, number: int, method: str | None, out: Path | None, screen: Screen
 ) -> Exit:
-    """Calibrate a method on data simulated from a case's own prior, and write what was found.
-
-    Args:
-        case: the case.
-        number: simulations.
-        method: of those that the case names, or a built-in; the case's own where None.
-        out: directory for the results, in place of the case's own.
-        screen: where progress is shown.
-    """
+    """Calibrate a method, of the case or built-in, on data simulated from the case's own prior."""
     case.refuse_cycle("calibrate")
     posed = pose(case)
     chosen = _method(posed, method)

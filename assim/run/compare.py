@@ -28,12 +28,9 @@ PLACES = 6  # decimals of days, a tenth of a second, to which times are the same
 
 
 class AssimilatedValue(NamedTuple):
-    """One value that is assimilated: when and where, whatever its instrument is called.
+    """When and where a value is assimilated, whatever its instrument is called.
 
-    Args:
-        value: as observed.
-        times: its time and the ends of its interval, days since 2000 or numbers.
-        positions: along the dimensions that all cases have, by their names.
+    Times are its own and the ends of its interval, in days since 2000 or as numbers.
     """
 
     value: float
@@ -82,14 +79,7 @@ Tables = dict[str, tuple[Evidence, ...]]
 
 
 def compare_cases(cases: Sequence[Case], tempered: bool, out: Path | None, screen: Screen) -> Exit:
-    """Compare cases by their evidence, and write `comparison.json`.
-
-    Args:
-        cases: two or more that assimilate the same values.
-        tempered: whether tempering is run besides Laplace and importance sampling.
-        out: directory for the results; out/comparison where None.
-        screen: where progress is shown.
-    """
+    """Compare cases by their evidence, by tempering too where asked, in comparison.json."""
     missing = cannot_run("Tempering") if tempered else None
     if missing is not None:
         raise CaseError([Fault("--tempered", missing)])

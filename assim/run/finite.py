@@ -34,11 +34,7 @@ def non_finite(problem: Problem, simulation: Simulation) -> str | None:
 
 
 def require_finite(analysis: Analysis) -> None:
-    """See that the minimisation met a finite cost and gradient.
-
-    Raises:
-        NonFiniteError: at no first guess.
-    """
+    """Raise NonFiniteError where the minimisation met no finite cost and gradient."""
     solution = analysis.solution
     if solution.status is Status.NON_FINITE:
         trouble = _trouble(analysis.problem, analysis.analysis, solution.chi)

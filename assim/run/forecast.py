@@ -73,14 +73,7 @@ class ForecastRequest:
 
 
 class _Verified(NamedTuple):
-    """One instrument with the rows of its file against the forecast.
-
-    Args:
-        instrument: the instrument.
-        rows: those used.
-        total: their scores.
-        slots: the same by number of the slot, the first being 1.
-    """
+    """An instrument against the forecast: its rows used, scores of all and by number of slot."""
 
     instrument: Instrument
     rows: VerifiedReadings
@@ -105,13 +98,7 @@ class _Outcome:
 
 
 def forecast_case(case: Case, asked: ForecastRequest, screen: Screen) -> Exit:
-    """Run members of the posterior on from where a finished run ends, and write what they say.
-
-    Args:
-        case: the case that made the run.
-        asked: how long, from where, and against what.
-        screen: where the scores are shown.
-    """
+    """Run members of the posterior on from where a finished run ends, and write what they say."""
     setting = set_up(case)
     source = case.directory(asked.source)
     seed = case.checked.runtime.seed if asked.seed is None else asked.seed

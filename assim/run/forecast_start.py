@@ -62,11 +62,7 @@ class Origin(NamedTuple):
 def origin_of(setting: Setting, directory: Path, number: int | None, seed: int) -> Origin:
     """Members of the posterior in a directory of results.
 
-    Args:
-        setting: of the case that made it.
-        directory: the directory.
-        number: of members; by default as many as a cycle's scheme carries, or 100.
-        seed: of the draws.
+    Their number is by default what a cycle's scheme carries, or 100.
     """
     case = setting.case
     if "cycle" in case.tree:

@@ -43,14 +43,7 @@ Find = Callable[[Analysis], AbstractFinding | None]
 
 
 def run_case(case: Case, out: Path | None, screen: Screen, started: float | None = None) -> Exit:
-    """Run a case of one window and write its files.
-
-    Args:
-        case: the case.
-        out: directory for the results, in place of the case's own.
-        screen: where progress is shown.
-        started: when the program started, by `time.perf_counter`.
-    """
+    """Run a case of one window and write its files, in a program `started` at that time."""
     seconds = {} if started is None else {"import": time.perf_counter() - started}
     with timed(seconds, "read"):
         posed = pose(case)

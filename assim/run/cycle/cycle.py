@@ -30,13 +30,8 @@ def run_cycle(
 ) -> Exit:
     """Run a case with a table [cycle].
 
-    Args:
-        case: the case.
-        out: directory for the results, in place of the case's own.
-        screen: where progress is shown.
-        resume: whether to go on with what the directory holds.
-        watched: folder in which observation files are awaited.
-        timeout: seconds for which those of a window are awaited.
+    It may go on with what the directory holds, and await the observation files of each window for
+    so many seconds in a folder that is watched.
     """
     setting = set_up(case)
     directory = case.directory(out)

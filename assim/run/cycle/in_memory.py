@@ -23,13 +23,7 @@ from assim.show.report import report_of_results
 
 
 class Experiment(NamedTuple):
-    """A cycle with a truth of its own.
-
-    Args:
-        posed: the cycle.
-        batches: observations of every instrument, with a leading dimension of batches.
-        truth: the true state at every slot edge.
-    """
+    """A cycle with batches of observations, and the truth at every slot edge."""
 
     posed: PosedCycle
     batches: tuple[Rows, ...]

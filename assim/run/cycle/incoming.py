@@ -48,13 +48,8 @@ class Arrival:
 
 @dataclass(frozen=True)
 class _Sorted:
-    """The rows of a file in the order of time, place and value.
-
-    Args:
-        rows: in this order.
-        order: their numbers in the file.
-        times: of each, in the model's time unit: the end of its interval.
-        batches: of each, -1 before the cycle, and as many as it has slot edges after it.
+    """The rows of a file in the order of time, place and value; of each its number in the file,
+    the end of its interval, and its batch: -1 before the cycle, the number of edges after it.
     """
 
     rows: ObservedTable
@@ -65,16 +60,10 @@ class _Sorted:
 
 @dataclass(frozen=True)
 class Incoming:
-    """Where a cycle's observations come from.
+    """Where a cycle's observations come from: the case's folder, or one that is watched for a time.
 
     A file whose name holds {window}, as "obs/{window:04d}.nc", stands for one file a window;
-    another holds those of all windows.
-
-    Args:
-        posed: the cycle.
-        watched: folder in which the files are awaited, in place of the case's.
-        timeout: seconds for which each window's files are awaited.
-        read: files of all windows that have been read, by the number of the instrument.
+    another holds those of all windows, and is read once.
     """
 
     posed: PosedCycle
@@ -164,11 +153,7 @@ class Incoming:
         return Arrival(entry, padded, instrument)
 
     def _own(self, file: _Sorted, number: int, window: int, entry: dict[str, Any]) -> np.ndarray:
-        """Numbers of the rows of a window's newest batch, each once, in the order of time.
-
-        Raises:
-            NothingToUseError: there are none.
-        """
+        """Numbers of the rows of a window's newest batch, each once, in the order of time."""
         own = file.batches.of(window)
         if by_window(self.table(number).file):
             entry["late"] = file.batches.of(-1, window).size

@@ -23,16 +23,10 @@ _KEPT = 2  # windows whose carry is kept
 
 @dataclass
 class Ledger:
-    """The directory of a cycle.
+    """The directory of a cycle: how many windows are done, by which version of assim it was begun.
 
     A window is written to a folder of a temporary name, which is renamed; then what it hands on,
     likewise; then its line of the manifest. What has no line is written again.
-
-    Args:
-        directory: where everything is.
-        case: the case.
-        done: number of finished windows.
-        version: of assim, that began the cycle.
     """
 
     directory: Path
@@ -199,11 +193,7 @@ def _handed_on(name: str) -> bool:
 
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
-    """Let no other process write to a directory meanwhile; the system forgets it with the process.
-
-    Raises:
-        DataError: another one does.
-    """
+    """Let no other process write to a directory, until this one ends at the latest."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

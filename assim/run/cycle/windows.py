@@ -43,12 +43,7 @@ _NOTHING = "no observations"
 
 
 class Stopped(Exception):
-    """A window failed, and the case says to stop there.
-
-    Args:
-        code: how the command ends.
-        message: why, and how to go on.
-    """
+    """A window failed, and the case says to stop there: how the command ends, and how to go on."""
 
     def __init__(self, code: Exit, message: str) -> None:
         self.code = code
@@ -57,15 +52,7 @@ class Stopped(Exception):
 
 @dataclass
 class _Done:
-    """A window that has been analysed, or forecast in place of that.
-
-    Args:
-        carry: what it hands on.
-        analysed: its analysis.
-        measures: in a few numbers.
-        state: "analysed" or "forecast".
-        reason: why there is no analysis, or what is wrong with it; empty where all is well.
-    """
+    """A window that has been analysed, or forecast in place of that, and why or what is wrong."""
 
     carry: Any
     analysed: AnalysedWindow
@@ -87,15 +74,7 @@ class _Done:
 
 @dataclass
 class Sequence:
-    """A cycle that writes its files.
-
-    Args:
-        posed: the cycle.
-        incoming: its observations.
-        ledger: where it writes, and how far it has come.
-        screen: where progress is shown.
-        recent: observations of the last batches that a window sees, oldest first.
-    """
+    """A cycle that writes its files; `recent` are the batches that a window sees, oldest first."""
 
     posed: PosedCycle
     incoming: Incoming

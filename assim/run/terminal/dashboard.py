@@ -25,13 +25,7 @@ _BOTH, _RATIO = ("RMSE", "spread"), ("spread/RMSE",)  # of one field; of several
 
 
 class Dashboard:
-    """A live table in a terminal; elsewhere one line for every twentieth of the windows.
-
-    Args:
-        console: where it is shown.
-        windows: of the whole cycle.
-        done: of them, before.
-    """
+    """A live table in a terminal; elsewhere one line for every twentieth of the windows."""
 
     def __init__(self, console: Console, windows: int, done: int) -> None:
         self.windows, self.done, self.begin = windows, done, time.perf_counter()

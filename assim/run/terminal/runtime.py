@@ -33,11 +33,7 @@ def cache_directory() -> Path | None:
 
 
 def configure(device: str = "cpu", precision: str = "float64") -> None:
-    """Import JAX on this device and with this precision, quietly, with the compile cache on.
-
-    Raises:
-        CaseError: a GPU is asked for and JAX finds none.
-    """
+    """Import JAX on this device and with this precision, quietly, with the compile cache on."""
     if device == "cpu":
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -102,12 +102,7 @@ class Screen:
 
     @contextmanager
     def following(self, windows: int, done: int) -> Iterator[Callable[[int, Any, Any], None]]:
-        """A function to call after every window of a cycle, which shows how it goes.
-
-        Args:
-            windows: of the whole cycle.
-            done: of them, before.
-        """
+        """A function to call after every window of a cycle, of which some are done before."""
         if self.quiet:
             yield lambda number, measures, entry: None
             return

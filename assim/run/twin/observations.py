@@ -36,13 +36,7 @@ def observe(setting: Setting, trajectory: Trajectory, key: Array) -> dict[str, x
 def in_files(
     files: dict[str, xr.Dataset], setting: Setting, edges: np.ndarray
 ) -> dict[str, xr.Dataset]:
-    """Files whose names hold {window} cut into one for each window of the cycle.
-
-    Args:
-        files: observations of the whole cycle, by the names that the case has for them.
-        setting: the case's model and clock.
-        edges: slot edges of the whole cycle.
-    """
+    """Files whose names hold {window} cut into one for each window of the cycle."""
     plan, by_name = setting.tables.plan(), {}
     clock = time_name(setting.labels.time_unit)
     for name, dataset in files.items():

@@ -40,13 +40,7 @@ _NOISE = 1e-2  # breaks the symmetry of a constant initial field; lost in the sp
 
 
 def make_twin(case: Case, screen: Screen, force: bool = False) -> Exit:
-    """Write the background, truth and observations that the case names.
-
-    Args:
-        case: a case with a table [twin].
-        screen: where the files are listed.
-        force: whether files that exist are overwritten.
-    """
+    """Write the background, truth and observations of a case, over files only by force."""
     with naming(case.path):
         content = _twin(set_up(case))
     paths = {case.input_path(name): dataset for name, dataset in content.items()}
@@ -80,16 +74,7 @@ def _twin(setting: Setting) -> dict[str, xr.Dataset]:
 
 
 class Twin(NamedTuple):
-    """A twin experiment before its observations.
-
-    Args:
-        setting: of the case.
-        background: the state about which the truth was drawn.
-        covariance: of the truth about it.
-        trajectory: the truth.
-        parameters: its parameters.
-        key: of the observation errors.
-    """
+    """A truth drawn about a background with a covariance, and the key of observation errors."""
 
     setting: Setting
     background: State
