@@ -125,9 +125,9 @@ class BackgroundTable(Table):
     def _check_alone(self, others: "dict[str, AbstractCovariance]") -> None:
         """Refuse a covariance of one field beside that of several together."""
         own = [name for name, field in self.fields.items() if field.has_spread()]
-        for name in [*others, *own]:
+        if several := [*others, *own]:
             what = "background.covariance is of several fields together: give none to single fields"
-            raise self.fault(f"fields.{name}", what)
+            raise self.fault(f"fields.{several[0]}", what)
 
     def _from_file(
         self, model: "AbstractDynamics", names: list[str], start: str | float

@@ -20,13 +20,13 @@ from assim.case.findings import (
     SloppyTable,
 )
 from assim.case.methods import (
+    AUTO,
     MinimiserTable,
     Posteriors,
     PosteriorTable,
-    methods_of,
     posterior_faults,
 )
-from assim.case.model import ModelTable, ParameterTable, with_values
+from assim.case.model import ModelTable, ParameterTable
 from assim.case.model_error import ModelErrorTable
 from assim.case.observations import ObservationTable, held_back_faults, name_instruments
 from assim.case.plugins import Table
@@ -115,15 +115,11 @@ class CaseTable(Table):
         return self
 
     @model_validator(mode="after")
-    def _names_of_files(self) -> Self:
+    def _instruments_together(self) -> Self:
         wrong = [file_fault(table.file, self.cycle is not None) for table in self.observations]
         faults = [f"observations.{n}.file: {what}" for n, what in enumerate(wrong) if what]
         if faults:
             raise ValueError("; ".join(faults))
-        return self
-
-    @model_validator(mode="after")
-    def _something_to_assimilate(self) -> Self:
         if all(table.held_back for table in self.observations):
             raise ValueError("observations: every instrument is held back; none is assimilated")
         return self
@@ -163,19 +159,20 @@ class CaseTable(Table):
             None if table is None or table.faults() or "use" not in vars(table) else table.build()
         )
 
-    def driven_model(self, reference: str | None) -> "AbstractDynamics":
-        """The model with its time series and the parameter values that the case fixes."""
-        return with_values(self.model.driven(reference), self.parameters)
-
     def scheme(self, model: "AbstractDynamics") -> "AbstractScheme":
         """How every window of a cycle is analysed, with the minimiser of the case."""
-        table = self.minimiser
+        table, cycle = self.minimiser, self.cycled()
         given = {"minimiser": table.build(), "starts": table.starts, "stages": table.stages}
-        return self.cycled().build(model, **given)
+        cycle.method.offer(static=cycle.static(model), **given)
+        return cycle.method.made()
 
     def methods(self) -> "dict[str, AbstractPosterior] | str | None":
         """Ways to quantify uncertainty by their names in results, "auto", or None for none."""
-        return methods_of(self.posterior)
+        first = self.posterior[0].build()
+        if first is None or first == AUTO:
+            return first
+        methods = ((table.called(), table.method()) for table in self.posterior)
+        return {name: method for name, method in methods if name and method is not None}
 
     def derived(self, problem: "Problem") -> "dict[str, Derived]":
         """Derived quantities by name."""
@@ -202,8 +199,11 @@ class CaseTable(Table):
 
     def plan(self) -> "Plan":
         """How the windows of a case with a cycle lie."""
+        from assim.analysis.cycle.plan import Plan
+
         assert self.window.slots is not None
-        return self.cycled().plan(self.window.slots)
+        cycle, slots = self.cycled(), self.window.slots
+        return Plan(slots, cycle.shift or slots, cycle.overlap)
 
     def whole(self, first: "Window") -> "Window":
         """The stretch of time that all windows of a case with a cycle cover together."""

@@ -8,8 +8,6 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from assim.case.plugins import Plugin, StateCovarianceTable, Table
 
 if TYPE_CHECKING:
-    from assim.analysis.cycle.plan import Plan
-    from assim.analysis.cycle.scheme import AbstractScheme
     from assim.problem.covariance import AbstractStateCovariance
     from assim.problem.model import AbstractDynamics
 
@@ -87,18 +85,7 @@ class CycleTable(Table):
             raise ValueError(f"must leave some of the {windows} windows, got {given}")
         return given
 
-    def build(self, model: "AbstractDynamics", **offered: Any) -> "AbstractScheme":
-        """How every window is analysed; minimisers are offered how the case minimises."""
-        self.method.offer(static=self._static(model), **offered)
-        return self.method.made()
-
-    def plan(self, slots: int) -> "Plan":
-        """How windows of so many slots lie."""
-        from assim.analysis.cycle.plan import Plan
-
-        return Plan(slots, self.shift or slots, self.overlap)
-
-    def _static(self, model: "AbstractDynamics") -> "AbstractStateCovariance | None":
+    def static(self, model: "AbstractDynamics") -> "AbstractStateCovariance | None":
         """The static covariance that the cycle has of its own."""
         from assim.problem.covariance import AbstractStateCovariance
         from assim.problem.covariance.state import state_covariance

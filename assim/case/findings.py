@@ -9,40 +9,34 @@ from assim.case.plugins import Plugin, Table, named_by
 from assim.case.window import Clock, Time, text_of
 
 if TYPE_CHECKING:
-    from assim.analysis.analyse import Analysis
-    from assim.analysis.finding import AbstractFinding
     from assim.problem.departure import Problem
     from assim.problem.scalars import ForecastError
     from assim.problem.window import Window
 
 
-class QuantityTable(Plugin):
-    """A scalar function of the trajectory whose posterior is wanted."""
+class FunctionTable(Plugin):
+    """A function, which is named and not called."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    kind = "quantity"
-
-    use: str
-    units: str = "1"
-    long_name: str = ""
 
     def made(self) -> Callable:
         """The function."""
         return named_by(self.kind, self.use, self.at(), self._folder)
 
 
-class FindingTable(Plugin):
+class QuantityTable(FunctionTable):
+    """A scalar function of the trajectory whose posterior is wanted."""
+
+    kind = "quantity"
+
+    units: str = "1"
+    long_name: str = ""
+
+
+class FindingTable(FunctionTable):
     """A finding of the user's own: a function from the analysis to it, or to None."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     kind = "finding"
-
-    use: str
-
-    def made(self) -> "Callable[[Analysis], AbstractFinding | None]":
-        """The function."""
-        function: Callable = named_by(self.kind, self.use, self.at(), self._folder)
-        return function
 
 
 class ForecastMeasure(NamedTuple):

@@ -133,15 +133,6 @@ def cannot_run(use: str) -> str | None:
     return f"{use} needs blackjax, which is not installed: pip install 'assim[mcmc]'"
 
 
-def methods_of(tables: Sequence[PosteriorTable]) -> "dict[str, AbstractPosterior] | str | None":
-    """Methods by their names in results, "auto", or None for none."""
-    first = tables[0].build()
-    if first is None or first == AUTO:
-        return first
-    methods = ((table.called(), table.method()) for table in tables)
-    return {name: method for name, method in methods if name and method is not None}
-
-
 def posterior_faults(tables: Sequence[PosteriorTable]) -> list[Fault]:
     """What is wrong with the posteriors of a case, beyond the arguments of each."""
     faults = [

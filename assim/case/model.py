@@ -1,9 +1,7 @@
 """The model of a case, [model], and its parameters, [parameters]."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
-
-from pydantic import model_validator
+from typing import TYPE_CHECKING, Any
 
 from assim.case.failure import Fault, Trouble
 from assim.case.names import load, nearest
@@ -120,14 +118,10 @@ def _series_faults(table: Mapping[str, Any], path: str) -> list[Fault]:
 class ParameterTable(Table):
     """A parameter: estimated with a prior, or fixed at a value."""
 
+    either = ("prior", "value")
+
     prior: PriorTable | None = None
     value: float | list[Any] | None = None
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if (self.prior is None) == (self.value is None):
-            raise ValueError("give either prior or value")
-        return self
 
 
 def with_values(

@@ -1,8 +1,8 @@
 """The model error of a case, [model_error], whose presence makes the constraint weak."""
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from assim.case.plugins import (
     CovarianceTable,
@@ -24,11 +24,7 @@ _NONE = "no field has a model error; give one a covariance, or drop the table [m
 class FieldErrorTable(SpreadTable):
     """Model error of one field."""
 
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if (self.stdev is None) == (self.covariance is None):
-            raise ValueError("give either stdev or covariance")
-        return self
+    either = ("stdev", "covariance")
 
 
 class AmplitudeTable(Table):
@@ -51,6 +47,8 @@ class ModelErrorTable(Table):
         formulation: whether model errors or states are the control.
     """
 
+    either = ("covariance", "fields")
+
     covariance: StateCovarianceTable | None = None
     fields: dict[str, FieldErrorTable] = {}
     in_time: CovarianceTable | None = None
@@ -58,12 +56,6 @@ class ModelErrorTable(Table):
     acts: Literal["jump", "tendency"] = "jump"
     amplitude: AmplitudeTable | None = None
     formulation: Literal["forcing", "state"] = "forcing"
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if (self.covariance is None) == (not self.fields):
-            raise ValueError("give either covariance or fields")
-        return self
 
     def build(self, model: "AbstractDynamics") -> "ModelError":
         """The model error."""

@@ -41,6 +41,8 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     file_keys: ClassVar[tuple[str, ...]] = ()  # of its keys, those that name data files
+    either: ClassVar[tuple[str, ...]] = ()  # of its keys, those of which just one is given
+
     _path: str = PrivateAttr("")
     _folder: Path = PrivateAttr(Path())
 
@@ -56,6 +58,12 @@ class Table(BaseModel):
                 value = _loosely(field, values.pop(key))
                 values |= {} if value is None else {key: value}
         return cls.model_construct(**values)
+
+    @model_validator(mode="after")
+    def _just_one(self) -> Self:
+        if self.either and sum(getattr(self, key) not in (None, {}) for key in self.either) != 1:
+            raise ValueError(f"give either {' or '.join(self.either)}")
+        return self
 
     def locate(self, path: str, folder: Path) -> Self:
         """Tell the table, and those in it, its dotted path in the case and the case's folder."""

@@ -13,6 +13,7 @@ import assim
 from assim.case.background import Background
 from assim.case.case import Case, CaseTable
 from assim.case.failure import CaseError, Fault, naming
+from assim.case.model import with_values
 from assim.case.names import nearest
 from assim.case.window import Clock, text_of
 from assim.files.times import date_text
@@ -109,7 +110,8 @@ def set_up(case: Case) -> Setting:
         if faults or model is None:
             raise CaseError(faults)
         clock = Clock(model.labels().time_unit, tables.window.start)
-        return Setting(case, tables.driven_model(clock.reference), clock)
+        driven = with_values(tables.model.driven(clock.reference), tables.parameters)
+        return Setting(case, driven, clock)
 
 
 def _labels_fault(model: AbstractDynamics) -> str | None:
