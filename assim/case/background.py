@@ -1,11 +1,11 @@
 """The background of a case, [background]: values, priors and covariances of every field."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from pydantic import model_validator
 
-from assim.case.failure import CaseError, Fault, Trouble
+from assim.case.failure import Fault, Trouble
 from assim.case.plugins import PriorTable, SpreadTable, StateCovarianceTable, Table
 
 if TYPE_CHECKING:
@@ -67,24 +67,25 @@ class BackgroundTable(Table):
 
     def build(self, model: "AbstractDynamics", start: str | float) -> "Background":
         """Values or priors of all fields at the start, and covariances of the Gaussian ones."""
-        labels = model.labels()
-        own = {name: table for name, table in self.fields.items() if name in labels.state}
-        trouble = Trouble(self._unsaid(list(labels.state)))
-        fields = {n: trouble.attempt(t.build, labels.shape(n)) for n, t in own.items()}
+        labels, trouble = model.labels(), Trouble(self._unsaid(model.labels().state))
+        fields = {n: trouble.attempt(t.build, labels.shape(n)) for n, t in self.fields.items()}
         fields = {name: value for name, value in fields.items() if value is not None}
-        means = [name for name in fields if own[name].mean is not None]
-        spreads = {n: trouble.attempt(own[n].spread, model, n) for n in means}
+        means = [name for name in fields if self.fields[name].mean is not None]
+        spreads = {n: trouble.attempt(self.fields[n].spread, model, n) for n in means}
         trouble.report()
         rest = [name for name in labels.state if name not in fields]
-        covariances = {name: part for name, part in spreads.items() if part is not None}
-        if not rest:
-            return fields, covariances
-        values, stdev = self._from_file(model, rest, start)
-        joint = self.joint()
-        if joint is not None:
-            self._check_alone(covariances)
-            return fields | values, joint
-        return fields | values, covariances | self._covariances(model, rest, stdev)
+        if rest:
+            from_file, stdev = self._from_file(model, rest, start)
+            fields |= from_file
+            if (joint := self.joint()) is not None:
+                own = [name for name, field in self.fields.items() if field.has_spread()]
+                if own:
+                    what = "background.covariance is of several fields together: give none to "
+                    raise self.fault(f"fields.{own[0]}", f"{what}single fields")
+                return fields, joint
+            spreads |= {n: trouble.attempt(self._spread, model, n, stdev.get(n)) for n in rest}
+            trouble.report()
+        return fields, {name: part for name, part in spreads.items() if part is not None}
 
     def joint(self) -> Any:
         """The covariance of several fields together; None where the case has none."""
@@ -105,29 +106,16 @@ class BackgroundTable(Table):
         field = self.fields.get(name)
         return self.covariance is not None or (field is not None and field.has_spread())
 
-    def _unsaid(self, names: Sequence[str]) -> list[Fault]:
+    def _unsaid(self, names: Iterable[str]) -> list[Fault]:
         """Fields of the model that neither a table nor a file provides."""
         what = (
-            "the table is missing: give prior, value or mean, or a "
-            "file for the whole background (background.file)"
+            "the table is missing: give prior, value or mean, or a file for the whole background "
+            "(background.file)"
         )
-        said = [
-            name
-            for name, field in self.fields.items()
-            if field.prior is not None or field.number() is not None
-        ]
-        return [
-            Fault(self.at(f"fields.{name}"), what)
-            for name in names
-            if self.file is None and name not in said
-        ]
-
-    def _check_alone(self, others: "dict[str, AbstractCovariance]") -> None:
-        """Refuse a covariance of one field beside that of several together."""
-        own = [name for name, field in self.fields.items() if field.has_spread()]
-        if several := [*others, *own]:
-            what = "background.covariance is of several fields together: give none to single fields"
-            raise self.fault(f"fields.{several[0]}", what)
+        tables = self.fields.items()
+        said = {n for n, t in tables if t.prior is not None or t.number() is not None}
+        missing = [] if self.file is not None else [name for name in names if name not in said]
+        return [Fault(self.at(f"fields.{name}"), what) for name in missing]
 
     def _from_file(
         self, model: "AbstractDynamics", names: list[str], start: str | float
@@ -142,27 +130,18 @@ class BackgroundTable(Table):
         stdev = read_stdev(path, model, time=start) if without else {}
         return values, {name: value for name, value in stdev.items() if name in without}
 
-    def _covariances(
-        self, model: "AbstractDynamics", names: list[str], stdev: "State"
-    ) -> "dict[str, AbstractCovariance]":
-        """Covariances of the fields from the file: their own, the common one, or its stdev."""
+    def _spread(
+        self, model: "AbstractDynamics", name: str, stdev: "Array | None"
+    ) -> "AbstractCovariance | None":
+        """The covariance of a field from the file: its own, the common one, or by its stdev."""
         from assim.problem.covariance import Diagonal
 
-        covariances: dict[str, AbstractCovariance] = {}
-        faults = []
-        for name in names:
-            if self.says_spread(name):
-                covariance = self.own(model, name)
-                covariances |= {} if covariance is None else {name: covariance}
-            elif name in stdev:
-                covariances[name] = Diagonal(stdev[name])
-            else:
-                what = (
-                    "no covariance: give stdev or "
-                    f"covariance, or {name}_stddev in {self.file}, or covariance = "
-                    '{ use = "none" } to keep the field fixed'
-                )
-                faults.append(Fault(self.at(f"fields.{name}"), what))
-        if faults:
-            raise CaseError(faults)
-        return covariances
+        if self.says_spread(name):
+            return self.own(model, name)
+        if stdev is not None:
+            return Diagonal(stdev)
+        what = (
+            f"no covariance: give stdev or covariance, or {name}_stddev in {self.file}, or "
+            'covariance = { use = "none" } to keep the field fixed'
+        )
+        raise self.fault(f"fields.{name}", what)

@@ -129,12 +129,10 @@ def _window(setting: Setting, origin: Origin, asked: ForecastRequest) -> Window:
         end = _until(setting, asked.until)
         number = int(np.floor((end - start) / origin.slot + 1e-6))
         if number < 1:
-            unit, reference = setting.labels.time_unit, origin.reference
-            first = date_text(start + origin.slot, unit, reference)
+            begin, first = setting.date(start), setting.date(start + origin.slot)
             what = (
-                f"must be a slot after the forecast's start or later: the start is "
-                f"{date_text(start, unit, reference)}, the first slot ends at {first}, got "
-                f"{asked.until}"
+                f"must be a slot after the forecast's start or later: the start is {begin}, the "
+                f"first slot ends at {first}, got {asked.until}"
             )
             raise setting.case.fault("--until", what)
     later = start + origin.slot * np.arange(1, number + 1)
@@ -205,12 +203,10 @@ def _read(setting: Setting, path: Path | None, window: Window, screen: Screen) -
         slack = 1e-9 * (edges[-1] - edges[0])
         kept = np.flatnonzero(times > edges[0] + slack)
         if not np.any(times[kept] <= edges[-1] + slack):
-            ends = (date_text(float(edges[i]), labels.time_unit, window.reference) for i in (0, -1))
+            span = " to ".join(setting.date(edges[i]) for i in (0, -1))
             raise DataError(
                 f"{rows.where}: expected values after the forecast's start and not after its end, "
-                "{} to {}, got none of {}; forecast more slots, or give later observations".format(
-                    *ends, rows.rows
-                )
+                f"{span}, got none of {rows.rows}; forecast more slots, or give later observations"
             )
         if earlier := rows.rows - kept.size:
             screen.say(f"{rows.where}: {earlier} values not after the forecast's start, left out.")

@@ -95,3 +95,10 @@ def test_a_model_error_of_no_field_is_refused(toy: Toy, where: str) -> None:
     result = toy.write().run()
     assert result.exit_code == 2, result.stderr
     assert f"model_error.{where.split('.')[0]}: no field has a model error" in result.stderr
+    assert "1 error:" not in result.stderr  # one within another
+
+
+def test_a_file_of_the_covariance_that_is_not_there_is_an_error_of_data(toy: Toy) -> None:
+    toy.case["model_error"] = {"covariance": {"file": "nothing.nc"}}
+    result = toy.write().run()
+    assert result.exit_code == 3 and "nothing.nc: there is no such file" in result.stderr
