@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,7 @@ def _file(file: Path, source: str) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        where = _place(error, str(file)) or str(file)
+        where = place(error, lambda name: name.startswith(str(file))) or str(file)
         raise UnknownNameError(f"importing {source} failed: {said(error)} ({where})") from error
     return module
 
@@ -149,13 +149,9 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _place(error: BaseException, folder: str) -> str:
-    """'file.py, line 3' of the innermost frame of `error` under `folder`; '' where none is."""
+def place(error: BaseException, is_own: Callable[[str], bool]) -> str:
+    """'file.py, line 3' of the innermost frame of `error` in such a file; '' where none is."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename.startswith(folder)
-    ]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if is_own(f.filename)]
     return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""

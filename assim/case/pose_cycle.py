@@ -65,21 +65,17 @@ class PosedCycle:
 
 def pose_cycle(setting: Setting, background: Any = None) -> PosedCycle:
     """Make the cycle of a case, from the background of a twin experiment where there is one."""
-    with naming(setting.case.path):
-        return _pose_cycle(setting, background)
-
-
-def _pose_cycle(setting: Setting, background: Any) -> PosedCycle:
     case, model, tables, trouble = setting.case, setting.model, setting.tables, Trouble()
-    _check_tables(case)
-    scheme = trouble.attempt(tables.scheme, model)
-    error = trouble.attempt(setting.model_error)
-    fields = background or trouble.attempt(setting.background)
-    trouble.report()
-    first = setting.window()
-    observed = [table.blank(model, first) for table in tables.observations]
-    problem = setting.problem(first, fields, observed, error)
-    cycle = checked_cycle(setting, problem, scheme)
+    with naming(case.path):
+        _check_tables(case)
+        scheme = trouble.attempt(tables.scheme, model)
+        error = trouble.attempt(setting.model_error)
+        fields = background or trouble.attempt(setting.background)
+        trouble.report()
+        first = setting.window()
+        observed = [table.blank(model, first) for table in tables.observations]
+        problem = setting.problem(first, fields, observed, error)
+        cycle = checked_cycle(setting, problem, scheme)
     named = {} if background is not None else case.inputs()
     files = {name: path for name, path in named.items() if path.is_file()}
     return PosedCycle(setting, cycle, tables.whole(first).edges, files)

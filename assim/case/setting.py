@@ -1,6 +1,5 @@
 """What can be made of a case without its data: the model, its clock and all plug-ins."""
 
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from assim.case.background import Background
 from assim.case.case import Case, CaseTable
 from assim.case.failure import CaseError, Fault, naming
 from assim.case.model import with_values
-from assim.case.names import nearest
+from assim.case.names import nearest, place
 from assim.case.window import Clock, text_of
 from assim.files.times import date_text
 from assim.problem.arrays import Labels
@@ -85,7 +84,7 @@ class Setting:
         except ModelContractError as broken:
             raise self.tables.fault("model", str(broken)) from broken
         except Exception as broken:
-            if _plugin_frames(broken):
+            if _place(broken):
                 raise self.tables.fault("model", _traced(broken)) from broken
             if isinstance(broken, ValueError):
                 raise self.tables.fault("", str(broken)) from broken
@@ -93,7 +92,7 @@ class Setting:
         try:
             jax.eval_shape(problem, jnp.zeros(problem.size()))
         except Exception as broken:
-            if not _plugin_frames(broken):
+            if not _place(broken):
                 raise  # our own mistake, not the case's
             raise self.tables.fault("observations", _traced(broken)) from broken
         return problem
@@ -163,16 +162,12 @@ def _keys_at(tables: CaseTable, path: str) -> list[str]:
 
 def _traced(error: Exception) -> str:
     """An error raised while a plug-in was traced, with the plug-in's own file and line."""
-    frames = _plugin_frames(error)
-    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}{where}"
+    where = _place(error)
+    first_line = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {first_line}{f' ({where})' if where else ''}"
 
 
-def _plugin_frames(error: Exception) -> list[traceback.FrameSummary]:
-    """The frames that are neither ours nor a library's."""
+def _place(error: Exception) -> str:
+    """Where it was raised, of files that are neither ours nor a library's."""
     home = str(Path(assim.__file__).parent)
-    return [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(home) and "site-packages" not in frame.filename
-    ]
+    return place(error, lambda name: not name.startswith(home) and "site-packages" not in name)

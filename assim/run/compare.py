@@ -86,16 +86,16 @@ def compare_cases(cases: Sequence[Case], tempered: bool, out: Path | None, scree
     for case in cases:
         case.refuse_cycle("compare")
     posed = {str(case.path): pose(case) for case in cases}
-    for one in posed.values():
-        _check_proper(one)
+    for ready in posed.values():
+        _check_proper(ready)
     check_same(posed)
     results = Results(cases[0], out or Path("out") / "comparison")
     with writing(results, screen):
         (results.directory / "comparison.json").unlink(missing_ok=True)
         tables, settled = Tables(), True
-        for name, one in posed.items():
-            screen.say(f"{name}: {one.case.title}", "bold")
-            analysis = _analysed(one, tempered, screen)
+        for name, ready in posed.items():
+            screen.say(f"{name}: {ready.case.title}", "bold")
+            analysis = _analysed(ready, tempered, screen)
             settled &= analysis.solution.status is Status.CONVERGED
             tables[name] = evidence_table(analysis)
         judged = compare({name: preferred(table) for name, table in tables.items()})
@@ -131,22 +131,28 @@ def _analysed(posed: Posed, tempered: bool, screen: Screen) -> Analysis:
 def _show(tables: Tables, judged: tuple[ComparedProblem, ...], screen: Screen) -> None:
     screen.say()
     rows = [
-        (name, one.method, f"{one.log_evidence:.3f}", number_text(one.stdev), one.trust)
+        (name, e.method, f"{e.log_evidence:.3f}", number_text(e.stdev), e.trust)
         for name, table in tables.items()
-        for one in table
+        for e in table
     ]
     screen.table(("case", "method", "log p(y), nats", "±", ""), rows)
     screen.say()
     numbers = ("log_bayes_factor", "log_bayes_factor_stdev", "probability")
     verdicts = [
-        (one.name, one.evidence.method, *(number_text(getattr(one, name)) for name in numbers))
-        for one in judged
+        (
+            problem.name,
+            problem.evidence.method,
+            *(number_text(getattr(problem, name)) for name in numbers),
+        )
+        for problem in judged
     ]
     screen.table(("case", "judged by", "log Bayes factor", "±", "probability"), verdicts)
-    for one in judged:
-        if not np.isfinite(one.evidence.log_evidence):
-            screen.say(f"{one.name} has no evidence by any method, and is not judged.", "bold red")
-    if any(one.evidence.trust.name != "CERTIFIED" for one in judged):
+    for problem in judged:
+        if not np.isfinite(problem.evidence.log_evidence):
+            screen.say(
+                f"{problem.name} has no evidence by any method, and is not judged.", "bold red"
+            )
+    if any(problem.evidence.trust.name != "CERTIFIED" for problem in judged):
         screen.say(
             "Not every evidence is certified: run again with --tempered, whose independent runs "
             "tell its error."
@@ -164,13 +170,13 @@ def _content(tables: Tables, judged: tuple[ComparedProblem, ...]) -> dict[str, A
         "evidence": {name: of_table(table) for name, table in tables.items()},
         "comparison": [
             {
-                "case": one.name,
-                "method": one.evidence.method,
-                "log_bayes_factor": one.log_bayes_factor,
-                "log_bayes_factor_stddev": one.log_bayes_factor_stdev,
-                "probability": one.probability,
-                "probability_stddev": one.probability_stdev,
+                "case": problem.name,
+                "method": problem.evidence.method,
+                "log_bayes_factor": problem.log_bayes_factor,
+                "log_bayes_factor_stddev": problem.log_bayes_factor_stdev,
+                "probability": problem.probability,
+                "probability_stddev": problem.probability_stdev,
             }
-            for one in judged
+            for problem in judged
         ],
     }

@@ -176,7 +176,7 @@ def _run(setting: Setting, origin: Origin, window: Window, seed: int) -> Forecas
         raise setting.case.fault("model", f"the forecast: {problem}") from problem
     if ahead.size == 0:
         raise NonFiniteError(
-            f"the model is not finite at any of the {draws.size()} members of {origin.told}; "
+            f"the model is not finite at any of the {draws.size()} members of {origin.words}; "
             "forecast fewer slots, or check the model's step and its parameters"
         )
     return ahead
@@ -258,7 +258,7 @@ def _summary(outcome: _Outcome, seed: int) -> dict[str, Any]:
     ahead = outcome.ahead
     leads, units = lead_times(ahead.window, ahead.labels)
     content: dict[str, Any] = {
-        "from": outcome.origin.told,
+        "from": outcome.origin.words,
         "start": outcome.text(0),
         "end": outcome.text(-1),
         "members": ahead.size,
@@ -291,7 +291,7 @@ def _show(outcome: _Outcome, screen: Screen) -> None:
     leads, units = lead_times(ahead.window, ahead.labels)
     texts = [f"{lead:g}" + ("" if units == NON_PHYSICAL else f" {units}") for lead in leads]
     screen.say(f"Forecast from {outcome.text(0)} to {outcome.text(-1)}: {ahead.size} members of "
-               f"{outcome.origin.told}.")  # fmt: skip
+               f"{outcome.origin.words}.")  # fmt: skip
     if ahead.left_out:
         screen.say(f"The model is not finite at {ahead.left_out} more, left out.", "bold red")
     counts = [{"compared": v.total.number, **v.instrument.rejected()} for v in outcome.verified]

@@ -44,7 +44,7 @@ class Origin(NamedTuple):
         reference: date of model time zero.
         past: every member's model errors before the forecast, where they are known.
         file: that the members come from.
-        told: the same for people.
+        words: the same for people.
         warnings: what to know about them.
     """
 
@@ -55,7 +55,7 @@ class Origin(NamedTuple):
     reference: str | None
     past: Past | None = None
     file: Path = Path()
-    told: str = ""
+    words: str = ""
     warnings: tuple[str, ...] = ()
 
 
@@ -75,8 +75,8 @@ def origin_of(setting: Setting, directory: Path, number: int | None, seed: int) 
     _check_case(case, path, words)
     weak = case.checked.model_error is not None
     start = (_repeated if weak else _of_posterior)(setting, directory, number, seed)
-    told = f"{path}, by {words.get('assim_method', 'an unknown method')}"
-    return start._replace(file=path, told=told, warnings=(*start.warnings, *_doubts(words)))
+    method = f"{path}, by {words.get('assim_method', 'an unknown method')}"
+    return start._replace(file=path, words=method, warnings=(*start.warnings, *_doubts(words)))
 
 
 def _absent(directory: Path) -> str:
@@ -248,8 +248,10 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
     if number is not None and number < size:
         draws = draws.taken(np.random.default_rng(seed).permutation(size)[:number])
     start = ahead[newest : newest + 1]
-    told = f"{path}, by {type(posed.cycle.scheme).__name__}"
-    return Origin(draws, start, slot, posed.cycle.plan.slots, posed.reference, file=path, told=told)
+    words = f"{path}, by {type(posed.cycle.scheme).__name__}"
+    return Origin(
+        draws, start, slot, posed.cycle.plan.slots, posed.reference, file=path, words=words
+    )
 
 
 def _ahead(plan: Plan, edges: np.ndarray, done: int) -> tuple[np.ndarray, int, float]:

@@ -285,7 +285,7 @@ def cycled(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     for window in range(2):
         with ledger.writing(window) as folder:
             (folder / "summary.json").write_text("{}")
-        ledger.finish(window, carry, {"state": "analysed"}, "carried")
+        ledger.finish(window, carry, {"state": "analysed"})
     return toy
 
 

@@ -15,7 +15,7 @@ from assim.files.read.tables import open_observations
 from assim.problem.arrays import State
 from assim.problem.cycled import Rows
 from assim.problem.window import Window
-from assim.run.cycle.series import write_series
+from assim.run.cycle.windows import write_series
 from assim.run.terminal.directory import Results, writing
 from assim.run.terminal.screen import Screen
 from assim.run.twin.twin import Twin, draw, twin_window

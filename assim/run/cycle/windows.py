@@ -1,7 +1,8 @@
-"""The windows of a cycle, one after the other, each to finished files."""
+"""The windows of a cycle, one after the other, each to finished files; and the series of all."""
 
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,13 +28,13 @@ from assim.files.write.analysed import (
     readings_dataset,
     window_dataset,
 )
+from assim.files.write.cycle import cycle_dataset, cycle_summary
 from assim.problem.arrays import State
 from assim.problem.cycled import Rows
 from assim.problem.observation import Observations
 from assim.problem.window import Window
 from assim.run.cycle.incoming import CORRUPT, UNUSED, USED, Arrival, Incoming
 from assim.run.cycle.ledger import Ledger
-from assim.run.cycle.series import write_series
 from assim.run.terminal.directory import Results
 from assim.run.terminal.screen import Screen
 from assim.solve.minimise.status import Status
@@ -301,3 +302,45 @@ def _last(reading: Reading, rows: Rows) -> Reading:
 def _finite(carry: Any) -> bool:
     leaves = (np.asarray(leaf) for leaf in jax.tree.leaves(carry))
     return all(bool(np.all(np.isfinite(leaf))) for leaf in leaves)
+
+
+def write_series(
+    posed: PosedCycle,
+    measures: Measures,
+    results: Results,
+    states: Iterable[str] = (),
+    seconds: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Write diagnostics.nc, the series over all windows, and the summary, which is returned.
+
+    Args:
+        posed: the cycle.
+        measures: of all windows.
+        results: where they go.
+        states: "analysed" or "forecast", of every window.
+        seconds: wall time by stage; not of a cycle over files, whose results must not depend on
+            how often it was stopped: its manifest has them.
+    """
+    series = cycle_dataset(posed.cycle, posed.edges, measures)
+    results.dataset("diagnostics", steady(series), "windows of a cycle")
+    burn_in = posed.tables.cycled().burn_in
+    content = cycle_summary(measures, posed.setting.labels, burn_in, posed.names)
+    counts = _statuses(measures)
+    status = "converged" if set(counts) <= {"converged"} else "partly_converged"
+    if counts and "converged" not in counts:
+        status = "not_converged"
+    content = {"status": status, "statuses": counts, **content}
+    if counted := Counter(states):
+        content["states"] = dict(sorted(counted.items()))
+    if seconds is not None:
+        content["seconds"] = dict(seconds)
+    results.json("summary", content)
+    return content
+
+
+def _statuses(measures: Measures) -> dict[str, int]:
+    """How many windows with something to minimise ended in which way."""
+    status = np.asarray(measures.status)
+    some = (np.asarray(measures.number) > 0) | (status != Status.CONVERGED)
+    codes, counts = np.unique(status[some], return_counts=True)
+    return {str(Status(int(code))): int(n) for code, n in zip(codes, counts, strict=True)}

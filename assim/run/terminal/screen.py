@@ -84,11 +84,11 @@ class Screen:
         """Mean and standard deviation of every scalar by every method, and what each cost."""
         methods = analysis.posteriors
         rows = [
-            (name, *(_with_stddev(one.quantities[name]) for one in methods.values()))
+            (name, *(_with_stddev(method.quantities[name]) for method in methods.values()))
             for name in analysis.quantities
         ]
-        rows.append(("gradients", *(f"{one.gradients:,}" for one in methods.values())))
-        rows.append(("seconds", *(f"{one.seconds:.1f}" for one in methods.values())))
+        rows.append(("gradients", *(f"{method.gradients:,}" for method in methods.values())))
+        rows.append(("seconds", *(f"{method.seconds:.1f}" for method in methods.values())))
         self.table(("mean ± stddev", *methods), rows)
 
     def _minima(self, analysis: "Analysis") -> None:
@@ -133,9 +133,9 @@ class Screen:
             + f"inflation {_number(summary['inflation'])}, degrees of freedom for signal "
             f"{_number(summary['signal'])}"
         )
-        for name, one in summary.get("quantities", {}).items():
-            if isinstance(one["mean"], float):
-                pair = (_number(one["mean"]), _number(one["stddev"]))
+        for name, quantity in summary.get("quantities", {}).items():
+            if isinstance(quantity["mean"], float):
+                pair = (_number(quantity["mean"]), _number(quantity["stddev"]))
                 self.say(f"{name} after the newest window: {' ± '.join(pair)}")
         if (mean or 0.0) > _LOST:
             self.say(
@@ -162,7 +162,7 @@ class Screen:
 def _grouped(directory: Path, paths: Iterable[Path]) -> list[str]:
     """Names of files; several in one folder, or alike up to their first "_", by a pattern."""
     alike: dict[Path, list[Path]] = {}
-    for path in (one.relative_to(directory) for one in paths):
+    for path in (file.relative_to(directory) for file in paths):
         first, part, _ = path.stem.partition("_")
         stem = "*" if path.parent.name else f"{first}_*" if part else first
         alike.setdefault(path.with_name(stem + path.suffix), []).append(path)
