@@ -139,20 +139,14 @@ def _show(tables: Tables, judged: tuple[ComparedProblem, ...], screen: Screen) -
     screen.say()
     numbers = ("log_bayes_factor", "log_bayes_factor_stdev", "probability")
     verdicts = [
-        (
-            problem.name,
-            problem.evidence.method,
-            *(number_text(getattr(problem, name)) for name in numbers),
-        )
-        for problem in judged
+        (case.name, case.evidence.method, *(number_text(getattr(case, name)) for name in numbers))
+        for case in judged
     ]
     screen.table(("case", "judged by", "log Bayes factor", "±", "probability"), verdicts)
-    for problem in judged:
-        if not np.isfinite(problem.evidence.log_evidence):
-            screen.say(
-                f"{problem.name} has no evidence by any method, and is not judged.", "bold red"
-            )
-    if any(problem.evidence.trust.name != "CERTIFIED" for problem in judged):
+    for case in judged:
+        if not np.isfinite(case.evidence.log_evidence):
+            screen.say(f"{case.name} has no evidence by any method, and is not judged.", "bold red")
+    if any(case.evidence.trust.name != "CERTIFIED" for case in judged):
         screen.say(
             "Not every evidence is certified: run again with --tempered, whose independent runs "
             "tell its error."
@@ -170,13 +164,13 @@ def _content(tables: Tables, judged: tuple[ComparedProblem, ...]) -> dict[str, A
         "evidence": {name: of_table(table) for name, table in tables.items()},
         "comparison": [
             {
-                "case": problem.name,
-                "method": problem.evidence.method,
-                "log_bayes_factor": problem.log_bayes_factor,
-                "log_bayes_factor_stddev": problem.log_bayes_factor_stdev,
-                "probability": problem.probability,
-                "probability_stddev": problem.probability_stdev,
+                "case": case.name,
+                "method": case.evidence.method,
+                "log_bayes_factor": case.log_bayes_factor,
+                "log_bayes_factor_stddev": case.log_bayes_factor_stdev,
+                "probability": case.probability,
+                "probability_stddev": case.probability_stdev,
             }
-            for problem in judged
+            for case in judged
         ],
     }

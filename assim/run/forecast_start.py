@@ -248,10 +248,8 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
     if number is not None and number < size:
         draws = draws.taken(np.random.default_rng(seed).permutation(size)[:number])
     start = ahead[newest : newest + 1]
-    words = f"{path}, by {type(posed.cycle.scheme).__name__}"
-    return Origin(
-        draws, start, slot, posed.cycle.plan.slots, posed.reference, file=path, words=words
-    )
+    given = (draws, start, slot, posed.cycle.plan.slots, posed.reference)
+    return Origin(*given, file=path, words=f"{path}, by {type(posed.cycle.scheme).__name__}")
 
 
 def _ahead(plan: Plan, edges: np.ndarray, done: int) -> tuple[np.ndarray, int, float]:
