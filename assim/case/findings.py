@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ConfigDict, Field
 
+from assim.case.clock import Clock, Time, text_of
 from assim.case.plugins import Plugin, Table, named_by
-from assim.case.window import Clock, Time, text_of
 
 if TYPE_CHECKING:
     from assim.problem.departure import Problem

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import assim
 from assim.case.background import Background
 from assim.case.case import Case, CaseTable
+from assim.case.clock import Clock, text_of
 from assim.case.failure import CaseError, Fault, naming
 from assim.case.model import with_values
 from assim.case.names import nearest, place
-from assim.case.window import Clock, text_of
 from assim.files.times import date_text
 from assim.problem.arrays import Labels
 from assim.problem.constraint import strong_constraint, weak_constraint

@@ -254,10 +254,11 @@ def report(directory: Path) -> int:
 @main.command()
 def info() -> int:
     """Print versions, devices, the compile cache and the models that can be named."""
-    from assim.run.terminal.runtime import print_info
+    from assim.run.terminal.runtime import info_lines
 
     _configure(device=os.environ.get("JAX_PLATFORMS", "any"))
-    return print_info(_screen())
+    _screen().say("\n".join(info_lines()))
+    return 0
 
 
 def _read(path: Path, assignments: tuple[str, ...]) -> Any:

@@ -16,8 +16,8 @@ from assim.case.case import read_case, validate
 from assim.case.failure import CaseError
 from assim.case.setting import set_up
 from assim.run import cli
-from assim.run.terminal import dashboard as shown
-from assim.run.terminal.dashboard import Dashboard
+from assim.run.terminal import screen as shown
+from assim.run.terminal.screen import Dashboard
 from assim.run.terminal.screen import Screen
 from tests.cycle.files import Files
 

@@ -8,13 +8,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from assim.case.failure import CaseError, Fault
 from assim.case.names import names
-
-if TYPE_CHECKING:
-    from assim.run.terminal.screen import Screen
 
 _PACKAGES = ("assim", "jax", "jaxlib", "equinox", "diffrax", "numpy", "xarray", "netCDF4")
 _EXTRAS = ("matplotlib", "blackjax")
@@ -63,8 +60,8 @@ def _cache(update: Callable[[str, Any], None]) -> None:
         update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def print_info(screen: "Screen") -> int:
-    """Print what `assim info` prints; 0."""
+def info_lines() -> list[str]:
+    """What `assim info` prints."""
     import jax
 
     rows = [("Python", platform.python_version())]
@@ -75,9 +72,7 @@ def print_info(screen: "Screen") -> int:
     rows.append(("compile cache", _cache_words()))
     rows += [(f"{kind}s", ", ".join(names(kind))) for kind in _KINDS]
     width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        screen.say(f"{name:<{width}}  {value}")
-    return 0
+    return [f"{name:<{width}}  {value}" for name, value in rows]
 
 
 def _version(package: str) -> str:
