@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from assim.solve.posterior.ensemble import AbstractPosterior
 
 _FREE = ("windows", "burn_in", "on_failure")  # keys of [cycle] that may change while it goes on
-FILES = ("background", "analysis", "trajectory", "feedback", "posterior", "diagnostics")
 Kept = Literal[
     "background", "analysis", "trajectory", "feedback", "posterior", "diagnostics", "report"
 ]
+FILES = get_args(Kept)[:-1]
 
 
 class RuntimeTable(Table):

@@ -1,5 +1,7 @@
 """Where a model, or what an instrument reads of it, is not finite."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from assim.analysis.analyse import Analysis
@@ -21,44 +23,34 @@ def non_finite(problem: Problem, simulation: Simulation) -> str | None:
         clock = "t = " if labels.time_unit == "1" else ""
         at = f"{clock}{date_text(when, labels.time_unit, window.reference)}"
         what = f"the model is not finite within the window: field {name!r} first at {at}"
-    elif (instrument := _first_instrument(simulation)) is not None:
+    elif (instrument := _first(simulation.predictions)) is not None:
         what = f"the model is finite, but not what the observations of {instrument!r} read of it"
-    elif (instrument := _first_departure(problem, simulation)) is not None:
+    elif (instrument := _first(_departures(problem, simulation))) is not None:
         what = f"the likelihood of the observations of {instrument!r} excludes what is predicted"
     else:
         return None
     values = ", ".join(
         f"{name} = {_value(value)}" for name, value in simulation.control.parameters.items()
     )
-    return f"{what} (parameters: {values or 'none'}){_budget(problem)}"
+    reason = problem.model.may_end_early()  # what else ends an integration of adaptive steps
+    return f"{what} (parameters: {values or 'none'}){f'. {reason}' if reason else ''}"
 
 
 def require_finite(analysis: Analysis) -> None:
     """Raise NonFiniteError where the minimisation met no finite cost and gradient."""
-    solution = analysis.solution
-    if solution.status is Status.NON_FINITE:
-        trouble = _trouble(analysis.problem, analysis.analysis, solution.chi)
-        raise NonFiniteError(f"{trouble}. {solution.status.advice}")
-
-
-def _trouble(problem: Problem, simulation: Simulation, chi: Array) -> str:
-    """Why a minimisation could not start or go on at χ."""
-    what = non_finite(problem, simulation)
-    if what is not None:
-        return what
-    if np.isfinite(float(cost(problem, chi))):
-        return (
+    solution, problem = analysis.solution, analysis.problem
+    if solution.status is not Status.NON_FINITE:
+        return
+    what = non_finite(problem, analysis.analysis)
+    if what is None and not np.isfinite(float(cost(problem, solution.chi))):
+        what = "the cost is not finite"
+    elif what is None:
+        what = (
             "the cost is finite, but not its gradient: the model, an operator or a likelihood has "
             "no finite derivative there (a square root or a power at zero, or a `jnp.where` "
             "around a value that is not finite)"
         )
-    return "the cost is not finite"
-
-
-def _budget(problem: Problem) -> str:
-    """What else makes an integration of adaptive steps end early."""
-    reason = problem.model.may_end_early()
-    return f". {reason}" if reason else ""
+    raise NonFiniteError(f"{what}. {solution.status.advice}")
 
 
 def first_field(trajectory: Trajectory) -> tuple[str, int] | None:
@@ -72,21 +64,17 @@ def first_field(trajectory: Trajectory) -> tuple[str, int] | None:
     return first
 
 
-def _first_instrument(simulation: Simulation) -> str | None:
-    for name, values in simulation.predictions.items():
-        if not np.isfinite(np.asarray(values)).all():
-            return name
-    return None
+def _first(values: Mapping[str, Array]) -> str | None:
+    """The first instrument of which some value is not finite."""
+    bad = (name for name, value in values.items() if not np.isfinite(np.asarray(value)).all())
+    return next(bad, None)
 
 
-def _first_departure(problem: Problem, simulation: Simulation) -> str | None:
-    """Instrument whose likelihood excludes what is predicted."""
-    for o in problem.observations:
-        control = simulation.control
-        departures = o.departures(simulation.trajectory, control.scales, control.biases)
-        if not np.isfinite(np.asarray(departures)).all():
-            return o.name
-    return None
+def _departures(problem: Problem, simulation: Simulation) -> dict[str, Array]:
+    """Of every instrument; not finite where its likelihood excludes what is predicted."""
+    states, control = simulation.trajectory, simulation.control
+    given = (states, control.scales, control.biases)
+    return {o.name: o.departures(*given) for o in problem.observations}
 
 
 def _value(value: object) -> str:

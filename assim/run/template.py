@@ -109,7 +109,7 @@ def template(use: str, out: Path) -> str:
         parameters="".join(_parameter(model, name) for name in labels.parameters),
         observations="".join(_observation(name) for name in labels.state),
         minimisers=", ".join(quoted(n) for n in names("minimiser") if n != "GaussNewton"),
-        spin_up="0.0" if _scalar(labels) else "10.0",
+        spin_up="10.0" if any(label.dims for label in labels.state.values()) else "0.0",
         initial="{ " + ", ".join(f"{name} = {_INITIAL}" for name in labels.state) + " }",
     )
 
@@ -120,10 +120,6 @@ def _from(use: str, out: Path) -> str:
     if not file.endswith(".py"):
         return use
     return f"{Path(file).resolve()}{colon}{name}" if out.parent != Path() else use
-
-
-def _scalar(labels: Labels) -> bool:
-    return all(not label.dims for label in labels.state.values())
 
 
 def _slots(model: AbstractDynamics) -> str:

@@ -129,7 +129,8 @@ class Ledger:
             entries = entries[:-1]
         for number, entry in enumerate(entries):
             last = number == len(entries) - 1
-            own = {n: d for n, d in entry["files"].items() if last or not _handed_on(n)}
+            carried = f"{STATES}/"
+            own = {n: d for n, d in entry["files"].items() if last or not n.startswith(carried)}
             if bad := damaged(self.directory, {"files": own}):
                 raise DataError(
                     f"{self.directory / bad[0]}: is missing or has changed since window {number} "
@@ -185,10 +186,6 @@ class Ledger:
         for path in (self.directory / STATES).glob(6 * "[0-9]" + ".nc"):
             if not self.done - _KEPT <= int(path.stem) < self.done:
                 path.unlink()
-
-
-def _handed_on(name: str) -> bool:
-    return name.startswith(f"{STATES}/")
 
 
 @contextmanager
