@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from assim.case.case import read_case
 from assim.case.setting import set_up
 from assim.run import cli
-from assim.run.cycle.in_memory import pose_experiment
+from assim.run.cycle.cycle import pose_experiment
 from assim.solve.cost import gradient
 
 CASE = """

@@ -15,7 +15,7 @@ import numpy as np
 from assim.case.case import read_case
 from assim.case.setting import set_up
 from assim.problem.window import Window, integrate
-from assim.run.cycle.in_memory import pose_experiment
+from assim.run.cycle.cycle import pose_experiment
 from assim.run.terminal.runtime import configure
 from tests.benchmarks.published_twins import CASES
 

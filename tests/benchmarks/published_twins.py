@@ -18,7 +18,7 @@ import numpy as np
 
 from assim.case.case import read_case
 from assim.case.setting import set_up
-from assim.run.cycle.in_memory import pose_experiment
+from assim.run.cycle.cycle import pose_experiment
 from assim.run.terminal.runtime import configure
 
 CASES = Path(__file__).resolve().parents[2] / "cases"
