@@ -87,6 +87,10 @@ class BackgroundTable(Table):
             trouble.report()
         return fields, {name: part for name, part in spreads.items() if part is not None}
 
+    def field(self, name: str) -> FieldTable:
+        """What the case says of a field, if anything."""
+        return self.fields.get(name) or FieldTable()
+
     def joint(self) -> Any:
         """The covariance of several fields together; None where the case has none."""
         from assim.problem.covariance import AbstractStateCovariance
@@ -96,15 +100,14 @@ class BackgroundTable(Table):
 
     def own(self, model: "AbstractDynamics", name: str) -> "AbstractCovariance | None":
         """The covariance that a field has in the case, of its own or by the common one."""
-        field = self.fields.get(name)
-        if field is not None and field.has_spread():
+        field = self.field(name)
+        if field.has_spread():
             return field.spread(model, name)
         return None if self.covariance is None else self.covariance.of_field(model, name)
 
     def says_spread(self, name: str) -> bool:
         """Whether the case says what the covariance of a field is, be it none."""
-        field = self.fields.get(name)
-        return self.covariance is not None or (field is not None and field.has_spread())
+        return self.covariance is not None or self.field(name).has_spread()
 
     def _unsaid(self, names: Iterable[str]) -> list[Fault]:
         """Fields of the model that neither a table nor a file provides."""

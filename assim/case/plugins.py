@@ -264,7 +264,7 @@ class StateCovarianceTable(CovarianceTable):
 class SpreadTable(Table):
     """An error of one field, by its standard deviation or its covariance."""
 
-    stdev: float | None = Field(None, gt=0)
+    stdev: float | None = Field(default=None, gt=0)
     covariance: StateCovarianceTable | None = None
 
     def spread(self, model: "AbstractDynamics", name: str) -> "AbstractCovariance | None":
@@ -301,11 +301,10 @@ def construct(
     if kind == "operator" and inspect.isfunction(owner):
         arguments = {"function": owner, **arguments}
         owner = load("assim.problem.operator:Function")
-    known = _parameters(owner)
     for name, value in (offered or {}).items():
-        if name in known:
+        if name in inspect.signature(owner).parameters:
             arguments.setdefault(name, value)
-    faults = [*known_faults, *_argument_faults(owner, known, arguments, path)]
+    faults = [*known_faults, *_argument_faults(owner, arguments, path)]
     for name, value in arguments.items():
         try:
             arguments[name] = _nested(name, value, f"{path}.{name}", folder)
@@ -356,16 +355,11 @@ def _nested(name: str, value: Any, path: str, folder: Path) -> Any:
     return value
 
 
-def _parameters(owner: Callable) -> dict[str, inspect.Parameter]:
-    parameters = inspect.signature(owner).parameters
-    return {name: p for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
-
-
-def _argument_faults(
-    owner: Callable, known: dict[str, inspect.Parameter], given: dict[str, Any], path: str
-) -> list[Fault]:
+def _argument_faults(owner: Callable, given: dict[str, Any], path: str) -> list[Fault]:
     """Unknown, missing and mistyped arguments."""
-    free = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(owner).parameters.values())
+    parameters = inspect.signature(owner).parameters
+    known = {name: p for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
+    free = len(known) < len(parameters)
     name_of_owner = getattr(owner, "__name__", str(owner))
     faults = [
         Fault(f"{path}.{name}", f"{name_of_owner} takes no such argument; {nearest(name, known)}")

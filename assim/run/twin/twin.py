@@ -160,14 +160,13 @@ def _initial(setting: Setting, name: str) -> Any:
     table = setting.tables.experiment()
     if name in table.initial:
         return table.initial[name]
-    field = setting.tables.background.fields.get(name)
-    if field is not None and field.prior is not None:
+    field = setting.tables.background.field(name)
+    if field.prior is not None:
         return float(field.prior.build()(jnp.zeros(())))
-    number = None if field is None else field.number()
-    if number is None:
+    if field.number() is None:
         what = "this key is missing: the value from which the model is spun up"
         raise table.fault(f"initial.{name}", what)
-    return number
+    return field.number()
 
 
 def _fixed(model: AbstractDynamics) -> Params:
@@ -181,9 +180,8 @@ def _drawn(
     truth, given = dict(background), setting.tables.background
     keys = jax.random.split(key, len(background))
     for (name, value), k in zip(background.items(), keys, strict=True):
-        field = given.fields.get(name)
-        if field is not None and field.prior is not None:
-            truth[name] = field.prior.build()(jax.random.normal(k, value.shape))
+        if (prior := given.field(name).prior) is not None:
+            truth[name] = prior.build()(jax.random.normal(k, value.shape))
     joint = given.joint()
     if joint is None:
         own = {name: _covariance(setting, name) for name in background}
@@ -223,13 +221,13 @@ def _true_trajectory(
 def _covariance(setting: Setting, name: str) -> AbstractCovariance | None:
     """The background-error covariance of a field; None where it is fixed."""
     background, table = setting.tables.background, setting.tables.experiment()
-    field = background.fields.get(name)
-    if field is not None and field.value is not None:
+    field = background.field(name)
+    if field.value is not None:
         return None
     if background.says_spread(name):
         return background.own(setting.model, name)
     stdev = table.stdev.get(name) if isinstance(table.stdev, dict) else table.stdev
-    if stdev is None and (field is None or field.prior is None):
+    if stdev is None and field.prior is None:
         what = (
             f"this key is missing: the spread of {name!r} about the background, as the case gives "
             "it no covariance"
