@@ -70,7 +70,9 @@ def main():
         path = CASES / "lorenz63_sakov2012" / "case.toml"
         posed, batches, truth = pose_experiment(set_up(read_case(path, [f"twin.seed={seed}"])))
         run = jax.jit(lambda key, given=(posed, batches, truth): filtered(*given, key))
-        error, spread = (np.asarray(v)[posed.table.burn_in :] for v in run(jax.random.key(seed)))
+        error, spread = (
+            np.asarray(v)[posed.tables.cycled().burn_in :] for v in run(jax.random.key(seed))
+        )
         ratio = np.sqrt(np.mean(spread**2) / np.mean(error**2))
         plain = np.mean(spread) / np.mean(error)
         told = f"RMSE {np.mean(error):.3f}, spread {np.mean(spread):.3f}"

@@ -30,11 +30,11 @@ def figures(name, settings, seed):
     case = read_case(CASES / name / "case.toml", assignments)
     posed, batches, truth = pose_experiment(set_up(case))
     begin = time.perf_counter()
-    _, found = posed.cycle.scan(posed.table.windows, posed.edges, batches, truth)
+    _, found = posed.cycle.scan(posed.tables.cycled().windows, posed.edges, batches, truth)
     found = jax.tree.map(np.asarray, found)
     seconds = time.perf_counter() - begin
     error, spread = (
-        overall(kind.analysis, posed.labels)[posed.table.burn_in :]
+        overall(kind.analysis, posed.setting.labels)[posed.tables.cycled().burn_in :]
         for kind in (found.errors, found.spreads)
     )
     ratio = np.sqrt(np.mean(spread**2) / np.mean(error**2))
