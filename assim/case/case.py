@@ -220,19 +220,12 @@ def validate(tree: dict[str, Any]) -> tuple[CaseTable | None, list[Fault]]:
 
 @dataclass(frozen=True)
 class Case:
-    """A case as text and tables.
+    """A case as text and tables."""
 
-    Args:
-        path: the case file.
-        tree: its content, with what the command line changed.
-        tables: the same; unchecked where there are faults.
-        faults: what is wrong with the fixed tables.
-    """
-
-    path: Path
-    tree: dict[str, Any]
-    tables: CaseTable
-    faults: tuple[Fault, ...]
+    path: Path  # the case file
+    tree: dict[str, Any]  # its content, with what the command line changed
+    tables: CaseTable  # the same; unchecked where there are faults
+    faults: tuple[Fault, ...]  # what is wrong with the fixed tables
 
     @property
     def folder(self) -> Path:

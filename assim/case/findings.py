@@ -47,19 +47,13 @@ class ForecastMeasure(NamedTuple):
 
 
 class ImpactTable(Table):
-    """The forecast on which the impact of every observation is asked.
-
-    Args:
-        file: of the state that verifies it.
-        time: when it does; after the window's end.
-        weights: of each field in the squared error; 1 where not given.
-    """
+    """The forecast on which the impact of every observation is asked."""
 
     file_keys = ("file",)
 
-    file: str
-    time: Time
-    weights: dict[str, float] = {}
+    file: str  # of the state that verifies it
+    time: Time  # when it does; after the window's end
+    weights: dict[str, float] = {}  # of each field in the squared error; 1 where not given
 
     def build(self, problem: "Problem", clock: Clock) -> ForecastMeasure:
         """The forecast's squared error."""

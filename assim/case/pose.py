@@ -26,33 +26,19 @@ from assim.problem.window import Window
 
 @dataclass(frozen=True)
 class Posed:
-    """A case made ready to run.
+    """A case made ready to run."""
 
-    Args:
-        setting: the case's model and clock.
-        problem: the question.
-        minimiser: how J is minimised.
-        posterior: ways to quantify uncertainty by name, "auto", or None.
-        instruments: every instrument with the rows of its file and their fate.
-        inputs: sha256 of the data files, by the case's name for them.
-        truth: the true state at the window's start, where a twin experiment left one.
-        first_guess: χ from which the minimisation starts, where the case gives a file for it.
-        quantities: derived quantities to report.
-        impact: the forecast on which the impact of observations is asked.
-        held_back: instruments that are not assimilated.
-    """
-
-    setting: Setting
-    problem: Problem
-    minimiser: Any
-    posterior: Any
-    instruments: tuple[Instrument, ...]
-    inputs: dict[str, str]
-    truth: State | None = None
-    first_guess: Array | None = None
-    quantities: Mapping[str, Derived] = field(default_factory=dict)
-    impact: ForecastMeasure | None = None
-    held_back: tuple[Instrument, ...] = ()
+    setting: Setting  # the case's model and clock
+    problem: Problem  # the question
+    minimiser: Any  # how J is minimised
+    posterior: Any  # ways to quantify uncertainty by name, "auto", or None
+    instruments: tuple[Instrument, ...]  # with the rows of their files and their fate
+    inputs: dict[str, str]  # sha256 of the data files, by the case's names
+    truth: State | None = None  # true state at the window's start, where a twin experiment left one
+    first_guess: Array | None = None  # χ from which the minimisation starts, where a file gives it
+    quantities: Mapping[str, Derived] = field(default_factory=dict)  # derived, to report
+    impact: ForecastMeasure | None = None  # forecast on which impact is asked
+    held_back: tuple[Instrument, ...] = ()  # instruments that are not assimilated
 
     @property
     def case(self) -> Case:

@@ -18,19 +18,12 @@ from assim.problem.departure import Problem
 
 @dataclass(frozen=True)
 class PosedCycle:
-    """A cycle made ready to run.
+    """A cycle made ready to run."""
 
-    Args:
-        setting: the case's model and clock.
-        cycle: the first window's problem, the scheme and the plan.
-        edges: slot edges of all windows.
-        files: data files by the case's name for them, observations of single windows left out.
-    """
-
-    setting: Setting
-    cycle: Cycle
-    edges: Array
-    files: Mapping[str, Path]
+    setting: Setting  # the case's model and clock
+    cycle: Cycle  # the first window's problem, the scheme and the plan
+    edges: Array  # slot edges of all windows
+    files: Mapping[str, Path]  # by the case's name, those of single windows left out
 
     @cached_property
     def inputs(self) -> dict[str, str]:

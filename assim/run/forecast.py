@@ -46,30 +46,17 @@ _SHOWN = 10  # lead times in a table
 
 @dataclass(frozen=True)
 class ForecastRequest:
-    """What is asked of a forecast.
+    """What is asked of a forecast."""
 
-    Args:
-        source: directory of the finished run; the case's own where None.
-        out: directory for the results; that of the run where None.
-        slots: how long it is, in slots of the case; a window's where neither this nor `until` is
-            given.
-        until: date, or number where the model's time is not physical, in place of `slots`.
-        members: how many.
-        seed: of all draws; the case's where None.
-        keep_members: whether they are written.
-        observations: file of later observations.
-        truth: file of the truth.
-    """
-
-    source: Path | None = None
-    out: Path | None = None
-    slots: int | None = None
-    until: str | None = None
-    members: int | None = None
-    seed: int | None = None
-    keep_members: bool = False
-    observations: Path | None = None
-    truth: Path | None = None
+    source: Path | None = None  # directory of the finished run; the case's own where None
+    out: Path | None = None  # directory for the results; that of the run where None
+    slots: int | None = None  # of the case; those of a window where `until` is not given either
+    until: str | None = None  # how long, as date or number, in place of `slots`
+    members: int | None = None  # how many
+    seed: int | None = None  # of all draws; the case's where None
+    keep_members: bool = False  # whether they are written
+    observations: Path | None = None  # file of later observations
+    truth: Path | None = None  # file of the truth
 
 
 class _Verified(NamedTuple):

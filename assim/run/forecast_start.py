@@ -34,29 +34,17 @@ _FREE = {  # tables of a case that do not change what its posterior is of
 
 
 class Origin(NamedTuple):
-    """What a forecast is made of.
+    """What a forecast is made of."""
 
-    Args:
-        draws: members, at the first of the edges.
-        edges: slot edges from there to where the forecast starts, one or more.
-        slot: length of a slot, in the model's time unit.
-        slots: of a window of the case.
-        reference: date of model time zero.
-        past: every member's model errors before the forecast, where they are known.
-        file: that the members come from.
-        words: the same for people.
-        warnings: what to know about them.
-    """
-
-    draws: StartMembers
-    edges: np.ndarray
-    slot: float
-    slots: int
-    reference: str | None
-    past: Past | None = None
-    file: Path = Path()
-    words: str = ""
-    warnings: tuple[str, ...] = ()
+    draws: StartMembers  # members, at the first of the edges
+    edges: np.ndarray  # slot edges from there to where the forecast starts, one or more
+    slot: float  # length of a slot, in the model's time unit
+    slots: int  # of a window of the case
+    reference: str | None  # date of model time zero
+    past: Past | None = None  # every member's model errors before the forecast, where known
+    file: Path = Path()  # that the members come from
+    words: str = ""  # the same for people
+    warnings: tuple[str, ...] = ()  # what to know about them
 
 
 def origin_of(setting: Setting, directory: Path, number: int | None, seed: int) -> Origin:

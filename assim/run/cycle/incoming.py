@@ -32,18 +32,11 @@ _PAUSE = 0.5  # seconds between two looks for a file
 
 @dataclass(frozen=True)
 class Arrival:
-    """One instrument's observations of one window.
+    """One instrument's observations of one window."""
 
-    Args:
-        entry: what became of the file, for the manifest; "fate" is "used", "missing", "corrupt" or
-            "empty".
-        rows: what is to be assimilated; None where there is nothing.
-        instrument: the rows of the file with their flags; None where it could not be read.
-    """
-
-    entry: dict[str, Any]
-    rows: Rows | None = None
-    instrument: Instrument | None = None
+    entry: dict[str, Any]  # what became of the file, for the manifest; "fate" is one of the above
+    rows: Rows | None = None  # what is to be assimilated; None where there is nothing
+    instrument: Instrument | None = None  # the rows of the file with flags; None where unread
 
 
 @dataclass(frozen=True)

@@ -20,21 +20,13 @@ from assim.show.report import PICTURES
 
 @dataclass
 class Results:
-    """The files of a case that a command writes to a directory.
+    """The files of a case that a command writes to a directory."""
 
-    Args:
-        case: whose title and text every file has.
-        directory: where they go.
-        inputs: sha256 of the data files, by name.
-        config: the case as files tell it; all of it where None.
-        paths: written so far.
-    """
-
-    case: Case
-    directory: Path
-    inputs: Mapping[str, str] | None = None
-    config: str | None = None
-    paths: list[Path] = field(default_factory=list)
+    case: Case  # whose title and text every file has
+    directory: Path  # where they go
+    inputs: Mapping[str, str] | None = None  # sha256 of the data files, by name
+    config: str | None = None  # the case as files tell it; all of it where None
+    paths: list[Path] = field(default_factory=list)  # written so far
 
     @property
     def words(self) -> dict[str, Any]:
