@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from assim.show import style
 from assim.show.style import Picture
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MOST = 16
 COLUMNS = 4
@@ -21,20 +17,21 @@ COLUMNS = 4
 def draw_calibration(path: Path) -> Picture:
     """Two panels a quantity from the file of a calibration."""
     with xr.open_dataset(path) as file, style.house_style():
-        return _draw(file.load())
+        picture = _draw(file.load())
+    assert picture is not None  # there is a quantity
+    return picture
 
 
-def _draw(file: xr.Dataset) -> Picture:
+def _draw(file: xr.Dataset) -> Picture | None:
     names = str(file["quantity"].attrs["quantity_names"]).split("\n")
-    shown = names[:MOST]
-    figure, axes = style.panels(2 * len(shown), COLUMNS, 1.75, top=0.3, left=0.42)
-    for k, name in enumerate(shown):
-        quantity = file.isel(quantity=k)
-        _draw_histogram(axes[2 * k], quantity, name)
-        _draw_ecdf(axes[2 * k + 1], quantity)
-    style.legend(figure, axes)
-    left_out = style.left_out(len(names) - len(shown), "quantities")
-    return style.picture(figure, _caption(file) + left_out)
+
+    def draw(left: style.Axes, right: style.Axes, k: int) -> None:
+        _draw_histogram(left, file.isel(quantity=k), names[k])
+        _draw_ecdf(right, file.isel(quantity=k))
+
+    return style.draw_each(
+        range(len(names)), MOST, draw, _caption(file), "quantities", 1.75, COLUMNS, 2, left=0.42
+    )
 
 
 def _caption(file: xr.Dataset) -> str:
@@ -48,7 +45,7 @@ def _caption(file: xr.Dataset) -> str:
     )
 
 
-def _draw_histogram(axes: Axes, quantity: xr.Dataset, name: str) -> None:
+def _draw_histogram(axes: style.Axes, quantity: xr.Dataset, name: str) -> None:
     counts = quantity["histogram"].values
     places = (np.arange(counts.size) + 0.5) / counts.size
     low, high = int(quantity["histogram_low"]), int(quantity["histogram_high"])
@@ -59,12 +56,10 @@ def _draw_histogram(axes: Axes, quantity: xr.Dataset, name: str) -> None:
     axes.set_xlabel(f"rank    p = {float(quantity['p_value']):.2g}", fontsize=8)
 
 
-def _draw_ecdf(axes: Axes, quantity: xr.Dataset) -> None:
+def _draw_ecdf(axes: style.Axes, quantity: xr.Dataset) -> None:
     at = quantity["expected"].values
     low, high = quantity["ecdf_low"].values - at, quantity["ecdf_high"].values - at
-    axes.fill_between(
-        at, low, high, step="mid", color=style.BACKGROUND, alpha=0.25, linewidth=0, label="band"
-    )
+    style.band(axes, at, low, high, 0.25, "band", step="mid", color=style.BACKGROUND)
     axes.axhline(0, color=style.INK, linewidth=0.7)
     axes.step(at, quantity["ecdf"].values - at, where="mid", color=_colour(quantity), label="ranks")
     axes.set(xlim=(0, 1), xticks=[0, 0.5, 1])

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
-from assim.files.names import variable_name
 from assim.show import style
-from assim.show.finished import Run, instants, spelt_units, time_label, words
+from assim.show.finished import Run, instants, time_label, units_of, words
 from assim.show.layout import Entry, instruments_in, time_of
-from assim.show.page import GOOD, UNSURE, known, notice, number, paragraph, table
-from assim.show.section import Section
+from assim.show.page import GOOD, UNSURE, Section, known, notice, number, paragraph, table
 from assim.show.style import Picture
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 UNLIKELY = 0.01  # in either tail of χ²: one analysis in fifty is outside by chance
 BENT = 0.3  # share of the change of departures that the tangent linear may miss
@@ -112,7 +107,7 @@ def _instrument(run: Run, name: str, about: Entry) -> tuple[object, ...]:
         stdevs(known(about[f"{key}_stddev"]), known(about[f"{key}_variance_ratio"]))
         for key in ("error", "background")
     )
-    count, cost, units = about["count"], number(about["cost"], 4), _units(run, name)
+    count, cost, units = about["count"], number(about["cost"], 4), units_of(run, name, "_stddev")
     used = f"{count:.0f}" if float(count).is_integer() else f"{count:.1f}"
     return (name, used, cost, expected, *shares, *sigmas, units)
 
@@ -143,7 +138,7 @@ def negative_variances(
         (error, "σₒ²", "R", "the analysis goes beyond the values"),
         (background, "σ_b²", "B", "the analysis moves away from the values"),
     )
-    found = []
+    notices = []
     for ratios, symbol, matrix, so in kinds:
         names = [name for name, ratio in ratios.items() if ratio is not None and ratio < 0]
         if names:
@@ -152,18 +147,8 @@ def negative_variances(
                 "far too large there, its correlations or what other instruments say is wrong, or "
                 "the values are too few for an estimate."
             )
-            found.append(notice(text, UNSURE))
-    return "".join(found)
-
-
-def _units(run: Run, name: str) -> str:
-    """Of the standard deviation of errors where the feedback has it, else of the values."""
-    name = variable_name(name)
-    for file in run.feedback:
-        for variable in (f"{name}_stddev", name):
-            if variable in file:
-                return spelt_units(file[variable].attrs.get("units"))
-    return ""
+            notices.append(notice(text, UNSURE))
+    return "".join(notices)
 
 
 def _linearity(instruments: Entry) -> str:
@@ -204,22 +189,23 @@ Panel = tuple[str, xr.DataArray, np.ndarray, str]  # title, time, values, what t
 
 def draw_influence(run: Run) -> Picture | None:
     """Influence (where a value has more than half) and impact, a row a variable."""
-    everything = _panels(run)
-    shown = everything[: 2 * MOST]
-    if not shown:
-        return None
-    figure, axes = style.panels(len(shown), 2 if len(shown) > 1 else 1, 2.1)
-    for (title, time, values, kind), where in zip(shown, axes, strict=True):
-        where.set_title(title)
-        _draw(where, time, values, kind)
-    caption = (
-        "Influence of each observation on its own prediction by the analysis, from 0 (determined "
-        "by the others) to 1 (determined by this value only). Above one half a value is hardly "
-        "checked by others."
-    )
-    if any(kind == "impact" for *_, kind in shown):
-        caption += " Impact of each observation on the measure of the forecast: below 0 it helped."
-    return style.picture(figure, caption + style.left_out(len(everything) - len(shown), "panels"))
+
+    def caption(shown: Sequence[Panel]) -> str:
+        text = (
+            "Influence of each observation on its own prediction by the analysis, from 0 "
+            "(determined by the others) to 1 (determined by this value only). Above one half a "
+            "value is hardly checked by others."
+        )
+        if any(kind == "impact" for *_, kind in shown):
+            text += " Impact of each observation on the measure of the forecast: below 0 it helped."
+        return text
+
+    def draw(axes: style.Axes, panel: Panel) -> None:
+        axes.set_title(panel[0])
+        _draw(axes, *panel[1:])
+
+    columns = partial(min, 2)
+    return style.draw_each(_panels(run), 2 * MOST, draw, caption, "panels", 2.1, columns, top=0.0)
 
 
 def _panels(run: Run) -> list[Panel]:
@@ -234,7 +220,7 @@ def _panels(run: Run) -> list[Panel]:
     return panels
 
 
-def _draw(axes: Axes, time: xr.DataArray, values: np.ndarray, kind: str) -> None:
+def _draw(axes: style.Axes, time: xr.DataArray, values: np.ndarray, kind: str) -> None:
     good = np.isfinite(values)
     axes.plot(instants(time)[good], values[good], "o", color=COLOURS[kind], markersize=3)
     axes.axhline(0, color=style.INK, linewidth=0.7)
@@ -246,7 +232,7 @@ def _draw(axes: Axes, time: xr.DataArray, values: np.ndarray, kind: str) -> None
     axes.set_xlabel(time_label(time))
 
 
-SECTION = Section(
+CONSISTENCY = Section(
     "Consistency of errors",
     consistency,
     {"influence": draw_influence},

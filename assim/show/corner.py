@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from assim.show import style
 from assim.show.density import ScalarDraws, density, draws, draws_by_method
 from assim.show.finished import Method, Run, with_units
 from assim.show.layout import Entry
-from assim.show.methods import Lines, common_limits
-from assim.show.spreads import looks_of
+from assim.show.methods import Lines, common_limits, looks_of
 from assim.show.style import Picture
 from assim.statistics.resampling import systematic
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MOST = 8  # quantities, where several methods are compared
 FEW = 4  # of one method, whose pairs take the longest to draw
@@ -100,7 +93,7 @@ def _ticks(low: float, high: float) -> list[float]:
     return ticks
 
 
-def _name(figure: Figure, grid: list[list[Axes]], labels: list[str]) -> None:
+def _name(figure: style.Figure, grid: list[list[style.Axes]], labels: list[str]) -> None:
     """Labels at the foot and at the left, each row of them on one line."""
     from assim.show import ticks
 
@@ -118,12 +111,12 @@ def _name(figure: Figure, grid: list[list[Axes]], labels: list[str]) -> None:
                     ha="left", multialignment="center", fontsize=7.5)  # fmt: skip
 
 
-def _triangle(count: int) -> tuple[Figure, list[list[Axes]]]:
+def _triangle(count: int) -> tuple[style.Figure, list[list[style.Axes]]]:
     """Panels below and on the diagonal; ticks only at the left and below."""
     side = min(1.35, (style.WIDTH - LEFT - style.RIGHT) / count - GAP)
     size = style.WIDTH, BELOW + count * (side + GAP) + 0.12
     figure = style.blank(size[1])
-    grid: list[list[Axes]] = []
+    grid: list[list[style.Axes]] = []
     for row in range(count):
         bottom = BELOW + (count - 1 - row) * (side + GAP)
         places = ((LEFT + k * (side + GAP), bottom) for k in range(row + 1))
@@ -137,14 +130,14 @@ def _triangle(count: int) -> tuple[Figure, list[list[Axes]]]:
     return figure, grid
 
 
-def _draw_marginal(axes: Axes, lines: Lines, looks: dict, ends: tuple[float, float]) -> None:
+def _draw_marginal(axes: style.Axes, lines: Lines, looks: dict, ends: tuple[float, float]) -> None:
     grid = np.linspace(*ends, 200)
     top = 0.0
     for method, one in lines:
         curve = density(one.posterior, one.weights, grid)
         axes.plot(grid, curve, **{**looks[method.name], "linewidth": 1.1})
         if method.chosen:
-            axes.fill_between(grid, curve, color=style.ANALYSIS, alpha=0.16, linewidth=0)
+            style.band(axes, grid, curve, 0, 0.16)
             top = float(curve.max())
     axes.set_xlim(*ends)
     axes.set_ylim(0, max(2.0 * top if len(lines) > 1 else 1.1 * top, 1e-300))
@@ -152,7 +145,7 @@ def _draw_marginal(axes: Axes, lines: Lines, looks: dict, ends: tuple[float, flo
 
 
 def _draw_pair(
-    axes: Axes,
+    axes: style.Axes,
     pair: tuple[ScalarDraws, ScalarDraws],
     ends: tuple[tuple[float, float], tuple[float, float]],
     chosen: bool,
@@ -169,17 +162,11 @@ def _draw_pair(
     if levels is None:
         axes.plot(*points, ".", color=look["color"], markersize=2)
     elif chosen:
-        shades = [(*style.rgb(style.ANALYSIS), 0.22), (*style.rgb(style.ANALYSIS), 0.5)]
+        shades = [(style.ANALYSIS, 0.22), (style.ANALYSIS, 0.5)]
         axes.contourf(*at, height.T, [*levels, np.inf], colors=shades)
         axes.contour(*at, height.T, levels, colors=style.ANALYSIS, linewidths=0.9)
-        axes.plot(
-            *points[:, systematic(x.weights, min(POINTS, x.weights.size))],
-            ".",
-            color=style.INK,
-            markersize=1.4,
-            markeredgewidth=0,
-            alpha=0.5,
-        )
+        some = points[:, systematic(x.weights, min(POINTS, x.weights.size))]
+        axes.plot(*some, ".", color=style.INK, markersize=1.4, markeredgewidth=0, alpha=0.5)
     else:
         axes.contour(*at, height.T, levels[:1], colors=look["color"],
                      linestyles=[look["linestyle"]], linewidths=1.0)  # fmt: skip
@@ -225,13 +212,10 @@ def levels_of(height: np.ndarray, masses: tuple[float, ...]) -> list[float] | No
     return levels if good else None
 
 
-def _legend(figure: Figure, methods: list[Method], looks: dict) -> None:
+def _legend(figure: style.Figure, methods: list[Method], looks: dict) -> None:
     from matplotlib.lines import Line2D
 
     if len(methods) < 2:
         return
-    handles = [
-        Line2D([], [], **looks[m.name], label=f"{m.name} (reported)" if m.chosen else m.name)
-        for m in methods
-    ]
+    handles = [Line2D([], [], **looks[method.name], label=method.label()) for method in methods]
     figure.legend(handles=handles, loc="upper right", handlelength=2.6, fontsize=9)

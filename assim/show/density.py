@@ -1,10 +1,14 @@
 """Draws of scalar quantities, posterior and prior, and the density that they come from."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from assim.show import style
 from assim.show.finished import Method, Run, spelt_units, with_units, words
 from assim.show.layout import field_names
 from assim.statistics.weighted import weighted_quantiles
@@ -73,10 +77,8 @@ def limits(quantity: ScalarDraws, marks: list[float]) -> tuple[float, float]:
     wide = (high - low) or max(abs(float(low)), 1.0) * 1e-3
     if quantity.prior is not None and quantity.prior.size:
         prior_low, prior_high = np.quantile(quantity.prior, [0.02, 0.98])
-        low, high = (
-            max(min(low, prior_low), low - wide),
-            min(max(high, prior_high), high + wide),
-        )
+        low = max(min(low, prior_low), low - wide)
+        high = min(max(high, prior_high), high + wide)
     near = [mark for mark in marks if low - 2 * wide < mark < high + 2 * wide]
     low, high = min([low, *near]), max([high, *near])
     margin = 0.08 * (high - low or wide)
@@ -112,6 +114,17 @@ def density(values: np.ndarray, weights: np.ndarray, grid: np.ndarray) -> np.nda
         mirrored = _kernels(2 * end - centres, masses, grid, width)
         result = np.where(side * (grid - end) >= 0, result + mirrored, 0.0)
     return result
+
+
+def draw_prior(
+    axes: style.Axes, prior: np.ndarray | None, grid: np.ndarray, top: float, **look: Any
+) -> float:
+    """The density of draws of the prior, over `top`; how high it is, 1 where there is none."""
+    if prior is None or prior.size < 2 or not np.ptp(prior) > 0:
+        return 1.0
+    curve = density(prior, np.full(prior.size, 1 / prior.size), grid) / top
+    axes.plot(grid, curve, color=style.BACKGROUND, label="prior", **look)
+    return float(curve.max())
 
 
 def bandwidth(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +12,8 @@ from assim.show import style
 from assim.show.finished import Run, instants, time_label, with_units
 from assim.show.layout import Entry
 from assim.show.observed import Observed, observed
-from assim.show.page import paragraph, table
-from assim.show.section import Section
+from assim.show.page import Section, paragraph, table
 from assim.show.style import Picture
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MOST = 6
 
@@ -43,18 +40,10 @@ def _counts(about: Entry) -> dict[str, int]:
 def draw_departures(run: Run) -> Picture | None:
     """A row an observed variable: histogram, and departures against time."""
     everything = [variable for variable in observed(run) if variable.used.any()]
-    shown = everything[:MOST]
-    if not shown:
-        return None
-    figure, axes = style.panels(2 * len(shown), 2, 2.2, top=0.3)
-    for row, variable in enumerate(shown):
-        _draw_row(axes[2 * row], axes[2 * row + 1], variable)
-    style.legend(figure, axes)
-    caption = _caption(shown) + style.left_out(len(everything) - len(shown), "variables")
-    return style.picture(figure, caption)
+    return style.draw_each(everything, MOST, _draw_row, _caption, "variables", 2.2, each=2)
 
 
-def _caption(shown: list[Observed]) -> str:
+def _caption(shown: Sequence[Observed]) -> str:
     text = "Departures of the used observations from background (o − b) and analysis (o − a)"
     if any(variable.scaled() for variable in shown):
         text += (
@@ -66,32 +55,21 @@ def _caption(shown: list[Observed]) -> str:
     return text + ". Bars and triangles at the rim hold what lies beyond."
 
 
-def _departures(variable: Observed) -> list[tuple[str, str, np.ndarray]]:
-    """Label, colour and departures, before and after."""
-    before, after = variable.departures()
-    return [("o − b", style.BACKGROUND, before), ("o − a", style.ANALYSIS, after)]
-
-
-def _draw_row(left: Axes, right: Axes, variable: Observed) -> None:
-    both = _departures(variable)
-    normalised = variable.scaled()
-    label = (
-        "Normalised departure"
-        if normalised
-        else with_units("Departure", "1" if variable.logarithmic else variable.units)
-    )
-    edges = _edges([values for *_, values in both], 4.0 if normalised else 0.0)
-    for name, colour, values in both:
+def _draw_row(left: style.Axes, right: style.Axes, variable: Observed) -> None:
+    both = variable.departures()
+    label, least = "Normalised departure", 4.0
+    if not variable.scaled():
+        units = "1" if variable.logarithmic else variable.units
+        label, least = with_units("Departure", units), 0.0
+    edges = _edges(both, least)
+    time = instants(variable.time)[variable.used]
+    looks = (("o − b", style.BACKGROUND), ("o − a", style.ANALYSIS))
+    for (name, colour), values in zip(looks, both, strict=True):
         inside = np.clip(values[np.isfinite(values)], edges[0], edges[-1])
-        look: dict[str, Any] = {
-            "color": colour,
-            "alpha": 0.45,
-            "edgecolor": "white",
-            "linewidth": 0.4,
-        }
-        left.hist(inside, edges.tolist(), density=True, label=name, **look)
-        _draw_in_time(right, instants(variable.time)[variable.used], values, edges[-1], colour)
-    if normalised:
+        look: dict[str, Any] = {"alpha": 0.45, "edgecolor": "white", "linewidth": 0.4}
+        left.hist(inside, edges.tolist(), density=True, label=name, color=colour, **look)
+        _draw_in_time(right, time, values, edges[-1], colour)
+    if variable.scaled():
         grid = np.linspace(edges[0], edges[-1], 200)
         left.plot(grid, np.exp(-0.5 * grid**2) / np.sqrt(2 * np.pi), ":", color=style.INK)
     left.set(xlabel=label, ylabel="Density", title=variable.label)
@@ -100,7 +78,7 @@ def _draw_row(left: Axes, right: Axes, variable: Observed) -> None:
 
 
 def _draw_in_time(
-    axes: Axes, time: np.ndarray, values: np.ndarray, most: float, colour: str
+    axes: style.Axes, time: np.ndarray, values: np.ndarray, most: float, colour: str
 ) -> None:
     """Dots; triangles at the rim for what lies beyond it."""
     axes.plot(time, values, ".", color=colour, markersize=4)
@@ -110,7 +88,7 @@ def _draw_in_time(
         axes.plot(time[beyond], rim, marker, color=colour, markersize=4)
 
 
-def _edges(values: list[np.ndarray], least: float) -> np.ndarray:
+def _edges(values: Sequence[np.ndarray], least: float) -> np.ndarray:
     """Edges of common bins, the same on both sides of zero.
 
     They follow the departures from the analysis (the last of `values`), so that a few from a bad
@@ -125,7 +103,7 @@ def _edges(values: list[np.ndarray], least: float) -> np.ndarray:
     return np.linspace(-most, most, 2 * count + 1)
 
 
-SECTION = Section(
+OBSERVATIONS = Section(
     "Observations",
     observations,
     {"departures": draw_departures},

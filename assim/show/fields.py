@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
 from assim.show import style
-from assim.show.finished import (
-    Run,
-    instants,
-    time_label,
-    with_units,
-    words,
-)
+from assim.show.finished import Run, instants, position, time_label, with_units, words
 from assim.show.layout import TIMES, field_names, time_of
 from assim.show.observed import Observed, observed
 from assim.show.style import Picture
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MOST = 3
 SITES = 4  # a field of more points is drawn over time and space, one of fewer site by site
@@ -30,14 +20,27 @@ FINEST = 800  # points along an axis of a picture: more cannot be seen
 Panel = tuple[str, xr.DataArray, bool]  # title, values, whether the sign matters
 
 
+def sites(field: xr.DataArray) -> list[dict[str, int]]:
+    """Places of the series of a field over time: of a scalar one, of a large one none."""
+    if field.ndim == 1:
+        return [{}]
+    small = field.ndim == 2 and field.shape[1] <= SITES
+    return [{str(field.dims[1]): k} for k in range(field.shape[1])] if small else []
+
+
+def site_label(file: xr.Dataset, name: str, place: dict[str, int]) -> str:
+    """What a field is called, and where."""
+    return words(file[name]) + "".join(f", {d} = {position(file, d, k)}" for d, k in place.items())
+
+
 # ---- over time and space -------------------------------------------------------------------------
 
 
 def draw_hovmoeller(run: Run) -> Picture | None:
     """Analysis, standard deviation and (in a twin) error of every field over time and space."""
-    file = run.files.get("trajectory")
-    names = [] if file is None else [n for n in field_names(file) if _is_spatial(file[n])][:MOST]
-    if file is None or not names:
+    file = run.file("trajectory")
+    names = [name for name in field_names(file) if not sites(file[name])][:MOST]
+    if not names:
         return None
     rows = [_hovmoeller_panels(run, file, name) for name in names]
     figure, axes = style.panels(sum(map(len, rows)), 1, 1.9)
@@ -50,10 +53,6 @@ def draw_hovmoeller(run: Run) -> Picture | None:
     return style.picture(figure, _hovmoeller_caption(file, names))
 
 
-def _is_spatial(variable: xr.DataArray) -> bool:
-    return variable.ndim > 2 or (variable.ndim == 2 and variable.shape[1] > SITES)
-
-
 def _hovmoeller_caption(file: xr.Dataset, names: list[str]) -> str:
     cut = sorted({str(dim) for name in names for dim in file[name].dims[1:-1]})
     text = "Analysis over time and space; dots: observations used, crosses: rejected."
@@ -63,14 +62,12 @@ def _hovmoeller_caption(file: xr.Dataset, names: list[str]) -> str:
 def _hovmoeller_panels(run: Run, file: xr.Dataset, name: str) -> list[Panel]:
     plane = _middle(file[name])
     units = file[name].attrs.get("units")
-    title = with_units(words(file[name]), units)
-    panels: list[Panel] = [(title, plane, True)]
+    panels: list[Panel] = [(with_units(words(file[name]), units), plane, True)]
     if name + "_stddev" in file and float(file[name + "_stddev"].max()) > 0:
-        panels.append(
-            (with_units("Standard deviation", units), _middle(file[name + "_stddev"]), False)
-        )
-    truth = run.files.get("truth")
-    if truth is not None and name in truth and truth[name].shape == file[name].shape:
+        stdev = _middle(file[name + "_stddev"])
+        panels.append((with_units("Standard deviation", units), stdev, False))
+    truth = run.file("truth")
+    if name in truth and truth[name].shape == file[name].shape:
         error = plane.copy(data=plane.values - _middle(truth[name]).values)
         panels.append((with_units("Analysis − truth", units), error, True))
     return panels
@@ -84,7 +81,7 @@ def _middle(variable: xr.DataArray) -> xr.DataArray:
     return plane.isel(step).load()
 
 
-def _draw_plane(figure: Figure, axes: Axes, panel: Panel, time: xr.DataArray) -> None:
+def _draw_plane(figure: style.Figure, axes: style.Axes, panel: Panel, time: xr.DataArray) -> None:
     title, values, signed = panel
     when = instants(values[values.dims[0]])
     style.plane(figure, axes, when, positions(values, -1), values.values.T, signed)
@@ -109,7 +106,7 @@ def position_label(values: xr.DataArray, axis: int) -> str:
     return with_units(words(values[dim]), values[dim].attrs.get("units"))
 
 
-def _mark_observations(axes: Axes, variables: list[Observed], plane: xr.DataArray) -> None:
+def _mark_observations(axes: style.Axes, variables: list[Observed], plane: xr.DataArray) -> None:
     for variable in variables:
         place = variable.places.get(str(plane.dims[-1]))
         if place is None or plane.ndim != 2:
@@ -125,15 +122,14 @@ def _mark_observations(axes: Axes, variables: list[Observed], plane: xr.DataArra
 
 def draw_initial_state(run: Run) -> Picture | None:
     """Background and analysis of every field at the start: profiles, or maps with increments."""
-    file = run.files.get("analysis")
-    if file is None:
-        return None
+    file = run.file("analysis")
     fields = {name: _at_start(file[name]) for name in field_names(file)}
     lines = [n for n, v in fields.items() if v.ndim == 1 and v.size > 1][:MOST]
+    caption = "State at the start of the window, with bands that hold 90 % of its uncertainty."
     if lines:
-        return _draw_profiles(run, file, lines)
+        return style.draw_each(lines, MOST, partial(_draw_profiles, run), caption, "", 2.3, 1)
     maps = [n for n, v in fields.items() if v.ndim == 2 and min(v.shape) > 1][:MOST]
-    return _draw_maps(run, file, maps) if maps else None
+    return _draw_maps(file, maps) if maps else None
 
 
 def _at_start(variable: xr.DataArray) -> xr.DataArray:
@@ -142,50 +138,39 @@ def _at_start(variable: xr.DataArray) -> xr.DataArray:
     return variable.isel(start).squeeze(drop=True)
 
 
-def _draw_profiles(run: Run, file: xr.Dataset, names: list[str]) -> Picture:
-    figure, axes = style.panels(len(names), 1, 2.3, top=0.3)
+def _draw_profiles(run: Run, axes: style.Axes, name: str) -> None:
     looks = (("background", style.BACKGROUND, "--"), ("analysis", style.ANALYSIS, "-"))
-    for name, where in zip(names, axes, strict=True):
-        for stage, colour, dash in looks:
-            _draw_profile(where, run.files.get(stage), name, stage, colour, dash)
-        truth = run.files.get("truth")
-        if truth is not None and name in truth:
-            start = _at_start(truth[name])
-            look: dict[str, Any] = {"color": style.TRUTH, "linestyle": style.TRUTH_DASH}
-            where.plot(positions(start, 0), start, zorder=4, label="truth", **look)
-        where.set_ylabel(with_units(name, file[name].attrs.get("units")))
-        where.set_title(words(file[name]))
-        where.set_xlabel(position_label(_at_start(file[name]), 0))
-        where.margins(x=0.02)
-    style.legend(figure, axes)
-    caption = "State at the start of the window, with bands that hold 90 % of its uncertainty."
-    return style.picture(figure, caption)
+    for stage, colour, dash in looks:
+        file = run.file(stage)
+        if name not in file:
+            continue
+        start = _at_start(file[name])
+        where, value = positions(start, 0), np.asarray(start.values)
+        axes.plot(where, value, dash, color=colour, label=stage)
+        if name + "_stddev" in file:
+            half = style.NINETY * np.asarray(_at_start(file[name + "_stddev"]).values)
+            style.band(axes, where, value - half, value + half, 0.2, color=colour)
+    if name in run.file("truth"):
+        true = _at_start(run.file("truth")[name])
+        axes.plot(positions(true, 0), true, color=style.TRUTH, linestyle=style.TRUTH_DASH, zorder=4,
+                  label="truth")  # fmt: skip
+    field = run.file("analysis")[name]
+    axes.set_ylabel(with_units(name, field.attrs.get("units")))
+    axes.set_title(words(field))
+    axes.set_xlabel(position_label(_at_start(field), 0))
+    axes.margins(x=0.02)
 
 
-def _draw_profile(
-    axes: Axes, file: xr.Dataset | None, name: str, stage: str, colour: str, dash: str
-) -> None:
-    if file is None or name not in file:
-        return
-    start = _at_start(file[name])
-    where, value = positions(start, 0), np.asarray(start.values)
-    axes.plot(where, value, dash, color=colour, label=stage)
-    if name + "_stddev" in file:
-        half = style.NINETY * np.asarray(_at_start(file[name + "_stddev"]).values)
-        axes.fill_between(where, value - half, value + half, color=colour, alpha=0.2, linewidth=0)
-
-
-def _draw_maps(run: Run, file: xr.Dataset, names: list[str]) -> Picture:
+def _draw_maps(file: xr.Dataset, names: list[str]) -> Picture:
     rows = [_map_panels(file, name) for name in names]
     columns = max(len(row) for row in rows)
     figure, axes = style.panels(columns * len(rows), columns, 2.5)
     for number, row in enumerate(rows):
-        for place in range(columns):
-            where = axes[number * columns + place]
-            if place < len(row):
-                _draw_map(figure, where, row[place])
-            else:
-                where.remove()
+        here = axes[number * columns : (number + 1) * columns]
+        for panel, where in zip(row, here, strict=False):
+            _draw_map(figure, where, panel)
+        for where in here[len(row) :]:
+            where.remove()
     caption = "State at the start of the window: analysis, increment, and posterior uncertainty."
     return style.picture(figure, caption)
 
@@ -194,16 +179,14 @@ def _map_panels(file: xr.Dataset, name: str) -> list[Panel]:
     units = file[name].attrs.get("units")
     title = with_units(words(file[name]), units)
     panels: list[Panel] = [(title, _at_start(file[name]), True)]
-    for end, text, signed in (
-        ("_increment", "Increment", True),
-        ("_stddev", "Standard deviation", False),
-    ):
+    parts = (("_increment", "Increment", True), ("_stddev", "Standard deviation", False))
+    for end, text, signed in parts:
         if name + end in file:
             panels.append((with_units(text, units), _at_start(file[name + end]), signed))
     return panels
 
 
-def _draw_map(figure: Figure, axes: Axes, panel: Panel) -> None:
+def _draw_map(figure: style.Figure, axes: style.Axes, panel: Panel) -> None:
     title, values, signed = panel
     x, y = positions(values, 1), positions(values, 0)
     style.plane(figure, axes, x, y, values.values, signed)

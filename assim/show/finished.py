@@ -16,15 +16,9 @@ import numpy as np
 import xarray as xr
 
 from assim.files.errors import DataError, ReportError
+from assim.files.names import variable_name
 from assim.files.read.manifest import NAME, read_manifest
-from assim.show.layout import (
-    TIMES,
-    Entry,
-    check_file,
-    check_summary,
-    entry,
-    is_cycle,
-)
+from assim.show.layout import TIMES, Entry, check_file, check_summary, is_cycle
 
 STAGES = ("background", "analysis", "truth", "trajectory", "posterior", "diagnostics")
 FEEDBACK = "feedback"
@@ -48,6 +42,10 @@ class Method:
     posterior: xr.Dataset | None
     trajectory: xr.Dataset | None
 
+    def label(self) -> str:
+        """Its name, and whether it is the one that is reported."""
+        return f"{self.name} (reported)" if self.chosen else self.name
+
 
 @dataclass(frozen=True)
 class Run:
@@ -68,6 +66,10 @@ class Run:
     methods: tuple[Method, ...] = ()
     manifest: tuple[Entry, ...] = ()
     directory: Path | None = None
+
+    def file(self, stage: str) -> xr.Dataset:
+        """The Dataset of one of `STAGES`; an empty one where the case did not keep it."""
+        return self.files.get(stage, xr.Dataset())
 
     def attributes(self) -> dict[str, Any]:
         """Global attributes of the first file that has any."""
@@ -102,12 +104,12 @@ def results(
         ReportError: a Dataset or the summary has another layout than the one that is written.
     """
     where = "summary.json" if directory is None else str(directory / "summary.json")
-    content = check_summary(entry(summary, where))
+    content = check_summary(Entry(summary, where))
     for name, file in datasets.items():
         check_file(name, file, content)
     files = {stage: datasets[stage] for stage in STAGES if stage in datasets}
     feedback = (datasets[FEEDBACK],) if FEEDBACK in datasets else ()
-    lines = tuple(entry(line, f"{NAME}, line {k}") for k, line in enumerate(manifest, 1))
+    lines = tuple(Entry(line, f"{NAME}, line {k}") for k, line in enumerate(manifest, 1))
     return Run(content, files, feedback, _methods(content, datasets), lines, directory)
 
 
@@ -236,16 +238,24 @@ def with_units(text: str, units: object) -> str:
     return text if str(units or "1") in {"1", ""} else f"{text} ({spelt_units(units)})"
 
 
+def units_of(run: Run, instrument: str, suffix: str = "") -> str:
+    """Units of the values of an instrument, or where it is there of a column beside them."""
+    name = variable_name(instrument)
+    found = (file[n] for file in run.feedback for n in (name + suffix, name) if n in file)
+    return next((spelt_units(column.attrs.get("units")) for column in found), "")
+
+
 def spelt_units(units: object) -> str:
     """Units as they are printed: m s-1 is m s⁻¹, and 1000 is × 1000."""
     text = str(units or "1")
     if text != "1" and re.fullmatch(r"[\d.e+-]+", text):
         return f"× {text}"
-    return re.sub(r"(?<=[A-Za-z])\^?-?\d+", lambda power: _raised(power.group()), text)
+    return re.sub(r"(?<=[A-Za-z])\^?-?\d+", lambda p: raised(p.group().removeprefix("^")), text)
 
 
-def _raised(power: str) -> str:
-    return power.removeprefix("^").translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+def raised(power: object) -> str:
+    """A whole number as an exponent."""
+    return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def position(file: xr.Dataset, dim: str, index: int) -> str:

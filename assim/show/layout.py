@@ -21,10 +21,7 @@ _COMPARED = (
     *(Ancillary.QC, Ancillary.HOFX_BACKGROUND, Ancillary.HOFX_ANALYSIS),
     *(Ancillary.OMBG, Ancillary.OMAN, Ancillary.EFFECTIVE_QC),
 )
-_PREDICTED = (
-    *(Ancillary.PREDICTIVE_Q05, Ancillary.PREDICTIVE_Q50, Ancillary.PREDICTIVE_Q95),
-    Ancillary.PREDICTIVE_PIT,
-)
+_PREDICTED = tuple(end for end in Ancillary if end.startswith("_predictive_"))
 _OPTIONAL = (
     *(Ancillary.STDEV, Ancillary.HOFX_ANALYSIS_STDEV),
     *(Ancillary.INFLUENCE, Ancillary.IMPACT),
@@ -44,10 +41,15 @@ _WAY_OUT = "it is of another version of assim, or was changed: run the case agai
 
 
 class Entry(dict[str, Any]):
-    """A JSON object of which `[key]` is an error that names the file where the key is missing."""
+    """A JSON object of which `[key]` is an error that names the file where the key is missing.
+
+    Args:
+        content: the object; those inside it become entries, too.
+        where: it stands: the file, then the keys to it.
+    """
 
     def __init__(self, content: Mapping[str, Any], where: str) -> None:
-        super().__init__(content)
+        super().__init__((str(k), _value(v, f"{where}: {k}")) for k, v in content.items())
         self.where = where
 
     def __missing__(self, key: str) -> Any:
@@ -55,35 +57,27 @@ class Entry(dict[str, Any]):
         raise ReportError(f"{self.where}: expected {key!r}, got {there}; {_WAY_OUT}")
 
 
-def entry(content: Mapping[str, Any], where: str) -> Entry:
-    """An object with those inside it; `where` it stands: the file, then the keys to it."""
-    return Entry(
-        {str(key): _value(item, f"{where}: {key}") for key, item in content.items()}, where
-    )
-
-
 def _value(item: Any, where: str) -> Any:
     if isinstance(item, Mapping):
-        return entry(item, where)
+        return Entry(item, where)
     return [_value(part, where) for part in item] if isinstance(item, list) else item
 
 
-_OF_WINDOW: dict[str, type | tuple[type, ...]] = {
-    **{"status": str, "advice": str, "cost": dict, "gradient_norm": (float, int, type(None))},
-    **{"seconds": dict, "posterior": (dict, type(None)), "chosen": (str, type(None))},
-    **{
-        "choice": str,
-        "quantities": dict,
-        "observations": dict,
-        "minima": list,
-        "starts": int,
-        "failed_starts": int,
-    },
+# keys that are always written, by the types that they may be of
+_OF_WINDOW: dict[tuple[type | None, ...], str] = {
+    (str,): "status advice choice",
+    (dict,): "cost seconds quantities observations",
+    (float, int, None): "gradient_norm",
+    (dict, None): "posterior",
+    (str, None): "chosen",
+    (list,): "minima",
+    (int,): "starts failed_starts",
 }
-_OF_CYCLE: dict[str, type | tuple[type, ...]] = {
-    **{"status": str, "statuses": dict, "windows": int, "burn_in": int},
-    **{"spread": (float, int, type(None)), "spread_by_field": dict},
-    **{"chi_squared": (float, int, type(None)), "quantities": dict},
+_OF_CYCLE: dict[tuple[type | None, ...], str] = {
+    (str,): "status",
+    (dict,): "statuses spread_by_field quantities",
+    (int,): "windows burn_in",
+    (float, int, None): "spread chi_squared",
 }
 
 
@@ -98,14 +92,15 @@ def check_summary(summary: Entry) -> Entry:
     Raises:
         ReportError: one is missing, or of another type.
     """
-    for key, kind in (_OF_CYCLE if is_cycle(summary) else _OF_WINDOW).items():
-        value = summary[key]
-        if not isinstance(value, kind):
-            kinds = kind if isinstance(kind, tuple) else (kind,)
-            names = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
-            raise ReportError(
-                f"{summary.where}: {key}: expected {names}, got {type(value).__name__}; {_WAY_OUT}"
-            )
+    for kinds, keys in (_OF_CYCLE if is_cycle(summary) else _OF_WINDOW).items():
+        for key in keys.split():
+            value = summary[key]
+            if not isinstance(value, tuple(kind or type(None) for kind in kinds)):
+                names = " or ".join(kind.__name__ if kind else "null" for kind in kinds)
+                got = type(value).__name__
+                raise ReportError(
+                    f"{summary.where}: {key}: expected {names}, got {got}; {_WAY_OUT}"
+                )
     return summary
 
 
@@ -156,9 +151,12 @@ def check_file(name: str, file: xr.Dataset, summary: Mapping[str, Any]) -> None:
     """
     stage = name.split("_")[0]
     if stage in {"background", "analysis"}:
-        _check_state(file)
+        _check_fields(file, ("_stddev", "_increment"))
     elif stage == "trajectory":
-        _check_trajectory(file)
+        _check_fields(file, ("_stddev", "_mean", "_model_error", "_model_error_stddev"))
+        for field in field_names(file):  # each with its background, over time
+            variable(file, field, (str(time_of(file).name), "..."))
+            variable(file, f"{field}_background", tuple(map(str, file[field].dims)))
     elif stage == "posterior":
         _check_posterior(file)
     elif stage == "feedback":
@@ -167,26 +165,10 @@ def check_file(name: str, file: xr.Dataset, summary: Mapping[str, Any]) -> None:
         _check_series(file, summary) if is_cycle(summary) else _check_diagnostics(file)
 
 
-def _check_state(file: xr.Dataset) -> None:
-    """Fields with a leading time of one; parameters without."""
+def _check_fields(file: xr.Dataset, suffixes: tuple[str, ...]) -> None:
+    """A time, and fields: what is said about one has its dimensions."""
     clock = str(time_of(file).name)
     variable(file, clock, (clock,))
-    _check_ancillary(file, ("_stddev", "_increment"))
-
-
-def _check_trajectory(file: xr.Dataset) -> None:
-    """Fields over time, each with its background, and what a posterior says of them."""
-    clock = str(time_of(file).name)
-    variable(file, clock, (clock,))
-    for name in field_names(file):
-        variable(file, name, (clock, "..."))
-        dims = tuple(map(str, file[name].dims))
-        variable(file, f"{name}_background", dims)
-    _check_ancillary(file, ("_stddev", "_mean", "_model_error", "_model_error_stddev"))
-
-
-def _check_ancillary(file: xr.Dataset, suffixes: Iterable[str]) -> None:
-    """What is said about a field has its dimensions."""
     for name in field_names(file):
         for about in (f"{name}{end}" for end in suffixes):
             if about in file and file[about].ndim:
@@ -214,31 +196,28 @@ def _check_feedback(file: xr.Dataset) -> None:
     variable(file, str(time_of(file).name), ("obs",))
     for name in instruments_in(file):
         predicted = any(f"{name}{end}" in file for end in _PREDICTED)
-        for end in ("", *_COMPARED, *(_PREDICTED if predicted else ())):
+        optional = [end for end in _OPTIONAL if f"{name}{end}" in file]
+        for end in ("", *_COMPARED, *(_PREDICTED if predicted else ()), *optional):
             variable(file, f"{name}{end}", ("obs",))
-        for end in _OPTIONAL:
-            if f"{name}{end}" in file:
-                variable(file, f"{name}{end}", ("obs",))
 
 
 def _check_diagnostics(file: xr.Dataset) -> None:
     """Loops where there was one; the spectrum of Laplace; directions and a profile."""
-    groups: tuple[tuple[bool, tuple[str, ...], tuple[str, ...]], ...] = (
-        ("loop" in file.dims, ("loop",), ("loop", "cost", "gradient_norm")),
-        ("mode" in file.dims, ("mode",), ("hessian_eigenvalue",)),
-        ("direction" in file.dims, ("direction",), ("direction_eigenvalue", "direction_prior")),
-        ("direction" in file.dims, ("coordinate", "direction"), ("direction_component",)),
-        ("direction" in file.dims, ("coordinate",), ("coordinate",)),
-        (
-            "profile" in file.dims,
-            ("profile",),
-            ("profile_distance", "profile_rise", "profile_quadratic", "profile_converged"),
-        ),
-        ("profile" in file.dims, (), ("profile_direction",)),
+    profile = ("profile_distance", "profile_rise", "profile_quadratic", "profile_converged")
+    groups: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (  # the last dimension decides
+        (("loop",), ("loop", "cost", "gradient_norm")),
+        (("mode",), ("hessian_eigenvalue",)),
+        (("direction",), ("direction_eigenvalue", "direction_prior")),
+        (("coordinate", "direction"), ("direction_component",)),
+        (("profile",), profile),
     )
-    for there, dims, names in groups:
-        for name in names if there else ():
+    for dims, names in groups:
+        for name in names if dims[-1] in file.dims else ():
             variable(file, name, dims)
+    if "direction" in file.dims:
+        variable(file, "coordinate", ("coordinate",))
+    if "profile" in file.dims:
+        variable(file, "profile_direction", ())
 
 
 def _check_series(file: xr.Dataset, summary: Mapping[str, Any]) -> None:
@@ -248,21 +227,17 @@ def _check_series(file: xr.Dataset, summary: Mapping[str, Any]) -> None:
     names = [str(name) for name in file.data_vars]
     known = any("_rmse_" in name for name in names)  # of a truth
     needed = ["window", str(time_of(file).name), *_SERIES]
-    for field in _ending(names, SPREAD):
+    for field in (name.removesuffix(SPREAD) for name in names if name.endswith(SPREAD)):
         kinds = ("spread", "rmse") if known else ("spread",)
         needed += [f"{field}_{what}_{kind}" for what in kinds for kind in _KINDS]
         if known:
             variable(file, f"{field}_inside", (_WINDOW, "level"))
-    for name in _ending(names, NUMBER):
+    for name in (name.removesuffix(NUMBER) for name in names if name.endswith(NUMBER)):
         needed += [f"{name}_obs_{what}" for what in _INNOVATIONS]
         variable(file, f"{name}_obs_ranks", (_WINDOW, "bin"))
     needed += [name.removesuffix("_stddev") for name in names if name.endswith("_stddev")]
     for name in needed:
         variable(file, name, (_WINDOW,))
-
-
-def _ending(names: Iterable[str], end: str) -> list[str]:
-    return [name.removesuffix(end) for name in names if name.endswith(end)]
 
 
 def _spelt(dims: Iterable[str]) -> str:

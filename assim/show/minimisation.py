@@ -1,20 +1,14 @@
-"""How the minimisation went: the terms of the cost, outer loops, and the minima that were met."""
+"""How the minimisation went: terms of the cost, loops, minima, the Hessian there, and time."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from assim.show import style
 from assim.show.consistency import expected_cost
 from assim.show.finished import Run
-from assim.show.page import UNSURE, known, notice, number, paragraph, table
-from assim.show.section import Section
+from assim.show.page import UNSURE, Section, known, notice, number, paragraph, table
 from assim.show.style import Picture
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 FAR = 10.0  # nats above the lowest minimum, at which another has next to no weight
 
@@ -74,8 +68,8 @@ def minima(run: Run) -> str:
 
 def draw_convergence(run: Run) -> Picture | None:
     """Cost and gradient norm of every outer loop."""
-    file = run.files.get("diagnostics")
-    if file is None or "loop" not in file.dims:
+    file = run.file("diagnostics")
+    if "loop" not in file.dims:
         return None
     loop, cost, gradient = (
         np.asarray(file[name].values, float) for name in ("loop", "cost", "gradient_norm")
@@ -91,7 +85,7 @@ def draw_convergence(run: Run) -> Picture | None:
     return style.picture(figure, caption)
 
 
-def _draw_cost(axes: Axes, loop: np.ndarray, cost: np.ndarray) -> None:
+def _draw_cost(axes: style.Axes, loop: np.ndarray, cost: np.ndarray) -> None:
     """A log axis where J itself allows it, else of J − J_min where that spans decades."""
     good = cost[np.isfinite(cost)]
     if good.size and good.min() > 0 and good.max() > 30 * good.min():
@@ -109,14 +103,14 @@ def _draw_cost(axes: Axes, loop: np.ndarray, cost: np.ndarray) -> None:
     _draw_loops(axes, loop, cost, "Cost J")
 
 
-def _draw_loops(axes: Axes, loop: np.ndarray, values: np.ndarray, label: str) -> None:
+def _draw_loops(axes: style.Axes, loop: np.ndarray, values: np.ndarray, label: str) -> None:
     axes.plot(loop, values, "o-", color=style.ANALYSIS, markersize=4)
     axes.set_xlabel("Outer loop")
     axes.set_ylabel(label)
-    style.whole_ticks(axes.xaxis, 8)
+    style.few_ticks(axes.xaxis, 8, whole=True)
 
 
-def _log_scale(axes: Axes, values: np.ndarray) -> None:
+def _log_scale(axes: style.Axes, values: np.ndarray) -> None:
     """A log axis of at least one decade, so that it bears labelled ticks."""
     good = values[np.isfinite(values) & (values > 0)]
     if not good.size:
@@ -127,9 +121,77 @@ def _log_scale(axes: Axes, values: np.ndarray) -> None:
     )
 
 
-SECTION = Section(
+# ---- the Hessian ---------------------------------------------------------------------------------
+
+
+def draw_spectrum(run: Run) -> Picture | None:
+    """Eigenvalues of the observations' part of the Hessian, against the prior's unit ones."""
+    known = np.asarray(run.file("diagnostics").get("hessian_eigenvalue", []), dtype=float)
+    values = np.sort(known[np.isfinite(known)])[::-1]
+    if values.size == 0:
+        return None
+    figure, (axes,) = style.panels(1, 1, 2.7)
+    floor = 1e-6 if values.max() <= 0 else min(1e-2, values.max() * 1e-8)
+    low = values < floor
+    mode = np.arange(1, values.size + 1)
+    axes.plot(mode[~low], values[~low], "o", color=style.ANALYSIS, markersize=4)
+    axes.set_yscale("log")
+    if (~low).any():
+        smallest = min(values[~low].min(), 1.0)
+        axes.set_ylim(smallest * 0.3, max(values.max(), 1.0) * 3)
+    bottom = np.full(int(low.sum()), axes.get_ylim()[0])
+    axes.plot(mode[low], bottom, "v", color=style.REJECTED, markersize=5, clip_on=False)
+    axes.axhline(1.0, color=style.INK, linewidth=0.8, linestyle="--")
+    above = values.max() > 1  # at the left, points lie on this side of the line
+    axes.annotate(
+        "1: observations inform as much as the prior",
+        (0.0, 1.0),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, -4 if above else 4),
+        textcoords="offset points",
+        va="top" if above else "bottom",
+        fontsize=8,
+    )
+    axes.set_xlabel("Mode")
+    axes.set_ylabel("Eigenvalue λ of the Hessian − I")
+    axes.set_xlim(0.5 - 0.01 * values.size, values.size + 0.5 + 0.01 * values.size)
+    style.few_ticks(axes.xaxis, whole=True)
+    return style.picture(figure, _caption(values, int(low.sum())))
+
+
+def _caption(values: np.ndarray, low: int) -> str:
+    above = int((values > 1).sum())
+    text = (
+        "Eigenvalues of the observations' part of the Hessian of J, whose prior part is the "
+        f"identity: {above} of the {values.size} known modes are above one, so determined more by "
+        "the observations than by the prior."
+    )
+    if low:
+        text += f" Triangles at the foot: {low} below the axis or not positive."
+    return text
+
+
+# ---- time ----------------------------------------------------------------------------------------
+
+
+def seconds(run: Run) -> list[str]:
+    """Wall time by stage."""
+    rows = [
+        (stage.replace("_", " "), number(value, 3))
+        for stage, value in run.summary.get("seconds", {}).items()
+    ]
+    return [table(("Stage", "seconds"), rows)]
+
+
+MINIMISATION = Section(
     "Minimisation",
     minimisation,
     {"convergence": draw_convergence},
     "the directory holds no diagnostics.nc with outer loops.",
 )
+HESSIAN = Section(
+    "Hessian",
+    pictures={"spectrum": draw_spectrum},
+    missing="diagnostics.nc holds no eigenvalues of the Hessian.",
+)
+SECONDS = Section("Time spent", seconds)

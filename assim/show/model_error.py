@@ -2,66 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from assim.show import style
-from assim.show.fields import SITES
-from assim.show.finished import Run, instants, time_label, with_units, words
+from assim.show.fields import sites
+from assim.show.finished import Run, instants, with_units, words
 from assim.show.layout import time_of
-from assim.show.section import Section
+from assim.show.page import Section
 from assim.show.style import Picture
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 MOST = 6
+Panel = tuple[str, dict[str, int], str]  # name, place, title
 
 
 def draw_model_error(run: Run) -> Picture | None:
     """One panel a series of model error: scalar fields, and sites of small ones."""
-    file = run.files.get("trajectory")
-    if file is None:
-        return None
-    everything = [panel for name in _names(file) for panel in _panels(file, name)]
-    shown = everything[:MOST]
-    if not shown:
-        return None
-    columns = style.columns_over_time(len(shown))
-    figure, axes = style.panels(len(shown), columns, 1.9, top=0.3)
-    for (name, place, title), where in zip(shown, axes, strict=True):
-        _draw(where, file, name, place)
-        where.set_title(style.wrapped(title))
-    style.legend(figure, axes)
+    file = run.file("trajectory")
+    names = [name for name in map(str, file.data_vars) if name.endswith("_model_error")]
+    everything = [panel for name in names for panel in _panels(file, name)]
     caption = (
         "Model error, with the band that holds 90 % of its posterior uncertainty; dashed: 90 % of "
         "what was assumed of it before the observations."
     )
-    return style.picture(figure, caption + style.left_out(len(everything) - len(shown), "series"))
+    return style.draw_each(everything, MOST, partial(_draw, file), caption, "series", 1.9)
 
 
-def _names(file: xr.Dataset) -> list[str]:
-    return [str(name) for name in file.data_vars if str(name).endswith("_model_error")]
-
-
-def _panels(file: xr.Dataset, name: str) -> list[tuple[str, dict[str, int], str]]:
+def _panels(file: xr.Dataset, name: str) -> list[Panel]:
     """Name, place and title of every series of a field; a large field gets that at its middle."""
-    dims, title = file[name].dims[1:], words(file[name]).capitalize()
-    if not dims:
-        return [(name, {}, title)]
-    if len(dims) == 1 and file[name].shape[1] <= SITES:
-        dim = str(dims[0])
-        return [(name, {dim: k}, f"{title}, {dim} {k}") for k in range(file[name].shape[1])]
-    place = {str(dim): file.sizes[dim] // 2 for dim in dims}
-    where = ", ".join(f"{dim} {k}" for dim, k in place.items())
-    return [(name, place, f"{title}, {where}")]
+    title, middle = words(file[name]).capitalize(), file[name].dims[1:]
+    places = sites(file[name]) or [{str(dim): file.sizes[dim] // 2 for dim in middle}]
+    where = (", ".join([title, *(f"{dim} {k}" for dim, k in place.items())]) for place in places)
+    return [(name, place, text) for place, text in zip(places, where, strict=True)]
 
 
-def _draw(axes: Axes, file: xr.Dataset, name: str, place: dict[str, int]) -> None:
-    time = time_of(file)
-    when, variable = instants(time), file[name]
+def _draw(file: xr.Dataset, axes: style.Axes, panel: Panel) -> None:
+    name, place, title = panel
+    when = instants(time_of(file))
 
     def series(ending: str) -> np.ndarray | None:
         field = file.get(name + ending)
@@ -70,25 +50,16 @@ def _draw(axes: Axes, file: xr.Dataset, name: str, place: dict[str, int]) -> Non
     value, stdev, prior = series(""), series("_stddev"), series("_prior_stddev")
     assert value is not None
     if stdev is not None:
-        low, high = value - style.NINETY * stdev, value + style.NINETY * stdev
-        axes.fill_between(
-            when, low, high, step="pre", color=style.ANALYSIS, alpha=0.22, linewidth=0,
-            label="90 % band",
-        )  # fmt: skip
+        half = style.NINETY * stdev
+        style.band(axes, when, value - half, value + half, 0.22, "90 % band", step="pre")
     axes.step(when, value, where="pre", color=style.ANALYSIS, label="model error")
     if prior is not None:
-        look: dict[str, Any] = {
-            "color": style.BACKGROUND,
-            "linestyle": "--",
-            "linewidth": 1.0,
-            "where": "pre",
-        }
-        axes.step(when, style.NINETY * prior, label="90 % before", **look)
-        axes.step(when, -style.NINETY * prior, **look)
+        look: dict[str, Any] = {"color": style.BACKGROUND, "linestyle": "--", "linewidth": 1.0}
+        axes.step(when, style.NINETY * prior, where="pre", label="90 % before", **look)
+        axes.step(when, -style.NINETY * prior, where="pre", **look)
     axes.axhline(0, color=style.INK, linewidth=0.7)
-    axes.set_ylabel(with_units("η", variable.attrs.get("units")))
-    axes.set_xlabel(time_label(time))
-    axes.margins(x=0.02)
+    style.over_time(axes, time_of(file), with_units("η", file[name].attrs.get("units")))
+    axes.set_title(style.wrapped(title))
 
 
 def _from_start(values: np.ndarray) -> np.ndarray:
@@ -99,4 +70,4 @@ def _from_start(values: np.ndarray) -> np.ndarray:
     return values
 
 
-SECTION = Section("Model error", pictures={"model_error": draw_model_error})
+MODEL_ERROR = Section("Model error", pictures={"model_error": draw_model_error})

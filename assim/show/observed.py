@@ -1,6 +1,7 @@
 """Observations as the feedback has them: what was used, and how far the model is from them."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -63,24 +64,13 @@ class Observed:
 
     def chosen(self, here: np.ndarray) -> "Observed":
         """Only the rows `here`."""
-
-        def part(values: np.ndarray | None) -> np.ndarray | None:
-            return None if values is None else values[here]
-
-        return replace(
-            self,
-            time=self.time[here],
-            value=self.value[here],
-            stdev=part(self.stdev),
-            background=self.background[here],
-            analysis=self.analysis[here],
-            analysis_stdev=part(self.analysis_stdev),
-            ombg=self.ombg[here],
-            oman=self.oman[here],
-            used=self.used[here],
-            passive=self.passive[here],
-            places={name: column[here] for name, column in self.places.items()},
-        )
+        columns: dict[str, Any] = {
+            name: value[here]
+            for name, value in vars(self).items()
+            if isinstance(value, np.ndarray | xr.DataArray)
+        }
+        places = {name: column[here] for name, column in self.places.items()}
+        return replace(self, **columns, places=places)
 
 
 def observed(run: Run) -> list[Observed]:

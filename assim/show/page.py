@@ -1,12 +1,36 @@
-"""Pieces of HTML: everything that comes from a file is escaped here and nowhere else."""
+"""Sections of a report, and pieces of HTML: what comes from a file is escaped here alone."""
 
 import base64
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from assim.show.finished import Run, raised
+from assim.show.style import Picture
 
 Cell = object  # text, or a number
+Drawing = Callable[[Run], Picture | None]
 GOOD, UNSURE, POOR = "good", "unsure", "poor"
+
+
+@dataclass(frozen=True)
+class Section:
+    """Title, words and pictures of a topic, each made from the results of a run.
+
+    Args:
+        title: its heading.
+        words: parts of HTML (see below); empty ones are left out.
+        pictures: by the name of its PNG, what draws it; None where the results have nothing to
+            draw. matplotlib is imported when one is called, not before.
+        missing: what is said where there are neither words nor pictures; without it the section
+            is left out then.
+    """
+
+    title: str
+    words: Callable[[Run], Sequence[str]] = lambda _: ()
+    pictures: Mapping[str, Drawing] = field(default_factory=dict)
+    missing: str = ""
 
 
 def escaped(text: object) -> str:
@@ -16,7 +40,7 @@ def escaped(text: object) -> str:
 
 def paragraph(text: object, kind: str = "") -> str:
     """One paragraph of plain text."""
-    return f"<p{_kind(kind)}>{escaped(text)}</p>"
+    return f"<p{_class(kind)}>{escaped(text)}</p>"
 
 
 def notice(text: object, verdict: str, lead: object = "") -> str:
@@ -46,22 +70,23 @@ def table(
     if not body:
         return ""
     above = f"<caption>{escaped(caption)}</caption>" if caption else ""
-    head = "".join(f"<th{_mark(k == marked)}>{escaped(name)}</th>" for k, name in enumerate(header))
-    kind = "" if marked is None else ' class="close"'
+    head = "".join(
+        f"<th{_class('marked' * (k == marked))}>{escaped(name)}</th>"
+        for k, name in enumerate(header)
+    )
+    kind = "" if marked is None else "close"
     return (
-        f'<div class="wide"><table{kind}>{above}<thead><tr>{head}</tr></thead>\n'
+        f'<div class="wide"><table{_class(kind)}>{above}<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
 
 
 def _row(cells: Sequence[Cell], marked: int | None) -> str:
     first, *rest = (escaped(cell if isinstance(cell, str) else number(cell)) for cell in cells)
-    others = (f"<td{_mark(k == marked)}>{cell}</td>" for k, cell in enumerate(rest, 1))
+    others = (
+        f"<td{_class('marked' * (k == marked))}>{cell}</td>" for k, cell in enumerate(rest, 1)
+    )
     return f"<tr><th>{first}</th>{''.join(others)}</tr>"
-
-
-def _mark(marked: bool) -> str:
-    return ' class="marked"' if marked else ""
 
 
 def figure(png: bytes, caption: str) -> str:
@@ -84,7 +109,7 @@ def unfolding(title: str, part: str) -> str:
     return f"<details><summary>{escaped(title)}</summary>{part}</details>" if part else ""
 
 
-def _kind(kind: str) -> str:
+def _class(kind: str) -> str:
     return f' class="{escaped(kind)}"' if kind else ""
 
 
@@ -132,7 +157,4 @@ def alike(value: object, stddev: object) -> str:
 
 def _spelt(text: str) -> str:
     mantissa, exponent, power = text.partition("e")
-    raised = (
-        str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")) if exponent else ""
-    )
-    return mantissa.replace("-", "−") + (f" × 10{raised}" if exponent else "")
+    return mantissa.replace("-", "−") + (f" × 10{raised(int(power))}" if exponent else "")

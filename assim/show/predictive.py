@@ -1,32 +1,20 @@
-"""Predictive checks in words and a table: do new readings look like those made?"""
+"""Predictive checks in words, a table and pictures: do new readings look like those made?"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from assim.files.names import variable_name
 from assim.show import style
-from assim.show.finished import (
-    Run,
-    instants,
-    spelt_units,
-    time_label,
-    with_units,
-    words,
-)
+from assim.show.finished import Run, instants, units_of, with_units, words
 from assim.show.layout import Entry, instruments_in, time_of
-from assim.show.page import GOOD, UNSURE, known, notice, number, paragraph, table
-from assim.show.section import Section
+from assim.show.page import GOOD, UNSURE, Section, known, notice, number, paragraph, table
 from assim.show.style import Picture
 from assim.statistics.uniformity import binomial_interval
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 FEW = 20  # readings below which shares say next to nothing
 _HEADER = (
@@ -101,7 +89,7 @@ def _row(run: Run, name: str, check: Entry) -> tuple[object, ...]:
     label = f"{name} (held back)" if check["held_back"] else name
     scores = (number(check[key], 3) for key in ("crps", "crps_prior", "log_score"))
     shares = (_share(check, key) for key in ("coverage_50", "coverage_90"))
-    return label, check["count"], *shares, *scores, _units(run, name)
+    return label, check["count"], *shares, *scores, units_of(run, name)
 
 
 def _share(check: Entry, key: str) -> str:
@@ -110,12 +98,6 @@ def _share(check: Entry, key: str) -> str:
         return "–"
     text = f"{100 * share:.0f} %"
     return text if band is None else f"{text} ({100 * band[0]:.0f} to {100 * band[1]:.0f})"
-
-
-def _units(run: Run, name: str) -> str:
-    name = variable_name(name)
-    units = (file[name].attrs.get("units") for file in run.feedback if name in file)
-    return spelt_units(next(units, "1"))
 
 
 MOST = 5
@@ -144,19 +126,15 @@ class PredictedReadings:
 def draw_predictive(run: Run) -> Picture | None:
     """A row an instrument; those held back first."""
     everything = sorted(predicted(run), key=lambda readings: not readings.held_back)
-    shown = everything[:MOST]
-    if not shown:
-        return None
-    figure, axes = style.panels(2 * len(shown), 2, 2.3, top=0.3, left=0.62)
-    for row, readings in enumerate(shown):
-        _draw_ranks(axes[2 * row], readings)
-        _draw_readings(axes[2 * row + 1], readings)
-    style.legend(figure, axes)
-    left_out = style.left_out(len(everything) - len(shown), "instruments")
-    return style.picture(figure, _caption(shown) + left_out)
+
+    def draw(left: style.Axes, right: style.Axes, readings: PredictedReadings) -> None:
+        _draw_ranks(left, readings)
+        _draw_readings(right, readings)
+
+    return style.draw_each(everything, MOST, draw, _caption, "instruments", 2.3, each=2, left=0.62)
 
 
-def _caption(shown: list[PredictedReadings]) -> str:
+def _caption(shown: Sequence[PredictedReadings]) -> str:
     text = (
         "Left: histogram of the probability integral transform of each reading in its posterior "
         f"predictive distribution, with the band that holds {100 * LEVEL:.0f} % of the counts of "
@@ -177,7 +155,7 @@ def predicted(run: Run) -> list[PredictedReadings]:
         for name in instruments_in(file)
         if f"{name}_predictive_{ENDS[0]}" in file
     ]
-    return [one for one in readings if one.value.size]
+    return [some for some in readings if some.value.size]
 
 
 def _predicted(file: xr.Dataset, name: str, held_back: bool) -> PredictedReadings:
@@ -191,7 +169,7 @@ def _predicted(file: xr.Dataset, name: str, held_back: bool) -> PredictedReading
     )
 
 
-def _draw_ranks(axes: Axes, readings: PredictedReadings) -> None:
+def _draw_ranks(axes: style.Axes, readings: PredictedReadings) -> None:
     count = readings.pit.size
     bins = int(np.clip(count // 8, 4, 20))
     low, high = binomial_interval(count, 1 / bins, LEVEL)
@@ -204,20 +182,18 @@ def _draw_ranks(axes: Axes, readings: PredictedReadings) -> None:
     axes.set_title(style.wrapped(readings.label + " (held back)" * readings.held_back))
 
 
-def _draw_readings(axes: Axes, readings: PredictedReadings) -> None:
+def _draw_readings(axes: style.Axes, readings: PredictedReadings) -> None:
     order = np.argsort(readings.time.values, kind="stable")
     time = instants(readings.time)[order]
-    value, low, middle, high = (
-        c[order] for c in (readings.value, readings.q05, readings.q50, readings.q95)
-    )
+    columns = (readings.value, readings.q05, readings.q50, readings.q95)
+    value, low, middle, high = (column[order] for column in columns)
     apart = value.size <= APART or np.unique(time).size < time.size
     if apart:
         axes.vlines(time, low, high, color=style.ANALYSIS, alpha=0.35, linewidth=3.0,
                     label="90 % predicted")  # fmt: skip
         axes.plot(time, middle, "_", color=style.ANALYSIS, markersize=5, label="median")
     else:
-        axes.fill_between(time, low, high, color=style.ANALYSIS, alpha=0.25, linewidth=0,
-                          label="90 % predicted")  # fmt: skip
+        style.band(axes, time, low, high, 0.25, "90 % predicted")
         axes.plot(time, middle, color=style.ANALYSIS, label="median")
     inside = (low <= value) & (value <= high)
     size = 3.2 if apart else 1.8
@@ -226,9 +202,7 @@ def _draw_readings(axes: Axes, readings: PredictedReadings) -> None:
               label="reading outside")  # fmt: skip
     if low.min() > 0 and value.min() > 0 and high.max() > DECADES * low.min():
         axes.set_yscale("log")
-    axes.set_ylabel(with_units("Reading", readings.units))
-    axes.set_xlabel(time_label(readings.time))
-    axes.margins(x=0.02)
+    style.over_time(axes, readings.time, with_units("Reading", readings.units))
 
 
-SECTION = Section("Predictive checks", predictive, {"predictive": draw_predictive})
+PREDICTIVE = Section("Predictive checks", predictive, {"predictive": draw_predictive})

@@ -1,6 +1,6 @@
 """The report of a window or of a cycle: a page and its PNGs, made from sections.
 
-To add a topic, write one file with a `SECTION` and name it in `WINDOW` or in `CYCLE`.
+To add a topic, write a file with its `Section` and name that in `WINDOW` or in `CYCLE`.
 """
 
 import os
@@ -10,66 +10,34 @@ from pathlib import Path
 from string import Template
 
 from assim.files.errors import ReportError
-from assim.show import (
-    consistency,
-    departures,
-    findings,
-    heading,
-    hessian,
-    methods,
-    minimisation,
-    model_error,
-    page,
-    posterior,
-    predictive,
-    provenance,
-    quantities,
-    seconds,
-    sloppy,
-    trajectory,
-)
-from assim.show.cycle import (
-    covariances,
-    errors,
-    estimates,
-    inflation,
-    innovations,
-    intervals,
-    state,
-    windows,
-)
+from assim.show import about, page
+from assim.show.consistency import CONSISTENCY
 from assim.show.cycle import heading as cycle_heading
+from assim.show.cycle.errors import ERRORS, INTERVALS
+from assim.show.cycle.estimates import ESTIMATES, INFLATION
+from assim.show.cycle.innovations import COVARIANCES, INNOVATIONS
+from assim.show.cycle.state import STATE
+from assim.show.cycle.windows import WINDOWS
+from assim.show.departures import OBSERVATIONS
 from assim.show.finished import Run, finished_run
 from assim.show.layout import is_cycle
-from assim.show.section import Section
+from assim.show.methods import METHODS
+from assim.show.minimisation import HESSIAN, MINIMISATION, SECONDS
+from assim.show.model_error import MODEL_ERROR
+from assim.show.page import Section
+from assim.show.posterior import POSTERIOR, QUANTITIES
+from assim.show.predictive import PREDICTIVE
+from assim.show.sloppy import SLOPPY
 from assim.show.style import Picture, house_style
+from assim.show.trajectory import TRAJECTORY
 
 WINDOW: tuple[Section, ...] = (
-    quantities.SECTION,
-    methods.SECTION,
-    trajectory.SECTION,
-    model_error.SECTION,
-    posterior.SECTION,
-    sloppy.SECTION,
-    departures.SECTION,
-    predictive.SECTION,
-    consistency.SECTION,
-    findings.SECTION,
-    minimisation.SECTION,
-    hessian.SECTION,
-    seconds.SECTION,
-    provenance.SECTION,
+    *(QUANTITIES, METHODS, TRAJECTORY, MODEL_ERROR, POSTERIOR, SLOPPY, OBSERVATIONS, PREDICTIVE),
+    *(CONSISTENCY, about.FINDINGS, MINIMISATION, HESSIAN, SECONDS, about.PROVENANCE),
 )
 CYCLE: tuple[Section, ...] = (
-    errors.SECTION,
-    intervals.SECTION,
-    innovations.SECTION,
-    covariances.SECTION,
-    estimates.SECTION,
-    state.SECTION,
-    inflation.SECTION,
-    windows.SECTION,
-    provenance.SECTION,
+    *(ERRORS, INTERVALS, INNOVATIONS, COVARIANCES, ESTIMATES, STATE, INFLATION, WINDOWS),
+    about.PROVENANCE,
 )
 PICTURES = tuple(dict.fromkeys(name for section in WINDOW + CYCLE for name in section.pictures))
 
@@ -157,7 +125,7 @@ def render(run: Run, pictures: Mapping[str, Picture]) -> str:
     if is_cycle(run.summary):
         title, head = cycle_heading.title(run), cycle_heading.heading(run)
     else:
-        title, head = run.title(), heading.heading(run)
+        title, head = run.title(), about.heading(run)
     parts = [*head, *(_printed(section, run, pictures) for section in sections_of(run))]
     body = "\n".join(part for part in parts if part)
     return template.substitute(title=page.escaped(title), body=body)

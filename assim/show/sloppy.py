@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from assim.show import style
 from assim.show.finished import Run
 from assim.show.layout import Entry
-from assim.show.page import known, number, paragraph, table
-from assim.show.section import Section
+from assim.show.page import Section, known, number, paragraph, table
 from assim.show.style import Picture
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -49,30 +43,26 @@ class Along:
 
 
 def stiffness(run: Run) -> Stiffness | None:
-    """The directions; None where the diagnostics have none."""
-    file = run.files.get("diagnostics")
-    if file is None or "direction_eigenvalue" not in file:
+    """The directions; None where the diagnostics have none.
+
+    Coordinates are called as the summary spells them where it has them, else as the file does.
+    """
+    file = run.file("diagnostics")
+    if "direction_eigenvalue" not in file:
         return None
-    names = ("direction_eigenvalue", "direction_prior", "direction_component")
-    values, prior, vectors = (np.asarray(file[name].values, float) for name in names)
-    return Stiffness(_names(run, file), values, prior, vectors) if _finite(values) else None
-
-
-def _finite(values: np.ndarray) -> bool:
-    return bool(np.isfinite(values).all())
-
-
-def _names(run: Run, file: xr.Dataset) -> list[str]:
-    """Of the coordinates: as the summary spells them where it has them, else as the file does."""
+    columns = ("direction_eigenvalue", "direction_prior", "direction_component")
+    values, prior, vectors = (np.asarray(file[name].values, float) for name in columns)
     if "sloppy" in run.summary:
-        return list(run.summary["sloppy"]["coordinates"])
-    return str(file["coordinate"].attrs["flag_meanings"]).split()
+        names = list(run.summary["sloppy"]["coordinates"])
+    else:
+        names = str(file["coordinate"].attrs["flag_meanings"]).split()
+    return Stiffness(names, values, prior, vectors) if np.isfinite(values).all() else None
 
 
 def along(run: Run) -> Along | None:
     """The profile, where one was made."""
-    file = run.files.get("diagnostics")
-    if file is None or "profile_direction" not in file:
+    file = run.file("diagnostics")
+    if "profile_direction" not in file:
         return None
     ends = ("distance", "rise", "quadratic", "converged")
     columns = (np.asarray(file[f"profile_{end}"].values, float) for end in ends)
@@ -162,7 +152,7 @@ def _shown(count: int) -> np.ndarray:
     return every if count <= MOST else np.concatenate([every[: MOST // 2], every[-MOST // 2 :]])
 
 
-def _two(figure: Figure, bottom: float, height: float) -> tuple[Axes, Axes]:
+def _two(figure: style.Figure, bottom: float, height: float) -> tuple[style.Axes, style.Axes]:
     width, whole = figure.get_size_inches()
     boxes = ((0.45, 2.75), (3.45, width - 3.45 - style.RIGHT))
     first, second = (
@@ -171,7 +161,7 @@ def _two(figure: Figure, bottom: float, height: float) -> tuple[Axes, Axes]:
     return first, second
 
 
-def _below(figure: Figure, height: float) -> Axes:
+def _below(figure: style.Figure, height: float) -> style.Axes:
     width, whole = figure.get_size_inches()
     box = (0.6 / width, 0.5 / whole, 3.6 / width, (height - 0.85) / whole)
     return figure.add_axes(box)
@@ -196,7 +186,7 @@ def _caption(stiff: Stiffness, shown: np.ndarray, profiled: Along | None) -> str
     return text
 
 
-def _draw_eigenvalues(axes: Axes, stiff: Stiffness, shown: np.ndarray) -> None:
+def _draw_eigenvalues(axes: style.Axes, stiff: Stiffness, shown: np.ndarray) -> None:
     values = stiff.eigenvalues[shown]
     informed = values > stiff.prior[shown]
     place = np.arange(shown.size)
@@ -222,7 +212,7 @@ def _draw_eigenvalues(axes: Axes, stiff: Stiffness, shown: np.ndarray) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _draw_composition(axes: Axes, stiff: Stiffness, shown: np.ndarray) -> None:
+def _draw_composition(axes: style.Axes, stiff: Stiffness, shown: np.ndarray) -> None:
     for row, k in enumerate(shown):
         vector = stiff.vectors[:, k]
         for sign in (1, -1):
@@ -255,14 +245,16 @@ def _in_view(stiff: Stiffness, shown: np.ndarray) -> list[int]:
     return [int(i) for i in np.flatnonzero(most > 0.02)][:MOST_NAMED]
 
 
-def _write(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
-    red, green, blue = style.rgb(colour)
+def _write(axes: style.Axes, x: float, y: float, text: str, colour: str) -> None:
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = to_rgb(colour)
     dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
     axes.text(x, y, text, ha="center", va="center", fontsize=7, clip_on=True,
               color="white" if dark else style.INK)  # fmt: skip
 
 
-def _draw_profile(axes: Axes, profile: Along) -> None:
+def _draw_profile(axes: style.Axes, profile: Along) -> None:
     fine = np.isfinite(profile.rise)
     if fine.any():
         ends = profile.distance.min(), profile.distance.max()
@@ -273,13 +265,12 @@ def _draw_profile(axes: Axes, profile: Along) -> None:
             here = fine & (profile.settled == settled)
             axes.plot(profile.distance[here], profile.rise[here], "o", color=style.ANALYSIS,
                       markersize=4.5, markerfacecolor=face)  # fmt: skip
-        axes.set_ylim(
-            0, min(1.08 * float(profile.rise[fine].max()), 3 * float(profile.quadratic.max()))
-        )
+        highest = 1.08 * float(profile.rise[fine].max())
+        axes.set_ylim(0, min(highest, 3 * float(profile.quadratic.max())))
     axes.set_xlabel("Distance from the minimum (posterior standard deviations)")
     axes.set_ylabel("J − min J")
     axes.legend(loc="upper left", bbox_to_anchor=(1.03, 1.0))
     axes.set_title(f"Along direction {profile.direction}")
 
 
-SECTION = Section("Stiff and sloppy directions", directions, {"sloppy": draw_sloppy})
+SLOPPY = Section("Stiff and sloppy directions", directions, {"sloppy": draw_sloppy})

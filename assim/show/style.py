@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import xarray as xr
+
+from assim.show.finished import time_label
 
 if TYPE_CHECKING:  # matplotlib is imported where something is drawn
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes  # style.Axes, where others annotate
     from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure
+
+Item = TypeVar("Item")
 
 # Okabe & Ito (2008)
 ANALYSIS, BACKGROUND, REJECTED, TRUTH = "#0072B2", "#8A8A8A", "#D55E00", "#009E73"
@@ -129,20 +134,67 @@ def panels(
 def legend(figure: Figure, axes: list[Axes]) -> None:
     """One legend above all panels, each entry once, in the order in which they were drawn."""
     entries: dict[str, Any] = {}
-    for one in axes:
-        for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
+    for panel in axes:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     if entries:
-        names = list(entries)
-        columns = min(len(names), 6)
-        figure.legend(
-            handles=list(entries.values()),
-            labels=names,
-            loc="upper center",
-            ncols=columns,
-            handlelength=2.6,
-            columnspacing=1.4,
-        )
+        look: dict[str, Any] = {"loc": "upper center", "handlelength": 2.6, "columnspacing": 1.4}
+        figure.legend(list(entries.values()), list(entries), ncols=min(len(entries), 6), **look)
+
+
+def draw_each(
+    everything: Sequence[Item],
+    most: int,
+    draw: Callable[..., object],
+    caption: str | Callable[[Sequence[Item]], str],
+    what: str,
+    height: float,
+    columns: int | Callable[[int], int] | None = None,
+    each: int = 1,
+    top: float = 0.3,
+    **room: float,
+) -> Picture | None:
+    """A picture with panels of the same kind for each of several; None without any.
+
+    Args:
+        everything: what there is to draw.
+        most: how many of them at most.
+        draw: called with the panels of one of them, and with it.
+        caption: or what makes it of those that are drawn.
+        what: they are, in the plural, for what is left out.
+        height: of a panel in inches.
+        columns: panels side by side, or how many of so many; as `each`, or as over time.
+        each: panels of each.
+        top: room for the legend, in inches.
+        room: see `panels`.
+    """
+    shown = everything[:most]
+    if not shown:
+        return None
+    count = each * len(shown)
+    columns = columns or (each if each > 1 else columns_over_time)
+    beside = columns if isinstance(columns, int) else columns(count)
+    figure, axes = panels(count, beside, height, top, **room)
+    for place, item in enumerate(shown):
+        draw(*axes[each * place : each * (place + 1)], item)
+    legend(figure, axes)
+    text = caption if isinstance(caption, str) else caption(shown)
+    return picture(figure, text + left_out(len(everything) - len(shown), what))
+
+
+def over_time(axes: Axes, time: xr.DataArray, label: str, margin: float = 0.02) -> None:
+    """Labels of a panel over time."""
+    axes.set_ylabel(label)
+    axes.set_xlabel(time_label(time))
+    axes.margins(x=margin)
+
+
+def band(
+    axes: Axes, x: Any, low: Any, high: Any, alpha: float, label: str = "", **look: Any
+) -> None:
+    """The area between two lines."""
+    look = {"color": ANALYSIS, "linewidth": 0, "label": label or None, **look}
+    axes.fill_between(x, low, high, alpha=alpha, **look)
 
 
 def bare(axes: Axes, title: str, below: str) -> None:
@@ -192,25 +244,11 @@ def colours(values: np.ndarray, signed: bool) -> dict[str, Any]:
     return {"cmap": "viridis"}
 
 
-def rgb(colour: str) -> tuple[float, float, float]:
-    """Red, green and blue, 0 to 1, of a colour such as #0072B2."""
-    red, green, blue = (int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))
-    return red, green, blue
-
-
-def few_ticks(axis: Axis, most: int) -> None:
-    """At most so many intervals between ticks."""
+def few_ticks(axis: Axis, most: int = 10, whole: bool = False) -> None:
+    """At most so many intervals between ticks, which may be at whole numbers only."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(most))
-
-
-def whole_ticks(axis: Axis, most: int | None = None) -> None:
-    """Ticks at whole numbers only."""
-    from matplotlib.ticker import MaxNLocator
-
-    few = {} if most is None else {"nbins": most}
-    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, **few))
+    axis.set_major_locator(MaxNLocator(most, integer=whole, min_n_ticks=1 if whole else 2))
 
 
 def log_scale(axis: Axis, low: float, high: float, margin: float = 1.15) -> None:

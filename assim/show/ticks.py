@@ -14,6 +14,8 @@ from matplotlib.ticker import (
     ScalarFormatter,
 )
 
+from assim.show.finished import raised
+
 DATES = 3.6  # width in inches of a panel that has room for as many dates as matplotlib likes
 TIMES = "× "
 
@@ -36,7 +38,7 @@ class _Plain(ScalarFormatter):
 
 
 def _power(exponent: int) -> str:
-    return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{raised(exponent)}"
 
 
 def _log_label(value: float, position: int) -> str:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from assim.show import style
-from assim.show.fields import SITES, draw_hovmoeller, draw_initial_state
-from assim.show.finished import Run, instants, position, time_label, with_units, words
+from assim.show.fields import draw_hovmoeller, draw_initial_state, site_label, sites
+from assim.show.finished import Run, instants, with_units
 from assim.show.layout import field_names, time_of
 from assim.show.observed import Observed, observed
-from assim.show.page import table
-from assim.show.section import Section
+from assim.show.page import Section, table
 from assim.show.style import Picture
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MOST = 6
 
@@ -58,26 +54,18 @@ def twin(run: Run) -> list[str]:
 def draw_trajectory(run: Run) -> Picture | None:
     """One panel a field, or a site of a small field, up to six."""
     everything = [*series_of(run), *of_no_field(run)]
-    shown = everything[:MOST]
-    if not shown:
-        return None
-    columns = style.columns_over_time(len(shown))
-    figure, axes = style.panels(len(shown), columns, 2.3, top=0.3)
-    for series, where in zip(shown, axes, strict=True):
-        _draw_series(where, series)
-    style.legend(figure, axes)
-    caption = _caption(shown) + style.left_out(len(everything) - len(shown), "series")
-    return style.picture(figure, caption)
+    return style.draw_each(everything, MOST, _draw_series, _caption, "series", 2.3)
 
 
-def _caption(shown: list[Series]) -> str:
+def _caption(shown: Sequence[Series]) -> str:
     text = "Analysed trajectory"
-    if any(one.stdev is not None for one in shown):
+    if any(series.stdev is not None for series in shown):
         text += " with bands that hold 50 % and 90 % of its posterior uncertainty"
-        text += " about its mean" * any(one.mean is not None for one in shown)
-        text += " (log-normal bands for positive quantities)" * any(o.positive for o in shown)
-    text += "." if not any(one.observed for one in shown) else ", and the observations."
-    if any(o.stdev is not None for one in shown for o in one.observed):
+        text += " about its mean" * any(series.mean is not None for series in shown)
+        positive = any(series.positive for series in shown)
+        text += " (log-normal bands for positive quantities)" * positive
+    text += ", and the observations." if any(series.observed for series in shown) else "."
+    if any(o.stdev is not None for series in shown for o in series.observed):
         text += " Bars: one standard deviation of observation error."
     return text
 
@@ -87,30 +75,18 @@ def _caption(shown: list[Series]) -> str:
 
 def series_of(run: Run) -> list[Series]:
     """Every scalar series of the trajectory: scalar fields, and sites of small fields."""
-    file = run.files.get("trajectory")
-    if file is None:
-        return []
-    series: list[Series] = []
-    for name in field_names(file):
-        dims, shape = file[name].dims, file[name].shape
-        if len(dims) == 1:
-            series.append(_series(run, file, name, {}))
-        elif len(dims) == 2 and shape[1] <= SITES:
-            series += [_series(run, file, name, {str(dims[1]): k}) for k in range(shape[1])]
-    return series
+    file = run.file("trajectory")
+    places = ((name, place) for name in field_names(file) for place in sites(file[name]))
+    return [_series(run, file, name, place) for name, place in places]
 
 
 def of_no_field(run: Run) -> list[Series]:
     """Observed quantities that are no field of the model: what the analysis predicts of each."""
-    file = run.files.get("trajectory")
-    if file is None:
+    if "trajectory" not in run.files:
         return []
-    fields = set(field_names(file))
-    return [
-        _of_no_field(variable)
-        for variable in observed(run)
-        if variable.name not in fields and _once_a_time(variable)
-    ]
+    fields = field_names(run.file("trajectory"))
+    others = (variable for variable in observed(run) if variable.name not in fields)
+    return [_of_no_field(variable) for variable in others if _once_a_time(variable)]
 
 
 def _once_a_time(variable: Observed) -> bool:
@@ -140,10 +116,9 @@ def _of_no_field(variable: Observed) -> Series:
 def _series(run: Run, file: xr.Dataset, name: str, place: dict[str, int]) -> Series:
     time, stdev = time_of(file), _at_place(file, name + "_stddev", place)
     stdev = None if stdev is None or not np.nanmax(stdev, initial=0.0) > 0 else stdev
-    label = words(file[name]) + "".join(f", {d} = {position(file, d, i)}" for d, i in place.items())
     return Series(
         name=name,
-        label=label,
+        label=site_label(file, name, place),
         units=str(file[name].attrs.get("units", "1")),
         time=time,
         value=_at(file[name], place),
@@ -166,13 +141,11 @@ def _at(variable: xr.DataArray, place: dict[str, int]) -> np.ndarray:
 
 def _truth(run: Run, name: str, place: dict[str, int]) -> tuple[np.ndarray, np.ndarray] | None:
     """True times and values; None where the truth is not known over time."""
-    file = run.files.get("truth")
-    if file is None:
+    file = run.file("truth")
+    value = _at_place(file, name, place)
+    if value is None or value.shape != time_of(file).shape or value.size < 2:
         return None
-    time, value = time_of(file), _at_place(file, name, place)
-    if value is None or value.shape != time.shape or value.size < 2:
-        return None
-    return instants(time), value
+    return instants(time_of(file)), value
 
 
 def _at_site(variable: Observed, file: xr.Dataset, place: dict[str, int]) -> Observed:
@@ -199,8 +172,8 @@ def is_positive(run: Run, file: xr.Dataset, name: str) -> bool:
     """
     if float(file[name].attrs.get("valid_min", -1.0)) >= 0:
         return bool((file[name] > 0).all())
-    draws = run.files.get("posterior")
-    if draws is None or name not in draws or name + "_prior" not in draws:
+    draws = run.file("posterior")
+    if name not in draws or name + "_prior" not in draws:
         return False
     every = (draws[name], draws[name + "_prior"], file[name])
     return draws.sizes.get("realization", 0) >= 50 and all(bool((v > 0).all()) for v in every)
@@ -209,42 +182,28 @@ def is_positive(run: Run, file: xr.Dataset, name: str) -> bool:
 # ---- how it is drawn -----------------------------------------------------------------------------
 
 
-def band(
-    value: np.ndarray, stdev: np.ndarray, z: float, positive: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The ±z band of N(value, stdev²), or of the log-normal of that median and stdev.
-
-    A log-normal of median m and standard deviation s has s² = m² u (u − 1) with u = exp(σ²), so
-    u = (1 + √(1 + 4 s²/m²)) / 2.
-    """
-    if not positive:
-        return value - z * stdev, value + z * stdev
-    sigma = np.sqrt(np.log(0.5 * (1 + np.sqrt(1 + 4 * (stdev / value) ** 2))))
-    return value * np.exp(-z * sigma), value * np.exp(z * sigma)
-
-
 def band_of(series: Series, z: float) -> tuple[np.ndarray, np.ndarray]:
-    """The band of a series, about its mean where it has one.
+    """The ±z band of N(m, s²) about the mean of a series, about its value where it has none.
 
-    A log-normal of mean m and standard deviation s has the median m/√(1 + s²/m²).
+    Of what is positive that of a log-normal. One of median m and standard deviation s has
+    s² = m² u (u − 1) with u = exp(σ²), so u = (1 + √(1 + 4 s²/m²)) / 2; one of mean m has the
+    median m/√(1 + s²/m²).
     """
     assert series.stdev is not None
-    if series.mean is None:
-        return band(series.value, series.stdev, z, series.positive)
-    middle = series.mean
-    if series.positive:
+    middle = series.value if series.mean is None else series.mean
+    if not series.positive:
+        return middle - z * series.stdev, middle + z * series.stdev
+    if series.mean is not None:
         middle = series.mean / np.sqrt(1 + (series.stdev / series.mean) ** 2)
-    return band(middle, series.stdev, z, series.positive)
+    sigma = np.sqrt(np.log(0.5 * (1 + np.sqrt(1 + 4 * (series.stdev / middle) ** 2))))
+    return middle * np.exp(-z * sigma), middle * np.exp(z * sigma)
 
 
-def _draw_series(axes: Axes, series: Series) -> None:
+def _draw_series(axes: style.Axes, series: Series) -> None:
     time = instants(series.time)
     if series.stdev is not None:
         for z, alpha, label in ((style.NINETY, 0.18, "90 % band"), (style.HALF, 0.32, "50 % band")):
-            low, high = band_of(series, z)
-            axes.fill_between(
-                time, low, high, color=style.ANALYSIS, alpha=alpha, linewidth=0, label=label
-            )
+            style.band(axes, time, *band_of(series, z), alpha, label)
     axes.plot(*series.background, "--", color=style.BACKGROUND, linewidth=1.1, label="background")
     if series.truth is not None:
         axes.plot(*series.truth, color=style.TRUTH, ls=style.TRUTH_DASH, zorder=4, label="truth")
@@ -252,13 +211,11 @@ def _draw_series(axes: Axes, series: Series) -> None:
     for observations in series.observed:
         draw_observations(axes, observations)
     _keep_in_view(axes, series)
-    axes.set_ylabel(with_units(series.name, series.units))
     axes.set_title(style.wrapped(series.label))
-    axes.set_xlabel(time_label(series.time))
-    axes.margins(x=0.02)
+    style.over_time(axes, series.time, with_units(series.name, series.units))
 
 
-def draw_observations(axes: Axes, variable: Observed) -> None:
+def draw_observations(axes: style.Axes, variable: Observed) -> None:
     """Used observations as dots with error bars, passive ones open, rejected ones as crosses."""
     time, used = instants(variable.time), variable.used
     passive = variable.passive & np.isfinite(variable.value)
@@ -269,15 +226,9 @@ def draw_observations(axes: Axes, variable: Observed) -> None:
         )  # fmt: skip
     if used.any():
         axes.errorbar(
-            time[used],
-            variable.value[used],
-            yerr=variable.bars(),
-            fmt="o",
-            color=style.INK,
-            markersize=3,
-            elinewidth=0.7,
-            label="observation",
-        )
+            time[used], variable.value[used], variable.bars(), fmt="o", color=style.INK,
+            markersize=3, elinewidth=0.7, label="observation",
+        )  # fmt: skip
     rejected = ~used & ~variable.passive & np.isfinite(variable.value)
     if rejected.any():
         axes.plot(
@@ -286,7 +237,7 @@ def draw_observations(axes: Axes, variable: Observed) -> None:
         )  # fmt: skip
 
 
-def _keep_in_view(axes: Axes, series: Series) -> None:
+def _keep_in_view(axes: style.Axes, series: Series) -> None:
     """Limits from analysis, used observations and truth: a wild background may leave the panel."""
     parts = [series.value, *(o.value[o.used] for o in series.observed)]
     bars = [(o.value[o.used], o.bars()) for o in series.observed]
@@ -309,7 +260,7 @@ def _keep_in_view(axes: Axes, series: Series) -> None:
     axes.set_ylim(0 if series.positive and low < 0.3 * high else low - margin, high + margin)
 
 
-SECTION = Section(
+TRAJECTORY = Section(
     "Trajectory",
     twin,
     {

@@ -24,8 +24,8 @@ from assim.show.cycle.statistics import (
     LONG,
     band_of_ranks,
     block_of,
-    blocks,
     drawn_points,
+    ranges,
     running,
     spread_and_skill,
     width_of,
@@ -375,9 +375,11 @@ def test_running_mean_is_over_what_is_finite(width):
 
 def test_blocks_cover_a_series_once():
     values = np.arange(1003.0)
-    found = blocks(values, block_of(1003))
-    assert found.mean[0] == np.mean(values[: block_of(1003)])
-    assert found.middle.size <= 121 and np.all(np.diff(found.middle) > 0)
+    low, high = ranges(values)
+    middle, first = drawn_points(1003), values[: block_of(1003)]
+    assert (low[0], high[0]) == (np.quantile(first, 0.1), np.quantile(first, 0.9))
+    assert middle.size == low.size <= 121 and np.all(np.diff(middle) > 0)
+    assert middle[0] == np.mean(first) and middle[-1] < 1003
     assert drawn_points(LONG).size == LONG and width_of(10) == 1
 
 

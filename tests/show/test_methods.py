@@ -13,9 +13,8 @@ from assim.show.corner import CELLS, ROOM, _draw_pair, density_of_pairs, levels_
 from assim.show.density import ScalarDraws, density, draws, draws_by_method
 from assim.show.finished import finished_run
 from assim.show.layout import field_names
-from assim.show.methods import common_limits
+from assim.show.methods import common_limits, compared, looks_of
 from assim.show.report import render
-from assim.show.spreads import compared, looks_of
 from tests.show import runs
 from tests.show.several import CHOSEN, METHODS, NAMES, several
 

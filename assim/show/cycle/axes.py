@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from assim.show import style
 from assim.show.cycle.series import burn_in, forecast, size, times, times_label
-from assim.show.cycle.statistics import LONG, block_of, blocks, running, width_of
+from assim.show.cycle.statistics import LONG, block_of, drawn_points, ranges, running, width_of
 from assim.show.finished import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 FAINT = 0.4
 DECADE = 30.0  # a ratio of largest to smallest beyond which an axis is logarithmic
 MOST = 6  # fields, or instruments, that are drawn
 STATED: dict[str, Any] = {"color": style.INK, "linestyle": (0, (4, 1.6)), "linewidth": 1.1}
-BAND: dict[str, Any] = {"color": style.BACKGROUND, "alpha": 0.28, "linewidth": 0}
+BAND: dict[str, Any] = {"color": style.BACKGROUND, "alpha": 0.28}
 
 
 def draw_line(
-    axes: Axes,
+    axes: style.Axes,
     run: Run,
     values: np.ndarray,
     label: str,
@@ -46,43 +43,48 @@ def draw_line(
     Returns:
         What the bold line shows.
     """
-    when, width = times(run), width_of(values.size)
-    colour = look.get("color", style.ANALYSIS)
+    when, width, colour = times(run), width_of(values.size), look["color"]
     mean: np.ndarray = running(values**2 if squared else values, width, weights)
     mean = np.asarray(np.sqrt(mean) if squared else mean)
     if values.size > LONG:
-        parts = blocks(values, block_of(values.size))
+        place = drawn_points(values.size)
+        when, mean = when[place], mean[place]
         if faint:
-            axes.fill_between(
-                when[parts.middle], parts.low, parts.high, color=colour, alpha=0.22, linewidth=0
-            )
-        axes.plot(when[parts.middle], mean[parts.middle], label=label, **look)
-        return mean[parts.middle]
-    if width == 1:
-        axes.plot(when, mean, label=label, marker="o", markersize=3, **look)
-        return mean
-    if faint:
-        axes.plot(when, values, color=colour, linewidth=0.7, alpha=FAINT)
-    axes.plot(when, mean, label=label, **{"linewidth": 1.7, **look})
+            low, high = ranges(values)
+            style.band(axes, when, low, high, 0.22, color=colour)
+    elif width == 1:
+        look |= {"marker": "o", "markersize": 3}
+    else:
+        look = {"linewidth": 1.7, **look}
+        if faint:
+            axes.plot(when, values, color=colour, linewidth=0.7, alpha=FAINT)
+    axes.plot(when, mean, label=label, **look)
     return mean
 
 
 def lines_drawn(run: Run, mean: str = "means", faint: bool = True) -> str:
-    """A clause of a caption: what lines and shades are."""
+    """Clauses of a caption: what lines and shades are, and where the burn-in is if there is one."""
     number, width = size(run), width_of(size(run))
     if width > 1 and not faint:
-        return f"lines are running {mean} over {width} windows"
-    if number > LONG:
-        return (
+        text = f"lines are running {mean} over {width} windows"
+    elif number > LONG:
+        text = (
             f"lines are running {mean} over {width} windows and shades hold 80 % of every "
             f"{block_of(number)} windows"
         )
-    if width == 1:
-        return "dots are windows"
-    return f"faint lines are single windows, bold ones running {mean} over {width}"
+    elif width == 1:
+        text = "dots are windows"
+    else:
+        text = f"faint lines are single windows, bold ones running {mean} over {width}"
+    return text + burn_in_clause(run)
 
 
-def frame(axes: Axes, run: Run, title: str, label: str, flags: bool = True) -> None:
+def burn_in_clause(run: Run) -> str:
+    """A clause of a caption on the burn-in; empty without one."""
+    return "; grey: burn-in" * (0 < burn_in(run) < size(run))
+
+
+def frame(axes: style.Axes, run: Run, title: str, label: str, flags: bool = True) -> None:
     """Title, labels, burn-in and forecast windows of a panel over time."""
     when, first, missed = times(run), burn_in(run), forecast(run)
     if 0 < first < when.size:
@@ -101,12 +103,7 @@ def frame(axes: Axes, run: Run, title: str, label: str, flags: bool = True) -> N
         axes.set_xlim(when[0] - room, when[-1] + room)
 
 
-def burn_in_clause(run: Run) -> str:
-    """A clause of a caption on the burn-in; empty without one."""
-    return "; grey: burn-in" * (0 < burn_in(run) < size(run))
-
-
-def fit(axes: Axes, bold: list[np.ndarray], faint: list[np.ndarray]) -> None:
+def fit(axes: style.Axes, bold: list[np.ndarray], faint: list[np.ndarray]) -> None:
     """Limits from zero; a logarithmic axis where bold lines span decades.
 
     Args:
@@ -114,13 +111,12 @@ def fit(axes: Axes, bold: list[np.ndarray], faint: list[np.ndarray]) -> None:
         bold: lines that must be in view.
         faint: single windows, the wildest of which may leave it.
     """
-    good = _positive(bold)
+    good, single = _positive(bold), _positive(faint)
     if not good.size:
         return
     if good.max() > DECADE * good.min():
         style.log_scale(axes.yaxis, good.min(), good.max())
         return
-    single = _positive(faint)
     most = float(np.quantile(single, 0.95)) if single.size else 0.0
     axes.set_ylim(0, 1.08 * max(float(good.max()), most))
 

@@ -1,14 +1,15 @@
-"""Errors and spreads of a cycle: over time, and against each other."""
+"""Errors, spreads and intervals of a cycle: over time, and against each other and the truth."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from assim.show import style
-from assim.show.cycle.axes import MOST, burn_in_clause, draw_line, fit, frame, lines_drawn
+from assim.show.cycle.axes import MOST, draw_line, fit, frame, lines_drawn
 from assim.show.cycle.series import (
     KINDS,
     after_burn_in,
@@ -16,22 +17,22 @@ from assim.show.cycle.series import (
     field_label,
     fields,
     is_scalar,
+    named,
+    series,
     settled,
+    size,
     units_of,
     values,
 )
-from assim.show.cycle.statistics import Bins, average, spread_and_skill
+from assim.show.cycle.statistics import LONG, Bins, average, spread_and_skill
 from assim.show.finished import Run, spelt_units
-from assim.show.page import number, paragraph, table
-from assim.show.section import Section
+from assim.show.page import Section, number, paragraph, table
 from assim.show.style import Picture
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 COLOURS = {"background": style.BACKGROUND, "analysis": style.ANALYSIS}
 SPREAD_DASH = (0, (4, 1.6))
 WIDEST = 3  # fields whose spread is drawn against skill
+NEAR = 9.0  # per cent within which two numbers would hide one another
 SCATTER = 1500  # windows of a scatter: more hide one another
 
 
@@ -68,8 +69,7 @@ def _error(run: Run, name: str, kind: str) -> tuple[str, ...]:
         mean, square = average(error), average(error**2)
         ratio = float(np.sqrt(average(spread**2) / square)) if square > 0 else None
     units = spelt_units(units_of(run, f"{name}_spread_{kind}"))
-    label = field_label(run, name)
-    title = name if label == name else f"{name}: {label}"
+    title = named(name, field_label(run, name))
     return title, kind, number(mean, 3), number(average(spread), 3), number(ratio, 3), units
 
 
@@ -82,42 +82,38 @@ def _means_over(run: Run) -> str:
 
 def draw_errors(run: Run) -> Picture | None:
     """Root mean square error and spread of every field over time."""
-    names = fields(run)
-    if not names:
-        return None
-    shown = names[:MOST]
-    figure, axes = style.panels(len(shown), style.columns_over_time(len(shown)), 2.5, top=0.32)
-    known = [_draw_errors(where, run, name) for name, where in zip(shown, axes, strict=True)]
-    style.legend(figure, axes)
-    several = not any(is_scalar(run, name) for name in shown)
-    what = "Root mean square error (solid) and spread, the root mean variance (dashed)," if any(
-        known) else "Spread, the root mean variance,"  # fmt: skip
-    text = f"{what} of background and analysis at the newest observations of every window: "
-    text += "in a calibrated cycle solid and dashed lines of one colour agree, and " * any(known)
-    text += lines_drawn(run, "root mean squares", several) + burn_in_clause(run) + "."
-    return style.picture(figure, text + style.left_out(len(names) - len(shown), "fields"))
+
+    def caption(shown: Sequence[str]) -> str:
+        several = not any(is_scalar(run, name) for name in shown)
+        known = any(values(run, f"{n}_rmse_{kind}") is not None for n in shown for kind in COLOURS)
+        what = "Spread, the root mean variance,"
+        if known:
+            what = "Root mean square error (solid) and spread, the root mean variance (dashed),"
+        text = f"{what} of background and analysis at the newest observations of every window: "
+        text += "in a calibrated cycle solid and dashed lines of one colour agree, and " * known
+        return text + lines_drawn(run, "root mean squares", several) + "."
+
+    draw = partial(_draw_errors, run)
+    return style.draw_each(fields(run), MOST, draw, caption, "fields", 2.5, top=0.32)
 
 
-def _draw_errors(axes: Axes, run: Run, name: str) -> bool:
+def _draw_errors(run: Run, axes: style.Axes, name: str) -> None:
     bold: list[np.ndarray] = []
     faint: list[np.ndarray] = []
-    look: dict[str, Any]
     known, single = False, not is_scalar(run, name)
     for kind, colour in COLOURS.items():
         error, spread = (values(run, f"{name}_{what}_{kind}") for what in ("rmse", "spread"))
+        look: dict[str, Any] = {"squared": True, "color": colour}
         if error is not None:
             known = True
-            look = {"faint": single, "squared": True, "color": colour}
-            bold.append(draw_line(axes, run, error, f"RMSE of {kind}", **look))
+            bold.append(draw_line(axes, run, error, f"RMSE of {kind}", faint=single, **look))
             faint += [error] * single
         if spread is not None:
-            look = {"faint": not known, "squared": True, "color": colour}
-            look["linestyle"] = SPREAD_DASH
+            look |= {"faint": not known, "linestyle": SPREAD_DASH}
             bold.append(draw_line(axes, run, spread, f"spread of {kind}", **look))
     fit(axes, bold, faint)
     what = "RMSE and spread" if known else "Spread"
     frame(axes, run, field_label(run, name), field_axis(run, what, name))
-    return known
 
 
 # ---- spread against skill ------------------------------------------------------------------------
@@ -144,7 +140,7 @@ def draw_spread_skill(run: Run) -> Picture | None:
     return style.picture(figure, text + style.left_out(len(names) - len(shown), "fields"))
 
 
-def _draw_skill(axes: Axes, run: Run, name: str, kind: str, wide: bool) -> None:
+def _draw_skill(axes: style.Axes, run: Run, name: str, kind: str, wide: bool) -> None:
     error, spread = (values(run, f"{name}_{what}_{kind}") for what in ("rmse", "spread"))
     if error is None or spread is None:
         return axes.set_axis_off()
@@ -166,7 +162,7 @@ def _draw_skill(axes: Axes, run: Run, name: str, kind: str, wide: bool) -> None:
     axes.set_title(f"{field_label(run, name) if wide else name}, {kind}")
 
 
-def _draw_bins(axes: Axes, bins: Bins, kind: str) -> None:
+def _draw_bins(axes: style.Axes, bins: Bins, kind: str) -> None:
     bars = np.stack([bins.error - bins.low, bins.high - bins.error])
     axes.errorbar(
         bins.spread, bins.error, yerr=bars, fmt="o", color=COLOURS[kind], markersize=5,
@@ -174,7 +170,7 @@ def _draw_bins(axes: Axes, bins: Bins, kind: str) -> None:
     )  # fmt: skip
 
 
-def _frame_skill(axes: Axes, run: Run, name: str, kind: str, ends: np.ndarray) -> None:
+def _frame_skill(axes: style.Axes, run: Run, name: str, kind: str, ends: np.ndarray) -> None:
     ends = ends[np.isfinite(ends) & (ends > 0)]
     low, high = (ends.min(), ends.max()) if ends.size else (0.1, 1.0)
     low, high = max(low, 1e-6 * high) / 1.12, high * 1.12
@@ -186,9 +182,53 @@ def _frame_skill(axes: Axes, run: Run, name: str, kind: str, ends: np.ndarray) -
     axes.set_ylabel(field_axis(run, f"RMSE of {kind}", name))
 
 
-SECTION = Section(
+# ---- intervals -----------------------------------------------------------------------------------
+
+
+def draw_reliability(run: Run) -> Picture | None:
+    """Share of the true field inside the intervals of the analysis, over time."""
+    names = [name for name in fields(run) if values(run, f"{name}_inside") is not None]
+    faint = _shows_windows(run, *names[:MOST])
+    text = (
+        "Share of the true field inside the intervals of the analysis: reliable intervals hold as "
+        "much as they say (dashed), too narrow ones less, and the mean after the burn-in is at the "
+        f"right; {lines_drawn(run, faint=faint)}."
+    )
+    draw = partial(_draw_inside, run)
+    return style.draw_each(names, MOST, draw, text, "fields", 2.2, top=0.32)
+
+
+def _shows_windows(run: Run, *names: str) -> bool:
+    """Whether single windows are drawn behind means: not where they are many, or all or nothing."""
+    return size(run) <= LONG and not any(is_scalar(run, name) for name in names)
+
+
+def _draw_inside(run: Run, axes: style.Axes, name: str) -> None:
+    inside, levels = values(run, f"{name}_inside"), np.asarray(series(run)["level"].values, float)
+    assert inside is not None
+    means = np.array([100 * average(share) for share in inside[settled(run)].T])
+    looks = (style.ANALYSIS, style.OTHERS[0], style.TRUTH, style.OTHERS[2])
+    for k, level in enumerate(levels):
+        colour, share = looks[k % len(looks)], 100 * inside[:, k]
+        label = f"inside the {100 * level:.0f} % interval"
+        draw_line(axes, run, share, label, faint=_shows_windows(run, name), color=colour)
+        axes.axhline(100 * level, color=colour, linewidth=0.9, linestyle="--")
+        mean = means[k]
+        va = "center" if np.ptp(means) > NEAR else "top" if mean == means.min() else "bottom"
+        axes.annotate(
+            f"{mean:.1f} %", (1.0, mean), xycoords=("axes fraction", "data"), xytext=(4, 0),
+            textcoords="offset points", va=va, fontsize=8, color=colour,
+        )  # fmt: skip
+    axes.set_ylim(0, 104)
+    frame(axes, run, field_label(run, name), "Share inside (%)", flags=False)
+    box, wide = axes.get_position(), axes.figure.get_size_inches()[0]  # type: ignore[union-attr]
+    axes.set_position((box.x0, box.y0, box.width - 0.45 / wide, box.height))
+
+
+ERRORS = Section(
     "Errors and spread",
     errors,
     {"errors": draw_errors, "spread_skill": draw_spread_skill},
     "the directory holds no diagnostics.nc with series over windows.",
 )
+INTERVALS = Section("Intervals", pictures={"reliability": draw_reliability})

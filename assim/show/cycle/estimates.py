@@ -1,72 +1,64 @@
-"""Estimated parameters, scales and bias coefficients over the windows of a cycle."""
+"""Estimated scalars over the windows of a cycle; its inflation, and what observations inform."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
 
 import numpy as np
 
 from assim.show import style
-from assim.show.cycle.axes import burn_in_clause, frame
-from assim.show.cycle.series import burn_in, scalar_label, scalars, times, units_of, values
+from assim.show.cycle.axes import burn_in_clause, draw_line, fit, frame, lines_drawn
+from assim.show.cycle.series import burn_in, named, scalars, series, times, units_of, values
 from assim.show.cycle.statistics import NORMAL, drawn_points
-from assim.show.finished import Run, spelt_units, with_units
-from assim.show.page import table, with_spread
-from assim.show.section import Section
+from assim.show.finished import Run, spelt_units, with_units, words
+from assim.show.page import Section, number, paragraph, table, with_spread
 from assim.show.style import Picture
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 MOST = 12
+
+
+# ---- estimates -----------------------------------------------------------------------------------
 
 
 def estimates(run: Run) -> list[str]:
     """The newest estimate of every scalar."""
     rows = []
     for name in scalars(run):
-        value, stdev = values(run, name), values(run, f"{name}_stddev")
-        assert value is not None and stdev is not None
-        mean, spread = with_spread(float(value[-1]), float(stdev[-1]))
-        label = scalar_label(run, name)
-        title = name if label == name else f"{name}: {label}"
+        mean, spread = with_spread(*(float(every[-1]) for every in _estimated(run, name)))
+        title = named(name, words(series(run)[name]))
         rows.append((title, f"{mean} ± {spread}", spelt_units(units_of(run, name))))
     return [table(("After the newest window", "mean ± standard deviation", "units"), rows)]
 
 
+def _estimated(run: Run, name: str) -> tuple[np.ndarray, np.ndarray]:
+    value, stdev = values(run, name), values(run, f"{name}_stddev")
+    assert value is not None and stdev is not None
+    return value, stdev
+
+
 def draw_estimates(run: Run) -> Picture | None:
     """Every estimated scalar over time, with ±1.96 standard deviations."""
-    names = scalars(run)
-    if not names:
-        return None
-    shown = names[:MOST]
-    figure, axes = style.panels(len(shown), style.columns_over_time(len(shown)), 2.2, top=0.32)
-    for name, where in zip(shown, axes, strict=True):
-        _draw_estimate(where, run, name)
-    style.legend(figure, axes)
     text = (
         "Estimated scalars as each window leaves them, with bands of ±1.96 standard deviations, "
         "95 % of a Gaussian: a calibrated history narrows about a value that stays inside the "
         f"earlier bands{burn_in_clause(run)}."
     )
-    left_out = style.left_out(len(names) - len(shown), "scalars")
-    return style.picture(figure, text + left_out)
+    draw = partial(_draw_estimate, run)
+    return style.draw_each(scalars(run), MOST, draw, text, "scalars", 2.2, top=0.32)
 
 
-def _draw_estimate(axes: Axes, run: Run, name: str) -> None:
-    value, stdev = values(run, name), values(run, f"{name}_stddev")
-    assert value is not None and stdev is not None
+def _draw_estimate(run: Run, axes: style.Axes, name: str) -> None:
+    value, stdev = _estimated(run, name)
     place = np.append(drawn_points(value.size), value.size - 1)
     when, middle, half = times(run)[place], value[place], NORMAL * stdev[place]
-    axes.fill_between(when, middle - half, middle + half, color=style.ANALYSIS, alpha=0.22,
-                      linewidth=0, label="±1.96 standard deviations")  # fmt: skip
+    style.band(axes, when, middle - half, middle + half, 0.22, "±1.96 standard deviations")
     marker = "o" if value.size <= 60 else None
     axes.plot(when, middle, color=style.ANALYSIS, marker=marker, markersize=2.5, label="estimate")
     _zoom(axes, middle - half, middle + half, when >= times(run)[min(burn_in(run), value.size - 1)])
-    frame(axes, run, scalar_label(run, name), with_units(name, units_of(run, name)))
+    frame(axes, run, words(series(run)[name]), with_units(name, units_of(run, name)))
 
 
-def _zoom(axes: Axes, low: np.ndarray, high: np.ndarray, after: np.ndarray) -> None:
+def _zoom(axes: style.Axes, low: np.ndarray, high: np.ndarray, after: np.ndarray) -> None:
     """Limits in which what follows the burn-in fills a third at least."""
     after = after & np.isfinite(low) & np.isfinite(high)
     if not after.any():
@@ -78,4 +70,54 @@ def _zoom(axes: Axes, low: np.ndarray, high: np.ndarray, after: np.ndarray) -> N
         axes.set_ylim(least - 0.04 * (most - least), most + 0.04 * (most - least))
 
 
-SECTION = Section("Estimates", estimates, {"estimates": draw_estimates})
+# ---- inflation and information -------------------------------------------------------------------
+
+
+PANELS = {  # title, label of the axis, words
+    "inflation": (
+        "Inflation",
+        "Factor on standard deviations",
+        "the factor on the standard deviations that a window takes over from the one before",
+    ),
+    "signal": (
+        "Information from the observations",
+        "DOF for signal",
+        "degrees of freedom for signal, how many numbers the observations of a window determine "
+        "that the background did not",
+    ),
+}
+CONSTANT = 1e-6  # relative range below which a series does not vary
+
+
+def inflation(run: Run) -> list[str]:
+    """The inflation where it is the same in all windows, which no picture shows."""
+    factor = values(run, "inflation")
+    if factor is None or _varies(factor):
+        return []
+    return [paragraph(f"The inflation of all windows is {number(float(np.nanmax(factor)))}.")]
+
+
+def draw_inflation(run: Run) -> Picture | None:
+    """Inflation of the background where it varies, and degrees of freedom for signal."""
+    known = {name: values(run, name) for name in PANELS}
+    shown = {name: one for name, one in known.items() if one is not None and _varies(one)}
+    if not shown:
+        return None
+    figure, axes = style.panels(len(shown), len(shown), 2.3)
+    for (name, factor), where in zip(shown.items(), axes, strict=True):
+        title, label, _ = PANELS[name]
+        line = draw_line(where, run, factor, label, color=style.ANALYSIS)
+        if name == "signal":
+            fit(where, [line], [factor])
+        frame(where, run, title, label, flags=False)
+    what = "; ".join(PANELS[name][2] for name in shown)
+    return style.picture(figure, f"{what[0].upper()}{what[1:]}; {lines_drawn(run)}.")
+
+
+def _varies(values: np.ndarray) -> bool:
+    good = values[np.isfinite(values)]
+    return bool(good.size and np.ptp(good) > CONSTANT * max(np.abs(good).max(), 1e-300))
+
+
+ESTIMATES = Section("Estimates", estimates, {"estimates": draw_estimates})
+INFLATION = Section("Inflation and information", inflation, {"inflation": draw_inflation})

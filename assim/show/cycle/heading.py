@@ -42,15 +42,14 @@ def heading(run: Run) -> list[str]:
 
 
 def _stretch(run: Run) -> list[str]:
-    file = series(run)
-    return [] if file is None else span_of(time_of(file), number)
+    return span_of(time_of(series(run)), number) if series(run) else []
 
 
 def _went(run: Run) -> str:
     """How many windows were analysed, and how their minimisations ended."""
     total = size(run)
-    missed = _states(run).get(FORECAST, 0)
-    counts = statuses(run)
+    states = run.summary.get("states") or Counter(line["state"] for line in entries(run))
+    missed, counts = states.get(FORECAST, 0), statuses(run)  # in memory none is missed
     unfinished = {name: n for name, n in counts.items() if name != "converged"}
     ended = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items())
     text = f"Minimisations: {ended}." if unfinished else ""
@@ -63,27 +62,22 @@ def _went(run: Run) -> str:
     return notice(text, verdict, lead)
 
 
-def _states(run: Run) -> dict[str, int]:
-    """How many windows were analysed, or forecast; in memory all are analysed."""
-    return run.summary.get("states") or Counter(line["state"] for line in entries(run))
-
-
 def _means(run: Run) -> str:
     """RMSE and spread: of all fields where these have one unit, else of each."""
-    summary = run.summary
-    error, spread = known(summary.get("rmse_analysis")), known(summary["spread"])
+    error, spread = known(run.summary.get("rmse_analysis")), known(run.summary["spread"])
     if spread is None:
         return _means_by_field(run)
     units = {units_of(run, f"{name}_spread_analysis") for name in fields(run)}
     unit = _unit(next(iter(units))) if len(units) == 1 else ""
-    before = known(summary["spread_background"])
+    before = known(run.summary["spread_background"])
+    text = f"{after_burn_in(run)} the "
     if error is None:
-        text = f"{after_burn_in(run)} the spread of the analysis is {number(spread)}{unit} on "
-        other = f", that of the background {number(before)}{unit}"
-        return text + "average" + other * (before is not None) + "."
-    text = f"{after_burn_in(run)} the RMSE of the analysis is {number(error)}{unit} on average and "
+        text += f"spread of the analysis is {number(spread)}{unit} on average"
+        text += f", that of the background {number(before)}{unit}" * (before is not None)
+        return text + "."
+    text += f"RMSE of the analysis is {number(error)}{unit} on average and "
     text += f"its spread {number(spread)}{unit}"
-    worse = known(summary["rmse_background"])
+    worse = known(run.summary["rmse_background"])
     if worse is not None and before is not None:
         text += f"; those of the background are {number(worse)}{unit} and {number(before)}{unit}"
     return text + "."

@@ -1,7 +1,6 @@
 """Series over the windows of a cycle, as `diagnostics.nc` has them, and the manifest's lines."""
 
 from collections import Counter
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,52 +14,41 @@ ANALYSED, FORECAST, USED = "analysed", "forecast", "used"
 _LABEL = "root mean variance of the analysis of "
 
 
-def series(run: Run) -> xr.Dataset | None:
-    """The file of all series; None where the directory does not have it."""
-    return run.files.get("diagnostics")
+def series(run: Run) -> xr.Dataset:
+    """The file of all series; empty where the directory does not have it."""
+    return run.file("diagnostics")
 
 
 def values(run: Run, name: str) -> np.ndarray | None:
     """One series, shape (window, …); None where it is not there, or nothing of it is known."""
-    file = series(run)
-    if file is None or name not in file:
-        return None
-    array = np.asarray(file[name].values, dtype=float)
+    array = np.asarray(series(run).get(name, np.nan), dtype=float)
     return array if np.isfinite(array).any() else None
 
 
 def units_of(run: Run, name: str) -> str:
     """Units of a series."""
     file = series(run)
-    return "1" if file is None or name not in file else str(file[name].attrs.get("units", "1"))
+    return str(file[name].attrs.get("units", "1")) if name in file else "1"
 
 
 def times(run: Run) -> np.ndarray:
     """Newest time of every window."""
-    return instants(_clock(run))
+    return instants(time_of(series(run)))
 
 
 def times_label(run: Run) -> str:
     """Label of the axis of `times`."""
-    return time_label(_clock(run))
-
-
-def _clock(run: Run) -> xr.DataArray:
-    file = series(run)
-    assert file is not None
-    return time_of(file)
+    return time_label(time_of(series(run)))
 
 
 def size(run: Run) -> int:
     """Number of finished windows."""
-    windows: int = run.summary["windows"]
-    return windows
+    return int(run.summary["windows"])
 
 
 def burn_in(run: Run) -> int:
     """Windows that means leave out."""
-    windows: int = run.summary["burn_in"]
-    return windows
+    return int(run.summary["burn_in"])
 
 
 def settled(run: Run) -> slice:
@@ -93,16 +81,13 @@ def scalars(run: Run) -> list[str]:
 
 
 def _ending(run: Run, end: str) -> list[str]:
-    file = series(run)
-    names = [] if file is None else [str(name) for name in file.data_vars]
-    known = [name for name in names if name.endswith(end) and values(run, name) is not None]
-    return [name.removesuffix(end) for name in known]
+    known = [name for name in map(str, series(run).data_vars) if values(run, name) is not None]
+    return [name.removesuffix(end) for name in known if name.endswith(end)]
 
 
 def field_label(run: Run, name: str) -> str:
     """What a field is called."""
-    file = series(run)
-    return name if file is None else words(file[name + SPREAD]).removeprefix(_LABEL) or name
+    return words(series(run)[name + SPREAD]).removeprefix(_LABEL) or name
 
 
 def is_scalar(run: Run, name: str) -> bool:
@@ -111,10 +96,9 @@ def is_scalar(run: Run, name: str) -> bool:
     return inside is not None and bool(np.isin(inside[np.isfinite(inside)], (0.0, 1.0)).all())
 
 
-def scalar_label(run: Run, name: str) -> str:
-    """What an estimated scalar is called."""
-    file = series(run)
-    return name if file is None else words(file[name])
+def named(name: str, label: str) -> str:
+    """A name, with what it stands for where that says more."""
+    return name if label == name else f"{name}: {label}"
 
 
 def field_axis(run: Run, what: str, name: str) -> str:
@@ -148,11 +132,6 @@ def forecast(run: Run) -> np.ndarray:
         if line["state"] == FORECAST and line[WINDOW] < mask.size:
             mask[line[WINDOW]] = True
     return mask
-
-
-def observation_files(line: Entry) -> dict[str, Any]:
-    """What became of the file of every instrument in a window, by the instrument."""
-    return dict(line["observations"])
 
 
 # ---- words ---------------------------------------------------------------------------------------

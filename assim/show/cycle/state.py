@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -23,11 +23,8 @@ from assim.show.cycle.series import (
 )
 from assim.show.fields import FINEST, SITES, position_label, positions
 from assim.show.finished import Run
-from assim.show.section import Section
+from assim.show.page import Section
 from assim.show.style import Picture
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 NEWEST = 200  # windows drawn
 MOST = 2  # fields
@@ -76,7 +73,7 @@ def _caption(run: Run, numbers: np.ndarray, planes: list[_Plane]) -> str:
     return text + "."
 
 
-def _mark(axes: Axes, when: np.ndarray) -> None:
+def _mark(axes: style.Axes, when: np.ndarray) -> None:
     axes.plot(when, np.full(when.size, 1.02), "v", color=style.REJECTED, markersize=3.5,
               transform=axes.get_xaxis_transform(), clip_on=False)  # fmt: skip
 
@@ -84,7 +81,7 @@ def _mark(axes: Axes, when: np.ndarray) -> None:
 def _windows(run: Run) -> dict[int, Path]:
     """Files of the newest windows by their number; none of a cycle in memory."""
     folder = None if run.directory is None else run.directory / "windows"
-    if folder is None or series(run) is None or not folder.is_dir():
+    if folder is None or not series(run) or not folder.is_dir():
         return {}
     paths = {
         window: folder / f"{window:06d}" / "analysis.nc"
@@ -128,4 +125,4 @@ def _is_line(variable: xr.DataArray) -> bool:
     return variable.ndim == 2 and variable.shape[0] == 1 and variable.shape[1] > SITES
 
 
-SECTION = Section("State", pictures={"hovmoeller": draw_states})
+STATE = Section("State", pictures={"hovmoeller": draw_states})

@@ -7,6 +7,7 @@ import numpy as np
 from assim.statistics.uniformity import binomial_interval
 
 LONG = 500  # windows beyond which single ones are not drawn
+BINS, FEWEST = 10, 10  # of windows of like spread, at most, and windows of one, at least
 POINTS = 120  # about as many points of a long series are drawn
 NORMAL = 1.959964  # quantile of N(0, 1): ± holds 95 %
 
@@ -56,49 +57,23 @@ def totals(values: np.ndarray, width: int) -> np.ndarray:
     return difference
 
 
-class Stretches(NamedTuple):
-    """A long series in stretches of equal length.
-
-    Args:
-        middle: number of the window in the middle of each.
-        mean: of its finite values; NaN without any.
-        low: value below which a tenth of them lies.
-        high: value above which a tenth of them lies.
-    """
-
-    middle: np.ndarray
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-
-def blocks(values: np.ndarray, width: int) -> Stretches:
-    """A series in stretches of `width`, the last of which may be shorter."""
-    starts = np.arange(0, values.size, width)
-    ends = np.minimum(starts + width, values.size)
-    rows = []
-    for start, end in zip(starts, ends, strict=True):
-        some = values[start:end]
-        some = some[np.isfinite(some)]
-        low, high = np.quantile(some, (0.1, 0.9)) if some.size else (np.nan, np.nan)
-        rows.append((average(some), low, high))
-    mean, lower, upper = np.array(rows).T
-    return Stretches((starts + ends - 1) // 2, mean, lower, upper)
-
-
 def drawn_points(number: int) -> np.ndarray:
-    """Windows at which lines are drawn: all of a short series."""
-    return blocks(np.zeros(number), block_of(number)).middle
+    """Windows at which lines are drawn: all of a short series, the middles of blocks of a long."""
+    starts, width = np.arange(0, number, block_of(number)), block_of(number)
+    return (starts + np.minimum(starts + width, number) - 1) // 2
+
+
+def ranges(values: np.ndarray) -> np.ndarray:
+    """Between which values the middle 80 % of each block lie, shape (2, blocks); NaN of none."""
+    blocks = np.split(values, np.arange(0, values.size, block_of(values.size))[1:])
+    good = (block[np.isfinite(block)] for block in blocks)
+    return np.transpose([np.quantile(b, (0.1, 0.9)) if b.size else (np.nan, np.nan) for b in good])
 
 
 class Bins(NamedTuple):
-    """Windows in bins of like variance.
+    """Roots of mean variance and of mean square error of bins of windows of like variance.
 
-    Args:
-        spread: root of the mean variance of each.
-        error: root of the mean square error of each.
-        low: lower end of the 95 % interval of `error`, as if windows were independent.
-        high: its upper end.
+    Between `low` and `high` lies 95 % of `error`, as if windows were independent.
     """
 
     spread: np.ndarray
@@ -107,20 +82,16 @@ class Bins(NamedTuple):
     high: np.ndarray
 
 
-def spread_and_skill(
-    spread: np.ndarray, error: np.ndarray, most: int = 10, least: int = 10
-) -> Bins:
-    """Mean square error against mean variance, of bins that hold equally many windows.
+def spread_and_skill(spread: np.ndarray, error: np.ndarray) -> Bins:
+    """Mean square error against mean variance, of at most ten bins of equally many windows.
 
     Args:
         spread: roots of variances, shape (n,).
         error: roots of mean square errors, shape (n,).
-        most: bins, at most.
-        least: windows of a bin, at least, unless there are fewer.
     """
     good = np.isfinite(spread) & np.isfinite(error) & (spread > 0)
     variance, square = spread[good] ** 2, error[good] ** 2
-    count = min(max(variance.size // least, 1), most) if variance.size else 0
+    count = min(max(variance.size // FEWEST, 1), BINS) if variance.size else 0
     parts = np.array_split(np.argsort(variance, kind="stable"), count) if count else []
     rows = []
     for part in parts:
@@ -136,13 +107,8 @@ def root(variance: np.ndarray) -> np.ndarray:
     return np.sqrt(np.where(variance >= 0, variance, np.nan))
 
 
-def band_of_ranks(counts: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The interval, as shares of the expectation, of a bin's count where ranks are uniform.
-
-    Args:
-        counts: of every bin.
-        level: probability of the interval.
-    """
+def band_of_ranks(counts: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval, as shares of the expectation, of a bin's count where ranks are uniform."""
     number, share = max(int(np.rint(np.sum(counts))), 1), 1 / counts.size
-    low, high = binomial_interval(number, share, level)
+    low, high = binomial_interval(number, share, 0.95)
     return low / (number * share), high / (number * share)

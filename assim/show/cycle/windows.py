@@ -5,28 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from assim.show.cycle.series import (
-    ANALYSED,
-    USED,
-    WINDOW,
-    entries,
-    observation_files,
-    series,
-    statuses,
-)
+from assim.show.cycle.series import ANALYSED, USED, WINDOW, entries, series, statuses
 from assim.show.finished import Run
 from assim.show.layout import Entry, time_of
-from assim.show.page import known, number, paragraph, table
-from assim.show.seconds import seconds
-from assim.show.section import Section
+from assim.show.minimisation import seconds
+from assim.show.page import Section, known, number, paragraph, table
 
 ROWS = 50  # of flagged windows
-ODD = (
-    "late",
-    "early",
-    "repeated",
-    "out_of_order",
-)  # what a line says of a file only where it is odd
+ODD = ("late", "early", "repeated", "out_of_order")  # said of a file only where it is odd
 
 
 def windows(run: Run) -> list[str]:
@@ -44,7 +30,7 @@ def _files(run: Run) -> str:
     """What became of the files of every instrument."""
     by_name: dict[str, list[Entry]] = {}
     for line in entries(run):
-        for name, file in observation_files(line).items():
+        for name, file in line["observations"].items():
             by_name.setdefault(name, []).append(file)
     fates = {name: Counter(file["fate"] for file in files) for name, files in by_name.items()}
     every = sorted({fate for own in fates.values() for fate in own}, key=lambda f: (f != USED, f))
@@ -87,7 +73,7 @@ def _flagged(run: Run) -> str:
 
 
 def _is_flagged(line: Entry) -> bool:
-    files = observation_files(line).values()
+    files = line["observations"].values()
     return (
         line["state"] != ANALYSED
         or bool(line["reason"])
@@ -97,7 +83,7 @@ def _is_flagged(line: Entry) -> bool:
 
 def _flag(run: Run, line: Entry) -> tuple[str, ...]:
     fates = []
-    for name, file in observation_files(line).items():
+    for name, file in line["observations"].items():
         odd = [f"{_count(file, w)} {w}" for w in ODD[:3] if _count(file, w)]
         odd += ["out of order"] * bool(_count(file, ODD[3]))
         fate = str(file["fate"])
@@ -109,8 +95,7 @@ def _flag(run: Run, line: Entry) -> tuple[str, ...]:
 
 
 def _when(run: Run, window: int) -> str:
-    file = series(run)
-    time = None if file is None else time_of(file)
+    time = time_of(series(run)) if series(run) else None
     if time is None or window >= time.size:
         return str(window)
     moment: Any = time.values[window]
@@ -144,4 +129,4 @@ def _seconds(run: Run) -> str:
     return table(header, rows) + paragraph(text, "soft")
 
 
-SECTION = Section("Windows", windows)
+WINDOWS = Section("Windows", windows)
