@@ -128,13 +128,13 @@ def write_tree(
     _write_whole(Path(path), lambda temporary: final.to_netcdf(temporary, engine="netcdf4"))
 
 
-def write_picture(png: bytes, path: str | PathLike[str]) -> None:
-    """Write a picture, whole or not at all.
+def write_bytes(content: bytes, path: str | PathLike[str]) -> None:
+    """Write a picture or a page, whole or not at all.
 
     Raises:
         DataError: it cannot be written.
     """
-    _write_whole(Path(path), lambda temporary: temporary.write_bytes(png))
+    _write_whole(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
 def write_json(content: Mapping[str, Any], path: str | PathLike[str]) -> None:

@@ -12,7 +12,7 @@ from assim.case.methods import cannot_run
 from assim.case.names import names
 from assim.case.plugins import construct
 from assim.case.pose import Posed, pose
-from assim.files.netcdf import write_picture
+from assim.files.netcdf import write_bytes
 from assim.files.write.calibration import calibration_dataset
 from assim.findings.calibration import FAILED, Calibration, calibrate
 from assim.run.terminal.directory import Results, writing
@@ -136,5 +136,5 @@ def _draw(results: Results, screen: Screen) -> None:
             "Please report it."
         )
         return
-    write_picture(png, results.directory / PICTURE)
+    write_bytes(png, results.directory / PICTURE)
     results.paths.append(results.directory / PICTURE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import product
 
 import numpy as np
 import xarray as xr
@@ -46,35 +47,40 @@ def _expected(expected: object, stddev: object) -> str:
 
 
 def _chi_squared(diagnostics: Entry) -> str:
-    value = known(diagnostics["chi_squared"])
-    degrees = known(diagnostics["chi_squared_expected"])
+    names = ("chi_squared", "chi_squared_expected", "p_value")
+    value, degrees, p = (known(diagnostics[name]) for name in names)
     if value is None:
         return ""
-    lead = f"χ² = {number(value, 4)}, expected –."
+    expected = "–"
     if degrees is not None:
-        spread = (2 * max(degrees, 0.0)) ** 0.5
-        lead = f"χ² = {number(value, 4)}, expected {number(degrees)} ± {number(spread, 2)}."
-    p = known(diagnostics["p_value"])
+        expected = f"{number(degrees)} ± {number((2 * max(degrees, 0.0)) ** 0.5, 2)}"
+    verdict, text = _judged(p)
+    return notice(text, verdict, f"χ² = {number(value, 4)}, expected {expected}.")
+
+
+def _judged(p: float | None) -> tuple[str, str]:
+    """What the probability of a larger χ² says: a verdict, and words."""
     if p is None:
-        return notice(
+        return "", (
             "This is no test where an error scale is estimated or errors are not Gaussian, since "
             "departures fit such errors by construction, nor where a value has a weight that is "
-            "neither 0 nor 1.",
-            "",
-            lead,
+            "neither 0 nor 1."
         )
     share = "above 0.99" if p > 0.99 else "below 0.001" if p < 0.001 else number(p, 2)
-    chance = f"A larger χ² has probability {share}. "
+    verdict, text = UNSURE, f"A larger χ² has probability {share}. "
     if p < UNLIKELY:
-        text = "Departures are larger than the errors allow: errors are understated, or the model "
-        return notice(chance + text + "or the observation operator is wrong.", UNSURE, lead)
-    if p > 1 - UNLIKELY:
-        text = "Departures are smaller than the errors make likely: errors are overstated, or "
-        return notice(chance + text + "their correlations are left out.", UNSURE, lead)
-    text = "Departures and increments are as large as the errors that were assumed."
-    return notice(chance + text, GOOD, lead)
+        text += "Departures are larger than the errors allow: errors are understated, or the model "
+        text += "or the observation operator is wrong."
+    elif p > 1 - UNLIKELY:
+        text += "Departures are smaller than the errors make likely: errors are overstated, or "
+        text += "their correlations are left out."
+    else:
+        verdict = GOOD
+        text += "Departures and increments are as large as the errors that were assumed."
+    return verdict, text
 
 
+KINDS = ("error", "background")
 _HEADER = (
     *("", "used", "cost", "expected", "signal", "mean influence"),
     *("σₒ → estimate", "σ_b → estimate", "units"),
@@ -95,7 +101,7 @@ def _instruments(run: Run, instruments: Entry) -> str:
     )
     ratios = {
         key: {name: known(about[f"{key}_variance_ratio"]) for name, about in instruments.items()}
-        for key in ("error", "background")
+        for key in KINDS
     }
     return table(_HEADER, rows) + paragraph(text, "soft") + negative_variances(**ratios)
 
@@ -105,7 +111,7 @@ def _instrument(run: Run, name: str, about: Entry) -> tuple[object, ...]:
     shares = (number(about[key], 3) for key in ("degrees_of_freedom", "mean_influence"))
     sigmas = (
         stdevs(known(about[f"{key}_stddev"]), known(about[f"{key}_variance_ratio"]))
-        for key in ("error", "background")
+        for key in KINDS
     )
     count, cost, units = about["count"], number(about["cost"], 4), units_of(run, name, "_stddev")
     used = f"{count:.0f}" if float(count).is_integer() else f"{count:.1f}"
@@ -113,12 +119,7 @@ def _instrument(run: Run, name: str, about: Entry) -> tuple[object, ...]:
 
 
 def stdevs(assumed: float | None, ratio: float | None) -> str:
-    """As assumed → as departures imply.
-
-    Args:
-        assumed: the standard deviation.
-        ratio: of the variance that departures imply to that assumed, with its sign.
-    """
+    """As assumed → as departures imply, which is of the signed ratio of their variances."""
     if ratio is not None and ratio < 0:
         return f"{number(assumed, 3)} → negative"
     estimated = None if assumed is None or ratio is None else assumed * ratio**0.5
@@ -128,11 +129,9 @@ def stdevs(assumed: float | None, ratio: float | None) -> str:
 def negative_variances(
     error: Mapping[str, float | None], background: Mapping[str, float | None]
 ) -> str:
-    """What it means that departures imply a negative variance; "" where none is.
+    """What it means that σₒ² or σ_b² as estimated over that assumed is negative; "" where none is.
 
-    Args:
-        error: ratio of σₒ² as estimated to that assumed, of every instrument.
-        background: the same of σ_b².
+    Both are given by instrument.
     """
     kinds = (
         (error, "σₒ²", "R", "the analysis goes beyond the values"),
@@ -210,13 +209,11 @@ def draw_influence(run: Run) -> Picture | None:
 
 def _panels(run: Run) -> list[Panel]:
     panels: list[Panel] = []
-    for file in run.feedback:
-        for name in instruments_in(file):
-            for kind in COLOURS:
-                values = file.get(f"{name}_{kind}")
-                if values is None or (kind == "influence" and not float(values.max()) > ALONE):
-                    continue
-                panels.append((words(file[name]), time_of(file), np.asarray(values.values), kind))
+    file = run.file("feedback")
+    for name, kind in product(instruments_in(file), COLOURS):
+        values = file.get(f"{name}_{kind}")
+        if values is not None and (kind != "influence" or float(values.max()) > ALONE):
+            panels.append((words(file[name]), time_of(file), np.asarray(values.values), kind))
     return panels
 
 

@@ -20,8 +20,7 @@ from assim.files.names import variable_name
 from assim.files.read.manifest import NAME, read_manifest
 from assim.show.layout import TIMES, Entry, check_file, check_summary, is_cycle
 
-STAGES = ("background", "analysis", "truth", "trajectory", "posterior", "diagnostics")
-FEEDBACK = "feedback"
+STAGES = ("background", "analysis", "truth", "trajectory", "posterior", "diagnostics", "feedback")
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,6 @@ class Run:
     Args:
         summary: the content of `summary.json`.
         files: Datasets of `STAGES`.
-        feedback: the observations, in one file or none.
         methods: each of several methods that ran, in their order; else empty.
         manifest: lines of the manifest of a cycle over files; else empty.
         directory: where the files are; None for Datasets in memory.
@@ -62,7 +60,6 @@ class Run:
 
     summary: Entry
     files: dict[str, xr.Dataset]
-    feedback: tuple[xr.Dataset, ...] = ()
     methods: tuple[Method, ...] = ()
     manifest: tuple[Entry, ...] = ()
     directory: Path | None = None
@@ -108,9 +105,8 @@ def results(
     for name, file in datasets.items():
         check_file(name, file, content)
     files = {stage: datasets[stage] for stage in STAGES if stage in datasets}
-    feedback = (datasets[FEEDBACK],) if FEEDBACK in datasets else ()
     lines = tuple(Entry(line, f"{NAME}, line {k}") for k, line in enumerate(manifest, 1))
-    return Run(content, files, feedback, _methods(content, datasets), lines, directory)
+    return Run(content, files, _methods(content, datasets), lines, directory)
 
 
 @contextmanager
@@ -122,7 +118,7 @@ def finished_run(directory: Path) -> Iterator[Run]:
             another layout than the one that is written.
     """
     summary, lines = _read_summary(directory), _read_lines(directory)
-    names = [*STAGES, FEEDBACK, *_of_other_methods(summary)]
+    names = [*STAGES, *_of_other_methods(summary)]
     with ExitStack() as stack:
         paths = {name: directory / f"{name}.nc" for name in names}
         datasets = {
@@ -210,16 +206,10 @@ def _open(path: Path) -> xr.Dataset:
         raise ReportError(f"{path}: cannot be read as NetCDF ({error})") from error
 
 
-def quantity(run: Run, name: str, what: str) -> float | None:
-    """A finite number of the summary's quantities: `map`, `mean`, …; None where there is none."""
-    value = run.summary["quantities"].get(name, {}).get(what)
-    return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
-
-
 def truth(run: Run, name: str) -> float | None:
     """True value of a parameter or scalar initial field, where there is a truth file."""
-    file = run.files.get("truth")
-    if file is None or name not in file or file[name].ndim > 1:
+    file = run.file("truth")
+    if name not in file or file[name].ndim > 1:
         return None
     value = float(np.asarray(file[name].values, dtype=float).ravel()[0])
     return value if np.isfinite(value) else None
@@ -240,9 +230,9 @@ def with_units(text: str, units: object) -> str:
 
 def units_of(run: Run, instrument: str, suffix: str = "") -> str:
     """Units of the values of an instrument, or where it is there of a column beside them."""
-    name = variable_name(instrument)
-    found = (file[n] for file in run.feedback for n in (name + suffix, name) if n in file)
-    return next((spelt_units(column.attrs.get("units")) for column in found), "")
+    file, name = run.file("feedback"), variable_name(instrument)
+    columns = (file[column] for column in (name + suffix, name) if column in file)
+    return next((spelt_units(column.attrs.get("units")) for column in columns), "")
 
 
 def spelt_units(units: object) -> str:

@@ -26,9 +26,9 @@ _OPTIONAL = (
     *(Ancillary.STDEV, Ancillary.HOFX_ANALYSIS_STDEV),
     *(Ancillary.INFLUENCE, Ancillary.IMPACT),
 )
-_WINDOW, _REALIZATION = "window", "realization"
+WINDOW, _REALIZATION = "window", "realization"
 SPREAD, NUMBER = "_spread_analysis", "_obs_number"
-_KINDS = ("background", "analysis", "smoother")
+KINDS = ("background", "analysis", "smoother")
 _INNOVATIONS = (
     *("number", "mean", "innovation_rms", "expected_rms", "stated_error", "stated_background"),
     *("error_variance_ratio", "background_variance_ratio"),
@@ -185,7 +185,7 @@ def _check_posterior(file: xr.Dataset) -> None:
 
 def instruments_in(file: xr.Dataset) -> list[str]:
     """The observed variables of a feedback file: those that are not said about another."""
-    others = {"instrument", f"{time_of(file).name}_bnds"}
+    others = {"instrument", *(f"{time}_bnds" for time in TIMES)}
     for about in file.data_vars.values():
         others |= set(str(about.attrs.get("ancillary_variables", "")).split())
     return [name for name in field_names(file) if name not in others]
@@ -222,22 +222,22 @@ def _check_diagnostics(file: xr.Dataset) -> None:
 
 def _check_series(file: xr.Dataset, summary: Mapping[str, Any]) -> None:
     """Series over the windows of a cycle: of the method, of fields and of instruments."""
-    if (length := file.sizes.get(_WINDOW, 0)) != summary["windows"]:
-        raise _error(file, _WINDOW, f"{summary['windows']} windows as in summary.json", str(length))
+    if (length := file.sizes.get(WINDOW, 0)) != summary["windows"]:
+        raise _error(file, WINDOW, f"{summary['windows']} windows as in summary.json", str(length))
     names = [str(name) for name in file.data_vars]
     known = any("_rmse_" in name for name in names)  # of a truth
     needed = ["window", str(time_of(file).name), *_SERIES]
     for field in (name.removesuffix(SPREAD) for name in names if name.endswith(SPREAD)):
         kinds = ("spread", "rmse") if known else ("spread",)
-        needed += [f"{field}_{what}_{kind}" for what in kinds for kind in _KINDS]
+        needed += [f"{field}_{what}_{kind}" for what in kinds for kind in KINDS]
         if known:
-            variable(file, f"{field}_inside", (_WINDOW, "level"))
+            variable(file, f"{field}_inside", (WINDOW, "level"))
     for name in (name.removesuffix(NUMBER) for name in names if name.endswith(NUMBER)):
         needed += [f"{name}_obs_{what}" for what in _INNOVATIONS]
-        variable(file, f"{name}_obs_ranks", (_WINDOW, "bin"))
+        variable(file, f"{name}_obs_ranks", (WINDOW, "bin"))
     needed += [name.removesuffix("_stddev") for name in names if name.endswith("_stddev")]
     for name in needed:
-        variable(file, name, (_WINDOW,))
+        variable(file, name, (WINDOW,))
 
 
 def _spelt(dims: Iterable[str]) -> str:

@@ -55,12 +55,9 @@ def minima(run: Run) -> str:
     else:
         text += "The posterior has more than one mode, of which a Gaussian or particles describe "
         text += "only the lowest: run Tempering, or chains (NUTS or MCLMC)."
-    rows = [(str(k), _six(one["cost"]), one["starts"]) for k, one in enumerate(entries, 1)]
-    return (
-        notice(text, UNSURE if above <= FAR else "")
-        + table(("Minimum", "cost", "first guesses that led there"), rows)
-        + lost
-    )
+    rows = [(str(k), _six(about["cost"]), about["starts"]) for k, about in enumerate(entries, 1)]
+    header = ("Minimum", "cost", "first guesses that led there")
+    return notice(text, UNSURE if above <= FAR else "") + table(header, rows) + lost
 
 
 # ---- picture -------------------------------------------------------------------------------------
@@ -71,14 +68,12 @@ def draw_convergence(run: Run) -> Picture | None:
     file = run.file("diagnostics")
     if "loop" not in file.dims:
         return None
-    loop, cost, gradient = (
-        np.asarray(file[name].values, float) for name in ("loop", "cost", "gradient_norm")
-    )
+    names = ("loop", "cost", "gradient_norm")
+    loop, cost, gradient = (np.asarray(file[name].values, float) for name in names)
     figure, (left, right) = style.panels(2, 2, 2.6)
     _draw_cost(left, loop, cost)
     positive = np.where(gradient > 0, gradient, np.nan)
-    _draw_loops(right, loop, positive, "Gradient norm ‖∇J‖")
-    _log_scale(right, positive)
+    _draw_loops(right, loop, positive, "Gradient norm ‖∇J‖", log=True)
     caption = (
         "Cost J (above the least met, where that shows more) and gradient norm per outer loop."
     )
@@ -88,37 +83,29 @@ def draw_convergence(run: Run) -> Picture | None:
 def _draw_cost(axes: style.Axes, loop: np.ndarray, cost: np.ndarray) -> None:
     """A log axis where J itself allows it, else of J − J_min where that spans decades."""
     good = cost[np.isfinite(cost)]
-    if good.size and good.min() > 0 and good.max() > 30 * good.min():
-        _draw_loops(axes, loop, cost, "Cost J")
-        _log_scale(axes, cost)
-        return
-    above = np.where(cost > np.nanmin(cost), cost - np.nanmin(cost), np.nan) if good.size else cost
-    left = above[np.isfinite(above)]
-    if left.size > 2 and left.max() > 300 * left.min():
-        _draw_loops(axes, loop, above, "Cost J − min J")
-        _log_scale(axes, above)
-        note = f"min J = {good.min():.6g}".replace("-", "−")
-        axes.annotate(note, (0.97, 0.95), xycoords="axes fraction", ha="right", va="top")
-        return
-    _draw_loops(axes, loop, cost, "Cost J")
+    values, label = cost, "Cost J"
+    log = bool(good.size and good.min() > 0 and good.max() > 30 * good.min())
+    if good.size and not log:
+        above = np.where(cost > good.min(), cost - good.min(), np.nan)
+        left = above[np.isfinite(above)]
+        if left.size > 2 and left.max() > 300 * left.min():
+            values, label, log = above, "Cost J − min J", True
+            note = f"min J = {good.min():.6g}".replace("-", "−")
+            axes.annotate(note, (0.97, 0.95), xycoords="axes fraction", ha="right", va="top")
+    _draw_loops(axes, loop, values, label, log)
 
 
-def _draw_loops(axes: style.Axes, loop: np.ndarray, values: np.ndarray, label: str) -> None:
+def _draw_loops(
+    axes: style.Axes, loop: np.ndarray, values: np.ndarray, label: str, log: bool
+) -> None:
+    """Values by loop; a log axis has at least one decade, so that it bears labelled ticks."""
     axes.plot(loop, values, "o-", color=style.ANALYSIS, markersize=4)
-    axes.set_xlabel("Outer loop")
-    axes.set_ylabel(label)
+    axes.set(xlabel="Outer loop", ylabel=label)
     style.few_ticks(axes.xaxis, 8, whole=True)
-
-
-def _log_scale(axes: style.Axes, values: np.ndarray) -> None:
-    """A log axis of at least one decade, so that it bears labelled ticks."""
     good = values[np.isfinite(values) & (values > 0)]
-    if not good.size:
-        return
-    axes.set_yscale("log")
-    axes.set_ylim(
-        10 ** np.floor(np.log10(good.min())) * 0.7, 10 ** np.ceil(np.log10(good.max())) * 1.4
-    )
+    if log and good.size:
+        low, high = np.floor(np.log10(good.min())), np.ceil(np.log10(good.max()))
+        axes.set(yscale="log", ylim=(10**low * 0.7, 10**high * 1.4))
 
 
 # ---- the Hessian ---------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
-"""Observations as the feedback has them: what was used, and how far the model is from them."""
+"""Observations as the feedback has them: how many were used, and how far the model is from them."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,9 +10,12 @@ import numpy as np
 import xarray as xr
 
 from assim.files.errors import ReportError
-from assim.files.names import PASSIVE, Ancillary
-from assim.show.finished import Run, words
+from assim.files.names import FLAGS, PASSIVE, Ancillary
+from assim.show import style
+from assim.show.finished import Run, instants, time_label, with_units, words
 from assim.show.layout import TIMES, instruments_in, time_of
+from assim.show.page import Section, paragraph, table
+from assim.show.style import Picture
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Observed:
         before, after = (departure[self.used] / scale for departure in raw)
         return before, after
 
-    def chosen(self, here: np.ndarray) -> "Observed":
+    def chosen(self, here: np.ndarray) -> Observed:
         """Only the rows `here`."""
         columns: dict[str, Any] = {
             name: value[here]
@@ -75,11 +81,8 @@ class Observed:
 
 def observed(run: Run) -> list[Observed]:
     """Every observed variable of every instrument."""
-    return [
-        _observed(file, name, time_of(file))
-        for file in run.feedback
-        for name in instruments_in(file)
-    ]
+    file = run.file("feedback")
+    return [_observed(file, name, time_of(file)) for name in instruments_in(file)]
 
 
 def _observed(file: xr.Dataset, name: str, time: xr.DataArray) -> Observed:
@@ -90,6 +93,7 @@ def _observed(file: xr.Dataset, name: str, time: xr.DataArray) -> Observed:
     flags = np.asarray(file[name + Ancillary.EFFECTIVE_QC].values)
     logarithmic, scale = _error_model(file, name)
     stdev = values(Ancillary.STDEV)
+    columns = [str(column) for column in file.variables if file[column].dims == time.dims]
     return Observed(
         name=name,
         label=words(file[name]),
@@ -105,13 +109,8 @@ def _observed(file: xr.Dataset, name: str, time: xr.DataArray) -> Observed:
         oman=np.asarray(file[name + Ancillary.OMAN].values),
         used=(flags == 0) & np.isfinite(value),
         passive=flags == PASSIVE,
-        places=_places(file, time),
+        places={name: np.asarray(file[name].values) for name in columns if name not in TIMES},
     )
-
-
-def _places(file: xr.Dataset, time: xr.DataArray) -> dict[str, np.ndarray]:
-    columns = [str(name) for name in file.variables if file[name].dims == time.dims]
-    return {name: np.asarray(file[name].values) for name in columns if name not in TIMES}
 
 
 def _error_model(file: xr.Dataset, name: str) -> tuple[bool, float]:
@@ -135,3 +134,99 @@ def _error_model(file: xr.Dataset, name: str) -> tuple[bool, float]:
 def _log_ratio(value: np.ndarray, model: np.ndarray) -> np.ndarray:
     good = (value > 0) & (model > 0)
     return np.log(np.where(good, value, np.nan) / np.where(good, model, np.nan))
+
+
+# ---- what the report says of them ---------------------------------------------------------------
+
+
+MOST = 6
+
+
+def observations(run: Run) -> list[str]:
+    """How many observations of every instrument were used, and why others were not."""
+    counts = {
+        name: {"used": about["used"], **about["rejected"]}
+        | {key: about[key] for key in ("held_back",) if key in about}
+        for name, about in run.summary["observations"].items()
+    }
+    fates = list(dict.fromkeys(fate for about in counts.values() for fate in about))
+    rows = [(name, *(about.get(fate, 0) for fate in fates)) for name, about in counts.items()]
+    codes = {name: f" ({code})" for code, name in FLAGS.items()}
+    header = (fate.replace("_", " ") + codes.get(fate, "") for fate in fates)
+    rejected = any(fate in codes for fate in fates)
+    text = "Numbers in brackets are the flags of rejected values in feedback.nc."
+    return [table(("", *header), rows), paragraph(text, "soft") if rejected else ""]
+
+
+def draw_departures(run: Run) -> Picture | None:
+    """A row an observed variable: histogram, and departures against time."""
+    everything = [variable for variable in observed(run) if variable.used.any()]
+    return style.draw_each(everything, MOST, _draw_row, _caption, "variables", 2.2, each=2)
+
+
+def _caption(shown: Sequence[Observed]) -> str:
+    text = "Departures of the used observations from background (o − b) and analysis (o − a)"
+    if any(variable.scaled() for variable in shown):
+        text += (
+            ", divided by the standard deviation of observation error where the file gives it; "
+            "dotted: the standard normal density"
+        )
+    if any(variable.logarithmic for variable in shown):
+        text += "; departures of the logarithm where the likelihood is log-normal"
+    return text + ". Bars and triangles at the rim hold what lies beyond."
+
+
+def _draw_row(left: style.Axes, right: style.Axes, variable: Observed) -> None:
+    both = variable.departures()
+    label, least = "Normalised departure", 4.0
+    if not variable.scaled():
+        units = "1" if variable.logarithmic else variable.units
+        label, least = with_units("Departure", units), 0.0
+    edges = _edges(both, least)
+    time = instants(variable.time)[variable.used]
+    looks = (("o − b", style.BACKGROUND), ("o − a", style.ANALYSIS))
+    for (name, colour), values in zip(looks, both, strict=True):
+        inside = np.clip(values[np.isfinite(values)], edges[0], edges[-1])
+        look: dict[str, Any] = {"alpha": 0.45, "edgecolor": "white", "linewidth": 0.4}
+        left.hist(inside, edges.tolist(), density=True, label=name, color=colour, **look)
+        _draw_in_time(right, time, values, edges[-1], colour)
+    if variable.scaled():
+        grid = np.linspace(edges[0], edges[-1], 200)
+        left.plot(grid, np.exp(-0.5 * grid**2) / np.sqrt(2 * np.pi), ":", color=style.INK)
+    left.set(xlabel=label, ylabel="Density", title=variable.label)
+    right.axhline(0, color=style.INK, linewidth=0.7)
+    right.set(ylabel=label, xlabel=time_label(variable.time), ylim=(edges[0], edges[-1]))
+
+
+def _draw_in_time(
+    axes: style.Axes, time: np.ndarray, values: np.ndarray, most: float, colour: str
+) -> None:
+    """Dots; triangles at the rim for what lies beyond it."""
+    axes.plot(time, values, ".", color=colour, markersize=4)
+    for sign, marker in ((1, "^"), (-1, "v")):
+        beyond = sign * values > most
+        rim = np.full(int(beyond.sum()), 0.97 * sign * most)
+        axes.plot(time[beyond], rim, marker, color=colour, markersize=4)
+
+
+def _edges(values: Sequence[np.ndarray], least: float) -> np.ndarray:
+    """Edges of common bins, the same on both sides of zero.
+
+    They follow the departures from the analysis (the last of `values`), so that a few from a bad
+    background do not hide them; what lies beyond joins the last bin.
+    """
+    absolute = [np.abs(some[np.isfinite(some)]) for some in values]
+    if not all(some.size for some in absolute):
+        return np.linspace(-1, 1, 11)
+    every = 1.1 * np.concatenate(absolute).max()
+    most = min(every, max(least, 6 * float(np.quantile(absolute[-1], 0.9)))) or 1.0
+    count = int(np.clip(np.sqrt(absolute[-1].size), 6, 20))
+    return np.linspace(-most, most, 2 * count + 1)
+
+
+OBSERVATIONS = Section(
+    "Observations",
+    observations,
+    {"departures": draw_departures},
+    "the directory holds no feedback.nc with observations and departures.",
+)

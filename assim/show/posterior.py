@@ -7,10 +7,10 @@ import numpy as np
 from assim.show import style
 from assim.show.corner import draw_corner
 from assim.show.density import ScalarDraws, density, draw_prior, draws, label_below, limits
-from assim.show.finished import Run, methods_of, quantity, spelt_units, truth
+from assim.show.finished import Run, methods_of, spelt_units, truth
 from assim.show.layout import Entry
 from assim.show.methods import verdict_of
-from assim.show.page import Section, alike, number, paragraph, table, with_spread
+from assim.show.page import Section, alike, known, number, paragraph, table, with_spread
 from assim.show.style import Picture
 
 MOST = 24
@@ -76,7 +76,8 @@ def draw_densities(run: Run) -> Picture | None:
     caption += style.left_out(len(everything) - len(shown), "quantities")
 
     def draw(axes: style.Axes, about: ScalarDraws) -> None:
-        _draw(axes, about, quantity(run, about.name, "map"), truth(run, about.name))
+        mode = known(run.summary["quantities"].get(about.name, {}).get("map"))
+        _draw(axes, about, mode, truth(run, about.name))
 
     columns = style.columns_of_densities
     return style.draw_each(shown, MOST, draw, caption, "", 1.95, columns, left=0.15, below=0.62)

@@ -149,9 +149,9 @@ def _caption(shown: Sequence[PredictedReadings]) -> str:
 def predicted(run: Run) -> list[PredictedReadings]:
     """Every instrument whose feedback has predictive quantiles and ranks."""
     held_back = {variable_name(name): check["held_back"] for name, check in checks(run).items()}
+    file = run.file("feedback")
     readings = [
         _predicted(file, name, held_back.get(name, False))
-        for file in run.feedback
         for name in instruments_in(file)
         if f"{name}_predictive_{ENDS[0]}" in file
     ]

@@ -3,41 +3,39 @@
 To add a topic, write a file with its `Section` and name that in `WINDOW` or in `CYCLE`.
 """
 
-import os
 from collections.abc import Callable, Collection, Mapping
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from assim.files.errors import ReportError
+from assim.files.errors import DataError, ReportError
+from assim.files.netcdf import write_bytes
 from assim.show import about, page
 from assim.show.consistency import CONSISTENCY
-from assim.show.cycle import heading as cycle_heading
+from assim.show.cycle import windows
 from assim.show.cycle.errors import ERRORS, INTERVALS
 from assim.show.cycle.estimates import ESTIMATES, INFLATION
 from assim.show.cycle.innovations import COVARIANCES, INNOVATIONS
 from assim.show.cycle.state import STATE
-from assim.show.cycle.windows import WINDOWS
-from assim.show.departures import OBSERVATIONS
 from assim.show.finished import Run, finished_run
 from assim.show.layout import is_cycle
 from assim.show.methods import METHODS
 from assim.show.minimisation import HESSIAN, MINIMISATION, SECONDS
-from assim.show.model_error import MODEL_ERROR
+from assim.show.observed import OBSERVATIONS
 from assim.show.page import Section
 from assim.show.posterior import POSTERIOR, QUANTITIES
 from assim.show.predictive import PREDICTIVE
 from assim.show.sloppy import SLOPPY
 from assim.show.style import Picture, house_style
-from assim.show.trajectory import TRAJECTORY
+from assim.show.trajectory import MODEL_ERROR, TRAJECTORY
 
 WINDOW: tuple[Section, ...] = (
     *(QUANTITIES, METHODS, TRAJECTORY, MODEL_ERROR, POSTERIOR, SLOPPY, OBSERVATIONS, PREDICTIVE),
     *(CONSISTENCY, about.FINDINGS, MINIMISATION, HESSIAN, SECONDS, about.PROVENANCE),
 )
 CYCLE: tuple[Section, ...] = (
-    *(ERRORS, INTERVALS, INNOVATIONS, COVARIANCES, ESTIMATES, STATE, INFLATION, WINDOWS),
-    about.PROVENANCE,
+    *(ERRORS, INTERVALS, INNOVATIONS, COVARIANCES, ESTIMATES, STATE, INFLATION),
+    *(windows.WINDOWS, about.PROVENANCE),
 )
 PICTURES = tuple(dict.fromkeys(name for section in WINDOW + CYCLE for name in section.pictures))
 
@@ -54,6 +52,7 @@ def write_report(directory: Path) -> list[Path]:
     Raises:
         ReportError: no finished run there, a file that cannot be read or has another layout than
             the one that is written, or no matplotlib.
+        DataError: it cannot be written.
     """
     directory = Path(directory)
     with finished_run(directory) as run:
@@ -63,8 +62,11 @@ def write_report(directory: Path) -> list[Path]:
     figures.mkdir(exist_ok=True)
     for name in set(PICTURES) - set(pictures):
         (figures / f"{name}.png").unlink(missing_ok=True)
-    drawn = [_write(figures / f"{name}.png", picture.png) for name, picture in pictures.items()]
-    return [_write(directory / "report.html", text.encode("utf-8")), *drawn]
+    page, drawn = directory / "report.html", {figures / f"{n}.png": p for n, p in pictures.items()}
+    for path, picture in drawn.items():
+        write_bytes(picture.png, path)
+    write_bytes(text.encode("utf-8"), page)
+    return [page, *drawn]
 
 
 def report_of_results(
@@ -81,7 +83,7 @@ def report_of_results(
         return []
     try:
         return write_report(directory)
-    except ReportError as error:
+    except (DataError, ReportError) as error:
         say(str(error))
     except Exception as error:  # a picture that fails costs the report, not the results
         say(
@@ -123,7 +125,7 @@ def render(run: Run, pictures: Mapping[str, Picture]) -> str:
     """The page as text, with those of its pictures that are given."""
     template = Template(files("assim.show").joinpath("report.html").read_text(encoding="utf-8"))
     if is_cycle(run.summary):
-        title, head = cycle_heading.title(run), cycle_heading.heading(run)
+        title, head = windows.title(run), windows.heading(run)
     else:
         title, head = run.title(), about.heading(run)
     parts = [*head, *(_printed(section, run, pictures) for section in sections_of(run))]
@@ -139,13 +141,3 @@ def _printed(section: Section, run: Run, pictures: Mapping[str, Picture]) -> str
     if printed or not section.missing:
         return printed
     return page.section(section.title, page.paragraph(f"Left out: {section.missing}", "soft"))
-
-
-def _write(path: Path, content: bytes) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

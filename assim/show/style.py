@@ -154,25 +154,23 @@ def draw_each(
     top: float = 0.3,
     **room: float,
 ) -> Picture | None:
-    """A picture with panels of the same kind for each of several; None without any.
+    """Panels of the same kind for each of several; None without any.
 
     Args:
         everything: what there is to draw.
-        most: how many of them at most.
+        most: how many of them are drawn.
         draw: called with the panels of one of them, and with it.
         caption: or what makes it of those that are drawn.
-        what: they are, in the plural, for what is left out.
-        height: of a panel in inches.
-        columns: panels side by side, or how many of so many; as `each`, or as over time.
+        what: they are, in the plural.
+        height: of a panel, see `panels`, as `top` and `room`.
+        columns: panels side by side, or how many of so many; `each`, or as over time.
         each: panels of each.
-        top: room for the legend, in inches.
-        room: see `panels`.
     """
     shown = everything[:most]
     if not shown:
         return None
     count = each * len(shown)
-    columns = columns or (each if each > 1 else columns_over_time)
+    columns = columns or (each if each > 1 else 1 if count <= 3 else 2)
     beside = columns if isinstance(columns, int) else columns(count)
     figure, axes = panels(count, beside, height, top, **room)
     for place, item in enumerate(shown):
@@ -212,20 +210,9 @@ def plane(
     y: np.ndarray,
     values: np.ndarray,
     signed: bool,
-    room: float = 0.65,
 ) -> None:
-    """Values (y, x) in colours, with a colour bar in `room` inches from the right of the panel.
-
-    Args:
-        figure: of the panel.
-        axes: where to draw.
-        x: positions of columns.
-        y: positions of rows.
-        values: shape (y, x).
-        signed: whether both signs matter: a diverging map about zero.
-        room: for the colour bar.
-    """
-    look = colours(values, signed)
+    """Values (y, x) in colours, `signed` about zero, with a colour bar at the right."""
+    look, room = colours(values, signed), 0.65  # inches for the colour bar
     mesh = axes.pcolormesh(x, y, values, shading="nearest", rasterized=True, **look)
     box, width = axes.get_position(), figure.get_size_inches()[0]
     axes.set_position((box.x0, box.y0, box.width - room / width, box.height))
@@ -274,14 +261,9 @@ def wrapped(title: str) -> str:
     return textwrap.fill(title, 46)
 
 
-def columns_over_time(panels: int) -> int:
-    """Panels over time side by side."""
-    return 1 if panels <= 3 else 2
-
-
-def columns_of_densities(panels: int, most: int = 4) -> int:
+def columns_of_densities(panels: int) -> int:
     """Panels of densities side by side."""
-    return min(most, max(panels, 2)) if panels != 6 else 3
+    return min(4, max(panels, 2)) if panels != 6 else 3
 
 
 def left_out(number: int, what: str) -> str:

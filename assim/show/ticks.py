@@ -24,7 +24,9 @@ def finish(figure: Figure) -> None:
     """Tick labels of every panel as people write them."""
     for axes in figure.axes:
         plain_numbers(axes)
-        _fold_powers(axes)
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_label_text():
+                axis.set_label_text(with_power(axis.get_label_text(), power(axis)))
         _few_dates(axes, axes.get_position().width * figure.get_size_inches()[0])
 
 
@@ -34,17 +36,13 @@ class _Plain(ScalarFormatter):
     def get_offset(self) -> str:
         offset = super().get_offset()
         exponent = offset[2:].replace("−", "-")
-        return f"{TIMES}{_power(int(exponent))}" if offset.startswith("1e") else offset
-
-
-def _power(exponent: int) -> str:
-    return f"10{raised(exponent)}"
+        return f"{TIMES}10{raised(int(exponent))}" if offset.startswith("1e") else offset
 
 
 def _log_label(value: float, position: int) -> str:
     del position
     exponent = math.log10(value) if value > 0 else math.nan
-    return _power(round(exponent)) if abs(exponent - round(exponent)) < 1e-6 else ""
+    return f"10{raised(round(exponent))}" if abs(exponent - round(exponent)) < 1e-6 else ""
 
 
 def plain_numbers(axes: Axes) -> None:
@@ -102,12 +100,6 @@ def with_power(label: str, power: str) -> str:
     if bracket and units.endswith(")"):
         return f"{before}({power}{units}"
     return f"{label} ({TIMES}{power.strip()})".lstrip()
-
-
-def _fold_powers(axes: Axes) -> None:
-    for axis in (axes.xaxis, axes.yaxis):
-        if axis.get_label_text():
-            axis.set_label_text(with_power(axis.get_label_text(), power(axis)))
 
 
 def _few_dates(axes: Axes, width: float) -> None:

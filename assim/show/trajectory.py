@@ -1,16 +1,18 @@
-"""The analysed trajectory as a fan with the observations on it, over space, and at the start."""
+"""The analysed trajectory as a fan with observations, over space, at the start; model error."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from assim.show import style
 from assim.show.fields import draw_hovmoeller, draw_initial_state, site_label, sites
-from assim.show.finished import Run, instants, with_units
+from assim.show.finished import Run, instants, with_units, words
 from assim.show.layout import field_names, time_of
 from assim.show.observed import Observed, observed
 from assim.show.page import Section, table
@@ -31,12 +33,12 @@ class Series:
     units: str
     time: xr.DataArray
     value: np.ndarray
-    mean: np.ndarray | None
+    background: np.ndarray
     stdev: np.ndarray | None
-    background: tuple[np.ndarray, np.ndarray]
-    truth: tuple[np.ndarray, np.ndarray] | None
-    positive: bool
     observed: tuple[Observed, ...]
+    mean: np.ndarray | None = None
+    truth: tuple[np.ndarray, np.ndarray] | None = None  # its times, and values
+    positive: bool = False
 
 
 def twin(run: Run) -> list[str]:
@@ -96,53 +98,42 @@ def _once_a_time(variable: Observed) -> bool:
 
 def _of_no_field(variable: Observed) -> Series:
     rows = np.flatnonzero(variable.used)
-    rows = rows[np.argsort(variable.time.values[rows])]
-    stdev = variable.analysis_stdev
+    used = variable.chosen(rows[np.argsort(variable.time.values[rows])])
     return Series(
-        name=variable.name,
-        label=variable.label,
-        units=variable.units,
-        time=variable.time[rows],
-        value=variable.analysis[rows],
-        mean=None,
-        stdev=None if stdev is None else stdev[rows],
-        background=(instants(variable.time[rows]), variable.background[rows]),
-        truth=None,
-        positive=False,
+        *(used.name, used.label, used.units, used.time, used.analysis, used.background),
+        stdev=used.analysis_stdev,
         observed=(variable,),
     )
 
 
 def _series(run: Run, file: xr.Dataset, name: str, place: dict[str, int]) -> Series:
-    time, stdev = time_of(file), _at_place(file, name + "_stddev", place)
-    stdev = None if stdev is None or not np.nanmax(stdev, initial=0.0) > 0 else stdev
+    stdev = _at(file, name + "_stddev", place)
     return Series(
         name=name,
         label=site_label(file, name, place),
         units=str(file[name].attrs.get("units", "1")),
-        time=time,
-        value=_at(file[name], place),
-        mean=_at_place(file, name + "_mean", place),
-        stdev=stdev,
-        background=(instants(time), _at(file[f"{name}_background"], place)),
+        time=time_of(file),
+        value=_at(file, name, place),
+        background=_at(file, f"{name}_background", place),
+        stdev=None if stdev is None or not np.nanmax(stdev, initial=0.0) > 0 else stdev,
+        observed=tuple(_at_site(o, file, place) for o in observed(run) if o.name == name),
+        mean=_at(file, name + "_mean", place),
         truth=_truth(run, name, place),
         positive=is_positive(run, file, name),
-        observed=tuple(_at_site(o, file, place) for o in observed(run) if o.name == name),
     )
 
 
-def _at_place(file: xr.Dataset, name: str, place: dict[str, int]) -> np.ndarray | None:
-    return _at(file[name], place) if name in file else None
-
-
-def _at(variable: xr.DataArray, place: dict[str, int]) -> np.ndarray:
-    return np.asarray(variable.isel(place, missing_dims="ignore").values, dtype=float)
+def _at(file: xr.Dataset, name: str, place: dict[str, int]) -> Any:
+    """A series; None where the file does not have it."""
+    if name not in file:
+        return None
+    return np.asarray(file[name].isel(place, missing_dims="ignore").values, dtype=float)
 
 
 def _truth(run: Run, name: str, place: dict[str, int]) -> tuple[np.ndarray, np.ndarray] | None:
     """True times and values; None where the truth is not known over time."""
     file = run.file("truth")
-    value = _at_place(file, name, place)
+    value = _at(file, name, place)
     if value is None or value.shape != time_of(file).shape or value.size < 2:
         return None
     return instants(time_of(file)), value
@@ -204,7 +195,9 @@ def _draw_series(axes: style.Axes, series: Series) -> None:
     if series.stdev is not None:
         for z, alpha, label in ((style.NINETY, 0.18, "90 % band"), (style.HALF, 0.32, "50 % band")):
             style.band(axes, time, *band_of(series, z), alpha, label)
-    axes.plot(*series.background, "--", color=style.BACKGROUND, linewidth=1.1, label="background")
+    axes.plot(
+        time, series.background, "--", color=style.BACKGROUND, linewidth=1.1, label="background"
+    )
     if series.truth is not None:
         axes.plot(*series.truth, color=style.TRUTH, ls=style.TRUTH_DASH, zorder=4, label="truth")
     axes.plot(time, series.value, color=style.ANALYSIS, label="analysis")
@@ -242,22 +235,82 @@ def _keep_in_view(axes: style.Axes, series: Series) -> None:
     parts = [series.value, *(o.value[o.used] for o in series.observed)]
     bars = [(o.value[o.used], o.bars()) for o in series.observed]
     parts += [end for v, b in bars if b is not None for end in (v - b[0], v + b[1])]
-    if series.truth is not None:
-        parts.append(series.truth[1])
-    if series.stdev is not None:
-        parts += band_of(series, style.NINETY)
-    values = np.concatenate(parts)
-    values = values[np.isfinite(values)]
+    parts += [] if series.truth is None else [series.truth[1]]
+    parts += [] if series.stdev is None else band_of(series, style.NINETY)
+    values = _finite(parts)
     if not values.size:
         return
     low, high = values.min(), values.max()
     room = 0.75 * (high - low)
-    others = [*(o.value[~o.used] for o in series.observed), series.background[1]]
-    extra = np.concatenate([*others, np.array([low, high])])
-    extra = extra[np.isfinite(extra)]
+    others = [*(o.value[~o.used] for o in series.observed), series.background]
+    extra = _finite([*others, np.array([low, high])])
     low, high = max(extra.min(), low - room), min(extra.max(), high + room)
     margin = 0.06 * (high - low) or 0.5
     axes.set_ylim(0 if series.positive and low < 0.3 * high else low - margin, high + margin)
+
+
+def _finite(parts: list[np.ndarray]) -> np.ndarray:
+    values: np.ndarray = np.concatenate(parts)
+    return values[np.isfinite(values)]
+
+
+# ---- model error ---------------------------------------------------------------------------------
+
+
+Panel = tuple[str, dict[str, int], str]  # name, place, title
+
+
+def draw_model_error(run: Run) -> Picture | None:
+    """One panel a series of model error: scalar fields, and sites of small ones."""
+    file = run.file("trajectory")
+    names = [name for name in map(str, file.data_vars) if name.endswith("_model_error")]
+    everything = [panel for name in names for panel in _panels(file, name)]
+    caption = (
+        "Model error, with the band that holds 90 % of its posterior uncertainty; dashed: 90 % of "
+        "what was assumed of it before the observations."
+    )
+    return style.draw_each(
+        everything, MOST, partial(_draw_model_error, file), caption, "series", 1.9
+    )
+
+
+def _panels(file: xr.Dataset, name: str) -> list[Panel]:
+    """Name, place and title of every series of a field; a large field gets that at its middle."""
+    title, middle = words(file[name]).capitalize(), file[name].dims[1:]
+    places = sites(file[name]) or [{str(dim): file.sizes[dim] // 2 for dim in middle}]
+    where = (", ".join([title, *(f"{dim} {k}" for dim, k in place.items())]) for place in places)
+    return [(name, place, text) for place, text in zip(places, where, strict=True)]
+
+
+def _draw_model_error(file: xr.Dataset, axes: style.Axes, panel: Panel) -> None:
+    name, place, title = panel
+    when = instants(time_of(file))
+
+    def series(ending: str) -> np.ndarray | None:
+        field = file.get(name + ending)
+        return None if field is None else _from_start(field.isel(place).values)
+
+    value, stdev, prior = series(""), series("_stddev"), series("_prior_stddev")
+    assert value is not None
+    if stdev is not None:
+        half = style.NINETY * stdev
+        style.band(axes, when, value - half, value + half, 0.22, "90 % band", step="pre")
+    axes.step(when, value, where="pre", color=style.ANALYSIS, label="model error")
+    if prior is not None:
+        look: dict[str, Any] = {"color": style.BACKGROUND, "linestyle": "--", "linewidth": 1.0}
+        axes.step(when, style.NINETY * prior, where="pre", label="90 % before", **look)
+        axes.step(when, -style.NINETY * prior, where="pre", **look)
+    axes.axhline(0, color=style.INK, linewidth=0.7)
+    style.over_time(axes, time_of(file), with_units("η", file[name].attrs.get("units")))
+    axes.set_title(style.wrapped(title))
+
+
+def _from_start(values: np.ndarray) -> np.ndarray:
+    """A series whose first edge, at which no model error acts, shows the first one that does."""
+    values = np.array(values, dtype=float)
+    if values.size > 1 and np.isnan(values[0]):
+        values[0] = values[1]
+    return values
 
 
 TRAJECTORY = Section(
@@ -270,3 +323,4 @@ TRAJECTORY = Section(
     },
     "the directory holds no trajectory.nc with a field over time.",
 )
+MODEL_ERROR = Section("Model error", pictures={"model_error": draw_model_error})

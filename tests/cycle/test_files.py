@@ -16,8 +16,8 @@ from assim.files.read.manifest import damaged, read_manifest
 from assim.files.read.tables import open_observations
 from assim.files.write import manifest as ledger
 from assim.run import cli
-from assim.run.terminal import directory
 from assim.run.cycle.ledger import alone
+from assim.run.terminal import directory
 from tests.cycle.files import Files, contents, manifest, results, setting, steady
 
 WINDOWS = 6

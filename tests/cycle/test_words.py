@@ -17,8 +17,7 @@ from assim.case.failure import CaseError
 from assim.case.setting import set_up
 from assim.run import cli
 from assim.run.terminal import screen as shown
-from assim.run.terminal.screen import Dashboard
-from assim.run.terminal.screen import Screen
+from assim.run.terminal.screen import Dashboard, Screen
 from tests.cycle.files import Files
 
 NAME = "observations/{window:04d}.nc"

@@ -270,8 +270,7 @@ def test_results_in_memory_give_the_same_page_and_pictures(lynx_hare):
     """But for what a directory adds: its name."""
     with finished_run(lynx_hare) as run:
         pictures, page = draw(run), render(run, {})
-        files = {name: file.load().copy() for name, file in run.files.items()}
-        datasets = {**files, "feedback": run.feedback[0].load().copy()}
+        datasets = {name: file.load().copy() for name, file in run.files.items()}
     in_memory = results(json.loads((lynx_hare / "summary.json").read_text()), datasets)
     assert draw(in_memory) == pictures
     assert render(in_memory, {}) == page.replace(lynx_hare.name, in_memory.name())

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 
 from assim.show import style
-from assim.show.cycle.axes import MOST, draw_line, fit, frame, lines_drawn
 from assim.show.cycle.series import (
-    KINDS,
+    MOST,
     after_burn_in,
+    draw_line,
     field_axis,
     field_label,
     fields,
+    fit,
+    frame,
     is_scalar,
+    lines_drawn,
     named,
     series,
     settled,
@@ -26,6 +29,7 @@ from assim.show.cycle.series import (
 )
 from assim.show.cycle.statistics import LONG, Bins, average, spread_and_skill
 from assim.show.finished import Run, spelt_units
+from assim.show.layout import KINDS
 from assim.show.page import Section, number, paragraph, table
 from assim.show.style import Picture
 
@@ -44,7 +48,15 @@ def errors(run: Run) -> list[str]:
     rows = [row for name in fields(run) for kind in KINDS if (row := _error(run, name, kind))]
     if not rows:
         return []
-    header = (_means_over(run), "", "RMSE", "spread", "spread / error", "units")
+    windows = after_burn_in(run)
+    header = (
+        f"Means {windows[0].lower()}{windows[1:]}",
+        "",
+        "RMSE",
+        "spread",
+        "spread / error",
+        "units",
+    )
     text = (
         "Background and analysis are those at the newest observations of a window, the smoother "
         "is the analysis at its start. Spread / error: the root of the mean variance by the root "
@@ -71,10 +83,6 @@ def _error(run: Run, name: str, kind: str) -> tuple[str, ...]:
     units = spelt_units(units_of(run, f"{name}_spread_{kind}"))
     title = named(name, field_label(run, name))
     return title, kind, number(mean, 3), number(average(spread), 3), number(ratio, 3), units
-
-
-def _means_over(run: Run) -> str:
-    return after_burn_in(run).replace("After", "Means after").replace("Over", "Means over")
 
 
 # ---- over time -----------------------------------------------------------------------------------

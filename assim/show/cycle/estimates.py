@@ -7,8 +7,20 @@ from functools import partial
 import numpy as np
 
 from assim.show import style
-from assim.show.cycle.axes import burn_in_clause, draw_line, fit, frame, lines_drawn
-from assim.show.cycle.series import burn_in, named, scalars, series, times, units_of, values
+from assim.show.cycle.series import (
+    burn_in,
+    burn_in_clause,
+    draw_line,
+    fit,
+    frame,
+    lines_drawn,
+    named,
+    scalars,
+    series,
+    times,
+    units_of,
+    values,
+)
 from assim.show.cycle.statistics import NORMAL, drawn_points
 from assim.show.finished import Run, spelt_units, with_units, words
 from assim.show.page import Section, number, paragraph, table, with_spread

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from assim.show import style
-from assim.show.consistency import negative_variances, stdevs
-from assim.show.cycle.axes import (
+from assim.show.consistency import KINDS, negative_variances, stdevs
+from assim.show.cycle.series import (
     BAND,
     MOST,
     STATED,
@@ -17,11 +17,9 @@ from assim.show.cycle.axes import (
     draw_line,
     fit,
     frame,
-    lines_drawn,
-)
-from assim.show.cycle.series import (
     instrument_units,
     instruments,
+    lines_drawn,
     of_instrument,
     settled,
     size,
@@ -44,7 +42,6 @@ from assim.show.page import Section, number, paragraph, table
 from assim.show.style import Picture
 
 MANY = 10  # values a window
-KINDS = ("error", "background")
 
 
 # ---- means ---------------------------------------------------------------------------------------

@@ -34,13 +34,7 @@ def block_of(number: int) -> int:
 
 
 def running(values: np.ndarray, width: int, weights: np.ndarray | None = None) -> np.ndarray:
-    """Centred running mean of what is finite; at the ends over what there is.
-
-    Args:
-        values: shape (n,).
-        width: windows that a mean is over.
-        weights: of each; 1 where not given.
-    """
+    """Centred running mean of what is finite, over `width` windows; at the ends over fewer."""
     weights = np.ones(values.shape) if weights is None else np.nan_to_num(weights)
     weights = np.where(np.isfinite(values), weights, 0.0)
     count = totals(weights, width)
@@ -49,7 +43,7 @@ def running(values: np.ndarray, width: int, weights: np.ndarray | None = None) -
 
 
 def totals(values: np.ndarray, width: int) -> np.ndarray:
-    """Centred running sum of what is finite; at the ends over what there is."""
+    """Centred running sum of what is finite, over `width` windows; at the ends over fewer."""
     sums = np.concatenate([[0.0], np.cumsum(np.nan_to_num(values))])
     place = np.arange(values.size)
     high = np.minimum(place + width // 2 + 1, values.size)
@@ -83,12 +77,7 @@ class Bins(NamedTuple):
 
 
 def spread_and_skill(spread: np.ndarray, error: np.ndarray) -> Bins:
-    """Mean square error against mean variance, of at most ten bins of equally many windows.
-
-    Args:
-        spread: roots of variances, shape (n,).
-        error: roots of mean square errors, shape (n,).
-    """
+    """Mean square error against mean variance of bins of equally many windows, from their roots."""
     good = np.isfinite(spread) & np.isfinite(error) & (spread > 0)
     variance, square = spread[good] ** 2, error[good] ** 2
     count = min(max(variance.size // FEWEST, 1), BINS) if variance.size else 0
