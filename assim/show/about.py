@@ -5,30 +5,18 @@ from typing import Any
 
 from assim.show.finished import Run, span_of
 from assim.show.layout import time_of
-from assim.show.page import (
-    GOOD,
-    POOR,
-    UNSURE,
-    Section,
-    escaped,
-    folded,
-    notice,
-    number,
-    paragraph,
-    table,
-)
+from assim.show.page import GOOD, POOR, UNSURE, Section, folded, notice, number, paragraph, table
 
 MOST = 40  # rows of a finding
 
 
 def heading(run: Run) -> list[str]:
-    """Title, window and how the minimisation ended."""
+    """The window, and how the minimisation ended."""
     status = run.summary["status"].replace("_", " ")
     verdict = GOOD if status == "converged" else POOR if "finite" in status else UNSURE
     file = run.files.get("trajectory")
     window = [] if file is None or time_of(file).size < 2 else span_of(time_of(file))
     return [
-        f"<h1>{escaped(run.title())}</h1>",
         paragraph(" · ".join([run.name(), *window]), "soft"),
         notice(run.summary["advice"], verdict, status.capitalize() + "."),
     ]

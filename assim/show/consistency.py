@@ -225,8 +225,7 @@ def _draw(axes: style.Axes, time: xr.DataArray, values: np.ndarray, kind: str) -
         axes.axhline(ALONE, color=style.BACKGROUND, linewidth=0.8, linestyle="--")
         low, high = float(values[good].min()), float(values[good].max())
         axes.set_ylim(min(0.0, low) - 0.03, max(1.0, high) + 0.03)  # outside [0, 1] by correlated R
-    axes.set_ylabel(kind.capitalize())
-    axes.set_xlabel(time_label(time))
+    axes.set(xlabel=time_label(time), ylabel=kind.capitalize())
 
 
 CONSISTENCY = Section(

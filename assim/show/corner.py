@@ -26,12 +26,14 @@ LEFT, BELOW, GAP = 0.68, 0.62, 0.07  # inches
 def draw_corner(run: Run) -> Picture | None:
     """Contours of 50 and 90 per cent of the method reported, and of 90 per cent of others."""
     alone = Method("posterior", True, Entry({}, "summary.json"), None, None)
-    by_method = draws_by_method(run) or [(alone, {one.name: one for one in draws(run)})]
+    by_method = draws_by_method(run) or [(alone, {about.name: about for about in draws(run)})]
     reported = next((some for method, some in by_method if method.chosen), None)
     if reported is None:
         return None
-    free = [name for name, one in reported.items() if _varies(one)]
-    names = _of_control(run, free)[: MOST if run.methods else FEW]
+    free = [name for name, about in reported.items() if _varies(about)]
+    derived = {name for name, about in run.summary["quantities"].items() if "draws" in about}
+    free.sort(key=lambda name: name in derived)  # what is estimated before what is derived from it
+    names = free[: MOST if run.methods else FEW]
     if len(names) < 2:
         return None
     drawn = [(m, s) for m, s in by_method if all(n in s and _varies(s[n]) for n in names)]
@@ -49,20 +51,15 @@ def draw_corner(run: Run) -> Picture | None:
         for column, axes in enumerate(line):
             axes.set_xticks(_ticks(*ranges[column]))
             axes.set_yticks(_ticks(*ranges[row]) if row != column else [])
-    _name(figure, grid, [_label(reported[name]) for name in names])
+    units = [with_units("", reported[name].units).replace(" (", "\n(") for name in names]
+    _name(figure, grid, [name + own for name, own in zip(names, units, strict=True)])
     _legend(figure, [method for method, _ in drawn], looks)
     left_out = style.left_out(len(free) - len(names), "quantities")
     return style.picture(figure, _caption(bool(run.methods)) + left_out)
 
 
-def _varies(one: ScalarDraws) -> bool:
-    return one.posterior.size > 2 and float(np.ptp(one.posterior)) > 0
-
-
-def _of_control(run: Run, names: list[str]) -> list[str]:
-    """What is estimated before what is derived from it."""
-    derived = {name for name, about in run.summary["quantities"].items() if "draws" in about}
-    return sorted(names, key=lambda name: name in derived)
+def _varies(about: ScalarDraws) -> bool:
+    return about.posterior.size > 2 and float(np.ptp(about.posterior)) > 0
 
 
 def _caption(several: bool) -> str:
@@ -72,11 +69,6 @@ def _caption(several: bool) -> str:
         + (" by the method reported; lines, 90 % by the others" if several else "")
         + " (kernel estimates); dots, some of the draws. On the diagonal the marginals."
     )
-
-
-def _label(one: ScalarDraws) -> str:
-    """Name, and units on a line of their own."""
-    return one.name + with_units("", one.units).replace(" (", "\n(")
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -133,14 +125,14 @@ def _triangle(count: int) -> tuple[style.Figure, list[list[style.Axes]]]:
 def _draw_marginal(axes: style.Axes, lines: Lines, looks: dict, ends: tuple[float, float]) -> None:
     grid = np.linspace(*ends, 200)
     top = 0.0
-    for method, one in lines:
-        curve = density(one.posterior, one.weights, grid)
+    for method, about in lines:
+        curve = density(about.posterior, about.weights, grid)
         axes.plot(grid, curve, **{**looks[method.name], "linewidth": 1.1})
         if method.chosen:
             style.band(axes, grid, curve, 0, 0.16)
             top = float(curve.max())
-    axes.set_xlim(*ends)
-    axes.set_ylim(0, max(2.0 * top if len(lines) > 1 else 1.1 * top, 1e-300))
+    highest = max(2.0 * top if len(lines) > 1 else 1.1 * top, 1e-300)
+    axes.set(xlim=ends, ylim=(0, highest))
     axes.spines["left"].set_visible(False)
 
 

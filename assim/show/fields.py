@@ -47,7 +47,11 @@ def draw_hovmoeller(run: Run) -> Picture | None:
     for name, row in zip(names, rows, strict=True):
         here, axes = axes[: len(row)], axes[len(row) :]
         for panel, where in zip(row, here, strict=True):
-            _draw_plane(figure, where, panel, time_of(file))
+            title, values, signed = panel
+            when, x = instants(values[values.dims[0]]), positions(values, -1)
+            style.plane(figure, where, when, x, values.values.T, signed)
+            across = position_label(values, -1)
+            where.set(title=title, xlabel=time_label(time_of(file)), ylabel=across)
         mine = [variable for variable in observed(run) if variable.name == name]
         _mark_observations(here[0], mine, row[0][1])
     return style.picture(figure, _hovmoeller_caption(file, names))
@@ -79,15 +83,6 @@ def _middle(variable: xr.DataArray) -> xr.DataArray:
     plane = variable.isel(between)
     step = {dim: slice(None, None, -(-size // FINEST)) for dim, size in plane.sizes.items()}
     return plane.isel(step).load()
-
-
-def _draw_plane(figure: style.Figure, axes: style.Axes, panel: Panel, time: xr.DataArray) -> None:
-    title, values, signed = panel
-    when = instants(values[values.dims[0]])
-    style.plane(figure, axes, when, positions(values, -1), values.values.T, signed)
-    axes.set_title(title)
-    axes.set_xlabel(time_label(time))
-    axes.set_ylabel(position_label(values, -1))
 
 
 def positions(values: xr.DataArray, axis: int) -> np.ndarray:
@@ -155,9 +150,8 @@ def _draw_profiles(run: Run, axes: style.Axes, name: str) -> None:
         axes.plot(positions(true, 0), true, color=style.TRUTH, linestyle=style.TRUTH_DASH, zorder=4,
                   label="truth")  # fmt: skip
     field = run.file("analysis")[name]
+    axes.set(title=words(field), xlabel=position_label(_at_start(field), 0))
     axes.set_ylabel(with_units(name, field.attrs.get("units")))
-    axes.set_title(words(field))
-    axes.set_xlabel(position_label(_at_start(field), 0))
     axes.margins(x=0.02)
 
 
@@ -168,7 +162,11 @@ def _draw_maps(file: xr.Dataset, names: list[str]) -> Picture:
     for number, row in enumerate(rows):
         here = axes[number * columns : (number + 1) * columns]
         for panel, where in zip(row, here, strict=False):
-            _draw_map(figure, where, panel)
+            title, values, signed = panel
+            x, y = positions(values, 1), positions(values, 0)
+            style.plane(figure, where, x, y, values.values, signed)
+            labels = [position_label(values, axis) for axis in (1, 0)]
+            where.set(title=title, xlabel=labels[0], ylabel=labels[1])
         for where in here[len(row) :]:
             where.remove()
     caption = "State at the start of the window: analysis, increment, and posterior uncertainty."
@@ -184,12 +182,3 @@ def _map_panels(file: xr.Dataset, name: str) -> list[Panel]:
         if name + end in file:
             panels.append((with_units(text, units), _at_start(file[name + end]), signed))
     return panels
-
-
-def _draw_map(figure: style.Figure, axes: style.Axes, panel: Panel) -> None:
-    title, values, signed = panel
-    x, y = positions(values, 1), positions(values, 0)
-    style.plane(figure, axes, x, y, values.values, signed)
-    axes.set_title(title)
-    axes.set_xlabel(position_label(values, 1))
-    axes.set_ylabel(position_label(values, 0))

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,9 @@ class Run:
     def title(self) -> str:
         """Title of the case; the directory's name where no file has one."""
         titles = ((stage, file.attrs.get("title")) for stage, file in self.files.items())
-        given = (str(title).removesuffix(f": {stage}") for stage, title in titles if title)
-        return next(given, self.name())
+        of_files = (str(title).removesuffix(f": {stage}") for stage, title in titles if title)
+        of_cycle = (str(line["cycle"]) for line in self.manifest if line.get("cycle"))
+        return next(chain(of_cycle, of_files), self.name()).removesuffix(": windows of a cycle")
 
 
 def results(

@@ -190,8 +190,7 @@ def _draw(axes: style.Axes, lines: Lines, looks: dict, true: float | None) -> No
     if true is not None:
         axes.axvline(true, color=style.INK, linewidth=1.0, linestyle=style.TRUTH_DASH,
                      label="truth")  # fmt: skip
-    axes.set_xlim(low, high)
-    axes.set_ylim(0, 1.06 * min(highest, TALLEST))
+    axes.set(xlim=(low, high), ylim=(0, 1.06 * min(highest, TALLEST)))
     style.bare(axes, lines[0][1].name, label_below(lines[0][1]))
     style.few_ticks(axes.xaxis, 3)
 
@@ -303,7 +302,5 @@ def _draw_lines(
 
 
 METHODS = Section(
-    "Methods",
-    methods,
-    {"methods": draw_methods, "methods_trajectory": draw_methods_trajectory},
+    "Methods", methods, {"methods": draw_methods, "methods_trajectory": draw_methods_trajectory}
 )

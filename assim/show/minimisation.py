@@ -139,8 +139,7 @@ def draw_spectrum(run: Run) -> Picture | None:
         va="top" if above else "bottom",
         fontsize=8,
     )
-    axes.set_xlabel("Mode")
-    axes.set_ylabel("Eigenvalue λ of the Hessian − I")
+    axes.set(xlabel="Mode", ylabel="Eigenvalue λ of the Hessian − I")
     axes.set_xlim(0.5 - 0.01 * values.size, values.size + 0.5 + 0.01 * values.size)
     style.few_ticks(axes.xaxis, whole=True)
     return style.picture(figure, _caption(values, int(low.sum())))

@@ -97,8 +97,7 @@ def _draw(axes: style.Axes, about: ScalarDraws, mode: float | None, truth: float
     if truth is not None:
         axes.axvline(truth, color=style.TRUTH, linewidth=1.1, linestyle=style.TRUTH_DASH,
                      label="truth")  # fmt: skip
-    axes.set_xlim(low, high)
-    axes.set_ylim(0, 1.12 * min(max(1.0, highest), 3.0))
+    axes.set(xlim=(low, high), ylim=(0, 1.12 * min(max(1.0, highest), 3.0)))
     style.few_ticks(axes.xaxis, 4)
     style.bare(axes, about.name, label_below(about))
 

@@ -124,13 +124,11 @@ def draw(run: Run) -> dict[str, Picture]:
 def render(run: Run, pictures: Mapping[str, Picture]) -> str:
     """The page as text, with those of its pictures that are given."""
     template = Template(files("assim.show").joinpath("report.html").read_text(encoding="utf-8"))
-    if is_cycle(run.summary):
-        title, head = windows.title(run), windows.heading(run)
-    else:
-        title, head = run.title(), about.heading(run)
-    parts = [*head, *(_printed(section, run, pictures) for section in sections_of(run))]
-    body = "\n".join(part for part in parts if part)
-    return template.substitute(title=page.escaped(title), body=body)
+    title = page.escaped(run.title())
+    head = windows.heading(run) if is_cycle(run.summary) else about.heading(run)
+    sections = (_printed(section, run, pictures) for section in sections_of(run))
+    body = "\n".join(part for part in (f"<h1>{title}</h1>", *head, *sections) if part)
+    return template.substitute(title=title, body=body)
 
 
 def _printed(section: Section, run: Run, pictures: Mapping[str, Picture]) -> str:

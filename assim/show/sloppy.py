@@ -194,8 +194,7 @@ def _draw_eigenvalues(axes: style.Axes, stiff: Stiffness, shown: np.ndarray) -> 
     low = values < floor
     least = min(float(values[~low].min()) if (~low).any() else 1.0, 1.0)
     ends = least / 4, max(float(values.max()), 1.0) * 4
-    axes.set_xscale("log")
-    axes.set_xlim(*ends)
+    axes.set(xscale="log", xlim=ends)
     for by_data, colour, label in ((True, style.ANALYSIS, "data"), (False, "#A9A9A9", "prior")):
         here = (informed == by_data) & ~low
         start, stop = np.minimum(values[here], 1.0), np.maximum(values[here], 1.0)
@@ -267,10 +266,9 @@ def _draw_profile(axes: style.Axes, profile: Along) -> None:
                       markersize=4.5, markerfacecolor=face)  # fmt: skip
         highest = 1.08 * float(profile.rise[fine].max())
         axes.set_ylim(0, min(highest, 3 * float(profile.quadratic.max())))
-    axes.set_xlabel("Distance from the minimum (posterior standard deviations)")
-    axes.set_ylabel("J − min J")
+    axes.set(xlabel="Distance from the minimum (posterior standard deviations)")
+    axes.set(ylabel="J − min J", title=f"Along direction {profile.direction}")
     axes.legend(loc="upper left", bbox_to_anchor=(1.03, 1.0))
-    axes.set_title(f"Along direction {profile.direction}")
 
 
 SLOPPY = Section("Stiff and sloppy directions", directions, {"sloppy": draw_sloppy})

@@ -182,8 +182,7 @@ def draw_each(
 
 def over_time(axes: Axes, time: xr.DataArray, label: str, margin: float = 0.02) -> None:
     """Labels of a panel over time."""
-    axes.set_ylabel(label)
-    axes.set_xlabel(time_label(time))
+    axes.set(xlabel=time_label(time), ylabel=label)
     axes.margins(x=margin)
 
 
@@ -204,12 +203,7 @@ def bare(axes: Axes, title: str, below: str) -> None:
 
 
 def plane(
-    figure: Figure,
-    axes: Axes,
-    x: np.ndarray,
-    y: np.ndarray,
-    values: np.ndarray,
-    signed: bool,
+    figure: Figure, axes: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, signed: bool
 ) -> None:
     """Values (y, x) in colours, `signed` about zero, with a colour bar at the right."""
     look, room = colours(values, signed), 0.65  # inches for the colour bar

@@ -130,25 +130,22 @@ def _draw_errors(run: Run, axes: style.Axes, name: str) -> None:
 def draw_spread_skill(run: Run) -> Picture | None:
     """Mean square error against mean variance, of windows in bins of like variance."""
     names = [name for name in fields(run) if values(run, f"{name}_rmse_analysis") is not None]
-    if not names:
-        return None
     shown = names[:WIDEST]
-    columns = max(len(shown), 2)
-    figure, axes = style.panels(2 * len(shown), columns, style.WIDTH / columns, top=0.32)
     pairs = [(name, kind) for kind in COLOURS for name in shown]
-    for (name, kind), where in zip(pairs, axes, strict=True):
-        _draw_skill(where, run, name, kind, len(shown) < 3)
-    style.legend(figure, axes)
+    columns = max(len(shown), 2)
     text = (
         "Root mean square error against spread: dots are windows after the burn-in, circles bins "
         "of equally many windows of like spread (roots of mean square error and mean variance; "
         "bars: 95 % intervals as if windows were independent), which lie on the line where the "
         "spread equals the error and above it where the spread is too small."
     )
-    return style.picture(figure, text + style.left_out(len(names) - len(shown), "fields"))
+    text += style.left_out(len(names) - len(shown), "fields")
+    draw, side = partial(_draw_skill, run, len(shown) < 3), style.WIDTH / columns
+    return style.draw_each(pairs, len(pairs), draw, text, "", side, columns, top=0.32)
 
 
-def _draw_skill(axes: style.Axes, run: Run, name: str, kind: str, wide: bool) -> None:
+def _draw_skill(run: Run, wide: bool, axes: style.Axes, pair: tuple[str, str]) -> None:
+    name, kind = pair
     error, spread = (values(run, f"{name}_{what}_{kind}") for what in ("rmse", "spread"))
     if error is None or spread is None:
         return axes.set_axis_off()
@@ -186,8 +183,8 @@ def _frame_skill(axes: style.Axes, run: Run, name: str, kind: str, ends: np.ndar
         style.log_scale(axis, low, high, margin=1.0)
     axes.plot([low, high], [low, high], color=style.INK, linewidth=0.8, linestyle="--", zorder=1,
               label="error = spread")  # fmt: skip
-    axes.set_xlabel(field_axis(run, f"Spread of {kind}", name))
-    axes.set_ylabel(field_axis(run, f"RMSE of {kind}", name))
+    labels = [field_axis(run, f"{what} of {kind}", name) for what in ("Spread", "RMSE")]
+    axes.set(xlabel=labels[0], ylabel=labels[1])
 
 
 # ---- intervals -----------------------------------------------------------------------------------

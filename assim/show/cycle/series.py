@@ -230,9 +230,8 @@ def frame(axes: style.Axes, run: Run, title: str, label: str, flags: bool = True
             markeredgewidth=1.1, transform=axes.get_xaxis_transform(), clip_on=False,
             label="forecast window",
         )  # fmt: skip
-    axes.set_title(style.wrapped(title) if len(title) > 90 else title)
-    axes.set_ylabel(label)
-    axes.set_xlabel(times_label(run))
+    title = style.wrapped(title) if len(title) > 90 else title
+    axes.set(title=title, xlabel=times_label(run), ylabel=label)
     if when.size > 1:
         room = (when[-1] - when[0]) / 60 if width_of(when.size) == 1 else 0 * (when[-1] - when[0])
         axes.set_xlim(when[0] - room, when[-1] + room)

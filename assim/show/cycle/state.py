@@ -52,9 +52,8 @@ def draw_states(run: Run) -> Picture | None:
         x, signed = positions(newest[name], -1)[step], part != "_stddev"
         style.plane(figure, where, when, x, values.T[step], signed)
         title = f"{PARTS[part]} of {field_label(run, name)}" if part == "" else PARTS[part]
-        where.set_title(field_axis(run, title, name))
-        where.set_xlabel(times_label(run))
-        where.set_ylabel(position_label(newest[name], -1))
+        across = position_label(newest[name], -1)
+        where.set(title=field_axis(run, title, name), xlabel=times_label(run), ylabel=across)
         missed = when[forecast(run)[numbers]]
         where.plot(missed, np.full(missed.size, 1.02), "v", color=style.REJECTED, markersize=3.5,
                    transform=where.get_xaxis_transform(), clip_on=False)  # fmt: skip

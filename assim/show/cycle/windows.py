@@ -22,39 +22,20 @@ from assim.show.cycle.series import (
 from assim.show.finished import Run, span_of, spelt_units
 from assim.show.layout import WINDOW, Entry, time_of
 from assim.show.minimisation import seconds
-from assim.show.page import (
-    GOOD,
-    POOR,
-    UNSURE,
-    Section,
-    escaped,
-    known,
-    notice,
-    number,
-    paragraph,
-    table,
-)
+from assim.show.page import GOOD, POOR, UNSURE, Section, known, notice, number, paragraph, table
 
 ROWS = 50  # of flagged windows
 ODD = ("late", "early", "repeated", "out_of_order")  # said of a file only where it is odd
-_TITLE = ": windows of a cycle"
 
 
 # ---- the head ------------------------------------------------------------------------------------
 
 
-def title(run: Run) -> str:
-    """The title of the case; where there is none, the directory's name."""
-    heading = next((line["cycle"] for line in run.manifest if "cycle" in line), None)
-    return str(heading or run.title()).removesuffix(_TITLE)
-
-
 def heading(run: Run) -> list[str]:
-    """Title, time, and in words how the cycle went."""
+    """Time, and in words how the cycle went."""
     time = span_of(time_of(series(run)), number) if series(run) else []
     above = [run.name(), f"{size(run):,} windows", *time]
     return [
-        f"<h1>{escaped(title(run))}</h1>",
         paragraph(" · ".join(above), "soft"),
         _went(run),
         paragraph(" ".join(text for text in (_means(run), _coverage(run)) if text)),
@@ -159,12 +140,7 @@ def _chi_squared(run: Run) -> str:
 def windows(run: Run) -> list[str]:
     """How windows ended, what became of their files, how long they took, and which are flagged."""
     rows = [(name.replace("_", " "), f"{n:,}") for name, n in statuses(run).items()]
-    return [
-        table(("Minimisation", "windows"), rows),
-        _files(run),
-        _seconds(run),
-        _flagged(run),
-    ]
+    return [table(("Minimisation", "windows"), rows), _files(run), _seconds(run), _flagged(run)]
 
 
 def _files(run: Run) -> str:
