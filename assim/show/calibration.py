@@ -16,22 +16,21 @@ COLUMNS = 4
 
 def draw_calibration(path: Path) -> Picture:
     """Two panels a quantity from the file of a calibration."""
-    with xr.open_dataset(path) as file, style.house_style():
-        picture = _draw(file.load())
-    assert picture is not None  # there is a quantity
-    return picture
-
-
-def _draw(file: xr.Dataset) -> Picture | None:
-    names = str(file["quantity"].attrs["quantity_names"]).split("\n")
+    with xr.open_dataset(path) as file:
+        data = file.load()
+    names = str(data["quantity"].attrs["quantity_names"]).split("\n")
 
     def draw(left: style.Axes, right: style.Axes, k: int) -> None:
-        _draw_histogram(left, file.isel(quantity=k), names[k])
-        _draw_ecdf(right, file.isel(quantity=k))
+        _draw_histogram(left, data.isel(quantity=k), names[k])
+        _draw_ecdf(right, data.isel(quantity=k))
 
-    return style.draw_each(
-        range(len(names)), MOST, draw, _caption(file), "quantities", 1.75, COLUMNS, 2, left=0.42
-    )
+    numbers, text = range(len(names)), _caption(data)
+    with style.house_style():
+        picture = style.draw_each(
+            numbers, MOST, draw, text, "quantities", 1.75, COLUMNS, 2, left=0.42
+        )
+    assert picture is not None  # there is a quantity
+    return picture
 
 
 def _caption(file: xr.Dataset) -> str:

@@ -54,21 +54,17 @@ def draw_corner(run: Run) -> Picture | None:
     units = [with_units("", reported[name].units).replace(" (", "\n(") for name in names]
     _name(figure, grid, [name + own for name, own in zip(names, units, strict=True)])
     _legend(figure, [method for method, _ in drawn], looks)
-    left_out = style.left_out(len(free) - len(names), "quantities")
-    return style.picture(figure, _caption(bool(run.methods)) + left_out)
+    several = " by the method reported; lines, 90 % by the others" * bool(run.methods)
+    caption = (
+        "Posterior of every pair of quantities: shaded, the regions of highest density that hold "
+        f"50 % and 90 %{several} (kernel estimates); dots, some of the draws. On the diagonal the "
+        "marginals."
+    )
+    return style.picture(figure, caption + style.left_out(len(free) - len(names), "quantities"))
 
 
 def _varies(about: ScalarDraws) -> bool:
     return about.posterior.size > 2 and float(np.ptp(about.posterior)) > 0
-
-
-def _caption(several: bool) -> str:
-    return (
-        "Posterior of every pair of quantities: shaded, the regions of highest density that hold "
-        "50 % and 90 %"
-        + (" by the method reported; lines, 90 % by the others" if several else "")
-        + " (kernel estimates); dots, some of the draws. On the diagonal the marginals."
-    )
 
 
 def _ticks(low: float, high: float) -> list[float]:

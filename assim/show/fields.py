@@ -54,13 +54,10 @@ def draw_hovmoeller(run: Run) -> Picture | None:
             where.set(title=title, xlabel=time_label(time_of(file)), ylabel=across)
         mine = [variable for variable in observed(run) if variable.name == name]
         _mark_observations(here[0], mine, row[0][1])
-    return style.picture(figure, _hovmoeller_caption(file, names))
-
-
-def _hovmoeller_caption(file: xr.Dataset, names: list[str]) -> str:
     cut = sorted({str(dim) for name in names for dim in file[name].dims[1:-1]})
     text = "Analysis over time and space; dots: observations used, crosses: rejected."
-    return text + f" Cut through the middle of {', '.join(cut)}." * bool(cut)
+    text += f" Cut through the middle of {', '.join(cut)}." * bool(cut)
+    return style.picture(figure, text)
 
 
 def _hovmoeller_panels(run: Run, file: xr.Dataset, name: str) -> list[Panel]:

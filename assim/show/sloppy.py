@@ -142,7 +142,9 @@ def draw_sloppy(run: Run) -> Picture | None:
     figure.legend(handles=handles, loc="upper center", ncols=COLUMNS, handlelength=1.1,
                   columnspacing=1.2)  # fmt: skip
     if profiled is not None:
-        _draw_profile(_below(figure, lower), profiled)
+        width, whole = figure.get_size_inches()
+        box = (0.6 / width, 0.5 / whole, 3.6 / width, (lower - 0.85) / whole)
+        _draw_profile(figure.add_axes(box), profiled)
     return style.picture(figure, _caption(stiff, shown, profiled))
 
 
@@ -159,12 +161,6 @@ def _two(figure: style.Figure, bottom: float, height: float) -> tuple[style.Axes
         figure.add_axes((x / width, bottom / whole, w / width, height / whole)) for x, w in boxes
     )
     return first, second
-
-
-def _below(figure: style.Figure, height: float) -> style.Axes:
-    width, whole = figure.get_size_inches()
-    box = (0.6 / width, 0.5 / whole, 3.6 / width, (height - 0.85) / whole)
-    return figure.add_axes(box)
 
 
 def _caption(stiff: Stiffness, shown: np.ndarray, profiled: Along | None) -> str:
