@@ -143,6 +143,7 @@ def test_truth_has_a_column_where_it_is_known(tmp_path):
         told = render(run, {})
     assert row(told, "alpha (year⁻¹)")[0] == "0.5" and row(told, "sigma")[0] == "–"
     assert row(told, "trust")[0] == ""
+    assert "trajectory" in [path.stem for path in write_report(tmp_path)]  # without times
 
 
 # ---- pictures ------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
+from assim.files.errors import DataError
 from assim.show import ReportError, results, write_report
 from assim.show.finished import finished_run
 from assim.show.observed import observed
@@ -93,7 +94,7 @@ def test_files_are_written_and_returned(lynx_hare):
     expected = [lynx_hare / "report.html", *(lynx_hare / f"figures/{n}.png" for n in names)]
     assert write_report(lynx_hare) == expected
     assert all(path.read_bytes().startswith(PNG) for path in expected[1:])
-    assert not [path for path in lynx_hare.rglob("*") if path.name.endswith(".tmp")]
+    assert not [path for path in lynx_hare.rglob("*") if path.name.endswith(".part")]
 
 
 def test_spatial_twin_is_drawn_over_time_and_space(tmp_path):
@@ -205,6 +206,23 @@ def test_missing_file_costs_its_picture_and_is_told(lynx_hare, name, sentence):
     if name in ("feedback", "diagnostics"):
         edit(lynx_hare, observations={}, cost={}, minima=[], gradient_norm=None)
     assert sentence in report(lynx_hare)
+
+
+def test_a_case_may_keep_observations_alone(lynx_hare):
+    """Their file says where the results come from as well as any other."""
+    for path in lynx_hare.glob("*.nc"):
+        if path.name != "feedback.nc":
+            path.unlink()
+    text = words(lynx_hare)
+    assert "assim run case.toml" in text and "no NetCDF file" not in text
+    assert f"<h1>{runs.ATTRIBUTES['title']}</h1>" in text
+
+
+def test_page_that_cannot_be_written_is_told(lynx_hare):
+    (lynx_hare / "report.html").mkdir()
+    with pytest.raises(DataError, match=r"report\.html: cannot be written"):
+        write_report(lynx_hare)
+    assert not [path for path in lynx_hare.rglob("*") if path.name.endswith(".part")]
 
 
 def test_directory_without_summary_is_refused(tmp_path):
