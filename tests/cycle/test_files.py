@@ -268,8 +268,8 @@ def test_windows_that_see_earlier_observations_resume_with_the_same(tmp_path):
     whole, out, other = tmp_path / "whole", tmp_path / "out", tmp_path / "other"
     assert files.run(whole).exit_code == 0
     assert all(line["observations"]["x"]["used"] == 1 for line in manifest(whole))
-    for directory in (out, other):
-        assert files.run(directory, *setting("cycle.windows=3")).exit_code == 0
+    for folder in (out, other):
+        assert files.run(folder, *setting("cycle.windows=3")).exit_code == 0
     assert files.run(out, "--resume").exit_code == 0
     assert contents(out) == contents(whole)
     files.rewrite(2, lambda content: content.assign(x=content.x + 1))

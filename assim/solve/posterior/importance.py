@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.arguments import check_settings
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.proposal import Proposal, about, fitted
-from assim.solve.settings import check_settings
 from assim.solve.together import affordable, log_density
 from assim.statistics.pareto import (
     TRUSTED_DRAWS,

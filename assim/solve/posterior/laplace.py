@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.arguments import check_settings
 from assim.solve.cost import (
     INDEFINITE,
     DepartureFunction,
@@ -19,7 +20,6 @@ from assim.solve.krylov import Operator, lanczos_eigenpairs, randomised_eigenpai
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, equal_weights
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import LEFT_OUT, LaplacePosterior
-from assim.solve.settings import check_settings
 from assim.solve.together import affordable, batch_size, by_columns
 from assim.statistics.pareto import ParetoSmoothed, pareto_smooth
 

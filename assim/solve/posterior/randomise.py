@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.arguments import check_settings
 from assim.solve.cost import DepartureFunction, Value
 from assim.solve.minimise.gauss_newton import DENSE_LIMIT, GaussNewton, NewtonCG
 from assim.solve.minimise.loop import AbstractMinimiser
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
 from assim.solve.posterior.laplace_posterior import LEFT_OUT, OUTSIDE, LaplacePosterior
-from assim.solve.settings import check_settings
 from assim.statistics.pareto import TRUSTED_K_HAT
 
 Array = jax.Array

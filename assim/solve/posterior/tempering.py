@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.arguments import check_settings
 from assim.solve.cost import DepartureFunction, negative_log_density, scored_density
 from assim.solve.posterior.ensemble import (
     AbstractPosterior,
@@ -19,7 +20,6 @@ from assim.solve.posterior.ensemble import (
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import UNINFORMED, LaplacePosterior
 from assim.solve.posterior.proposal import Reference, about, proposals, trajectories
-from assim.solve.settings import check_settings
 from assim.solve.together import batch_size, log_density
 from assim.statistics.resampling import systematic
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from assim.arguments import check_settings
 from assim.solve.cost import DepartureFunction, scored_density
 from assim.solve.posterior.ensemble import (
     AbstractPosterior,
@@ -19,7 +20,6 @@ from assim.solve.posterior.ensemble import (
 )
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import OUTSIDE, UNINFORMED, LaplacePosterior
-from assim.solve.settings import check_settings
 from assim.solve.together import affordable, batch_size, log_density
 from assim.statistics.pareto import ParetoSmoothed, pareto_smooth
 

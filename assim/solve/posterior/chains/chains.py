@@ -7,11 +7,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from assim.arguments import check_settings
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import AbstractPosterior
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.metric import averaged
-from assim.solve.settings import check_settings
 from assim.solve.together import log_density
 
 Array = jax.Array

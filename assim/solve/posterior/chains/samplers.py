@@ -7,12 +7,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from assim.arguments import check_settings
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.chains.chains import AbstractChains, Coordinates, Step, Tuning
 from assim.solve.posterior.chains.sampling import sample_chains
 from assim.solve.posterior.ensemble import Ensemble, Report, blackjax, failed
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
-from assim.solve.settings import check_settings
 
 Array = jax.Array
 

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.arguments import check_settings
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.crosscheck import crosschecked, stated_moments
 from assim.solve.posterior.ensemble import (
@@ -30,7 +31,6 @@ from assim.solve.posterior.svgd.stein_flow import (
     stein_residual,
 )
 from assim.solve.posterior.svgd.svgd_verdict import Measured, verdict
-from assim.solve.settings import check_settings
 from assim.solve.together import log_density
 
 Array = jax.Array
