@@ -158,7 +158,10 @@ def check_file(name: str, file: xr.Dataset, summary: Mapping[str, Any]) -> None:
             variable(file, field, (str(time_of(file).name), "..."))
             variable(file, f"{field}_background", tuple(map(str, file[field].dims)))
     elif stage == "posterior":
-        _check_posterior(file)
+        variable(file, "weight", (_REALIZATION,))
+        for name in map(str, file.data_vars):
+            if file[name].dims[:1] != ("prior_realization",) or not name.endswith("_prior"):
+                variable(file, name, (_REALIZATION, "..."))
     elif stage == "feedback":
         _check_feedback(file)
     elif stage == "diagnostics":
@@ -173,14 +176,6 @@ def _check_fields(file: xr.Dataset, suffixes: tuple[str, ...]) -> None:
         for about in (f"{name}{end}" for end in suffixes):
             if about in file and file[about].ndim:
                 variable(file, about, tuple(map(str, file[name].dims)))
-
-
-def _check_posterior(file: xr.Dataset) -> None:
-    """Members with their weights, and draws from the prior."""
-    variable(file, "weight", (_REALIZATION,))
-    for name in map(str, file.data_vars):
-        if file[name].dims[:1] != ("prior_realization",) or not name.endswith("_prior"):
-            variable(file, name, (_REALIZATION, "..."))
 
 
 def instruments_in(file: xr.Dataset) -> list[str]:

@@ -39,11 +39,6 @@ def times(run: Run) -> np.ndarray:
     return instants(time_of(series(run)))
 
 
-def times_label(run: Run) -> str:
-    """Label of the axis of `times`."""
-    return time_label(time_of(series(run)))
-
-
 def size(run: Run) -> int:
     """Number of finished windows."""
     return int(run.summary["windows"])
@@ -231,7 +226,7 @@ def frame(axes: style.Axes, run: Run, title: str, label: str, flags: bool = True
             label="forecast window",
         )  # fmt: skip
     title = style.wrapped(title) if len(title) > 90 else title
-    axes.set(title=title, xlabel=times_label(run), ylabel=label)
+    axes.set(title=title, xlabel=time_label(time_of(series(run))), ylabel=label)
     if when.size > 1:
         room = (when[-1] - when[0]) / 60 if width_of(when.size) == 1 else 0 * (when[-1] - when[0])
         axes.set_xlim(when[0] - room, when[-1] + room)

@@ -11,18 +11,10 @@ from netCDF4 import Dataset
 
 from assim.files.errors import ReportError
 from assim.show import style
-from assim.show.cycle.series import (
-    field_axis,
-    field_label,
-    fields,
-    forecast,
-    series,
-    size,
-    times,
-    times_label,
-)
+from assim.show.cycle.series import field_axis, field_label, fields, forecast, series, size, times
 from assim.show.fields import FINEST, SITES, position_label, positions
-from assim.show.finished import Run
+from assim.show.finished import Run, time_label
+from assim.show.layout import time_of
 from assim.show.page import Section
 from assim.show.style import Picture
 
@@ -46,14 +38,14 @@ def draw_states(run: Run) -> Picture | None:
         return None
     figure, axes = style.panels(len(planes), 1, 1.95)
     numbers = np.array(list(paths))
-    when = times(run)[numbers]
+    when, clock = times(run)[numbers], time_label(time_of(series(run)))
     for ((name, part), values), where in zip(planes.items(), axes, strict=True):
         step = slice(None, None, -(-values.shape[1] // FINEST))
         x, signed = positions(newest[name], -1)[step], part != "_stddev"
         style.plane(figure, where, when, x, values.T[step], signed)
         title = f"{PARTS[part]} of {field_label(run, name)}" if part == "" else PARTS[part]
         across = position_label(newest[name], -1)
-        where.set(title=field_axis(run, title, name), xlabel=times_label(run), ylabel=across)
+        where.set(title=field_axis(run, title, name), xlabel=clock, ylabel=across)
         missed = when[forecast(run)[numbers]]
         where.plot(missed, np.full(missed.size, 1.02), "v", color=style.REJECTED, markersize=3.5,
                    transform=where.get_xaxis_transform(), clip_on=False)  # fmt: skip
