@@ -173,7 +173,7 @@ def _repeated(setting: Setting, directory: Path, number: int, seed: int) -> Orig
 def _at_end(problem: Problem, chi: jax.Array) -> tuple[StartMembers, dict[str, jax.Array]]:
     """Members at the window's end, and the white series of their model errors."""
 
-    def one(chi: jax.Array) -> tuple[StartMembers, dict[str, jax.Array]]:
+    def start(chi: jax.Array) -> tuple[StartMembers, dict[str, jax.Array]]:
         physical, end = problem.control(chi), problem.trajectory(chi).at_end()
         draws = StartMembers(end, physical.parameters, physical.scales, physical.biases)
         error = problem.control.model_error
@@ -186,7 +186,7 @@ def _at_end(problem: Problem, chi: jax.Array) -> tuple[StartMembers, dict[str, j
         white = problem.control.split(chi)["model_error"]
         return draws, {n: jax.vmap(error.in_time.sqrt, 1, 1)(w) for n, w in white.items()}
 
-    return jax.lax.map(one, chi, batch_size=min(len(chi), MEMBERS))
+    return jax.lax.map(start, chi, batch_size=min(len(chi), MEMBERS))
 
 
 def _check_inputs(path: Path, inputs: Mapping[str, str]) -> None:

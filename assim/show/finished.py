@@ -157,7 +157,7 @@ def _of_other_methods(summary: Mapping[str, Any]) -> list[str]:
     """Names of the files of methods beside the one reported; none of a summary that is refused."""
     posterior = summary.get("posterior")
     entries = posterior.values() if isinstance(posterior, dict) else ()
-    return [stem for one in entries if isinstance(one, dict) for stem in _stems(one)]
+    return [stem for about in entries if isinstance(about, dict) for stem in _stems(about)]
 
 
 def _stems(about: Mapping[str, Any]) -> list[str]:

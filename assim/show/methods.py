@@ -160,18 +160,17 @@ def looks_of(run: Run) -> dict[str, dict[str, object]]:
 
 def common_limits(lines: Lines, mark: float | None = None) -> tuple[float, float]:
     """Those of the method reported, wide enough for the middle of the others within reason."""
-    first = next((one for method, one in lines if method.chosen), lines[0][1])
+    first = next((draws for method, draws in lines if method.chosen), lines[0][1])
     low, high = weighted_quantiles(first.posterior, first.weights, np.array([0.003, 0.997]))
     reach = 0.5 * (high - low) or max(abs(float(low)), 1.0) * 1e-3
-    ends = [
-        weighted_quantiles(one.posterior, one.weights, np.array([0.01, 0.99])) for _, one in lines
-    ]
+    middle = np.array([0.01, 0.99])
+    ends = [weighted_quantiles(draws.posterior, draws.weights, middle) for _, draws in lines]
     low = min(low, max(min(end[0] for end in ends), low - reach))
     high = max(high, min(max(end[1] for end in ends), high + reach))
     if mark is not None and low - 2 * reach < mark < high + 2 * reach:
         low, high = min(low, mark), max(high, mark)
     margin = 0.06 * (high - low) or reach
-    positive = all(one.posterior.min() >= 0 for _, one in lines)
+    positive = all(draws.posterior.min() >= 0 for _, draws in lines)
     return float(max(low - margin, 0.0) if positive else low - margin), float(high + margin)
 
 

@@ -179,7 +179,7 @@ class Sequence:
                 "inflation or a share of the static covariance (cycle.method), or let the cycle go "
                 'on without it: cycle.on_failure.non_finite = "forecast" with --resume'
             )
-        without = window(tuple(_of_no_weight(one) for one in rows), FORECAST)
+        without = window(tuple(_of_no_weight(instrument) for instrument in rows), FORECAST)
         measures = without.measures._replace(status=done.measures.status)
         return self._forecast(number, replace(without, measures=measures), reason)
 

@@ -111,8 +111,8 @@ def inflation(run: Run) -> list[str]:
 
 def draw_inflation(run: Run) -> Picture | None:
     """Inflation of the background where it varies, and degrees of freedom for signal."""
-    known = {name: values(run, name) for name in PANELS}
-    shown = {name: one for name, one in known.items() if one is not None and _varies(one)}
+    series = {name: values(run, name) for name in PANELS}
+    shown = {name: s for name, s in series.items() if s is not None and _varies(s)}
     if not shown:
         return None
     figure, axes = style.panels(len(shown), len(shown), 2.3)
