@@ -17,7 +17,7 @@ from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.minimise.loop import AbstractMinimiser, minimise_compiled
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Trust
-from assim.solve.posterior.laplace import SMALL, Laplace, laplace
+from assim.solve.posterior.laplace import Laplace, is_small, laplace
 from assim.solve.together import batch_size, log_density
 from assim.statistics.resampling import systematic
 from assim.statistics.scores import Coverage, covered, ranks
@@ -195,8 +195,7 @@ def calibrate(
     together = batch_size(problem, TOGETHER) if together is None else together
     _check(problem, number, draws, starts, together)
     if minimiser is None:
-        exact = problem.size() <= SMALL or problem.has_normaliser()
-        minimiser = NewtonCG() if exact else GaussNewton()
+        minimiser = NewtonCG() if is_small(problem) else GaussNewton()
     base = method if isinstance(method, Laplace) else base or Laplace()
     settings = _Settings(method, base, minimiser, draws, starts, together)
     first, second = jax.random.split(key)

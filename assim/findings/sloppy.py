@@ -18,7 +18,7 @@ from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.minimise.loop import AbstractMinimiser, minimise_compiled
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.laplace import SMALL
+from assim.solve.posterior.laplace import is_small
 
 Array = jax.Array
 
@@ -170,8 +170,7 @@ def profile(
             GaussNewton.
     """
     if minimiser is None:
-        exact = problem.size() <= SMALL or problem.has_normaliser()
-        minimiser = NewtonCG() if exact else GaussNewton()
+        minimiser = NewtonCG() if is_small(problem) else GaussNewton()
     entries = jnp.asarray([names.index(name) for name in directions.names])
     direction = directions.eigenvectors[:, k]
     v = jnp.zeros(problem.size()).at[entries].set(jnp.asarray(direction))

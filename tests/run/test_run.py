@@ -220,8 +220,8 @@ def test_report_of_no_run(tmp_path: Path) -> None:
 
 
 def test_operator_as_a_function(toy: Toy) -> None:
-    source = "from assim import sample\n\ndef half(trajectory, points):\n"
-    source += "    return sample(trajectory, 'x', points) / 2\n"
+    source = "from assim import operator\n\ndef half(trajectory, points):\n"
+    source += "    return operator.sample(trajectory, 'x', points) / 2\n"
     toy.write()
     (toy.folder / "ops.py").write_text(source)
     from assim.case.case import read_case

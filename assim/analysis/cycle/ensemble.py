@@ -30,6 +30,7 @@ from assim.analysis.cycle.scheme import (
     check_separate,
     status,
 )
+from assim.arguments import check_settings, not_negative
 from assim.problem.arrays import Coordinate
 from assim.problem.control import White
 from assim.problem.cycled import OTHERS
@@ -240,10 +241,8 @@ class IEnKS(AbstractEnsembleScheme):
     tolerance: float = eqx.field(default=1e-3, converter=float)
 
     def __check_init__(self) -> None:
-        if self.iterations < 1:
-            raise ValueError(f"IEnKS: iterations must be at least 1, got {self.iterations}")
-        if not self.tolerance >= 0:
-            raise ValueError(f"IEnKS: tolerance must not be negative, got {self.tolerance}")
+        check_settings(self, iterations=1)
+        not_negative(self, "tolerance")
 
     def check(self, problem: Problem, plan: Plan) -> None:
         """Refuse error scales to estimate, and a model with error."""

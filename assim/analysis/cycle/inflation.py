@@ -6,6 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from assim.arguments import positive
+
 Array = jax.Array
 
 
@@ -33,15 +35,12 @@ class Inflation(eqx.Module):
     upper: float = eqx.field(default=2.0, converter=float)
 
     def __check_init__(self) -> None:
-        if not self.factor > 0:
-            raise ValueError(f"Inflation: factor must be positive, got {self.factor}")
+        positive(self, "factor", "stdev")
         if not 0 < self.lower <= self.upper:
             raise ValueError(
                 f"Inflation: lower and upper must be positive and in order, got {self.lower} and "
                 f"{self.upper}"
             )
-        if not self.stdev > 0:
-            raise ValueError(f"Inflation: stdev must be positive, got {self.stdev}")
 
     def first(self) -> "Inflated":
         """With which a cycle begins: its first background is the case's own."""

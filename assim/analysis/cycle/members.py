@@ -20,6 +20,7 @@ from assim.analysis.cycle.scheme import (
     outcome,
 )
 from assim.analysis.forecast import StartMembers
+from assim.arguments import check_settings
 from assim.problem.arrays import Grid, Trajectory
 from assim.problem.control import White
 from assim.problem.cycled import OTHERS, advanced, in_carried_coordinates
@@ -44,10 +45,7 @@ class AbstractEnsembleScheme(AbstractScheme):
     rotate: eqx.AbstractVar[bool]
 
     def __check_init__(self) -> None:
-        if self.members < 2:
-            raise ValueError(
-                f"{type(self).__name__}: members must be at least 2, got {self.members}"
-            )
+        check_settings(self, members=2)
 
     def start(self, problem: Problem, plan: Plan, key: Array) -> EnsembleCarry:
         """Draws of the problem's own prior."""

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.arguments import check_settings
 from assim.problem.cycled import Rows
 from assim.problem.window import Window
 
@@ -52,8 +53,7 @@ class Plan(eqx.Module):
                 f"Plan: windows of {self.slots} slots must be whole multiples of the shift, got "
                 f"{self.shift}"
             )
-        if self.overlap not in OVERLAP:
-            raise ValueError(f"Plan: overlap must be one of {OVERLAP}, got {self.overlap!r}")
+        check_settings(self, overlap=OVERLAP)
 
     @property
     def batches(self) -> int:

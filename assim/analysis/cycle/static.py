@@ -25,6 +25,7 @@ from assim.analysis.cycle.scheme import (
     status,
 )
 from assim.analysis.forecast import StartMembers
+from assim.arguments import positive
 from assim.problem.arrays import State, Trajectory
 from assim.problem.covariance import AbstractStateCovariance
 from assim.problem.departure import Departures, Problem
@@ -114,8 +115,7 @@ class _AbstractStatic(AbstractScheme):
     static: eqx.AbstractVar[AbstractStateCovariance | None]
 
     def __check_init__(self) -> None:
-        if not self.share > 0:
-            raise ValueError(f"{type(self).__name__}: share must be positive, got {self.share}")
+        positive(self, "share")
 
     @abc.abstractmethod
     def minimum(self, increment: Increment, key: Array) -> tuple[Gaussian, Cost]:

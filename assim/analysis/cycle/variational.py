@@ -33,6 +33,7 @@ from assim.analysis.cycle.scheme import (
     signal,
 )
 from assim.analysis.forecast import StartMembers
+from assim.arguments import check_settings, not_negative
 from assim.problem.assumed import is_gaussian
 from assim.problem.control import White
 from assim.problem.covariance import AbstractCovariance, AbstractStateCovariance
@@ -116,19 +117,15 @@ class FourDVar(AbstractScheme):
     static: AbstractStateCovariance | None = None
 
     def __check_init__(self) -> None:
-        if self.carry not in CARRY:
-            raise ValueError(f"FourDVar: carry must be one of {CARRY}, got {self.carry!r}")
-        if self.share is not None and not self.share >= 0:
-            raise ValueError(f"FourDVar: share must not be negative, got {self.share}")
+        check_settings(self, carry=CARRY, rank=1, members=2, starts=1, stages=1)
+        if self.share is not None:
+            not_negative(self, "share")
         if not 0 <= self.forgetting <= 1:
             raise ValueError(f"FourDVar: forgetting is a share, 0 to 1, got {self.forgetting}")
         if self.carry == "static" and self.inflation.adaptive:
             raise ValueError('FourDVar: nothing is inflated with carry = "static"; tune share')
         if self.localisation is not None and self.carry != "ensemble":
             raise ValueError('FourDVar: a localisation is of members; give carry = "ensemble"')
-        for name, least in {"rank": 1, "members": 2, "starts": 1, "stages": 1}.items():
-            if (given := getattr(self, name)) < least:
-                raise ValueError(f"FourDVar: {name} must be at least {least}, got {given}")
 
     def check(self, problem: Problem, plan: Plan) -> None:
         """Refuse model errors that cannot be handed on where windows overlap, or to few members.

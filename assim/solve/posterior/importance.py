@@ -46,11 +46,7 @@ class Importance(AbstractPosterior):
     rounds: int = eqx.field(default=2, static=True)
 
     def __check_init__(self) -> None:
-        if self.proposal not in ("t", "gaussian"):
-            raise ValueError(
-                f"Importance: proposal must be 't' or 'gaussian', got {self.proposal!r}"
-            )
-        check_settings(self, number=100, rounds=0)
+        check_settings(self, proposal=("t", "gaussian"), number=100, rounds=0)
 
     def name(self) -> str:
         """Importance."""

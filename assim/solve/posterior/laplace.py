@@ -33,6 +33,11 @@ CONSTANT = 1e-10  # share of the steepest slope of the volume below which an ent
 NEARBY = 0.1  # distance of the points at which that is looked at, in prior standard deviations
 
 
+def is_small(problem: DepartureFunction) -> bool:
+    """Whether an exact Hessian is worth its columns: few controls, or an error scale among them."""
+    return problem.size() <= SMALL or problem.has_normaliser()
+
+
 class Laplace(AbstractPosterior):
     """Laplace approximation of the posterior: N(χ*, A⁻¹), A the Hessian of J at χ*.
 
@@ -65,9 +70,7 @@ class Laplace(AbstractPosterior):
 
     def exact(self, problem: DepartureFunction) -> bool:
         """Whether the exact Hessian is asked for."""
-        few = problem.size() <= SMALL
-        auto = self.hessian == "auto" and (few or problem.has_normaliser())
-        return auto or self.hessian == "exact"
+        return self.hessian == "exact" or (self.hessian == "auto" and is_small(problem))
 
     def sample(
         self,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.arguments import check_settings
+from assim.arguments import a_share, check_settings
 from assim.solve.cost import DepartureFunction, negative_log_density, scored_density
 from assim.solve.posterior.ensemble import (
     AbstractPosterior,
@@ -74,8 +74,7 @@ class Tempering(AbstractPosterior):
     def __check_init__(self) -> None:
         check_settings(self, particles=10, runs=2, moves=1, leapfrogs=1, stages=1)
         check_settings(self, start=("both", "prior"), kernel=("auto", "independent", "hmc"))
-        if not 0 < self.share < 1:
-            raise ValueError(f"Tempering: share must lie between 0 and 1, got {self.share}")
+        a_share(self, "share")
 
     def name(self) -> str:
         """Tempered."""

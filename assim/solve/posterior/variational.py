@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from assim.arguments import check_settings
+from assim.arguments import check_settings, positive
 from assim.solve.cost import DepartureFunction, scored_density
 from assim.solve.posterior.ensemble import (
     AbstractPosterior,
@@ -92,8 +92,7 @@ class Variational(AbstractPosterior):
     def __check_init__(self) -> None:
         check_settings(self, family=("full_rank", "mean_field"), coordinates=("whitened", "plain"))
         check_settings(self, steps=PARTS, draws_per_step=2, number=100)
-        if not self.step_size > 0:
-            raise ValueError(f"Variational: step_size must be positive, got {self.step_size}")
+        positive(self, "step_size")
 
     def name(self) -> str:
         """Variational."""

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from assim.arguments import check_settings
+from assim.arguments import a_share, check_settings, positive
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import AbstractPosterior
 from assim.solve.posterior.gaussian import Gaussian
@@ -94,11 +94,8 @@ class AbstractChains(AbstractPosterior):
     members: eqx.AbstractVar[int]
 
     def __check_init__(self) -> None:
-        kind = type(self).__name__
-        if not self.accuracy > 0:
-            raise ValueError(f"{kind}: accuracy must be above 0, got {self.accuracy}")
-        if not 0 < self.acceptance < 1:
-            raise ValueError(f"{kind}: acceptance must be between 0 and 1, got {self.acceptance}")
+        positive(self, "accuracy")
+        a_share(self, "acceptance")
         check_settings(self, chains=2, warm_up=1, max_gradients=1, members=self.chains)
 
     @abc.abstractmethod

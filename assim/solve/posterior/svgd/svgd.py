@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.arguments import check_settings
+from assim.arguments import check_settings, positive
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.crosscheck import crosschecked, stated_moments
 from assim.solve.posterior.ensemble import (
@@ -87,9 +87,7 @@ class SVGD(AbstractPosterior):
 
     def __check_init__(self) -> None:
         check_settings(self, kernel=KERNELS, particles=2, steps=0, polish=0, members=2, cutoff=0)
-        for name in ("step", "bandwidth"):
-            if not (given := getattr(self, name)) > 0:
-                raise ValueError(f"SVGD: {name} must be above 0, got {given}")
+        positive(self, "step", "bandwidth")
         if self.stochastic and self.plain:
             raise ValueError("SVGD: choose stochastic or plain, not both")
         if self.stochastic and self.particles > MOST_NOISY:

@@ -260,7 +260,7 @@ def test_stochastic():
     [
         ({"kernel": "laplace"}, "kernel must be one of"),
         ({"particles": 1}, "particles must be at least 2"),
-        ({"step": 0.0}, "step must be above 0"),
+        ({"step": 0.0}, "step must be positive"),
         ({"plain": True, "stochastic": True}, "not both"),
         ({"particles": 5000, "stochastic": True}, "at most 2000"),
     ],
