@@ -23,7 +23,7 @@ def check_settings(owner: object, **rules: Any) -> None:
         if isinstance(rule, tuple):
             if given not in rule:
                 raise _refusal(owner, name, f"be one of {rule}, got {given!r}")
-        elif given < rule:
+        elif not given >= rule:
             raise _refusal(owner, name, f"be at least {rule}, got {given}")
 
 
@@ -35,7 +35,7 @@ def positive(owner: object, *names: str, **spelt: str) -> None:
         names: of its attributes.
         spelt: further attributes, each with the name that its argument has for the user.
     """
-    for attribute, name in {**dict(zip(names, names, strict=True)), **spelt}.items():
+    for attribute, name in ({name: name for name in names} | spelt).items():
         given = getattr(owner, attribute)
         if not np.all(np.asarray(given) > 0):
             raise _refusal(owner, name, f"be positive, got {given}")
@@ -59,14 +59,18 @@ def _refusal(owner: object, name: str, must: str) -> ValueError:
     return ValueError(f"{type(owner).__name__}: {name} must {must}")
 
 
-def hint(name: str, known: Iterable[str], otherwise: str) -> str:
+def hint(
+    name: str, known: Iterable[str], otherwise: str = "it has", none: str = "it has none"
+) -> str:
     """What may have been meant by a name that is not known: the nearest, or all there are.
 
     Args:
         name: as it was given.
         known: those that there are.
         otherwise: what precedes the list of all where none is near.
+        none: what is said where there are none.
     """
-    known = list(known)
-    near = get_close_matches(name, known, 1)
-    return f"did you mean {near[0]!r}?" if near else f"{otherwise} {', '.join(known)}"
+    known = sorted(known)
+    if near := get_close_matches(name, known, 1):
+        return f"did you mean {near[0]!r}?"
+    return f"{otherwise} {', '.join(known)}" if known else none

@@ -1,14 +1,16 @@
 """Names of plug-ins: which there are, and what each stands for."""
 
-import difflib
 import importlib
 import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from assim.arguments import hint
 
 _WORDS = {"posterior": ("auto", "none"), "covariance": ("none",)}  # that name no class
 _PLACES = {"model": "assim.models", "integrator": "assim.problem.integrator"}
@@ -51,13 +53,8 @@ class UnknownNameError(LookupError):
     """A name that stands for no plug-in of its kind."""
 
 
-def nearest(name: str, known: Iterable[str], what: str = "it may be") -> str:
-    """The way out of a name that is not known: the nearest one, or the whole list."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, 1, 0.6)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"{what} {', '.join(known)}" if known else "nothing may be given here"
+# the way out of a key or a name that is not known
+nearest = partial(hint, otherwise="it may be", none="nothing may be given here")
 
 
 def names(kind: str) -> list[str]:
@@ -87,9 +84,10 @@ def resolve(kind: str, use: Any, folder: Path) -> Any:
     if kind in ("quantity", "finding"):
         raise UnknownNameError(f'must be "file.py:function", got {use!r}')
     if use not in names(kind):
-        hint = nearest(use, [*names(kind), *_WORDS.get(kind, ())], "those that come with assim are")
+        known = [*names(kind), *_WORDS.get(kind, ())]
+        near = hint(use, known, "those that come with assim are")
         own = f'; one of your own is "file.py:{"function" if kind == "operator" else "Class"}"'
-        raise UnknownNameError(f"no {kind} is called {use!r}; {hint}{own}")
+        raise UnknownNameError(f"no {kind} is called {use!r}; {near}{own}")
     return getattr(importlib.import_module(_PLACES.get(kind, f"assim.names.{kind}")), use)
 
 

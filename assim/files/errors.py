@@ -1,7 +1,6 @@
 """What is wrong with data, said so that it can be put right."""
 
-import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 
@@ -31,15 +30,6 @@ def naming(what: str) -> Iterator[None]:
         raise
     except ValueError as error:
         raise DataError(f"{what}: {error}") from error
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Hint for a name that is not among the known ones."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, 1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"it has {', '.join(known)}" if known else "it has no variables"
 
 
 class ReportError(ValueError):

@@ -129,12 +129,26 @@ def write_tree(
 
 
 def write_bytes(content: bytes, path: str | PathLike[str]) -> None:
-    """Write a picture or a page, whole or not at all.
+    """Write a picture or a page beside results that are there, whole or not at all.
 
     Raises:
         DataError: it cannot be written.
     """
-    _write_whole(Path(path), lambda temporary: temporary.write_bytes(content))
+    _write_whole(Path(path), lambda temporary: temporary.write_bytes(content), "")
+
+
+def remove(path: Path) -> None:
+    """Remove a file of an earlier run, if it is there.
+
+    Raises:
+        DataError: it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be removed ({reason(error)}); check the permissions of {path.parent}"
+        ) from error
 
 
 def write_json(content: Mapping[str, Any], path: str | PathLike[str]) -> None:
@@ -213,7 +227,11 @@ def _encoding(dataset: xr.Dataset, name: str) -> dict[str, Any]:
     return encoding
 
 
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def _write_whole(
+    path: Path,
+    write: Callable[[Path], object],
+    otherwise: str = ", or choose another folder with --out",
+) -> None:
     """Write to a temporary name beside `path`, then rename."""
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
     try:
@@ -223,7 +241,7 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"{path}: cannot be written ({reason(error)}); check the space left and the "
-            f"permissions of {path.parent}, or choose another folder with --out"
+            f"permissions of {path.parent}{otherwise}"
         ) from error
     finally:
         with suppress(OSError):  # it is not there where all went well

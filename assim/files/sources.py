@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from assim.files.errors import DataError, nearest, reason
+from assim.arguments import hint
+from assim.files.errors import DataError, reason
 from assim.files.units import check_units
 from assim.problem.arrays import Labels
 
@@ -89,5 +90,5 @@ def _absent(path: Path) -> str:
     if not path.parent.is_dir():
         return f"{path}: there is no such file, nor the folder {path.parent}; correct the path"
     beside = [entry.name for entry in path.parent.glob("*.nc")]
-    hint = nearest(path.name, beside) if beside else "its folder holds no .nc file"
-    return f"{path}: there is no such file; {hint}"
+    near = hint(path.name, beside) if beside else "its folder holds no .nc file"
+    return f"{path}: there is no such file; {near}"

@@ -13,7 +13,8 @@ import cftime
 import numpy as np
 import xarray as xr
 
-from assim.files.errors import DataError, nearest
+from assim.arguments import hint
+from assim.files.errors import DataError
 
 CALENDAR = "proleptic_gregorian"
 NON_PHYSICAL = "1"
@@ -93,7 +94,7 @@ class FileTimes:
         if unit not in _MODEL_UNITS:
             raise ValueError(
                 f"no unit of time is called {unit!r}, as the model's time_unit is; "
-                f"{nearest(unit, _MODEL_UNITS)}"
+                f"{hint(unit, _MODEL_UNITS)}"
             )
         if (unit == NON_PHYSICAL) != (self.epoch is None):
             want = "a number without dates" if unit == NON_PHYSICAL else "dates (<unit> since ...)"

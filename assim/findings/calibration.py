@@ -36,7 +36,6 @@ from assim.statistics.uniformity import (
 
 Array = jax.Array
 Progress = Callable[[int, int], None]  # simulations done, of how many
-_Minimum = tuple[Array, Array, Array]  # χ, J and status of the lowest from all first guesses
 
 LEVELS = (0.5, 0.9)
 MOST_ENTRIES = 12  # of each array whose entries are ranked
@@ -253,6 +252,14 @@ def _simulated(
 
 
 @eqx.filter_jit
+class _Minimum(NamedTuple):
+    """The lowest minimum of J from all first guesses."""
+
+    chi: Array
+    cost: Array
+    status: Array
+
+
 def _minima(problem: Problem, settings: _Settings, truths: Truths, keys: Array) -> _Minimum:
     """The lowest minimum for each set of readings, leading dimension simulations."""
 
@@ -265,10 +272,10 @@ def _minima(problem: Problem, settings: _Settings, truths: Truths, keys: Array) 
 
         def minimum(guess: Array) -> _Minimum:
             state = minimise_compiled(posed, settings.minimiser, guess)
-            return state.chi, state.cost, state.status
+            return _Minimum(state.chi, state.cost, state.status)
 
         several = jax.lax.map(minimum, guesses)
-        best = jnp.argmin(jnp.where(jnp.isfinite(several[1]), several[1], jnp.inf))
+        best = jnp.argmin(jnp.where(jnp.isfinite(several.cost), several.cost, jnp.inf))
         return jax.tree.map(lambda leaf: leaf[best], several)
 
     side_by_side = None if settings.together == 1 else settings.together
@@ -279,13 +286,12 @@ def _simulation(
     problem: Problem, settings: _Settings, truth: Truths, minimum: _Minimum, key: Array
 ) -> _Simulation:
     """The posterior of one set of readings as it would be published, and the rank of the truth."""
-    lowest, cost, status = minimum
-    settled = bool(status == Status.CONVERGED)
-    if not np.isfinite(cost):
+    settled = bool(minimum.status == Status.CONVERGED)
+    if not np.isfinite(minimum.cost):
         return _Simulation(None, Trust.FAILED, settled)
     readings = {name: jnp.asarray(values) for name, values in truth.readings.items()}
     posed, keys = with_values(problem, readings), jax.random.split(key, 4)
-    around = laplace(posed, jnp.asarray(lowest), settings.base, keys[1])
+    around = laplace(posed, jnp.asarray(minimum.chi), settings.base, keys[1])
     ensemble = settings.method.sample(posed, around, keys[2])
     members = _members(ensemble, settings.draws)
     if members is None:

@@ -175,7 +175,7 @@ def _check_names(
 ) -> None:
     for name in given:
         if name not in known:
-            near = hint(name, sorted(known), "it has")
+            near = hint(name, known)
             raise ValueError(f"{what}: the model has no {kind} {name!r}; {near}")
     missing = [name for name in known if name not in given]
     if complete and missing:
@@ -255,7 +255,7 @@ def check_fit(o: Observations, labels: Labels, window: Window) -> None:
     try:
         dims = o.operator.dims(labels)
     except KeyError as error:
-        near = hint(str(error.args[0]), labels.state, "it has")
+        near = hint(str(error.args[0]), labels.state)
         raise ValueError(f"{where}: the model has no field {error}; {near}") from None
     _check_times(o, where, window)
     for dim in dims:

@@ -194,7 +194,11 @@ def _forced_states(
         added = {f"{_TENDENCY}{name}": value for name, value in eta.items()}
         forced = _ForcedODE(model=model, parameters=model.parameters, integrator=model.integrator)
         return forced.states(x, {**theta, **added}, edges, steps)
-    assert isinstance(model, AbstractModel)
+    if not isinstance(model, AbstractModel):
+        raise ValueError(
+            f"ModelError: {type(model).__name__} has neither a step nor a tendency to add to; "
+            'use acts="jump"'
+        )
     dt = model.dt
 
     def advance(ends: tuple[Array, Array], x: State, index: Array) -> tuple[State, None]:

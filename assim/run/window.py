@@ -68,21 +68,21 @@ def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysi
     given = {"progress": screen.loop, "report": screen.say, "quantities": posed.quantities}
     analysis = posed.analysis(**given)
     require_finite(analysis)
-    for stage, find in _built_in(posed, analysis):
-        with timed(seconds if stage else {}, stage):
+    for stage, find in _findings_of_every_run(posed, analysis):
+        with timed(seconds, stage):
             analysis = analysis.with_findings(find(analysis))
     for use, find in posed.findings().items():
         analysis = _with_own(posed, analysis, use, find, screen)
     return dataclasses.replace(analysis, seconds={**seconds, **analysis.seconds})
 
 
-def _built_in(posed: Posed, analysis: Analysis) -> Iterator[tuple[str, Find]]:
-    """Findings that a run has where they apply, with the stage of those that take time."""
+def _findings_of_every_run(posed: Posed, analysis: Analysis) -> Iterator[tuple[str, Find]]:
+    """What a run finds, where it applies, and the stage that its time is that of."""
     table = posed.case.checked
-    yield "", consistency
+    yield "consistency", consistency
     if posed.impact is not None and analysis.laplace is not None:
         forecast = posed.impact
-        yield "", lambda a: observation_impact(a, forecast.measure, forecast.window)
+        yield "impact", lambda a: observation_impact(a, forecast.measure, forecast.window)
     if analysis.posterior is None:
         return
     yield "sloppy", lambda a: stiff_and_sloppy(a, table.sloppy.profile)

@@ -36,7 +36,7 @@ def draws(run: Run) -> list[ScalarDraws]:
 def draws_by_method(run: Run) -> list[tuple[Method, dict[str, ScalarDraws]]]:
     """Draws of each of several methods by quantity; methods without a file are left out."""
     by_method = [(method, draws_in(method.posterior)) for method in run.methods]
-    return [(method, {d.name: d for d in draws}) for method, draws in by_method if draws]
+    return [(method, {d.name: d for d in scalars}) for method, scalars in by_method if scalars]
 
 
 def draws_in(file: xr.Dataset | None) -> list[ScalarDraws]:

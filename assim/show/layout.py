@@ -63,21 +63,32 @@ def _value(item: Any, where: str) -> Any:
     return [_value(part, where) for part in item] if isinstance(item, list) else item
 
 
-# keys that are always written, by the types that they may be of
-_OF_WINDOW: dict[tuple[type | None, ...], str] = {
-    (str,): "status advice choice",
-    (dict,): "cost seconds quantities observations",
-    (float, int, None): "gradient_norm",
-    (dict, None): "posterior",
-    (str, None): "chosen",
-    (list,): "minima",
-    (int,): "starts failed_starts",
+# keys that are always written, and the types that they may be of
+_NUMBER = (float, int, None)
+_OF_WINDOW: dict[str, tuple[type | None, ...]] = {
+    "status": (str,),
+    "advice": (str,),
+    "choice": (str,),
+    "cost": (dict,),
+    "seconds": (dict,),
+    "quantities": (dict,),
+    "observations": (dict,),
+    "gradient_norm": _NUMBER,
+    "posterior": (dict, None),
+    "chosen": (str, None),
+    "minima": (list,),
+    "starts": (int,),
+    "failed_starts": (int,),
 }
-_OF_CYCLE: dict[tuple[type | None, ...], str] = {
-    (str,): "status",
-    (dict,): "statuses spread_by_field quantities",
-    (int,): "windows burn_in",
-    (float, int, None): "spread chi_squared",
+_OF_CYCLE: dict[str, tuple[type | None, ...]] = {
+    "status": (str,),
+    "statuses": (dict,),
+    "spread_by_field": (dict,),
+    "quantities": (dict,),
+    "windows": (int,),
+    "burn_in": (int,),
+    "spread": _NUMBER,
+    "chi_squared": _NUMBER,
 }
 
 
@@ -92,15 +103,12 @@ def check_summary(summary: Entry) -> Entry:
     Raises:
         ReportError: one is missing, or of another type.
     """
-    for kinds, keys in (_OF_CYCLE if is_cycle(summary) else _OF_WINDOW).items():
-        for key in keys.split():
-            value = summary[key]
-            if not isinstance(value, tuple(kind or type(None) for kind in kinds)):
-                names = " or ".join(kind.__name__ if kind else "null" for kind in kinds)
-                got = type(value).__name__
-                raise ReportError(
-                    f"{summary.where}: {key}: expected {names}, got {got}; {_WAY_OUT}"
-                )
+    for key, kinds in (_OF_CYCLE if is_cycle(summary) else _OF_WINDOW).items():
+        value = summary[key]
+        if not isinstance(value, tuple(kind or type(None) for kind in kinds)):
+            names = " or ".join(kind.__name__ if kind else "null" for kind in kinds)
+            got = type(value).__name__
+            raise ReportError(f"{summary.where}: {key}: expected {names}, got {got}; {_WAY_OUT}")
     return summary
 
 
@@ -159,9 +167,9 @@ def check_file(name: str, file: xr.Dataset, summary: Mapping[str, Any]) -> None:
             variable(file, f"{field}_background", tuple(map(str, file[field].dims)))
     elif stage == "posterior":
         variable(file, "weight", (_REALIZATION,))
-        for name in map(str, file.data_vars):
-            if file[name].dims[:1] != ("prior_realization",) or not name.endswith("_prior"):
-                variable(file, name, (_REALIZATION, "..."))
+        for member in map(str, file.data_vars):
+            if file[member].dims[:1] != ("prior_realization",) or not member.endswith("_prior"):
+                variable(file, member, (_REALIZATION, "..."))
     elif stage == "feedback":
         _check_feedback(file)
     elif stage == "diagnostics":

@@ -113,8 +113,8 @@ def _draw_loops(
 
 def draw_spectrum(run: Run) -> Picture | None:
     """Eigenvalues of the observations' part of the Hessian, against the prior's unit ones."""
-    known = np.asarray(run.file("diagnostics").get("hessian_eigenvalue", []), dtype=float)
-    values = np.sort(known[np.isfinite(known)])[::-1]
+    eigenvalues = np.asarray(run.file("diagnostics").get("hessian_eigenvalue", []), dtype=float)
+    values = np.sort(eigenvalues[np.isfinite(eigenvalues)])[::-1]
     if values.size == 0:
         return None
     figure, (axes,) = style.panels(1, 1, 2.7)

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 
 from assim.files.errors import DataError, ReportError
-from assim.files.netcdf import write_bytes
+from assim.files.netcdf import remove, write_bytes
 from assim.show import about, page
 from assim.show.consistency import CONSISTENCY
 from assim.show.cycle import windows
@@ -30,12 +30,31 @@ from assim.show.style import Picture, house_style
 from assim.show.trajectory import MODEL_ERROR, TRAJECTORY
 
 WINDOW: tuple[Section, ...] = (
-    *(QUANTITIES, METHODS, TRAJECTORY, MODEL_ERROR, POSTERIOR, SLOPPY, OBSERVATIONS, PREDICTIVE),
-    *(CONSISTENCY, about.FINDINGS, MINIMISATION, HESSIAN, SECONDS, about.PROVENANCE),
+    QUANTITIES,
+    METHODS,
+    TRAJECTORY,
+    MODEL_ERROR,
+    POSTERIOR,
+    SLOPPY,
+    OBSERVATIONS,
+    PREDICTIVE,
+    CONSISTENCY,
+    about.FINDINGS,
+    MINIMISATION,
+    HESSIAN,
+    SECONDS,
+    about.PROVENANCE,
 )
 CYCLE: tuple[Section, ...] = (
-    *(ERRORS, INTERVALS, INNOVATIONS, COVARIANCES, ESTIMATES, STATE, INFLATION),
-    *(windows.WINDOWS, about.PROVENANCE),
+    ERRORS,
+    INTERVALS,
+    INNOVATIONS,
+    COVARIANCES,
+    ESTIMATES,
+    STATE,
+    INFLATION,
+    windows.WINDOWS,
+    about.PROVENANCE,
 )
 PICTURES = tuple(dict.fromkeys(name for section in WINDOW + CYCLE for name in section.pictures))
 
@@ -52,21 +71,20 @@ def write_report(directory: Path) -> list[Path]:
     Raises:
         ReportError: no finished run there, a file that cannot be read or has another layout than
             the one that is written, or no matplotlib.
-        DataError: it cannot be written.
+        DataError: it cannot be written, or a picture of an earlier report not be removed.
     """
     directory = Path(directory)
     with finished_run(directory) as run:
         pictures = draw(run)
         text = render(run, pictures)
-    figures = directory / "figures"
-    figures.mkdir(exist_ok=True)
+    report, figures = directory / "report.html", directory / "figures"
     for name in set(PICTURES) - set(pictures):
-        (figures / f"{name}.png").unlink(missing_ok=True)
-    page, drawn = directory / "report.html", {figures / f"{n}.png": p for n, p in pictures.items()}
+        remove(figures / f"{name}.png")
+    drawn = {figures / f"{name}.png": picture for name, picture in pictures.items()}
     for path, picture in drawn.items():
         write_bytes(picture.png, path)
-    write_bytes(text.encode("utf-8"), page)
-    return [page, *drawn]
+    write_bytes(text.encode("utf-8"), report)
+    return [report, *drawn]
 
 
 def report_of_results(

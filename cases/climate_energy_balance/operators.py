@@ -25,7 +25,8 @@ def _annual_mean(trajectory: Trajectory, points: Points) -> Array:
     end is that of the year.
     """
     start, end = Points.at(points.starts), Points.at(points.ends)
-    before, after = (operator.sample(trajectory, "surface", points) for points in (start, end))
+    before = operator.sample(trajectory, "surface", start)
+    after = operator.sample(trajectory, "surface", end)
     return (before + after) / 2 + operator.sample(trajectory, "variability", end)
 
 

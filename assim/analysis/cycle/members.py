@@ -91,8 +91,8 @@ class AbstractEnsembleScheme(AbstractScheme):
         turn = jnp.where(rotate, rotation(key, self.members), jnp.eye(self.members))
 
         def grown(members: Array, factor: Array) -> Array:
-            mean = jnp.mean(members, axis=0)[None]
-            return mean + factor * jnp.tensordot(turn, members - mean, axes=1)
+            centre = jnp.mean(members, axis=0)[None]
+            return centre + factor * jnp.tensordot(turn, members - centre, axes=1)
 
         unit, at = jnp.ones(()), jax.tree.map(lambda leaf: leaf[:, move.shift], after.z)
         members = {

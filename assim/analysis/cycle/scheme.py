@@ -79,7 +79,13 @@ class AbstractScheme(eqx.Module):
 
     @abc.abstractmethod
     def start(self, problem: Problem, plan: Plan, key: Array) -> Any:
-        """What the first window of a problem, as it was posed, is given."""
+        """What the first window is given.
+
+        Args:
+            problem: of the first window, as it was posed.
+            plan: how windows lie.
+            key: of random draws.
+        """
 
     @abc.abstractmethod
     def step(self, problem: Problem, carry: Any, move: Move, key: Array) -> tuple[Any, Outcome]:
@@ -115,7 +121,12 @@ class AbstractScheme(eqx.Module):
         return None
 
     def remarks(self, problem: Problem, plan: Plan) -> dict[str, str]:
-        """What `assim check` says of a problem that is taken, by name; nothing by default."""
+        """What `assim check` says of a problem that is taken, by name; nothing by default.
+
+        Args:
+            problem: of the first window, as it was posed.
+            plan: how windows lie.
+        """
         del problem, plan
         return {}
 
@@ -193,10 +204,10 @@ def outcome(
     moments: CycledMoments,
     cost: Cost,
     normalised: Array,
-    signal: Array,
+    degrees: Array,
     inflation: Array,
 ) -> Outcome:
-    """The analysis of a window; `normalised`, `signal` and `inflation` as `Outcome` has them."""
+    """The analysis of a window; `normalised`, `inflation` as in `Outcome`; `degrees` for signal."""
     before, after, before_stdev, after_stdev, _ = moments
     scales = {name: before.scalars[name] for name in problem.control.scales}
     predicted = zip(problem.observations, *(m.predictions for m in moments[:4]), strict=True)
@@ -211,7 +222,7 @@ def outcome(
         cost.total,
         cost.background,
         normalised,
-        signal,
+        degrees,
         observed(problem),
         jnp.asarray(is_gaussian(problem)),
         inflation,

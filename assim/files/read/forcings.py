@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from assim.files.errors import DataError, naming, nearest
+from assim.arguments import hint
+from assim.files.errors import DataError, naming
 from assim.files.names import time_name
 from assim.files.sources import Source, name_of, numbers, opened
 from assim.files.times import decode
@@ -40,8 +41,8 @@ def read_forcing(
     where = f"{name_of(source)}: {variable}"
     with opened(source) as dataset:
         if variable not in dataset.data_vars:
-            hint = nearest(variable, [str(name) for name in dataset.data_vars])
-            raise DataError(f"{name_of(source)}: there is no variable {variable!r}; {hint}")
+            near = hint(variable, [str(name) for name in dataset.data_vars])
+            raise DataError(f"{name_of(source)}: there is no variable {variable!r}; {near}")
         array = dataset[variable]
         got = array.attrs.get("units")
         if units is not None:

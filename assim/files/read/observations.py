@@ -6,7 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from assim.files.errors import DataError, NothingToUseError, naming, nearest
+from assim.arguments import hint
+from assim.files.errors import DataError, NothingToUseError, naming
 from assim.files.names import BACKGROUND, BOUNDS, DOMAIN, FLAGS, MISSING, OPERATOR_FAILED, WINDOW
 from assim.files.read.grouping import Frame, SortedTable, superobbed, thinned
 from assim.files.read.quality import QualityControl, Uncertainty, fails_background_check
@@ -200,7 +201,7 @@ def _default_operator(table: ObservedTable, labels: Labels) -> AbstractOperator:
     if table.variable not in labels.state:
         raise DataError(
             f"{table.where}: expected a field of the model, got {table.variable!r}; "
-            f"{nearest(table.variable, labels.state)} (or give an operator)"
+            f"{hint(table.variable, labels.state)} (or give an operator)"
         )
     return PointSample(table.variable)
 
@@ -213,7 +214,7 @@ def _check_units(table: ObservedTable, operator: AbstractOperator, labels: Label
         field = str(error.args[0])
         raise DataError(
             f"{table.where}: its operator {kind} asks for the field {field!r}, which the model "
-            f"lacks; {nearest(field, labels.state)}"
+            f"lacks; {hint(field, labels.state)}"
         ) from error
     if units is not None:
         check_units(f"{table.where} (read by {kind})", table.units, units)

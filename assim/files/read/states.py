@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from assim.files.errors import DataError, nearest
+from assim.arguments import hint
+from assim.files.errors import DataError
 from assim.files.names import STDEV, time_name
 from assim.files.sources import File, Source, name_of, numbers, opened_file
 from assim.files.times import FileTimes, date_text, decode
@@ -140,10 +141,10 @@ def nearest_times(own: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.nd
 def _read(file: File, name: str, variable: str, time: str | float | None) -> np.ndarray:
     where, labels = file.where(variable), file.labels
     if name not in labels.state and name not in labels.parameters:
-        raise DataError(f"{where}: the model has no field {name!r}; {nearest(name, labels.state)}")
+        raise DataError(f"{where}: the model has no field {name!r}; {hint(name, labels.state)}")
     if not file.has(variable):
-        hint = nearest(variable, map(str, file.dataset.data_vars))
-        raise DataError(f"{where}: expected a variable {variable!r}, there is none; {hint}")
+        near = hint(variable, map(str, file.dataset.data_vars))
+        raise DataError(f"{where}: expected a variable {variable!r}, there is none; {near}")
     label = labels.state.get(name) or labels.parameters[name]
     file.check_units(variable, label.units)
     array = _at_time(file.dataset[variable], file.dataset, label, time, where)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from assim.files.errors import DataError, NothingToUseError, nearest
+from assim.arguments import hint
+from assim.files.errors import DataError, NothingToUseError
 from assim.files.names import COVARIANCE, MISSING, QC, STDEV, is_ancillary, time_name
 from assim.files.sources import File, Source, numbers, opened_file
 from assim.files.times import NON_PHYSICAL, FileTimes, decode
@@ -130,8 +131,8 @@ def open_observations(source: Source, variable: str | None, labels: Labels) -> O
             )
         variable = names[0] if variable is None else variable
         if not file.has(variable):
-            hint = nearest(variable, names)
-            raise DataError(f"{file.called}: there is no variable {variable!r}; {hint}")
+            near = hint(variable, names)
+            raise DataError(f"{file.called}: there is no variable {variable!r}; {near}")
         return _table(file, variable)
 
 

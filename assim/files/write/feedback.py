@@ -257,7 +257,7 @@ def used_column(
     words: str,
     dimensionless: bool = False,
 ) -> Column:
-    """A column of the rows that were used, NaN of the others; in the unit of the values if any."""
+    """A column of the rows that were used, NaN of the others, in the unit of the values."""
     table, whole = instrument.table, _spread(values, instrument.used)
     return Column(
         suffix, whole, f"{words} {table.long_name}", "1" if dimensionless else table.units

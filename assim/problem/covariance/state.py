@@ -276,7 +276,7 @@ def check_fields(called: str, names: Iterable[str], labels: Labels) -> None:
     """Raise ValueError, naming the nearest, where one is no field of the model."""
     for name in names:
         if name not in labels.state:
-            near = hint(name, labels.state, "it has")
+            near = hint(name, labels.state)
             raise ValueError(f"{called}: the model has no field {name!r}; {near}")
 
 

@@ -111,8 +111,8 @@ def inflation(run: Run) -> list[str]:
 
 def draw_inflation(run: Run) -> Picture | None:
     """Inflation of the background where it varies, and degrees of freedom for signal."""
-    series = {name: values(run, name) for name in PANELS}
-    shown = {name: s for name, s in series.items() if s is not None and _varies(s)}
+    factors = {name: values(run, name) for name in PANELS}
+    shown = {name: f for name, f in factors.items() if f is not None and _varies(f)}
     if not shown:
         return None
     figure, axes = style.panels(len(shown), len(shown), 2.3)

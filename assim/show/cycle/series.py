@@ -79,8 +79,8 @@ def scalars(run: Run) -> list[str]:
 
 
 def _ending(run: Run, end: str) -> list[str]:
-    known = [name for name in map(str, series(run).data_vars) if values(run, name) is not None]
-    return [name.removesuffix(end) for name in known if name.endswith(end)]
+    names = [name for name in map(str, series(run).data_vars) if name.endswith(end)]
+    return [name.removesuffix(end) for name in names if values(run, name) is not None]
 
 
 def field_label(run: Run, name: str) -> str:
