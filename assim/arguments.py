@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-import numpy as np
-
 
 def check_settings(owner: object, **rules: Any) -> None:
     """Refuse an argument below a bound, or that is none of the words it may be.
@@ -35,6 +33,8 @@ def positive(owner: object, *names: str, **spelt: str) -> None:
         names: of its attributes.
         spelt: further attributes, each with the name that its argument has for the user.
     """
+    import numpy as np  # a case is checked before it is needed
+
     for attribute, name in ({name: name for name in names} | spelt).items():
         given = getattr(owner, attribute)
         if not np.all(np.asarray(given) > 0):
