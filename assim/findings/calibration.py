@@ -251,7 +251,6 @@ def _simulated(
     return simulations
 
 
-@eqx.filter_jit
 class _Minimum(NamedTuple):
     """The lowest minimum of J from all first guesses."""
 
@@ -260,6 +259,7 @@ class _Minimum(NamedTuple):
     status: Array
 
 
+@eqx.filter_jit
 def _minima(problem: Problem, settings: _Settings, truths: Truths, keys: Array) -> _Minimum:
     """The lowest minimum for each set of readings, leading dimension simulations."""
 

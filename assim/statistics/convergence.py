@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
+import scipy  # its parts are imported when first used
 
 NUMBERS = 4_000_000  # entries of draws whose autocovariances are formed together
 _Pair = tuple[np.ndarray, np.ndarray]

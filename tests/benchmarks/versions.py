@@ -4,13 +4,15 @@ python -m tests.benchmarks.versions OTHER [CASE.toml] [--pairs 10] [--tolerance 
 
 OTHER is a checkout of the other version (`git worktree add OTHER COMMIT`). Each runs the case once,
 which fills its own cache of compiled programs; their files are compared, variable by variable, and
-their summaries, entry by entry. Then both run in turn, warm, and the ratio of their times is that
-of each pair: what else the machine does meets both. The environment is that of this interpreter.
+their summaries, entry by entry. Then both run in turn, warm, and the ratio of their times, by the
+clock and of the processors, is that of each pair: what else the machine does meets both. The
+environment is that of this interpreter.
 """
 
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -27,13 +29,13 @@ PROGRAM = "import sys; from assim.run.cli import main; sys.exit(main())"
 TIMES = "seconds"  # in the names of what no two runs share
 
 
-def run(checkout: Path, case: str, scratch: Path) -> float:
-    """Seconds of `assim run CASE` by the code of a checkout, with a cache of its own."""
+def run(checkout: Path, case: str, scratch: Path) -> np.ndarray:
+    """Seconds of `assim run CASE` by a checkout with a cache of its own: clock, processors."""
     environment = os.environ | {
         "PYTHONPATH": str(checkout),
         "ASSIM_CACHE_DIR": str(scratch / "cache"),
     }
-    started = time.perf_counter()
+    before = times()
     subprocess.run(
         [sys.executable, "-c", PROGRAM, "run", case, "--out", str(scratch / "out")],
         cwd=checkout,
@@ -41,7 +43,13 @@ def run(checkout: Path, case: str, scratch: Path) -> float:
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    return time.perf_counter() - started
+    return times() - before
+
+
+def times() -> np.ndarray:
+    """Seconds by the clock, and those of the processors for all processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return np.array([time.perf_counter(), used.ru_utime + used.ru_stime])
 
 
 def differences(old: Path, new: Path, tolerance: float) -> Iterator[str]:
@@ -111,10 +119,13 @@ def main() -> None:
             first = versions if pair % 2 else versions[::-1]
             seconds = {scratch: run(checkout, given.case, scratch) for checkout, scratch in first}
             ratios.append(seconds[new] / seconds[old])
-            print(f"other {seconds[old]:.2f} s, here {seconds[new]:.2f} s", flush=True)
+            print(f"other {seconds[old].round(2)} s, here {seconds[new].round(2)} s", flush=True)
         logs = np.log(ratios)
-        error = logs.std(ddof=1) / np.sqrt(len(logs))
-        print(f"here / other: {np.exp(logs.mean()):.3f}, standard error {error:.3f}")
+        errors = logs.std(axis=0, ddof=1) / np.sqrt(len(logs))
+        for what, mean, error in zip(
+            ("clock", "processors"), logs.mean(axis=0), errors, strict=True
+        ):
+            print(f"here / other, {what}: {np.exp(mean):.3f}, standard error {error:.3f}")
 
 
 if __name__ == "__main__":
