@@ -1,17 +1,19 @@
-"""Gradient methods from optax: L-BFGS and Adam."""
+"""Gradient methods from optax, which is imported when one of them is used: L-BFGS and Adam."""
 
 import abc
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 
 from assim.solve.cost import DepartureFunction, cost
 from assim.solve.minimise.loop import AbstractMinimiser
 from assim.solve.minimise.status import Status
+
+if TYPE_CHECKING:
+    import optax
 
 Array = jax.Array
 
@@ -34,7 +36,7 @@ class _AbstractGradientMethod(AbstractMinimiser):
     """What gradient methods share: all but the optimiser."""
 
     @abc.abstractmethod
-    def _optimiser(self) -> optax.GradientTransformationExtraArgs:
+    def _optimiser(self) -> "optax.GradientTransformationExtraArgs":
         """Of optax."""
 
     def init(self, problem: DepartureFunction, chi: Array) -> GradientState:
@@ -59,7 +61,7 @@ class _AbstractGradientMethod(AbstractMinimiser):
             known = {"value": carry.here_cost, "grad": carry.here_gradient, "value_fn": function}
             gradient, here = carry.here_gradient, carry.here
             change, inner = optimiser.update(gradient, carry.optimiser, here, **known)
-            there = optax.apply_updates(here, change)
+            there = here + change
             j, g = jax.value_and_grad(function)(there)
             return _moved(carry, there, j, g, inner, self.tolerance)
 
@@ -82,7 +84,9 @@ class LBFGS(_AbstractGradientMethod):
     memory: int = eqx.field(default=20, static=True)
     tolerance: float = eqx.field(default=1e-6, static=True)
 
-    def _optimiser(self) -> optax.GradientTransformationExtraArgs:
+    def _optimiser(self) -> "optax.GradientTransformationExtraArgs":
+        import optax
+
         return optax.lbfgs(memory_size=self.memory)
 
 
@@ -101,7 +105,9 @@ class Adam(_AbstractGradientMethod):
     step_size: float = eqx.field(default=0.05, static=True)
     tolerance: float = eqx.field(default=1e-6, static=True)
 
-    def _optimiser(self) -> optax.GradientTransformationExtraArgs:
+    def _optimiser(self) -> "optax.GradientTransformationExtraArgs":
+        import optax
+
         total = self.n_outer * self.n_inner
         return optax.adam(optax.cosine_decay_schedule(self.step_size, total, alpha=1e-4))
 

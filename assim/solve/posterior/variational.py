@@ -1,12 +1,11 @@
 """Variational inference: the Gaussian of least reverse Kullback-Leibler divergence, by Adam."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from assim.arguments import check_settings, positive
 from assim.solve.cost import DepartureFunction, scored_density
@@ -22,6 +21,9 @@ from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import OUTSIDE, UNINFORMED, LaplacePosterior
 from assim.solve.together import affordable, batch_size, log_density
 from assim.statistics.pareto import ParetoSmoothed, pareto_smooth
+
+if TYPE_CHECKING:
+    import optax
 
 Array = jax.Array
 
@@ -127,7 +129,7 @@ class Variational(AbstractPosterior):
 
 class _State(NamedTuple):
     fit: Approximation
-    optimiser: optax.OptState
+    optimiser: "optax.OptState"
     bound: Array  # log p - log q averaged over the last step's draws, where finite
 
 
@@ -144,7 +146,9 @@ def _begin(settings: Variational, gaussian: Gaussian) -> _State:
     return _State(fit, state, jnp.zeros(()))
 
 
-def _optimiser(settings: Variational) -> optax.GradientTransformation:
+def _optimiser(settings: Variational) -> "optax.GradientTransformation":
+    import optax  # when it is used
+
     total = PARTS * (settings.steps // PARTS)
     return optax.adam(optax.exponential_decay(settings.step_size, total, 1 / DECAY))
 
@@ -164,7 +168,9 @@ def _advance(
         slopes, bound = _slopes(problem, state.fit, key, settings.draws_per_step)
         before = _parameters(state.fit)
         updates, inner = _optimiser(settings).update(slopes, state.optimiser, before)
-        fit = Approximation(state.fit.gaussian, *optax.apply_updates(before, updates))
+        fit = Approximation(
+            state.fit.gaussian, *(b + u for b, u in zip(before, updates, strict=True))
+        )
         return _State(fit, inner, bound), None
 
     keys = jax.random.split(here, settings.steps // PARTS)

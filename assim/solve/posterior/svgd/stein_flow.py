@@ -1,16 +1,18 @@
 """Particles that move by Stein's operator: transport by a kernel, and affine polish."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.informed import Informed
 from assim.solve.posterior.svgd.kernels import kernel_matrix, median_bandwidth, stein_force
+
+if TYPE_CHECKING:
+    import optax
 
 Array = jax.Array
 
@@ -81,6 +83,12 @@ def moved(
     return after, 1 - jnp.mean(fine)
 
 
+def _adam() -> "optax.GradientTransformation":
+    import optax  # when particles move
+
+    return optax.scale_by_adam()
+
+
 class Transport(eqx.Module):
     """SVGD by Adam, its step decayed geometrically, or by Euler steps with noise."""
 
@@ -91,17 +99,17 @@ class Transport(eqx.Module):
     stochastic: bool = eqx.field(static=True)  # with noise, no decay, the bandwidth of the start
 
     @eqx.filter_jit
-    def init(self, particles: Particles) -> tuple[optax.OptState, Array]:
+    def init(self, particles: Particles) -> tuple["optax.OptState", Array]:
         """State of Adam, and the bandwidth of the start."""
-        return optax.scale_by_adam().init(particles.a), self.bandwidth(particles.a)
+        return _adam().init(particles.a), self.bandwidth(particles.a)
 
     def bandwidth(self, a: Array) -> Array:
         """h."""
         return self.share * median_bandwidth(a)
 
     def increment(
-        self, particles: Particles, state: tuple[optax.OptState, Array], number: Array, key: Array
-    ) -> tuple[Array, tuple[optax.OptState, Array]]:
+        self, particles: Particles, state: tuple["optax.OptState", Array], number: Array, key: Array
+    ) -> tuple[Array, tuple["optax.OptState", Array]]:
         """By how much every particle moves in the step of this number."""
         adam, initial = state
         length = jnp.linalg.norm(particles.score, axis=1)
@@ -110,7 +118,7 @@ class Transport(eqx.Module):
             force = stein_force(particles.a, score, self.kernel, initial)
             return self.step * force + self._noise(particles.a, initial, key), state
         force = stein_force(particles.a, score, self.kernel, self.bandwidth(particles.a))
-        direction, adam = optax.scale_by_adam().update(force, adam)
+        direction, adam = _adam().update(force, adam)
         return self.step * DECAY ** (-number / self.steps) * direction, (adam, initial)
 
     def _noise(self, a: Array, bandwidth: Array, key: Array) -> Array:
