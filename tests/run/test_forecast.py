@@ -329,8 +329,8 @@ def test_a_carry_that_has_changed(cycled: Toy, tmp_path: Path) -> None:
     [
         {"use": "FourDVar", "inflation": 1.1},
         {"use": "FourDVar", "rank": 2, "share": 0.1},
-        {"use": "assim.analysis.cycle.filters:ETKF", "members": 20},
-        {"use": "assim.analysis.cycle.smoother:IEnKS", "members": 20},
+        {"use": "assim.analysis.cycle.ensemble:ETKF", "members": 20},
+        {"use": "assim.analysis.cycle.ensemble:IEnKS", "members": 20},
         {"use": "assim.analysis.cycle.static:ThreeDVar"},
     ],
     ids=lambda method: f"{method['use'].rpartition(':')[2]}_{len(method)}",
