@@ -133,7 +133,16 @@ class Analysis:
 
         Args:
             findings: None stands for one that does not apply to this analysis.
+
+        Raises:
+            TypeError: one is no finding.
         """
+        for finding in findings:
+            if not isinstance(finding, AbstractFinding | None):
+                raise TypeError(
+                    "with_findings: expected an assim.finding.AbstractFinding or None, got "
+                    f"{type(finding).__name__}"
+                )
         named = {finding.name: finding for finding in findings if finding is not None}
         return dataclasses.replace(self, findings={**self.findings, **named})
 

@@ -43,7 +43,9 @@ def _words(kind: str, message: str, given: Any, location: tuple, whole: type[Bas
     if location[:1] == ("posterior",) and kind in _OF_POSTERIOR:
         return f"{_OF_POSTERIOR[kind]}, got {given!r}"
     if kind == "model_type":
-        return f"must be a table, got {given!r}"
+        named = isinstance(given, str) and "use" in _keys(location, whole)
+        form = f', as {{ use = "{given}" }}' if named else ""
+        return f"must be a table{form}, got {given!r}"
     words = message.removeprefix("Value error, ").removeprefix("Input ")
     return words if kind == "value_error" else f"{words}, got {given!r}"
 

@@ -27,6 +27,16 @@ def test_a_case_is_read_and_checked_before_jax(toy: Toy) -> None:
     assert done.stdout.splitlines() == ["['window.slotz']", "[]"]
 
 
+def test_a_word_where_a_table_is_expected_is_shown_the_table(toy: Toy) -> None:
+    toy.case["observations"][0]["likelihood"] = "LogNormal"
+    toy.case["window"] = "x"
+    path = toy.write_case() if toy.folder.is_dir() else toy.write().write_case()
+    faults = {fault.path: str(fault) for fault in read_case(path).faults}
+    expected = """must be a table, as { use = "LogNormal" }, got 'LogNormal'"""
+    assert faults["observations.0.likelihood"].endswith(expected)
+    assert faults["window"].endswith("must be a table, got 'x'")
+
+
 def test_every_table_knows_where_it_stands() -> None:
     tree = {
         "model": {"use": "Lorenz63"},

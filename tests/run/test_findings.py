@@ -74,7 +74,7 @@ def test_a_finding_of_the_users_own_is_in_every_file_and_in_the_report(toy: Toy)
     [
         ("broken", "own.py:broken failed and is left out: RuntimeError: no such luck"),
         ("taken", "summary.json has an entry of this name already"),
-        ("nothing", "AttributeError"),
+        ("nothing", "expected an assim.finding.AbstractFinding or None, got"),
     ],
 )
 def test_a_finding_that_fails_does_not_lose_the_analysis(use: str, words: str, toy: Toy) -> None:

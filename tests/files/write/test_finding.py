@@ -108,6 +108,12 @@ def test_findings_do_not_write_over_what_is_there(answer):
         feedback_dataset(group, analysis.with_findings(Anything({})))
 
 
+def test_what_is_no_finding_is_refused(answer):
+    _, analysis = answer
+    with pytest.raises(TypeError, match=r"assim\.finding\.AbstractFinding or None, got int"):
+        analysis.with_findings(7)
+
+
 def test_numbers_by_what_flags_mean():
     content = {
         "axis": flags("axis", ["a b", "c"], "axis"),
