@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from assim.run.cli import main
 
-CASES = Path(__file__).resolve().parent.parent / "cases"
+CASES = Path(__file__).resolve().parents[2] / "cases"
 # largest error of means (in standard deviations) and of standard deviations (relative)
 LYNX_HARE = {"svgd": (0.05, 0.05), "nuts": (0.05, 0.03), "mclmc": (0.05, 0.03)}
 SIR = {"svgd": (0.05, 0.03), "nuts": (0.05, 0.03)}
