@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from assim.files.write import manifest as ledger
+from assim.files.read import manifest as ledger
 from tests.cycle.files import Files, contents, manifest, steady
 
 WINDOWS = 50
