@@ -147,7 +147,7 @@ def test_a_part_without_an_inverse_is_told():
         (lambda: Regression({"u": Diagonal(1.0)}, {"u": {"v": 1.0}}), "u cannot depend on v"),
         (lambda: Regression({"u": Diagonal(1.0)}, {}, ["v"]), "order"),
         (lambda: Regression({"w": Diagonal(1.0)}, {}).on(LABELS), "no field 'w'"),
-        (lambda: Independent({"w": Diagonal(1.0)}).on(LABELS), "no field 'w'; it has u, a, v, c"),
+        (lambda: Independent({"w": Diagonal(1.0)}).on(LABELS), "no field 'w'; it has a, c, u, v"),
         (lambda: Joint(["uu"], Diagonal(1.0)).on(LABELS), "no field 'uu'; did you mean 'u'"),
         (
             lambda: Regression({"u": Diagonal(1.0), "c": Diagonal(1.0)}, {"c": {"u": 1.0}}).on(
