@@ -107,6 +107,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10, help="at least 2")
     parser.add_argument("--tolerance", type=float, default=1e-9)
     given = parser.parse_args()
+    if given.pairs < 2:
+        parser.error(f"--pairs {given.pairs}: a standard error needs at least 2")
     with tempfile.TemporaryDirectory() as folder:
         old, new = (Path(folder, name) for name in ("other", "here"))
         versions = [(given.other.resolve(), old), (HERE, new)]
