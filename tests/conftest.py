@@ -1,6 +1,7 @@
 """The strict JAX that every test runs under: double precision, no silent broadcasting of ranks."""
 
 import atexit
+import gc
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ if COMPILED not in os.environ:
     os.environ[COMPILED] = tempfile.mkdtemp(prefix="assim-tests-")
     atexit.register(shutil.rmtree, os.environ[COMPILED], ignore_errors=True)
 
+gc.set_threshold(50_000)  # as the command line does: tracing makes many objects and few circles
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", os.environ[COMPILED])

@@ -1,5 +1,6 @@
 """The command line. Whatever is slow to import is imported inside the commands."""
 
+import gc
 import os
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 _INTERRUPTED = 130
+_BETWEEN_COLLECTIONS = 50_000  # new objects: tracing makes many that live, and few circles
 _STARTED = time.perf_counter()
 _CASE = click.argument("case", type=click.Path(path_type=Path), metavar="CASE.toml")
 _SET = click.option(
@@ -51,6 +53,7 @@ class Program(click.Group):
         An interrupted program leaves at once: XLA may be compiling in another thread, and crashes
         where the interpreter takes its time to end.
         """
+        gc.set_threshold(_BETWEEN_COLLECTIONS)
         try:
             return self.main(*arguments, **options)
         except SystemExit as end:
