@@ -101,7 +101,7 @@ def _why(posteriors: Mapping[str, Posterior], chosen: str) -> str:
     if trust is Trust.CERTIFIED:
         alike = [name for name, other in posteriors.items() if other.trust is Trust.CERTIFIED]
         others = f", which assumes least of {', '.join(alike)}" if len(alike) > 1 else ""
-        return f"{chosen} is reported: it is certified{others}."
+        return f"{chosen} is reported: its certificates are met{others}."
     return (
         f"None of the methods is certified; {chosen} is reported as it is {trust} and assumes "
         "least of those: take its error bars with care."

@@ -23,6 +23,7 @@ class Exit(enum.IntEnum):
     DATA = 3
     NOT_CONVERGED = 4
     NON_FINITE = 5
+    NOT_CERTIFIED = 6
     INTERRUPTED = 130
 
 

@@ -7,6 +7,8 @@ from assim.findings.calibration import Calibration as Calibration
 from assim.findings.consistency import Consistency as Consistency
 from assim.findings.consistency import consistency as consistency
 from assim.findings.evidence import evidence_table as evidence_table
+from assim.findings.fit import Fit as Fit
+from assim.findings.fit import goodness_of_fit as goodness_of_fit
 from assim.findings.impact import Impact as Impact
 from assim.findings.impact import innovation_stdev as innovation_stdev
 from assim.findings.impact import observation_impact as observation_impact

@@ -70,7 +70,8 @@ def main() -> None:
     """Data assimilation: from a model and observations to an analysis with its uncertainty.
 
     A case is one TOML file. Exit codes: 0 done, 1 internal error, 2 usage or case file, 3 input
-    data or output directory, 4 not converged, 5 model not finite, 130 interrupted.
+    data or output directory, 4 not converged, 5 model not finite, 6 not certified (--strict), 130
+    interrupted.
     """
 
 
@@ -92,6 +93,7 @@ def main() -> None:
     show_default=True,
     help="Seconds to wait for those of one window.",
 )
+@click.option("--strict", is_flag=True, help="Exit with 6 where the result is not certified.")
 @_QUIET
 def run(
     case: Path,
@@ -100,11 +102,14 @@ def run(
     resume: bool,
     watch: Path | None,
     timeout: float,
+    strict: bool,
     quiet: bool,
 ) -> int:
     """Run a case: one window or a cycle of them, from its files to finished files."""
     read = _read(case, assignments)
     if "cycle" in read.tree:
+        if strict:
+            raise click.UsageError("--strict is for a single window, and this case is a cycle")
         from assim.run.cycle.cycle import run_cycle
 
         screen = _screen(quiet)
@@ -114,14 +119,21 @@ def run(
         raise click.UsageError(f"{option} is for a cycle, and this case is a single window")
     from assim.run.window import run_case
 
-    return run_case(read, out, _screen(quiet), _STARTED)
+    return run_case(read, out, _screen(quiet), _STARTED, strict)
 
 
 @main.command()
 @_CASE
 @_SET
 def check(case: Path, assignments: tuple[str, ...]) -> int:
-    """Check a case without running it: files, units, coverage, derivatives, memory, cost."""
+    """Check a case without running it: files, units, coverage, derivatives, memory, cost.
+
+    Of a directory with finished results it repeats what they say of themselves.
+    """
+    if case.is_dir():
+        from assim.run.finished import check_finished
+
+        return check_finished(case, _screen())
     read = _read(case, assignments)
     from assim.run.check import check_case
 

@@ -29,6 +29,7 @@ from assim.files.write.results import (
 )
 from assim.files.write.summary import summary
 from assim.findings.consistency import consistency
+from assim.findings.fit import goodness_of_fit, verdict_of
 from assim.findings.impact import observation_impact
 from assim.findings.predictive import predictive_checks
 from assim.findings.sloppy import stiff_and_sloppy
@@ -37,13 +38,23 @@ from assim.run.terminal.directory import Results, writing
 from assim.run.terminal.screen import Screen
 from assim.show.report import report_of_results
 from assim.solve.minimise.status import Status
+from assim.solve.posterior.ensemble import Trust
 
 ARVIZ = "inference_data.nc"
 Find = Callable[[Analysis], AbstractFinding | None]
 
 
-def run_case(case: Case, out: Path | None, screen: Screen, started: float | None = None) -> Exit:
-    """Run a case of one window and write its files, in a program `started` at that time."""
+def run_case(
+    case: Case,
+    out: Path | None,
+    screen: Screen,
+    started: float | None = None,
+    strict: bool = False,
+) -> Exit:
+    """Run a case of one window and write its files, in a program `started` at that time.
+
+    Where it is `strict`, a result that is not certified, by trust or by fit, has an exit code.
+    """
     seconds = {} if started is None else {"import": time.perf_counter() - started}
     with timed(seconds, "read"):
         posed = pose(case)
@@ -57,10 +68,11 @@ def run_case(case: Case, out: Path | None, screen: Screen, started: float | None
         kept = case.checked.output.keep
         results.paths += report_of_results(results.directory, kept, screen.say)
     status = analysis.solution.status
-    if status is Status.CONVERGED:
-        return Exit.DONE
-    screen.say(f"Not converged. {status.advice}", "bold red")
-    return Exit.NOT_CONVERGED
+    if status is not Status.CONVERGED:
+        screen.say(f"Not converged. {status.advice}", "bold red")
+        return Exit.NOT_CONVERGED
+    certified = verdict_of(analysis, analysis.posterior) is Trust.CERTIFIED
+    return Exit.NOT_CERTIFIED if strict and not certified else Exit.DONE
 
 
 def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysis:
@@ -80,6 +92,7 @@ def _findings_of_every_run(posed: Posed, analysis: Analysis) -> Iterator[tuple[s
     """What a run finds, where it applies, and the stage that its time is that of."""
     table = posed.case.checked
     yield "consistency", consistency
+    yield "consistency", goodness_of_fit
     if posed.impact is not None and analysis.laplace is not None:
         forecast = posed.impact
         yield "impact", lambda a: observation_impact(a, forecast.measure, forecast.window)
@@ -95,7 +108,10 @@ def _findings_of_every_run(posed: Posed, analysis: Analysis) -> Iterator[tuple[s
 def _with_own(posed: Posed, analysis: Analysis, use: str, find: Find, screen: Screen) -> Analysis:
     """The analysis with a finding of the user's own, or without where that fails."""
     try:
-        more = analysis.with_findings(find(analysis))
+        finding = find(analysis)
+        if finding is not None and finding.name in analysis.findings:
+            raise ValueError(f"its name {finding.name!r} is that of another finding")
+        more = analysis.with_findings(finding)
         for make in (diagnostics_dataset, summary):  # its variables, and names of its own
             make(more)
         for instrument in posed.all_instruments:

@@ -19,7 +19,21 @@ def heading(run: Run) -> list[str]:
     return [
         paragraph(" · ".join([run.name(), *window]), "soft"),
         notice(run.summary["advice"], verdict, status.capitalize() + "."),
+        *_fit(run),
     ]
+
+
+def _fit(run: Run) -> list[str]:
+    """That the data do not fit the problem as stated, and what does not; nothing where they do."""
+    fit = run.summary.get("fit")
+    if fit is None or fit["verdict"] != "poor":
+        return []
+    text = (
+        "The error bars below are not those of what was measured, however well the posterior of "
+        "the problem as stated is known:"
+    )
+    lines = [paragraph(f"– {remark}") for remark in fit["remarks"]]
+    return [notice(text, POOR, "The data do not fit the problem as stated."), *lines]
 
 
 def provenance(run: Run) -> list[str]:
@@ -49,7 +63,7 @@ def findings(run: Run) -> list[str]:
     return parts
 
 
-_SHOWN = {"diagnostics", "impact", "sloppy", "predictive"}  # each by a topic of its own
+_SHOWN = {"diagnostics", "fit", "impact", "sloppy", "predictive"}  # each by a topic of its own
 
 
 def _rows(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:

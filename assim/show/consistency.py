@@ -27,10 +27,19 @@ def consistency(run: Run) -> list[str]:
     instruments = diagnostics["instruments"]
     return [
         _chi_squared(diagnostics),
+        *_remarks(run),
         _instruments(run, instruments),
         _linearity(instruments),
         _forecast(run.summary.get("impact")),
     ]
+
+
+def _remarks(run: Run) -> list[str]:
+    """What is odd about residuals and parameters; what does not fit stands at the head."""
+    fit = run.summary.get("fit")
+    if fit is None or fit["verdict"] == "poor":
+        return []
+    return [notice(remark, UNSURE) for remark in fit["remarks"]]
 
 
 def expected_cost(run: Run, term: str) -> str:

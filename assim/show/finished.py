@@ -263,7 +263,7 @@ def position(file: xr.Dataset, dim: str, index: int) -> str:
 # ---- time ----------------------------------------------------------------------------------------
 
 
-def span_of(time: xr.DataArray, text: Callable[[Any], str] = str) -> list[str]:
+def span_of(time: xr.DataArray, text: Callable[[Any], str] = "{:.10g}".format) -> list[str]:
     """From when to when, in words; empty where there are no times.
 
     Args:

@@ -74,6 +74,7 @@ _OF_WINDOW: dict[str, tuple[type | None, ...]] = {
     "quantities": (dict,),
     "observations": (dict,),
     "gradient_norm": _NUMBER,
+    "verdict": (str, None),
     "posterior": (dict, None),
     "chosen": (str, None),
     "minima": (list,),

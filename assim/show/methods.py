@@ -40,7 +40,7 @@ _CERTIFICATES = {
     "log_evidence": "log evidence",
 }
 _DIGITS = {"seconds": 3, "k_hat": 2}
-_WORDS = {"method", "trust", "advice", "quantities", "files"}
+_WORDS = {"method", "verdict", "trust", "advice", "quantities", "files"}
 
 
 def methods(run: Run) -> list[str]:
@@ -112,10 +112,10 @@ def verdict_of(name: str, about: Entry) -> str:
 
 
 def _verdict(name: str, about: Entry) -> str:
-    """Name with trust, and advice, coloured by it."""
-    trust, advice = about["trust"], str(about["advice"])
-    lead = f"{name}, {trust}" + (":" if advice.startswith("k̂") else ".")
-    return notice(advice, TRUST[trust], lead)
+    """Name with its verdict, and advice, coloured by it."""
+    verdict, advice = about["verdict"], str(about["advice"])
+    lead = f"{name}, {verdict}" + (":" if advice.startswith("k̂") else ".")
+    return notice(advice, TRUST[verdict], lead)
 
 
 MOST = 24

@@ -10,6 +10,7 @@ from assim.analysis.posterior import Posterior
 from assim.files.netcdf import strict
 from assim.files.read.observations import Instrument
 from assim.files.write.encode import in_summary
+from assim.findings.fit import verdict_of
 from assim.problem.arrays import Array
 
 
@@ -30,6 +31,7 @@ def summary(
         "cost": analysis.cost_analysis,
         "gradient_norm": float(solution.gradient_norm),
         "seconds": analysis.seconds,
+        "verdict": _verdict(analysis, analysis.posterior),
         "posterior": _posterior(analysis),
         "chosen": analysis.chosen or None,
         "choice": analysis.choice,
@@ -46,9 +48,17 @@ def summary(
     return strict(content)
 
 
+def _verdict(analysis: Analysis, posterior: Posterior | None) -> str | None:
+    verdict = verdict_of(analysis, posterior)
+    return None if verdict is None else str(verdict)
+
+
 def _posterior(analysis: Analysis) -> dict[str, Any] | None:
     """The posterior, or one entry a method with its own quantities where several ran."""
-    summaries = {name: _method(posterior) for name, posterior in analysis.posteriors.items()}
+    summaries = {
+        name: {"verdict": _verdict(analysis, posterior), **_method(posterior)}
+        for name, posterior in analysis.posteriors.items()
+    }
     if len(summaries) <= 1:
         return next(iter(summaries.values()), None)
     for name, posterior in analysis.posteriors.items():

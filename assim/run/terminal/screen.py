@@ -82,14 +82,30 @@ class Screen:
             self.table(columns, (_quantity_row(*pair) for pair in analysis.quantities.items()))
         if len(analysis.posteriors) > 1:
             self._compared(analysis)
+        fit: Any = analysis.findings.get("fit")
         for name, posterior in analysis.posteriors.items():
-            self.say(f"{name} ({posterior.trust}): {posterior.advice}")
+            judged = posterior.trust if fit is None else fit.judged(posterior.trust)
+            self.say(f"{name} ({judged}): {posterior.advice}")
         if analysis.choice:
             self.say(analysis.choice)
         reported = analysis.posterior
         if reported is not None and str(reported.trust) == "failed":
             self.say(f"{analysis.chosen} has failed: use none of its error bars.", "bold red")
+        self.fit(None if fit is None else fit.summary())
         self._minima(analysis)
+
+    def fit(self, summary: Mapping[str, Any] | None) -> None:
+        """Whether the data agree with the problem as stated, and what does not."""
+        if summary is None:
+            return
+        if summary["verdict"] == "poor":
+            self.say(
+                "The data do not fit the problem as stated, so that its error bars are not those "
+                "of what was measured:",
+                "bold red",
+            )
+        for remark in summary["remarks"]:
+            self.say(f"- {remark}")
 
     def _compared(self, analysis: "Analysis") -> None:
         """Mean and standard deviation of every scalar by every method, and what each cost."""

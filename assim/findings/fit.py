@@ -1,0 +1,266 @@
+"""Whether the data agree with the problem as stated: what does not fit, and what that may mean.
+
+A posterior may be that of the problem as stated, and the problem be wrong. Trust says the first,
+fit the second: a result is certified where both are in order.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from assim.analysis.analyse import Analysis
+from assim.analysis.finding import AbstractFinding, Variable, flagged, flags
+from assim.analysis.posterior import Posterior
+from assim.findings.consistency import consistency
+from assim.findings.residuals import Residuals, probability, residuals_of
+from assim.problem import assumed as assumptions
+from assim.solve.posterior.ensemble import Trust
+
+Verdict = Literal["good", "poor", "untested"]
+
+RARE = 1e-3  # probability that each kind of test finds a fault in a sound problem, at most
+BULK = 3.0  # prior standard deviations within which nearly all of the prior lies
+
+
+LARGE = (
+    "Departures are larger than the errors stated allow. Usual causes: another minimum (give more "
+    "first guesses, minimiser.starts), a wrong unit or operator, errors that are understated, or a "
+    "model that leaves something out (estimate error scales, or allow for model error)."
+)
+SMALL = (
+    "departures are smaller than the errors stated make likely. Usual causes: errors that are "
+    "overstated or correlated, or data that were smoothed or counted twice."
+)
+GROSS = (
+    "A gross error? Look at it, reject it by quality control, or use likelihood = "
+    '"StudentT", which bears with such values.'
+)
+NARROW = "its prior is too narrow, or centred on the wrong place."
+
+
+@dataclass(frozen=True)
+class Fit(AbstractFinding):
+    """Whether the data agree with the problem as stated.
+
+    Tested are χ² in all (from both sides), that of every instrument and of every term of the
+    prior, and the largest residual of every instrument; each kind of test finds a fault in a
+    sound problem with probability 0.001, however many instruments and values there are
+    (Bonferroni).
+
+    Args:
+        chi_squared: χᵀWχ + dᵀd at the minimum.
+        degrees: its expectation; NaN where it is not known.
+        p_value: probability of a larger one; NaN where it is no χ² variable.
+        residuals: of every instrument.
+        terms: χ², expectation and p-value of the terms of the prior.
+        outside: parameters and scales whose minimum lies more than three prior standard deviations
+            from the prior median, with the distance.
+        time_words: a time in the model's unit, for people: "{} days after 2000-01-01".
+    """
+
+    name: ClassVar[str] = "fit"
+
+    chi_squared: float
+    degrees: float
+    p_value: float
+    residuals: dict[str, Residuals]
+    terms: dict[str, tuple[float, float, float]]
+    outside: dict[str, float]
+    time_words: str
+
+    @property
+    def verdict(self) -> Verdict:
+        """Good; poor where a test fails; untested where no test can be made."""
+        if any(self._faults()):
+            return "poor"
+        tests = [self.p_value]
+        for residual in self.residuals.values():
+            tests += [residual.p_value, residual.worst_p_value]
+        return "good" if any(map(math.isfinite, tests)) else "untested"
+
+    def judged(self, trust: Trust) -> Trust:
+        """The worse of trust and fit: certified only where the data do not disagree either."""
+        return min(trust, Trust.DOUBTFUL) if self.verdict == "poor" else trust
+
+    def remarks(self) -> list[str]:
+        """What does not fit, by how much, and what usually causes it; then what else is odd."""
+        return [*self._faults(), *self._oddities()]
+
+    def variables(self) -> dict[str, Variable]:
+        """The verdict, and a row an instrument on the dimension `residual_instrument`."""
+        meanings, dim = ("good", "poor", "untested"), "residual_instrument"
+        verdict = flagged((), meanings.index(self.verdict), "fit of the data", meanings)
+        columns = {
+            f"residual_{column}": Variable((dim,), values, long_name)
+            for column, (long_name, values) in self._by_instrument().items()
+        }
+        names = {dim: flags(dim, list(self.residuals), "instrument")} if self.residuals else {}
+        return {"fit": verdict, **names, **(columns if names else {})}
+
+    def summary(self) -> dict[str, Any]:
+        """The verdict, remarks, and numbers by instrument."""
+        columns = self._by_instrument()
+        return {
+            "verdict": self.verdict,
+            "remarks": self.remarks(),
+            "chi_squared": self.chi_squared,
+            "chi_squared_expected": self.degrees,
+            "p_value": self.p_value,
+            "outside_prior": self.outside,
+            "instruments": {
+                name: {column: values[k] for column, (_, values) in columns.items()}
+                for k, name in enumerate(self.residuals)
+            },
+        }
+
+    def _by_instrument(self) -> dict[str, tuple[str, list[Any]]]:
+        """Long name and values of every column."""
+        columns = {
+            "p_value": "probability of a larger sum of squared departures",
+            "worst": "largest absolute residual, in its standard deviations",
+            "worst_row": "value of the largest residual, counted from 0 among those used",
+            "worst_p_value": "probability that the largest residual is larger",
+            "autocorrelation": "correlation of residuals that follow one another",
+            "effective_count": "independent values that tell as much of a mean",
+        }
+        rows = self.residuals.values()
+        return {name: (words, [getattr(r, name) for r in rows]) for name, words in columns.items()}
+
+    def _faults(self) -> Iterator[str]:
+        """Every test that fails, in words; then what usually causes it."""
+        too_large, gross = list(self._too_large()), list(self._gross_errors())
+        yield from (*too_large, *gross, *self._of_terms())
+        if len(too_large) > bool(gross):  # one value may well be why χ² in all is too large
+            yield LARGE
+        if self.p_value > 1 - RARE:
+            total = f"χ² = {self.chi_squared:.4g} where {self.degrees:.4g} is expected"
+            yield f"{total} (as small with p {_p_words(1 - self.p_value)}): {SMALL}"
+
+    def _too_large(self) -> Iterator[str]:
+        """Sums of squares in all and by instrument."""
+        if self.p_value < RARE:
+            yield _beyond("χ²", self.chi_squared, self.degrees, self.p_value) + "."
+        for name, residual in self.residuals.items():
+            if residual.p_value < self._rare() and not self._is_gross(residual):
+                squares, expected = residual.chi_squared, residual.expected
+                line = _beyond(f"{name}: Σd²", squares, expected, residual.p_value)
+                yield f"{line}, most at {self._worst(residual)}."
+
+    def _gross_errors(self) -> Iterator[str]:
+        """Single values that make nearly all of an excess."""
+        for name, residual in self.residuals.items():
+            if self._is_gross(residual):
+                yield f"{name}: {self._worst(residual)}, is far from the analysis. {GROSS}"
+
+    def _is_gross(self, residual: Residuals) -> bool:
+        """Whether the largest residual is beyond chance and the others are not."""
+        rare = self._rare()
+        return residual.worst_p_value < rare and not residual.without_worst() < rare
+
+    def _rare(self) -> float:
+        return RARE / max(len(self.residuals), 1)
+
+    def _worst(self, residual: Residuals) -> str:
+        if residual.worst_row < 0:
+            return "no value in particular"
+        when = self.time_words.format(f"{residual.worst_time:.6g}")
+        size = f"{residual.worst:.1f} standard deviations"
+        return f"value {residual.worst_row} (from 0), {when}, with a residual of {size}"
+
+    def _of_terms(self) -> Iterator[str]:
+        for name, (squares, expected, p) in self.terms.items():
+            if p < RARE / len(self.terms):
+                what = f"{name.replace('_', ' ')}: its term of χ²"
+                yield f"{_beyond(what, squares, expected, p)}: {NARROW}"
+
+    def _oddities(self) -> Iterator[str]:
+        """What is told and decides nothing."""
+        for name, residual in self.residuals.items():
+            if residual.dependent:
+                yield (
+                    f"{name}: residuals that follow one another are correlated, "
+                    f"{residual.autocorrelation:.2f}: {residual.count} values tell about as much "
+                    f"of a mean as {residual.effective_count:.0f} independent ones, and error bars "
+                    "that rest on independence are too small; give the errors a correlation in "
+                    "time, or let the model err."
+                )
+        for name, distance in self.outside.items():
+            yield (
+                f"{name} ends {abs(distance):.1f} prior standard deviations "
+                f"{'above' if distance > 0 else 'below'} its prior median: the data and its prior "
+                "disagree; is the prior what is known?"
+            )
+
+
+def verdict_of(analysis: Analysis, posterior: Posterior | None) -> Trust | None:
+    """The worse of the trust in a posterior and the fit of the data; None without a posterior.
+
+    Args:
+        analysis: with its fit among the findings; else trust decides alone.
+        posterior: one of its posteriors.
+    """
+    if posterior is None:
+        return None
+    fit = analysis.findings.get(Fit.name)
+    return fit.judged(posterior.trust) if isinstance(fit, Fit) else posterior.trust
+
+
+def _beyond(what: str, squares: float, expected: float, p: float) -> str:
+    return f"{what} = {squares:.4g} where {expected:.4g} is expected (p {_p_words(p)})"
+
+
+def _p_words(p: float) -> str:
+    return "< 1e-12" if p < 1e-12 else f"= {p:.1g}"
+
+
+def goodness_of_fit(analysis: Analysis) -> Fit:
+    """Whether the data agree with the problem as stated, at the minimum.
+
+    Args:
+        analysis: an analysis; without a posterior χ² in all is tested alone.
+    """
+    consistent = consistency(analysis)
+    words, outside = _time_words(analysis), _outside_prior(analysis)
+    if consistent is None:
+        return Fit(*_in_all(analysis), {}, {}, outside, words)
+    residuals = {
+        o.name: residuals_of(analysis, o, consistent.instruments[o.name])
+        for o in analysis.problem.observations
+    }
+    squares = {n: (2 * term.cost, 2 * term.expected) for n, term in consistent.terms.items()}
+    terms = {name: (*pair, probability(*pair)) for name, pair in squares.items()}
+    total = consistent.chi_squared, consistent.degrees, consistent.p_value
+    return Fit(*total, residuals, terms, outside, words)
+
+
+def _in_all(analysis: Analysis) -> tuple[float, float, float]:
+    """χ², its expectation and p-value, without the tangent linear."""
+    problem, squares = analysis.problem, analysis.chi_squared
+    if not bool(assumptions.is_gaussian(problem)):
+        return squares, math.nan, math.nan
+    degrees = sum(float(o.count()) for o in problem.observations)
+    degrees -= float(assumptions.improper(problem))
+    return squares, degrees, probability(squares, degrees)
+
+
+def _outside_prior(analysis: Analysis) -> dict[str, float]:
+    """Parameters and scales whose w at the minimum is beyond the bulk of N(0, 1), by name."""
+    control, chi = analysis.problem.control, analysis.solution.chi
+    parts = control.split(chi)
+    distances = {}
+    for kind, priors in (("parameters", control.parameters), ("scales", control.scales)):
+        for name, prior in priors.items():
+            w = np.asarray(parts[kind][name])
+            for place in np.argwhere(np.abs(w) > BULK) if prior.weight() == 1 else ():
+                index = f"[{', '.join(map(str, place))}]" if w.size > 1 else ""
+                distances[f"{name}{index}"] = float(w[tuple(place)])
+    return distances
+
+
+def _time_words(analysis: Analysis) -> str:
+    """How a time of the model is said, with {} in its place."""
+    reference, unit = analysis.problem.window.reference, analysis.problem.model.labels().time_unit
+    return "at time {}" if reference is None else f"{{}} {unit} after {reference}"
