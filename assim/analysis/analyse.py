@@ -5,13 +5,22 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.analysed import AnalysedWindow, Reading, reading
-from assim.analysis.evaluation import Departed, Spread, evaluate, fixed, spread_of
+from assim.analysis.evaluation import (
+    RARE,
+    Departed,
+    Spread,
+    chi_squared_p_value,
+    evaluate,
+    fixed,
+    spread_of,
+)
 from assim.analysis.finding import AbstractFinding
 from assim.analysis.methods import Methods, Named, base_settings, named, run_methods
 from assim.analysis.posterior import Posterior, PosteriorRequest, at_minimum, prior_of
@@ -27,6 +36,7 @@ from assim.solve.minimise.loop import (
     Solution,
     minimise_quasi_static,
 )
+from assim.solve.minimise.search import most_first_guesses, search
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import Report
 from assim.solve.posterior.laplace import Laplace, laplace
@@ -194,7 +204,7 @@ def analyse(
     minimiser: AbstractMinimiser | None = None,
     posterior: Methods = Laplace(),  # noqa: B008 (an immutable record of settings)
     *,
-    starts: int = 1,
+    starts: int | None = None,
     stages: int = 1,
     first_guess: Array | None = None,
     quantities: Mapping[str, Derived] | None = None,
@@ -211,7 +221,9 @@ def analyse(
             mapping from names of your own, "auto" for Laplace and, where it is not certified,
             what else is needed; or None for the minimum alone.
         starts: first guesses: the prior median, and starts - 1 draws from the prior; all are
-            minimised together and the lowest minimum is kept.
+            minimised together and the lowest minimum is kept. None for as many as it takes: one
+            for more than 64 controls, else four, and more while they disagree or the data do not
+            fit (`assim.solve.minimise.search`).
         stages: steps in which the window is lengthened, each minimised from the minimum of the
             one before (quasi-static); 1 for the whole window at once.
         first_guess: χ in place of the prior median, shape (n,).
@@ -235,9 +247,14 @@ def analyse(
     seconds: dict[str, float] = {}
     minimiser = minimiser or GaussNewton()
     with timed(seconds, "minimise"):
-        guesses = first_guesses(problem.size(), starts, keys[0], first_guess)
+        most = most_first_guesses(problem.size()) if starts is None else starts
+        guesses = first_guesses(problem.size(), most, keys[0], first_guess)
         windows = (problem,) if stages == 1 else problem.lengthened(stages)
-        solution = minimise_quasi_static(windows, minimiser, guesses, progress)
+        if starts is None:
+            fits = partial(_fits, problem)
+            solution = search(windows, minimiser, guesses, fits, progress, report)
+        else:
+            solution = minimise_quasi_static(windows, minimiser, guesses, progress)
     fitted, settings = None, base_settings(methods)
     if settings is not None and solution.status is not Status.NON_FINITE:
         with timed(seconds, "posterior"):
@@ -251,6 +268,12 @@ def analyse(
     if settings is None or fitted is None:
         return analysis
     return _with_posteriors(analysis, methods, settings, derived, keys, report)
+
+
+def _fits(problem: Problem, solution: Solution) -> bool:
+    """Whether χ² in all is not larger at the minimum than is likely, or not known to be."""
+    p_value = chi_squared_p_value(problem, 2 * float(evaluate(problem, solution.chi).squares))
+    return not p_value < RARE
 
 
 def _with_posteriors(

@@ -1,10 +1,12 @@
 """What one χ gives, and what the Laplace approximation says of trajectory and departures."""
 
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import scipy  # its parts are imported when first used
 
 from assim.problem import assumed
 from assim.problem.arrays import State
@@ -14,6 +16,8 @@ from assim.solve.columns import Moments, Predictions, spread
 from assim.solve.posterior.gaussian import Gaussian
 
 Array = jax.Array
+
+RARE = 1e-3  # probability that each test of the fit finds a fault in a sound problem, at most
 
 
 class Evaluation(NamedTuple):
@@ -40,6 +44,20 @@ def evaluate(problem: Problem, chi: Array) -> Evaluation:
 def fixed(problem: Problem) -> tuple[Physical, Array]:
     """What does not depend on χ: prior standard deviations, and the constant of log p(y | χ)."""
     return problem.control.stdev(), problem.log_constant()
+
+
+def chi_squared_degrees(problem: Problem) -> float:
+    """Expectation of 2J without normalisers at the minimum, where the errors are as stated."""
+    degrees = sum(float(o.count()) for o in problem.observations)
+    return degrees - float(assumed.improper(problem))
+
+
+def chi_squared_p_value(problem: Problem, squares: float) -> float:
+    """Probability that 2J without normalisers is larger; NaN where it is no χ² variable."""
+    degrees = chi_squared_degrees(problem)
+    if not (bool(assumed.is_gaussian(problem)) and degrees > 0 and math.isfinite(squares)):
+        return math.nan
+    return float(scipy.special.chdtrc(degrees, squares))
 
 
 class Departed(NamedTuple):

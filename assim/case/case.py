@@ -162,7 +162,11 @@ class CaseTable(Table):
     def scheme(self, model: "AbstractDynamics") -> "AbstractScheme":
         """How every window of a cycle is analysed, with the minimiser of the case."""
         table, cycle = self.minimiser, self.cycled()
-        given = {"minimiser": table.build(), "starts": table.starts, "stages": table.stages}
+        given = {
+            "minimiser": table.build(),
+            "starts": table.first_guesses() or 1,
+            "stages": table.stages,
+        }
         cycle.method.offer(static=cycle.static(model), **given)
         return cycle.method.made()
 

@@ -4,7 +4,7 @@ import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -30,9 +30,13 @@ class MinimiserTable(Plugin):
     file_keys = ("first_guess",)
 
     use: str = "GaussNewton"
-    starts: int = Field(default=1, ge=1)
+    starts: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     first_guess: str | None = None
     stages: int = Field(default=1, ge=1)
+
+    def first_guesses(self) -> int | None:
+        """How many; None for as many as it takes."""
+        return self.starts if isinstance(self.starts, int) else None
 
     def guess(self, problem: "Problem", start: str | float) -> "Array | None":
         """χ of the state and parameters at the start in the file that the case names, or None.

@@ -69,7 +69,7 @@ class Posed:
             self.problem,
             self.minimiser,
             given.pop("posterior", self.posterior),
-            starts=minimiser.starts,
+            starts=minimiser.first_guesses(),
             stages=minimiser.stages,
             seed=seed,
             first_guess=self.first_guess,

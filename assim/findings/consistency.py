@@ -6,10 +6,9 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
-import scipy  # its parts are imported when first used
 
 from assim.analysis.analyse import Analysis
-from assim.analysis.evaluation import Assumed, Departed
+from assim.analysis.evaluation import Assumed, Departed, chi_squared_p_value
 from assim.analysis.finding import AbstractFinding, RowColumn, Variable, flags
 from assim.problem import assumed as assumptions
 from assim.solve.columns import Array, Moments
@@ -294,8 +293,7 @@ def consistency(analysis: Analysis) -> Consistency | None:
     if not assumed.counted_once:
         fits = {n: _unexpected(fit) for n, fit in fits.items()}
         terms, degrees = {n: replace(t, expected=math.nan) for n, t in terms.items()}, math.nan
-    known = bool(assumptions.is_gaussian(problem)) and degrees > 0 and math.isfinite(chi_squared)
-    p_value = float(scipy.special.chdtrc(degrees, chi_squared)) if known else math.nan
+    p_value = chi_squared_p_value(problem, chi_squared)
     return Consistency(fits, terms, chi_squared, math.nan if amplified else degrees, p_value)
 
 

@@ -12,16 +12,15 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from assim.analysis.analyse import Analysis
+from assim.analysis.evaluation import RARE, chi_squared_degrees, chi_squared_p_value
 from assim.analysis.finding import AbstractFinding, Variable, flagged, flags
 from assim.analysis.posterior import Posterior
 from assim.findings.consistency import consistency
 from assim.findings.residuals import Residuals, probability, residuals_of
-from assim.problem import assumed as assumptions
 from assim.solve.posterior.ensemble import Trust
 
 Verdict = Literal["good", "poor", "untested"]
 
-RARE = 1e-3  # probability that each kind of test finds a fault in a sound problem, at most
 BULK = 3.0  # prior standard deviations within which nearly all of the prior lies
 
 
@@ -239,11 +238,7 @@ def goodness_of_fit(analysis: Analysis) -> Fit:
 def _in_all(analysis: Analysis) -> tuple[float, float, float]:
     """χ², its expectation and p-value, without the tangent linear."""
     problem, squares = analysis.problem, analysis.chi_squared
-    if not bool(assumptions.is_gaussian(problem)):
-        return squares, math.nan, math.nan
-    degrees = sum(float(o.count()) for o in problem.observations)
-    degrees -= float(assumptions.improper(problem))
-    return squares, degrees, probability(squares, degrees)
+    return squares, chi_squared_degrees(problem), chi_squared_p_value(problem, squares)
 
 
 def _outside_prior(analysis: Analysis) -> dict[str, float]:

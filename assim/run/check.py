@@ -24,6 +24,7 @@ from assim.run.terminal.screen import Screen
 from assim.run.twin.twin import draw
 from assim.solve.cost import cost, gradient
 from assim.solve.minimise.guess import first_guesses
+from assim.solve.minimise.search import most_first_guesses
 
 
 def pose_first(case: Case) -> Posed:
@@ -102,7 +103,8 @@ def _finite_guess(posed: Posed) -> tuple[Any, Check]:
     problem, table = posed.problem, posed.case.checked
     simulate = eqx.filter_jit(problem.simulate)
     key = jax.random.split(jax.random.key(table.runtime.seed), 4)[0]  # as `analyse` has it
-    first, *others = first_guesses(problem.size(), table.minimiser.starts, key)
+    number = table.minimiser.first_guesses() or most_first_guesses(problem.size())
+    first, *others = first_guesses(problem.size(), number, key)
     trouble = non_finite(problem, simulate(first))
     if trouble is None:
         near = 0.1 * jax.random.normal(jax.random.key(0), first.shape)

@@ -31,7 +31,7 @@ def row(case: Path) -> str:
         posed.problem,
         posed.minimiser,
         {"laplace": plain, "truth": HMC(accuracy=0.01, max_gradients=5_000_000)},
-        starts=table.minimiser.starts,
+        starts=table.minimiser.first_guesses(),
         stages=table.minimiser.stages,
         first_guess=posed.first_guess,
         quantities=posed.quantities,

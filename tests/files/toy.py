@@ -23,7 +23,7 @@ from assim.problem.departure import Simulation
 from assim.problem.model import AbstractModel
 from assim.problem.observation import ErrorScale
 from assim.problem.prior import LogNormal
-from assim.solve.minimise.loop import Loop, Minimum, Solution
+from assim.solve.minimise.loop import End, Loop, Minimum, Solution
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import Trust
 from assim.solve.posterior.gaussian import Gaussian
@@ -184,8 +184,11 @@ def analysis():
             status=Status.CONVERGED,
             loops=(Loop(0, 9.0, 1.0, 3, 0.5), Loop(1, 5.0, 1e-9, 4, 0.1)),
             minima=(Minimum(5.0, 3, chi), Minimum(7.0, 1, chi)),
-            starts=5,
-            failed_starts=1,
+            ends=(
+                *[End(5.0, Status.CONVERGED)] * 3,
+                End(7.0, Status.CONVERGED),
+                End(float("nan"), Status.NON_FINITE),
+            ),
             state=None,
         ),
         laplace=LaplacePosterior(

@@ -38,6 +38,7 @@ def summary(
         "quantities": {n: quantity_summary(value) for n, value in analysis.quantities.items()},
         "observations": _observations(analysis, instruments),
         "minima": [{"cost": float(m.cost), "starts": int(m.starts)} for m in solution.minima],
+        "first_guesses": [{"cost": e.cost, "status": str(e.status)} for e in solution.ends],
         "starts": int(solution.starts),
         "failed_starts": int(solution.failed_starts),
         "findings": list(analysis.findings),

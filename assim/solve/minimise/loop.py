@@ -19,6 +19,7 @@ from assim.solve.minimise.status import Status
 
 Array = jax.Array
 
+SAME = 1e-2  # |χ - χ'| of one minimum, in prior standard deviations
 SETTLED = -1.0  # tolerance that no |∇J| meets: a stage is left where its minimiser has settled
 
 
@@ -84,6 +85,13 @@ class Minimum(NamedTuple):
     chi: Array
 
 
+class End(NamedTuple):
+    """Where one first guess ended: J there, and how."""
+
+    cost: float
+    status: Status
+
+
 @dataclass(frozen=True)
 class Solution:
     """Outcome of a minimisation.
@@ -96,8 +104,7 @@ class Solution:
         status: how it ended.
         loops: history of the first guess that led there.
         minima: distinct minima met by converged first guesses, lowest first.
-        starts: number of first guesses.
-        failed_starts: those at which J is not finite.
+        ends: where each first guess ended, in their order, those that never settled included.
         state: the minimiser's last state at χ.
     """
 
@@ -107,9 +114,18 @@ class Solution:
     status: Status
     loops: tuple[Loop, ...]
     minima: tuple[Minimum, ...]
-    starts: int
-    failed_starts: int
+    ends: tuple[End, ...]
     state: Any
+
+    @property
+    def starts(self) -> int:
+        """Number of first guesses."""
+        return len(self.ends)
+
+    @property
+    def failed_starts(self) -> int:
+        """Those at which J is not finite."""
+        return sum(not np.isfinite(end.cost) for end in self.ends)
 
 
 Progress = Callable[[Loop], None]
@@ -311,9 +327,7 @@ def _solution(states: Any, history: list[list[Loop]]) -> Solution:
     states = jax.tree.map(np.asarray, states)
     costs = states.cost
     best = _best(costs, states.status, history)
-    status = Status(int(states.status[best]))
-    if status is Status.RUNNING:
-        status = Status.OUT_OF_LOOPS
+    status = _end(0.0, states.status[best]).status
     return Solution(
         jnp.asarray(states.chi[best]),
         float(costs[best]),
@@ -321,10 +335,14 @@ def _solution(states: Any, history: list[list[Loop]]) -> Solution:
         status,
         _loops(history, best),
         distinct_minima(states),
-        costs.size,
-        int(np.sum(~np.isfinite(costs))),
+        tuple(map(_end, costs.tolist(), states.status.tolist())),
         jax.tree.map(lambda leaf: leaf[best], states),
     )
+
+
+def _end(cost: float, status: int) -> End:
+    ended = Status(int(status))
+    return End(cost, Status.OUT_OF_LOOPS if ended is Status.RUNNING else ended)
 
 
 def _loops(history: list[list[Loop]], best: int) -> tuple[Loop, ...]:
@@ -355,7 +373,7 @@ def _lowest(costs: np.ndarray) -> np.ndarray:
     return costs <= lowest + (1e-9 * max(1.0, abs(lowest)) if np.isfinite(lowest) else 0.0)
 
 
-def distinct_minima(states: Any, tolerance: float = 1e-2) -> tuple[Minimum, ...]:
+def distinct_minima(states: Any, tolerance: float = SAME) -> tuple[Minimum, ...]:
     """Minima that first guesses converged to, grouped by χ within `tolerance`, lowest first."""
     costs, chis = np.asarray(states.cost), np.asarray(states.chi)
     settled = (np.asarray(states.status) == Status.CONVERGED) & np.isfinite(costs)

@@ -1,0 +1,116 @@
+"""How many first guesses: more of them while they disagree, or while the data do not fit."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from assim.solve.cost import DepartureFunction
+from assim.solve.minimise.loop import (
+    SAME,
+    AbstractMinimiser,
+    Array,
+    Progress,
+    Solution,
+    minimise_quasi_static,
+)
+from assim.solve.minimise.status import Status
+
+SMALL = 64  # entries of χ up to which several first guesses are tried in any case
+TOGETHER = 4  # of a small problem; one after the other of a larger one
+MOST, MOST_OF_LARGE = 64, 8
+MET = 3  # first guesses that must have led to the lowest minimum
+AGREED = 16  # first guesses after which a bad fit of one minimum alone is no reason for more
+HOPELESS = 8  # after which there are no more where none has settled
+
+
+def most_first_guesses(n: int) -> int:
+    """How many first guesses `search` may ask for with n controls."""
+    return MOST if n <= SMALL else MOST_OF_LARGE
+
+
+def search(
+    stages: Sequence[DepartureFunction],
+    minimiser: AbstractMinimiser,
+    guesses: Array,
+    fits: Callable[[Solution], bool],
+    progress: Progress | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Solution:
+    """Minimise from as many first guesses as it takes to meet the lowest minimum again and again.
+
+    Up to 64 controls four first guesses are minimised together, then four more while fewer than
+    three have led to the lowest minimum or while the data do not fit there; at most 64. Of larger
+    problems the first alone, and more, one by one and at most 8, only where it has not settled or
+    the data do not fit. There are no more where 8 have not settled anywhere, and none after 16 that
+    all met one minimum.
+
+    Args:
+        stages: departure functions as `minimise_quasi_static` takes them.
+        minimiser: the method.
+        guesses: χ in the order in which they are tried, shape (most, n).
+        fits: whether the data agree with the problem at a minimum, or whether that is not known.
+        progress: called after every outer loop of the first ones.
+        report: is told of those that follow.
+    """
+    together = TOGETHER if guesses.shape[1] <= SMALL else 1
+    solution = minimise_quasi_static(stages, minimiser, guesses[:together], progress)
+    while solution.starts < len(guesses) and _wants_more(solution, fits, together):
+        tried = solution.starts
+        if report is not None and tried == together:
+            report("More first guesses follow: " + _why(solution, fits))
+        batch = guesses[tried : tried + together]
+        solution = both(solution, minimise_quasi_static(stages, minimiser, batch))
+    if report is not None and solution.starts > together:
+        report(f"{solution.starts} first guesses, lowest cost {solution.cost:.8g}")
+    return solution
+
+
+def _wants_more(solution: Solution, fits: Callable[[Solution], bool], together: int) -> bool:
+    if not solution.minima:
+        return solution.starts < HOPELESS
+    if together == 1:
+        return not (_settled(solution) and fits(solution))
+    if _led_to_the_lowest(solution) < MET:
+        return True
+    agree = solution.starts >= AGREED and len(solution.minima) == 1
+    return not agree and not fits(solution)
+
+
+def _settled(solution: Solution) -> bool:
+    return solution.status is Status.CONVERGED
+
+
+def _led_to_the_lowest(solution: Solution) -> int:
+    """First guesses that ended in the minimum that is returned; 0 where that has not settled."""
+    return solution.minima[0].starts if _settled(solution) and solution.minima else 0
+
+
+def _why(solution: Solution, fits: Callable[[Solution], bool]) -> str:
+    if not _settled(solution):
+        return "the lowest has not settled."
+    if _led_to_the_lowest(solution) < min(MET, solution.starts):
+        return f"{_led_to_the_lowest(solution)} of {solution.starts} met the lowest minimum."
+    return "the data do not fit at the lowest minimum." if not fits(solution) else "to be sure."
+
+
+def both(first: Solution, second: Solution) -> Solution:
+    """Two solutions of one problem from different first guesses as one."""
+    lower = min((first, second), key=_rank)
+    minima = list(first.minima)
+    for minimum in second.minima:
+        for place, known in enumerate(minima):
+            if np.max(np.abs(np.asarray(minimum.chi) - np.asarray(known.chi))) < SAME:
+                minima[place] = known._replace(starts=known.starts + minimum.starts)
+                break
+        else:
+            minima.append(minimum)
+    return dataclasses.replace(
+        lower,
+        minima=tuple(sorted(minima, key=lambda minimum: minimum.cost)),
+        ends=first.ends + second.ends,
+    )
+
+
+def _rank(solution: Solution) -> float:
+    return solution.cost if np.isfinite(solution.cost) else np.inf
