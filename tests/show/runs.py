@@ -42,8 +42,8 @@ def save(path: Path, data: xr.Dataset) -> None:
 
 ALWAYS = {
     "status": "converged", "advice": "", "cost": {}, "gradient_norm": None, "seconds": {},
-    "posterior": None, "chosen": None, "choice": "", "quantities": {}, "findings": [],
-    "observations": {}, "minima": [], "starts": 1, "failed_starts": 0,
+    "verdict": None, "posterior": None, "chosen": None, "choice": "", "quantities": {},
+    "findings": [], "observations": {}, "minima": [], "starts": 1, "failed_starts": 0,
 }  # fmt: skip
 
 
@@ -143,7 +143,8 @@ def _summary() -> dict:
                  "parameters": 3.2, "total": -44.5641},
         "gradient_norm": 3e-7,
         "seconds": {"read": 0.31, "compile": 1.9, "minimise": 0.22, "posterior": 0.4},
-        "posterior": {"method": "Laplace", "trust": "doubtful", "k_hat": 0.62, "log_evidence": 31.2,
+        "posterior": {"method": "Laplace", "verdict": "doubtful", "trust": "doubtful",
+                      "k_hat": 0.62, "log_evidence": 31.2,
                       "effective_draws": 212.0, "effective_parameters": 6.1,
                       "advice": "Usable with importance weights; compare with NUTS."},
         "quantities": {name: quantity(mean, "year-1") for name, mean in MEANS.items()}

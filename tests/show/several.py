@@ -84,7 +84,7 @@ def _entry(name, draws, trust, files) -> dict:
         quantities[one] = {"mean": mean, "stddev": stddev, "map": mean, "q05": mean - stddev,
                            "q50": mean, "q95": mean + stddev, "units": units}  # fmt: skip
     own = {"laplace": {"k_hat": 0.62}, "nuts": {"r_hat": 1.002, "effective_draws": 3100.0}}
-    return {"method": name, "trust": trust, "advice": f"So {name} is {trust}.",
+    return {"method": name, "verdict": trust, "trust": trust, "advice": f"So {name} is {trust}.",
             "log_evidence": None if name.startswith("svgd") else 31.2, **own.get(name, {}),
             "stages": 7.0, "gradients": 1234, "evaluations": 56, "seconds": 7.8912,
             "quantities": quantities, "files": files}  # fmt: skip

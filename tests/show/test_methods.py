@@ -111,7 +111,13 @@ def test_each_method_is_told_with_its_verdict(text):
 def test_trust_outweighs_k_hat_where_one_method_ran(tmp_path):
     runs.lynx_hare(tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_text())
-    entry = {"method": "laplace", "k_hat": 0.2, "trust": "failed", "advice": "It is not finite."}
+    entry = {
+        "method": "laplace",
+        "k_hat": 0.2,
+        "verdict": "failed",
+        "trust": "failed",
+        "advice": "It is not finite.",
+    }
     runs.write_summary(tmp_path, summary | {"posterior": entry})
     with finished_run(tmp_path) as run:
         told = render(run, {})
@@ -183,7 +189,7 @@ def test_sites_of_a_small_field_and_the_whole_of_a_large_one(tmp_path, sites, se
     other = data.assign(u_stddev=0.5 * data["u_stddev"], u_mean=data["u"] + data["u_stddev"])
     runs.save(tmp_path / "trajectory_b.nc", other)
     entries = {
-        name: {"trust": "failed", "advice": "", "quantities": {},
+        name: {"verdict": "failed", "trust": "failed", "advice": "", "quantities": {},
                "files": [f"posterior_{name}.nc", f"trajectory_{name}.nc"]}
         for name in "ab"
     }  # fmt: skip

@@ -159,7 +159,15 @@ def test_report_tells_status_costs_counts_and_minima(lynx_hare):
     ("trust", "verdict"), [("certified", "good"), ("doubtful", "unsure"), ("failed", "poor")]
 )
 def test_trust_is_coloured(lynx_hare, trust, verdict):
-    edit(lynx_hare, posterior={"method": "Laplace", "trust": trust, "advice": "k̂ = 0.62: so so."})
+    edit(
+        lynx_hare,
+        posterior={
+            "method": "Laplace",
+            "verdict": trust,
+            "trust": trust,
+            "advice": "k̂ = 0.62: so so.",
+        },
+    )
     lead = f'<p class="notice {verdict}"><strong>Laplace, {trust}:</strong> k̂ = 0.62'
     assert lead in words(lynx_hare)
 
@@ -272,7 +280,7 @@ def test_another_layout_is_refused_with_file_and_variable(lynx_hare, name, chang
             lambda s: s["quantities"]["beta"].pop("q05"),
             r"quantities: beta: expected 'q05', got mean",
         ),
-        (lambda s: s["posterior"].pop("trust"), r"posterior: expected 'trust', got method"),
+        (lambda s: s["posterior"].pop("verdict"), r"posterior: expected 'verdict', got method"),
         (lambda s: s["observations"]["pelts"].pop("used"), r"pelts: expected 'used', got rejected"),
     ],
 )
