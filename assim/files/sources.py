@@ -1,16 +1,19 @@
 """Where data are read from: a NetCDF file or a dataset in memory."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
+import netCDF4
 import numpy as np
 import xarray as xr
 
 from assim.arguments import hint
+from assim.files.decoding import decoded
 from assim.files.errors import DataError, reason
+from assim.files.missing import why_missing
 from assim.files.units import check_units
 from assim.problem.arrays import Labels
 
@@ -23,22 +26,28 @@ def name_of(source: Source) -> str:
 
 
 @contextmanager
-def opened(source: Source) -> Iterator[xr.Dataset]:
-    """The source as a Dataset whose times are not decoded.
+def opened(source: Source, *, exact: bool = False) -> Iterator[xr.Dataset]:
+    """The source as a Dataset whose times are not decoded, and whose missing numbers are NaN.
+
+    Args:
+        source: path of a NetCDF file, or a Dataset.
+        exact: whether numbers are what assim has written, to the bit and in their type, so that
+            none of them is searched for as missing.
 
     Raises:
-        DataError: a file that is missing, not NetCDF, or damaged, also where only the reading of
-            values inside the block brings that to light.
+        DataError: a file that is missing, not NetCDF, or damaged, or that has nothing outside of
+            groups, or an attribute that is not of its type, also where only the reading of values
+            inside the block brings that to light.
     """
     if isinstance(source, xr.Dataset):
-        yield source
+        yield decoded(source, name_of(source))
         return
     path = Path(source)
     if not path.is_file():
         raise DataError(_absent(path))
     try:
-        with xr.open_dataset(path, engine="netcdf4", decode_times=False) as dataset:
-            yield dataset
+        with closing(xr.backends.NetCDF4DataStore.open(str(path))) as store:
+            yield _read(path, store, exact)
     except DataError:
         raise
     except (OSError, RuntimeError, EOFError) as error:
@@ -46,6 +55,24 @@ def opened(source: Source) -> Iterator[xr.Dataset]:
             f"{path}: expected a readable NetCDF file, got the error {reason(error)!r}; it may be "
             f"truncated or of another format: look at it with `ncdump -h`, and copy or make it "
             f"again"
+        ) from error
+
+
+def _read(path: Path, store: xr.backends.NetCDF4DataStore, exact: bool) -> xr.Dataset:
+    """The variables of an open file."""
+    _check_scalars(path, store.ds)
+    try:
+        dataset = xr.open_dataset(store, decode_cf=False, cache=False)
+        _check_groups(path, dataset, list(store.ds.groups))
+        if exact:
+            return xr.decode_cf(dataset, decode_times=False, decode_timedelta=False)
+        return decoded(dataset, str(path), store.ds)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{path}: expected variables, dimensions and attributes that fit together, got the "
+            f"error {reason(error)!r}; look at it with `ncdump -h`"
         ) from error
 
 
@@ -82,6 +109,46 @@ def numbers(values: np.ndarray, where: str) -> np.ndarray:
     if values.dtype.kind not in "iuf":
         raise DataError(f"{where}: expected numbers, got dtype {values.dtype}")
     return values.astype(float)
+
+
+def finite_numbers(array: xr.DataArray | xr.Variable, where: str) -> np.ndarray:
+    """Values of a variable that must be complete, as float64.
+
+    Raises:
+        DataError: some are missing, with the reasons, or infinite.
+    """
+    values = numbers(np.asarray(array.values), where)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        first = (int(index) for index in np.argwhere(bad)[0])
+        at = dict(zip(map(str, array.dims), first, strict=True))
+        raise DataError(
+            f"{where}: expected finite values, got {bad.sum()} of {bad.size} that are missing or "
+            f"infinite ({why_missing(values)}), the first at {at or 'its only value'}; fill them "
+            f"before assimilating"
+        )
+    return values
+
+
+def _check_scalars(path: Path, stored: netCDF4.Dataset) -> None:
+    """Raise DataError where one number has the name of a dimension, as xarray refuses it."""
+    for name in stored.dimensions:
+        if name in stored.variables and not stored.variables[name].dimensions:
+            raise DataError(
+                f"{path}: {name}: expected the positions along the dimension {name!r}, got one "
+                f"number without a dimension; put it on the dimension, or give it another name, "
+                f"as with `ncrename -v {name},{name}_value`"
+            )
+
+
+def _check_groups(path: Path, dataset: xr.Dataset, groups: list[str]) -> None:
+    """Raise DataError where all variables lie in groups."""
+    if groups and not dataset.variables:
+        raise DataError(
+            f"{path}: expected variables outside of groups, got none; they lie in the groups "
+            f"{', '.join(groups)}; copy those that are needed out of their group, as with "
+            f"`ncks -G : -g {groups[0]} {path.name} flat.nc`, and name the new file"
+        )
 
 
 def _absent(path: Path) -> str:

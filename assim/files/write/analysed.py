@@ -105,7 +105,7 @@ def read_carry(source: Source, like: Any) -> Any:
         DataError: the file cannot be read, or is of another case.
     """
     arrays = []
-    with opened(source) as dataset:
+    with opened(source, exact=True) as dataset:
         for name, path, leaf in _leaves(like):
             if name not in dataset.variables or dataset[name].shape != np.shape(leaf):
                 got = dataset[name].shape if name in dataset.variables else "nothing"

@@ -1,0 +1,133 @@
+"""From the variables of a file as they are stored to those that are read.
+
+What is missing is found, attributes are checked, and packed numbers are unpacked, when values are
+read: a fault of a variable that nobody reads harms nobody.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import netCDF4
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from assim.files.attributes import check_packing, checked_texts, without_faults
+from assim.files.errors import DataError
+from assim.files.missing import Rules, marked
+
+_PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
+Read = Callable[[np.ndarray], np.ndarray]
+
+
+def decoded(dataset: xr.Dataset, called: str, stored: netCDF4.Dataset | None = None) -> xr.Dataset:
+    """The dataset with missing numbers as NaN, packed ones unpacked, and characters as text.
+
+    Times stay numbers. The dataset may be decoded by xarray: it is then only searched for what
+    xarray does not know to be missing.
+
+    Args:
+        dataset: as xarray reads it with `decode_cf=False`, or of any origin.
+        called: what messages call it.
+        stored: the file that it is of, which knows whether variables are prefilled.
+    """
+    data_dims = {dim for v in dataset.variables.values() if v.dtype.kind in "iuf" for dim in v.dims}
+    variables = {}
+    for name, variable in dataset.variables.items():
+        prefilled = "source" in variable.encoding  # as xarray has what is from a file
+        if stored is not None:
+            prefilled = stored[str(name)].get_fill_value() is not None
+        try:
+            variables[name] = _decoded(variable, f"{called}: {name}", prefilled, data_dims)
+        except DataError as error:
+            variables[name] = _unreadable(variable, error)
+    attributes = without_faults(dataset.attrs)
+    new = xr.Dataset(variables, attrs=attributes).set_coords(list(dataset.coords))
+    return xr.decode_cf(new, mask_and_scale=False, decode_times=False, decode_timedelta=False)
+
+
+def _decoded(
+    variable: xr.Variable, where: str, prefilled: bool, data_dims: set[Any]
+) -> xr.Variable:
+    attributes = checked_texts(variable.attrs, where)
+    kept = {k: v for k, v in attributes.items() if k not in _PACKING}
+    encoding = {**variable.encoding, **{k: attributes[k] for k in _PACKING if k in attributes}}
+    if variable.dtype.kind == "S" and variable.dims and variable.dims[-1] in data_dims:
+        return _lazy(variable, attributes, variable.encoding, _as_text)
+    if variable.dtype.kind not in "iuf":
+        return xr.Variable(variable.dims, variable.data, attributes, variable.encoding)
+    check_packing(encoding, where)
+    packing = {k: v for k, v in encoding.items() if k in _PACKING}
+    is_decoded = not any(k in attributes for k in _PACKING)
+    dtype = _stored_type(variable, is_decoded)
+    rules = Rules({**attributes, **packing}, dtype, prefilled, where)
+
+    def read(values: np.ndarray) -> np.ndarray:
+        number = values if is_decoded else _unpacked(values, packing)
+        raw = _packed(values, packing, dtype) if is_decoded else values
+        real = number if number.dtype.kind == "f" else number.astype(float)
+        return marked(real, rules.reasons(raw, real))
+
+    return _lazy(variable, kept, encoding, read) if rules.tests or packing else variable
+
+
+def _stored_type(variable: xr.Variable, is_decoded: bool) -> np.dtype:
+    """Type of the numbers in the file; of those that xarray has decoded, it says so."""
+    kind = variable.encoding.get("dtype") if is_decoded else None
+    return kind if isinstance(kind, np.dtype) and kind.kind in "iuf" else variable.dtype
+
+
+def _unpacked(stored: np.ndarray, packing: Mapping[str, Any]) -> np.ndarray:
+    """Stored numbers as xarray unpacks them."""
+    if not packing:
+        return stored
+    fill = {k: v for k, v in packing.items() if k != "missing_value"}
+    variable = xr.Variable([f"d{i}" for i in range(stored.ndim)], stored, fill)
+    return np.asarray(xr.conventions.decode_cf_variable("v", variable, decode_times=False).values)
+
+
+def _packed(values: np.ndarray, packing: Mapping[str, Any], dtype: np.dtype) -> np.ndarray:
+    """Unpacked numbers as they were stored; those that are NaN stay so."""
+    scale, offset = packing.get("scale_factor"), packing.get("add_offset")
+    if scale is None and offset is None:
+        return values
+    stored = (values - (0 if offset is None else offset)) / (1 if scale is None else scale)
+    return np.round(stored) if dtype.kind in "iu" else stored
+
+
+def _as_text(characters: np.ndarray) -> np.ndarray:
+    return np.char.decode(characters, "latin-1")
+
+
+def _unreadable(variable: xr.Variable, error: DataError) -> xr.Variable:
+    """A variable whose values cannot be read, for the error."""
+
+    def read(values: np.ndarray) -> np.ndarray:
+        if not values.size:
+            return values
+        raise error
+
+    return _lazy(variable, without_faults(variable.attrs), {}, read)
+
+
+def _lazy(
+    variable: xr.Variable, attributes: Mapping[str, Any], encoding: Mapping[str, Any], read: Read
+) -> xr.Variable:
+    data = indexing.LazilyIndexedArray(_Values(variable, read))
+    return xr.Variable(variable.dims, data, attributes, encoding)
+
+
+class _Values(BackendArray):
+    """What a function makes of the values of a variable, when they are asked for."""
+
+    def __init__(self, variable: xr.Variable, read: Read) -> None:
+        self.variable, self.read, self.shape = variable, read, variable.shape
+        self.dtype = read(np.empty((0,) * max(variable.ndim, 1), variable.dtype)).dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
+        outer = indexing.IndexingSupport.OUTER
+        return np.asarray(indexing.explicit_indexing_adapter(key, self.shape, outer, self._chunk))
+
+    def _chunk(self, key: tuple[Any, ...]) -> np.ndarray:
+        return self.read(np.asarray(self.variable[key].values))
