@@ -108,6 +108,8 @@ class ObservationTable(Table):
         error: standard deviation of the errors, and an estimated factor.
         covariance: of the errors, in place of `error.stdev`.
         correlated: whether covariances in the file count, or variances alone.
+        accept: values or meanings of the file's quality flags with which values are used; 0 where
+            not given.
         bias: coefficients of a bias correction.
         quality: quality control.
         held_back: whether its values are kept from the assimilation, to verify what the
@@ -124,6 +126,7 @@ class ObservationTable(Table):
     error: ErrorTable = ErrorTable()
     covariance: CovarianceTable | None = None
     correlated: bool = True
+    accept: list[int | str] | None = Field(default=None, min_length=1)
     bias: list[BiasTable] = []
     quality: QualityTable = QualityTable()
     held_back: bool = False
@@ -150,6 +153,20 @@ class ObservationTable(Table):
         if self.operator is not None:
             self.operator.offer(variable=getattr(self, "variable", None))
         return super().locate(path, folder)
+
+    def rows(
+        self, source: "Source", labels: "Labels", variable: str | None = None
+    ) -> "ObservedTable":
+        """The rows of its variable, or another one, in a file of its layout.
+
+        Raises:
+            DataError: they cannot be read.
+        """
+        from assim.files.read.tables import open_observations
+
+        if variable is not None:
+            return open_observations(source, variable, labels)
+        return open_observations(source, self.variable, labels, accept=self.accept)
 
     def reads(self, model: "AbstractDynamics") -> "AbstractOperator":
         """What it reads of the trajectory, where no file can tell.
@@ -243,15 +260,13 @@ class ObservationTable(Table):
         self, labels: "Labels", rows: "ObservedTable", file: "Source", kept: "np.ndarray | None"
     ) -> "BiasCorrection | None":
         """The bias correction, its predictors by operator or from the file."""
-        from assim.files.read.tables import open_observations
-
         columns, names = {}, [term.name for term in self.bias]
         for number, term in enumerate(self.bias):
             if term.name in names[:number]:
                 raise term.fault("name", f"{term.name!r} stands here twice")
             if term.variable is None:
                 continue
-            column = open_observations(file, term.variable, labels).values
+            column = self.rows(file, labels, term.variable).values
             if kept is not None and kept.size and kept.max() >= column.size:
                 raise DataError(
                     f"{rows.source}: {term.variable}: expected one predictor for every value of "

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import assim
 from assim.case.background import Background
@@ -15,10 +16,12 @@ from assim.case.clock import Clock, text_of
 from assim.case.failure import CaseError, Fault, naming
 from assim.case.model import with_values
 from assim.case.names import nearest, place
+from assim.files.read.far import far_values, far_words
 from assim.files.times import date_text
 from assim.problem.arrays import Labels
 from assim.problem.constraint import strong_constraint, weak_constraint
 from assim.problem.departure import Problem
+from assim.problem.forcing import forcings
 from assim.problem.model import AbstractDynamics, ModelContractError
 from assim.problem.model_error import ModelError
 from assim.problem.observation import Observations
@@ -55,6 +58,16 @@ class Setting:
     def window(self, observed: Sequence[Any] = ()) -> Window:
         """The window of the case, or the first of its cycle; `observed` as rows of instruments."""
         return self.tables.window.build(self.model, self.clock, observed)
+
+    def remarks(self, edges: Any) -> list[str]:
+        """What of the series that drive the model, between slot edges, a user may not expect."""
+        del edges
+        remarks = []
+        for name, forcing in forcings(self.model).items():
+            values = np.asarray(forcing.values)
+            if (far := far_values(values)).any():
+                remarks.append(f"model.{name}: {far_words(values, far)}: used as it is")
+        return remarks
 
     def background(self) -> Background:
         """Values or priors of all fields, and covariances of the Gaussian ones."""

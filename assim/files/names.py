@@ -14,12 +14,13 @@ import numpy as np
 
 from assim.files.times import NON_PHYSICAL
 
-PASSIVE, MISSING, BOUNDS, DOMAIN, WINDOW, OPERATOR_FAILED = 1, 10, 12, 13, 14, 15
+PASSIVE, MISSING, FLAGGED, BOUNDS, DOMAIN, WINDOW, OPERATOR_FAILED = 1, 10, 11, 12, 13, 14, 15
 THINNED, BACKGROUND, SUPEROBBED = 16, 19, 31
 FLAGS = {
     0: "pass",
     1: "passive",
     10: "missing",
+    11: "flagged_in_file",
     12: "bounds",
     13: "domain",
     14: "window",

@@ -87,6 +87,7 @@ def check_posed(posed: Posed) -> Iterator[Check]:
         yield from (Check(name, None, detail) for name, detail in remarks.items())
     yield Check("control", None, f"{problem.size()} entries: {_control(problem)}")
     yield from _coverage(posed)
+    yield from (Check("", None, note) for note in posed.notes())
     yield from _priors(problem)
     control = problem.control
     columns = sum(v.size for v in (*control.state.values(), *control.fixed.values()))
@@ -147,7 +148,6 @@ def _coverage(posed: Posed) -> Iterator[Check]:
         detail += f"; {ahead} in later windows" if ahead else ""
         detail += f"; rejected: {rejected}" if rejected else ""
         yield Check(f"observations {instrument.observations.name}", True, detail)
-        yield from (Check("", None, note) for note in instrument.table.notes)
 
 
 def _later(posed: Posed, number: int, instrument: Instrument) -> int:

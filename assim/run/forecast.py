@@ -16,7 +16,7 @@ from assim.files.errors import DataError
 from assim.files.netcdf import hash_file
 from assim.files.read.observations import Instrument
 from assim.files.read.states import read_trajectory
-from assim.files.read.tables import observed_variables, open_observations
+from assim.files.read.tables import observed_variables
 from assim.files.times import NON_PHYSICAL, date_text
 from assim.files.write.forecast import (
     edges_within,
@@ -184,7 +184,7 @@ def _read(setting: Setting, path: Path | None, window: Window, screen: Screen) -
         )
     instruments = []
     for table in chosen:
-        rows = open_observations(path, table.variable, labels)
+        rows = table.rows(path, labels)
         times = (rows.ends or rows.times).to_model(labels.time_unit, window.reference)
         edges = np.asarray(window.edges)
         slack = 1e-9 * (edges[-1] - edges[0])

@@ -62,6 +62,8 @@ def run_case(
     with writing(results, screen, window=True):
         screen.say(case.title, "bold")
         screen.rejected(posed.rejected())
+        for note in posed.notes():
+            screen.say(note, "yellow")
         analysis = _analyse(posed, screen, seconds)
         screen.results(analysis)
         _write_results(posed, analysis, results)

@@ -10,7 +10,7 @@ from assim.files.errors import DataError, naming
 from assim.files.names import COVARIANCE, STDEV
 from assim.files.netcdf import write_dataset
 from assim.files.read.states import arrays_of, check_axis
-from assim.files.sources import File, Source, opened_file
+from assim.files.sources import File, Source, finite_numbers, opened_file
 from assim.files.units import squared
 from assim.problem.covariance import (
     AbstractCovariance,
@@ -104,7 +104,7 @@ def _dense(file: File, name: str) -> Dense:
     for dim in label.dims:
         check_axis(file, dim)
     n = int(np.prod(shape))
-    values = np.asarray(variable.transpose(*dims).values, float)
+    values = finite_numbers(variable.transpose(*dims), where)
     if values.size != n * n:
         raise DataError(
             f"{where}: expected {n} values squared, as the model's grid has, got the shape "
@@ -123,7 +123,8 @@ def _lengths(file: File, name: str, suffix: str) -> list[np.ndarray] | None:
             continue
         file.check_units(variable, file.labels.coordinates[dim].units)
         values = file.dataset[variable]
-        lengths.append(np.asarray(values.transpose(*dims) if values.ndim else values, float))
+        values = values.transpose(*dims) if values.ndim else values
+        lengths.append(finite_numbers(values, file.where(variable)))
     if lengths and len(lengths) != len(dims):
         raise DataError(
             f"{file.called}: {name}{suffix}: expected a length along each of {dims}, got "

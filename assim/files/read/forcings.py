@@ -7,7 +7,7 @@ import xarray as xr
 from assim.arguments import hint
 from assim.files.errors import DataError, naming
 from assim.files.names import time_name
-from assim.files.sources import Source, name_of, numbers, opened
+from assim.files.sources import Source, finite_numbers, name_of, opened
 from assim.files.times import decode
 from assim.files.units import check_units
 from assim.problem.forcing import Forcing
@@ -50,7 +50,7 @@ def read_forcing(
         clock = _clock(dataset, array, time_unit, where)
         edges = _edges(dataset, clock, where) if interpolation == "steps" else dataset[clock]
         times = decode(edges, f"{name_of(source)}: {edges.name}").to_model(time_unit, reference)
-        values = numbers(np.asarray(array.values), where)
+        values = finite_numbers(array, where)
     unit = str(got or "1") if units is None else units
     with naming(where):
         return Forcing(jnp.asarray(times), jnp.asarray(values), unit, interpolation)

@@ -9,8 +9,14 @@ import numpy as np
 from assim.arguments import hint
 from assim.files.errors import DataError, NothingToUseError, naming
 from assim.files.names import BACKGROUND, BOUNDS, DOMAIN, FLAGS, MISSING, OPERATOR_FAILED, WINDOW
+from assim.files.read.flags import Accepted
 from assim.files.read.grouping import Frame, SortedTable, superobbed, thinned
-from assim.files.read.quality import QualityControl, Uncertainty, fails_background_check
+from assim.files.read.quality import (
+    QualityControl,
+    Uncertainty,
+    check_far,
+    fails_background_check,
+)
 from assim.files.read.tables import ObservedTable, open_observations
 from assim.files.read.windows import TOLERANCE, read_window
 from assim.files.sources import Source
@@ -97,6 +103,7 @@ def read_observations(
     correlated: bool = True,
     bias: BiasCorrection | None = None,
     quality: QualityControl | None = None,
+    accept: Accepted = None,
 ) -> Observations:
     """Observations of one variable of a file.
 
@@ -120,14 +127,16 @@ def read_observations(
             entry a row of the file.
         quality: bounds, thinning and superobbing. The background check needs a problem: see
             `Instrument.check_background`.
+        accept: values or meanings of the file's quality flags with which values are used; 0 where
+            not given.
 
     Raises:
         DataError: the file, or a variable in it, cannot be used.
     """
     if window is None:
-        window = read_window(source, model)
+        window = read_window(source, model, accept=accept)
     return to_instrument(
-        open_observations(source, variable, model.labels()),
+        open_observations(source, variable, model.labels(), accept),
         model,
         window,
         operator,
@@ -174,6 +183,7 @@ def to_instrument(
     with naming(f"{table.where}: {fate}"):
         errors: dict[str, Any] = {"likelihood": uncertainty.likelihood, "scale": uncertainty.scale}
         errors |= rows.uncertainty.of(rows.table, chosen)
+        check_far(rows.table, chosen, rows.uncertainty, frame.quality)
         observations = _made(rows, chosen, called, frame, errors)
         readable = _made(rows, rows.within, called, frame, {})
     return Instrument(rows.table, observations, rows.flags, rows.within, readable, frame.quality)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from assim.files.errors import DataError, naming
+from assim.files.missing import why_missing
+from assim.files.read.far import FAR, far_values, far_words
 from assim.files.read.tables import ObservedTable
 from assim.files.units import check_units, squared
 from assim.problem.covariance import AbstractCovariance, Dense
@@ -89,6 +91,37 @@ def fails_background_check(
 ) -> np.ndarray:
     """Which rows have |y - H(x^b)| > k√(HBHᵀ + R), shape (m,); one that is not finite fails."""
     return ~(np.abs(np.asarray(innovation)) <= threshold * np.asarray(stdev))
+
+
+def check_far(
+    table: ObservedTable, used: np.ndarray, given: "Uncertainty", quality: QualityControl
+) -> None:
+    """Check that no value used is far from all others and from the errors, nor is an error.
+
+    Values of which the case gives the bound on their side are taken as they are, and so are those
+    of which logarithms are compared.
+
+    Raises:
+        DataError: some are far.
+    """
+    values, scale = table.values[used], 0.0
+    if given.covariance is None:
+        stdev = given.column(table, used)[used]
+        scale = float(np.median(stdev))
+        far = (stdev > FAR * scale) | (FAR * stdev < scale)
+        if far.any():
+            what = far_words(stdev, far, "away from their median")
+            raise DataError(f"{table.where}: standard deviations of the errors: {what}; correct it")
+    stated = np.where(values > 0, quality.upper is not None, quality.lower is not None)
+    far = far_values(values, scale) & ~stated
+    if far.any() and not given.likelihood.logarithmic:
+        first = values[far][0]
+        bound = f"quality.{'upper' if first > 0 else 'lower'} = {2 * first:.0e}"
+        raise DataError(
+            f"{table.where}: {far_words(values, far)}; declare it missing in the file, as by "
+            f"`missing_value` or `valid_range`, or say that it is right by a bound that lets it "
+            f"in, as {bound} under [[observations]]"
+        )
 
 
 @dataclass(frozen=True)
@@ -199,10 +232,12 @@ def error_attributes(
 def _check_positive(name: str, stdev: np.ndarray, used: np.ndarray) -> None:
     bad = np.flatnonzero(used & ~((stdev > 0) & np.isfinite(stdev)))
     if bad.size:
+        reasons = why_missing(stdev[bad])
+        because = f" ({reasons})" if reasons else ""
         raise DataError(
             f"{name}: expected positive, finite standard deviations, got {bad.size} that are "
-            f"not, the first ({stdev[bad[0]]:g}) at index {bad[0]}; correct them, flag these "
-            f"rows, or set the values themselves missing"
+            f"not{because}, the first ({stdev[bad[0]]:g}) at index {bad[0]}; correct them, flag "
+            f"these rows, or set the values themselves missing"
         )
 
 
@@ -211,7 +246,7 @@ def _dense(table: ObservedTable, matrix: np.ndarray) -> Dense:
     if not np.isfinite(matrix).all():
         raise DataError(
             f"{where}: expected finite numbers between rows that are used, got "
-            f"{np.sum(~np.isfinite(matrix))} that are not; flag these rows"
+            f"{np.sum(~np.isfinite(matrix))} that are not ({why_missing(matrix)}); flag these rows"
         )
     with naming(f"{where}, of the {len(matrix)} rows used"):
         return Dense((matrix + matrix.T) / 2)

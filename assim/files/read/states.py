@@ -12,7 +12,8 @@ import xarray as xr
 from assim.arguments import hint
 from assim.files.errors import DataError
 from assim.files.names import STDEV, time_name
-from assim.files.sources import File, Source, name_of, numbers, opened_file
+from assim.files.read.far import check_far
+from assim.files.sources import File, Source, finite_numbers, name_of, opened_file
 from assim.files.times import FileTimes, date_text, decode
 from assim.problem.arrays import Array, Label, Labels, State
 from assim.problem.model import AbstractDynamics
@@ -124,7 +125,8 @@ def read_trajectory(
         for name, label in labels.state.items():
             field = _read(file._replace(dataset=dataset.isel({clock: [0]})), name, name, None)
             series = dataset[name].isel({clock: index}).transpose(clock, *label.dims)
-            states[name] = jnp.asarray(series.values, dtype=float).reshape(-1, *field.shape)
+            values = finite_numbers(series, file.where(name))
+            states[name] = jnp.asarray(values).reshape(-1, *field.shape)
     return states
 
 
@@ -151,7 +153,10 @@ def _read(file: File, name: str, variable: str, time: str | float | None) -> np.
     _check_dims(array, labels, label, where)
     for dim in label.dims:
         check_axis(file, dim)
-    return _finite(array.transpose(*label.dims), where)
+    values, spread = finite_numbers(array.transpose(*label.dims), where), f"{name}{STDEV}"
+    has_spread = variable != spread and file.has(spread)
+    check_far(values, where, float(np.median(file.dataset[spread])) if has_spread else 0.0)
+    return values
 
 
 def _at_time(
@@ -217,12 +222,16 @@ def check_axis(file: File, dim: str) -> None:
     if not file.has(dim):
         return
     axis, where = file.labels.coordinates[dim], file.where(dim)
-    got, want = np.asarray(file.dataset[dim].values), np.asarray(axis.values, float)
-    if got.dtype.kind not in "iuf":
-        raise DataError(f"{where}: expected numbers as the coordinate, got dtype {got.dtype}")
+    got = finite_numbers(file.dataset[dim], where)
+    want = np.asarray(axis.values, float)
     if "units" in file.dataset[dim].attrs:
         file.check_units(dim, axis.units)
-    steps = np.diff(got.astype(float))
+    if got.shape != want.shape:
+        raise DataError(
+            f"{where}: expected {want.size} positions along {dim!r}, as the model's grid has, got "
+            f"{dict(file.dataset[dim].sizes) or 'one number'}; write the model's, or leave it out"
+        )
+    steps = np.diff(got)
     if steps.size and not (np.all(steps > 0) or np.all(steps < 0)):
         raise DataError(
             f"{where}: expected a monotonic coordinate, but it turns at index "
@@ -238,18 +247,7 @@ def check_axis(file: File, dim: str) -> None:
             f"of {want[first]:g} ({wrong.sum()} of {wrong.size} points differ); interpolate to "
             f"the grid, or dataset.sortby({dim!r}) where only the direction differs"
         )
-
-
-def _finite(array: xr.DataArray, where: str) -> np.ndarray:
-    values = numbers(np.asarray(array.values), where)
-    bad = ~np.isfinite(values)
-    if bad.any():
-        at = dict(zip(map(str, array.dims), _first(bad), strict=True))
-        raise DataError(
-            f"{where}: expected finite values, got {bad.sum()} of {bad.size} that are missing or "
-            f"infinite, the first at {at or 'its only value'}; fill them before assimilating"
-        )
-    return values
+    file.check_units(dim, axis.units)
 
 
 def _check_positive(values: np.ndarray, where: str) -> None:

@@ -8,7 +8,9 @@ import xarray as xr
 
 from assim.arguments import hint
 from assim.files.errors import DataError, NothingToUseError
-from assim.files.names import COVARIANCE, MISSING, QC, STDEV, is_ancillary, time_name
+from assim.files.missing import why_missing
+from assim.files.names import COVARIANCE, QC, STDEV, is_ancillary, time_name
+from assim.files.read.flags import Accepted, Flags, flag_variable, read_flags
 from assim.files.sources import File, Source, numbers, opened_file
 from assim.files.times import NON_PHYSICAL, FileTimes, decode
 from assim.problem.arrays import Labels
@@ -111,15 +113,18 @@ def observed_variables(source: Source, labels: Labels) -> list[str]:
         return _observed(file)
 
 
-def open_observations(source: Source, variable: str | None, labels: Labels) -> ObservedTable:
+def open_observations(
+    source: Source, variable: str | None, labels: Labels, accept: Accepted = None
+) -> ObservedTable:
     """Read one observed variable with its times, positions, errors and flags.
 
     The file is a point table (dimension `obs`) or gridded (`time`, `y`, `x`); a grid becomes one
     row a value. Rows keep their order in the file, sorted in time or not. Names and units of the
-    coordinates are those of the labels; without a name, the only observed variable is read.
+    coordinates are those of the labels; without a name, the only observed variable is read. Values
+    are used whose quality flags `accept` has, by value or meaning; those of 0 where it is None.
 
     Raises:
-        DataError: no such variable, or times, coordinates or errors that cannot be used.
+        DataError: no such variable, or times, coordinates, errors or flags that cannot be used.
     """
     with opened_file(source, labels) as file:
         names = _observed(file)
@@ -133,10 +138,10 @@ def open_observations(source: Source, variable: str | None, labels: Labels) -> O
         if not file.has(variable):
             near = hint(variable, names)
             raise DataError(f"{file.called}: there is no variable {variable!r}; {near}")
-        return _table(file, variable)
+        return _table(file, variable, accept)
 
 
-def _table(file: File, variable: str) -> ObservedTable:
+def _table(file: File, variable: str, accept: Accepted) -> ObservedTable:
     array, where = file.dataset[variable], file.where(variable)
     if array.size == 0:
         raise NothingToUseError(
@@ -145,7 +150,8 @@ def _table(file: File, variable: str) -> ObservedTable:
     clock = _clock(file, array, where)
     times = _times(file.dataset[clock], array, file.where(clock))
     starts, ends = _interval(file, clock, array)
-    coordinates = _coordinates(file, array)
+    coordinates, flags = _coordinates(file, array), _flags(file, array, accept)
+    values = _column(array, array, where)
     return ObservedTable(
         source=file.called,
         variable=variable,
@@ -155,11 +161,11 @@ def _table(file: File, variable: str) -> ObservedTable:
         starts=starts,
         ends=ends,
         coordinates=coordinates,
-        values=_column(array, array, where),
+        values=values,
         stdev=_optional(file, f"{variable}{STDEV}", array),
         stdev_units=_units(file, f"{variable}{STDEV}"),
-        qc=_flags(file, array),
-        notes=_notes(times, coordinates, where),
+        qc=flags.codes,
+        notes=(*_notes(times, coordinates, where), *_missing(values, where), *flags.notes),
         covariance=_covariance(file, array),
         covariance_units=_units(file, f"{variable}{COVARIANCE}"),
     )
@@ -268,8 +274,7 @@ def _coordinates(file: File, array: xr.DataArray) -> dict[str, np.ndarray]:
     coordinates, grid = {}, file.labels.curvilinear
     for dim, axis in file.labels.coordinates.items():
         if _stands_beside(array, file, dim):
-            if "units" in file.dataset[dim].attrs:
-                file.check_units(dim, axis.units)
+            file.check_units(dim, axis.units)
             coordinates[dim] = _column(file.dataset[dim], array, file.where(dim))
     if grid is not None and all(_stands_beside(array, file, name) for name in grid.names):
         for name, units in zip(grid.names, grid.units, strict=True):
@@ -290,10 +295,14 @@ def _optional(file: File, name: str, like: xr.DataArray) -> np.ndarray | None:
     """A column about the values, or None; it may be one number for all of them."""
     if not file.has(name):
         return None
-    array, where = file.dataset[name], file.where(name)
-    if not _stands_beside(like, file, name):
-        raise DataError(f"{where}: expected the dimensions {like.dims}, got {array.dims}")
-    return _column(array, like, where)
+    _check_beside(like, file, name)
+    return _column(file.dataset[name], like, file.where(name))
+
+
+def _check_beside(array: xr.DataArray, file: File, name: str) -> None:
+    if not _stands_beside(array, file, name):
+        got = file.dataset[name].dims
+        raise DataError(f"{file.where(name)}: expected the dimensions {array.dims}, got {got}")
 
 
 def _covariance(file: File, array: xr.DataArray) -> np.ndarray | None:
@@ -319,17 +328,32 @@ def _covariance(file: File, array: xr.DataArray) -> np.ndarray | None:
     return values
 
 
-def _flags(file: File, array: xr.DataArray) -> np.ndarray:
-    """Quality flags of the file; zero where it has none, `MISSING` where one is missing."""
-    qc = _optional(file, f"{array.name}{QC}", array)
-    if qc is None:
-        return np.zeros(array.size, np.int32)
-    return np.where(np.isfinite(qc), qc, MISSING).astype(np.int32)
+def _flags(file: File, array: xr.DataArray, accept: Accepted) -> Flags:
+    """Quality flags of the file; zero where it has none."""
+    name = flag_variable(file, array)
+    if name is None:
+        if accept is not None:
+            raise DataError(
+                f"{file.where(array.name)}: accept names quality flags, but there are none; call "
+                f"them {array.name}{QC}, name them in the attribute `ancillary_variables` of "
+                f"{array.name}, or leave out accept"
+            )
+        return Flags(np.zeros(array.size, np.int32))
+    flags, where = file.dataset[name], file.where(name)
+    _check_beside(array, file, name)
+    return read_flags(_flat(flags, array), flags.attrs, where, accept)
 
 
 def _units(file: File, name: str) -> str | None:
     units = file.dataset[name].attrs.get("units") if file.has(name) else None
     return None if units is None else str(units)
+
+
+def _missing(values: np.ndarray, where: str) -> tuple[str, ...]:
+    """How many values are missing, and why, for people."""
+    missing = int(np.sum(~np.isfinite(values)))
+    why = why_missing(values)
+    return (f"{where}: {missing} of {values.size} missing: {why}",) if missing else ()
 
 
 def _notes(times: FileTimes, coordinates: dict[str, np.ndarray], where: str) -> tuple[str, ...]:

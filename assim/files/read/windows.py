@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from assim.files.errors import DataError
+from assim.files.read.flags import Accepted
 from assim.files.read.tables import ObservedTable, observed_variables, open_observations
 from assim.files.sources import Source
 from assim.files.times import NON_PHYSICAL, FileTimes, date, date_text
@@ -21,6 +22,7 @@ def read_window(
     start: str | float | None = None,
     end: str | float | None = None,
     variable: str | None = None,
+    accept: Accepted = None,
 ) -> Window:
     """Window whose slot edges are the distinct times of the observations.
 
@@ -34,6 +36,7 @@ def read_window(
             zero if it is a date; the first observation's where not given.
         end: last edge; the last observation's where not given.
         variable: observed variable whose times count; all of the file's where not given.
+        accept: quality flags, as for `read_observations`.
 
     Raises:
         DataError: no observation times between start and end.
@@ -42,7 +45,7 @@ def read_window(
     names: list[str | None] = [variable]
     if variable is None:
         names = [*observed_variables(source, labels)] or names
-    tables = [open_observations(source, name, labels) for name in names]
+    tables = [open_observations(source, name, labels, accept) for name in names]
     return window_of(tables, model, start, end)
 
 

@@ -19,7 +19,6 @@ from assim.case.pose_cycle import PosedCycle, pose_cycle
 from assim.case.setting import Setting, set_up
 from assim.files.errors import DataError
 from assim.files.netcdf import package_version
-from assim.files.read.tables import open_observations
 from assim.problem.arrays import State
 from assim.problem.cycled import Rows
 from assim.problem.window import Window
@@ -159,7 +158,7 @@ def _batches(setting: Setting, posed: PosedCycle, drawn: Twin) -> tuple[Rows, ..
     stretch = Window(posed.edges, 1, posed.reference)
     for table in setting.tables.observations:
         source = files[table.file]
-        rows = open_observations(source, table.variable, setting.labels)
+        rows = table.rows(source, setting.labels)
         instruments.append(table.build(setting.model, rows, stretch, source=source))
     observed = [instrument.observations for instrument in instruments]
     return posed.cycle.batches(observed, posed.edges)

@@ -20,7 +20,7 @@ from assim.files.errors import DataError, NothingToUseError
 from assim.files.names import COVARIANCE
 from assim.files.netcdf import hash_file
 from assim.files.read.observations import Instrument
-from assim.files.read.tables import ObservedTable, open_observations
+from assim.files.read.tables import ObservedTable
 from assim.files.read.windows import TOLERANCE
 from assim.problem.cycled import Rows
 from assim.problem.window import Window
@@ -108,7 +108,7 @@ class Incoming:
         if number in self.read:
             return self.read[number]
         table, labels = self.table(number), self.posed.setting.labels
-        opened = open_observations(path, table.variable, labels)
+        opened = table.rows(path, labels)
         order = opened.in_order()
         rows = opened.taken(order)
         times = (rows.ends or rows.times).to_model(labels.time_unit, self.posed.reference)

@@ -81,7 +81,7 @@ def _missing(dataset):
         (lambda d: d, {"interpolation": "cubic"}, "interpolation must be one of"),
         (_gap, {"interpolation": "steps"}, r"time_bnds\[0\] ends at 365.0 and the next starts at"),
         (_unbounded, {"interpolation": "steps"}, "expected the interval of every value"),
-        (_missing, {}, "values must be finite, the first that is not has index 1"),
+        (_missing, {}, r"1 of 3 that are missing or infinite \(1 NaN\), the first at"),
         (lambda d: d.isel(time=slice(None, None, -1)), {}, "times must increase"),
         (lambda d: d.isel(time=0), {}, "expected a variable 'time' on its first dimension"),
         (lambda d: d.assign(erf=d.erf.astype(str)), {"units": None}, "expected numbers"),

@@ -159,8 +159,8 @@ def test_a_grid_becomes_points(order):
         {"u": (("time", "y", "x"), values, {"units": UNITS}), "u_stddev": ((), 0.1)},
         {
             "time": ("time", np.array(["2000-01-01", "2000-01-03"], "M8[ns]")),
-            "y": [0.0, 1.0],
-            "x": [0.0, 1.0, 2.0],
+            "y": ("y", [0.0, 1.0], {"units": "km"}),
+            "x": ("x", [0.0, 1.0, 2.0], {"units": "km"}),
         },
     ).transpose(*order)
     found = read(grid).observations

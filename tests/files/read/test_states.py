@@ -94,7 +94,7 @@ def with_value(value):
         (background_file().assign_coords(x=[0.0, 1.0, 2.5]), ["x", "at 2.5 instead of 2"]),
         (background_file().assign_coords(x=[0.0, 2.0, 1.0]), ["x", "monotonic", "sortby"]),
         (background_file().assign_coords(x=[0.0, 1.0, 1.0]), ["x", "monotonic", "index 2"]),
-        (background_file().assign_coords(x=[0.0, np.nan, 1.0]), ["x", "monotonic"]),
+        (background_file().assign_coords(x=[0.0, np.nan, 1.0]), ["x", "finite", "1 NaN"]),
         (background_file().assign_coords(x=["a", "b", "c"]), ["x", "dtype"]),
         (background_file().isel(y=[1, 0]), ["y", "sortby"]),
         (changed("u", units="km h-1"), ["u", "'m s-1'", "'km h-1'", "convert"]),
