@@ -1,6 +1,6 @@
 """Where data are read from: a NetCDF file or a dataset in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from os import PathLike
 from pathlib import Path
@@ -17,6 +17,7 @@ from assim.files.missing import why_missing
 from assim.files.units import check_units
 from assim.problem.arrays import Labels
 
+_GROUPS = "groups"  # of the file, in the encoding of its Dataset
 Source = str | PathLike[str] | xr.Dataset
 
 
@@ -62,11 +63,13 @@ def _read(path: Path, store: xr.backends.NetCDF4DataStore, exact: bool) -> xr.Da
     """The variables of an open file."""
     _check_scalars(path, store.ds)
     try:
-        dataset = xr.open_dataset(store, decode_cf=False, cache=False)
-        _check_groups(path, dataset, list(store.ds.groups))
+        dataset, groups = xr.open_dataset(store, decode_cf=False, cache=False), [*store.ds.groups]
+        _check_groups(path, dataset, groups)
         if exact:
             return xr.decode_cf(dataset, decode_times=False, decode_timedelta=False)
-        return decoded(dataset, str(path), store.ds)
+        content = decoded(dataset, str(path), store.ds)
+        content.encoding[_GROUPS] = groups
+        return content
     except (ValueError, TypeError) as error:
         if isinstance(error, DataError):
             raise
@@ -102,6 +105,13 @@ def opened_file(source: Source, labels: Labels) -> Iterator[File]:
     """The source, to be read as a model's labels name it."""
     with opened(source) as dataset:
         yield File(dataset, labels, name_of(source))
+
+
+def names_near(dataset: xr.Dataset, name: str, names: Iterable[str] | None = None) -> str:
+    """What to say of a variable that is not there: names like it, and groups that are not read."""
+    words = hint(name, map(str, dataset.data_vars) if names is None else names)
+    groups = dataset.encoding.get(_GROUPS)
+    return f"{words} (the groups {', '.join(groups)} of the file are not read)" if groups else words
 
 
 def numbers(values: np.ndarray, where: str) -> np.ndarray:

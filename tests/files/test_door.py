@@ -288,6 +288,15 @@ def test_groups_are_named(tmp_path):
     tree.to_netcdf(tmp_path / "groups.nc")
     with pytest.raises(DataError, match="they lie in the groups wind, meta; copy"):
         observed(tmp_path / "groups.nc")
+    some = xr.DataTree.from_dict({"/": observation_file().drop_vars("u"), "/meta": forcing_file()})
+    some.to_netcdf(tmp_path / "some.nc")
+    for read in (
+        observed,
+        lambda path: read_state(path, toy(), ["u"]),
+        lambda path: read_forcing(path, "rain", "days", START),
+    ):
+        with pytest.raises(DataError, match="the groups meta of the file are not read"):
+            read(tmp_path / "some.nc")
 
 
 def test_values_far_from_all_others():

@@ -4,10 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from assim.arguments import hint
 from assim.files.errors import DataError, naming
 from assim.files.names import time_name
-from assim.files.sources import Source, finite_numbers, name_of, opened
+from assim.files.sources import Source, finite_numbers, name_of, names_near, opened
 from assim.files.times import decode
 from assim.files.units import check_units
 from assim.problem.forcing import Forcing
@@ -41,7 +40,7 @@ def read_forcing(
     where = f"{name_of(source)}: {variable}"
     with opened(source) as dataset:
         if variable not in dataset.data_vars:
-            near = hint(variable, [str(name) for name in dataset.data_vars])
+            near = names_near(dataset, variable)
             raise DataError(f"{name_of(source)}: there is no variable {variable!r}; {near}")
         array = dataset[variable]
         got = array.attrs.get("units")

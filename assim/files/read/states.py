@@ -13,7 +13,7 @@ from assim.arguments import hint
 from assim.files.errors import DataError
 from assim.files.names import STDEV, time_name
 from assim.files.read.far import check_far
-from assim.files.sources import File, Source, finite_numbers, name_of, opened_file
+from assim.files.sources import File, Source, finite_numbers, name_of, names_near, opened_file
 from assim.files.times import FileTimes, date_text, decode
 from assim.problem.arrays import Array, Label, Labels, State
 from assim.problem.model import AbstractDynamics
@@ -145,7 +145,7 @@ def _read(file: File, name: str, variable: str, time: str | float | None) -> np.
     if name not in labels.state and name not in labels.parameters:
         raise DataError(f"{where}: the model has no field {name!r}; {hint(name, labels.state)}")
     if not file.has(variable):
-        near = hint(variable, map(str, file.dataset.data_vars))
+        near = names_near(file.dataset, variable)
         raise DataError(f"{where}: expected a variable {variable!r}, there is none; {near}")
     label = labels.state.get(name) or labels.parameters[name]
     file.check_units(variable, label.units)

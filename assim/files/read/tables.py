@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from assim.arguments import hint
 from assim.files.errors import DataError, NothingToUseError
 from assim.files.missing import why_missing
 from assim.files.names import COVARIANCE, QC, STDEV, is_ancillary, time_name
 from assim.files.read.flags import Accepted, Flags, flag_variable, read_flags
-from assim.files.sources import File, Source, numbers, opened_file
+from assim.files.sources import File, Source, names_near, numbers, opened_file
 from assim.files.times import NON_PHYSICAL, FileTimes, decode
 from assim.problem.arrays import Labels
 
@@ -136,7 +135,7 @@ def open_observations(
             )
         variable = names[0] if variable is None else variable
         if not file.has(variable):
-            near = hint(variable, names)
+            near = names_near(file.dataset, variable, names)
             raise DataError(f"{file.called}: there is no variable {variable!r}; {near}")
         return _table(file, variable, accept)
 
