@@ -166,6 +166,12 @@ def why_missing(values: np.ndarray) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)
 
 
+def missing_notes(values: np.ndarray, where: str) -> tuple[str, ...]:
+    """How many values of a variable are missing, and why, for people; nothing where none is."""
+    missing = int(np.sum(~np.isfinite(values)))
+    return (f"{where}: {missing} of {values.size} missing: {why_missing(values)}",) * bool(missing)
+
+
 def _equal_to(values: np.ndarray) -> Test:
     """Stored numbers equal to one of these, in their own type; NaN is missing as it is."""
 

@@ -122,3 +122,12 @@ def test_a_model_that_does_not_say_the_units_of_its_series(tank: Toy) -> None:
     result = tank.run()
     assert result.exit_code == 2
     assert "labels().inputs of the model must give the units of 'inflow'" in result.stderr
+
+
+def test_a_value_far_from_all_others_is_told(tank: Toy) -> None:
+    far = pumped()
+    far["pump"].values[2] = 1e20
+    far.to_netcdf(tank.folder / "inflow.nc")
+    posed = pose(read_case(tank.folder / "case.toml"))
+    expected = "model.inflow: one value is 1e+10 times and more larger than all others"
+    assert any(note.startswith(expected) for note in posed.notes())

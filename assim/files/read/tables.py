@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from assim.files.errors import DataError, NothingToUseError
-from assim.files.missing import why_missing
+from assim.files.missing import missing_notes
 from assim.files.names import COVARIANCE, QC, STDEV, is_ancillary, time_name
 from assim.files.read.flags import Accepted, Flags, flag_variable, read_flags
 from assim.files.sources import File, Source, names_near, numbers, opened_file
@@ -164,7 +164,7 @@ def _table(file: File, variable: str, accept: Accepted) -> ObservedTable:
         stdev=_optional(file, f"{variable}{STDEV}", array),
         stdev_units=_units(file, f"{variable}{STDEV}"),
         qc=flags.codes,
-        notes=(*_notes(times, coordinates, where), *_missing(values, where), *flags.notes),
+        notes=(*_notes(times, coordinates, where), *missing_notes(values, where), *flags.notes),
         covariance=_covariance(file, array),
         covariance_units=_units(file, f"{variable}{COVARIANCE}"),
     )
@@ -346,13 +346,6 @@ def _flags(file: File, array: xr.DataArray, accept: Accepted) -> Flags:
 def _units(file: File, name: str) -> str | None:
     units = file.dataset[name].attrs.get("units") if file.has(name) else None
     return None if units is None else str(units)
-
-
-def _missing(values: np.ndarray, where: str) -> tuple[str, ...]:
-    """How many values are missing, and why, for people."""
-    missing = int(np.sum(~np.isfinite(values)))
-    why = why_missing(values)
-    return (f"{where}: {missing} of {values.size} missing: {why}",) if missing else ()
 
 
 def _notes(times: FileTimes, coordinates: dict[str, np.ndarray], where: str) -> tuple[str, ...]:
