@@ -102,6 +102,9 @@ class ObservationTable(Table):
     Args:
         file: of the observations.
         variable: the observed variable in it.
+        time: the variable that is the time; that of the standard name `time` where not given.
+        select: what to take along dimensions that the model does not know: by dimension the
+            label, "mean" or "all".
         name: in results; the variable's where not given.
         operator: what it reads of the trajectory; the field of its name where not given.
         likelihood: how values scatter about predictions.
@@ -118,6 +121,8 @@ class ObservationTable(Table):
 
     file: str
     variable: str
+    time: str | None = None
+    select: dict[str, int | float | str] = {}
     name: str | None = None
     operator: OperatorTable | None = None
     likelihood: LikelihoodTable = LikelihoodTable(use="Gaussian")
@@ -150,6 +155,19 @@ class ObservationTable(Table):
         if self.operator is not None:
             self.operator.offer(variable=getattr(self, "variable", None))
         return super().locate(path, folder)
+
+    def rows(
+        self, source: "Source", labels: "Labels", variable: str | None = None
+    ) -> "ObservedTable":
+        """The rows of its variable, or another one, in a file of its layout.
+
+        Raises:
+            DataError: they cannot be read.
+        """
+        from assim.files.read.tables import open_observations
+
+        observed = self.variable if variable is None else variable
+        return open_observations(source, observed, labels, self.time, self.select)
 
     def reads(self, model: "AbstractDynamics") -> "AbstractOperator":
         """What it reads of the trajectory, where no file can tell.
@@ -243,15 +261,13 @@ class ObservationTable(Table):
         self, labels: "Labels", rows: "ObservedTable", file: "Source", kept: "np.ndarray | None"
     ) -> "BiasCorrection | None":
         """The bias correction, its predictors by operator or from the file."""
-        from assim.files.read.tables import open_observations
-
         columns, names = {}, [term.name for term in self.bias]
         for number, term in enumerate(self.bias):
             if term.name in names[:number]:
                 raise term.fault("name", f"{term.name!r} stands here twice")
             if term.variable is None:
                 continue
-            column = open_observations(file, term.variable, labels).values
+            column = self.rows(file, labels, term.variable).values
             if kept is not None and kept.size and kept.max() >= column.size:
                 raise DataError(
                     f"{rows.source}: {term.variable}: expected one predictor for every value of "

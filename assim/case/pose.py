@@ -16,7 +16,7 @@ from assim.case.setting import Setting, set_up
 from assim.files.netcdf import hash_file
 from assim.files.read.observations import Instrument
 from assim.files.read.states import read_state
-from assim.files.read.tables import ObservedTable, open_observations
+from assim.files.read.tables import ObservedTable
 from assim.files.sources import Source
 from assim.problem.arrays import Array, State
 from assim.problem.departure import Problem
@@ -61,6 +61,11 @@ class Posed:
             i.observations.name: {fate: int(i.used.sum()), **i.rejected()}
             for fate, i in zip(fates, self.all_instruments, strict=True)
         }
+
+    def notes(self) -> list[str]:
+        """What is unusual in observations and inputs of the model, but accepted."""
+        own = [note for instrument in self.all_instruments for note in instrument.table.notes]
+        return [*dict.fromkeys(own), *self.setting.remarks(self.problem.window.edges)]
 
     def analysis(self, **given: Any) -> Analysis:
         """The analysis that the case asks for; further arguments are those of `analyse`."""
@@ -143,7 +148,7 @@ def _rows(
 ) -> Any:
     """The rows of an instrument's file; None where it cannot be read."""
     source = sources.get(table.file, table.file_path(table.file))
-    return trouble.attempt(open_observations, source, table.variable, setting.labels)
+    return trouble.attempt(table.rows, source, setting.labels)
 
 
 def _truth(setting: Setting) -> State | None:

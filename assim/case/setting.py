@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import assim
 from assim.case.background import Background
@@ -19,10 +20,13 @@ from assim.files.times import date_text
 from assim.problem.arrays import Labels
 from assim.problem.constraint import strong_constraint, weak_constraint
 from assim.problem.departure import Problem
+from assim.problem.forcing import forcings, gaps
 from assim.problem.model import AbstractDynamics, ModelContractError
 from assim.problem.model_error import ModelError
 from assim.problem.observation import Observations
 from assim.problem.window import Window
+
+_NOTICEABLE = 0.01  # of a step: how far a file's type may move a value and nothing be said
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,21 @@ class Setting:
     def window(self, observed: Sequence[Any] = ()) -> Window:
         """The window of the case, or the first of its cycle; `observed` as rows of instruments."""
         return self.tables.window.build(self.model, self.clock, observed)
+
+    def remarks(self, edges: Any) -> list[str]:
+        """What of the series that drive the model, between slot edges, a user may not expect."""
+        first, last = float(edges[0]), float(edges[-1])
+        remarks = []
+        for name, forcing in forcings(self.model).items():
+            for gap in gaps(forcing, first, last):
+                span = f"{self.date(gap.start)} to {self.date(gap.end)}"
+                times = f"{(gap.end - gap.start) / gap.step:.3g} times its usual step"
+                remarks.append(f"model.{name}: no value from {span}, {times}: interpolated")
+            share = forcing.rounding / float(np.median(np.diff(np.asarray(forcing.times))))
+            if share > _NOTICEABLE:
+                coarse = f"its file's type of time moves values by up to {share:.1%} of a step"
+                remarks.append(f"model.{name}: {coarse}; store the times as float64")
+        return remarks
 
     def background(self) -> Background:
         """Values or priors of all fields, and covariances of the Gaussian ones."""

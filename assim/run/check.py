@@ -86,6 +86,7 @@ def check_posed(posed: Posed) -> Iterator[Check]:
         yield from (Check(name, None, detail) for name, detail in remarks.items())
     yield Check("control", None, f"{problem.size()} entries: {_control(problem)}")
     yield from _coverage(posed)
+    yield from (Check("", None, note) for note in posed.notes())
     yield from _priors(problem)
     control = problem.control
     columns = sum(v.size for v in (*control.state.values(), *control.fixed.values()))
@@ -145,7 +146,6 @@ def _coverage(posed: Posed) -> Iterator[Check]:
         detail += f"; {ahead} in later windows" if ahead else ""
         detail += f"; rejected: {rejected}" if rejected else ""
         yield Check(f"observations {instrument.observations.name}", True, detail)
-        yield from (Check("", None, note) for note in instrument.table.notes)
 
 
 def _later(posed: Posed, number: int, instrument: Instrument) -> int:
@@ -154,8 +154,8 @@ def _later(posed: Posed, number: int, instrument: Instrument) -> int:
     if table.cycle is None or "{" in table.observations[number].file:
         return 0
     window, rows = posed.problem.window, instrument.table
-    times = (rows.ends or rows.times).to_model(posed.setting.labels.time_unit, window.reference)
-    edges = np.asarray(table.whole(window).edges)
+    edges, unit = np.asarray(table.whole(window).edges), posed.setting.labels.time_unit
+    times = (rows.ends or rows.times).to_model(unit, window.reference, edges)
     end = edges[-1] + TOLERANCE * np.ptp(edges)
     ahead = (times > edges[window.slots]) & (times <= end)
     return int(np.sum((instrument.flags == WINDOW) & ahead))

@@ -16,7 +16,7 @@ from assim.files.errors import DataError
 from assim.files.netcdf import hash_file
 from assim.files.read.observations import Instrument
 from assim.files.read.states import read_trajectory
-from assim.files.read.tables import observed_variables, open_observations
+from assim.files.read.tables import observed_variables
 from assim.files.times import NON_PHYSICAL, date_text
 from assim.files.write.forecast import (
     edges_within,
@@ -93,6 +93,7 @@ def forecast_case(case: Case, asked: ForecastRequest, screen: Screen) -> Exit:
     for warning in origin.warnings:
         screen.say(warning, "bold red")
     window = _window(setting, origin, asked)
+    screen.notes(setting.remarks(window.edges))
     later = Window(window.edges[len(origin.edges) - 1 :], window.steps, window.reference)
     instruments = _read(setting, asked.observations, later, screen)
     edges, truth = _true_states(setting, asked.truth, later)
@@ -184,9 +185,8 @@ def _read(setting: Setting, path: Path | None, window: Window, screen: Screen) -
         )
     instruments = []
     for table in chosen:
-        rows = open_observations(path, table.variable, labels)
-        times = (rows.ends or rows.times).to_model(labels.time_unit, window.reference)
-        edges = np.asarray(window.edges)
+        rows, edges = table.rows(path, labels), np.asarray(window.edges)
+        times = (rows.ends or rows.times).to_model(labels.time_unit, window.reference, edges)
         slack = 1e-9 * (edges[-1] - edges[0])
         kept = np.flatnonzero(times > edges[0] + slack)
         if not np.any(times[kept] <= edges[-1] + slack):
@@ -199,6 +199,7 @@ def _read(setting: Setting, path: Path | None, window: Window, screen: Screen) -
             screen.say(f"{rows.where}: {earlier} values not after the forecast's start, left out.")
         later = rows.taken(kept)
         instruments.append(table.build(setting.model, later, window, source=path, kept=kept))
+        screen.notes(instruments[-1].table.notes)
     return instruments
 
 

@@ -19,7 +19,6 @@ from assim.case.setting import Setting
 from assim.files.errors import DataError
 from assim.files.read.manifest import STATES, damaged, read_manifest
 from assim.files.read.states import read_state
-from assim.files.read.tables import open_observations
 from assim.files.write.analysed import read_carry
 from assim.files.write.forecast import attributes_of, read_members
 from assim.problem.departure import Problem
@@ -125,9 +124,8 @@ def _of_posterior(setting: Setting, directory: Path, number: int, seed: int) -> 
     state |= {n: np.broadcast_to(np.asarray(v), (number, *v.shape)) for n, v in still.items()}
     kinds = (parameters, scales, biases)
     draws = StartMembers(state, *({name: members[name][chosen] for name in kind} for kind in kinds))
-    sources = [(t.file_path(t.file), t.variable) for t in table.observations]
     by_times = table.window.times == "observations"
-    rows = [open_observations(*source, labels) for source in sources] if by_times else []
+    rows = [t.rows(t.file_path(t.file), labels) for t in table.observations if by_times]
     window = setting.window(rows)
     return _origin(draws, window, np.asarray(window.edges), weights.size)
 
