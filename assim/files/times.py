@@ -93,6 +93,8 @@ class FileTimes:
 
     def coarseness(self, unit: str) -> float:
         """Largest spacing of the stored type, in the model's `unit`; 0 where it does not matter."""
+        if not self.numbers.size:
+            return 0.0
         spacing, span = float(self.spacing(unit).max()), self.numbers.max() - self.numbers.min()
         length = 1.0 if self.epoch is None else _SECONDS[self.unit] / _SECONDS.get(unit, _YEAR)
         return spacing if spacing > _ROUNDING * span * length else 0.0

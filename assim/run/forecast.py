@@ -175,7 +175,8 @@ def _read(setting: Setting, path: Path | None, window: Window, screen: Screen) -
     if path is None:
         return []
     labels, tables = setting.labels, setting.tables.observations
-    present = observed_variables(path, labels)
+    clocks = dict.fromkeys(table.time for table in tables)
+    present = [name for clock in clocks for name in observed_variables(path, labels, clock)]
     chosen = [table for table in tables if table.variable in present]
     if not chosen:
         expected = ", ".join(dict.fromkeys(table.variable for table in tables))

@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from assim.analysis.cycle.batches import batch_numbers
+from assim.case.observations import ObservationTable
 from assim.files.errors import DataError
 from assim.files.read.covariances import read_covariance
 from assim.files.read.forcings import read_forcing
@@ -120,6 +121,11 @@ def days(dataset, **given):
     return rows(dataset, **given).times.to_model("days", START)
 
 
+def of_case(dataset, **keys):
+    """As window, cycle and forecast read it."""
+    return ObservationTable(file="readings.nc", variable="T", **keys).rows(dataset, LABELS)
+
+
 def forcing(dataset, **given):
     return read_forcing(dataset, "T", "days", START, "K", dims=(), **given)
 
@@ -179,6 +185,11 @@ RIGHT = {
     },
     "time by its key": {
         "observations": lambda: (days(twice(), clock="landed"), [2, 3, 5]),
+        "case": lambda: (of_case(twice(), time="landed").times.numbers, [2, 3, 5]),
+        "variables": lambda: (
+            observed_variables(series().rename(time="when"), LABELS, "when") == ["T"],
+            True,
+        ),
         "forcing": lambda: (forcing(twice(), clock="time").times, [1, 2, 4]),
         "background": lambda: (state(twice(), clock="landed"), 11.0),
     },
@@ -254,6 +265,7 @@ RIGHT = {
         ),
         "mean": lambda: (rows(members(), select=ENSEMBLE).values, MEANS),
         "all": lambda: (rows(members(), select={"realization": "all"}).rows, 12),
+        "case": lambda: (of_case(members(), select={"realization": 3}).values, [11, 12, 13]),
         "times of a mean": lambda: (days(members(), select=ENSEMBLE), [1, 2, 4]),
         "stdev of a mean": lambda: (
             rows(

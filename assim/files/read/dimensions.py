@@ -98,7 +98,7 @@ def unknown_dimension(
 ) -> str:
     """What to say of dimensions that nobody knows, and the ways out."""
     dim = next(iter(unknown))
-    shown = _shown(_labels(dataset, dim)[0])
+    shown = _shown(next(iter(_labels(dataset, dim)), 0))
     return (
         f"{where}: neither the model nor the time or the places of the values know the dimension "
         f"{dim!r} of length {array.sizes[dim]}; take one of them, as "

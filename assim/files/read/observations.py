@@ -209,7 +209,7 @@ def _made(
 def _rounded(table: ObservedTable, frame: Frame) -> list[str]:
     """A note where the type of the file's times moves values by a part of a slot that matters."""
     unit, slot = frame.labels.time_unit, float(np.median(np.diff(np.asarray(frame.window.edges))))
-    spacing = float(table.times.spacing(unit).max())
+    spacing = table.times.coarseness(unit)
     if spacing <= _NOTICEABLE * slot:
         return []
     return [

@@ -169,6 +169,8 @@ def times_along(file: File) -> tuple[str, FileTimes]:
     if clock is None:
         name = time_name(file.labels.time_unit)
         raise DataError(f"{file.called}: expected a trajectory, but {name!r} has no coordinate")
+    if not file.dataset[clock].size:
+        raise DataError(f"{file.where(clock)}: expected a trajectory, but there are no times")
     return file.dims(clock)[0], decode(file.dataset[clock], file.where(clock))
 
 
@@ -236,6 +238,8 @@ def _at_time(array: xr.DataArray, file: File, label: Label, moment: Moment) -> x
     if not dims:
         return array
     dim = str(dims[0])
+    if array.sizes[dim] == 0:
+        raise DataError(f"{where}: expected a state, but there is none along {dim!r}")
     if time is None:
         if array.sizes[dim] == 1:
             return array.isel({dim: 0})

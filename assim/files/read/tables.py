@@ -119,10 +119,13 @@ class ObservedTable:
         return again
 
 
-def observed_variables(source: Source, labels: Labels) -> list[str]:
-    """Names of the variables of a file that have a time and are not about another variable."""
+def observed_variables(source: Source, labels: Labels, clock: str | None = None) -> list[str]:
+    """Names of the variables of a file that have a time and are not about another variable.
+
+    The time is `clock` where that is given.
+    """
     with opened_file(source, labels) as file:
-        return _observed(file)
+        return _observed(file, clock)
 
 
 def open_observations(
@@ -153,7 +156,7 @@ def open_observations(
     """
     with opened_file(source, labels) as file:
         file = file._replace(dataset=selected(file.dataset, select, file.called)[0])
-        names = _observed(file)
+        names = _observed(file, clock)
         if variable is None and len(names) != 1:
             raise DataError(
                 f"{file.called}: expected one observed variable, got "
@@ -240,9 +243,10 @@ def _averaged(table: ObservedTable, array: xr.DataArray, dims: list[str]) -> Obs
     return replace(table.mapped(mean), qc=worst)
 
 
-def _observed(file: File) -> list[str]:
+def _observed(file: File, clock: str | None) -> list[str]:
     dataset, labels = file.dataset, file.labels
     clocks = time_variables(dataset, labels.time_unit, _taken(labels))
+    clocks += [clock] if clock is not None and file.has(clock) else []
     places = labels.curvilinear.names if labels.curvilinear else ()
     about = {*clocks, *labels.coordinates, *places}
     for variable in dataset.variables.values():

@@ -48,7 +48,7 @@ def read_window(
     labels = model.labels()
     names: list[str | None] = [variable]
     if variable is None:
-        names = [*observed_variables(source, labels)] or names
+        names = [*observed_variables(source, labels, clock)] or names
     tables = [open_observations(source, name, labels, clock, select) for name in names]
     return window_of(tables, model, start, end)
 
@@ -66,7 +66,7 @@ def window_of(
         reference = _first_date(tables, unit) if start is None else str(start)
     stamps = [t for table in tables for t in (table.times, table.starts, table.ends) if t]
     times = np.concatenate([stamp.to_model(unit, reference) for stamp in stamps])
-    spacing = max(float(stamp.spacing(unit).max()) for stamp in stamps)
+    spacing = max(stamp.coarseness(unit) for stamp in stamps)
     first = times.min() if start is None else _model_time(start, unit, reference, clock)
     last = times.max() if end is None else _model_time(end, unit, reference, clock)
     given = [first] if end is None else [first, last]
