@@ -57,11 +57,22 @@ class FieldTable(SpreadTable):
 
 
 class BackgroundTable(Table):
-    """Where the background comes from, and its error."""
+    """Where the background comes from, and its error.
+
+    Args:
+        file: of the fields.
+        time: the variable in it that is the time; that of the standard name `time` if not given.
+        select: what to take along dimensions that the model does not know: by dimension the
+            label, or "mean".
+        covariance: of the fields that have none of their own.
+        fields: what is said of each.
+    """
 
     file_keys = ("file",)
 
     file: str | None = None
+    time: str | None = None
+    select: dict[str, int | float | str] = {}
     covariance: StateCovarianceTable | None = None
     fields: dict[str, FieldTable] = {}
 
@@ -128,9 +139,11 @@ class BackgroundTable(Table):
 
         assert self.file is not None
         path = self.file_path(self.file)
-        values = read_state(path, model, names, start)
+        values = read_state(path, model, names, start, clock=self.time, select=self.select)
         without = [name for name in names if not self.says_spread(name)]
-        stdev = read_stdev(path, model, time=start) if without else {}
+        if not without:
+            return values, {}
+        stdev = read_stdev(path, model, time=start, clock=self.time, select=self.select)
         return values, {name: value for name, value in stdev.items() if name in without}
 
     def _spread(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from assim.problem.forcing import Forcing
     from assim.problem.model import AbstractDynamics
 
-_SERIES_KEYS = ("file", "variable", "interpolation")
+_SERIES_KEYS = ("file", "variable", "interpolation", "time", "select")
 
 
 class ModelTable(Plugin):
@@ -20,7 +20,7 @@ class ModelTable(Plugin):
 
     kind = "model"
 
-    def series(self) -> dict[str, dict[str, str]]:
+    def series(self) -> dict[str, dict[str, Any]]:
         """The tables of its time series, by the argument that each is."""
         extra = self.model_extra or {}
         return {name: value for name, value in extra.items() if _is_series(value)}
@@ -71,7 +71,7 @@ class ModelTable(Plugin):
         return self._constructed(series)
 
     def _read(
-        self, name: str, table: Mapping[str, str], labels: "Labels", reference: str | None
+        self, name: str, table: Mapping[str, Any], labels: "Labels", reference: str | None
     ) -> "Forcing":
         from assim.files.read.forcings import read_forcing
 
@@ -82,6 +82,9 @@ class ModelTable(Plugin):
             reference,
             labels.inputs[name].units,
             table.get("interpolation", "linear"),
+            clock=table.get("time"),
+            select=table.get("select"),
+            dims=labels.inputs[name].dims,
         )
 
     def _constructed(
@@ -103,7 +106,9 @@ def _series_faults(table: Mapping[str, Any], path: str) -> list[Fault]:
     for key, value in table.items():
         if key not in _SERIES_KEYS:
             what = f"no such key; {nearest(key, _SERIES_KEYS)}"
-        elif not isinstance(value, str):
+        elif key == "select" and not isinstance(value, dict):
+            what = f"must be a table, as {{ realization = 0 }}, got {value!r}"
+        elif key != "select" and not isinstance(value, str):
             what = f"must be a text, got {value!r}"
         elif key == "interpolation" and value not in ("linear", "steps"):
             what = f'must be "linear" or "steps", got {value!r}'

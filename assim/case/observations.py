@@ -102,6 +102,9 @@ class ObservationTable(Table):
     Args:
         file: of the observations.
         variable: the observed variable in it.
+        time: the variable that is the time; that of the standard name `time` where not given.
+        select: what to take along dimensions that the model does not know: by dimension the
+            label, "mean" or "all".
         name: in results; the variable's where not given.
         operator: what it reads of the trajectory; the field of its name where not given.
         likelihood: how values scatter about predictions.
@@ -120,6 +123,8 @@ class ObservationTable(Table):
 
     file: str
     variable: str
+    time: str | None = None
+    select: dict[str, int | float | str] = {}
     name: str | None = None
     operator: OperatorTable | None = None
     likelihood: LikelihoodTable = LikelihoodTable(use="Gaussian")
@@ -164,9 +169,9 @@ class ObservationTable(Table):
         """
         from assim.files.read.tables import open_observations
 
-        if variable is not None:
-            return open_observations(source, variable, labels)
-        return open_observations(source, self.variable, labels, accept=self.accept)
+        observed = self.variable if variable is None else variable
+        accept = self.accept if variable is None else None
+        return open_observations(source, observed, labels, self.time, self.select, accept)
 
     def reads(self, model: "AbstractDynamics") -> "AbstractOperator":
         """What it reads of the trajectory, where no file can tell.

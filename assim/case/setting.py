@@ -21,11 +21,13 @@ from assim.files.times import date_text
 from assim.problem.arrays import Labels
 from assim.problem.constraint import strong_constraint, weak_constraint
 from assim.problem.departure import Problem
-from assim.problem.forcing import forcings
+from assim.problem.forcing import forcings, gaps
 from assim.problem.model import AbstractDynamics, ModelContractError
 from assim.problem.model_error import ModelError
 from assim.problem.observation import Observations
 from assim.problem.window import Window
+
+_NOTICEABLE = 0.01  # of a step: how far a file's type may move a value and nothing be said
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,17 @@ class Setting:
 
     def remarks(self, edges: Any) -> list[str]:
         """What of the series that drive the model, between slot edges, a user may not expect."""
-        del edges
+        first, last = float(edges[0]), float(edges[-1])
         remarks = []
         for name, forcing in forcings(self.model).items():
+            for gap in gaps(forcing, first, last):
+                span = f"{self.date(gap.start)} to {self.date(gap.end)}"
+                times = f"{(gap.end - gap.start) / gap.step:.3g} times its usual step"
+                remarks.append(f"model.{name}: no value from {span}, {times}: interpolated")
+            share = forcing.rounding / float(np.median(np.diff(np.asarray(forcing.times))))
+            if share > _NOTICEABLE:
+                coarse = f"its file's type of time moves values by up to {share:.1%} of a step"
+                remarks.append(f"model.{name}: {coarse}; store the times as float64")
             values = np.asarray(forcing.values)
             if (far := far_values(values)).any():
                 remarks.append(f"model.{name}: {far_words(values, far)}: used as it is")

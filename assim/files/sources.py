@@ -94,6 +94,10 @@ class File(NamedTuple):
         """Whether there is such a variable."""
         return variable in self.dataset.variables
 
+    def dims(self, variable: str) -> tuple[str, ...]:
+        """Dimensions of a variable."""
+        return tuple(map(str, self.dataset[variable].dims))
+
     def check_units(self, variable: str, expected: str) -> None:
         """Raise DataError unless a variable has these units."""
         units = self.dataset[variable].attrs.get("units")

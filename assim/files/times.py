@@ -1,8 +1,9 @@
 """Dates in files, and the model's own time.
 
-Model time is a number in the model's unit since a reference date. Elapsed time is counted in the
-file's own calendar from that date, so a file of a 360-day model stays regular. A model in
-"years" counts calendar years: the difference of years plus the fraction of the year elapsed.
+Model time is a number in the model's unit since a reference date, counted in `CALENDAR`. A date
+is a date: that of a file in another calendar is the date of the same year, month and day, so that
+files of several calendars meet; one that `CALENDAR` does not have is an error. A model in "years"
+counts calendar years: the difference of years plus the fraction of the year elapsed.
 """
 
 import re
@@ -39,6 +40,10 @@ _ISO = re.compile(
     r"\s*(?:Z|UTC|GMT|([+-])(\d\d?):?(\d\d))?"
 )
 _WRITTEN = {"weeks": "days", "years": "days"}  # the others are written in the model's unit
+_REFORM = (1582, 10, 15)  # from here the mixed calendar "standard" is `CALENDAR`
+_MIDNIGHT = 1e-9  # days: how much earlier a number may be and still mean midnight
+_ROUNDING = 1e-9  # of a span: times whose type is finer than this are taken as they are
+_YEAR = 365.25 * 86400  # seconds, where only a size is asked
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,14 @@ class FileTimes:
         unit: "seconds" ... "weeks", or "1" where the time is not physical.
         epoch: date from which the numbers count, in the file's calendar; None for unit "1".
         where: file and variable, for messages.
+        stored: type of the numbers in the file, whose spacing is how exact they are.
     """
 
     numbers: np.ndarray
     unit: str
     epoch: cftime.datetime | None
     where: str
+    stored: str = "float64"
 
     def dates(self) -> np.ndarray:
         """The times as cftime dates, of the numbers' shape."""
@@ -63,12 +70,36 @@ class FileTimes:
         units = f"{self.unit} since {self.epoch.isoformat(' ')}"
         return np.asarray(cftime.num2date(self.numbers, units, self.epoch.calendar))
 
-    def to_model(self, unit: str, reference: str | None) -> np.ndarray:
+    def to_model(
+        self, unit: str, reference: str | None, edges: np.ndarray | None = None
+    ) -> np.ndarray:
         """The times in the model's `unit` since the `reference` date, float64.
 
+        Times that lie within the spacing of their stored type of one of the `edges` are put on it.
+
         Raises:
-            DataError: a physical time against a model without one, or the reverse.
+            DataError: a physical time against a model without one, or the reverse; a date that
+                the calendar of the model's time does not have.
         """
+        times = self._elapsed(unit, reference)
+        if edges is None:
+            return times
+        spacing, edges = self.spacing(unit), np.asarray(edges)
+        after = np.clip(np.searchsorted(edges, times), 1, edges.size - 1)
+        nearer = times - edges[after - 1] < edges[after] - times
+        edge = np.where(nearer, edges[after - 1], edges[after])
+        rounded = (np.abs(times - edge) <= spacing) & (spacing > _ROUNDING * np.ptp(edges))
+        return np.where(rounded, edge, times)
+
+    def coarseness(self, unit: str) -> float:
+        """Largest spacing of the stored type, in the model's `unit`; 0 where it does not matter."""
+        if not self.numbers.size:
+            return 0.0
+        spacing, span = float(self.spacing(unit).max()), self.numbers.max() - self.numbers.min()
+        length = 1.0 if self.epoch is None else _SECONDS[self.unit] / _SECONDS.get(unit, _YEAR)
+        return spacing if spacing > _ROUNDING * span * length else 0.0
+
+    def _elapsed(self, unit: str, reference: str | None) -> np.ndarray:
         self.check_kind(unit)
         if self.epoch is None:
             return self.numbers
@@ -77,13 +108,59 @@ class FileTimes:
                 f"{self.where}: the dates need a date at which the model's time is zero, and the "
                 f"window has none; give Window(..., reference='YYYY-MM-DD')"
             )
-        start = date(reference, self.epoch.calendar, self.where)
+        start, stamps = date(reference, CALENDAR, self.where), self.by_date()
+        assert stamps.epoch is not None
         if unit == "years":
-            distinct, index = np.unique(self.numbers, return_inverse=True)
-            years = _calendar_years(replace(self, numbers=distinct).dates(), start)
+            distinct, index = np.unique(stamps.numbers, return_inverse=True)
+            years = _calendar_years(replace(stamps, numbers=distinct).dates(), start)
             return years[index].reshape(self.numbers.shape)
-        offset = _seconds(self.epoch - start) / _SECONDS[unit]
-        return _rescale(self.numbers, self.unit, unit) + offset
+        offset = _seconds(stamps.epoch - start) / _SECONDS[unit]
+        return _rescale(stamps.numbers, stamps.unit, unit) + offset
+
+    def by_date(self) -> "FileTimes":
+        """The same dates and times of day in `CALENDAR`.
+
+        Raises:
+            DataError: a date that it does not have.
+        """
+        epoch = self.epoch
+        if epoch is None or epoch.calendar == CALENDAR or not self.numbers.size:
+            return self
+        if epoch.calendar == "standard" and self._reformed():
+            own, common = (cftime.datetime(*_REFORM, calendar=c) for c in ("standard", CALENDAR))
+            return replace(self, epoch=common + (epoch - own))
+        unit = "days" if self.unit == "weeks" else self.unit
+        numbers = _rescale(self.numbers, self.unit, unit)
+        first = cftime.datetime(epoch.year, 1, 1, calendar=epoch.calendar)
+        into = _seconds(epoch - first) / _SECONDS["days"]
+        whole = np.floor(_rescale(numbers, unit, "days") + into + _MIDNIGHT)
+        days, index = np.unique(whole, return_inverse=True)
+        later = _days_later(days, first, self.where)[index].reshape(numbers.shape)
+        common = cftime.datetime(epoch.year, 1, 1, calendar=CALENDAR)
+        return replace(
+            self,
+            numbers=numbers + _rescale(later, "days", unit),
+            unit=unit,
+            epoch=common + (epoch - first),
+        )
+
+    def _reformed(self) -> bool:
+        """Whether all dates are Gregorian, in the mixed calendar of Julian and Gregorian dates."""
+        reform = cftime.datetime(*_REFORM, calendar="standard")
+        return float(self.numbers.min()) * _SECONDS[self.unit] >= _seconds(reform - self.epoch)
+
+    def spacing(self, unit: str) -> np.ndarray:
+        """Distance of neighbouring numbers of the stored type at every time, in the model's `unit`.
+
+        Zero for whole numbers, which are taken to mean what they say.
+        """
+        kind = np.dtype(self.stored)
+        if kind.kind != "f":
+            return np.zeros(self.numbers.shape)
+        spacing = np.spacing(np.abs(self.numbers).astype(kind)).astype(float)
+        if self.epoch is None:
+            return spacing
+        return spacing * (_SECONDS[self.unit] / _SECONDS.get(unit, _YEAR))
 
     def check_kind(self, unit: str) -> None:
         """Raise DataError unless both these times and the model's `unit` are dates, or neither.
@@ -121,9 +198,12 @@ def decode(variable: xr.DataArray | xr.Variable, where: str) -> FileTimes:
     numbers = values.astype(float)
     _check_finite(np.isfinite(numbers), where)
     units = str(variable.attrs.get("units", NON_PHYSICAL)).strip()
+    stored = str(values.dtype)
     if units in ("", NON_PHYSICAL):
-        return FileTimes(numbers, NON_PHYSICAL, None, where)
-    return _from_numbers(numbers, units, variable.attrs.get("calendar", "standard"), where)
+        return FileTimes(numbers, NON_PHYSICAL, None, where, stored)
+    calendar = variable.attrs.get("calendar", "standard")
+    times = _from_numbers(numbers, units, str(calendar), where)
+    return times if times.numbers is not numbers else replace(times, stored=stored)
 
 
 def encode(
@@ -205,7 +285,7 @@ def _from_numbers(numbers: np.ndarray, units: str, calendar: str, where: str) ->
             f"{where}: expected time units such as 'days since 1900-01-01', got {units!r}; "
             f"the unit may be {', '.join(_SECONDS)}, months or years"
         )
-    epoch = date(match[2], str(calendar).lower(), f"{where}: epoch")
+    epoch = date(match[2], calendar.lower(), f"{where}: epoch")
     if unit in ("months", "years"):
         return FileTimes(_long_units(numbers, unit, epoch, where), "days", epoch, where)
     return FileTimes(numbers, unit, epoch, where)
@@ -247,6 +327,30 @@ def _rescale(numbers: np.ndarray, unit: str, new: str) -> np.ndarray:
     """Numbers in another unit by one exact ratio, multiplied or divided."""
     old, target = _SECONDS[unit], _SECONDS[new]
     return numbers * round(old / target) if old >= target else numbers / round(target / old)
+
+
+def _days_later(days: np.ndarray, first: cftime.datetime, where: str) -> np.ndarray:
+    """By how many days the dates `days` after `first`, 1 January, are later after it in `CALENDAR`.
+
+    Raises:
+        DataError: one of them is no date there.
+    """
+    start = cftime.datetime(first.year, 1, 1, calendar=CALENDAR)
+    units = f"days since {first.isoformat(' ')}"
+    later = []
+    for day, own in zip(days, cftime.num2date(days, units, first.calendar), strict=True):
+        try:
+            same = cftime.datetime(own.year, own.month, own.day, calendar=CALENDAR)
+        except ValueError:
+            raise DataError(
+                f"{where}: the calendar {first.calendar!r} has the date "
+                f"{own.strftime('%Y-%m-%d')}, which that of the model's time, {CALENDAR!r}, has "
+                f"not; convert the file's dates, as with "
+                f"dataset.convert_calendar('standard', align_on='year') of xarray, or drop these "
+                f"rows"
+            ) from None
+        later.append((same - start) // timedelta(days=1) - day)
+    return np.array(later, float)
 
 
 def _seconds(length: timedelta) -> float:

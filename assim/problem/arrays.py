@@ -12,6 +12,9 @@ from assim.problem.curvilinear import Curvilinear
 
 TIME_UNITS = ("seconds", "minutes", "hours", "days", "weeks", "years", "1")
 
+_EASTWARD = ("degrees_east", "degree_east", "degrees_E", "degree_E", "degreesE", "degreeE")
+_REGULAR = 0.01  # of the spacing: how much it may vary along a regular axis
+
 Array = jax.Array
 State = dict[str, Array]
 Params = dict[str, Array]
@@ -42,11 +45,39 @@ class Coordinate(eqx.Module):
         values = np.asarray(self.values)
         if np.any(np.diff(values) <= 0):
             raise ValueError("Coordinate: values must increase; reverse the axis and its fields")
-        if self.period is not None and not np.ptp(values) < self.period:
-            raise ValueError(
-                f"Coordinate: values span {np.ptp(values):g}, which must be less than the period "
-                f"{self.period:g}; leave out the point that repeats the first"
-            )
+        if self.period is not None:
+            _check_period(values, self.period, self.eastward)
+
+    @property
+    def eastward(self) -> bool:
+        """Whether positions are longitudes in degrees: angles, in any turn."""
+        return self.units in _EASTWARD
+
+
+def _check_period(values: np.ndarray, period: float, eastward: bool) -> None:
+    """Raise ValueError unless the axis goes round once in its period."""
+    span, steps = np.ptp(values), np.diff(values)
+    if not span < period:
+        raise ValueError(
+            f"Coordinate: values span {span:g}, which must be less than the period {period:g}; "
+            f"leave out the point that repeats the first"
+        )
+    turns = 360.0 / period
+    if eastward and not np.isclose(turns, max(round(turns), 1), rtol=1e-6):
+        raise ValueError(
+            f"Coordinate: longitudes repeat after 360 degrees, or a whole part of it, not after "
+            f"{period:g}; correct the period"
+        )
+    last = period - span
+    regular = steps.size > 1 and np.ptp(steps) <= _REGULAR * steps.max()
+    far = regular and abs(last - steps.mean()) > _REGULAR * steps.mean()
+    if steps.size and (far or last > 2 * steps.max()):
+        raise ValueError(
+            f"Coordinate: an axis of period {period:g} goes round once, but from its last point, "
+            f"{values[-1]:g}, to its first, {values[0]:g}, there are {last:g} and at most "
+            f"{steps.max():g} between others; give points all round, correct the period, or leave "
+            f"it out where the axis is bounded"
+        )
 
 
 @dataclass(frozen=True)

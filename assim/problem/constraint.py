@@ -17,7 +17,7 @@ from assim.problem.covariance.state import (
 )
 from assim.problem.departure import Problem
 from assim.problem.forcing import check_span
-from assim.problem.interpolation import reach
+from assim.problem.interpolation import on_axis, reach
 from assim.problem.model import AbstractDynamics, check_model
 from assim.problem.model_error import ModelError
 from assim.problem.observation import Observations
@@ -262,7 +262,8 @@ def check_fit(o: Observations, labels: Labels, window: Window) -> None:
         if dim not in o.points.coordinates:
             raise ValueError(f"{where}: {operator} needs the coordinate {dim!r} of every value")
         limits = reach({d: labels.coordinates[d] for d in dims}, dim)
-        _check_positions(o.points.coordinates[dim], limits, f"{where}: {dim}", o)
+        places = on_axis(labels.coordinates[dim], o.points.coordinates[dim])
+        _check_positions(places, limits, f"{where}: {dim}", o)
     empty = ~(np.asarray(o.points.starts) < np.asarray(o.points.ends))
     if o.operator.needs_intervals() and empty.any():
         raise ValueError(f"{where}: {operator} needs intervals of time; use Points.over")

@@ -1,6 +1,6 @@
 """Time-dependent inputs of a model."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,6 +14,7 @@ from assim.problem.window import Window
 INTERPOLATIONS = ("linear", "steps")
 _SLACK = 1e-9  # of a span: rounding of times
 _UNITS = 4  # of rounding of a time itself
+_LONG = 3.001  # median steps: over a longer gap a series is not taken for known; weekends are not
 
 
 class Forcing(eqx.Module):
@@ -28,6 +29,7 @@ class Forcing(eqx.Module):
         values: one value or array a time (an interval), shape (n, ...), finite.
         units: unit of the values.
         interpolation: "linear" or "steps".
+        rounding: how far a time may be off, as a file stores it, in the unit of time.
 
     Raises:
         ValueError: times that do not increase or fit the values, values that are not finite, or
@@ -38,6 +40,7 @@ class Forcing(eqx.Module):
     values: Array = eqx.field(converter=lambda given: jnp.asarray(given, dtype=float))
     units: str = eqx.field(default="1", static=True)
     interpolation: str = eqx.field(default="linear", static=True)
+    rounding: float = eqx.field(default=0.0, static=True)
 
     def __check_init__(self) -> None:
         check_settings(self, interpolation=INTERPOLATIONS)
@@ -73,6 +76,7 @@ class Forcing(eqx.Module):
         """The value at the time `t`, a scalar; the shape is that of one value."""
         slack = _UNITS * jnp.finfo(self.times.dtype).eps * jnp.abs(t)
         slack = jnp.maximum(_SLACK * (self.times[-1] - self.times[0]), slack)
+        slack = jnp.maximum(slack, self.rounding)
         inside = (t >= self.times[0] - slack) & (t <= self.times[-1] + slack)
         index = jnp.searchsorted(self.times, t, side="right") - 1
         index = jnp.clip(index, 0, self.times.shape[0] - 2)
@@ -97,13 +101,32 @@ def forcings(model: eqx.Module) -> dict[str, Forcing]:
     return {name: value for name, value in vars(model).items() if isinstance(value, Forcing)}
 
 
+class Gap(NamedTuple):
+    """A stretch of time without values, much longer than the usual step between them."""
+
+    start: float
+    end: float
+    step: float
+
+
+def gaps(forcing: Forcing, first: float, last: float) -> list[Gap]:
+    """The gaps between `first` and `last` that are interpolated over, linearly."""
+    if forcing.interpolation != "linear":
+        return []
+    times = np.asarray(forcing.times)
+    steps = np.diff(times)
+    step = float(np.median(steps))
+    within = (steps > _LONG * step) & (times[1:] > first) & (times[:-1] < last)
+    return [Gap(float(times[i]), float(times[i + 1]), step) for i in np.flatnonzero(within)]
+
+
 def check_span(model: eqx.Module, window: Window) -> None:
     """Raise ValueError unless every input of the model has values in the whole window."""
     first, last = float(window.edges[0]), float(window.edges[-1])
     rounding = _UNITS * float(jnp.finfo(window.edges.dtype).eps)
-    slack = max(_SLACK * (last - first), rounding * max(abs(first), abs(last)))
+    least = max(_SLACK * (last - first), rounding * max(abs(first), abs(last)))
     for name, forcing in forcings(model).items():
-        start, end = forcing.span
+        slack, (start, end) = max(least, forcing.rounding), forcing.span
         if start > first + slack or end < last - slack:
             raise ValueError(
                 f"{type(model).__name__}: the window runs from {first:g} to {last:g}, but its "

@@ -2,13 +2,13 @@
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from assim.problem.arrays import Array, Coordinate, Trajectory
-from assim.problem.curvilinear import EAST, NORTH
+from assim.problem.curvilinear import NORTH
 
 AtEdges = Callable[[Array], Array]
 
@@ -64,9 +64,24 @@ def poles(axes: Mapping[str, Coordinate]) -> tuple[str | None, str | None]:
     """Names of the latitude and of the longitude round the whole globe; None, None if not both."""
     latitude = next((dim for dim, axis in axes.items() if axis.units == NORTH), None)
     longitude = next(
-        (dim for dim, axis in axes.items() if axis.units == EAST and axis.period == 360.0), None
+        (dim for dim, axis in axes.items() if axis.eastward and axis.period == 360.0), None
     )
     return (latitude, longitude) if latitude and longitude else (None, None)
+
+
+def on_axis(axis: Coordinate, position: Any) -> Any:
+    """Positions in the turn in which the axis has its points; those that lie there as they are.
+
+    Longitudes are angles on a bounded axis, too: there they come into the half turn on either side
+    of its middle.
+    """
+    first, last = axis.values[0], axis.values[-1]
+    if axis.period is not None:
+        return position - axis.period * ((position - first) // axis.period)
+    if not axis.eastward:
+        return position
+    outside = (position < first) | (position > last)
+    return position - 360.0 * (outside * ((position - (first + last) / 2 + 180.0) // 360.0))
 
 
 def reach(axes: Mapping[str, Coordinate], dim: str) -> tuple[float, float] | None:
@@ -139,6 +154,7 @@ def _bracket(axis: Coordinate, position: Array) -> _Bracket:
     values = jnp.asarray(axis.values)
     n = values.shape[0]
     if axis.period is None:
+        position = on_axis(axis, position)
         if n == 1:
             here = jnp.zeros(position.shape, int)
             return _Bracket(here, here, jnp.zeros(position.shape))

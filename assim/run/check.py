@@ -156,8 +156,8 @@ def _later(posed: Posed, number: int, instrument: Instrument) -> int:
     if table.cycle is None or "{" in table.observations[number].file:
         return 0
     window, rows = posed.problem.window, instrument.table
-    times = (rows.ends or rows.times).to_model(posed.setting.labels.time_unit, window.reference)
-    edges = np.asarray(table.whole(window).edges)
+    edges, unit = np.asarray(table.whole(window).edges), posed.setting.labels.time_unit
+    times = (rows.ends or rows.times).to_model(unit, window.reference, edges)
     end = edges[-1] + TOLERANCE * np.ptp(edges)
     ahead = (times > edges[window.slots]) & (times <= end)
     return int(np.sum((instrument.flags == WINDOW) & ahead))

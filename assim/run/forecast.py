@@ -93,6 +93,7 @@ def forecast_case(case: Case, asked: ForecastRequest, screen: Screen) -> Exit:
     for warning in origin.warnings:
         screen.say(warning, "bold red")
     window = _window(setting, origin, asked)
+    screen.notes(setting.remarks(window.edges))
     later = Window(window.edges[len(origin.edges) - 1 :], window.steps, window.reference)
     instruments = _read(setting, asked.observations, later, screen)
     edges, truth = _true_states(setting, asked.truth, later)
@@ -174,7 +175,8 @@ def _read(setting: Setting, path: Path | None, window: Window, screen: Screen) -
     if path is None:
         return []
     labels, tables = setting.labels, setting.tables.observations
-    present = observed_variables(path, labels)
+    clocks = dict.fromkeys(table.time for table in tables)
+    present = [name for clock in clocks for name in observed_variables(path, labels, clock)]
     chosen = [table for table in tables if table.variable in present]
     if not chosen:
         expected = ", ".join(dict.fromkeys(table.variable for table in tables))
@@ -184,9 +186,8 @@ def _read(setting: Setting, path: Path | None, window: Window, screen: Screen) -
         )
     instruments = []
     for table in chosen:
-        rows = table.rows(path, labels)
-        times = (rows.ends or rows.times).to_model(labels.time_unit, window.reference)
-        edges = np.asarray(window.edges)
+        rows, edges = table.rows(path, labels), np.asarray(window.edges)
+        times = (rows.ends or rows.times).to_model(labels.time_unit, window.reference, edges)
         slack = 1e-9 * (edges[-1] - edges[0])
         kept = np.flatnonzero(times > edges[0] + slack)
         if not np.any(times[kept] <= edges[-1] + slack):
@@ -199,6 +200,7 @@ def _read(setting: Setting, path: Path | None, window: Window, screen: Screen) -
             screen.say(f"{rows.where}: {earlier} values not after the forecast's start, left out.")
         later = rows.taken(kept)
         instruments.append(table.build(setting.model, later, window, source=path, kept=kept))
+        screen.notes(instruments[-1].table.notes)
     return instruments
 
 

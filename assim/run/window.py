@@ -62,8 +62,7 @@ def run_case(
     with writing(results, screen, window=True):
         screen.say(case.title, "bold")
         screen.rejected(posed.rejected())
-        for note in posed.notes():
-            screen.say(note, "yellow")
+        screen.notes(posed.notes())
         analysis = _analyse(posed, screen, seconds)
         screen.results(analysis)
         _write_results(posed, analysis, results)
@@ -138,7 +137,7 @@ def _write_results(posed: Posed, analysis: Analysis, results: Results) -> None:
         write_tree(to_datatree(analysis), directory / ARVIZ, title=title, **results.words)
         results.paths.append(directory / ARVIZ)
     finished = dataclasses.replace(analysis, seconds=seconds)
-    results.json("summary", summary(finished, posed.all_instruments, posed.truth))
+    results.json("summary", summary(finished, posed.all_instruments, posed.truth, posed.notes()))
 
 
 def _of_methods(directory: Path) -> list[Path]:

@@ -143,7 +143,7 @@ MOST = 6
 
 
 def observations(run: Run) -> list[str]:
-    """How many observations of every instrument were used, and why others were not."""
+    """How many observations of every instrument were used, why others were not, and notes."""
     counts = {
         name: {"used": about["used"], **about["rejected"]}
         | {key: about[key] for key in ("held_back",) if key in about}
@@ -155,7 +155,8 @@ def observations(run: Run) -> list[str]:
     header = (fate.replace("_", " ") + codes.get(fate, "") for fate in fates)
     rejected = any(fate in codes for fate in fates)
     text = "Numbers in brackets are the flags of rejected values in feedback.nc."
-    return [table(("", *header), rows), paragraph(text, "soft") if rejected else ""]
+    notes = [paragraph(note) for note in run.summary.get("notes", [])]
+    return [table(("", *header), rows), paragraph(text, "soft") if rejected else "", *notes]
 
 
 def draw_departures(run: Run) -> Picture | None:

@@ -1,6 +1,7 @@
 """Time series that drive the model of a case."""
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -122,6 +123,47 @@ def test_a_model_that_does_not_say_the_units_of_its_series(tank: Toy) -> None:
     result = tank.run()
     assert result.exit_code == 2
     assert "labels().inputs of the model must give the units of 'inflow'" in result.stderr
+
+
+def test_a_run_says_what_is_unusual_in_its_inputs(tank: Toy) -> None:
+    """Rows that repeat a time and a gap in the inflow: on the screen, in summary and report."""
+    days = np.array([0.0, 1.0, 2.0, 3.0, 7.0, 8.0])
+    time = {"units": "days since 2000-01-01"}
+    gap = xr.Dataset(
+        {"pump": ("time", days, {"units": "m3 day-1"})}, {"time": ("time", days, time)}
+    )
+    tank.case["model"]["inflow"]["interpolation"] = "linear"
+    tank.observations = xr.concat([tank.observations] * 2, "obs", data_vars="all")
+    tank.write()
+    gap.to_netcdf(tank.folder / "inflow.nc")
+    result = tank.run()
+    assert result.exit_code == 0, result.stderr
+    words = (
+        "volume: 1 values repeat the time and place of another",
+        "no value from 2000-01-04 to 2000-01-08, 4 times its usual step: interpolated",
+    )
+    report = (tank.out / "report.html").read_text(encoding="utf-8")
+    notes = "\n".join(json.loads((tank.out / "summary.json").read_text())["notes"])
+    for note in words:
+        for place in (" ".join(result.stdout.split()), notes, report):
+            assert note in place
+
+
+def test_an_ensemble_of_series_needs_a_choice(tank: Toy) -> None:
+    ensemble = pumped().expand_dims(number=[0, 1]).transpose("time", "nv", "number")
+    ensemble = ensemble.assign(time_bnds=pumped()["time_bnds"])
+    ensemble.to_netcdf(tank.folder / "inflow.nc")
+    result = tank.run()
+    assert result.exit_code == 3
+    assert "select = { number = 0 }" in " ".join(result.stderr.split())
+    tank.case["model"]["inflow"]["select"] = {"number": "mean"}
+    tank.write_case()
+    posed = pose(read_case(tank.folder / "case.toml"))
+    trajectory = posed.problem.simulate(np.zeros(1)).trajectory
+    np.testing.assert_allclose(trajectory.states["volume"][-1], 12.5)
+    tank.case["model"]["inflow"]["select"] = 3
+    tank.write_case()
+    assert "model.inflow.select: must be a table" in tank.run().stderr
 
 
 def test_a_value_far_from_all_others_is_told(tank: Toy) -> None:

@@ -100,6 +100,27 @@ def test_conventions_of_longitude():
         np.testing.assert_allclose(across, values[0], atol=1e-12)
 
 
+def test_longitudes_of_a_bounded_axis_are_angles():
+    axes = {"lon": Coordinate(np.arange(-10.0, 11.0, 5.0), "degrees_east")}
+    places = np.array([-7.0, 353.0, 713.0, 8.0, 368.0, -352.0])
+    values = read(np.asarray(axes["lon"].values), axes, {"lon": places})
+    np.testing.assert_array_equal(values, [-7, -7, -7, 8, 8, 8])
+
+
+@pytest.mark.parametrize(
+    ("values", "period", "words"),
+    [
+        (np.arange(-10.0, 11.0, 5.0), 360.0, "from its last point, 10, to its first, -10"),
+        (np.arange(0.0, 350.0, 10.0), 360.0, "there are 20 and at most 10"),
+        (np.arange(0.0, 351.0, 10.0), 355.0, "360 degrees, or a whole part of it, not after 355"),
+        (np.array([0.0, 1.0, 3.0]), 8.0, "goes round once"),
+    ],
+)
+def test_a_period_goes_round_once(values, period, words):
+    with pytest.raises(ValueError, match=words):
+        Coordinate(values, "degrees_east" if period > 300 else "km", period=period)
+
+
 def test_a_pole_is_the_mean_of_both_sides():
     axes = globe(4)
     field = RNG.normal(size=(4, 8))

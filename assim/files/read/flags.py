@@ -12,6 +12,7 @@ from assim.arguments import hint
 from assim.files.attributes import numbers, spelt_numbers
 from assim.files.errors import DataError
 from assim.files.names import FLAGGED, FLAGS, MISSING, QC, Ancillary
+from assim.files.read.places import check_beside, flat
 from assim.files.sources import File
 
 Accepted = Sequence[int | str] | None
@@ -34,7 +35,7 @@ class Flags(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def flag_variable(file: File, array: xr.DataArray) -> str | None:
+def _flag_variable(file: File, array: xr.DataArray) -> str | None:
     """Name of the flags of a variable: `<v>_qc`, `<v>_QC`, or an ancillary variable that is one.
 
     Raises:
@@ -58,6 +59,22 @@ def _is_flag(name: str, attributes: Mapping[Any, Any]) -> bool:
     standard = str(attributes.get("standard_name", ""))
     is_flag = "flag_meanings" in attributes or standard.endswith(("status_flag", "quality_flag"))
     return is_flag and not name.endswith(Ancillary.EFFECTIVE_QC)
+
+
+def flags_of(file: File, array: xr.DataArray, accept: Accepted) -> Flags:
+    """Quality flags of the file; zero where it has none."""
+    name = _flag_variable(file, array)
+    if name is None:
+        if accept is not None:
+            raise DataError(
+                f"{file.where(array.name)}: accept names quality flags, but there are none; call "
+                f"them {array.name}{QC}, name them in the attribute `ancillary_variables` of "
+                f"{array.name}, or leave out accept"
+            )
+        return Flags(np.zeros(array.size, np.int32))
+    flags, where = file.dataset[name], file.where(name)
+    check_beside(array, file, name)
+    return read_flags(flat(flags, array), flags.attrs, where, accept)
 
 
 def read_flags(

@@ -6,6 +6,14 @@ import xarray as xr
 
 from assim.files.errors import DataError, naming
 from assim.files.names import time_name
+from assim.files.read.dimensions import (
+    ALL,
+    Select,
+    averaged,
+    selected,
+    time_variable,
+    unknown_dimension,
+)
 from assim.files.sources import Source, finite_numbers, name_of, names_near, opened
 from assim.files.times import decode
 from assim.files.units import check_units
@@ -19,6 +27,10 @@ def read_forcing(
     reference: str | None = None,
     units: str | None = None,
     interpolation: str = "linear",
+    *,
+    clock: str | None = None,
+    select: Select | None = None,
+    dims: tuple[str, ...] | None = None,
 ) -> Forcing:
     """Time series F(t) of one variable of a file, in the model's time.
 
@@ -33,37 +45,56 @@ def read_forcing(
             time is not physical.
         units: unit that the model expects; None to take the file's.
         interpolation: "linear" or "steps".
+        clock: the variable that is the time; that of the standard name `time` where not given.
+        select: by dimension that the model does not know, the label to take, "mean" or "all".
+        dims: dimensions of one value that the model knows; None where any may be.
 
     Raises:
         DataError: no such variable, other units, or times or values that cannot be used.
     """
     where = f"{name_of(source)}: {variable}"
-    with opened(source) as dataset:
+    with opened(source) as file:
+        dataset, means = selected(file, select, where)
         if variable not in dataset.data_vars:
             near = names_near(dataset, variable)
             raise DataError(f"{name_of(source)}: there is no variable {variable!r}; {near}")
-        array = dataset[variable]
+        array = averaged(dataset[variable], means)
         got = array.attrs.get("units")
         if units is not None:
             check_units(where, got, units)
-        clock = _clock(dataset, array, time_unit, where)
-        edges = _edges(dataset, clock, where) if interpolation == "steps" else dataset[clock]
-        times = decode(edges, f"{name_of(source)}: {edges.name}").to_model(time_unit, reference)
+        along = _clock(dataset, array, time_unit, where, clock)
+        every = [dim for dim, label in (select or {}).items() if label == ALL]
+        known = array.dims if dims is None else (*dims, *every)
+        if unknown := [str(dim) for dim in array.dims[1:] if dim not in known]:
+            raise DataError(unknown_dimension(array, dataset, unknown, where))
+        edges = _edges(dataset, along, where) if interpolation == "steps" else dataset[along]
+        stamps = decode(edges, f"{name_of(source)}: {edges.name}")
+        times = stamps.to_model(time_unit, reference)
         values = finite_numbers(array, where)
-    unit = str(got or "1") if units is None else units
+    unit, rounding = str(got or "1") if units is None else units, stamps.coarseness(time_unit)
     with naming(where):
-        return Forcing(jnp.asarray(times), jnp.asarray(values), unit, interpolation)
+        return Forcing(jnp.asarray(times), jnp.asarray(values), unit, interpolation, rounding)
 
 
-def _clock(dataset: xr.Dataset, array: xr.DataArray, unit: str, where: str) -> str:
+def _clock(
+    dataset: xr.Dataset, array: xr.DataArray, unit: str, where: str, chosen: str | None
+) -> str:
     """Name of the time variable, which must lie on the first dimension of the series."""
-    names = [time_name(unit), "time", "t"]
-    clock = next((name for name in names if name in dataset.variables), None)
-    if clock is None or not array.dims or dataset[clock].dims != array.dims[:1]:
-        got = "no variable of this name" if clock is None else f"{clock}{dataset[clock].dims}"
+    name = time_name(unit)
+    clock = time_variable(
+        dataset,
+        unit,
+        where,
+        fits=lambda variable: bool(array.dims) and variable.dims == array.dims[:1],
+        chosen=chosen,
+        taken={str(array.name)},
+    )
+    if clock is None:
+        got = f"{name}{dataset[name].dims}" if name in dataset.variables else "none of this name"
         raise DataError(
-            f"{where}: expected a variable {names[0]!r} on its first dimension, as a forcing is a "
-            f"series in time, got {got} and {_shape_of(array)}; add it, or transpose the series"
+            f"{where}: expected a variable {name!r} on its first dimension, as a forcing is a "
+            f"series in time, got {got} and {_shape_of(array)}; add it, transpose the series, or "
+            f'name the variable that is the time, as time = "name"'
         )
     return clock
 

@@ -13,7 +13,7 @@ from assim.files.read.tables import ObservedTable
 from assim.files.times import FileTimes
 from assim.problem.arrays import Coordinate, Labels
 from assim.problem.bias import BiasCorrection
-from assim.problem.curvilinear import EAST, NORTH
+from assim.problem.curvilinear import NORTH
 from assim.problem.operator import AbstractOperator
 from assim.problem.window import Window
 
@@ -29,8 +29,9 @@ class Frame(NamedTuple):
     quality: QualityControl
 
     def times(self, stamps: FileTimes) -> np.ndarray:
-        """Times of a file in the model's."""
-        return stamps.to_model(self.labels.time_unit, self.window.reference)
+        """Times of a file in the model's, on an edge of the window where rounding took them off."""
+        window = self.window
+        return stamps.to_model(self.labels.time_unit, window.reference, np.asarray(window.edges))
 
     def axes(self) -> dict[str, Coordinate]:
         """The dimensions along which the operator needs positions."""
@@ -238,7 +239,7 @@ def cells_of(
             middle = along[dim].start + along[dim].width / 2
             bands = np.maximum(np.cos(np.deg2rad(middle)), 1e-9)
         elif axis.period is not None:
-            stretched = bands if axis.units == EAST else np.ones(times.shape)
+            stretched = bands if axis.eastward else np.ones(times.shape)
             along[dim] = _periodic(places[dim], first, axis.period, width, stretched)
         else:
             along[dim] = _bounded(places[dim], first, width)

@@ -9,6 +9,7 @@ import numpy as np
 from assim.arguments import hint
 from assim.files.errors import DataError, NothingToUseError, naming
 from assim.files.names import BACKGROUND, BOUNDS, DOMAIN, FLAGS, MISSING, OPERATOR_FAILED, WINDOW
+from assim.files.read.dimensions import Select
 from assim.files.read.flags import Accepted
 from assim.files.read.grouping import Frame, SortedTable, superobbed, thinned
 from assim.files.read.quality import (
@@ -20,7 +21,7 @@ from assim.files.read.quality import (
 from assim.files.read.tables import ObservedTable, open_observations
 from assim.files.read.windows import TOLERANCE, read_window
 from assim.files.sources import Source
-from assim.files.times import date_text
+from assim.files.times import NON_PHYSICAL, date_text
 from assim.files.units import check_units
 from assim.problem.arrays import Labels
 from assim.problem.bias import BiasCorrection
@@ -31,6 +32,8 @@ from assim.problem.model import AbstractDynamics
 from assim.problem.observation import ErrorScale, Observations
 from assim.problem.operator import AbstractOperator, Points, PointSample
 from assim.problem.window import Window
+
+_NOTICEABLE = 0.01  # of a slot: how far a file's type may move a value and nothing be said
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ def read_observations(
     correlated: bool = True,
     bias: BiasCorrection | None = None,
     quality: QualityControl | None = None,
+    clock: str | None = None,
+    select: Select | None = None,
     accept: Accepted = None,
 ) -> Observations:
     """Observations of one variable of a file.
@@ -127,6 +132,9 @@ def read_observations(
             entry a row of the file.
         quality: bounds, thinning and superobbing. The background check needs a problem: see
             `Instrument.check_background`.
+        clock: the variable that is the time; that of the standard name `time` where not given.
+        select: what to take along dimensions that the model does not know, as
+            `{"realization": 0}` or `{"realization": "mean"}`.
         accept: values or meanings of the file's quality flags with which values are used; 0 where
             not given.
 
@@ -134,9 +142,9 @@ def read_observations(
         DataError: the file, or a variable in it, cannot be used.
     """
     if window is None:
-        window = read_window(source, model, accept=accept)
+        window = read_window(source, model, clock=clock, select=select, accept=accept)
     return to_instrument(
-        open_observations(source, variable, model.labels(), accept),
+        open_observations(source, variable, model.labels(), clock, select, accept),
         model,
         window,
         operator,
@@ -175,6 +183,7 @@ def to_instrument(
     uncertainty.check_units(table)
     if bias is not None and (problem := bias.check(table.rows)) is not None:
         raise DataError(f"{table.where}: {problem}")
+    table = replace(table, notes=(*table.notes, *_rounded(table, frame)))
     rows = SortedTable(table, *_flags(table, frame, bias), uncertainty, bias)
     rows = thinned(superobbed(rows, frame), frame)
     _check_some_left(rows, frame)
@@ -205,6 +214,19 @@ def _made(
     return Observations(
         name, table.values[chosen], points, frame.operator, units=table.units, bias=bias, **errors
     )
+
+
+def _rounded(table: ObservedTable, frame: Frame) -> list[str]:
+    """A note where the type of the file's times moves values by a part of a slot that matters."""
+    unit, slot = frame.labels.time_unit, float(np.median(np.diff(np.asarray(frame.window.edges))))
+    spacing = table.times.coarseness(unit)
+    if spacing <= _NOTICEABLE * slot:
+        return []
+    return [
+        f"{table.where}: the times are stored as {table.times.stored}, which at these dates has a "
+        f"number every {spacing:.2g} {'' if unit == NON_PHYSICAL else unit}".rstrip()
+        + f", {spacing / slot:.1%} of a slot; store them as float64, or count from a later date"
+    ]
 
 
 def _default_operator(table: ObservedTable, labels: Labels) -> AbstractOperator:

@@ -3,7 +3,8 @@
 Names, dimensions, units and coordinates come from the model's labels, never from shapes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,13 @@ import xarray as xr
 from assim.arguments import hint
 from assim.files.errors import DataError
 from assim.files.names import STDEV, time_name
+from assim.files.read.dimensions import (
+    Select,
+    averaged,
+    selected,
+    time_variable,
+    unknown_dimension,
+)
 from assim.files.read.far import check_far
 from assim.files.sources import File, Source, finite_numbers, name_of, names_near, opened_file
 from assim.files.times import FileTimes, date_text, decode
@@ -24,11 +32,28 @@ _PLACE_TOLERANCE = 1e-6  # of the mean grid spacing
 _SPAN_TOLERANCE = 1e-6  # of the time that a series covers
 
 
+class Moment(NamedTuple):
+    """Which of the states that a file holds: at a time of its `clock`, and along other dimensions.
+
+    Args: as `read_state` has them.
+    """
+
+    time: str | float | None = None
+    clock: str | None = None
+    select: Select | None = None
+
+
+_ONLY = Moment()  # the only state that a file holds
+
+
 def read_state(
     source: Source,
     model: AbstractDynamics,
     fields: Iterable[str] | None = None,
     time: str | float | None = None,
+    *,
+    clock: str | None = None,
+    select: Select | None = None,
 ) -> State:
     """Fields of the model's state: a background, a truth, an analysis to restart from.
 
@@ -40,12 +65,15 @@ def read_state(
         model: whose labels the fields must match.
         fields: names to read; all fields of the state where not given.
         time: date in ISO 8601, or a number where the model's time is not physical.
+        clock: the variable that is the time; that of the standard name `time` where not given.
+        select: by dimension that the model does not know, the label to take, or "mean".
 
     Raises:
         DataError: the file or a field in it is not what the labels ask for.
     """
-    labels = model.labels()
-    return read_arrays(source, labels, labels.state if fields is None else fields, time)
+    labels, moment = model.labels(), Moment(time, clock, select)
+    with opened_file(source, labels) as file:
+        return arrays_of(file, labels.state if fields is None else fields, moment=moment)
 
 
 def read_stdev(
@@ -53,6 +81,9 @@ def read_stdev(
     model: AbstractDynamics,
     fields: Iterable[str] | None = None,
     time: str | float | None = None,
+    *,
+    clock: str | None = None,
+    select: Select | None = None,
 ) -> State:
     """Background standard deviations `<field>_stddev`, all of them positive.
 
@@ -61,7 +92,7 @@ def read_stdev(
         model: whose labels the fields must match.
         fields: fields that must have one; where not given, those that do have one, less those
             that are zero everywhere (fixed).
-        time: as for `read_state`.
+        time: as for `read_state`, and so `clock` and `select`; of a mean, the mean of theirs.
 
     Raises:
         DataError: as for `read_state`, or a standard deviation that is not positive.
@@ -69,7 +100,8 @@ def read_stdev(
     labels = model.labels()
     with opened_file(source, labels) as file:
         present = [name for name in labels.state if file.has(f"{name}{STDEV}")]
-        stdevs = arrays_of(file, present if fields is None else fields, STDEV, time)
+        moment = Moment(time, clock, select)
+        stdevs = arrays_of(file, present if fields is None else fields, STDEV, moment)
     if fields is None:
         stdevs = {name: value for name, value in stdevs.items() if bool(jnp.any(value != 0))}
     for name, value in stdevs.items():
@@ -77,9 +109,7 @@ def read_stdev(
     return stdevs
 
 
-def read_arrays(
-    source: Source, labels: Labels, names: Iterable[str], time: str | float | None = None
-) -> dict[str, Array]:
+def read_arrays(source: Source, labels: Labels, names: Iterable[str]) -> dict[str, Array]:
     """Fields or parameters `names`, as float arrays.
 
     Raises:
@@ -87,14 +117,18 @@ def read_arrays(
             not what the labels ask for.
     """
     with opened_file(source, labels) as file:
-        return arrays_of(file, names, time=time)
+        return arrays_of(file, names)
 
 
 def arrays_of(
-    file: File, names: Iterable[str], suffix: str = "", time: str | float | None = None
+    file: File, names: Iterable[str], suffix: str = "", moment: Moment = _ONLY
 ) -> dict[str, Array]:
     """As `read_arrays`, from the variables `<name><suffix>` of an open file."""
-    return {name: jnp.asarray(_read(file, name, f"{name}{suffix}", time)) for name in names}
+    dataset, means = selected(file.dataset, moment.select, file.called)
+    file = file._replace(dataset=dataset)
+    return {
+        name: jnp.asarray(_read(file, name, f"{name}{suffix}", moment, means)) for name in names
+    }
 
 
 def read_trajectory(
@@ -106,14 +140,11 @@ def read_trajectory(
         DataError: as for `read_state`, or a time that the file does not have.
     """
     labels = model.labels()
-    clock = time_name(labels.time_unit)
     with opened_file(source, labels) as file:
         dataset, called = file.dataset, file.called
-        if not file.has(clock):
-            raise DataError(f"{called}: expected a trajectory, but {clock!r} has no coordinate")
-        stamps = decode(dataset[clock], file.where(clock))
+        clock, stamps = times_along(file)
         own = np.atleast_1d(stamps.to_model(labels.time_unit, reference))
-        index, there = nearest_times(own, np.asarray(times))
+        index, there = nearest_times(own, np.asarray(times), stamps.spacing(labels.time_unit))
         if not np.all(there):
             first = float(np.asarray(times)[np.argmin(there)])
             date = date_text(first, labels.time_unit, reference)
@@ -123,24 +154,62 @@ def read_trajectory(
             )
         states = {}
         for name, label in labels.state.items():
-            field = _read(file._replace(dataset=dataset.isel({clock: [0]})), name, name, None)
+            field = _read(file._replace(dataset=dataset.isel({clock: [0]})), name, name)
             series = dataset[name].isel({clock: index}).transpose(clock, *label.dims)
             values = finite_numbers(series, file.where(name))
             states[name] = jnp.asarray(values).reshape(-1, *field.shape)
     return states
 
 
-def nearest_times(own: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which of a file's times is nearest to every one that is asked for, and whether it is that."""
+def times_along(file: File) -> tuple[str, FileTimes]:
+    """The dimension of time of a trajectory, and its times.
+
+    Raises:
+        DataError: there is none, or there are several.
+    """
+    clock = _clock(file, file.called, lambda variable: variable.ndim == 1)
+    if clock is None:
+        name = time_name(file.labels.time_unit)
+        raise DataError(f"{file.called}: expected a trajectory, but {name!r} has no coordinate")
+    if not file.dataset[clock].size:
+        raise DataError(f"{file.where(clock)}: expected a trajectory, but there are no times")
+    return file.dims(clock)[0], decode(file.dataset[clock], file.where(clock))
+
+
+def _clock(
+    file: File, where: str, fits: Callable[[xr.DataArray], bool], chosen: str | None = None
+) -> str | None:
+    """The variable that is the time of a state."""
+    taken = {*file.labels.coordinates, *file.labels.state}
+    unit = file.labels.time_unit
+    return time_variable(file.dataset, unit, where, fits=fits, chosen=chosen, taken=taken)
+
+
+def nearest_times(
+    own: np.ndarray, asked: np.ndarray, spacing: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which of a file's times is nearest to every one that is asked for, and whether it is that.
+
+    `spacing` is that of the type by which the file stores each of its times.
+    """
     order = np.argsort(own, kind="stable")
     ahead = np.clip(np.searchsorted(own[order], asked), 1, max(len(own) - 1, 1))
     pair = order[np.stack([ahead - 1, np.minimum(ahead, len(own) - 1)])]
     first = np.abs(own[pair[0]] - asked) <= np.abs(own[pair[1]] - asked)
     index = np.where(first, pair[0], pair[1])
-    return index, np.abs(own[index] - asked) <= _SPAN_TOLERANCE * (np.ptp(asked) or 1.0)
+    slack = _SPAN_TOLERANCE * (np.ptp(asked) or 1.0)
+    if spacing is not None:
+        slack = np.maximum(slack, np.ravel(spacing)[index])
+    return index, np.abs(own[index] - asked) <= slack
 
 
-def _read(file: File, name: str, variable: str, time: str | float | None) -> np.ndarray:
+def _read(
+    file: File,
+    name: str,
+    variable: str,
+    moment: Moment = _ONLY,
+    means: tuple[str, ...] = (),
+) -> np.ndarray:
     where, labels = file.where(variable), file.labels
     if name not in labels.state and name not in labels.parameters:
         raise DataError(f"{where}: the model has no field {name!r}; {hint(name, labels.state)}")
@@ -149,8 +218,8 @@ def _read(file: File, name: str, variable: str, time: str | float | None) -> np.
         raise DataError(f"{where}: expected a variable {variable!r}, there is none; {near}")
     label = labels.state.get(name) or labels.parameters[name]
     file.check_units(variable, label.units)
-    array = _at_time(file.dataset[variable], file.dataset, label, time, where)
-    _check_dims(array, labels, label, where)
+    array = _at_time(averaged(file.dataset[variable], means), file, label, moment)
+    _check_dims(array, file, label, where, selects=moment.select is not None)
     for dim in label.dims:
         check_axis(file, dim)
     values, spread = finite_numbers(array.transpose(*label.dims), where), f"{name}{STDEV}"
@@ -159,23 +228,33 @@ def _read(file: File, name: str, variable: str, time: str | float | None) -> np.
     return values
 
 
-def _at_time(
-    array: xr.DataArray, dataset: xr.Dataset, label: Label, time: str | float | None, where: str
-) -> xr.DataArray:
+def _at_time(array: xr.DataArray, file: File, label: Label, moment: Moment) -> xr.DataArray:
     """Drop the time dimension: its only entry, or the one asked for."""
-    clock = next((d for d in ("time", "t") if d in array.dims and d not in label.dims), None)
-    if clock is None:
+    where, dataset, time = file.where(array.name), file.dataset, moment.time
+    others = [dim for dim in array.dims if dim not in label.dims]
+    if not others:
         return array
+
+    def fits(variable: xr.DataArray) -> bool:
+        return variable.ndim == 1 and variable.dims[0] in others
+
+    clock = _clock(file, where, fits, moment.clock)
+    dims = [d for d in ("time", "t") if d in others] if clock is None else dataset[clock].dims
+    if not dims:
+        return array
+    dim = str(dims[0])
+    if array.sizes[dim] == 0:
+        raise DataError(f"{where}: expected a state, but there is none along {dim!r}")
     if time is None:
-        if array.sizes[clock] == 1:
-            return array.isel({clock: 0})
+        if array.sizes[dim] == 1:
+            return array.isel({dim: 0})
         raise DataError(
-            f"{where}: expected one state, got {array.sizes[clock]} along {clock!r}; say which "
+            f"{where}: expected one state, got {array.sizes[dim]} along {dim!r}; say which "
             f"one to take, as in time={_example(dataset, clock)!r}"
         )
-    if clock not in dataset.variables:
-        raise DataError(f"{where}: expected the time {time!r}, but {clock!r} has no coordinate")
-    return array.isel({clock: _index_of(time, decode(dataset[clock], f"{where}: {clock}"))})
+    if clock is None:
+        raise DataError(f"{where}: expected the time {time!r}, but {dim!r} has no coordinate")
+    return array.isel({dim: _index_of(time, decode(dataset[clock], f"{where}: {clock}"))})
 
 
 def _index_of(time: str | float, times: FileTimes) -> int:
@@ -188,22 +267,31 @@ def _index_of(time: str | float, times: FileTimes) -> int:
     else:
         distance = np.abs(times.numbers - time)
     index = int(np.argmin(distance))
-    if distance[index] > tolerance:
+    if distance[index] > max(tolerance, float(times.spacing("seconds")[index])):
         near = times.numbers[index] if times.epoch is None else times.dates()[index]
         raise DataError(f"{times.where}: expected a state at {time}, the nearest is at {near}")
     return index
 
 
-def _example(dataset: xr.Dataset, clock: str) -> str:
-    if clock not in dataset.variables:
+def _example(dataset: xr.Dataset, clock: str | None) -> str:
+    if clock is None:
         return "0"
     times = decode(dataset[clock], clock)
     return f"{times.numbers[0]:g}" if times.epoch is None else times.dates()[0].isoformat()
 
 
-def _check_dims(array: xr.DataArray, labels: Labels, label: Label, where: str) -> None:
+def _check_dims(
+    array: xr.DataArray, file: File, label: Label, where: str, *, selects: bool
+) -> None:
+    """Raise DataError unless an array has the dimensions of a label, in any order."""
     got = {str(dim): size for dim, size in array.sizes.items()}
-    want = {dim: len(labels.coordinates[dim].values) for dim in label.dims}
+    want = {dim: len(file.labels.coordinates[dim].values) for dim in label.dims}
+    if selects and set(want) < set(got):
+        unknown = [dim for dim in got if dim not in want]
+        raise DataError(
+            f"{where}: expected the dimensions {label.dims}, got {tuple(got)}; "
+            + unknown_dimension(array, file.dataset, unknown, where)
+        )
     if set(got) != set(want):
         raise DataError(
             f"{where}: expected the dimensions {label.dims}, got {tuple(got)}; rename them with "
@@ -227,11 +315,10 @@ def check_axis(file: File, dim: str) -> None:
     if "units" in file.dataset[dim].attrs:
         file.check_units(dim, axis.units)
     if got.shape != want.shape:
-        raise DataError(
-            f"{where}: expected {want.size} positions along {dim!r}, as the model's grid has, got "
-            f"{dict(file.dataset[dim].sizes) or 'one number'}; write the model's, or leave it out"
-        )
-    steps = np.diff(got)
+        raise DataError(f"{where}: expected {want.size} points, got the shape {got.shape}")
+    if axis.eastward:
+        got = got - 360.0 * np.round((got - want) / 360.0)
+    steps = np.diff(got.astype(float))
     if steps.size and not (np.all(steps > 0) or np.all(steps < 0)):
         raise DataError(
             f"{where}: expected a monotonic coordinate, but it turns at index "

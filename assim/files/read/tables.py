@@ -8,11 +8,25 @@ import xarray as xr
 
 from assim.files.errors import DataError, NothingToUseError
 from assim.files.missing import missing_notes
-from assim.files.names import COVARIANCE, QC, STDEV, is_ancillary, time_name
-from assim.files.read.flags import Accepted, Flags, flag_variable, read_flags
-from assim.files.sources import File, Source, names_near, numbers, opened_file
+from assim.files.names import COVARIANCE, STDEV, is_ancillary
+from assim.files.read.dimensions import (
+    ALL,
+    MEAN,
+    Select,
+    selected,
+    standard_name,
+    time_variable,
+    time_variables,
+    unknown_dimension,
+)
+from assim.files.read.flags import Accepted, flags_of
+from assim.files.read.places import check_beside, column, flat, positions
+from assim.files.sources import File, Source, names_near, opened_file
 from assim.files.times import NON_PHYSICAL, FileTimes, decode
 from assim.problem.arrays import Labels
+
+POINTS = "obs"  # customary dimension of a table of points
+_PLACES = 9  # decimals to which places that are the same agree
 
 
 @dataclass(frozen=True)
@@ -106,27 +120,46 @@ class ObservedTable:
         return again
 
 
-def observed_variables(source: Source, labels: Labels) -> list[str]:
-    """Names of the variables of a file that have a time and are not about another variable."""
+def observed_variables(source: Source, labels: Labels, clock: str | None = None) -> list[str]:
+    """Names of the variables of a file that have a time and are not about another variable.
+
+    The time is `clock` where that is given.
+    """
     with opened_file(source, labels) as file:
-        return _observed(file)
+        return _observed(file, clock)
 
 
 def open_observations(
-    source: Source, variable: str | None, labels: Labels, accept: Accepted = None
+    source: Source,
+    variable: str | None,
+    labels: Labels,
+    clock: str | None = None,
+    select: Select | None = None,
+    accept: Accepted = None,
 ) -> ObservedTable:
     """Read one observed variable with its times, positions, errors and flags.
 
     The file is a point table (dimension `obs`) or gridded (`time`, `y`, `x`); a grid becomes one
     row a value. Rows keep their order in the file, sorted in time or not. Names and units of the
-    coordinates are those of the labels; without a name, the only observed variable is read. Values
-    are used whose quality flags `accept` has, by value or meaning; those of 0 where it is None.
+    coordinates are those of the labels; without a name, the only observed variable is read.
+    Longitudes are turned to those of the model's axis.
+
+    Args:
+        source: path of a NetCDF file, or a Dataset.
+        variable: name of the observed variable; None for the only one in the file.
+        labels: the model's.
+        clock: the variable that is the time; that of the standard name `time` where not given.
+        select: by dimension that the model does not know, the label (the number where it has no
+            coordinate) to take, "mean" for the mean over it, or "all". Errors of values that are
+            averaged count as one and the same.
+        accept: quality flags with which values are used, by value or meaning; 0 where None.
 
     Raises:
         DataError: no such variable, or times, coordinates, errors or flags that cannot be used.
     """
     with opened_file(source, labels) as file:
-        names = _observed(file)
+        file = file._replace(dataset=selected(file.dataset, select, file.called)[0])
+        names = _observed(file, clock)
         if variable is None and len(names) != 1:
             raise DataError(
                 f"{file.called}: expected one observed variable, got "
@@ -137,69 +170,113 @@ def open_observations(
         if not file.has(variable):
             near = names_near(file.dataset, variable, names)
             raise DataError(f"{file.called}: there is no variable {variable!r}; {near}")
-        return _table(file, variable, accept)
+        table, known = _table(file, variable, clock, accept)
+        table = _on_known_dimensions(table, file, known, select or {})
+        missing = missing_notes(table.values, table.where)
+        return replace(table, notes=(*_notes(table), *missing, *table.notes))
 
 
-def _table(file: File, variable: str, accept: Accepted) -> ObservedTable:
+def _table(
+    file: File, variable: str, chosen: str | None, accept: Accepted
+) -> tuple[ObservedTable, set[str]]:
+    """The table of a variable, and the dimensions of its times and places."""
     array, where = file.dataset[variable], file.where(variable)
     if array.size == 0:
         raise NothingToUseError(
             f"{where}: expected at least one value, its dimensions are {dict(array.sizes)}"
         )
-    clock = _clock(file, array, where)
-    times = _times(file.dataset[clock], array, file.where(clock))
+    clock = _clock(file, array, where, chosen)
     starts, ends = _interval(file, clock, array)
-    coordinates, flags = _coordinates(file, array), _flags(file, array, accept)
-    values = _column(array, array, where)
-    return ObservedTable(
+    coordinates, flags = positions(file, array), flags_of(file, array, accept)
+    known = {str(d) for name in (clock, *coordinates) if file.has(name) for d in file.dims(name)}
+    table = ObservedTable(
         source=file.called,
         variable=variable,
         units=str(array.attrs.get("units", "1")),
         long_name=str(array.attrs.get("long_name", variable)),
-        times=times,
+        times=_times(file.dataset[clock], array, file.where(clock)),
         starts=starts,
         ends=ends,
         coordinates=coordinates,
-        values=values,
+        values=column(array, array, where),
         stdev=_optional(file, f"{variable}{STDEV}", array),
         stdev_units=_units(file, f"{variable}{STDEV}"),
         qc=flags.codes,
-        notes=(*_notes(times, coordinates, where), *missing_notes(values, where), *flags.notes),
+        notes=flags.notes,
         covariance=_covariance(file, array),
         covariance_units=_units(file, f"{variable}{COVARIANCE}"),
     )
+    return table, known
 
 
-def _observed(file: File) -> list[str]:
-    dataset, labels, clock = file.dataset, file.labels, _find_clock(file)
-    if clock is None:
-        return []
+def _on_known_dimensions(
+    table: ObservedTable, file: File, known: set[str], select: Select
+) -> ObservedTable:
+    """The table, or that of the means along dimensions that are averaged.
+
+    Raises:
+        DataError: a dimension that nobody knows, or one to average that is of times or places.
+    """
+    array, grid = file.dataset[table.variable], file.labels.curvilinear
+    every = [dim for dim, label in select.items() if label == ALL]
+    known |= {*file.labels.coordinates, *every, POINTS, *(grid.dims if grid else ())}
+    means = [dim for dim, label in select.items() if label == MEAN and dim in array.dims]
+    unknown = [d for d, size in array.sizes.items() if size > 1 and d not in {*known, *means}]
+    if unknown:
+        what = unknown_dimension(array, file.dataset, map(str, unknown), table.where)
+        every_one = f'or all as independent values, select = {{ {unknown[0]} = "{ALL}" }}'
+        raise DataError(f"{what}, {every_one}")
+    for dim in set(means) & known:
+        raise DataError(
+            f"{table.where}: select: no mean can be taken along {dim!r}, on which the times or "
+            f"places of the values lie; thin or average them by the keys of `quality`"
+        )
+    return _averaged(table, array, means) if means else table
+
+
+def _averaged(table: ObservedTable, array: xr.DataArray, dims: list[str]) -> ObservedTable:
+    """The means along dimensions of the values, missing where any is, as of errors that are one."""
+    axes = tuple(array.dims.index(dim) for dim in dims)
+    if table.covariance is not None:
+        raise DataError(f"{table.where}: select: no mean can be taken of values with a covariance")
+
+    first = tuple(slice(0, 1 if axis in axes else None) for axis in range(array.ndim))
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        grid = values.reshape(array.shape)  # times and places, alike along the axes, stay exact
+        return np.asarray((grid[first] + (grid - grid[first]).mean(axes, keepdims=True)).ravel())
+
+    worst = table.qc.reshape(array.shape).max(axes).ravel()
+    return replace(table.mapped(mean), qc=worst)
+
+
+def _observed(file: File, clock: str | None) -> list[str]:
+    dataset, labels = file.dataset, file.labels
+    clocks = time_variables(dataset, labels.time_unit, _taken(labels))
+    clocks += [clock] if clock is not None and file.has(clock) else []
     places = labels.curvilinear.names if labels.curvilinear else ()
-    about = {dataset[clock].attrs.get("bounds"), clock, *labels.coordinates, *places}
+    about = {*clocks, *labels.coordinates, *places}
     for variable in dataset.variables.values():
         about |= set(str(variable.attrs.get("ancillary_variables", "")).split())
-    dims, names = set(dataset[clock].dims), set(map(str, dataset.variables))
+        about.add(str(variable.attrs.get("bounds")))
+    times = {"time", "forecast_reference_time", "forecast_period"}
+    names = set(map(str, dataset.variables))
     return [
         str(name)
         for name, variable in dataset.data_vars.items()
         if variable.dtype.kind in "iuf"
         and variable.ndim > 0
-        and dims <= set(variable.dims)
+        and any(set(dataset[clock].dims) <= set(variable.dims) for clock in clocks)
         and name not in about
+        and standard_name(variable) not in times
         and "flag_meanings" not in variable.attrs
         and not is_ancillary(str(name), names)
     ]
 
 
-def _find_clock(file: File) -> str | None:
-    """Name of the time variable: by name, else by its attributes."""
-    for name in (time_name(file.labels.time_unit), "time", "t"):
-        if file.has(name) and name not in file.labels.coordinates:
-            return name
-    for key, variable in file.dataset.variables.items():
-        if variable.attrs.get("standard_name") == "time" or variable.dtype.kind == "M":
-            return str(key)
-    return None
+def _taken(labels: Labels) -> set[str]:
+    """Names that mean something else than the time to the model."""
+    return {*labels.coordinates, *labels.state}
 
 
 def _need_time(labels: Labels) -> str:
@@ -209,31 +286,32 @@ def _need_time(labels: Labels) -> str:
     return "add a variable 'time' (such as 'days since 1900-01-01') on the dimension of the values"
 
 
-def _clock(file: File, array: xr.DataArray, where: str) -> str:
-    clock, way = _find_clock(file), _need_time(file.labels)
-    if clock is None:
+def _clock(file: File, array: xr.DataArray, where: str, chosen: str | None) -> str:
+    """Name of the time variable of an array."""
+    dataset, unit, taken = file.dataset, file.labels.time_unit, _taken(file.labels)
+    clock = time_variable(
+        dataset,
+        unit,
+        where,
+        fits=lambda variable: set(variable.dims) <= set(array.dims),
+        chosen=chosen,
+        taken=taken,
+    )
+    if clock is not None:
+        return clock
+    others, way = time_variables(dataset, unit, taken), _need_time(file.labels)
+    if not others:
+        way = f'{way}, or name the variable that is the time, as time = "name"'
         raise DataError(f"{where}: expected a time for every value, there is none; {way}")
-    if not _stands_beside(array, file, clock):
-        raise DataError(
-            f"{where}: expected the time {clock!r} on the dimensions of the values {array.dims}, "
-            f"got {file.dataset[clock].dims}; {way}"
-        )
-    return clock
-
-
-def _column(array: xr.DataArray, like: xr.DataArray, where: str) -> np.ndarray:
-    """One number a row: broadcast to the dimensions of `like` and flattened."""
-    return numbers(_flat(array, like), where)
-
-
-def _flat(array: xr.DataArray, like: xr.DataArray) -> np.ndarray:
-    spread = array.variable.set_dims(dict(like.sizes)).transpose(*like.dims)
-    return np.asarray(spread.values).ravel()
+    raise DataError(
+        f"{where}: expected the time {others[0]!r} on the dimensions of the values {array.dims}, "
+        f"got {dataset[others[0]].dims}; {way}"
+    )
 
 
 def _times(array: xr.DataArray, like: xr.DataArray, where: str) -> FileTimes:
     times = decode(array, where)
-    return replace(times, numbers=_flat(xr.DataArray(times.numbers, dims=array.dims), like))
+    return replace(times, numbers=flat(xr.DataArray(times.numbers, dims=array.dims), like))
 
 
 def _interval(
@@ -269,39 +347,12 @@ def _interval(
     return starts, ends
 
 
-def _coordinates(file: File, array: xr.DataArray) -> dict[str, np.ndarray]:
-    coordinates, grid = {}, file.labels.curvilinear
-    for dim, axis in file.labels.coordinates.items():
-        if _stands_beside(array, file, dim):
-            file.check_units(dim, axis.units)
-            coordinates[dim] = _column(file.dataset[dim], array, file.where(dim))
-    if grid is not None and all(_stands_beside(array, file, name) for name in grid.names):
-        for name, units in zip(grid.names, grid.units, strict=True):
-            file.check_units(name, units)
-            coordinates[name] = _column(file.dataset[name], array, file.where(name))
-        if not set(grid.dims) <= set(coordinates):
-            places = grid.locate(*(coordinates[name] for name in grid.names))
-            coordinates |= dict(zip(grid.dims, places, strict=True))
-    return coordinates
-
-
-def _stands_beside(array: xr.DataArray, file: File, name: str) -> bool:
-    """Whether there is such a variable, with a number for every value of the array."""
-    return file.has(name) and set(file.dataset[name].dims) <= set(array.dims)
-
-
 def _optional(file: File, name: str, like: xr.DataArray) -> np.ndarray | None:
     """A column about the values, or None; it may be one number for all of them."""
     if not file.has(name):
         return None
-    _check_beside(like, file, name)
-    return _column(file.dataset[name], like, file.where(name))
-
-
-def _check_beside(array: xr.DataArray, file: File, name: str) -> None:
-    if not _stands_beside(array, file, name):
-        got = file.dataset[name].dims
-        raise DataError(f"{file.where(name)}: expected the dimensions {array.dims}, got {got}")
+    check_beside(like, file, name)
+    return column(file.dataset[name], like, file.where(name))
 
 
 def _covariance(file: File, array: xr.DataArray) -> np.ndarray | None:
@@ -327,32 +378,16 @@ def _covariance(file: File, array: xr.DataArray) -> np.ndarray | None:
     return values
 
 
-def _flags(file: File, array: xr.DataArray, accept: Accepted) -> Flags:
-    """Quality flags of the file; zero where it has none."""
-    name = flag_variable(file, array)
-    if name is None:
-        if accept is not None:
-            raise DataError(
-                f"{file.where(array.name)}: accept names quality flags, but there are none; call "
-                f"them {array.name}{QC}, name them in the attribute `ancillary_variables` of "
-                f"{array.name}, or leave out accept"
-            )
-        return Flags(np.zeros(array.size, np.int32))
-    flags, where = file.dataset[name], file.where(name)
-    _check_beside(array, file, name)
-    return read_flags(_flat(flags, array), flags.attrs, where, accept)
-
-
 def _units(file: File, name: str) -> str | None:
     units = file.dataset[name].attrs.get("units") if file.has(name) else None
     return None if units is None else str(units)
 
 
-def _notes(times: FileTimes, coordinates: dict[str, np.ndarray], where: str) -> tuple[str, ...]:
-    rows = np.column_stack([times.numbers, *coordinates.values()])
-    notes = []
+def _notes(table: ObservedTable) -> tuple[str, ...]:
+    places = [np.round(place, _PLACES) for place in table.coordinates.values()]
+    rows, notes = np.column_stack([table.times.numbers, *places]), []
     if repeated := len(rows) - len(np.unique(rows, axis=0)):
-        notes.append(f"{where}: {repeated} values repeat the time and place of another")
-    if np.any(np.diff(times.numbers) < 0):
-        notes.append(f"{where}: not in the order of time")
+        notes.append(f"{table.where}: {repeated} values repeat the time and place of another")
+    if np.any(np.diff(table.times.numbers) < 0):
+        notes.append(f"{table.where}: not in the order of time")
     return tuple(notes)

@@ -6,14 +6,16 @@ from dataclasses import replace
 import numpy as np
 
 from assim.files.errors import DataError
+from assim.files.read.dimensions import Select
 from assim.files.read.flags import Accepted
 from assim.files.read.tables import ObservedTable, observed_variables, open_observations
 from assim.files.sources import Source
-from assim.files.times import NON_PHYSICAL, FileTimes, date, date_text
+from assim.files.times import CALENDAR, NON_PHYSICAL, FileTimes, date, date_text
 from assim.problem.model import AbstractDynamics, AbstractModel
 from assim.problem.window import Window
 
 TOLERANCE = 1e-9  # of the window's length: rounding in the files' times
+_WHOLE, _FRACTION = 1e-6, 0.1  # of a step: how far from a whole number of steps times may lie
 
 
 def read_window(
@@ -22,6 +24,9 @@ def read_window(
     start: str | float | None = None,
     end: str | float | None = None,
     variable: str | None = None,
+    *,
+    clock: str | None = None,
+    select: Select | None = None,
     accept: Accepted = None,
 ) -> Window:
     """Window whose slot edges are the distinct times of the observations.
@@ -36,7 +41,8 @@ def read_window(
             zero if it is a date; the first observation's where not given.
         end: last edge; the last observation's where not given.
         variable: observed variable whose times count; all of the file's where not given.
-        accept: quality flags, as for `read_observations`.
+        clock: the variable that is the time, and `select` what to take along dimensions that the
+            model does not know, as `read_observations` has them, and so `accept`.
 
     Raises:
         DataError: no observation times between start and end.
@@ -44,8 +50,8 @@ def read_window(
     labels = model.labels()
     names: list[str | None] = [variable]
     if variable is None:
-        names = [*observed_variables(source, labels)] or names
-    tables = [open_observations(source, name, labels, accept) for name in names]
+        names = [*observed_variables(source, labels, clock)] or names
+    tables = [open_observations(source, name, labels, clock, select, accept) for name in names]
     return window_of(tables, model, start, end)
 
 
@@ -62,11 +68,11 @@ def window_of(
         reference = _first_date(tables, unit) if start is None else str(start)
     stamps = [t for table in tables for t in (table.times, table.starts, table.ends) if t]
     times = np.concatenate([stamp.to_model(unit, reference) for stamp in stamps])
+    spacing = max(stamp.coarseness(unit) for stamp in stamps)
     first = times.min() if start is None else _model_time(start, unit, reference, clock)
     last = times.max() if end is None else _model_time(end, unit, reference, clock)
-    inside = times[(times > first) & (times <= last)]
-    edges = np.unique([first, *inside, *([] if end is None else [last])])
-    edges = edges[np.diff(edges, prepend=-np.inf) > TOLERANCE * (np.ptp(edges) or 1.0)]
+    given = [first] if end is None else [first, last]
+    edges = _distinct(times[(times > first) & (times <= last)], given, spacing)
     if edges.size < 2:
         raise DataError(
             f"{clock.where}: expected observations after the window's start, got none between "
@@ -75,8 +81,19 @@ def window_of(
             f"{date_text(times.max(), unit, reference)}); move `start` and `end`"
         )
     if isinstance(model, AbstractModel):
-        return _stepped(model, edges, reference)
+        return _stepped(model, edges, spacing, reference)
     return Window.at(model, edges, reference)
+
+
+def _distinct(times: np.ndarray, given: list[float], spacing: float) -> np.ndarray:
+    """Edges given and, further from these and from each other than rounding, times of values."""
+    edges = np.unique([*given, *times])
+    slack = max(TOLERANCE * (np.ptp(edges) or 1.0), spacing)
+    distinct = edges[np.diff(edges, prepend=-np.inf) > slack]
+    if slack > spacing:
+        return distinct
+    free = np.min(np.abs(distinct[:, None] - np.array(given)), axis=1) > slack
+    return np.unique([*given, *distinct[free]])
 
 
 def _first_date(tables: list[ObservedTable], unit: str) -> str:
@@ -85,26 +102,30 @@ def _first_date(tables: list[ObservedTable], unit: str) -> str:
     for table in tables:
         table.times.check_kind(unit)
         stamps = [t for t in (table.times, table.starts) if t]
-        earliest += [replace(t, numbers=t.numbers.min(keepdims=True)).dates()[0] for t in stamps]
-    return min(earliest, key=lambda moment: moment.timetuple()[:6]).isoformat()
+        for stamp in stamps:
+            first = replace(stamp, numbers=stamp.numbers.min(keepdims=True))
+            earliest.append(first.by_date().dates()[0])
+    return min(earliest).isoformat()
 
 
 def _model_time(moment: str | float, unit: str, reference: str | None, times: FileTimes) -> float:
-    """A date in ISO 8601 (a number where time is not physical) in the calendar of `times`."""
+    """A date in ISO 8601 (a number where time is not physical, as in `times`) as model time."""
     if times.epoch is None:
         try:
             return float(moment)
         except ValueError:
             raise DataError(f"{times.where}: expected a number as time, got {moment!r}") from None
-    epoch = date(str(moment), times.epoch.calendar, times.where)
+    epoch = date(str(moment), CALENDAR, times.where)
     return float(FileTimes(np.zeros(()), "days", epoch, times.where).to_model(unit, reference))
 
 
-def _stepped(model: AbstractModel, edges: np.ndarray, reference: str | None) -> Window:
+def _stepped(
+    model: AbstractModel, edges: np.ndarray, spacing: float, reference: str | None
+) -> Window:
     """Regular slots of whole steps that meet the edges, or slots of one step."""
-    gaps = np.diff(edges) / model.dt
+    gaps, slack = np.diff(edges) / model.dt, max(_WHOLE, min(2 * spacing / model.dt, _FRACTION))
     whole = np.round(gaps).astype(int)
-    if np.all(whole >= 1) and np.allclose(gaps, whole, rtol=0, atol=1e-6):
+    if np.all(whole >= 1) and np.allclose(gaps, whole, rtol=0, atol=slack):
         steps = math.gcd(*whole.tolist())
         slots = int(whole.sum()) // steps
     else:

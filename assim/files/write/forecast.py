@@ -11,9 +11,9 @@ from assim.files.errors import DataError
 from assim.files.names import STDEV, Ancillary, Column, time_name
 from assim.files.netcdf import attributes
 from assim.files.read.observations import Instrument
-from assim.files.read.states import nearest_times
-from assim.files.sources import Source, name_of, opened
-from assim.files.times import NON_PHYSICAL, decode, encode
+from assim.files.read.states import nearest_times, times_along
+from assim.files.sources import Source, name_of, opened, opened_file
+from assim.files.times import NON_PHYSICAL, encode
 from assim.files.write.encode import field_series
 from assim.files.write.feedback import flags_column, point_table, used_column
 from assim.findings.verification import FieldScores, Scores, VerifiedReadings
@@ -176,13 +176,12 @@ def edges_within(source: Source, labels: Labels, window: Window) -> np.ndarray:
     Raises:
         DataError: the file has no times, or none of them is a slot edge.
     """
-    clock, edges = time_name(labels.time_unit), np.asarray(window.edges)
-    with opened(source) as dataset:
-        if clock not in dataset.variables:
-            raise DataError(f"{name_of(source)}: expected a trajectory, but it has no {clock!r}")
-        stamps = decode(dataset[clock], f"{name_of(source)}: {clock}")
+    edges = np.asarray(window.edges)
+    with opened_file(source, labels) as file:
+        _, stamps = times_along(file)
     own = np.atleast_1d(stamps.to_model(labels.time_unit, window.reference))
-    numbers = np.flatnonzero(nearest_times(own, edges)[1])
+    spacing = stamps.spacing(labels.time_unit)
+    numbers = np.flatnonzero(nearest_times(own, edges, spacing)[1])
     if not numbers.size:
         raise DataError(
             f"{name_of(source)}: expected states at times of the forecast, which are model times "

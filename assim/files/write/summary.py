@@ -18,11 +18,12 @@ def summary(
     analysis: Analysis,
     instruments: Sequence[Instrument] = (),
     truth: Mapping[str, Array] | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The analysis as strict JSON: numbers that are not finite are None.
 
     Rejected values are counted of the instruments given, and errors against the true state at the
-    window's start, where it is known.
+    window's start, where it is known; `notes` are what was unusual in the inputs.
     """
     solution = analysis.solution
     content = {
@@ -37,6 +38,7 @@ def summary(
         "choice": analysis.choice,
         "quantities": {n: quantity_summary(value) for n, value in analysis.quantities.items()},
         "observations": _observations(analysis, instruments),
+        "notes": list(notes),
         "minima": [{"cost": float(m.cost), "starts": int(m.starts)} for m in solution.minima],
         "first_guesses": [{"cost": e.cost, "status": str(e.status)} for e in solution.ends],
         "starts": int(solution.starts),

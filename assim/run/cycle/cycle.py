@@ -55,7 +55,7 @@ def run_cycle(
     if watched is not None:
         _check_watched(case)
     posed = pose_cycle(setting)
-    incoming = Incoming(posed, watched, timeout)
+    incoming = Incoming(posed, watched, timeout, screen.notes)
     if (directory / "analysis.nc").exists():
         raise DataError(
             f"{directory}: holds the results of a single window; choose another directory with "
@@ -66,7 +66,7 @@ def run_cycle(
         sequence = Sequence(posed, incoming, ledger, screen)
         results = Results(case, directory, posed.inputs)
         screen.say(case.title, "bold")
-        _say_done(ledger, posed.tables.cycled().windows, screen, resume)
+        _say_first(ledger, posed, screen, resume)
         remove_ending(directory)
         (directory / "diagnostics.nc").unlink(missing_ok=True)
         code = _all_windows(sequence, results, screen)
@@ -78,7 +78,10 @@ def run_cycle(
     return _used_nothing(screen) if code is Exit.DONE and not summary["observations"] else code
 
 
-def _say_done(ledger: Ledger, windows: int, screen: Screen, resume: bool) -> None:
+def _say_first(ledger: Ledger, posed: PosedCycle, screen: Screen, resume: bool) -> None:
+    """What is unusual in the inputs, and which windows are finished."""
+    windows = posed.tables.cycled().windows
+    screen.notes(posed.setting.remarks(posed.edges))
     if ledger.done:
         screen.say(f"{ledger.done} of {windows} windows are finished")
     elif resume:

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -62,6 +62,7 @@ class Incoming:
     posed: PosedCycle
     watched: Path | None = None
     timeout: float = 0.0
+    note: Callable[[Sequence[str]], None] = lambda notes: None  # told what is unusual in a file
     read: dict[int, _Sorted] = field(default_factory=dict)
 
     @cached_property
@@ -109,10 +110,12 @@ class Incoming:
             return self.read[number]
         table, labels = self.table(number), self.posed.setting.labels
         opened = table.rows(path, labels)
+        self.note(opened.notes)
         order = opened.in_order()
         rows = opened.taken(order)
-        times = (rows.ends or rows.times).to_model(labels.time_unit, self.posed.reference)
-        batches = batch_numbers(times, self.edges, self.posed.cycle.plan.shift)
+        stamps, shift = rows.ends or rows.times, self.posed.cycle.plan.shift
+        times = stamps.to_model(labels.time_unit, self.posed.reference, self.edges)
+        batches = batch_numbers(times, self.edges, shift)
         slack = TOLERANCE * (self.edges[1] - self.edges[0])
         batches[times < self.edges[0] - slack] = -1
         batches[times > self.edges[-1] + slack] = self.edges.size

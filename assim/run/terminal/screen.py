@@ -179,6 +179,11 @@ class Screen:
                 kept = f"{number} {fate.replace('_', ' ')}"
                 self.say(f"Observations of {name}: {kept}; rejected: {', '.join(flags)}.")
 
+    def notes(self, notes: Iterable[str]) -> None:
+        """What is unusual in the inputs, but accepted."""
+        for note in notes:
+            self.say(note, "yellow")
+
     def written(self, directory: Path, paths: Iterable[Path]) -> None:
         """Where the results are."""
         self.say(f"Wrote to {directory}: {', '.join(_grouped(directory, paths))}")

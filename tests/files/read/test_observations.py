@@ -107,7 +107,7 @@ def test_several_files_share_a_window_whatever_their_calendars():
     labels = Still().labels()
     tables = [open_observations(yearly(calendar=c), None, labels) for c in ("standard", "360_day")]
     window = window_of(tables, Still())
-    np.testing.assert_allclose(window.edges, [0, 1, 1 + 5 / 360, 2, 2 + 10 / 360], atol=1e-12)
+    np.testing.assert_allclose(window.edges, [0, 1, 1 + 5 / 365, 2, 2 + 10 / 365], atol=1e-12)
 
 
 def test_intervals_come_from_the_bounds_of_the_time():
