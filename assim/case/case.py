@@ -1,6 +1,7 @@
 """A case file: read, overridden from the command line and checked, before JAX is imported."""
 
 import hashlib
+import os
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from assim.case.model import ModelTable, ParameterTable
 from assim.case.model_error import ModelErrorTable
 from assim.case.observations import ObservationTable, held_back_faults, name_instruments
 from assim.case.plugins import Table
-from assim.case.toml import override, write
+from assim.case.toml import override, uses, write
 from assim.case.window import WindowTable
 from assim.case.words import in_our_words
 
@@ -299,8 +300,35 @@ class Case:
             takes = f"`assim {command}` takes one window"
             raise self.fault("cycle", f"{takes}; remove the table, or name a case without it")
 
-    def directory(self, out: Path | None) -> Path:
-        """The output directory: --out, the case's own, or out/<case>_<file's name>.
+    def directory(self, out: Path | None, *read: Path | None) -> Path:
+        """The directory of results, which holds neither the case nor a file that it reads.
+
+        Args:
+            out: that of --out.
+            read: files that the command line names to be read, too.
+
+        Raises:
+            CaseError: it holds one of them, which results might replace.
+        """
+        directory = self.results(out)
+        own = [self.path, *self.inputs().values(), *self.code()]
+        for path in (*own, *(path for path in read if path is not None)):
+            if is_within(path, directory):
+                key = "output.directory" if out is None else "--out"
+                raise self.fault(
+                    key,
+                    f"{directory} holds {path}, which is read, and results are never written where "
+                    "inputs are; choose a directory of their own",
+                )
+        return directory
+
+    def code(self) -> list[Path]:
+        """The Python files that the case names."""
+        sources = [use.rpartition(":")[0] for use in uses(self.tree)]
+        return [self.input_path(source) for source in sources if source.endswith(".py")]
+
+    def results(self, out: Path | None) -> Path:
+        """Where results are: --out, the case's own directory, or out/<case>_<file's name>.
 
         The file's name is left out where it is case.toml.
         """
@@ -310,6 +338,13 @@ class Case:
         stem = self.path.stem
         name = self.name if stem == "case" else f"{self.name}_{stem}"
         return Path("out") / name if own is None else self.folder / own
+
+
+def is_within(path: Path, directory: Path) -> bool:
+    """Whether a file lies in a directory or below it, whichever links lead there."""
+    here = (path.resolve(), path.parent.resolve() / path.name)
+    folders = {folder for place in here for folder in place.parents if folder.exists()}
+    return directory.exists() and any(os.path.samefile(folder, directory) for folder in folders)
 
 
 def read_case(path: Path, assignments: Sequence[str] = ()) -> Case:

@@ -58,6 +58,16 @@ def _assign(node: Any, key: str, value: Any, path: str) -> Fault | None:
     return Fault("--set", f"{path}: the list has no item {key!r}; {nearest(key, valid)}")
 
 
+def uses(value: Any) -> list[str]:
+    """The names under `use` in a tree, at whatever depth."""
+    if isinstance(value, list):
+        return [use for item in value for use in uses(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [value["use"]] if isinstance(value.get("use"), str) else []
+    return own + [use for item in value.values() for use in uses(item)]
+
+
 def write(tree: dict[str, Any]) -> str:
     """TOML text of a tree of tables: tomllib.loads(write(tree)) == tree."""
     return "\n".join(_table(tree, ())).strip() + "\n"

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -244,9 +245,11 @@ def init(model: str, out: Path | None) -> int:
 @click.argument("directory", type=click.Path(path_type=Path))
 def report(directory: Path) -> int:
     """Draw report.html and its pictures from the finished files in DIRECTORY."""
+    from assim.run.terminal.directory import alone
     from assim.show.report import write_report
 
-    paths = write_report(directory)
+    with alone(directory) if directory.is_dir() else nullcontext():
+        paths = write_report(directory)
     _screen().written(directory, paths)
     return 0
 
