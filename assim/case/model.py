@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from assim.case.failure import Fault, Trouble
 from assim.case.names import load, nearest
-from assim.case.plugins import Plugin, PriorTable, Table, construct, hints, named_by
+from assim.case.plugins import Plugin, PriorTable, Table, construct, named_by
+from assim.case.signature import hints
 
 if TYPE_CHECKING:
     from assim.problem.arrays import Labels

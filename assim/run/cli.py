@@ -4,7 +4,7 @@ import os
 import sys
 import time
 import traceback
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ _SET = click.option(
 _QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 _OUT = click.option("--out", type=click.Path(path_type=Path), help="Directory for the results.")
 _DEBUG = click.Option(["--debug"], is_flag=True, help="Show the traceback of an error.")
+_NO_PLUGINS = click.Option(
+    ["--no-plugins"], is_flag=True, help="Refuse models and other code that do not come with assim."
+)
 
 
 class Command(click.Command):
@@ -28,14 +31,19 @@ class Command(click.Command):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.params.append(_DEBUG)
+        if {param.name for param in self.params} & {"case", "cases", "model"}:
+            self.params.append(_NO_PLUGINS)
 
     def invoke(self, context: click.Context) -> Any:
         """Run and exit."""
-        debug = context.params.pop("debug")
+        debug, alone = context.params.pop("debug"), context.params.pop("no_plugins", False)
         try:
-            code = int(super().invoke(context))
+            with _without_plugins() if alone else nullcontext():
+                code = int(super().invoke(context))
         except click.ClickException:
             raise
+        except SystemExit as end:
+            code = _explain(_ended(end), debug)
         except (Exception, KeyboardInterrupt) as error:
             code = _explain(error, debug)
         sys.exit(code)
@@ -277,6 +285,19 @@ def _configure(device: str = "cpu", precision: str = "float64") -> None:
     from assim.run.terminal.runtime import configure
 
     configure(device, precision)
+
+
+def _without_plugins() -> AbstractContextManager[None]:
+    from assim.case.names import built_in_only
+
+    return built_in_only()
+
+
+def _ended(end: SystemExit) -> Exception:
+    from assim.case.failure import CaseError, Fault
+
+    what = f"the model, or another plug-in, ended the program (SystemExit: {end.code})"
+    return CaseError([Fault("", f"{what}; let it raise an error that says what is wrong")])
 
 
 def _screen(quiet: bool = False) -> Any:
