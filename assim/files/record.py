@@ -6,6 +6,7 @@ together are whole. A file is replaced or removed only where it is as it was rec
 is, nor what it leads to.
 """
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -219,3 +220,30 @@ def together(directory: Path, kind: str, replaces: Sequence[str] = ()) -> Iterat
         batch.finish()
     finally:
         batch.drop()
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Let no other process write to a directory, until this one ends at the latest.
+
+    What was on its way when an earlier process ended is removed, and so is what is on its way when
+    this one fails.
+
+    Raises:
+        DataError: another process is at it.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise DataError(
+            f"{directory}: another process is writing to it; wait for it, or choose another "
+            "directory with --out"
+        ) from error
+    try:
+        Record(directory).clear()
+        yield
+    finally:
+        Record(directory).clear()
+        os.close(descriptor)

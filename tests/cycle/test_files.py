@@ -15,10 +15,10 @@ from assim.files.errors import DataError
 from assim.files.netcdf import hash_file, write_dataset
 from assim.files.read.manifest import damaged, read_manifest
 from assim.files.read.tables import open_observations
+from assim.files.record import alone
 from assim.files.write import manifest as ledger
 from assim.run import cli
 from assim.run.terminal import directory
-from assim.run.terminal.directory import alone
 from tests.cycle.files import Files, contents, manifest, results, setting, steady
 
 WINDOWS = 6

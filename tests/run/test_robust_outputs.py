@@ -12,8 +12,7 @@ import xarray as xr
 
 from assim.files.errors import DataError
 from assim.files.read.manifest import NAME, read_manifest
-from assim.files.record import Batch, Record
-from assim.run.terminal.directory import alone
+from assim.files.record import Batch, Record, alone
 from tests.run.toy import Toy, invoke, listed
 
 KEEP = ["--set", 'output.keep=["analysis","feedback"]']

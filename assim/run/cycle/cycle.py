@@ -20,14 +20,14 @@ from assim.case.setting import Setting, set_up
 from assim.files.errors import DataError
 from assim.files.netcdf import package_version
 from assim.files.read.tables import open_observations
-from assim.files.record import SERIES
+from assim.files.record import SERIES, alone
 from assim.problem.arrays import State
 from assim.problem.cycled import Rows
 from assim.problem.window import Window
 from assim.run.cycle.incoming import Incoming
 from assim.run.cycle.ledger import Ledger
 from assim.run.cycle.windows import Sequence, Stopped, write_series
-from assim.run.terminal.directory import Results, alone, writable, writing
+from assim.run.terminal.directory import Results, writable, writing
 from assim.run.terminal.screen import Screen
 from assim.run.twin.twin import Twin, draw, twin_window
 from assim.show.report import report_of_results

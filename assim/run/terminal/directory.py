@@ -1,7 +1,5 @@
 """The directory that a command writes to: seen to be writable before, and told of at the end."""
 
-import fcntl
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,7 +15,7 @@ from assim.case.failure import Interrupted
 from assim.files.errors import DataError
 from assim.files.netcdf import write_bytes, write_dataset, write_json, write_tree
 from assim.files.read.manifest import NAME as MANIFEST
-from assim.files.record import REPORT, RUN, SERIES, Batch, Record
+from assim.files.record import REPORT, RUN, SERIES, Batch, alone
 from assim.run.terminal.screen import Screen
 
 
@@ -140,30 +138,3 @@ def writable(directory: Path) -> Iterator[None]:
     finally:
         if made and not any(directory.iterdir()):
             directory.rmdir()
-
-
-@contextmanager
-def alone(directory: Path) -> Iterator[None]:
-    """Let no other process write to a directory, until this one ends at the latest.
-
-    What was on its way when an earlier process ended is removed, and so is what is on its way when
-    this one fails.
-
-    Raises:
-        DataError: another process is at it.
-    """
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise DataError(
-            f"{directory}: another process is writing to it; wait for it, or choose another "
-            "directory with --out"
-        ) from error
-    try:
-        Record(directory).clear()
-        yield
-    finally:
-        Record(directory).clear()
-        os.close(descriptor)

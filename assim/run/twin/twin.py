@@ -23,7 +23,7 @@ from assim.case.failure import Exit, NonFiniteError, naming
 from assim.case.setting import Setting, set_up
 from assim.files.errors import DataError
 from assim.files.netcdf import write_dataset
-from assim.files.record import known_as, move
+from assim.files.record import alone, known_as, move
 from assim.files.write.encode import field_series, state_dataset, with_scalars
 from assim.problem.arrays import Array, Grid, Params, State, Trajectory
 from assim.problem.covariance import (
@@ -37,7 +37,6 @@ from assim.problem.model import AbstractDynamics, AbstractModel, check_model
 from assim.problem.model_error import sequential_states
 from assim.problem.window import Window, integrate
 from assim.run.finite import first_field
-from assim.run.terminal.directory import alone
 from assim.run.terminal.screen import Screen
 from assim.run.twin.observations import in_files, observe
 
