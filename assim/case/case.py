@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from assim.case.model import ModelTable, ParameterTable
 from assim.case.model_error import ModelErrorTable
 from assim.case.observations import ObservationTable, held_back_faults, name_instruments
 from assim.case.plugins import Table
-from assim.case.toml import override, uses, write
+from assim.case.toml import LONGEST, override, parse, uses, value_faults, write
 from assim.case.window import WindowTable
 from assim.case.words import in_our_words
 
@@ -236,7 +235,7 @@ class Case:
     @property
     def name(self) -> str:
         """Name of the case: that of its folder."""
-        return self.path.resolve().parent.name
+        return os.fsencode(self.path.resolve().parent.name).decode("utf-8", "replace")
 
     @property
     def title(self) -> str:
@@ -347,16 +346,26 @@ def is_within(path: Path, directory: Path) -> bool:
     return directory.exists() and any(os.path.samefile(folder, directory) for folder in folders)
 
 
+def _text(path: Path) -> str:
+    """The text of a case file, which is not read on where it is too long to be one."""
+    with open(path, "rb") as file:
+        content = file.read(LONGEST + 1)
+    if len(content) > LONGEST:
+        raise ValueError(f"a case file has at most {LONGEST >> 20} MiB")
+    return content.decode("utf-8")
+
+
 def read_case(path: Path, assignments: Sequence[str] = ()) -> Case:
     """Read and check a case file; CaseError where it is no TOML, or cannot be overridden."""
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = parse(_text(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text file"
         raise CaseError([Fault("", f"cannot read the case file: {reason}")], str(path)) from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise CaseError([Fault("", f"not valid TOML: {error}")], str(path)) from None
     faults = [fault for a in assignments if (fault := override(tree, a)) is not None]
+    faults = faults or value_faults(tree)
     if faults:
         raise CaseError(faults, str(path))
     checked, problems = validate(tree)

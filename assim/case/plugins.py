@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic.fields import FieldInfo
 
-from assim.case.failure import CaseError, Fault
+from assim.case.failure import CaseError, Fault, too_large
 from assim.case.names import UnknownNameError, load, nearest, resolve, said
 from assim.case.signature import admits, classes, hints, words
 from assim.files.errors import DataError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from assim.problem.model import AbstractDynamics
 
 NONE = "none"  # of a posterior or a covariance: there is none
+_NO_SIZES = ("seed", "max_steps")  # whole numbers of which no arrays are made
 # Arguments that are themselves plug-ins, or lists of them.
 _NESTED = {
     "integrator": "integrator",
@@ -180,6 +181,19 @@ class Plugin(Table):
     def offer(self, **arguments: Any) -> None:
         """Arguments given where the constructor takes them and the table does not."""
         self._offered |= arguments
+
+    def types(self) -> dict[str, Any]:
+        """Types of the arguments that it takes, where they are annotated."""
+        return hints(named_by(self.kind, self.use, self.at(), self._folder))
+
+    def counts(self) -> dict[str, int]:
+        """Its arguments that are whole numbers, by their dotted paths."""
+        given = (self.model_extra or {}).items()
+        return {
+            self.at(key): value
+            for key, value in given
+            if isinstance(value, int) and key not in _NO_SIZES
+        }
 
     def build(self) -> Any:
         """The object that the table describes, which is made once."""
@@ -369,8 +383,17 @@ def _argument_faults(owner: Callable, given: dict[str, Any], path: str) -> list[
         if name not in given and p.default is p.empty and p.kind is not p.VAR_POSITIONAL
     ]
     types = hints(owner)
-    return faults + [
-        Fault(f"{path}.{name}", f"must be {words(types[name])}, got {value!r}")
+    counts = {
+        f"{path}.{name}": abs(value)
         for name, value in given.items()
-        if name in types and not admits(types[name], value)
-    ]
+        if types.get(name) is int and isinstance(value, int) and name not in _NO_SIZES
+    }
+    return (
+        faults
+        + too_large(counts)
+        + [
+            Fault(f"{path}.{name}", f"must be {words(types[name])}, got {value!r}")
+            for name, value in given.items()
+            if name in types and not admits(types[name], value)
+        ]
+    )
