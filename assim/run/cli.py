@@ -60,14 +60,18 @@ class Program(click.Group):
         An interrupted program leaves at once: XLA may be compiling in another thread, and crashes
         where the interpreter takes its time to end.
         """
+        from assim.run.terminal.streams import close, forgive
+
+        forgive()
         try:
             return self.main(*arguments, **options)
         except SystemExit as end:
             if end.code != _INTERRUPTED:
                 raise
-            sys.stdout.flush()
-            sys.stderr.flush()
+            close()
             os._exit(_INTERRUPTED)
+        finally:
+            close()
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -253,7 +257,7 @@ def init(model: str, out: Path | None) -> int:
 @click.argument("directory", type=click.Path(path_type=Path))
 def report(directory: Path) -> int:
     """Draw report.html and its pictures from the finished files in DIRECTORY."""
-    from assim.run.terminal.directory import alone
+    from assim.files.record import alone
     from assim.show.report import write_report
 
     with alone(directory) if directory.is_dir() else nullcontext():
@@ -311,11 +315,11 @@ def _explain(error: BaseException, debug: bool) -> int:
 
     code = exit_code(error)
     if code is Exit.INTERNAL:
-        click.echo("internal error, please report:", err=True)
+        sys.stderr.write("internal error, please report:\n")
     if debug or code is Exit.INTERNAL:
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        sys.stderr.write("".join(traceback.format_exception(error)))
     else:
-        click.echo(message(error), err=True)
+        sys.stderr.write(f"{message(error)}\n")
     return int(code)
 
 
