@@ -6,7 +6,6 @@ together are whole. A file is replaced or removed only where it is as it was rec
 is, nor what it leads to.
 """
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -232,6 +231,8 @@ def alone(directory: Path) -> Iterator[None]:
     Raises:
         DataError: another process is at it.
     """
+    import fcntl  # which not every system has, and no reader of results needs
+
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
