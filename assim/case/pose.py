@@ -119,11 +119,9 @@ def _pose(setting: Setting, sources: Mapping[str, Source], background: Any) -> P
         return setting.problem(window, background, observed, error)
 
     problem = posed(assimilated)
-    trouble.faults += too_large(_numbers(tables, problem, made))
-    trouble.report()
     checked = background_checked(problem, assimilated)
     problem = problem if checked is assimilated else posed(checked)
-    trouble.faults += problem_faults(problem, held_back)
+    trouble.faults += _size_faults(tables, problem, made) + problem_faults(problem, held_back)
     trouble.report()
     return Posed(
         setting,
@@ -140,17 +138,17 @@ def _pose(setting: Setting, sources: Mapping[str, Source], background: Any) -> P
     )
 
 
-def _numbers(
+def _size_faults(
     tables: CaseTable, problem: Problem, instruments: Sequence[Instrument]
-) -> dict[str, float]:
-    """How many numbers first guesses, members and draws hold by the keys that ask for them."""
+) -> list[Fault]:
+    """First guesses, members and draws, by the keys that ask for them, that memory cannot hold."""
     n, rows = problem.size(), sum(instrument.table.rows for instrument in instruments)
     numbers: dict[str, float] = {"minimiser.starts": tables.minimiser.starts * n}
     for table in tables.posterior:
         numbers |= {key: value * n for key, value in table.counts().items()}
     if tables.predictive is not None:
         numbers["predictive.draws"] = tables.predictive.draws * (rows + n)
-    return numbers
+    return too_large(numbers)
 
 
 def _rows(
