@@ -48,6 +48,13 @@ def not_negative(owner: object, *names: str) -> None:
             raise _refusal(owner, name, f"not be negative, got {given}")
 
 
+def below(bound: float, owner: object, *names: str) -> None:
+    """Refuse a number that is not below a bound, or that is none."""
+    for name in names:
+        if not (given := getattr(owner, name)) < bound:
+            raise _refusal(owner, name, f"be below {bound}, got {given}")
+
+
 def a_share(owner: object, *names: str) -> None:
     """Refuse a number that does not lie between 0 and 1."""
     for name in names:

@@ -1,7 +1,7 @@
 """A case file: read, overridden from the command line and checked, before JAX is imported."""
 
 import hashlib
-import tomllib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from assim.case.model import ModelTable, ParameterTable
 from assim.case.model_error import ModelErrorTable
 from assim.case.observations import ObservationTable, held_back_faults, name_instruments
 from assim.case.plugins import Table
-from assim.case.toml import override, write
+from assim.case.toml import LONGEST, override, parse, uses, value_faults, write
 from assim.case.window import WindowTable
 from assim.case.words import in_our_words
 
@@ -239,7 +239,7 @@ class Case:
     @property
     def name(self) -> str:
         """Name of the case: that of its folder."""
-        return self.path.resolve().parent.name
+        return os.fsencode(self.path.resolve().parent.name).decode("utf-8", "replace")
 
     @property
     def title(self) -> str:
@@ -303,8 +303,35 @@ class Case:
             takes = f"`assim {command}` takes one window"
             raise self.fault("cycle", f"{takes}; remove the table, or name a case without it")
 
-    def directory(self, out: Path | None) -> Path:
-        """The output directory: --out, the case's own, or out/<case>_<file's name>.
+    def directory(self, out: Path | None, *read: Path | None) -> Path:
+        """The directory of results, which holds neither the case nor a file that it reads.
+
+        Args:
+            out: that of --out.
+            read: files that the command line names to be read, too.
+
+        Raises:
+            CaseError: it holds one of them, which results might replace.
+        """
+        directory = self.results(out)
+        own = [self.path, *self.inputs().values(), *self.code()]
+        for path in (*own, *(path for path in read if path is not None)):
+            if is_within(path, directory):
+                key = "output.directory" if out is None else "--out"
+                raise self.fault(
+                    key,
+                    f"{directory} holds {path}, which is read, and results are never written where "
+                    "inputs are; choose a directory of their own",
+                )
+        return directory
+
+    def code(self) -> list[Path]:
+        """The Python files that the case names."""
+        sources = [use.rpartition(":")[0] for use in uses(self.tree)]
+        return [self.input_path(source) for source in sources if source.endswith(".py")]
+
+    def results(self, out: Path | None) -> Path:
+        """Where results are: --out, the case's own directory, or out/<case>_<file's name>.
 
         The file's name is left out where it is case.toml.
         """
@@ -316,16 +343,33 @@ class Case:
         return Path("out") / name if own is None else self.folder / own
 
 
+def is_within(path: Path, directory: Path) -> bool:
+    """Whether a file lies in a directory or below it, whichever links lead there."""
+    here = (path.resolve(), path.parent.resolve() / path.name)
+    folders = {folder for place in here for folder in place.parents if folder.exists()}
+    return directory.exists() and any(os.path.samefile(folder, directory) for folder in folders)
+
+
+def _text(path: Path) -> str:
+    """The text of a case file, which is not read on where it is too long to be one."""
+    with open(path, "rb") as file:
+        content = file.read(LONGEST + 1)
+    if len(content) > LONGEST:
+        raise ValueError(f"a case file has at most {LONGEST >> 20} MiB")
+    return content.decode("utf-8")
+
+
 def read_case(path: Path, assignments: Sequence[str] = ()) -> Case:
     """Read and check a case file; CaseError where it is no TOML, or cannot be overridden."""
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = parse(_text(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text file"
         raise CaseError([Fault("", f"cannot read the case file: {reason}")], str(path)) from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise CaseError([Fault("", f"not valid TOML: {error}")], str(path)) from None
     faults = [fault for a in assignments if (fault := override(tree, a)) is not None]
+    faults = faults or value_faults(tree)
     if faults:
         raise CaseError(faults, str(path))
     checked, problems = validate(tree)

@@ -6,11 +6,12 @@ directories, NonFiniteError for its model, and Interrupted; docstrings tell what
 
 import enum
 import errno
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from assim.case.memory import excess
 from assim.files.errors import DataError, ReportError
 
 
@@ -72,6 +73,12 @@ def naming(source: object) -> Iterator[None]:
         raise CaseError(error.faults, str(source)) from error.__cause__
 
 
+def too_large(numbers: Mapping[str, float]) -> list[Fault]:
+    """What the machine's memory cannot hold: so many numbers by the key that asks for them."""
+    asked = ((key, excess(number)) for key, number in numbers.items())
+    return [Fault(key, what) for key, what in asked if what is not None]
+
+
 class Trouble:
     """Errors of several files, raised together."""
 
@@ -99,15 +106,20 @@ class Trouble:
 
 def exit_code(error: BaseException) -> Exit:
     """The exit code that an exception stands for."""
-    if isinstance(error, CaseError):
+    if isinstance(error, CaseError | MemoryError) or _is_exhausted(error):
         return Exit.CASE
     if isinstance(error, KeyboardInterrupt | Interrupted):
         return Exit.INTERRUPTED
     if isinstance(error, NonFiniteError):
         return Exit.NON_FINITE
-    if isinstance(error, DataError | ReportError | OSError):
+    if isinstance(error, DataError | ReportError | OSError | UnicodeEncodeError):
         return Exit.DATA
     return Exit.INTERNAL
+
+
+def _is_exhausted(error: BaseException) -> bool:
+    """Whether XLA has found no memory."""
+    return isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
 
 
 def message(error: BaseException) -> str:
@@ -121,4 +133,9 @@ def message(error: BaseException) -> str:
         return f"{error.filename or 'output'}: {error.strerror}"
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
+    if isinstance(error, MemoryError) or _is_exhausted(error):
+        what = "make the case smaller: fewer slots, steps, grid points, first guesses or members"
+        return f"memory is full ({str(error).partition(chr(10))[0]}); {what}"
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object!r}: no name in this locale ({error.encoding}); set LC_ALL=C.UTF-8"
     return str(error)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from assim.case.failure import Fault, Trouble
 from assim.case.names import load, nearest
-from assim.case.plugins import Plugin, PriorTable, Table, construct, hints, named_by
+from assim.case.plugins import Plugin, PriorTable, Table, construct
 
 if TYPE_CHECKING:
     from assim.problem.arrays import Labels
@@ -31,10 +31,9 @@ class ModelTable(Plugin):
 
     def made(self) -> "AbstractDynamics":
         """The model, whose time series stand as blanks until its unit of time is known."""
-        owner = named_by(self.kind, self.use, self.at(), self._folder)
         forcing, types, given = (
             load("assim.problem.forcing:Forcing"),
-            hints(owner),
+            self.types(),
             self.model_extra,
         )
         blanks, faults = {}, []

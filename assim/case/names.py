@@ -5,7 +5,9 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from assim.arguments import hint
 
 _WORDS = {"posterior": ("auto", "none"), "covariance": ("none",)}  # that name no class
 _PLACES = {"model": "assim.models", "integrator": "assim.problem.integrator"}
+_FUNCTIONS = ("operator", "quantity", "finding")  # kinds that are, or may be, functions
+_ALSO = {"covariance": "assim.problem.covariance:AbstractStateCovariance"}
 _KINDS = {  # the class of every plug-in of a kind, and the names of those that come with assim
     "model": ("assim.problem.model:AbstractDynamics", ""),
     "integrator": ("assim.problem.model:AbstractIntegrator", "Adaptive FixedStep"),
@@ -71,16 +75,33 @@ def load(reference: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def resolve(kind: str, use: Any, folder: Path) -> Any:
+_of_others: ContextVar[bool] = ContextVar("_of_others", default=True)
+
+
+@contextmanager
+def built_in_only() -> Iterator[None]:
+    """Import no plug-in that does not come with assim."""
+    token = _of_others.set(False)
+    try:
+        yield
+    finally:
+        _of_others.reset(token)
+
+
+def resolve(kind: str, use: Any, folder: Path, expected: tuple[type, ...] = ()) -> Any:
     """The class or function that `use` names: a built-in, "module:Class" or "file.py:Class".
 
+    A class is one of the kind, or of those expected where the kind has no name; a function is one
+    that the module itself defines. Nothing is called.
+
     Raises:
-        UnknownNameError: nothing of this kind is called so.
+        UnknownNameError: nothing of this kind is called so, or it does not come with assim where
+            that is asked for.
     """
     if not isinstance(use, str):
         raise UnknownNameError("is missing" if use is None else f"must be a text, got {use!r}")
     if ":" in use:
-        return _of_kind(kind, _imported(use, folder), use)
+        return _of_kind(kind, *_imported(use, folder), use, expected)
     if kind in ("quantity", "finding"):
         raise UnknownNameError(f'must be "file.py:function", got {use!r}')
     if use not in names(kind):
@@ -91,33 +112,46 @@ def resolve(kind: str, use: Any, folder: Path) -> Any:
     return getattr(importlib.import_module(_PLACES.get(kind, f"assim.names.{kind}")), use)
 
 
-def _of_kind(kind: str, owner: Any, use: str) -> Any:
-    if kind == "operator" and inspect.isfunction(owner):
+def _of_kind(kind: str, module: Any, owner: Any, use: str, expected: tuple[type, ...]) -> Any:
+    """What has been imported, if it is what its place asks for."""
+    if kind in _FUNCTIONS and _is_function(module, owner):
         return owner
-    abstract = load(_KINDS[kind][0]) if kind in _KINDS else object
-    if not callable(owner) or (inspect.isclass(owner) and not issubclass(owner, abstract)):
-        raise UnknownNameError(
-            f"{use!r} is no {kind}: it must be a subclass of "
-            f"{abstract.__module__}.{abstract.__name__}"
-        )
-    return owner
+    if kind in _KINDS:
+        asked = (load(_KINDS[kind][0]), *([load(_ALSO[kind])] if kind in _ALSO else []))
+    else:
+        asked = () if kind in _FUNCTIONS else expected or (load("equinox:Module"),)
+    if inspect.isclass(owner) and issubclass(owner, asked):
+        return owner
+    must_be = [f"a subclass of {base.__module__}.{base.__name__}" for base in asked]
+    if kind in _FUNCTIONS:
+        must_be.append(f"a function that is defined in {use.rpartition(':')[0]}")
+    raise UnknownNameError(f"{use!r} is no {kind}: it must be {' or '.join(must_be)}")
 
 
-def _imported(use: str, folder: Path) -> Any:
-    """The object that 'module:Class' or 'file.py:Class' names."""
+def _is_function(module: Any, owner: Any) -> bool:
+    """Whether it is a function in Python, decorated or not, that the module defines."""
+    function = inspect.unwrap(owner) if callable(owner) else owner
+    return inspect.isfunction(function) and function.__module__ == module.__name__
+
+
+def _imported(use: str, folder: Path) -> tuple[Any, Any]:
+    """The module, and the object in it, that 'module:Class' or 'file.py:Class' names."""
     source, _, name = use.rpartition(":")
-    module = _file(folder / source, source) if source.endswith(".py") else _module(source)
+    file = source.endswith(".py")
+    if not _of_others.get() and (file or source.partition(".")[0] != "assim"):
+        raise UnknownNameError(f"{use!r} does not come with assim, and --no-plugins refuses it")
+    module = _file(folder / source, source) if file else _module(source)
     if not hasattr(module, name):
         public = [key for key in vars(module) if not key.startswith("_")]
         near = nearest(name, public) if len(public) < 40 else "check its spelling"
         raise UnknownNameError(f"{source} has no {name!r}; {near}")
-    return getattr(module, name)
+    return module, getattr(module, name)
 
 
 def _module(name: str) -> Any:
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
             raise UnknownNameError(f"no module is called {name!r}") from None
         raise UnknownNameError(f"importing {name} failed: {said(error)}") from error
@@ -135,7 +169,7 @@ def _file(file: Path, source: str) -> Any:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         where = place(error, lambda name: name.startswith(str(file))) or str(file)
         raise UnknownNameError(f"importing {source} failed: {said(error)} ({where})") from error

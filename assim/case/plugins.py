@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic.fields import FieldInfo
 
-from assim.case.failure import CaseError, Fault
+from assim.case.failure import CaseError, Fault, too_large
 from assim.case.names import UnknownNameError, load, nearest, resolve, said
+from assim.case.signature import admits, classes, hints, words
 from assim.files.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from assim.problem.model import AbstractDynamics
 
 NONE = "none"  # of a posterior or a covariance: there is none
+_NO_SIZES = ("seed", "max_steps")  # whole numbers of which no arrays are made
 # Arguments that are themselves plug-ins, or lists of them.
 _NESTED = {
     "integrator": "integrator",
@@ -32,7 +34,6 @@ _NESTED = {
     "likelihood": "likelihood",
     "localisation": "covariance",
 }
-_SIMPLE = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
 class Table(BaseModel):
@@ -181,6 +182,19 @@ class Plugin(Table):
         """Arguments given where the constructor takes them and the table does not."""
         self._offered |= arguments
 
+    def types(self) -> dict[str, Any]:
+        """Types of the arguments that it takes, where they are annotated."""
+        return hints(named_by(self.kind, self.use, self.at(), self._folder))
+
+    def counts(self) -> dict[str, int]:
+        """Its arguments that are whole numbers, by their dotted paths."""
+        given = (self.model_extra or {}).items()
+        return {
+            self.at(key): value
+            for key, value in given
+            if isinstance(value, int) and key not in _NO_SIZES
+        }
+
     def build(self) -> Any:
         """The object that the table describes, which is made once."""
         if not self._built:
@@ -285,6 +299,7 @@ def construct(
     folder: Path,
     offered: Mapping[str, Any] | None = None,
     known_faults: tuple[Fault, ...] = (),
+    expected: tuple[type, ...] = (),
 ) -> Any:
     """The object that a table with `use` describes, with the plug-ins among its arguments.
 
@@ -295,9 +310,10 @@ def construct(
         folder: that files are relative to.
         offered: arguments given where the constructor takes them and the table does not.
         known_faults: what is wrong with the arguments already.
+        expected: classes that it may be of, where it is of no kind that has a name.
     """
     arguments: dict[str, Any] = {key: value for key, value in given.items() if key != "use"}
-    owner = named_by(kind, given.get("use"), path, folder)
+    owner = named_by(kind, given.get("use"), path, folder, expected)
     if kind == "operator" and inspect.isfunction(owner):
         arguments = {"function": owner, **arguments}
         owner = load("assim.problem.operator:Function")
@@ -305,9 +321,10 @@ def construct(
         if name in inspect.signature(owner).parameters:
             arguments.setdefault(name, value)
     faults = [*known_faults, *_argument_faults(owner, arguments, path)]
+    types = hints(owner)
     for name, value in arguments.items():
         try:
-            arguments[name] = _nested(name, value, f"{path}.{name}", folder)
+            arguments[name] = _nested(name, value, f"{path}.{name}", folder, types.get(name))
         except CaseError as error:
             faults += error.faults
     if faults:
@@ -315,43 +332,37 @@ def construct(
     return _called(owner, arguments, path)
 
 
-def named_by(kind: str, use: Any, path: str, folder: Path) -> Any:
+def named_by(kind: str, use: Any, path: str, folder: Path, expected: tuple[type, ...] = ()) -> Any:
     """The class or function that a table names."""
     try:
-        return resolve(kind, use, folder)
+        return resolve(kind, use, folder, expected)
     except UnknownNameError as error:
         raise CaseError([Fault(f"{path}.use", str(error))]) from error.__cause__
-
-
-def hints(owner: Any) -> dict[str, Any]:
-    """Types of the arguments; none where annotations cannot be evaluated."""
-    try:
-        return typing.get_type_hints(owner.__init__ if inspect.isclass(owner) else owner)
-    except Exception:  # annotations that cannot be evaluated say nothing
-        return {}
 
 
 def _called(owner: Callable, arguments: dict[str, Any], path: str) -> Any:
     try:
         return owner(**arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         name = getattr(owner, "__name__", str(owner))
         what = str(error) if isinstance(error, ValueError) else f"{name} failed: {said(error)}"
         raise CaseError([Fault(path, what)]) from error
 
 
-def _nested(name: str, value: Any, path: str, folder: Path) -> Any:
-    """An argument with the tables that have `use` replaced by what they describe."""
+def _nested(name: str, value: Any, path: str, folder: Path, hint: Any) -> Any:
+    """An argument of this type with the tables that have `use` replaced by what they describe."""
     if isinstance(value, dict) and "use" in value:
         kind = _NESTED.get(name)
         if kind is None and ":" not in str(value["use"]):
             what = 'name a plug-in here in full, use = "module:Class"'
             raise CaseError([Fault(path, what)])
-        return construct(kind or "plug-in", value, path, folder)
+        return construct(kind or "plug-in", value, path, folder, expected=classes(hint))
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        return [_nested(name, item, f"{path}.{i}", folder) for i, item in enumerate(value)]
+        return [_nested(name, item, f"{path}.{i}", folder, hint) for i, item in enumerate(value)]
     if isinstance(value, dict) and name in _NESTED:
-        return {key: _nested(name, item, f"{path}.{key}", folder) for key, item in value.items()}
+        return {
+            key: _nested(name, item, f"{path}.{key}", folder, hint) for key, item in value.items()
+        }
     return value
 
 
@@ -372,14 +383,17 @@ def _argument_faults(owner: Callable, given: dict[str, Any], path: str) -> list[
         if name not in given and p.default is p.empty and p.kind is not p.VAR_POSITIONAL
     ]
     types = hints(owner)
-    return faults + [
-        Fault(f"{path}.{name}", f"must be {_SIMPLE[types[name]]}, got {value!r}")
+    counts = {
+        f"{path}.{name}": abs(value)
         for name, value in given.items()
-        if types.get(name) in _SIMPLE and not _is(value, types[name])
-    ]
-
-
-def _is(value: Any, kind: type) -> bool:
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
+        if types.get(name) is int and isinstance(value, int) and name not in _NO_SIZES
+    }
+    return (
+        faults
+        + too_large(counts)
+        + [
+            Fault(f"{path}.{name}", f"must be {words(types[name])}, got {value!r}")
+            for name, value in given.items()
+            if name in types and not admits(types[name], value)
+        ]
+    )

@@ -8,8 +8,8 @@ import numpy as np
 
 from assim.analysis.analyse import Analysis, analyse
 from assim.analysis.finding import AbstractFinding
-from assim.case.case import Case
-from assim.case.failure import Fault, Trouble, naming
+from assim.case.case import Case, CaseTable
+from assim.case.failure import Fault, Trouble, naming, too_large
 from assim.case.findings import ForecastMeasure
 from assim.case.observations import ObservationTable, background_checked, problem_faults
 from assim.case.setting import Setting, set_up
@@ -126,7 +126,7 @@ def _pose(setting: Setting, sources: Mapping[str, Source], background: Any) -> P
     problem = posed(assimilated)
     checked = background_checked(problem, assimilated)
     problem = problem if checked is assimilated else posed(checked)
-    trouble.faults += problem_faults(problem, held_back)
+    trouble.faults += _size_faults(tables, problem, made) + problem_faults(problem, held_back)
     trouble.report()
     return Posed(
         setting,
@@ -141,6 +141,19 @@ def _pose(setting: Setting, sources: Mapping[str, Source], background: Any) -> P
         inputs={n: hash_file(path) for n, path in case.inputs().items() if n not in sources},
         held_back=tuple(instrument for _, instrument in held_back),
     )
+
+
+def _size_faults(
+    tables: CaseTable, problem: Problem, instruments: Sequence[Instrument]
+) -> list[Fault]:
+    """First guesses, members and draws, by the keys that ask for them, that memory cannot hold."""
+    n, rows = problem.size(), sum(instrument.table.rows for instrument in instruments)
+    numbers: dict[str, float] = {"minimiser.starts": (tables.minimiser.first_guesses() or 1) * n}
+    for table in tables.posterior:
+        numbers |= {key: value * n for key, value in table.counts().items()}
+    if tables.predictive is not None:
+        numbers["predictive.draws"] = tables.predictive.draws * (rows + n)
+    return too_large(numbers)
 
 
 def _rows(

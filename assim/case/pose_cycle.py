@@ -9,7 +9,7 @@ from typing import Any
 from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.scheme import AbstractScheme
 from assim.case.case import Case, CaseTable
-from assim.case.failure import CaseError, Fault, Trouble, naming
+from assim.case.failure import CaseError, Fault, Trouble, naming, too_large
 from assim.case.setting import Setting
 from assim.files.netcdf import hash_file
 from assim.problem.arrays import Array
@@ -68,6 +68,9 @@ def pose_cycle(setting: Setting, background: Any = None) -> PosedCycle:
         first = setting.window()
         observed = [table.blank(model, first) for table in tables.observations]
         problem = setting.problem(first, fields, observed, error)
+        counts = tables.cycled().method.counts()
+        if faults := too_large({key: value * problem.size() for key, value in counts.items()}):
+            raise CaseError(faults)
         cycle = checked_cycle(setting, problem, scheme)
     named = {} if background is not None else case.inputs()
     files = {name: path for name, path in named.items() if path.is_file()}

@@ -1,5 +1,6 @@
 """What can be made of a case without its data: the model, its clock and all plug-ins."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import assim
 from assim.case.background import Background
 from assim.case.case import Case, CaseTable
 from assim.case.clock import Clock, text_of
-from assim.case.failure import CaseError, Fault, naming
+from assim.case.failure import CaseError, Fault, naming, too_large
 from assim.case.model import with_values
 from assim.case.names import nearest, place
 from assim.files.read.far import far_values, far_words
@@ -25,6 +26,7 @@ from assim.problem.forcing import forcings, gaps
 from assim.problem.model import AbstractDynamics, ModelContractError
 from assim.problem.model_error import ModelError
 from assim.problem.observation import Observations
+from assim.problem.prior import AbstractPrior
 from assim.problem.window import Window
 
 _NOTICEABLE = 0.01  # of a step: how far a file's type may move a value and nothing be said
@@ -129,11 +131,52 @@ def set_up(case: Case) -> Setting:
         if model is not None:
             broken = _labels_fault(model)
             faults += [Fault("model", broken)] if broken else _names(tables, model.labels())
+        if not faults and model is not None:
+            faults += too_large(_numbers(tables, model.labels())) + _prior_faults(tables, model)
         if faults or model is None:
             raise CaseError(faults)
         clock = Clock(model.labels().time_unit, tables.window.start)
         driven = with_values(tables.model.driven(clock.reference), tables.parameters)
         return Setting(case, driven, clock)
+
+
+def _numbers(tables: CaseTable, labels: Labels) -> dict[str, float]:
+    """How many numbers a window, and a cycle of windows, hold by the keys that ask for them."""
+    state = sum(math.prod(labels.shape(name)) for name in labels.state)
+    window, cycle = tables.window, tables.cycle
+    slots = window.slots or 1
+    numbers: dict[str, float] = {"window.slots": (slots + 1) * state}
+    numbers["window.steps"] = window.steps * state
+    if cycle is not None:
+        every = 1 + state * cycle.twin
+        numbers["cycle.windows"] = cycle.windows * (cycle.shift or slots) * every
+    return numbers
+
+
+def _prior_faults(tables: CaseTable, model: AbstractDynamics) -> list[Fault]:
+    """Priors that give values of another shape than what they are the priors of has."""
+    labels, errors = model.labels(), tables.model_error
+    observed = [(t.error.prior, ()) for t in tables.observations]
+    observed += [(term.prior, ()) for t in tables.observations for term in t.bias]
+    amplitude = None if errors is None or errors.amplitude is None else errors.amplitude.prior
+    parameters = tables.parameters.items()
+    given = [(table.prior, jnp.shape(model.parameters[name])) for name, table in parameters]
+    given += [(t.prior, labels.shape(name)) for name, t in tables.background.fields.items()]
+    faults = []
+    for table, shape in (*given, *observed, (amplitude, ())):
+        if table is not None and (values := _values(table.build(), shape)) != shape:
+            of = f"values of shape {shape}" if shape else "one number"
+            faults.append(Fault(table.at(), f"must be the prior of {of}, got {values}"))
+    return faults
+
+
+def _values(prior: AbstractPrior, shape: tuple[int, ...]) -> tuple[int, ...] | str:
+    """Shape of what a prior gives for a variable of this shape, or why it gives nothing."""
+    try:
+        given: tuple[int, ...] = jax.eval_shape(prior, jnp.zeros(shape)).shape
+    except Exception as error:  # it may be the user's own
+        return _traced(error)
+    return given
 
 
 def _labels_fault(model: AbstractDynamics) -> str | None:

@@ -2,17 +2,73 @@
 
 import datetime
 import math
+import re
 import tomllib
 from typing import Any
 
 from assim.case.failure import Fault
 from assim.case.names import nearest
 
+MAX_DEPTH = 32  # tables and lists in one another
+LARGEST = 2**53  # whole number up to which all are exact as floating-point numbers
+LONGEST_NAME = 200  # dots in one name
+LONGEST = 2**24  # bytes of a case file
+_UNBOUNDED = ("lower", "upper")  # keys whose values may be infinite
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The tree of a TOML text.
+
+    Raises:
+        ValueError: it is none, or is nested too deeply.
+    """
+    names = re.split(r"[\n,=\[\]{}]", text.replace(" ", "").replace("\t", ""))
+    if max(name.count(".") for name in names) > LONGEST_NAME:
+        raise ValueError(_too_deep())  # TOML would take memory by the square of its length
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(_too_deep()) from None
+
+
+def _too_deep() -> str:
+    return f"tables and lists stand in one another more than {MAX_DEPTH} deep"
+
+
+def value_faults(tree: dict[str, Any]) -> list[Fault]:
+    """Values that no case has a use for, whatever the key: nested, numbers without bounds, NUL."""
+    faults, left = [], [("", tree, 0)]
+    while left:
+        path, value, depth = left.pop()
+        items: Any = ()
+        if isinstance(value, dict | list):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            what = _too_deep() if depth > MAX_DEPTH else None
+        else:
+            what = _wrong_value(value, path.rpartition(".")[2])
+        if what is not None:
+            faults.append(Fault(".".join(path.split(".")[:MAX_DEPTH]), what))
+            continue
+        left += [(f"{path}.{key}" if path else str(key), item, depth + 1) for key, item in items]
+    return faults[::-1]
+
+
+def _wrong_value(value: Any, key: str) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isinf(value) and key in _UNBOUNDED:
+            return None
+        return f"must be a finite number, got {value}"
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return f"must be a number of at most 2^53 in size if it is whole, got {value:.3e}"
+    if isinstance(value, str) and "\0" in value:
+        return f"must be a text without the character NUL, got {value[:40]!r}"
+    return None
+
 
 def parse_value(text: str) -> Any:
     """A value as TOML reads it, or the text itself where TOML cannot."""
     try:
-        tree = tomllib.loads(f"value = {text}")
+        tree = parse(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
     return tree["value"] if set(tree) == {"value"} else text
@@ -24,12 +80,18 @@ def override(tree: dict[str, Any], assignment: str) -> Fault | None:
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         return Fault("--set", f"write a.b=value, not {assignment!r}")
+    if len(keys) > MAX_DEPTH:
+        return Fault("--set", f"{path.strip()[:40]}...: {_too_deep()}")
     node: Any = tree
     for depth, key in enumerate(keys[:-1]):
         node = _descend(node, key)
         if not isinstance(node, dict | list):
             return Fault("--set", f"{path.strip()}: {_no_table(node, keys, depth, text.strip())}")
-    return _assign(node, keys[-1], parse_value(text.strip()), path.strip())
+    try:
+        value = parse_value(text.strip())
+    except ValueError as error:
+        return Fault("--set", f"{path.strip()}: {error}")
+    return _assign(node, keys[-1], value, path.strip())
 
 
 def _no_table(node: Any, keys: list[str], depth: int, text: str) -> str:
@@ -56,6 +118,16 @@ def _assign(node: Any, key: str, value: Any, path: str) -> Fault | None:
         return None
     valid = [str(i) for i in range(len(node))]
     return Fault("--set", f"{path}: the list has no item {key!r}; {nearest(key, valid)}")
+
+
+def uses(value: Any) -> list[str]:
+    """The names under `use` in a tree, at whatever depth."""
+    if isinstance(value, list):
+        return [use for item in value for use in uses(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [value["use"]] if isinstance(value.get("use"), str) else []
+    return own + [use for item in value.values() for use in uses(item)]
 
 
 def write(tree: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ from assim.problem.arrays import Coordinate, Label, Labels
 _FILL = 9.969209968386869e36  # NetCDF's own default for float64
 _STANDARD_NAMES = {"degrees_east": "longitude", "degrees_north": "latitude"}
 _AXES = {"degrees_east": "X", "degrees_north": "Y"}
+_ELSEWHERE = ", or choose another folder with --out"
 
 
 def time_variable(
@@ -230,7 +231,7 @@ def _encoding(dataset: xr.Dataset, name: str) -> dict[str, Any]:
 def _write_whole(
     path: Path,
     write: Callable[[Path], object],
-    otherwise: str = ", or choose another folder with --out",
+    otherwise: str = _ELSEWHERE,
 ) -> None:
     """Write to a temporary name beside `path`, then rename."""
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
@@ -239,10 +240,15 @@ def _write_whole(
         write(temporary)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        raise DataError(
-            f"{path}: cannot be written ({reason(error)}); check the space left and the "
-            f"permissions of {path.parent}{otherwise}"
-        ) from error
+        raise DataError(unwritable(path, error, otherwise)) from error
     finally:
         with suppress(OSError):  # it is not there where all went well
             temporary.unlink()
+
+
+def unwritable(path: Path, error: Exception, otherwise: str = _ELSEWHERE) -> str:
+    """Why a file cannot be written, and the ways out."""
+    return (
+        f"{path}: cannot be written ({reason(error)}); check the space left and the permissions "
+        f"of {path.parent}{otherwise}"
+    )

@@ -12,7 +12,6 @@ from assim.case.methods import cannot_run
 from assim.case.names import names
 from assim.case.plugins import construct
 from assim.case.pose import Posed, pose
-from assim.files.netcdf import write_bytes
 from assim.files.write.calibration import calibration_dataset
 from assim.findings.calibration import FAILED, Calibration, calibrate
 from assim.run.terminal.directory import Results, writing
@@ -29,14 +28,13 @@ def calibrate_case(
     case.refuse_cycle("calibrate")
     posed = pose(case)
     chosen = _method(posed, method)
-    results = Results(case, case.directory(out), posed.inputs)
-    with writing(results, screen):
-        for name in (FILE, PICTURE):
-            (results.directory / name).unlink(missing_ok=True)
+    results = Results(case, case.directory(out), posed.inputs, kind="calibration")
+    with writing(results, screen, (FILE, PICTURE)):
         screen.say(f"{case.title}: calibration of {chosen.name()}", "bold")
         calibration = _calibrated(posed, chosen, number, screen)
         _show(calibration, screen)
         results.dataset("calibration", calibration_dataset(calibration), "calibration")
+        results.finish()
         _draw(results, screen)
     return Exit.NOT_CONVERGED if calibration.failed > FAILED * number else Exit.DONE
 
@@ -136,5 +134,4 @@ def _draw(results: Results, screen: Screen) -> None:
             "Please report it."
         )
         return
-    write_bytes(png, results.directory / PICTURE)
-    results.paths.append(results.directory / PICTURE)
+    results.bytes(PICTURE, png)

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 import traceback
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ _SET = click.option(
 _QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 _OUT = click.option("--out", type=click.Path(path_type=Path), help="Directory for the results.")
 _DEBUG = click.Option(["--debug"], is_flag=True, help="Show the traceback of an error.")
+_NO_PLUGINS = click.Option(
+    ["--no-plugins"], is_flag=True, help="Refuse models and other code that do not come with assim."
+)
 
 
 class Command(click.Command):
@@ -29,14 +33,19 @@ class Command(click.Command):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.params.append(_DEBUG)
+        if {param.name for param in self.params} & {"case", "cases", "model"}:
+            self.params.append(_NO_PLUGINS)
 
     def invoke(self, context: click.Context) -> Any:
         """Run and exit."""
-        debug = context.params.pop("debug")
+        debug, alone = context.params.pop("debug"), context.params.pop("no_plugins", False)
         try:
-            code = int(super().invoke(context))
+            with _without_plugins() if alone else nullcontext():
+                code = int(super().invoke(context))
         except click.ClickException:
             raise
+        except SystemExit as end:
+            code = _explain(_ended(end), debug)
         except (Exception, KeyboardInterrupt) as error:
             code = _explain(error, debug)
         sys.exit(code)
@@ -54,14 +63,18 @@ class Program(click.Group):
         where the interpreter takes its time to end.
         """
         gc.set_threshold(_BETWEEN_COLLECTIONS)
+        from assim.run.terminal.streams import close, forgive
+
+        forgive()
         try:
             return self.main(*arguments, **options)
         except SystemExit as end:
             if end.code != _INTERRUPTED:
                 raise
-            sys.stdout.flush()
-            sys.stderr.flush()
+            close()
             os._exit(_INTERRUPTED)
+        finally:
+            close()
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -259,9 +272,11 @@ def init(model: str, out: Path | None) -> int:
 @click.argument("directory", type=click.Path(path_type=Path))
 def report(directory: Path) -> int:
     """Draw report.html and its pictures from the finished files in DIRECTORY."""
+    from assim.files.record import alone
     from assim.show.report import write_report
 
-    paths = write_report(directory)
+    with alone(directory) if directory.is_dir() else nullcontext():
+        paths = write_report(directory)
     _screen().written(directory, paths)
     return 0
 
@@ -291,6 +306,19 @@ def _configure(device: str = "cpu", precision: str = "float64") -> None:
     configure(device, precision)
 
 
+def _without_plugins() -> AbstractContextManager[None]:
+    from assim.case.names import built_in_only
+
+    return built_in_only()
+
+
+def _ended(end: SystemExit) -> Exception:
+    from assim.case.failure import CaseError, Fault
+
+    what = f"the model, or another plug-in, ended the program (SystemExit: {end.code})"
+    return CaseError([Fault("", f"{what}; let it raise an error that says what is wrong")])
+
+
 def _screen(quiet: bool = False) -> Any:
     from assim.run.terminal.screen import Screen
 
@@ -302,11 +330,11 @@ def _explain(error: BaseException, debug: bool) -> int:
 
     code = exit_code(error)
     if code is Exit.INTERNAL:
-        click.echo("internal error, please report:", err=True)
+        sys.stderr.write("internal error, please report:\n")
     if debug or code is Exit.INTERNAL:
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        sys.stderr.write("".join(traceback.format_exception(error)))
     else:
-        click.echo(message(error), err=True)
+        sys.stderr.write(f"{message(error)}\n")
     return int(code)
 
 

@@ -86,12 +86,14 @@ def compare_cases(cases: Sequence[Case], tempered: bool, out: Path | None, scree
     for case in cases:
         case.refuse_cycle("compare")
     posed = {str(case.path): pose(case) for case in cases}
+    directory = out or Path("out") / "comparison"
+    for case in cases:
+        case.directory(directory)
     for ready in posed.values():
         _check_proper(ready)
     check_same(posed)
-    results = Results(cases[0], out or Path("out") / "comparison")
-    with writing(results, screen):
-        (results.directory / "comparison.json").unlink(missing_ok=True)
+    results = Results(cases[0], directory, kind="comparison")
+    with writing(results, screen, ["comparison.json"]):
         tables, settled = Tables(), True
         for name, ready in posed.items():
             screen.say(f"{name}: {ready.case.title}", "bold")

@@ -87,7 +87,8 @@ class _Outcome:
 def forecast_case(case: Case, asked: ForecastRequest, screen: Screen) -> Exit:
     """Run members of the posterior on from where a finished run ends, and write what they say."""
     setting = set_up(case)
-    source = case.directory(asked.source)
+    source = case.results(asked.source)
+    directory = case.directory(asked.out or asked.source, asked.observations, asked.truth)
     seed = case.checked.runtime.seed if asked.seed is None else asked.seed
     origin = origin_of(setting, source, asked.members, seed)
     for warning in origin.warnings:
@@ -99,8 +100,8 @@ def forecast_case(case: Case, asked: ForecastRequest, screen: Screen) -> Exit:
     edges, truth = _true_states(setting, asked.truth, later)
     files = (origin.file, asked.observations, asked.truth)
     inputs = {str(path): hash_file(path) for path in files if path is not None}
-    results = Results(case, asked.out or source, inputs)
-    with writing(results, screen):
+    results = Results(case, directory, inputs, kind="forecast")
+    with writing(results, screen, ("forecast.nc", "forecast.json")):
         ahead = _run(setting, origin, window, seed)
         verified = [_verify(instrument, ahead, origin.draws, seed) for instrument in instruments]
         outcome = _Outcome(origin, ahead, verified, edges, against_truth(ahead, truth, edges))
@@ -231,10 +232,8 @@ def _verify(instrument: Instrument, ahead: Forecast, draws: StartMembers, seed: 
 def _write(outcome: _Outcome, results: Results, members: bool, seed: int) -> None:
     """Write the files, the summary last."""
     ahead, names = outcome.ahead, results.case.checked.output.variables
-    (results.directory / "forecast.json").unlink(missing_ok=True)
     dataset = forecast_dataset(ahead, members=members, names=names)
     results.dataset("forecast", dataset, "forecast")
-    (results.directory / "forecast_feedback.nc").unlink(missing_ok=True)
     if outcome.verified:
         instruments, rows, *_ = zip(*outcome.verified, strict=True)
         dataset = forecast_feedback(instruments, rows, ahead.labels, ahead.window)

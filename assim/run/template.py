@@ -1,5 +1,6 @@
 """`assim init`: a commented case to start from, for a twin experiment with a model."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from assim.case.model import ModelTable
 from assim.case.names import names
 from assim.case.toml import quoted
 from assim.files.errors import DataError
+from assim.files.netcdf import write_bytes
 from assim.files.times import NON_PHYSICAL
 from assim.problem.arrays import Labels
 from assim.problem.model import AbstractDynamics, AbstractModel
@@ -83,13 +85,9 @@ def write_template(use: str, out: Path | None, screen: Screen) -> Exit:
     if out is None:
         screen.say(text.rstrip("\n"))
         return Exit.DONE
-    if out.exists():
+    if os.path.lexists(out):
         raise DataError(f"{out}: exists; choose another name, or remove it first")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror})") from error
+    write_bytes(text.encode(), out)
     screen.say(f"Wrote {out}")
     return Exit.DONE
 

@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from assim.case.failure import Exit
 from assim.case.findings import PredictiveTable
 from assim.case.names import said
 from assim.case.pose import Posed, pose
-from assim.files.netcdf import write_tree
 from assim.files.write.arviz import to_datatree
 from assim.files.write.encode import row_columns, state_dataset
 from assim.files.write.feedback import feedback_dataset
@@ -40,7 +38,7 @@ from assim.show.report import report_of_results
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import Trust
 
-ARVIZ = "inference_data.nc"
+ARVIZ = "inference_data"
 Find = Callable[[Analysis], AbstractFinding | None]
 
 
@@ -59,14 +57,16 @@ def run_case(
     with timed(seconds, "read"):
         posed = pose(case)
     results = Results(case, case.directory(out), posed.inputs)
-    with writing(results, screen, window=True):
+    kept = case.checked.output.keep
+    names = [f"{name}.nc" for name in FILES if kept is None or name in kept]
+    with writing(results, screen, [*names, "summary.json"]):
         screen.say(case.title, "bold")
         screen.rejected(posed.rejected())
         screen.notes(posed.notes())
         analysis = _analyse(posed, screen, seconds)
         screen.results(analysis)
         _write_results(posed, analysis, results)
-        kept = case.checked.output.keep
+        results.finish()
         results.paths += report_of_results(results.directory, kept, screen.say)
     status = analysis.solution.status
     if status is not Status.CONVERGED:
@@ -124,30 +124,15 @@ def _with_own(posed: Posed, analysis: Analysis, use: str, find: Find, screen: Sc
 
 
 def _write_results(posed: Posed, analysis: Analysis, results: Results) -> None:
-    """Write the files of a finished analysis, the summary last; those of an earlier run go."""
-    directory, seconds = results.directory, dict(analysis.seconds)
-    stale = [directory / ARVIZ, *(directory / f"{name}.nc" for name in FILES)]
-    for path in (*stale, *_of_methods(directory)):
-        path.unlink(missing_ok=True)
+    """Write the files of a finished analysis, the summary last."""
+    seconds = dict(analysis.seconds)
     with timed(seconds, "write"):
         for name, make in _makers(posed, analysis).items():
             results.dataset(name, make(), name)
     if posed.case.checked.output.arviz and analysis.posterior is not None:
-        title = f"{posed.case.title}: posterior"
-        write_tree(to_datatree(analysis), directory / ARVIZ, title=title, **results.words)
-        results.paths.append(directory / ARVIZ)
+        results.tree(ARVIZ, to_datatree(analysis), "posterior")
     finished = dataclasses.replace(analysis, seconds=seconds)
     results.json("summary", summary(finished, posed.all_instruments, posed.truth, posed.notes()))
-
-
-def _of_methods(directory: Path) -> list[Path]:
-    """Files of other methods than the one reported, from an earlier run; no one else's."""
-    paths = []
-    for path in (*directory.glob("posterior_*.nc"), *directory.glob("trajectory_*.nc")):
-        with suppress(OSError, ValueError), xr.open_dataset(path) as file:
-            if "assim_method" in file.attrs:
-                paths.append(path)
-    return paths
 
 
 def _makers(posed: Posed, analysis: Analysis) -> dict[str, Callable[[], xr.Dataset]]:

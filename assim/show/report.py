@@ -9,7 +9,8 @@ from pathlib import Path
 from string import Template
 
 from assim.files.errors import DataError, ReportError
-from assim.files.netcdf import remove, write_bytes
+from assim.files.netcdf import write_bytes
+from assim.files.record import REPORT, together
 from assim.show import about, page
 from assim.show.consistency import CONSISTENCY
 from assim.show.cycle import windows
@@ -77,14 +78,13 @@ def write_report(directory: Path) -> list[Path]:
     with finished_run(directory) as run:
         pictures = draw(run)
         text = render(run, pictures)
-    report, figures = directory / "report.html", directory / "figures"
-    for name in set(PICTURES) - set(pictures):
-        remove(figures / f"{name}.png")
-    drawn = {figures / f"{name}.png": picture for name, picture in pictures.items()}
-    for path, picture in drawn.items():
-        write_bytes(picture.png, path)
-    write_bytes(text.encode("utf-8"), report)
-    return [report, *drawn]
+    drawn = {f"figures/{name}.png": picture.png for name, picture in pictures.items()}
+    content = {**drawn, "report.html": text.encode("utf-8")}
+    with together(directory, REPORT) as batch:
+        for name, page_or_picture in content.items():
+            with batch.part(name) as path:
+                write_bytes(page_or_picture, path)
+    return [directory / name for name in ("report.html", *drawn)]
 
 
 def report_of_results(

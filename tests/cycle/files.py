@@ -100,12 +100,12 @@ def manifest(out):
 
 
 def contents(out):
-    """Every file of a finished cycle but the manifest, whose lines tell the hour."""
+    """Every file of a finished cycle but the manifest and the record, and the report."""
     paths = (path for path in sorted(out.rglob("*")) if path.is_file())
     return {
         str(path.relative_to(out)): path.read_bytes()
         for path in paths
-        if path.name != "manifest.jsonl" and path.suffix not in (".html", ".png")
+        if path.suffix not in (".html", ".png", ".jsonl")
     }
 
 

@@ -10,13 +10,14 @@ import xarray as xr
 from click.testing import CliRunner
 
 import assim
+from assim.files import lines
 from assim.files.errors import DataError
 from assim.files.netcdf import hash_file, write_dataset
 from assim.files.read.manifest import damaged, read_manifest
 from assim.files.read.tables import open_observations
+from assim.files.record import alone
 from assim.files.write import manifest as ledger
 from assim.run import cli
-from assim.run.cycle.ledger import alone
 from assim.run.terminal import directory
 from tests.cycle.files import Files, contents, manifest, results, setting, steady
 
@@ -125,9 +126,9 @@ def _half_a_line(out):
 
 
 def _half_a_window(out):
-    (out / "windows/.000006.part").mkdir()
-    (out / "windows/.000006.part/analysis.nc").write_bytes(b"half")
-    (out / "carry/.000006.nc.0123.part").write_bytes(b"half")
+    (out / ".assim/parts/000006").mkdir(parents=True)
+    (out / ".assim/parts/000006/analysis.nc").write_bytes(b"half")
+    (out / ".assim/parts/.000006.nc.0123.part").write_bytes(b"half")
 
 
 def _window_without_a_line(out):
@@ -155,6 +156,17 @@ def test_resume_after_any_stop(files, whole, tmp_path, spoil):
     assert contents(out) == contents(whole)
     assert steady(manifest(out)) == steady(manifest(whole))
     assert not list(out.rglob("*.part"))
+
+
+@pytest.mark.parametrize("name", ["windows/000006/notes.txt", "carry/000099.nc"])
+def test_what_assim_has_not_written_stands(files, whole, tmp_path, name):
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text("mine")
+    result = files.run(out, "--resume")
+    assert result.exit_code == 3 and "assim has not written it" in result.stderr
+    assert (out / name).read_text() == "mine"
 
 
 def test_an_early_window_that_has_changed_is_told(files, whole, tmp_path):
@@ -466,16 +478,16 @@ def test_the_last_value_of_a_cycle_may_be_off_by_rounding(copied, whole, tmp_pat
 
 def test_a_line_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
     """The disk takes half of it: what is left is the line before, and the next is whole."""
-    ledger.append(tmp_path, {"window": 0})
-    write = ledger._all_of
+    ledger.append(tmp_path, {"window": 0, "inputs": {}})
+    write = lines._write_all
 
     def half(file, content):
         write(file, content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ledger, "_all_of", half)
+    monkeypatch.setattr(lines, "_write_all", half)
     with pytest.raises(DataError, match="No space left"):
-        ledger.append(tmp_path, {"window": 1})
+        ledger.append(tmp_path, {"window": 1, "files": {}})
     monkeypatch.undo()
-    ledger.append(tmp_path, {"window": 1})
+    ledger.append(tmp_path, {"window": 1, "files": {}})
     assert [line["window"] for line in read_manifest(tmp_path)] == [0, 1]

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from assim.case.case import read_case
 from assim.case.pose import pose
+from assim.files.errors import DataError
 from assim.run import calibrate as command
 from assim.run.calibrate import FILE, PICTURE, _draw, _method, calibrate_case
 from assim.run.terminal.directory import Results
@@ -94,13 +95,13 @@ def test_a_picture_that_cannot_be_drawn_costs_no_simulations(calibrated, monkeyp
     )
 
 
-def test_what_an_earlier_run_left_is_removed_first(toy: Toy, monkeypatch) -> None:
+def test_a_picture_of_somebody_else_is_not_replaced(toy: Toy, monkeypatch) -> None:
     toy.write().out.mkdir()
     (toy.out / PICTURE).write_bytes(b"old")
     monkeypatch.setattr(command, "_calibrated", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(DataError, match="was not written there by assim"):
         calibrate_case(read_case(toy.write_case()), 10, "laplace", toy.out, Screen(quiet=True))
-    assert not (toy.out / PICTURE).exists()
+    assert (toy.out / PICTURE).read_bytes() == b"old"
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,13 @@ class Toy:
         return invoke(*arguments)
 
 
+def listed(folder: Path) -> dict[str, bytes]:
+    """Every file in a folder and below it, but for the record of what was written there."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {n: path.read_bytes() for n, path in names.items() if n != ".assim/written.jsonl"}
+
+
 def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(cli.main, list(arguments))
 

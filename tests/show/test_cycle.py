@@ -60,7 +60,7 @@ def cycle(folder, windows=20, burn_in=4, *, truth=True, dates=True, manifest=Tru
     runs.save(folder / "diagnostics.nc", data)
     runs.write_json(folder, summary(windows, burn_in, truth))
     if manifest:
-        lines = [{"cycle": "Storms"}, *(line(k) for k in range(windows))]
+        lines = [{"cycle": "Storms", "inputs": {}}, *(line(k) for k in range(windows))]
         text = "".join(json.dumps(one) + "\n" for one in lines)
         (folder / "manifest.jsonl").write_text(text, encoding="utf-8")
     if states:
@@ -131,6 +131,7 @@ def line(k):
     missed = k in MISSED
     return {
         "window": k,
+        "files": {},
         "state": "forecast" if missed else "analysed",
         "reason": "no observations" if missed else "",
         "observations": {"buoy": lost if missed else used},

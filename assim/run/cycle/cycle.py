@@ -19,13 +19,14 @@ from assim.case.pose_cycle import PosedCycle, pose_cycle
 from assim.case.setting import Setting, set_up
 from assim.files.errors import DataError
 from assim.files.netcdf import package_version
+from assim.files.record import SERIES, alone
 from assim.problem.arrays import State
 from assim.problem.cycled import Rows
 from assim.problem.window import Window
 from assim.run.cycle.incoming import Incoming
-from assim.run.cycle.ledger import Ledger, alone
+from assim.run.cycle.ledger import Ledger
 from assim.run.cycle.windows import Sequence, Stopped, write_series
-from assim.run.terminal.directory import Results, remove_ending, writable, writing
+from assim.run.terminal.directory import Results, writable, writing
 from assim.run.terminal.screen import Screen
 from assim.run.twin.twin import Twin, draw, twin_window
 from assim.show.report import report_of_results
@@ -46,7 +47,7 @@ def run_cycle(
     so many seconds in a folder that is watched.
     """
     setting = set_up(case)
-    directory = case.directory(out)
+    directory = case.directory(out, *_awaited(case, watched))
     if setting.tables.cycled().twin:
         if resume or watched is not None:
             what = "an experiment in memory has neither files to go on from nor any to wait for"
@@ -64,18 +65,23 @@ def run_cycle(
     with writable(directory), alone(directory):
         ledger = Ledger.opened(directory, case, resume)
         sequence = Sequence(posed, incoming, ledger, screen)
-        results = Results(case, directory, posed.inputs)
+        results = Results(case, directory, posed.inputs, kind=SERIES)
         screen.say(case.title, "bold")
         _say_first(ledger, posed, screen, resume)
-        remove_ending(directory)
-        (directory / "diagnostics.nc").unlink(missing_ok=True)
+        results.withdraw("diagnostics.nc", "summary.json")
         code = _all_windows(sequence, results, screen)
         summary = sequence.series(results)
+        results.finish()
         if summary:
             screen.cycled(summary)
         results.paths += report_of_results(directory, case.checked.output.keep, screen.say)
         screen.written(directory, results.paths)
     return _used_nothing(screen) if code is Exit.DONE and not summary["observations"] else code
+
+
+def _awaited(case: Case, watched: Path | None) -> list[Path]:
+    """The files that come into a folder that is watched."""
+    return [] if watched is None else [watched / t.file for t in case.checked.observations]
 
 
 def _say_first(ledger: Ledger, posed: PosedCycle, screen: Screen, resume: bool) -> None:
@@ -129,6 +135,7 @@ def _all_windows(sequence: Sequence, results: Results, screen: Screen) -> Exit:
     except (Exception, KeyboardInterrupt) as error:
         with suppress(DataError):  # what stopped the windows is what is told
             sequence.series(results)
+            results.finish()
         finished = f"{ledger.done} of {windows} windows are finished"
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(f"interrupted; {finished}, go on with --resume") from None
@@ -172,7 +179,7 @@ def _run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:
     case, (posed, batches, truth) = setting.case, pose_experiment(setting)
     windows = posed.tables.cycled().windows
     results = Results(case, directory, posed.inputs)
-    with writing(results, screen, window=True):
+    with writing(results, screen, ("diagnostics.nc", "summary.json")):
         screen.say(case.title, "bold")
         screen.say(f"{windows} windows in one program")
         begin = time.perf_counter()
@@ -181,6 +188,7 @@ def _run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:
         seconds = {"cycle": time.perf_counter() - begin}
         _check_finite(measures)
         screen.cycled(write_series(posed, measures, results, seconds=seconds))
+        results.finish()
         results.paths += report_of_results(directory, case.checked.output.keep, screen.say)
     return Exit.DONE
 

@@ -1,7 +1,5 @@
 """What a cycle has written and how far it has come: its directory, manifest and carry."""
 
-import fcntl
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,12 +10,15 @@ from typing import Any
 
 from assim.case.case import Case
 from assim.files.errors import DataError
-from assim.files.netcdf import hash_file, package_version, steady, write_dataset
+from assim.files.lines import flush
+from assim.files.netcdf import hash_file, package_version, remove, steady, write_dataset
 from assim.files.read.manifest import STATES, damaged, read_manifest
+from assim.files.record import Record, known_as, move
 from assim.files.write import manifest
 from assim.files.write.analysed import carry_dataset, read_carry
 
 WINDOWS = "windows"
+KIND = "window"  # of files in the record, until the manifest has them
 _KEPT = 2  # windows whose carry is kept
 
 
@@ -25,12 +26,14 @@ _KEPT = 2  # windows whose carry is kept
 class Ledger:
     """The directory of a cycle: how many windows are done, by which version of assim it was begun.
 
-    A window is written to a folder of a temporary name, which is renamed; then what it hands on,
-    likewise; then its line of the manifest. What has no line is written again.
+    A window is written among the parts of the directory, then recorded, then gets its name; then
+    what it hands on, likewise; then comes its line of the manifest. What has no line is written
+    again.
     """
 
     directory: Path
     case: Case
+    record: Record
     done: int = 0
     version: str = field(default_factory=package_version)
 
@@ -42,8 +45,10 @@ class Ledger:
             DataError: it holds a cycle and `resume` is not asked for, it is of another case, or a
                 file of a finished window has changed.
         """
-        ledger = Ledger(directory, case)
+        ledger = Ledger(directory, case, Record(directory))
         heading, *lines = read_manifest(directory) or [{}]
+        known = {name for line in lines for name in line["files"]}
+        known |= set(ledger.record.names([KIND]))
         if lines and not resume:
             raise DataError(
                 f"{directory}: holds {len(lines)} windows of a cycle; go on with --resume, or "
@@ -62,10 +67,10 @@ class Ledger:
         else:
             heading = ledger._heading()
             ledger._check_empty()
+        ledger._clear(known)
         for name in (WINDOWS, STATES):
             (directory / name).mkdir(exist_ok=True)
         manifest.cut(directory, [heading, *lines])
-        ledger._clear()
         return ledger
 
     def folder(self, window: int) -> Path:
@@ -87,32 +92,40 @@ class Ledger:
     @contextmanager
     def writing(self, window: int) -> Iterator[Path]:
         """A folder for the files of a window, which has its name once all are written."""
-        final = self.folder(window)
-        temporary = final.with_name(f".{final.name}.part")
-        shutil.rmtree(temporary, ignore_errors=True)
+        final, part = self.folder(window), self.record.underway / f"{window:06d}"
+        shutil.rmtree(part, ignore_errors=True)
         try:
-            temporary.mkdir(parents=True)
-            yield temporary
-            for path in (*temporary.iterdir(), temporary):
-                manifest.flush(path)
-            os.replace(temporary, final)
-            manifest.flush(final.parent)
+            with known_as(final):
+                part.mkdir(parents=True)
+                yield part
+                for path in (*part.iterdir(), part):
+                    flush(path)
+            own = {self._name(final / path.name): path for path in part.iterdir()}
+            self.record.add(KIND, manifest.checksums(own))
+            move(part, final)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            self.record.clear()
 
     def finish(self, window: int, carry: Any, entry: Mapping[str, Any]) -> None:
         """Keep what a window hands on, and add its line."""
         state, title = self.state(window), f"{self.case.title}: window {window}, carried"
-        write_dataset(steady(carry_dataset(carry)), state, title=title)
-        manifest.flush(state)
-        manifest.flush(state.parent)
+        part = self.record.underway / state.name
+        with known_as(state):
+            write_dataset(steady(carry_dataset(carry)), part, title=title)
+            flush(part)
+        self.record.add(KIND, manifest.checksums({self._name(state): part}))
+        move(part, state)
         paths = [*self.folder(window).iterdir(), state]
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        files = manifest.checksums(self.directory, paths)
+        files = manifest.checksums({self._name(path): path for path in paths})
         line = {"window": window, **entry, "written": now, "files": files}
         manifest.append(self.directory, line)
         self.done += 1
-        self.state(window - _KEPT).unlink(missing_ok=True)
+        remove(self.state(window - _KEPT))
+
+    def _name(self, path: Path) -> str:
+        """A file as the manifest names it."""
+        return path.relative_to(self.directory).as_posix()
 
     def _whole(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Lines of windows whose files are as they were, without a last one whose are not.
@@ -141,10 +154,10 @@ class Ledger:
     def _check_empty(self) -> None:
         """Refuse windows that no manifest tells of: they are somebody's work."""
         for folder in (self.directory / WINDOWS, self.directory / STATES):
-            known = sorted(path.stem for path in folder.glob("[0-9]*"))
-            if known not in ([], [f"{0:06d}"]):  # the first may have been stopped before its line
+            there = sorted(path.stem for path in folder.glob("[0-9]*"))
+            if there not in ([], [f"{0:06d}"]):  # the first may have been stopped before its line
                 raise DataError(
-                    f"{folder}: holds {len(known)} windows, but {manifest.NAME} tells of none; put "
+                    f"{folder}: holds {len(there)} windows, but {manifest.NAME} tells of none; put "
                     "it back, or choose another directory with --out"
                 )
 
@@ -175,32 +188,27 @@ class Ledger:
     def _inputs(self) -> dict[str, Path]:
         return {n: path for n, path in self.case.decisive_inputs().items() if path.is_file()}
 
-    def _clear(self) -> None:
-        """Remove what was being written, and windows without a line."""
-        for folder in (self.directory / WINDOWS, self.directory / STATES):
-            for path in folder.glob(".*.part"):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path in (self.directory / WINDOWS).glob(6 * "[0-9]"):
-            if int(path.name) >= self.done:
-                shutil.rmtree(path)
-        for path in (self.directory / STATES).glob(6 * "[0-9]" + ".nc"):
-            if not self.done - _KEPT <= int(path.stem) < self.done:
-                path.unlink()
+    def _clear(self, known: set[str]) -> None:
+        """Remove windows without a line, of which every file must be one that was written here.
 
-
-@contextmanager
-def alone(directory: Path) -> Iterator[None]:
-    """Let no other process write to a directory, until this one ends at the latest."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise DataError(
-            f"{directory}: another process is running this cycle; wait for it, or choose another "
-            "directory with --out"
-        ) from error
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+        Raises:
+            DataError: there is another file, or a folder is a link.
+        """
+        folders = [self.directory / WINDOWS, self.directory / STATES]
+        left = [path for path in folders[0].glob(6 * "[0-9]") if int(path.name) >= self.done]
+        kept = range(self.done - _KEPT, self.done)
+        states = folders[1].glob(6 * "[0-9]" + ".nc")
+        files = [path for path in states if int(path.stem) not in kept]
+        files += [path for folder in left if not folder.is_symlink() for path in folder.iterdir()]
+        for path in (*folders, *left, *files):
+            strange = path in files and (path.is_dir() or self._name(path) not in known)
+            if strange or path.is_symlink():
+                raise DataError(
+                    f"{path}: would be removed, and assim has not written it: move it, or choose "
+                    "another directory with --out"
+                )
+        for path in files:
+            remove(path)
+        for folder in left:
+            folder.rmdir()
+        self.record.forget([KIND])

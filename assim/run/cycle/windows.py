@@ -249,7 +249,7 @@ class Sequence:
         }
         entries = [arrival.entry for arrival in arrivals if "sha256" in arrival.entry]
         inputs = {**self.posed.inputs, **{entry["file"]: entry["sha256"] for entry in entries}}
-        results, keep = Results(case, folder, inputs, self.config), case.checked.output.keep
+        results, keep = Results(case, folder, inputs, self.config, None), case.checked.output.keep
         for name, make in makers.items():
             dataset = make() if keep is None or name in keep else None
             if dataset is not None:

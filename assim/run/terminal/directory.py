@@ -1,9 +1,10 @@
 """The directory that a command writes to: seen to be writable before, and told of at the end."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,32 @@ import xarray as xr
 from assim.case.case import Case
 from assim.case.failure import Interrupted
 from assim.files.errors import DataError
-from assim.files.netcdf import write_dataset, write_json
+from assim.files.netcdf import write_bytes, write_dataset, write_json, write_tree
 from assim.files.read.manifest import NAME as MANIFEST
+from assim.files.record import REPORT, RUN, SERIES, Batch, alone
 from assim.run.terminal.screen import Screen
-from assim.show.report import PICTURES
 
 
 @dataclass
 class Results:
-    """The files of a case that a command writes to a directory."""
+    """The files of a case that a command writes to a directory.
+
+    They get their names together, when `finish` is called; those of an earlier command of this kind
+    go then, and stand until then.
+    """
 
     case: Case  # whose title and text every file has
     directory: Path  # where they go
     inputs: Mapping[str, str] | None = None  # sha256 of the data files, by name
     config: str | None = None  # the case as files tell it; all of it where None
+    kind: str | None = RUN  # of files; None where the directory itself is on its way
     paths: list[Path] = field(default_factory=list)  # written so far
+
+    @cached_property
+    def batch(self) -> Batch:
+        """The files on their way; a report of what they replace goes with it."""
+        replaces = (REPORT,) if self.kind in (RUN, SERIES) else ()
+        return Batch(self.directory, self.kind or "", replaces)
 
     @property
     def words(self) -> dict[str, Any]:
@@ -35,40 +47,69 @@ class Results:
 
     def dataset(self, name: str, dataset: xr.Dataset, what: str) -> None:
         """Write <name>.nc, whose title is that of the case and `what`."""
-        path = self.directory / f"{name}.nc"
-        write_dataset(dataset, path, title=f"{self.case.title}: {what}", **self.words)
-        self.paths.append(path)
+        with self._part(f"{name}.nc") as path:
+            write_dataset(dataset, path, title=f"{self.case.title}: {what}", **self.words)
+
+    def tree(self, name: str, tree: xr.DataTree, what: str) -> None:
+        """Write <name>.nc in groups."""
+        with self._part(f"{name}.nc") as path:
+            write_tree(tree, path, title=f"{self.case.title}: {what}", **self.words)
 
     def json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write <name>.json."""
-        write_json(content, self.directory / f"{name}.json")
-        self.paths.append(self.directory / f"{name}.json")
+        with self._part(f"{name}.json") as path:
+            write_json(content, path)
+
+    def bytes(self, name: str, content: bytes) -> None:
+        """Write a file as it is."""
+        with self._part(name) as path:
+            write_bytes(content, path)
+
+    def finish(self) -> None:
+        """Give what has been written its names, the last file last."""
+        self.paths += self.batch.finish()
+
+    def withdraw(self, *names: str) -> None:
+        """Remove the files of an earlier command of this kind, which no longer hold.
+
+        Raises:
+            DataError: something else has one of the names of files to come.
+        """
+        record = self.batch.record
+        record.check_free(names)
+        record.remove(record.names(self.batch.replaces))
+        record.forget()
+
+    def _part(self, name: str) -> AbstractContextManager[Path]:
+        """Where a file is written."""
+        return nullcontext(self.directory / name) if self.kind is None else self.batch.part(name)
 
 
 @contextmanager
-def writing(results: Results, screen: Screen, *, window: bool = False) -> Iterator[None]:
+def writing(results: Results, screen: Screen, names: Iterable[str] = ()) -> Iterator[None]:
     """Write the results of a command, and say at the end, or where Ctrl-C ends it, which they are.
 
     Args:
         results: none yet; their directory is made where it is not there.
         screen: where it is said.
-        window: whether these are the results of a window, in place of those of an earlier one.
+        names: files that are going to be written, which may stand in the way of nothing else.
 
     Raises:
-        DataError: the directory cannot be written to, or holds a cycle over files.
+        DataError: the directory cannot be written to, holds a cycle over files or something else
+            under one of the names, or another process writes to it.
         Interrupted: by the user.
     """
     directory = results.directory
-    if window and (directory / MANIFEST).exists():
+    if results.kind == RUN and (directory / MANIFEST).exists():
         raise DataError(
             f"{directory}: holds a cycle over files, which nothing else overwrites; choose another "
             "directory with --out"
         )
-    with writable(directory):
+    with writable(directory), alone(directory):
         try:
-            if window:
-                remove_ending(directory)
+            results.batch.record.check_free(names)
             yield
+            results.finish()
             screen.written(directory, results.paths)
         except KeyboardInterrupt:
             names = ", ".join(path.name for path in results.paths)
@@ -97,13 +138,3 @@ def writable(directory: Path) -> Iterator[None]:
     finally:
         if made and not any(directory.iterdir()):
             directory.rmdir()
-
-
-def remove_ending(directory: Path) -> None:
-    """Remove what an earlier run wrote last: nothing of it may look like this run's outcome."""
-    figures = directory / "figures"
-    drawn = [figures / f"{name}.png" for name in PICTURES]
-    for path in (directory / "summary.json", directory / "report.html", *drawn):
-        path.unlink(missing_ok=True)
-    if figures.is_dir() and not any(figures.iterdir()):
-        figures.rmdir()

@@ -6,7 +6,10 @@ fields whose value or mean the case gives. The observations are those of the tru
 drawn from their own likelihoods.
 """
 
+import os
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +23,7 @@ from assim.case.failure import Exit, NonFiniteError, naming
 from assim.case.setting import Setting, set_up
 from assim.files.errors import DataError
 from assim.files.netcdf import write_dataset
+from assim.files.record import alone, known_as, move
 from assim.files.write.encode import field_series, state_dataset, with_scalars
 from assim.problem.arrays import Array, Grid, Params, State, Trajectory
 from assim.problem.covariance import (
@@ -42,15 +46,52 @@ _NOISE = 1e-2  # breaks the symmetry of a constant initial field; lost in the sp
 def make_twin(case: Case, screen: Screen, force: bool = False) -> Exit:
     """Write the background, truth and observations of a case, over files only by force."""
     with naming(case.path):
-        content = _twin(set_up(case))
+        setting = set_up(case)
+        _check_apart(case)
+        content = _twin(setting)
     paths = {case.input_path(name): dataset for name, dataset in content.items()}
-    standing = [str(path) for path in paths if path.exists()]
+    standing = [str(path) for path in paths if os.path.lexists(path)]
     if standing and not force:
         raise DataError(f"{', '.join(standing)}: would be overwritten; give --force to allow it")
-    for path, dataset in paths.items():
-        write_dataset(dataset, path, title=f"{case.title}: twin experiment", config=case.text())
+    with alone(case.folder):
+        _write_together(case, paths)
     screen.written(case.folder, list(paths))
     return Exit.DONE
+
+
+def _check_apart(case: Case) -> None:
+    """Refuse files to make that are one another, or what the case reads to make them."""
+    tables, files = case.checked, case.checked.files()
+    made = {"twin.truth": tables.experiment().truth}
+    if tables.background.file is not None:
+        made["background.file"] = tables.background.file
+    made |= {f"observations.{n}.file": t.file for n, t in enumerate(tables.observations)}
+    others = Counter(files) - Counter(made.values())
+    read = {case.path, *case.code(), *(case.input_path(name) for name in others)}
+    keys: dict[Path, str] = {path.resolve(): "the case reads" for path in read}
+    for key, name in made.items():
+        path = case.input_path(name).resolve()
+        before = keys.setdefault(path, f"{key} names")
+        shared = all(part.startswith("observations.") for part in (key, before))
+        if before != f"{key} names" and not shared:
+            what = f"would be made anew, and is what {before} too; give it a file of its own"
+            raise case.fault(key, f"{name} {what}")
+
+
+def _write_together(case: Case, content: Mapping[Path, xr.Dataset]) -> None:
+    """Write files, and give them their names once all of them are whole."""
+    temporary = {path: path.with_name(f".{path.name}.part") for path in content}
+    try:
+        for path, dataset in content.items():
+            title = f"{case.title}: twin experiment"
+            with known_as(path):
+                write_dataset(dataset, temporary[path], title=title, config=case.text())
+        for path, part in temporary.items():
+            move(part, path)
+    finally:
+        for part in temporary.values():
+            for left in (part, *part.parent.glob(f".{part.name}.*.part")):
+                left.unlink(missing_ok=True)
 
 
 def _twin(setting: Setting) -> dict[str, xr.Dataset]:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.arguments import check_settings, not_negative
+from assim.arguments import below, check_settings, not_negative
 from assim.solve.cost import DepartureFunction, gradient
 from assim.solve.minimise.status import Status
 
@@ -33,6 +33,7 @@ class AbstractMinimiser(eqx.Module):
     def __check_init__(self) -> None:
         check_settings(self, n_outer=1, n_inner=1)
         not_negative(self, "tolerance")
+        below(1, self, "tolerance")
 
     @abc.abstractmethod
     def init(self, problem: DepartureFunction, chi: Array) -> Any:
