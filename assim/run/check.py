@@ -220,7 +220,7 @@ def _control(problem: Problem) -> str:
     named = [*control.covariance.fields(), *(name for kind in kinds for name in kind)]
     if (error := control.model_error) is not None:
         what = "later states" if control.later else "model errors"
-        named.append(f"{control.groups} {what} of {', '.join(error.joint.fields())}")
+        named.append(f"{control.jumps} {what} of {', '.join(error.joint.fields())}")
     return ", ".join(named)
 
 
