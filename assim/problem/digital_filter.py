@@ -73,9 +73,11 @@ class DigitalFilter(eqx.Module):
 
     def _slots_of_cutoff(self, window: Window) -> float:
         """The cutoff in slots of a window that can be filtered."""
-        lengths = np.diff(np.asarray(window.edges, float))
+        edges = np.asarray(window.edges)
+        lengths = np.diff(edges.astype(float))
         slot = float(lengths.mean())
-        if np.ptp(lengths) > _REGULAR * slot:
+        slack = _REGULAR * slot + 4 * np.finfo(edges.dtype).eps * np.abs(edges).max()
+        if np.ptp(lengths) > slack:
             raise ValueError(
                 f"DigitalFilter: slots must be of one length, got {lengths.min():g} to "
                 f"{lengths.max():g}; give slots = N in place of times"
@@ -85,7 +87,7 @@ class DigitalFilter(eqx.Module):
                 "DigitalFilter: the number of slots must be even, so that an edge lies in the "
                 f"middle of the window, got {window.slots}"
             )
-        if self.cutoff < 2 * slot * (1 - _REGULAR):
+        if self.cutoff < 2 * slot - slack:
             raise ValueError(
                 f"DigitalFilter: cutoff must be at least two slots, {2 * slot:g}, got "
                 f"{self.cutoff:g}; give more slots, or a longer cutoff"

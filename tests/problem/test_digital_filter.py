@@ -165,6 +165,15 @@ def test_a_filter_that_does_not_fit(slots, weight, cutoff, message):
         DigitalFilter(weight, cutoff).on(MODEL.labels(), window)
 
 
+def test_edges_in_single_precision_are_regular():
+    """As far as they can be."""
+    edges = (12345.678 + 0.1 * np.arange(5.0)).astype(np.float32)
+    assert np.ptp(np.diff(edges)) > 5e-4
+    fitted = DigitalFilter(1.0, 0.2).on(MODEL.labels(), assim.Window(jnp.asarray(edges)))
+    expected = np.array([1, 4, 6 - 16, 4, 1]) / 16
+    np.testing.assert_allclose(fitted.coefficients, expected, atol=0.01)
+
+
 def test_slots_of_different_lengths():
     window = assim.Window(jnp.asarray([0.0, 0.05, 0.15]))
     with pytest.raises(ValueError, match=r"slots must be of one length, got 0\.05 to 0\.1"):
