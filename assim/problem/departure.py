@@ -36,6 +36,12 @@ class Simulation(NamedTuple):
     control: Physical
     trajectory: Trajectory
     predictions: dict[str, Array]
+    before: State  # states before jumps, where observations see those; else empty
+
+    @property
+    def seen(self) -> Trajectory:
+        """The trajectory as observations see it."""
+        return _seen(self.trajectory, self.before)
 
 
 class _Parts(NamedTuple):
@@ -184,9 +190,10 @@ class Problem(eqx.Module):
         physical = self.control(chi)
         trajectory, jumps = self._follow(physical)
         physical = physical._replace(model_error=jumps) if self.control.later else physical
-        seen = self._seen(trajectory, physical.model_error)
+        before = self._before(trajectory, physical.model_error)
+        seen = _seen(trajectory, before)
         predictions = {o.name: o.predict(seen, physical.biases) for o in self.observations}
-        return Simulation(physical, trajectory, predictions)
+        return Simulation(physical, trajectory, predictions, before)
 
     def cost_terms(self, chi: Array) -> dict[str, Array]:
         """J by origin: background, observation, model error, parameters (error scales and bias
@@ -230,7 +237,7 @@ class Problem(eqx.Module):
     def _parts(self, chi: Array) -> _Parts:
         physical = self.control(chi)
         trajectory, jumps = self._follow(physical)
-        seen = self._seen(trajectory, jumps or physical.model_error)
+        seen = _seen(trajectory, self._before(trajectory, jumps or physical.model_error))
         scales, none = physical.scales, jnp.zeros(())
         observed, normalisers = [], []
         for o in self.observations:
@@ -254,12 +261,12 @@ class Problem(eqx.Module):
         logarithms = none if fixed else number * jnp.log(s)
         return _Parts(observed, normaliser, filtered, normalised, logarithms)
 
-    def _seen(self, trajectory: Trajectory, jumps: State) -> Trajectory:
-        """The trajectory as observations see it."""
+    def _before(self, trajectory: Trajectory, jumps: State) -> State:
+        """States before jumps where observations see those; else none."""
         error = self.control.model_error
         if error is None or error.observed == "after":
-            return trajectory
-        return dataclasses.replace(trajectory, states=error.before(trajectory.states, jumps))
+            return {}
+        return error.before(trajectory.states, jumps)
 
     def _filtered(self, trajectory: Trajectory) -> list[Array]:
         """Departures of the digital filter; zeros until the horizon has reached its end."""
@@ -304,6 +311,11 @@ class Problem(eqx.Module):
 
         g = jax.jacfwd(departures)(block)
         return jnp.sum(jnp.log(jnp.diagonal(jnp.linalg.cholesky(jnp.diag(prior) + g.T @ g))))
+
+
+def _seen(trajectory: Trajectory, before: State) -> Trajectory:
+    """The trajectory with the states before jumps, where there are such."""
+    return dataclasses.replace(trajectory, states=before) if before else trajectory
 
 
 def _share(counted: Array, weight: Array) -> Array:

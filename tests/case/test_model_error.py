@@ -83,6 +83,20 @@ def test_a_twin_is_observed_before_its_jumps(toy: Toy) -> None:
     assert np.all(np.abs(moved[[1, 3]]) > 1e-4)
 
 
+def test_rejected_rows_are_predicted_before_jumps_too(toy: Toy) -> None:
+    """What feedback.nc has of every row is the trajectory less the jump at its edge."""
+    toy.observations["x"][[4, 9]] = 50.0  # at edges without and with a jump
+    toy.case["observations"][0]["quality"] = {"upper": 40.0}
+    toy.case["model_error"] = {**ERROR, "observed": "before"}
+    assert summary(toy.write())["observations"]["x"]["used"] == 10
+    with xr.open_dataset(toy.out / "trajectory.nc") as file:
+        error = np.where([[False], [False], [True], [False], [True]], file["x_model_error"], 0)
+        before = file["x"].values - error
+    with xr.open_dataset(toy.out / "feedback.nc") as file:
+        np.testing.assert_allclose(file["x_hofx_analysis"], before[1:].ravel(), rtol=1e-10)
+    assert np.all(np.abs(error[2]) > 1e-6)
+
+
 @pytest.mark.slow
 def test_no_jump_at_the_end(toy: Toy) -> None:
     """The files say 0 ± 0 for the model error of the last group."""
