@@ -34,6 +34,7 @@ from .problem.bias import BiasCorrection as BiasCorrection
 from .problem.constraint import strong_constraint as strong_constraint
 from .problem.constraint import weak_constraint as weak_constraint
 from .problem.departure import Problem as Problem
+from .problem.digital_filter import DigitalFilter as DigitalFilter
 from .problem.forcing import Forcing as Forcing
 from .problem.integrator import Adaptive as Adaptive
 from .problem.integrator import FixedStep as FixedStep

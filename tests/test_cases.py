@@ -1,6 +1,10 @@
-"""Every case is run by the command line and meets its expected.toml, which describes itself."""
+"""Every case is run by the command line and meets its expected.toml, which describes itself.
+
+What another case file of its folder must give, NAME.toml, is in expected_NAME.toml.
+"""
 
 import json
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -14,25 +18,42 @@ from assim.run.check import pose_first
 from assim.run.cli import main
 
 CASES = Path(__file__).resolve().parent.parent / "cases"
-NAMES = [path.parent.name for path in sorted(CASES.glob("*/case.toml"))]
-
-
 LONG = {"climate_energy_balance", "friction_velocity_step", "friction_twin", "sir_waterborne"}
 LONG |= {"lorenz96_twin"}
 LONG |= {"lorenz63_sakov2012", "lorenz96_sakov2008", "lorenz96_bocquet2013", "lorenz96_sakov2012"}
-OTHERS = {"expected.toml", "published.toml"}  # what a run must give; tables of other methods
-FILES = [path for path in sorted(CASES.glob("*/*.toml")) if path.name not in OTHERS]
-CASE = [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in NAMES]
+LONG |= {f"lorenz95_oops/{name}" for name in ("digital_filter", "outer_loops", "threedvar")}
+OTHERS = ("expected", "published")  # what a run must give; tables of other methods
+FILES = [path for path in sorted(CASES.glob("*/*.toml")) if not path.name.startswith(OTHERS)]
+
+
+def name_of(path):
+    """The folder of a case, with the file's name where it is not case.toml."""
+    return path.parent.name if path.stem == "case" else f"{path.parent.name}/{path.stem}"
+
+
+def expectation_of(path):
+    """The file of what a run must give."""
+    name = "expected.toml" if path.stem == "case" else f"expected_{path.stem}.toml"
+    return path.with_name(name)
+
+
+def marked(path):
+    name = name_of(path)
+    return pytest.param(path, id=name, marks=[pytest.mark.slow] if name in LONG else [])
+
+
+CASE = [marked(path) for path in FILES if expectation_of(path).is_file()]
 
 
 @pytest.fixture(scope="module", params=CASE)
 def finished(request, tmp_path_factory):
     """What was expected, and the directory with the results."""
-    case, out = CASES / request.param, tmp_path_factory.mktemp(request.param)
-    arguments = ["run", str(case / "case.toml"), "--out", str(out), "--quiet"]
+    case = request.param
+    out = tmp_path_factory.mktemp(case.parent.name)
+    arguments = ["run", str(case), "--out", str(out), "--quiet"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    return tomllib.loads((case / "expected.toml").read_text()), out
+    return tomllib.loads(expectation_of(case).read_text()), out
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +85,14 @@ def lookup(tree, path):
     return tree
 
 
+def check_value(name, value, expected):
+    """A number, or as many leading ones as are expected, met within the tolerance beside it."""
+    reference = np.asarray(expected["value"])
+    start = np.asarray(value).ravel()[: reference.size].reshape(reference.shape)
+    atol = expected["atol"] if "atol" in expected else expected["rtol"] * np.abs(reference)
+    assert np.all(np.abs(start - reference) <= atol), (name, start, reference)
+
+
 def check_moments(name, mean, stddev, expected):
     """Published moments, met within the tolerances beside them."""
     reference, spread = np.asarray(expected["mean"]), np.asarray(expected["stddev"])
@@ -87,13 +116,30 @@ def test_summary(expected, summary):
     for path, wanted in expected["summary"].items():
         value = lookup(summary, path)
         if "value" in wanted:
-            assert abs(value - wanted["value"]) <= wanted["atol"], path
+            check_value(path, value, wanted)
         else:
             assert wanted["lower"] <= value <= wanted["upper"], (path, value)
 
 
+def test_diagnostics(expected, finished):
+    if "diagnostics" not in expected:
+        return
+    with xr.open_dataset(finished[1] / "diagnostics.nc") as file:
+        for name, reference in expected["diagnostics"].items():
+            check_value(name, file[name].values, reference)
+
+
+def test_trace(expected, finished):
+    """The trace of the posterior covariance of a field at the window's start."""
+    if "trace" not in expected:
+        return
+    with xr.open_dataset(finished[1] / "analysis.nc", decode_times=False) as file:
+        for name, reference in expected["trace"].items():
+            check_value(name, np.sum(file[f"{name}_stddev"].values ** 2), reference)
+
+
 def test_quantities(expected, summary):
-    assert expected.get("quantities") or "windows" in expected["summary"]
+    assert {"quantities", "diagnostics"} & set(expected) or "windows" in expected["summary"]
     for name, wanted in expected.get("quantities", {}).items():
         found = summary["quantities"][name]
         check_moments(name, found["mean"], found["stddev"], wanted)
@@ -108,7 +154,21 @@ def test_trajectory(expected, finished):
 
 
 def test_expectations_name_known_keys(expected):
-    assert set(expected) <= {"status", "summary", "quantities", "trajectory"}
+    known = {"status", "summary", "quantities", "trajectory", "diagnostics", "trace"}
+    assert set(expected) <= known
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("", {}), ("_digital_filter", {"filtered": True}), ("_weak", {"weak": True})],
+)
+def test_what_is_expected_of_oops_is_computed_without_assim(name, options):
+    """By the program beside the cases, which knows NumPy alone."""
+    folder = CASES / "lorenz95_oops"
+    assert "import assim" not in (folder / "reference.py").read_text()
+    cost, _ = runpy.run_path(str(folder / "reference.py"))["minimum"](**options)
+    expected = tomllib.loads((folder / f"expected{name}.toml").read_text())
+    check_value(name, cost, expected["summary"]["cost.total"])
 
 
 def test_every_case_is_complete():

@@ -37,6 +37,7 @@ def evaluate(problem: Problem, chi: Array) -> Evaluation:
     departures = assumed.departures(problem, scales, simulation.predictions)
     squares = sum((jnp.sum(d**2) / 2 for d in departures.values()), jnp.zeros(()))
     squares += sum(cost[term] for term in assumed.KINDS) - assumed.jump_normaliser(problem, scales)
+    squares += cost.get("digital_filter", 0.0)
     return Evaluation(simulation, cost, departures, squares)
 
 
@@ -84,7 +85,7 @@ class Assumed(NamedTuple):
         improper: controls that have neither a prior nor a jump in place of one.
         normaliser: part of the cost of the jumps that is no square.
         weight: of every observation, shape (m,).
-        counted_once: whether all weights are 0 or 1.
+        counted_once: whether all weights are 0 or 1, and no digital filter has one.
     """
 
     error_variance: Predictions

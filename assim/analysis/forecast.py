@@ -3,6 +3,7 @@
 x_i(t_k) = M(x_i(t_(k-1)), θ_i) + η_(i,k),        i = 1 … N
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -77,6 +78,8 @@ class Forecast:
         window: slot edges at which it is kept, the start of the forecast first.
         labels: the model's.
         members: every field of every finite member, shape (M, edges, …).
+        seen: the same as instruments see it, where that is before jumps of the model error; else
+            empty.
         parameters: of these members, shape (M, …).
         finite: which of the N draws these are, shape (N,).
         mean: of every field, shape (edges, …); NaN where no member is finite.
@@ -87,6 +90,7 @@ class Forecast:
     window: Window
     labels: Labels
     members: Fields
+    seen: Fields
     parameters: Fields
     finite: np.ndarray
     mean: Fields
@@ -128,7 +132,8 @@ def forecast(
         state: draws of every field at the window's start, shape (N, …).
         parameters: draws of parameters, shape (N, …); the others keep the model's values.
         window: the slots.
-        model_error: drawn anew for every member, from its own distribution; None for none.
+        model_error: drawn anew for every member, from its own distribution; None for none. Every
+            group of slots has a jump at its end, the last one too.
         amplitude: of every member's model errors, shape (N,); 1 where not given.
         past: every member's model errors before the window, given which those in it are drawn
             where they are correlated in time; None where nothing is known of them.
@@ -141,6 +146,8 @@ def forecast(
     """
     number = _checked(model, state, parameters)
     check_span(model, window)
+    if model_error is not None:
+        model_error = dataclasses.replace(model_error, jump_at_end=True)
     fitted = None if model_error is None else model_error.on(model, window)
     onward = None if model_error is None else _onward(model_error, past, window)
     fixed = {n: np.asarray(v, float) for n, v in model.parameters.items()}
@@ -156,10 +163,10 @@ def forecast(
         jax.random.split(jax.random.key(seed), number),
     )
     batch = _batch(state, number, window.slots)
-    states = _states(model, window, fitted, onward, draws, first, batch)
+    several = _states(model, window, fitted, onward, draws, first, batch)
     kept = Window(window.edges[first:], window.steps, window.reference)
-    parts = {name: np.asarray(value) for name, value in states.items()}
-    return _with_moments(kept, model.labels(), parts, theta)
+    states, seen = ({n: np.asarray(v) for n, v in part.items()} for part in several)
+    return _with_moments(kept, model.labels(), states, seen, theta)
 
 
 def _checked(
@@ -199,11 +206,18 @@ def _states(
     draws: tuple[State, Params, Array, dict[str, Array], Array],
     first: int,
     batch: int,
-) -> State:
-    """Every field of every member from the edge `first` on; NaN of members that are not finite."""
+) -> tuple[State, State]:
+    """Every field of every member from the edge `first` on; NaN of members that are not finite.
 
-    def member_states(given: tuple[State, Params, Array, dict[str, Array], Array]) -> State:
+    And the same as instruments see it, where that differs.
+    """
+    before = error is not None and error.observed == "before"
+
+    def member_states(
+        given: tuple[State, Params, Array, dict[str, Array], Array],
+    ) -> tuple[State, State]:
         x, theta, amplitude, past, key = given
+        eta: State = {}
         if error is None:
             states = integrate(model, x, theta, window).states
         else:
@@ -211,7 +225,9 @@ def _states(
             eta = {n: amplitude * v for n, v in series.items()}
             states = sequential_states(model, x, theta, window, error, eta)
         finite = jnp.stack([jnp.all(jnp.isfinite(value)) for value in states.values()]).all()
-        return {n: jnp.where(finite, v[first:], jnp.nan) for n, v in states.items()}
+        seen = error.before(states, eta) if error is not None and before else {}
+        kept = lambda part: {n: jnp.where(finite, v[first:], jnp.nan) for n, v in part.items()}  # noqa: E731
+        return kept(states), kept(seen)
 
     return jax.lax.map(member_states, draws, batch_size=batch)
 
@@ -224,7 +240,7 @@ def _series(
     past: dict[str, Array],
 ) -> State:
     """One draw of η/s for every group of slots."""
-    blank = error.blank(window.slots // error.every)
+    blank = error.blank(error.number(window))
     keys = dict(zip(sorted(blank), jax.random.split(key, len(blank)), strict=True))
     if onward is None:
         return error.sqrt({n: jax.random.normal(keys[n], v.shape) for n, v in blank.items()})
@@ -241,6 +257,8 @@ def _onward(error: ModelError, past: Past | None, window: Window) -> _Onward | N
     if error.in_time is None or past is None:
         return None
     ends = [np.asarray(edges)[error.every :: error.every] for edges in (past.edges, window.edges)]
+    known = next(iter(past.series.values())).shape[1]  # the past may end without a jump
+    ends[0] = ends[0][:known]
     times = np.concatenate(ends)
     fitted = error.in_time.on((times.size,), (Coordinate(times),))
     transposed = np.asarray(jax.jit(jax.vmap(fitted.sqrt))(jnp.eye(fitted.size())))
@@ -251,17 +269,21 @@ def _onward(error: ModelError, past: Past | None, window: Window) -> _Onward | N
 
 
 def _with_moments(
-    window: Window, labels: Labels, states: Fields, theta: Mapping[str, Array | np.ndarray]
+    window: Window,
+    labels: Labels,
+    states: Fields,
+    seen: Fields,
+    theta: Mapping[str, Array | np.ndarray],
 ) -> Forecast:
     """The forecast that members of these states make."""
     whole = [np.isfinite(v).reshape(len(v), -1).all(axis=1) for v in states.values()]
     finite = np.all(whole, axis=0)
-    members = {name: value[finite] for name, value in states.items()}
+    members, read = ({n: v[finite] for n, v in part.items()} for part in (states, seen))
     moments = {name: _moments(value) for name, value in members.items()}
     mean, stdev, *others = ({n: m[i] for n, m in moments.items()} for i in range(5))
     kept = {name: np.asarray(value)[finite] for name, value in theta.items()}
     quantiles = dict(zip(QUANTILES, others, strict=True))
-    return Forecast(window, labels, members, kept, finite, mean, stdev, quantiles)
+    return Forecast(window, labels, members, read, kept, finite, mean, stdev, quantiles)
 
 
 def _moments(members: np.ndarray) -> list[np.ndarray]:
@@ -305,7 +327,8 @@ def predicted_readings(
     several = jax.tree.map(
         lambda leaf: jnp.asarray(np.asarray(leaf)[forecast.finite]), (draws.scales, draws.biases)
     )
-    states = {name: jnp.asarray(value) for name, value in forecast.members.items()}
+    read = forecast.seen or forecast.members
+    states = {name: jnp.asarray(value) for name, value in read.items()}
     theta = {name: jnp.asarray(value) for name, value in forecast.parameters.items()}
     keys = jax.random.split(jax.random.key(seed), forecast.size)
     batch = _batch(forecast.members, forecast.size, forecast.window.slots)

@@ -30,6 +30,7 @@ from assim.case.model import ModelTable, ParameterTable
 from assim.case.model_error import ModelErrorTable
 from assim.case.observations import ObservationTable, held_back_faults, name_instruments
 from assim.case.plugins import Table
+from assim.case.problem import ProblemTable
 from assim.case.toml import LONGEST, override, parse, uses, value_faults, write
 from assim.case.window import WindowTable
 from assim.case.words import in_our_words
@@ -80,6 +81,7 @@ class CaseTable(Table):
     background: BackgroundTable
     parameters: dict[str, ParameterTable] = {}
     model_error: ModelErrorTable | None = None
+    problem: ProblemTable = ProblemTable()
     observations: list[ObservationTable] = Field(min_length=1)
     quantities: dict[str, QuantityTable] = {}
     forecast_impact: ImpactTable | None = None

@@ -45,6 +45,8 @@ class ModelErrorTable(Table):
         acts: "jump" at the end of these slots, or "tendency" throughout.
         amplitude: an estimated factor.
         formulation: whether model errors or states are the control.
+        observed: whether observations at a jump see the state before or after it.
+        jump_at_end: whether a jump lies at the window's end.
     """
 
     either = ("covariance", "fields")
@@ -56,6 +58,8 @@ class ModelErrorTable(Table):
     acts: Literal["jump", "tendency"] = "jump"
     amplitude: AmplitudeTable | None = None
     formulation: Literal["forcing", "state"] = "forcing"
+    observed: Literal["before", "after"] = "after"
+    jump_at_end: bool = True
 
     def build(self, model: "AbstractDynamics") -> "ModelError":
         """The model error."""
@@ -67,7 +71,15 @@ class ModelErrorTable(Table):
             scale = ErrorScale(self.amplitude.name, self.amplitude.prior.build())
         in_time = None if self.in_time is None else self.in_time.build()
         with self.blamed():
-            return ModelError(self._covariance(model), in_time, self.every, self.acts, scale)
+            return ModelError(
+                self._covariance(model),
+                in_time,
+                self.every,
+                self.acts,
+                scale,
+                self.observed,
+                self.jump_at_end,
+            )
 
     def _covariance(self, model: "AbstractDynamics") -> "StateCovariance":
         if self.covariance is not None and self.covariance.file is None:

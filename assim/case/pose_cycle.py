@@ -107,6 +107,12 @@ def _check_tables(case: Case) -> None:
         faults.append(Fault("posterior", what))
     if tables.minimiser.first_guess is not None:
         faults.append(Fault("minimiser.first_guess", "every window starts from its background"))
+    if tables.problem.digital_filter is not None:
+        what = "a cycle has no digital filter; drop it"
+        faults.append(Fault("problem.digital_filter", what))
+    if tables.model_error is not None and not tables.model_error.jump_at_end:
+        what = "the next window of a cycle goes on after the jump at a window's end; drop the key"
+        faults.append(Fault("model_error.jump_at_end", what))
     for table in tables.observations:
         if table.held_back:
             what = "a cycle assimilates every instrument; drop this one"

@@ -100,11 +100,12 @@ class Setting:
         """The problem, traced once, so that plug-ins that break are errors of the case."""
         weak = self.tables.model_error
         given = (*background, observations, self.tables.priors())
+        options: Any = self.tables.problem.terms()
         try:
             if error is None or weak is None:
-                problem = strong_constraint(self.model, window, *given)
+                problem = strong_constraint(self.model, window, *given, **options)
             else:
-                options: Any = {"model_error": error, "formulation": weak.formulation}
+                options |= {"model_error": error, "formulation": weak.formulation}
                 problem = weak_constraint(self.model, window, *given, **options)
         except ModelContractError as broken:
             raise self.tables.fault("model", str(broken)) from broken
@@ -206,6 +207,7 @@ def _names(tables: CaseTable, labels: Labels) -> list[Fault]:
         ("parameters", "parameter", labels.parameters),
         ("background.fields", "field", labels.state),
         ("model_error.fields", "field", labels.state),
+        ("problem.digital_filter.weight", "field", labels.state),
         ("twin.initial", "field", labels.state),
         ("twin.stdev", "field", labels.state),
         ("twin.parameters", "parameter", labels.parameters),

@@ -178,7 +178,8 @@ class Consistency(AbstractFinding):
 
     Args:
         instruments: by name.
-        terms: background, parameters and model error; what observations add is in `instruments`.
+        terms: background, parameters, model error and the digital filter; what observations add is
+            in `instruments`.
         chi_squared: χᵀWχ + dᵀd at the minimum, 2J but for normalisers.
         degrees: its expectation, the number of observations less that of controls that have no
             prior; NaN where an error scale or amplitude is estimated, as then it has no closed
@@ -285,6 +286,8 @@ def consistency(analysis: Analysis) -> Consistency | None:
         left = sum(fit.signal for fit in fits.values()) - improper - sum(signal.values())
         squares = cost["model_error"] - float(assumed.normaliser)
         terms["model_error"] = Term(squares, max(left, 0.0) / 2)
+    if (filtered := cost.get("digital_filter")) is not None:
+        terms["digital_filter"] = Term(filtered, math.nan)
     chi_squared = 2 * sum(part.cost for part in (*fits.values(), *terms.values()))
     degrees = float(sum(fit.count for fit in fits.values()) - improper)
     scaled, amplified = assumptions.fitted(problem)  # whose scale or amplitude is estimated

@@ -60,9 +60,11 @@ def is_gaussian(problem: Problem) -> Array:
 def counted_once(problem: Problem) -> Array:
     """Whether all weights are 0 or 1; the variance of an error that counts otherwise is not known.
 
-    Expectations of J and Desroziers' estimates hold where they are.
+    Expectations of J and Desroziers' estimates hold where they are. The weight of a digital filter
+    is no inverse variance, so that they do not hold with one either.
     """
-    return jnp.all(jnp.asarray([o.counted_once() for o in problem.observations]))
+    once = jnp.all(jnp.asarray([o.counted_once() for o in problem.observations]))
+    return once & (problem.digital_filter is None)
 
 
 def fitted(problem: Problem) -> tuple[frozenset[str], frozenset[str]]:

@@ -16,6 +16,7 @@ from assim.problem.covariance.state import (
     state_covariance,
 )
 from assim.problem.departure import Problem
+from assim.problem.digital_filter import DigitalFilter
 from assim.problem.forcing import check_span
 from assim.problem.interpolation import on_axis, reach
 from assim.problem.model import AbstractDynamics, check_model
@@ -35,6 +36,8 @@ def strong_constraint(
     covariance: StateCovariance | None = None,
     observations: Observations | Sequence[Observations] = (),
     parameters: Mapping[str, AbstractPrior] | None = None,
+    *,
+    digital_filter: DigitalFilter | None = None,
 ) -> Problem:
     """Strong-constraint 4D-Var: the model is exact, the initial state and parameters are not.
 
@@ -47,13 +50,16 @@ def strong_constraint(
             value.
         observations: one or several instruments.
         parameters: prior of each parameter to estimate; the others keep the model's default.
+        digital_filter: a term Jc against fast oscillations of the trajectory, or None.
 
     Raises:
         ModelContractError: the model breaks its contract.
         ValueError: names or shapes that do not belong to the model, nothing to estimate, no
-            observations, or an input of the model that does not span the window.
+            observations, an input of the model that does not span the window, or a filter that
+            does not fit it.
     """
-    return _problem(model, window, background, covariance, observations, parameters, None)
+    given = (model, window, background, covariance, observations, parameters)
+    return _problem(*given, None, digital_filter)
 
 
 def weak_constraint(
@@ -66,6 +72,7 @@ def weak_constraint(
     *,
     model_error: ModelError,
     formulation: str = "forcing",
+    digital_filter: DigitalFilter | None = None,
 ) -> Problem:
     """Weak-constraint 4D-Var: model errors η are estimated with everything else.
 
@@ -85,6 +92,7 @@ def weak_constraint(
         model_error: Q, how often and how model errors act, and their amplitude.
         formulation: "forcing" or "state"; the latter needs model error in every field, a Q that
             can be inverted, and errors that act as jumps.
+        digital_filter: as for `strong_constraint`; jumps are part of what it filters.
 
     Raises:
         ModelContractError: the model breaks its contract.
@@ -94,7 +102,7 @@ def weak_constraint(
         raise ValueError(f"formulation: must be one of {FORMULATIONS}, got {formulation!r}")
     fitted = model_error.on(model, window)
     given = (model, window, background, covariance, observations, parameters)
-    problem = _problem(*given, fitted)
+    problem = _problem(*given, fitted, digital_filter)
     if fitted.scale is not None and problem.size() > VOLUME_LIMIT:
         raise ValueError(
             f"model error: an amplitude is estimated by forming the matrix of the whole control, "
@@ -123,7 +131,7 @@ def _with_states(problem: Problem, error: ModelError) -> Problem:
         )
     start = problem.control(jnp.zeros(problem.size()))
     run = eqx.filter_jit(integrate)(problem.model, start.state, start.parameters, problem.window)
-    ends = error.at_ends(run.states)
+    ends = error.at_jumps(run.states)
     later = {name: jnp.where(jnp.isfinite(value), value, 0.0) for name, value in ends.items()}
     return eqx.tree_at(lambda p: p.control.later, problem, later)
 
@@ -136,6 +144,7 @@ def _problem(
     observations: Observations | Sequence[Observations],
     parameters: Mapping[str, AbstractPrior] | None,
     error: ModelError | None,
+    digital_filter: DigitalFilter | None,
 ) -> Problem:
     labels = model.labels()
     instruments = (observations,) if isinstance(observations, Observations) else tuple(observations)
@@ -143,9 +152,6 @@ def _problem(
     _check_names("parameters", parameters or {}, model.parameters, "parameter")
     state, fields = _background(background, labels)
     fixed = {name: jnp.asarray(value, dtype=float) for name, value in model.parameters.items()}
-    amplitude = [error.scale] if error is not None else []
-    factors = [scale for scale in (*(o.scale for o in instruments), *amplitude) if scale]
-    scales = {scale.name: scale.prior for scale in factors}
     biases = {n: p for o in instruments if o.bias for n, p in o.bias.priors.items()}
     control = Control(
         state,
@@ -153,11 +159,11 @@ def _problem(
         fields,
         dict(parameters or {}),
         fixed,
-        scales,
+        _scales(instruments, error),
         biases,
         error,
         {},
-        0 if error is None else window.slots // error.every,
+        0 if error is None else error.number(window),
     )
     _check_instruments(instruments, labels, window)
     _check_unique(control, instruments)
@@ -167,7 +173,16 @@ def _problem(
         )
     check_model(model, control.state, control.fixed)
     check_span(model, window)
-    return Problem(model, window, control, instruments)
+    fitted = None if digital_filter is None else digital_filter.on(labels, window)
+    return Problem(model, window, control, instruments, digital_filter=fitted)
+
+
+def _scales(
+    instruments: tuple[Observations, ...], error: ModelError | None
+) -> dict[str, AbstractPrior]:
+    """Priors of the factors on errors that are estimated."""
+    factors = [*(o.scale for o in instruments), None if error is None else error.scale]
+    return {scale.name: scale.prior for scale in factors if scale}
 
 
 def _check_names(

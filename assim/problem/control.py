@@ -65,17 +65,17 @@ class Control(AbstractParts):
     biases: dict[str, AbstractPrior]  # of each bias coefficient
     model_error: ModelError | None  # under weak constraint
     later: State  # states about which χ is centred where they, not η, are the control, or empty
-    groups: int = eqx.field(static=True)  # number of model errors of each field
+    jumps: int = eqx.field(static=True)  # number of model errors of each field
 
     def blank(self) -> White:
         """The parts of χ as a tree of zeros."""
-        error, groups = self.model_error, self.groups
+        error, number = self.model_error, self.jumps
         eta, later = {}, {}
         if error is not None and self.later:
             sizes = error.joint.sizes().items()
-            later = {name: jnp.zeros((groups, size)) for name, size in sizes}
+            later = {name: jnp.zeros((number, size)) for name, size in sizes}
         elif error is not None:
-            eta = error.blank(groups)
+            eta = error.blank(number)
         sizes = self.covariance.sizes().items()
         return {
             "background": {name: jnp.zeros(size) for name, size in sizes},
@@ -183,7 +183,7 @@ class Control(AbstractParts):
             kind: {n: jnp.broadcast_to(p.stdev(), white[kind][n].shape) for n, p in priors.items()}
             for kind, priors in self._priors()
         }
-        eta = {} if self.model_error is None else self.model_error.stdev(self.groups)
+        eta = {} if self.model_error is None else self.model_error.stdev(self.jumps)
         state = {**gaussian, **spread["fields"]}
         return Physical(
             state, spread["parameters"], spread["scales"], spread["biases"], eta, later={}

@@ -188,7 +188,8 @@ def in_carried_coordinates(problem: Problem) -> Problem:
     """The problem with z, and not its whitened deviation, as what is to be found.
 
     Model errors, and not later states, are part of it: then J's Hessian is I + GᵀG. ValueError for
-    flat priors, and an estimated amplitude of model error, whose volume is that of one window.
+    flat priors, an estimated amplitude of model error, whose volume is that of one window, a
+    digital filter, and model error without a jump at the window's end.
     """
     problem = problem.as_forcing()
     control = problem.control
@@ -197,6 +198,13 @@ def in_carried_coordinates(problem: Problem) -> Problem:
     if control.amplitude_scale is not None:
         raise ValueError(
             "a cycle: the amplitude of model error is not estimated from window to window; fix it"
+        )
+    if problem.digital_filter is not None:
+        raise ValueError("a cycle: a digital filter is a term of one window; leave it out")
+    if control.model_error is not None and not control.model_error.jump_at_end:
+        raise ValueError(
+            "a cycle: the next window goes on after the jump at a window's end; leave out "
+            "jump_at_end"
         )
     gaussian = {name: value for name, value in control.state.items() if name not in control.fields}
     unit: dict[str, AbstractCovariance] = {

@@ -1,5 +1,6 @@
 """The one function of a data-assimilation problem: χ → (d, c)."""
 
+import dataclasses
 from typing import NamedTuple
 
 import equinox as eqx
@@ -9,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from assim.problem.arrays import Array, Grid, Params, State, Trajectory
 from assim.problem.control import Control, Physical
+from assim.problem.digital_filter import DigitalFilter
 from assim.problem.integrator import differentiable_by_jacobian
 from assim.problem.model import AbstractDynamics
 from assim.problem.model_error import parallel_states, sequential_states
@@ -23,7 +25,7 @@ class Departures(NamedTuple):
     estimated, else 0.
     """
 
-    normalised: Array  # d: of the observations, then of the jumps where states are the control
+    normalised: Array  # d: of observations, of a digital filter, of jumps where states are control
     normaliser: Array  # c = Σ log |R^(1/2)| where error scales are estimated, else 0
     volume: Array  # v
 
@@ -34,6 +36,12 @@ class Simulation(NamedTuple):
     control: Physical
     trajectory: Trajectory
     predictions: dict[str, Array]
+    before: State  # states before jumps, where observations see those; else empty
+
+    @property
+    def seen(self) -> Trajectory:
+        """The trajectory as observations see it."""
+        return _seen(self.trajectory, self.before)
 
 
 class _Parts(NamedTuple):
@@ -41,8 +49,13 @@ class _Parts(NamedTuple):
 
     observed: list[Array]
     normaliser: Array
+    filtered: list[Array]  # of the digital filter, or none
     jumps: list[Array]
     jump_normaliser: Array
+
+    def departures(self) -> Array:
+        """All in one vector."""
+        return jnp.concatenate([*self.observed, *self.filtered, *self.jumps])
 
 
 class Problem(eqx.Module):
@@ -56,7 +69,8 @@ class Problem(eqx.Module):
         control: the prior transform x(χ).
         observations: one entry an instrument.
         horizon: time after which observations do not count yet, where a window is lengthened
-            step by step; None for all of them.
+            step by step; None for all of them. A digital filter counts once it has its window.
+        digital_filter: Jc, fitted to the window; None for none.
     """
 
     model: AbstractDynamics
@@ -64,12 +78,14 @@ class Problem(eqx.Module):
     control: Control
     observations: tuple[Observations, ...]
     horizon: Array | None = None
+    digital_filter: DigitalFilter | None = None
 
     def __call__(self, chi: Array) -> Departures:
         """Normalised departures of all instruments, the log-normaliser c(χ) and the volume v(χ)."""
         parts = self._parts(chi)
-        normalised = jnp.concatenate([*parts.observed, *parts.jumps])
-        return Departures(normalised, parts.normaliser + parts.jump_normaliser, self._volume(chi))
+        return Departures(
+            parts.departures(), parts.normaliser + parts.jump_normaliser, self._volume(chi)
+        )
 
     def size(self) -> int:
         """Length of χ."""
@@ -117,9 +133,7 @@ class Problem(eqx.Module):
                 )
         start, end = self.window.edges[0], self.window.edges[-1]
         ends = [start + (end - start) * (k + 1) / stages for k in range(stages)]
-        return tuple(
-            Problem(self.model, self.window, self.control, self.observations, end) for end in ends
-        )
+        return tuple(dataclasses.replace(self, horizon=end) for end in ends)
 
     def as_forcing(self) -> "Problem":
         """The same problem with model errors as the control, where it has later states."""
@@ -142,13 +156,19 @@ class Problem(eqx.Module):
             return chi
         given = self.control(chi)
         free = integrate(self.model, given.state, given.parameters, self.window)
-        ends = error.at_ends(free.states)
+        ends = error.at_jumps(free.states)
         moved = {name: value - self.control.later[name] for name, value in ends.items()}
         white = self.control.split(chi)
         return self.control.join({**white, "later": jax.vmap(error.joint.whiten)(moved)})
 
     def log_constant(self) -> Array:
-        """log p(y | χ) + ½ dᵀd + c, which does not depend on χ."""
+        """log p(y | χ) + ½ dᵀd + c, which does not depend on χ.
+
+        NaN with a digital filter: its prior N(0, I) exp(-Jc) has an integral that is not known, so
+        that there is no evidence.
+        """
+        if self.digital_filter is not None:
+            return jnp.array(jnp.nan)
         constant = sum((o.log_constant() for o in self.observations), jnp.zeros(()))
         error = self.control.model_error
         if not self.control.later or error is None or error.in_time is None:
@@ -170,12 +190,15 @@ class Problem(eqx.Module):
         physical = self.control(chi)
         trajectory, jumps = self._follow(physical)
         physical = physical._replace(model_error=jumps) if self.control.later else physical
-        predictions = {o.name: o.predict(trajectory, physical.biases) for o in self.observations}
-        return Simulation(physical, trajectory, predictions)
+        before = self._before(trajectory, physical.model_error)
+        seen = _seen(trajectory, before)
+        predictions = {o.name: o.predict(seen, physical.biases) for o in self.observations}
+        return Simulation(physical, trajectory, predictions, before)
 
     def cost_terms(self, chi: Array) -> dict[str, Array]:
         """J by origin: background, observation, model error, parameters (error scales and bias
-        coefficients included), the volume where there is one, and the total.
+        coefficients included), the digital filter and the volume where there are such, and the
+        total.
         """
         white = self.control.split(chi)
         weight = self.control.split(self.weight())
@@ -191,6 +214,8 @@ class Problem(eqx.Module):
             "model_error": half["model_error"] + squares(parts.jumps) + parts.jump_normaliser,
             "parameters": half["parameters"] + half["scales"] + half["biases"],
         }
+        if self.digital_filter is not None:
+            terms["digital_filter"] = squares(parts.filtered)
         if self.control.amplitude_scale is not None:
             terms["volume"] = self._volume(chi)
         return {**terms, "total": sum(terms.values(), jnp.zeros(()))}
@@ -212,10 +237,11 @@ class Problem(eqx.Module):
     def _parts(self, chi: Array) -> _Parts:
         physical = self.control(chi)
         trajectory, jumps = self._follow(physical)
+        seen = _seen(trajectory, self._before(trajectory, jumps or physical.model_error))
         scales, none = physical.scales, jnp.zeros(())
         observed, normalisers = [], []
         for o in self.observations:
-            departures = o.departures(trajectory, scales, physical.biases)
+            departures = o.departures(seen, scales, physical.biases)
             normaliser = o.normaliser(scales)
             if self.horizon is not None:
                 slack = 1e-6 * (self.window.edges[-1] - self.window.edges[0])
@@ -224,15 +250,32 @@ class Problem(eqx.Module):
                 normaliser = normaliser * _share(counted, o.powers())
             observed.append(departures)
             normalisers.append(normaliser)
-        normaliser = sum(normalisers, none)
+        normaliser, filtered = sum(normalisers, none), self._filtered(trajectory)
         if self.control.model_error is None or not jumps:
-            return _Parts(observed, normaliser, [], none)
+            return _Parts(observed, normaliser, filtered, [], none)
         s = self.control.amplitude(scales)
         white = self.control.model_error.whiten(jumps)
         normalised = [w.ravel() / s for _, w in sorted(white.items())]
         number = sum(part.size for part in normalised)
         fixed = self.control.amplitude_scale is None
-        return _Parts(observed, normaliser, normalised, none if fixed else number * jnp.log(s))
+        logarithms = none if fixed else number * jnp.log(s)
+        return _Parts(observed, normaliser, filtered, normalised, logarithms)
+
+    def _before(self, trajectory: Trajectory, jumps: State) -> State:
+        """States before jumps where observations see those; else none."""
+        error = self.control.model_error
+        if error is None or error.observed == "after":
+            return {}
+        return error.before(trajectory.states, jumps)
+
+    def _filtered(self, trajectory: Trajectory) -> list[Array]:
+        """Departures of the digital filter; zeros until the horizon has reached its end."""
+        if self.digital_filter is None:
+            return []
+        departures = self.digital_filter.departures(trajectory.states)
+        if self.horizon is None:
+            return [departures]
+        return [jnp.where(self.horizon >= self.window.edges[-1], departures, 0.0)]
 
     def _volume(self, chi: Array) -> Array:
         """v = ½ log |W + GᵀG| over the entries of χ that make the trajectory at given parameters.
@@ -264,11 +307,15 @@ class Problem(eqx.Module):
         prior, _ = ravel_pytree({kind: weight[kind] for kind in kinds})
 
         def departures(block: Array) -> Array:
-            parts = self._parts(self.control.join({**white, **unravel(block)}))
-            return jnp.concatenate([*parts.observed, *parts.jumps])
+            return self._parts(self.control.join({**white, **unravel(block)})).departures()
 
         g = jax.jacfwd(departures)(block)
         return jnp.sum(jnp.log(jnp.diagonal(jnp.linalg.cholesky(jnp.diag(prior) + g.T @ g))))
+
+
+def _seen(trajectory: Trajectory, before: State) -> Trajectory:
+    """The trajectory with the states before jumps, where there are such."""
+    return dataclasses.replace(trajectory, states=before) if before else trajectory
 
 
 def _share(counted: Array, weight: Array) -> Array:

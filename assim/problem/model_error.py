@@ -1,5 +1,6 @@
 """Model error, and the trajectories of a model that has one."""
 
+import dataclasses
 from typing import Self
 
 import equinox as eqx
@@ -26,6 +27,7 @@ from assim.problem.observation import ErrorScale
 from assim.problem.window import Window
 
 ACTS = ("jump", "tendency")
+OBSERVED = ("before", "after")
 _TENDENCY = "model_error:"  # prefix of η among the parameters of a forced model
 
 
@@ -46,6 +48,8 @@ class ModelError(eqx.Module):
         every: slots in a group.
         acts: "jump" or "tendency".
         scale: an estimated factor s on the amplitude, or None for 1.
+        observed: whether observations at the edge of a jump see the state "before" or "after" it.
+        jump_at_end: whether there is a jump at the window's end; if not, the last group has none.
     """
 
     covariance: StateCovariance
@@ -53,11 +57,19 @@ class ModelError(eqx.Module):
     every: int = eqx.field(default=1, static=True)
     acts: str = eqx.field(default="jump", static=True)
     scale: ErrorScale | None = None
+    observed: str = eqx.field(default="after", static=True)
+    jump_at_end: bool = eqx.field(default=True, static=True)
 
     def __check_init__(self) -> None:
-        check_settings(self, acts=ACTS)
+        check_settings(self, acts=ACTS, observed=OBSERVED)
         if self.every < 1:
             raise ValueError(f"ModelError: every must be at least 1 slot, got {self.every}")
+        if self.acts == "tendency" and (self.observed == "before" or not self.jump_at_end):
+            key = 'observed="before"' if self.observed == "before" else "jump_at_end=False"
+            raise ValueError(
+                f'ModelError: {key} speaks of jumps, and acts="tendency" makes none; drop it, or '
+                'use acts="jump"'
+            )
 
     @property
     def joint(self) -> AbstractStateCovariance:
@@ -78,7 +90,12 @@ class ModelError(eqx.Module):
                 f"ModelError: groups of {self.every} slots do not fill a window of "
                 f"{window.slots}; choose a divisor"
             )
-        ends = np.asarray(window.edges)[self.every :: self.every]
+        ends = np.asarray(window.edges)[self.every :: self.every][: self.number(window)]
+        if not ends.size:
+            raise ValueError(
+                "ModelError: one group of slots without a jump at its end has no model error; let "
+                "fewer slots share one (every), drop jump_at_end, or use a strong constraint"
+            )
         time = Coordinate(ends, labels.time_unit)
         series = None if self.in_time is None else self.in_time.on((ends.size,), (time,))
         if series is not None and not np.allclose(series.variance(), 1.0, rtol=1e-6):
@@ -87,35 +104,54 @@ class ModelError(eqx.Module):
                 "give it stdev = 1, and the size of the errors to the covariance"
             )
         fitted = state_covariance(self.covariance, labels.state).on(labels)
-        return type(self)(fitted, series, self.every, self.acts, self.scale)
+        return dataclasses.replace(self, covariance=fitted, in_time=series)
 
-    def blank(self, groups: int) -> dict[str, Array]:
-        """White series of every block for this many groups, as zeros."""
-        length = groups if self.in_time is None else self.in_time.size()
+    def number(self, window: Window) -> int:
+        """Number of η: one a group, but for a last one without a jump."""
+        return window.slots // self.every - (not self.jump_at_end)
+
+    def blank(self, number: int) -> dict[str, Array]:
+        """White series of every block for this many η, as zeros."""
+        length = number if self.in_time is None else self.in_time.size()
         return {name: jnp.zeros((length, size)) for name, size in self.joint.sizes().items()}
 
     def sqrt(self, white: dict[str, Array]) -> State:
         """η/s, leading dimension groups, from white series."""
         if self.in_time is not None:
             white = {n: jax.vmap(self.in_time.sqrt, 1, 1)(w) for n, w in white.items()}
-        return jax.vmap(self.joint.sqrt)(white)
+        return self._every_group(jax.vmap(self.joint.sqrt)(white))
 
     def whiten(self, eta: State) -> dict[str, Array]:
         """White series from s·η with s = 1."""
+        if not self.jump_at_end:
+            eta = {name: value[:-1] for name, value in eta.items()}
         white = jax.vmap(self.joint.whiten)(eta)
         if self.in_time is not None:
             white = {n: jax.vmap(self.in_time.whiten, 1, 1)(w) for n, w in white.items()}
         return white
 
-    def at_ends(self, states: State) -> State:
-        """Of states at all slot edges those at the groups' ends."""
-        return {name: value[self.every :: self.every] for name, value in states.items()}
+    def at_jumps(self, states: State) -> State:
+        """Of states at all slot edges those at the groups' ends, where these have a jump."""
+        last = None if self.jump_at_end else -1
+        return {name: value[self.every : last : self.every] for name, value in states.items()}
 
-    def stdev(self, groups: int) -> State:
-        """Standard deviation of η/s, leading dimension groups."""
-        variance = jnp.ones(groups) if self.in_time is None else self.in_time.variance()
+    def before(self, states: State, eta: State) -> State:
+        """States at all slot edges, at those with a jump the state before it: x(t_k) - η_k."""
+        ends = slice(self.every, None, self.every)
+        return {**states, **{name: states[name].at[ends].add(-jump) for name, jump in eta.items()}}
+
+    def stdev(self, number: int) -> State:
+        """Standard deviation of η/s, leading dimension groups; 0 for one without a jump."""
+        variance = jnp.ones(number) if self.in_time is None else self.in_time.variance()
         outer = lambda v: variance.reshape(-1, *[1] * v.ndim) * v[None]  # noqa: E731
-        return {name: jnp.sqrt(outer(v)) for name, v in self.joint.variance().items()}
+        spread = {name: jnp.sqrt(outer(v)) for name, v in self.joint.variance().items()}
+        return self._every_group(spread)
+
+    def _every_group(self, eta: State) -> State:
+        """With a zero for a last group without a jump."""
+        if self.jump_at_end:
+            return eta
+        return {n: jnp.concatenate([v, jnp.zeros_like(v[:1])]) for n, v in eta.items()}
 
 
 def sequential_states(
@@ -169,15 +205,18 @@ def parallel_states(
 ) -> tuple[State, State]:
     """The same, and the jumps x_k - M(x_(k-1)), all groups integrated at once.
 
-    `later` are the states at the ends of groups of `every` slots; like the jumps, they have the
-    leading dimension groups.
+    `later` are the states after the jumps at the ends of groups of `every` slots; where the last
+    group has none, its jump is 0. Jumps have the leading dimension groups.
     """
-    starts = {name: jnp.concatenate([x0[name][None], later[name][:-1]]) for name in x0}
+    others = window.slots // every - 1
+    starts = {name: jnp.concatenate([x0[name][None], later[name][:others]]) for name in x0}
     run = lambda x, edges: model.states(x, theta, edges, window.steps)  # noqa: E731
     pieces = jax.vmap(run)(starts, _group_edges(window, every))
-    jumps = {name: later[name] - pieces[name][:, -1] for name in x0}
+    free = {name: p[:, -1] for name, p in pieces.items()}
+    ends = {n: jnp.concatenate([v, free[n][len(v) :]]) for n, v in later.items()}
+    jumps = {name: ends[name] - free[name] for name in x0}
     kept = {name: p[:, :-1].reshape(-1, *p.shape[2:]) for name, p in pieces.items()}
-    return {name: jnp.concatenate([kept[name], later[name][-1:]]) for name in x0}, jumps
+    return {name: jnp.concatenate([kept[name], ends[name][-1:]]) for name in x0}, jumps
 
 
 def _group_edges(window: Window, every: int) -> Array:

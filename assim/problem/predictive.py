@@ -80,6 +80,11 @@ def prior_predictive(
 
 def prior_draws(problem: Problem, number: int, key: Array) -> Array:
     """χ ~ N(0, I), shape (N, n); ValueError for a flat prior, from which nothing can be drawn."""
+    if problem.digital_filter is not None:
+        raise ValueError(
+            "nothing can be drawn from a prior with a digital filter, exp(-Jc) times the others; "
+            "leave the filter out"
+        )
     name = flat_entry(problem)
     if name is not None:
         raise ValueError(
@@ -112,7 +117,8 @@ def observing(problem: Problem, observations: Observations | Sequence[Observatio
                         f"predictive: {o.name}: its {what} {name!r} is not estimated in this "
                         f"problem, which has {', '.join(sorted(known)) or 'none'}"
                     )
-    return Problem(problem.model, problem.window, control, tuple(several))
+    kept = problem.digital_filter
+    return Problem(problem.model, problem.window, control, tuple(several), digital_filter=kept)
 
 
 def counted(problem: Problem) -> Problem:

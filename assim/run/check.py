@@ -100,25 +100,27 @@ def check_posed(posed: Posed) -> Iterator[Check]:
 
 
 def _finite_guess(posed: Posed) -> tuple[Any, Check]:
-    """A first guess at which the model is finite: near the background, or the best of the draws."""
+    """A first guess at which the model is finite: near where a run starts, or the best of draws."""
     problem, table = posed.problem, posed.case.checked
     simulate = eqx.filter_jit(problem.simulate)
     key = jax.random.split(jax.random.key(table.runtime.seed), 4)[0]  # as `analyse` has it
+    given = posed.first_guess
+    place = f"from the {'background' if given is None else 'first guess'}"
     number = table.minimiser.first_guesses() or most_first_guesses(problem.size())
-    first, *others = first_guesses(problem.size(), number, key)
+    first, *others = first_guesses(problem.size(), number, key, given)
     trouble = non_finite(problem, simulate(first))
     if trouble is None:
-        near = 0.1 * jax.random.normal(jax.random.key(0), first.shape)
+        near = first + 0.1 * jax.random.normal(jax.random.key(0), first.shape)
         usable = non_finite(problem, simulate(near)) is None
-        return near if usable else first, Check("finite", True, "from the background")
+        return near if usable else first, Check("finite", True, place)
     fine = [chi for chi in others if non_finite(problem, simulate(chi)) is None]
     if fine:
         at = eqx.filter_jit(cost)
         least = min(fine, key=lambda chi: float(at(problem, chi)))
         share = f"at {len(fine)} of {len(others)} draws from the prior"
-        detail = f"{share}, the best of which is checked; from the background {trouble}"
+        detail = f"{share}, the best of which is checked; {place} {trouble}"
         return least, Check("finite", True, detail)
-    raise NonFiniteError(f"from the background, {trouble}")
+    raise NonFiniteError(f"{place}, {trouble}")
 
 
 def _origin(problem: Problem) -> Check:
@@ -222,7 +224,7 @@ def _control(problem: Problem) -> str:
     named = [*control.covariance.fields(), *(name for kind in kinds for name in kind)]
     if (error := control.model_error) is not None:
         what = "later states" if control.later else "model errors"
-        named.append(f"{control.groups} {what} of {', '.join(error.joint.fields())}")
+        named.append(f"{control.jumps} {what} of {', '.join(error.joint.fields())}")
     return ", ".join(named)
 
 

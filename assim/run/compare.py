@@ -108,6 +108,9 @@ def compare_cases(cases: Sequence[Case], tempered: bool, out: Path | None, scree
 
 def _check_proper(posed: Posed) -> None:
     """See that the case has an evidence: every prior must have the integral one."""
+    if posed.problem.digital_filter is not None:
+        what = "makes a prior whose integral is not known, so that there is no evidence; drop it"
+        raise posed.case.fault("problem.digital_filter", what)
     flat = flat_entry(posed.problem.as_forcing())
     if flat is not None:
         what = "is flat or improper, with which there is no evidence; give it a proper one"

@@ -7,6 +7,7 @@ import numpy as np
 from assim.analysis.analyse import Analysis
 from assim.case.failure import NonFiniteError
 from assim.files.times import date_text
+from assim.problem import assumed
 from assim.problem.arrays import Array, Trajectory
 from assim.problem.departure import Problem, Simulation
 from assim.solve.cost import cost
@@ -72,9 +73,7 @@ def _first(values: Mapping[str, Array]) -> str | None:
 
 def _departures(problem: Problem, simulation: Simulation) -> dict[str, Array]:
     """Of every instrument; not finite where its likelihood excludes what is predicted."""
-    states, control = simulation.trajectory, simulation.control
-    given = (states, control.scales, control.biases)
-    return {o.name: o.departures(*given) for o in problem.observations}
+    return assumed.departures(problem, simulation.control.scales, simulation.predictions)
 
 
 def _value(value: object) -> str:

@@ -180,7 +180,8 @@ def _at_end(problem: Problem, chi: jax.Array) -> tuple[StartMembers, dict[str, j
         if problem.control.later:
             s = problem.control.amplitude(physical.scales)
             eta = {name: value / s for name, value in problem.model_error(chi).items()}
-            return draws, jax.vmap(error.joint.whiten)(eta)
+            white = jax.vmap(error.joint.whiten)(eta)
+            return draws, {name: series[: problem.control.jumps] for name, series in white.items()}
         white = problem.control.split(chi)["model_error"]
         return draws, {n: jax.vmap(error.in_time.sqrt, 1, 1)(w) for n, w in white.items()}
 

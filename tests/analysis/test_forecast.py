@@ -115,6 +115,39 @@ def test_model_errors_go_on_from_those_before() -> None:
     np.testing.assert_allclose(found.stdev["x"][1], expected, rtol=5 / np.sqrt(2 * MEMBERS))
 
 
+def test_readings_before_jumps_are_those_of_the_model() -> None:
+    """At an edge what the model makes of the state after the jump before, without one of its own.
+
+    There is a jump at the end of every slot, whatever was said of the analysed window's end.
+    """
+    model, few = Linear(), 5
+    window = assim.Window.at(model, STEP * np.arange(SLOTS + 1))
+    before = {"observed": "before", "jump_at_end": False}
+    error = assim.ModelError(assim.covariance.Diagonal(0.4), **before)
+    x = {"x": np.tile(BACKGROUND, (few, 1))}
+    ahead = forecast(model, x, {}, window, model_error=error)
+    points = assim.Points.at(window.edges[1:], {"place": jnp.full(SLOTS, 2.0)})
+    reads = assim.operator.PointSample("x")
+    observed = assim.Observations("x", np.zeros(SLOTS), points, reads, stdev=1.0)
+    draws = StartMembers({"x": ahead.members["x"][:, 0]}, {}, {}, {})
+    expected = ahead.members["x"][:, :-1] @ matrix().T
+    readings = predicted_readings(ahead, observed, draws)
+    np.testing.assert_allclose(readings.exact, expected[..., 2], atol=1e-12)
+    assert np.min(np.std(ahead.members["x"][:, 1] - expected[:, 0], axis=0)) > 0.05
+
+
+def test_a_past_that_ended_without_a_jump() -> None:
+    """The series goes on from the last jump there was, two intervals before."""
+    model, q, time = Linear(), 0.4, 1.0
+    window = assim.Window.at(model, STEP * np.arange(4, 6))
+    in_time = assim.covariance.Autoregressive(time)
+    error = assim.ModelError(assim.covariance.Diagonal(q), in_time, jump_at_end=False)
+    past = Past(STEP * np.arange(2, 5), {"x": jnp.full((MEMBERS, 1, N), 2.0)})
+    ahead = forecast(model, {"x": np.zeros((MEMBERS, N))}, {}, window, model_error=error, past=past)
+    phi = np.exp(-2 * STEP / time)
+    np.testing.assert_allclose(ahead.mean["x"][1], 2 * q * phi, atol=5 * q / np.sqrt(MEMBERS))
+
+
 class Breaking(Linear):
     """It is not finite where the drift is positive."""
 

@@ -62,11 +62,66 @@ def test_twin_has_model_errors(toy: Toy) -> None:
     assert summary(toy)["status"] == "converged"
 
 
+def test_a_twin_is_observed_before_its_jumps(toy: Toy) -> None:
+    """Readings of the truth differ by the jumps, at the edges where these lie and nowhere else."""
+    toy.observations = toy.background = None
+    toy.case |= {"model_error": ERROR, "twin": TWIN}
+    toy.case["observations"][0]["error"] = {"stdev": 0.1}
+    toy.write()
+    read, truths = {}, {}
+    for observed in ("after", "before"):
+        key = f'model_error.observed="{observed}"'
+        result = toy.run("--force", "--set", key, command="twin")
+        assert result.exit_code == 0, result.stderr
+        with xr.open_dataset(toy.folder / "observations.nc") as file:
+            read[observed] = file["x"].values.reshape(4, 3)
+        with xr.open_dataset(toy.folder / "truth.nc") as file:
+            truths[observed] = file["x"].values
+    np.testing.assert_array_equal(truths["after"], truths["before"])
+    moved = read["after"] - read["before"]
+    np.testing.assert_array_equal(moved[[0, 2]], 0)
+    assert np.all(np.abs(moved[[1, 3]]) > 1e-4)
+
+
+def test_rejected_rows_are_predicted_before_jumps_too(toy: Toy) -> None:
+    """What feedback.nc has of every row is the trajectory less the jump at its edge."""
+    toy.observations["x"][[4, 9]] = 50.0  # at edges without and with a jump
+    toy.case["observations"][0]["quality"] = {"upper": 40.0}
+    toy.case["model_error"] = {**ERROR, "observed": "before"}
+    assert summary(toy.write())["observations"]["x"]["used"] == 10
+    with xr.open_dataset(toy.out / "trajectory.nc") as file:
+        error = np.where([[False], [False], [True], [False], [True]], file["x_model_error"], 0)
+        before = file["x"].values - error
+    with xr.open_dataset(toy.out / "feedback.nc") as file:
+        np.testing.assert_allclose(file["x_hofx_analysis"], before[1:].ravel(), rtol=1e-10)
+    assert np.all(np.abs(error[2]) > 1e-6)
+
+
+@pytest.mark.slow
+def test_no_jump_at_the_end(toy: Toy) -> None:
+    """The files say 0 ± 0 for the model error of the last group."""
+    toy.case["model_error"] = {**ERROR, "jump_at_end": False, "observed": "before"}
+    toy.case["posterior"] = {"use": "Laplace"}
+    toy.write()
+    assert summary(toy)["cost"]["model_error"] > 0
+    with xr.open_dataset(toy.out / "trajectory.nc") as file:
+        for suffix in ("", "_stddev", "_prior_stddev"):
+            values = file[f"x_model_error{suffix}"].values
+            assert np.isnan(values[0]).all() and np.all(values[1:3] != 0)
+            np.testing.assert_array_equal(values[3:], 0)
+    forecast = toy.run("--slots", "2", "--from", str(toy.out), command="forecast")
+    assert forecast.exit_code == 0, forecast.stderr or forecast.exception
+
+
 @pytest.mark.parametrize(
     ("table", "words"),
     [
         ({}, ("model_error", "give either covariance or fields")),
         ({**ERROR, "every": 3}, ("groups of 3 slots do not fill a window of 4",)),
+        ({**ERROR, "observed": "during"}, ("model_error.observed", "'before' or 'after'")),
+        ({**ERROR, "acts": "tendency", "observed": "before"}, ("model_error", "speaks of jumps")),
+        ({**ERROR, "every": 4, "jump_at_end": False}, ("one group of slots without a jump",)),
+        ({**ERROR, "jump_at_end": 0}, ("model_error.jump_at_end",)),
         ({**ERROR, "acts": "push"}, ("model_error.acts", "'jump' or 'tendency'", "push")),
         ({"fields": {"y": {"stdev": 1.0}}}, ("model_error.fields.y", "no field 'y'")),
         ({"fields": {"x": {}}}, ("model_error.fields.x", "give either stdev or covariance")),

@@ -1,6 +1,7 @@
 """What a case may ask for beyond the plain analysis, from the command line."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,58 @@ def test_a_first_guess_that_a_prior_excludes(toy: Toy) -> None:
     assert result.exit_code == 3
     for word in ("guess.nc", "rate", "LogNormal", "-0.1"):
         assert word in result.stderr
+
+
+GUESS = "old/analysis.nc"
+
+
+def in_grams(guess: xr.Dataset) -> xr.Dataset:
+    """The same amounts in another unit."""
+    return guess.assign(x=(1000 * guess["x"]).assign_attrs(units="g"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (in_grams, (f"{GUESS}: x", "'kg'", "'g'")),
+        (lambda guess: guess.rename(x="amount"), (f"{GUESS}: x: expected a variable 'x'",)),
+        (lambda guess: guess.rename(cell="point"), (f"{GUESS}: x", "'cell'", "point")),
+        (lambda guess: guess.isel(cell=[0, 1]), (f"{GUESS}: x: expected 3 points along 'cell'",)),
+        (lambda guess: guess.assign_coords(cell=[0.0, 1.0, 3.0]), ("expected the model's grid",)),
+        (lambda guess: guess.assign(x=guess["x"] * np.nan), ("expected finite values",)),
+    ],
+)
+def test_a_first_guess_that_does_not_fit(
+    toy: Toy, spoil: Callable[[xr.Dataset], xr.Dataset], words: tuple[str, ...]
+) -> None:
+    """It is read as a background is, and what does not fit is told as of one."""
+    toy.case["minimiser"] = {"use": "GaussNewton", "first_guess": GUESS}
+    written(toy)
+    (toy.folder / "old").mkdir()
+    with xr.set_options(keep_attrs=True):
+        spoil(toy.background).to_netcdf(toy.folder / GUESS)
+    for command in ("check", "run"):
+        result = toy.run(command=command)
+        assert result.exit_code == 3, result.output
+        for word in words:
+            assert word in result.stderr
+
+
+def test_a_first_guess_is_no_background(toy: Toy) -> None:
+    """The minimum, its cost and the files of the background are as without it; it is an input."""
+    first = summary(written(toy))
+    (toy.folder / "old").mkdir()
+    (toy.out / "analysis.nc").rename(toy.folder / GUESS)
+    with xr.open_dataset(toy.out / "background.nc") as file:
+        background = file["x"].values
+    toy.case["minimiser"] = {"use": "GaussNewton", "first_guess": GUESS}
+    again = summary(written(toy))
+    assert again["cost"]["background"] == pytest.approx(first["cost"]["background"], rel=1e-6)
+    with xr.open_dataset(toy.out / "background.nc") as file:
+        np.testing.assert_array_equal(file["x"].values, background)
+        assert f"  {GUESS}" in file.attrs["assim_inputs"]
+    checked = toy.run(command="check")
+    assert checked.exit_code == 0 and "from the first guess" in checked.output, checked.output
 
 
 def test_impact_on_a_forecast(toy: Toy) -> None:

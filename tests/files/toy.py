@@ -130,6 +130,7 @@ def _simulation(problem, group, seed):
         Physical(start, parameters, {"sigma": np.asarray(1.0)}, {}, {}, {}),
         Trajectory(edges, states, parameters, Grid.of(problem.model.labels())),
         {i.observations.name: draw(size=i.used.sum()) for i in group},
+        {},
     )
 
 

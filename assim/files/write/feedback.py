@@ -205,7 +205,7 @@ def _predicted(instrument: Instrument, simulation: Simulation) -> np.ndarray:
     known = simulation.predictions.get(instrument.observations.name)
     if known is None or np.any(within & ~used):
         biases = simulation.control.biases
-        whole[within] = np.asarray(_predict(instrument.readable, simulation.trajectory, biases))
+        whole[within] = np.asarray(_predict(instrument.readable, simulation.seen, biases))
     if known is not None:
         whole[used] = np.asarray(known)
     return whole
@@ -221,7 +221,7 @@ def _corrections(instrument: Instrument, analysis: Analysis) -> list[Column]:
         (Ancillary.BIAS_ANALYSIS, "analysis", analysis.analysis),
     ):
         biases = simulation.control.biases
-        correction = _correct(instrument.readable, simulation.trajectory, biases)
+        correction = _correct(instrument.readable, simulation.seen, biases)
         words = f"bias correction of {table.long_name} in the {name}"
         columns.append(Column(suffix, _spread(correction, instrument.within), words, table.units))
     return columns

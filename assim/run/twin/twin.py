@@ -121,6 +121,7 @@ class Twin(NamedTuple):
     background: State
     covariance: AbstractStateCovariance
     trajectory: Trajectory
+    seen: Trajectory  # the same as instruments see it
     parameters: Params
     key: Array
 
@@ -132,7 +133,7 @@ class Twin(NamedTuple):
 
     def observed(self) -> dict[str, xr.Dataset]:
         """The observations of the truth, by the case's names of their files."""
-        return observe(self.setting, self.trajectory, self.key)
+        return observe(self.setting, self.seen, self.key)
 
 
 def draw(setting: Setting, window: Window) -> Twin:
@@ -142,9 +143,9 @@ def draw(setting: Setting, window: Window) -> Twin:
     truth, covariance = _drawn(setting, background, keys[1])
     parameters = _parameters(setting, keys[2])
     for_errors = jax.random.fold_in(keys[1], 1)
-    trajectory = _true_trajectory(setting, window, truth, parameters, for_errors)
+    trajectory, seen = _true_trajectory(setting, window, truth, parameters, for_errors)
     _check_finite(trajectory)
-    return Twin(setting, background, covariance, trajectory, parameters, keys[3])
+    return Twin(setting, background, covariance, trajectory, seen, parameters, keys[3])
 
 
 def twin_window(setting: Setting) -> Window:
@@ -244,19 +245,23 @@ def _white(sizes: Mapping[str, int | tuple[int, ...]], key: Array) -> dict[str, 
 
 def _true_trajectory(
     setting: Setting, window: Window, x0: State, theta: Params, key: Array
-) -> Trajectory:
-    """The truth, with model errors drawn as the case has them."""
+) -> tuple[Trajectory, Trajectory]:
+    """The truth, with model errors drawn as the case has them, and as instruments see it."""
     model, error = setting.model, setting.model_error()
     if error is None or not setting.tables.experiment().model_error:
-        return jax.jit(lambda x, p: integrate(model, x, p, window))(x0, theta)
+        exact = jax.jit(lambda x, p: integrate(model, x, p, window))(x0, theta)
+        return exact, exact
     with setting.tables.blamed("model_error"):
         fitted = error.on(model, window)
-    blank = fitted.blank(window.slots // fitted.every)
+    blank = fitted.blank(fitted.number(window))
     amplitude = jnp.ones(()) if fitted.scale is None else fitted.scale.prior(jnp.zeros(()))
     series = fitted.sqrt(_white({name: value.shape for name, value in blank.items()}, key))
     eta = {name: amplitude * value for name, value in series.items()}
     follow = jax.jit(lambda x, p, e: sequential_states(model, x, p, window, fitted, e))
-    return Trajectory(window.edges, follow(x0, theta, eta), theta, Grid.of(model.labels()))
+    states, grid = follow(x0, theta, eta), Grid.of(model.labels())
+    several = (states, fitted.before(states, eta) if fitted.observed == "before" else states)
+    after, seen = (Trajectory(window.edges, part, theta, grid) for part in several)
+    return after, seen
 
 
 def _covariance(setting: Setting, name: str) -> AbstractCovariance | None:
