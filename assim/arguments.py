@@ -81,3 +81,8 @@ def hint(
     if near := get_close_matches(name, known, 1):
         return f"did you mean {near[0]!r}?"
     return f"{otherwise} {', '.join(known)}" if known else none
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`hint` for a key of which one is expected."""
+    return hint(name, known, "it may be", "nothing may be given here")

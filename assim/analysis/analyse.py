@@ -34,7 +34,6 @@ from assim.solve.minimise.loop import (
     AbstractMinimiser,
     Progress,
     Solution,
-    minimise_quasi_static,
 )
 from assim.solve.minimise.search import most_first_guesses, search
 from assim.solve.minimise.status import Status
@@ -250,11 +249,8 @@ def analyse(
         most = most_first_guesses(problem.size()) if starts is None else starts
         guesses = first_guesses(problem.size(), most, keys[0], first_guess)
         windows = (problem,) if stages == 1 else problem.lengthened(stages)
-        if starts is None:
-            fits = partial(_fits, problem)
-            solution = search(windows, minimiser, guesses, fits, progress, report)
-        else:
-            solution = minimise_quasi_static(windows, minimiser, guesses, progress)
+        fits = None if starts is not None else partial(_fits, problem)
+        solution = search(windows, minimiser, guesses, fits, progress, report)
     fitted, settings = None, base_settings(methods)
     if settings is not None and solution.status is not Status.NON_FINITE:
         with timed(seconds, "posterior"):

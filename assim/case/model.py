@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from assim.arguments import nearest
 from assim.case.failure import Fault, Trouble
-from assim.case.names import load, nearest
+from assim.case.names import load
 from assim.case.plugins import Plugin, PriorTable, Table, construct
 
 if TYPE_CHECKING:

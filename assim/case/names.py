@@ -8,11 +8,10 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from assim.arguments import hint
+from assim.arguments import hint, nearest
 
 _WORDS = {"posterior": ("auto", "none"), "covariance": ("none",)}  # that name no class
 _PLACES = {"model": "assim.models", "integrator": "assim.problem.integrator"}
@@ -55,10 +54,6 @@ _KINDS = {  # the class of every plug-in of a kind, and the names of those that 
 
 class UnknownNameError(LookupError):
     """A name that stands for no plug-in of its kind."""
-
-
-# the way out of a key or a name that is not known
-nearest = partial(hint, otherwise="it may be", none="nothing may be given here")
 
 
 def names(kind: str) -> list[str]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic.fields import FieldInfo
 
+from assim.arguments import nearest
 from assim.case.failure import CaseError, Fault, too_large
-from assim.case.names import UnknownNameError, load, nearest, resolve, said
+from assim.case.names import UnknownNameError, load, resolve, said
 from assim.case.signature import admits, classes, hints, words
 from assim.files.errors import DataError
 

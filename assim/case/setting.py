@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import assim
+from assim.arguments import nearest
 from assim.case.background import Background
 from assim.case.case import Case, CaseTable
 from assim.case.clock import Clock, text_of
 from assim.case.failure import CaseError, Fault, naming, too_large
 from assim.case.model import with_values
-from assim.case.names import nearest, place
+from assim.case.names import place
 from assim.files.read.far import far_values, far_words
 from assim.files.times import date_text
 from assim.problem.arrays import Labels

@@ -6,8 +6,8 @@ import re
 import tomllib
 from typing import Any
 
+from assim.arguments import nearest
 from assim.case.failure import Fault
-from assim.case.names import nearest
 
 MAX_DEPTH = 32  # tables and lists in one another
 LARGEST = 2**53  # whole number up to which all are exact as floating-point numbers

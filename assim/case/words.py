@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from assim.case.names import nearest
+from assim.arguments import nearest
 
 _OF_POSTERIOR = {
     "model_type": 'must be a table, the name of a method such as "SVGD", or a list of both',

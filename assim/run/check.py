@@ -1,7 +1,10 @@
-"""`assim check`: everything short of running a case, of a cycle that of its first window."""
+"""`assim check`: all short of running a case, of a cycle that of its first window; of finished
+results what they say of themselves.
+"""
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -22,6 +25,8 @@ from assim.problem.departure import Problem
 from assim.run.finite import non_finite
 from assim.run.terminal.screen import Screen
 from assim.run.twin.twin import draw
+from assim.show.finished import finished_run, methods_of
+from assim.show.layout import is_cycle
 from assim.solve.cost import cost, gradient
 from assim.solve.minimise.guess import first_guesses
 from assim.solve.minimise.search import most_first_guesses
@@ -230,6 +235,34 @@ def _control(problem: Problem) -> str:
 
 def _span(posed: Posed, first: Any, last: Any) -> str:
     return f"{posed.setting.date(first)} to {posed.setting.date(last)}"
+
+
+def check_finished(directory: Path, screen: Screen) -> Exit:
+    """Repeat how a run ended: its minimisation, the verdict on its posterior, and what is odd.
+
+    Raises:
+        ReportError: no finished run is there.
+    """
+    with finished_run(directory) as run:
+        screen.say(run.title(), "bold")
+        summary = run.summary
+        if is_cycle(summary):
+            _cycle(summary, screen)
+            return Exit.DONE
+        screen.say(f"{summary['status'].replace('_', ' ').capitalize()}. {summary['advice']}")
+        for name, about in methods_of(summary).items():
+            screen.say(f"{name} ({about['verdict']}): {about['advice']}")
+        if summary["posterior"] is None:
+            screen.say("No posterior was asked for.")
+        screen.fit(summary.get("fit"))
+    return Exit.DONE
+
+
+def _cycle(summary: dict[str, Any], screen: Screen) -> None:
+    """How the windows of a cycle ended, and its χ² by value."""
+    states = ", ".join(f"{number} {state}" for state, number in summary["statuses"].items())
+    screen.say(f"{summary['windows']} windows: {states}.")
+    screen.cycled(summary)
 
 
 def _plural(number: int, what: str) -> str:

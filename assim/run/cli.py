@@ -144,7 +144,7 @@ def check(case: Path, assignments: tuple[str, ...]) -> int:
     Of a directory with finished results it repeats what they say of themselves.
     """
     if case.is_dir():
-        from assim.run.finished import check_finished
+        from assim.run.check import check_finished
 
         return check_finished(case, _screen())
     read = _read(case, assignments)

@@ -33,7 +33,7 @@ def search(
     stages: Sequence[DepartureFunction],
     minimiser: AbstractMinimiser,
     guesses: Array,
-    fits: Callable[[Solution], bool],
+    fits: Callable[[Solution], bool] | None,
     progress: Progress | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Solution:
@@ -49,10 +49,13 @@ def search(
         stages: departure functions as `minimise_quasi_static` takes them.
         minimiser: the method.
         guesses: χ in the order in which they are tried, shape (most, n).
-        fits: whether the data agree with the problem at a minimum, or whether that is not known.
+        fits: whether the data agree with the problem at a minimum, or whether that is not known;
+            None for all first guesses together.
         progress: called after every outer loop of the first ones.
         report: is told of those that follow.
     """
+    if fits is None:
+        return minimise_quasi_static(stages, minimiser, guesses, progress)
     together = TOGETHER if guesses.shape[1] <= SMALL else 1
     solution = minimise_quasi_static(stages, minimiser, guesses[:together], progress)
     while solution.starts < len(guesses) and _wants_more(solution, fits, together):
