@@ -23,6 +23,7 @@ class Exit(enum.IntEnum):
     DATA = 3
     NOT_CONVERGED = 4
     NON_FINITE = 5
+    INCOMPLETE = 7  # an analysis, without something that follows from it
     INTERRUPTED = 130
 
 

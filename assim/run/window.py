@@ -1,6 +1,7 @@
 """One window from a case to finished files."""
 
 import dataclasses
+import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -9,13 +10,13 @@ from pathlib import Path
 
 import xarray as xr
 
-from assim.analysis.analyse import Analysis, timed
+from assim.analysis.analyse import Analysis, StoppedAnalysis, timed
+from assim.analysis.failures import INTERRUPTED, kept, spelt
 from assim.analysis.finding import AbstractFinding
 from assim.analysis.posterior import Posterior
 from assim.case.case import FILES, Case
 from assim.case.failure import Exit
 from assim.case.findings import PredictiveTable
-from assim.case.names import said
 from assim.case.pose import Posed, pose
 from assim.files.netcdf import write_tree
 from assim.files.write.arviz import to_datatree
@@ -52,27 +53,46 @@ def run_case(case: Case, out: Path | None, screen: Screen, started: float | None
         screen.say(case.title, "bold")
         screen.rejected(posed.rejected())
         analysis = _analyse(posed, screen, seconds)
-        screen.results(analysis)
+        with kept(analysis.failures, "screen"):
+            screen.results(analysis)
         _write_results(posed, analysis, results)
-        kept = case.checked.output.keep
-        results.paths += report_of_results(results.directory, kept, screen.say)
+        if INTERRUPTED in analysis.failures.values():
+            raise KeyboardInterrupt
+        _report(case, analysis, results, screen)
+    for stage, why in analysis.failures.items():
+        screen.say(f"Failed, and left out: {spelt(stage)}: {why}", "bold red")
     status = analysis.solution.status
     if status is Status.CONVERGED:
-        return Exit.DONE
+        return Exit.INCOMPLETE if analysis.failures else Exit.DONE
     screen.say(f"Not converged. {status.advice}", "bold red")
     return Exit.NOT_CONVERGED
+
+
+def _report(case: Case, analysis: Analysis, results: Results, screen: Screen) -> None:
+    """The report; why there is none is a failure, but for a matplotlib that is not installed."""
+    said: list[str] = []
+    drawn = report_of_results(results.directory, case.checked.output.keep, said.append)
+    results.paths += drawn
+    if said and importlib.util.find_spec("matplotlib") is not None:
+        analysis.failures["report"] = " ".join(said)
+    elif said:
+        screen.say(" ".join(said))
 
 
 def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysis:
     """The analysis; NonFiniteError where there is none."""
     given = {"progress": screen.loop, "report": screen.say, "quantities": posed.quantities}
-    analysis = posed.analysis(**given)
+    try:
+        analysis = posed.analysis(**given)
+    except StoppedAnalysis as stop:  # what has finished is written
+        return stop.analysis
     require_finite(analysis)
     for stage, find in _findings_of_every_run(posed, analysis):
-        with timed(seconds, stage):
+        with timed(seconds, stage), kept(analysis.failures, stage):
             analysis = analysis.with_findings(find(analysis))
     for use, find in posed.findings().items():
-        analysis = _with_own(posed, analysis, use, find, screen)
+        with kept(analysis.failures, f"finding {use}"):
+            analysis = _with_own(posed, analysis, find)
     return dataclasses.replace(analysis, seconds={**seconds, **analysis.seconds})
 
 
@@ -92,17 +112,13 @@ def _findings_of_every_run(posed: Posed, analysis: Analysis) -> Iterator[tuple[s
         yield "predictive", lambda a: predictive_checks(a, held_back, draws=draws, seed=seed)
 
 
-def _with_own(posed: Posed, analysis: Analysis, use: str, find: Find, screen: Screen) -> Analysis:
-    """The analysis with a finding of the user's own, or without where that fails."""
-    try:
-        more = analysis.with_findings(find(analysis))
-        for make in (diagnostics_dataset, summary):  # its variables, and names of its own
-            make(more)
-        for instrument in posed.all_instruments:
-            row_columns(more.findings, instrument.observations.name, int(instrument.used.sum()))
-    except Exception as error:  # whatever it is, the analysis is not lost
-        screen.say(f"The finding {use} failed and is left out: {said(error)}", "bold red")
-        return analysis
+def _with_own(posed: Posed, analysis: Analysis, find: Find) -> Analysis:
+    """The analysis with a finding of the user's own, which can be written."""
+    more = analysis.with_findings(find(analysis))
+    for make in (diagnostics_dataset, summary):  # its variables, and names of its own
+        make(more)
+    for instrument in posed.all_instruments:
+        row_columns(more.findings, instrument.observations.name, int(instrument.used.sum()))
     return more
 
 
@@ -114,11 +130,17 @@ def _write_results(posed: Posed, analysis: Analysis, results: Results) -> None:
         path.unlink(missing_ok=True)
     with timed(seconds, "write"):
         for name, make in _makers(posed, analysis).items():
-            results.dataset(name, make(), name)
+            with kept(analysis.failures, f"{name}.nc"):
+                dataset = make()
+            if f"{name}.nc" not in analysis.failures:
+                results.dataset(name, dataset, name)
     if posed.case.checked.output.arviz and analysis.posterior is not None:
         title = f"{posed.case.title}: posterior"
-        write_tree(to_datatree(analysis), directory / ARVIZ, title=title, **results.words)
-        results.paths.append(directory / ARVIZ)
+        with kept(analysis.failures, ARVIZ):
+            tree = to_datatree(analysis)
+        if ARVIZ not in analysis.failures:
+            write_tree(tree, directory / ARVIZ, title=title, **results.words)
+            results.paths.append(directory / ARVIZ)
     finished = dataclasses.replace(analysis, seconds=seconds)
     results.json("summary", summary(finished, posed.all_instruments, posed.truth))
 

@@ -19,6 +19,10 @@ def heading(run: Run) -> list[str]:
     return [
         paragraph(" · ".join([run.name(), *window]), "soft"),
         notice(run.summary["advice"], verdict, status.capitalize() + "."),
+        *(
+            notice(why, POOR, f"Failed, and left out: {stage.replace('_', ' ')}.")
+            for stage, why in run.summary["failures"].items()
+        ),
     ]
 
 

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 
 from assim.analysis.analyse import Analysis
+from assim.analysis.failures import of_methods
 from assim.analysis.posterior import Posterior
 from assim.files.netcdf import strict
 from assim.files.read.observations import Instrument
 from assim.files.write.encode import in_summary
 from assim.problem.arrays import Array
+from assim.solve.posterior.ensemble import Trust
 
 
 def summary(
@@ -39,6 +41,7 @@ def summary(
         "starts": int(solution.starts),
         "failed_starts": int(solution.failed_starts),
         "findings": list(analysis.findings),
+        "failures": dict(analysis.failures),
     }
     content |= in_summary(analysis.findings, content)
     if truth is not None:
@@ -47,10 +50,17 @@ def summary(
 
 
 def _posterior(analysis: Analysis) -> dict[str, Any] | None:
-    """The posterior, or one entry a method with its own quantities where several ran."""
+    """The posterior, or one entry a method with its own quantities where several ran.
+
+    A method that raised has its name, the trust "failed", and why as its advice.
+    """
     summaries = {name: _method(posterior) for name, posterior in analysis.posteriors.items()}
+    for name, why in of_methods(analysis.failures).items():
+        summaries[name] = {"method": name, "trust": str(Trust.FAILED), "advice": why}
     if len(summaries) <= 1:
         return next(iter(summaries.values()), None)
+    for name in of_methods(analysis.failures):
+        summaries[name] |= {"quantities": {}, "files": []}
     for name, posterior in analysis.posteriors.items():
         suffix = "" if name == analysis.chosen else f"_{name}"
         summaries[name] |= {
