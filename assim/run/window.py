@@ -19,6 +19,7 @@ from assim.case.failure import Exit
 from assim.case.findings import PredictiveTable
 from assim.case.pose import Posed, pose
 from assim.files.netcdf import write_tree
+from assim.files.write.applied import applied
 from assim.files.write.arviz import to_datatree
 from assim.files.write.encode import row_columns, state_dataset
 from assim.files.write.feedback import feedback_dataset
@@ -36,6 +37,7 @@ from assim.findings.sloppy import stiff_and_sloppy
 from assim.run.finite import require_finite
 from assim.run.terminal.directory import Results, writing
 from assim.run.terminal.screen import Screen
+from assim.show.applied import lines
 from assim.show.report import report_of_results
 from assim.solve.minimise.status import Status
 
@@ -55,6 +57,7 @@ def run_case(case: Case, out: Path | None, screen: Screen, started: float | None
         analysis = _analyse(posed, screen, seconds)
         with kept(analysis.failures, "screen"):
             screen.results(analysis)
+            screen.say("\n".join(lines(applied(analysis, posed.all_instruments))))
         _write_results(posed, analysis, results)
         if INTERRUPTED in analysis.failures.values():
             raise KeyboardInterrupt

@@ -11,6 +11,7 @@ from string import Template
 from assim.files.errors import DataError, ReportError
 from assim.files.netcdf import remove, write_bytes
 from assim.show import about, page
+from assim.show.applied import APPLIED
 from assim.show.consistency import CONSISTENCY
 from assim.show.cycle import windows
 from assim.show.cycle.errors import ERRORS, INTERVALS
@@ -40,6 +41,7 @@ WINDOW: tuple[Section, ...] = (
     PREDICTIVE,
     CONSISTENCY,
     about.FINDINGS,
+    APPLIED,
     MINIMISATION,
     HESSIAN,
     SECONDS,
@@ -54,6 +56,7 @@ CYCLE: tuple[Section, ...] = (
     STATE,
     INFLATION,
     windows.WINDOWS,
+    APPLIED,
     about.PROVENANCE,
 )
 PICTURES = tuple(dict.fromkeys(name for section in WINDOW + CYCLE for name in section.pictures))

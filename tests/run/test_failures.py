@@ -81,6 +81,8 @@ def test_methods_that_fail_lose_no_other(toy):
     assert summary["posterior"]["empty"]["advice"].startswith(NOT_FINITE)
     assert set(summary["failures"]) == {"posterior_raising", "posterior_empty"}
     assert "raising has failed and is left out." in summary["choice"]
+    for text in (said, page):
+        assert "x: 12 of 12 rows used, Gaussian errors, independent." in text
     for text in (said, page.replace("&#x27;", "'")):
         assert RAISED in text and NOT_FINITE in text
     stands(toy.out, "analysis", "trajectory", "feedback", "diagnostics", "posterior")

@@ -10,6 +10,7 @@ from assim.analysis.failures import of_methods
 from assim.analysis.posterior import Posterior
 from assim.files.netcdf import strict
 from assim.files.read.observations import Instrument
+from assim.files.write.applied import applied
 from assim.files.write.encode import in_summary
 from assim.problem.arrays import Array
 from assim.solve.posterior.ensemble import Trust
@@ -42,6 +43,7 @@ def summary(
         "failed_starts": int(solution.failed_starts),
         "findings": list(analysis.findings),
         "failures": dict(analysis.failures),
+        "applied": applied(analysis, instruments),
     }
     content |= in_summary(analysis.findings, content)
     if truth is not None:
