@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from assim.solve.posterior.ensemble import Trust
+
 INTERRUPTED = "interrupted"
 LONGEST = 300  # characters of an error; XLA's go on for pages
 Failures = dict[str, str]  # why, by stage as in `Analysis.seconds`
 OF_METHOD = "posterior_"  # begins the stage of each method
+FAILED = str(Trust.FAILED)  # that in a method which raised
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from assim.files.write.applied import applied
 from assim.files.write.arviz import to_datatree
 from assim.files.write.encode import row_columns, state_dataset
 from assim.files.write.feedback import feedback_dataset
+from assim.files.write.forecast import mark_stale
 from assim.files.write.results import (
     analysis_dataset,
     diagnostics_dataset,
@@ -61,6 +62,9 @@ def run_case(case: Case, out: Path | None, screen: Screen, started: float | None
         _write_results(posed, analysis, results)
         if INTERRUPTED in analysis.failures.values():
             raise KeyboardInterrupt
+        if stale := mark_stale(results.directory):
+            names = ", ".join(path.name for path in stale)
+            screen.say(f"Forecasts made from the analysis before are stale, and say so: {names}.")
         _report(case, analysis, results, screen)
     for stage, why in analysis.failures.items():
         screen.say(f"Failed, and left out: {spelt(stage)}: {why}", "bold red")

@@ -58,7 +58,11 @@ def run(toy: Toy, *uses: str, code: int = 0) -> Path:
 
 
 def test_a_finding_of_the_users_own_is_in_every_file_and_in_the_report(toy: Toy) -> None:
+    toy.out.mkdir(parents=True)
+    (toy.out / "forecast.json").write_text("{}")
     out = run(toy, "misfit")
+    assert "stale" in json.loads((out / "forecast.json").read_text())
+    assert "stale, and say so: forecast.json" in (out / "said.txt").read_text()
     written = json.loads((out / "summary.json").read_text())
     assert written["findings"][-1] == "misfit"
     with xr.open_dataset(out / "diagnostics.nc") as file:

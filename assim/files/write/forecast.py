@@ -1,15 +1,19 @@
 """Forecasts: forecast.nc, what is said of them in JSON, and the draws that they start from."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 import xarray as xr
 
 from assim.analysis.forecast import Forecast
 from assim.files.errors import DataError
 from assim.files.names import STDEV, Ancillary, Column, time_name
-from assim.files.netcdf import attributes
+from assim.files.netcdf import attributes, write_json
 from assim.files.read.observations import Instrument
 from assim.files.read.states import nearest_times
 from assim.files.sources import Source, name_of, opened
@@ -21,6 +25,7 @@ from assim.problem.arrays import Labels
 from assim.problem.window import Window
 
 REALIZATION = "realization"
+STALE = "the analysis that this was made from has been made again since: forecast again"
 _QUANTILES = {"q05": "5 per cent quantile of", "q50": "median of", "q95": "95 per cent quantile of"}
 
 
@@ -168,6 +173,25 @@ def attributes_of(source: Source) -> dict[str, Any]:
     """Global attributes of a file."""
     with opened(source) as dataset:
         return {str(name): value for name, value in dataset.attrs.items()}
+
+
+def mark_stale(directory: Path) -> list[Path]:
+    """Say in the forecasts of a directory that their analysis was made again since.
+
+    Returns:
+        the files that say so now.
+    """
+    path, marked = directory / "forecast.json", []
+    if path.is_file():
+        with suppress(ValueError):  # not one of ours
+            write_json({**json.loads(path.read_text(encoding="utf-8")), "stale": STALE}, path)
+            marked.append(path)
+    for path in (directory / "forecast.nc", directory / "forecast_feedback.nc"):
+        if path.is_file():
+            with suppress(OSError), netCDF4.Dataset(path, "a") as file:
+                file.setncattr("assim_stale", STALE)
+                marked.append(path)
+    return marked
 
 
 def edges_within(source: Source, labels: Labels, window: Window) -> np.ndarray:

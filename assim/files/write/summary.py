@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 
 from assim.analysis.analyse import Analysis
-from assim.analysis.failures import of_methods
+from assim.analysis.failures import FAILED, of_methods
 from assim.analysis.posterior import Posterior
 from assim.files.netcdf import strict
 from assim.files.read.observations import Instrument
 from assim.files.write.applied import applied
 from assim.files.write.encode import in_summary
 from assim.problem.arrays import Array
-from assim.solve.posterior.ensemble import Trust
 
 
 def summary(
@@ -58,7 +57,7 @@ def _posterior(analysis: Analysis) -> dict[str, Any] | None:
     """
     summaries = {name: _method(posterior) for name, posterior in analysis.posteriors.items()}
     for name, why in of_methods(analysis.failures).items():
-        summaries[name] = {"method": name, "trust": str(Trust.FAILED), "advice": why}
+        summaries[name] = {"method": name, "trust": FAILED, "advice": why}
     if len(summaries) <= 1:
         return next(iter(summaries.values()), None)
     for name in of_methods(analysis.failures):
