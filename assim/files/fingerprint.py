@@ -43,8 +43,9 @@ def _inside(forcing: Forcing, edges: np.ndarray) -> list[np.ndarray]:
     first, last = float(edges[0]), float(edges[-1])
     between = times[(times > first) & (times < last)]
     if forcing.interpolation == "steps":
-        begin = max(np.searchsorted(times, first, "right") - 1, 0)
-        return [between, values[begin : max(np.searchsorted(times, last, "left"), begin + 1)]]
+        begin = max(int(np.searchsorted(times, first, "right")) - 1, 0)
+        end = max(int(np.searchsorted(times, last, "left")), begin + 1)
+        return [between, values[begin:end]]
     at = np.concatenate([[first], between, [last]])
     columns = values.reshape(len(values), -1).T
     return [between, np.stack([np.interp(at, times, column) for column in columns])]
