@@ -322,6 +322,24 @@ COVARIANCES = {
     ),
 }
 
+_PAIR = Coordinate(np.arange(2.0))
+COVARIANCES |= {
+    "kronecker-of-spectral": CovarianceEntry(
+        lambda: Kronecker([Dense(_spd(2)), Spectral(0.7, 0.4), Diagonal(0.7)]),
+        (2, 8, 2),
+        (2, 8),
+        lambda: _outer(_spd(2), 0.49 * _torus("Gaussian", [0.4], _RING), 0.49 * np.eye(2)),
+        (_PAIR, _RING, _PAIR),
+    ),
+    "sum-of-spectral": CovarianceEntry(
+        lambda: Sum([Spectral(0.7, 0.4), Diagonal(0.2)], [0.5, 1.0]),
+        (8,),
+        None,
+        lambda: 0.245 * _torus("Gaussian", [0.4], _RING) + 0.04 * np.eye(8),
+        (_RING,),
+    ),
+}
+
 STATE_LABELS = Labels(
     {
         "u": Label(("x",), "m s-1"),

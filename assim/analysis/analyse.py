@@ -21,8 +21,9 @@ from assim.analysis.evaluation import (
     fixed,
     spread_of,
 )
+from assim.analysis.failures import INTERRUPTED, OF_METHOD, Failures, kept
 from assim.analysis.finding import AbstractFinding
-from assim.analysis.methods import Methods, Named, base_settings, named, run_methods
+from assim.analysis.methods import Methods, Named, base_settings, named, none_started, run_methods
 from assim.analysis.posterior import Posterior, PosteriorRequest, at_minimum, prior_of
 from assim.problem.arrays import Params, State
 from assim.problem.control import Physical
@@ -72,6 +73,8 @@ class Analysis:
         spread: what the tangent linear at the minimum tells; None without a posterior.
         findings: what else was asked for, by name, as `consistency` and others find it.
         seconds: wall time by stage.
+        failures: why a stage after the minimisation failed, by stage as in `seconds`; what it
+            would have found is missing, and everything else stands.
     """
 
     problem: Problem
@@ -93,11 +96,13 @@ class Analysis:
     spread: Spread | None = None
     findings: Mapping[str, AbstractFinding] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    failures: Failures = field(default_factory=dict)
 
     def __repr__(self) -> str:
         solution = self.solution
         parts = [f"{solution.status.name.lower()}, J = {solution.cost:.6g}"]
         parts += [f"{name} {posterior.trust}" for name, posterior in self.posteriors.items()]
+        parts += [f"{stage} failed" for stage in self.failures]
         known = {name: q for name, q in self.quantities.items() if np.isfinite(q.stddev)}
         parts += [f"{name} = {q.mean:.4g} ± {q.stddev:.3g}" for name, q in known.items()]
         return f"Analysis({', '.join(parts)})"
@@ -232,6 +237,7 @@ def analyse(
         report: called with a line at a time while a posterior is sampled.
 
     Raises:
+        StoppedAnalysis: a KeyboardInterrupt while a method runs; it has the analysis so far.
         ValueError: something else than a minimiser, fewer than one start or stage, a first guess
             that does not fit, a derived quantity with the name of another, or two methods of one.
     """
@@ -251,19 +257,45 @@ def analyse(
         windows = (problem,) if stages == 1 else problem.lengthened(stages)
         fits = None if starts is not None else partial(_fits, problem)
         solution = search(windows, minimiser, guesses, fits, progress, report)
-    fitted, settings = None, base_settings(methods)
+    fitted, settings, failures = None, base_settings(methods), Failures()
     if settings is not None and solution.status is not Status.NON_FINITE:
-        with timed(seconds, "posterior"):
+        with timed(seconds, "posterior"), kept(failures, "posterior"):
             settled = solution.status is Status.CONVERGED
             exact = minimiser.exact_hessian(solution.state) if settled else None
             fitted = laplace(problem, solution.chi, settings, keys[1], exact)
-    derived = quantities or {}
     with timed(seconds, "spread"):
-        analysis = _assemble(problem, solution, fitted, derived, keys[2])
-    analysis = dataclasses.replace(analysis, seconds=seconds)
-    if settings is None or fitted is None:
-        return analysis
-    return _with_posteriors(analysis, methods, settings, derived, keys, report)
+        analysis = _assemble(problem, solution, fitted, keys[2], failures)
+    analysis = dataclasses.replace(analysis, seconds=seconds, failures=failures)
+    return _completed(analysis, methods, settings, quantities or {}, keys, report)
+
+
+class StoppedAnalysis(KeyboardInterrupt):
+    """Ctrl-C while a method was running; `analysis` has the minimum and the methods before it."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        super().__init__("interrupted while the posterior was sampled")
+        self.analysis = analysis
+
+
+def _completed(
+    analysis: Analysis,
+    methods: Named,
+    settings: Laplace | None,
+    derived: Mapping[str, Derived],
+    keys: Array,
+    report: Report | None,
+) -> Analysis:
+    """With the posteriors that there can be; without any, derived quantities at the minimum."""
+    if settings is not None and analysis.spread is not None:
+        analysis = _with_posteriors(analysis, methods, settings, derived, keys, report)
+    if {"posterior", "spread", "prior"} & analysis.failures.keys():
+        none_started(methods, analysis.failures)
+    if analysis.posterior is None:
+        derived_map = at_minimum(analysis.analysis.trajectory, derived)
+        analysis = dataclasses.replace(analysis, derived_map=derived_map)
+    if INTERRUPTED in analysis.failures.values():
+        raise StoppedAnalysis(analysis)
+    return analysis
 
 
 def _fits(problem: Problem, solution: Solution) -> bool:
@@ -282,9 +314,11 @@ def _with_posteriors(
 ) -> Analysis:
     """The analysis with the posterior of each method."""
     assert analysis.laplace is not None and analysis.spread is not None
-    problem, seconds = analysis.problem, analysis.seconds
-    with timed(seconds, "spread"):
+    problem, seconds, failures = analysis.problem, analysis.seconds, analysis.failures
+    with timed(seconds, "spread"), kept(failures, "prior"):
         prior = prior_of(problem, derived, settings.members, keys[2])
+    if "prior" in failures:
+        return analysis
     asked = PosteriorRequest(
         problem,
         derived,
@@ -297,10 +331,10 @@ def _with_posteriors(
         (keys[1], keys[3]),
         report,
     )
-    posteriors, chosen, choice = run_methods(methods, asked)
+    posteriors, chosen, choice = run_methods(methods, asked, failures)
     for name, posterior in posteriors.items():
         counted = asked.seconds if posterior.kind == "laplace" else 0.0  # as "posterior", once
-        seconds[f"posterior_{name}"] = max(posterior.seconds - counted, 0.0)
+        seconds[OF_METHOD + name] = max(posterior.seconds - counted, 0.0)
     return dataclasses.replace(
         analysis,
         posteriors=posteriors,
@@ -314,10 +348,10 @@ def _assemble(
     problem: Problem,
     solution: Solution,
     fitted: LaplacePosterior | None,
-    derived: Mapping[str, Derived],
     key: Array,
+    failures: Failures,
 ) -> Analysis:
-    """All but the posteriors."""
+    """All but the posteriors; without a spread where that fails."""
     origin = jnp.zeros_like(solution.chi)
     before, after = evaluate(problem, origin), evaluate(problem, solution.chi)
     prior_stdev, log_constant = fixed(problem)
@@ -334,9 +368,11 @@ def _assemble(
         2 * float(after.squares),
     )
     if fitted is None:
-        derived_map = at_minimum(after.simulation.trajectory, derived)
-        return dataclasses.replace(analysis, derived_map=derived_map)
-    spread = spread_of(problem, fitted.gaussian, after.simulation, key)
+        return analysis
+    with kept(failures, "spread"):
+        spread = jax.block_until_ready(spread_of(problem, fitted.gaussian, after.simulation, key))
+    if "spread" in failures:
+        return analysis
     parts = (before.departures, after.departures, spread.increment)
     names = [o.name for o in problem.observations]  # whose order jit does not keep
     departures = Departed(*({name: part[name] for name in names} for part in parts))

@@ -4,14 +4,17 @@ import importlib.util
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
 import jax
+import numpy as np
 
 from assim.analysis.evaluation import evaluate, spread_of
+from assim.analysis.failures import OF_METHOD, Failures, kept, of_methods
 from assim.analysis.posterior import Posterior, PosteriorRequest, of_ensemble, of_laplace
-from assim.solve.posterior.ensemble import AbstractPosterior, Trust
+from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Trust
 from assim.solve.posterior.laplace import Laplace, laplace
 
 Several = list[AbstractPosterior] | tuple[AbstractPosterior, ...] | Mapping[str, AbstractPosterior]
@@ -72,20 +75,40 @@ def base_settings(methods: Named) -> Laplace | None:
     return next((method for method in given if isinstance(method, Laplace)), Laplace())
 
 
-def run_methods(methods: Named, asked: PosteriorRequest) -> tuple[dict[str, Posterior], str, str]:
+def run_methods(
+    methods: Named, asked: PosteriorRequest, failures: Failures
+) -> tuple[dict[str, Posterior], str, str]:
     """Run methods one after the other, each with draws of its own, whatever else is run.
+
+    A method that raises is left out, and why stands in `failures`. One that is interrupted is the
+    last, and those before it are kept.
 
     Returns:
         what was run, which of it is reported, and why; "" where only one was asked for.
     """
-    if isinstance(methods, str):
-        posteriors, reasons = _automatic(asked)
-    else:
-        posteriors, reasons = {name: _run(name, m, asked) for name, m in methods.items()}, []
+    posteriors: dict[str, Posterior] = {}
+    reasons: list[str] = []
+    with suppress(KeyboardInterrupt):
+        if isinstance(methods, str):
+            reasons = _automatic(asked, posteriors, failures)
+        else:
+            for name, method in methods.items():
+                with kept(failures, OF_METHOD + name):
+                    posteriors[name] = _run(name, method, asked)
+    if not posteriors:
+        return {}, "", ""
     chosen = best(posteriors)
-    if isinstance(methods, str) or len(posteriors) > 1:
+    reasons += [f"{name} has failed and is left out." for name in of_methods(failures)]
+    if reasons or len(posteriors) > 1:
         reasons.append(_why(posteriors, chosen))
     return posteriors, chosen, " ".join(reasons)
+
+
+def none_started(methods: Named, failures: Failures) -> None:
+    """Note that no method could run, where what all of them start from has failed."""
+    stage = next(stage for stage in ("posterior", "spread", "prior") if stage in failures)
+    for name in ("laplace",) if isinstance(methods, str) else methods:
+        failures[OF_METHOD + name] = f"what it starts from failed ({stage}: {failures[stage]})"
 
 
 def best(posteriors: Mapping[str, Posterior]) -> str:
@@ -108,22 +131,27 @@ def _why(posteriors: Mapping[str, Posterior], chosen: str) -> str:
     )
 
 
-def _automatic(asked: PosteriorRequest) -> tuple[dict[str, Posterior], list[str]]:
+def _automatic(
+    asked: PosteriorRequest, posteriors: dict[str, Posterior], failures: Failures
+) -> list[str]:
     """Laplace where it is certified; else SVGD where few directions are informed; else chains."""
-    posteriors = {"laplace": _run("laplace", asked.settings, asked)}
-    if posteriors["laplace"].trust is Trust.CERTIFIED:
-        return posteriors, []
+
+    def certified(name: str, method: AbstractPosterior) -> bool:
+        with kept(failures, OF_METHOD + name):
+            posteriors[name] = _run(name, method, asked)
+        return name in posteriors and posteriors[name].trust is Trust.CERTIFIED
+
+    if certified("laplace", asked.settings):
+        return []
     rank = asked.fitted.rank()
     ladder, why = _ladder(rank, asked.problem.size())
     reason = f"Laplace is not certified. {rank} directions are informed: {why}"
     if asked.report is not None:
         asked.report(reason)
     for method in ladder:
-        name = method.name()
-        posteriors[name] = _run(name, method, asked)
-        if posteriors[name].trust is Trust.CERTIFIED:
+        if certified(method.name(), method):
             break
-    return posteriors, [reason]
+    return [reason]
 
 
 def _ladder(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
@@ -163,5 +191,32 @@ def _run(name: str, method: AbstractPosterior, asked: PosteriorRequest) -> Poste
     if asked.report is not None:
         asked.report(f"{name}: sampling")
     ensemble = method.sample(problem, asked.fitted, key, asked.report)
+    _check_ensemble(name, ensemble, problem.size())
     posterior = of_ensemble(name, ensemble, asked, method.name())
     return replace(posterior, seconds=time.perf_counter() - begin)
+
+
+def _check_ensemble(name: str, ensemble: object, n: int) -> None:
+    """Raise ValueError where what a method returned stands for no posterior, and does not say so.
+
+    Args:
+        name: of the method.
+        ensemble: what it returned.
+        n: controls.
+    """
+    if not isinstance(ensemble, Ensemble):
+        raise ValueError(f"{name}: expected an Ensemble, got {type(ensemble).__name__}")
+    if ensemble.trust is Trust.FAILED:
+        return
+    members, weights = np.asarray(ensemble.members), np.asarray(ensemble.weights)
+    if members.ndim != 2 or members.shape[1] != n or weights.shape != members.shape[:1]:
+        raise ValueError(
+            f"{name}: expected members of shape (N, {n}) with a weight each, got {members.shape} "
+            f"and {weights.shape}"
+        )
+    odd = int(np.sum(~np.isfinite(members).all(axis=1) | ~np.isfinite(weights) | (weights < 0)))
+    if odd:
+        raise ValueError(
+            f"{name}: expected finite members with weights that are not negative, got {odd} of "
+            f"{len(members)} that are not so; a method that fails says so by Trust.FAILED"
+        )

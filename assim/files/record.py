@@ -8,7 +8,7 @@ is, nor what it leads to.
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -183,6 +183,32 @@ class Batch:
                 (self.record.underway / name).unlink()
         self.waiting = []
         self.record.clear()
+
+
+def rewrite(directory: Path, name: str, change: Callable[[Path], None]) -> bool:
+    """Change a file that is as it was written, and record what it is then.
+
+    Args:
+        directory: whose file it is, to which no other process writes meanwhile.
+        name: of the file.
+        change: is given a copy of the file.
+
+    Returns:
+        whether there was such a file.
+    """
+    record = Record(directory)
+    if not record.owns(name):
+        return False
+    kind = next(line["kind"] for line in reversed(record.lines) if line["name"] == name)
+    with known_as(directory / name):
+        record.underway.mkdir(parents=True, exist_ok=True)
+        part = Path(shutil.copyfile(directory / name, record.underway / Path(name).name))
+        change(part)
+        flush(part)
+    record.add(kind, {name: hash_file(part)})
+    move(part, directory / name)
+    record.forget()
+    return True
 
 
 def move(part: Path, final: Path) -> None:

@@ -79,9 +79,13 @@ class FieldScores(NamedTuple):
 
 
 def judged(readings: Readings, observed: np.ndarray, seed: int = 0) -> VerifiedReadings:
-    """Every reading of one instrument against what was predicted of it; `seed` breaks ties."""
-    exact, observed = readings.exact, np.asarray(observed, float)
-    drawn = readings.drawn[np.isfinite(readings.drawn).all(axis=1)]
+    """Every reading of one instrument against what was predicted of it; `seed` breaks ties.
+
+    Of the members that `sound` tells, means, quantiles and densities alike.
+    """
+    kept, observed = sound(readings), np.asarray(observed, float)
+    exact, drawn = readings.exact[kept], readings.drawn[kept]
+    densities = None if readings.log_densities is None else readings.log_densities[kept]
     number, blank = len(drawn), np.full(observed.shape, np.nan)
     if not number:
         return VerifiedReadings(
@@ -93,7 +97,7 @@ def judged(readings: Readings, observed: np.ndarray, seed: int = 0) -> VerifiedR
         observed,
         np.mean(exact, axis=0),
         np.std(exact, axis=0, ddof=min(1, len(exact) - 1)),
-        *compared(drawn, observed, LEVEL, readings.log_densities),
+        *compared(drawn, observed, LEVEL, densities),
         rank,
         (rank + rng.uniform(size=rank.shape)) / (number + 1),
         readings.counted,
@@ -102,6 +106,13 @@ def judged(readings: Readings, observed: np.ndarray, seed: int = 0) -> VerifiedR
         return rows
     known = (np.where(rows.counted, column, np.nan) for column in rows[1:-1])
     return VerifiedReadings(*(observed, *known, rows.counted))
+
+
+def sound(readings: Readings) -> np.ndarray:
+    """Members all of whose readings are finite, with errors and without, shape (M,)."""
+    both = np.isfinite(readings.exact) & np.isfinite(readings.drawn)
+    members: np.ndarray = both.all(axis=1)
+    return members
 
 
 def scores(rows: VerifiedReadings, chosen: np.ndarray | None = None) -> Scores:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from assim.analysis.analyse import Analysis
+from assim.analysis.failures import spelt
 from assim.case.case import Case
 from assim.case.failure import CaseError, Exit, Fault
 from assim.case.methods import cannot_run
@@ -94,16 +95,19 @@ def compare_cases(cases: Sequence[Case], tempered: bool, out: Path | None, scree
     check_same(posed)
     results = Results(cases[0], directory, kind="comparison")
     with writing(results, screen, ["comparison.json"]):
-        tables, settled = Tables(), True
+        tables, settled, whole = Tables(), True, True
         for name, ready in posed.items():
             screen.say(f"{name}: {ready.case.title}", "bold")
             analysis = _analysed(ready, tempered, screen)
             settled &= analysis.solution.status is Status.CONVERGED
+            whole &= not analysis.failures
             tables[name] = evidence_table(analysis)
         judged = compare({name: preferred(table) for name, table in tables.items()})
         _show(tables, judged, screen)
         results.json("comparison", _content(tables, judged))
-    return Exit.DONE if settled else Exit.NOT_CONVERGED
+    if not settled:
+        return Exit.NOT_CONVERGED
+    return Exit.DONE if whole else Exit.INCOMPLETE
 
 
 def _check_proper(posed: Posed) -> None:
@@ -127,6 +131,8 @@ def _analysed(posed: Posed, tempered: bool, screen: Screen) -> Analysis:
     methods |= {"tempered": Tempering()} if tempered else {}
     analysis = posed.analysis(posterior=methods, report=screen.say)
     require_finite(analysis)
+    for stage, why in analysis.failures.items():
+        screen.say(f"Failed, and left out: {spelt(stage)}: {why}", "bold red")
     solution = analysis.solution
     loops = f"{len(solution.loops)} outer loops from {solution.starts} first guesses"
     screen.say(f"J = {solution.cost:.6g} after {loops}. {solution.status.advice}")

@@ -35,6 +35,7 @@ from assim.findings.verification import (
     by_slot,
     judged,
     scores,
+    sound,
 )
 from assim.problem.window import Window
 from assim.run.forecast_start import Origin, origin_of
@@ -60,12 +61,16 @@ class ForecastRequest:
 
 
 class _Verified(NamedTuple):
-    """An instrument against the forecast: its rows used, scores of all and by number of slot."""
+    """An instrument against the forecast: its rows used, scores of all and by number of slot.
+
+    Members of which some reading is not finite are lost to it.
+    """
 
     instrument: Instrument
     rows: VerifiedReadings
     total: Scores
     slots: dict[int, Scores]
+    lost: int
 
 
 @dataclass(frozen=True)
@@ -226,7 +231,8 @@ def _verify(instrument: Instrument, ahead: Forecast, draws: StartMembers, seed: 
         raise DataError(f"{instrument.table.where}: {error}") from error
     rows = judged(readings, np.asarray(o.values), seed)
     slots = 1 + batch_numbers(np.asarray(o.points.ends), np.asarray(ahead.window.edges), 1)
-    return _Verified(instrument, rows, scores(rows), by_slot(rows, slots))
+    lost = int((~sound(readings)).sum())
+    return _Verified(instrument, rows, scores(rows), by_slot(rows, slots), lost)
 
 
 def _write(outcome: _Outcome, results: Results, members: bool, seed: int) -> None:
@@ -260,6 +266,7 @@ def _summary(outcome: _Outcome, seed: int) -> dict[str, Any]:
         content["observations"] = {
             verified.instrument.observations.name: {
                 **scores_summary(verified.total),
+                "members_left_out": verified.lost,
                 "rejected": verified.instrument.rejected(),
                 "by_lead": [
                     {"lead": leads[slot], **scores_summary(of_slot)}
@@ -286,6 +293,12 @@ def _show(outcome: _Outcome, screen: Screen) -> None:
     screen.rejected(dict(zip(names, counts, strict=True)))
     columns = ("count", "RMSE", "bias", "spread", "CRPS", "log score", "in 90 %")
     for name, verified in zip(names, outcome.verified, strict=True):
+        if verified.lost:
+            screen.say(
+                f"{name}: {verified.lost} members have readings that are not finite, and are left "
+                "out of its mean, quantiles and scores.",
+                "bold red",
+            )
         slots = verified.slots
         rows = [(texts[slot], *_cells(slots[slot])) for slot in _some(list(slots))]
         screen.say()

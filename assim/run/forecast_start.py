@@ -13,15 +13,17 @@ import numpy as np
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.forecast import Past, StartMembers
 from assim.case.case import Case
-from assim.case.pose import pose_setting
+from assim.case.pose import Posed, pose_setting
 from assim.case.pose_cycle import pose_cycle
 from assim.case.setting import Setting
 from assim.files.errors import DataError
+from assim.files.fingerprint import WINDOW, digests, problem_digest
 from assim.files.read.manifest import STATES, damaged, read_manifest
 from assim.files.read.states import read_state
 from assim.files.write.analysed import read_carry
 from assim.files.write.forecast import attributes_of, read_members
 from assim.problem.departure import Problem
+from assim.problem.model import AbstractDynamics
 from assim.problem.window import Window
 from assim.statistics.resampling import systematic
 
@@ -85,12 +87,41 @@ def _check_case(case: Case, path: Path, words: Mapping[str, Any]) -> None:
     except tomllib.TOMLDecodeError:
         made = {}
     given = tomllib.loads(case.text())
+    made, given = ({**tree, "model": _without_files(tree.get("model"))} for tree in (made, given))
     changed = [key for key in sorted({*made, *given} - _FREE) if made.get(key) != given.get(key)]
     if changed:
         raise DataError(
             f"{path}: was made by another case, or by this one before it was changed: "
             f"{', '.join(f'[{key}]' for key in changed)} differ; give the case as it was, with "
             "the same --set, or run it again"
+        )
+
+
+def _without_files(model: Any) -> Any:
+    """The table of a model without where its inputs are: those are compared by what they hold."""
+    if not isinstance(model, dict):
+        return model
+    return {
+        key: {**value, "file": "", "variable": ""}
+        if isinstance(value, dict) and "file" in value
+        else value
+        for key, value in model.items()
+    }
+
+
+def _check_window(path: Path, model: AbstractDynamics, window: Window) -> None:
+    """Refuse inputs of the model that differ inside the window from those of the analysis."""
+    lines = str(attributes_of(path).get("assim_window_inputs", "")).splitlines()
+    before = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    now = digests(model, window)
+    changed = [name for name, digest in now.items() if before.get(name) != digest]
+    if changed and changed[0] == WINDOW:
+        raise DataError(f"{path}: was made with other slots than the case has now; run it again")
+    if changed:
+        raise DataError(
+            f"{path}: was made with another input {changed[0]!r} of the model: inside the window "
+            "of the analysis it must be the same, and may differ after it alone; give that series, "
+            "or run the case again"
         )
 
 
@@ -108,6 +139,10 @@ def _of_posterior(setting: Setting, directory: Path, number: int, seed: int) -> 
     """Members at the window's start, from their file; fields without one are the analysis'."""
     model, labels = setting.model, setting.labels
     table, path = setting.case.checked, directory / "posterior.nc"
+    by_times = table.window.times == "observations"
+    rows = [t.rows(t.file_path(t.file), labels) for t in table.observations if by_times]
+    window = setting.window(rows)
+    _check_window(path, model, window)
     scales = {t.error.name: () for t in table.observations if t.error.name is not None}
     biases = {term.name: () for t in table.observations for term in t.bias}
     parameters = {name: labels.parameters[name].dims for name in table.priors()}
@@ -124,9 +159,6 @@ def _of_posterior(setting: Setting, directory: Path, number: int, seed: int) -> 
     state |= {n: np.broadcast_to(np.asarray(v), (number, *v.shape)) for n, v in still.items()}
     kinds = (parameters, scales, biases)
     draws = StartMembers(state, *({name: members[name][chosen] for name in kind} for kind in kinds))
-    by_times = table.window.times == "observations"
-    rows = [t.rows(t.file_path(t.file), labels) for t in table.observations if by_times]
-    window = setting.window(rows)
     return _origin(draws, window, np.asarray(window.edges), weights.size)
 
 
@@ -154,7 +186,7 @@ def _repeated(setting: Setting, directory: Path, number: int, seed: int) -> Orig
     The analysis is made again from the case's files.
     """
     posed = pose_setting(setting)
-    _check_inputs(directory / "posterior.nc", posed.inputs)
+    _check_problem(directory / "posterior.nc", posed)
     analysis = posed.analysis()
     if analysis.posterior is None:
         raise DataError(_absent(directory))
@@ -188,13 +220,19 @@ def _at_end(problem: Problem, chi: jax.Array) -> tuple[StartMembers, dict[str, j
     return jax.lax.map(start, chi, batch_size=min(len(chi), MEMBERS))
 
 
-def _check_inputs(path: Path, inputs: Mapping[str, str]) -> None:
-    """Refuse input files that have changed since the run."""
-    lines = str(attributes_of(path).get("assim_inputs", "")).splitlines()
+def _check_problem(path: Path, posed: Posed) -> None:
+    """Refuse files that pose another problem than the run's; after the window they may differ."""
+    _check_window(path, posed.problem.model, posed.problem.window)
+    words = attributes_of(path)
+    if words.get("assim_problem_sha256") == problem_digest(posed.problem):
+        return
+    lines = str(words.get("assim_inputs", "")).splitlines()
     before = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    changed = [name for name, digest in inputs.items() if before.get(name, digest) != digest]
-    if changed:
-        raise DataError(f"{changed[0]}: has changed since {path} was made; run the case again")
+    changed = [name for name, digest in posed.inputs.items() if before.get(name) != digest]
+    raise DataError(
+        f"{', '.join(changed) or 'the case'}: no longer poses the problem that {path} was made of: "
+        "inside the window something has changed; run the case again"
+    )
 
 
 def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) -> Origin:

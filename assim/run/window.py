@@ -1,6 +1,7 @@
 """One window from a case to finished files."""
 
 import dataclasses
+import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -8,17 +9,19 @@ from pathlib import Path
 
 import xarray as xr
 
-from assim.analysis.analyse import Analysis, timed
+from assim.analysis.analyse import Analysis, StoppedAnalysis, timed
+from assim.analysis.failures import INTERRUPTED, kept, spelt
 from assim.analysis.finding import AbstractFinding
 from assim.analysis.posterior import Posterior
 from assim.case.case import FILES, Case
 from assim.case.failure import Exit
 from assim.case.findings import PredictiveTable
-from assim.case.names import said
 from assim.case.pose import Posed, pose
+from assim.files.write.applied import applied
 from assim.files.write.arviz import to_datatree
 from assim.files.write.encode import row_columns, state_dataset
 from assim.files.write.feedback import feedback_dataset
+from assim.files.write.forecast import mark_stale
 from assim.files.write.results import (
     analysis_dataset,
     diagnostics_dataset,
@@ -34,6 +37,7 @@ from assim.findings.sloppy import stiff_and_sloppy
 from assim.run.finite import require_finite
 from assim.run.terminal.directory import Results, writing
 from assim.run.terminal.screen import Screen
+from assim.show.applied import lines
 from assim.show.report import report_of_results
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import Trust
@@ -57,35 +61,66 @@ def run_case(
     with timed(seconds, "read"):
         posed = pose(case)
     results = Results(case, case.directory(out), posed.inputs)
-    kept = case.checked.output.keep
-    names = [f"{name}.nc" for name in FILES if kept is None or name in kept]
+    keep = case.checked.output.keep
+    names = [f"{name}.nc" for name in FILES if keep is None or name in keep]
     with writing(results, screen, [*names, "summary.json"]):
         screen.say(case.title, "bold")
         screen.rejected(posed.rejected())
         screen.notes(posed.notes())
         analysis = _analyse(posed, screen, seconds)
-        screen.results(analysis)
+        with kept(analysis.failures, "screen"):
+            screen.results(analysis)
+            screen.say("\n".join(lines(applied(analysis, posed.all_instruments))))
         _write_results(posed, analysis, results)
         results.finish()
-        results.paths += report_of_results(results.directory, kept, screen.say)
+        if INTERRUPTED in analysis.failures.values():
+            raise KeyboardInterrupt
+        if stale := mark_stale(results.directory):
+            forecasts = ", ".join(path.name for path in stale)
+            screen.say(f"Forecasts of the analysis before are stale, and say so: {forecasts}.")
+        _report(case, analysis, results, screen)
+    for stage, why in analysis.failures.items():
+        screen.say(f"Failed, and left out: {spelt(stage)}: {why}", "bold red")
+    return _exit_code(analysis, screen, strict)
+
+
+def _exit_code(analysis: Analysis, screen: Screen, strict: bool) -> Exit:
+    """Not converged before incomplete, and that before not certified, where it is asked for."""
     status = analysis.solution.status
     if status is not Status.CONVERGED:
         screen.say(f"Not converged. {status.advice}", "bold red")
         return Exit.NOT_CONVERGED
+    if analysis.failures:
+        return Exit.INCOMPLETE
     certified = verdict_of(analysis, analysis.posterior) is Trust.CERTIFIED
     return Exit.NOT_CERTIFIED if strict and not certified else Exit.DONE
+
+
+def _report(case: Case, analysis: Analysis, results: Results, screen: Screen) -> None:
+    """The report; why there is none is a failure, but for a matplotlib that is not installed."""
+    said: list[str] = []
+    drawn = report_of_results(results.directory, case.checked.output.keep, said.append)
+    results.paths += drawn
+    if said and importlib.util.find_spec("matplotlib") is not None:
+        analysis.failures["report"] = " ".join(said)
+    elif said:
+        screen.say(" ".join(said))
 
 
 def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysis:
     """The analysis; NonFiniteError where there is none."""
     given = {"progress": screen.loop, "report": screen.say, "quantities": posed.quantities}
-    analysis = posed.analysis(**given)
+    try:
+        analysis = posed.analysis(**given)
+    except StoppedAnalysis as stop:  # what has finished is written
+        return stop.analysis
     require_finite(analysis)
     for stage, find in _findings_of_every_run(posed, analysis):
-        with timed(seconds, stage):
+        with timed(seconds, stage), kept(analysis.failures, stage):
             analysis = analysis.with_findings(find(analysis))
     for use, find in posed.findings().items():
-        analysis = _with_own(posed, analysis, use, find, screen)
+        with kept(analysis.failures, f"finding {use}"):
+            analysis = _with_own(posed, analysis, find)
     return dataclasses.replace(analysis, seconds={**seconds, **analysis.seconds})
 
 
@@ -106,20 +141,16 @@ def _findings_of_every_run(posed: Posed, analysis: Analysis) -> Iterator[tuple[s
         yield "predictive", lambda a: predictive_checks(a, held_back, draws=draws, seed=seed)
 
 
-def _with_own(posed: Posed, analysis: Analysis, use: str, find: Find, screen: Screen) -> Analysis:
-    """The analysis with a finding of the user's own, or without where that fails."""
-    try:
-        finding = find(analysis)
-        if finding is not None and finding.name in analysis.findings:
-            raise ValueError(f"its name {finding.name!r} is that of another finding")
-        more = analysis.with_findings(finding)
-        for make in (diagnostics_dataset, summary):  # its variables, and names of its own
-            make(more)
-        for instrument in posed.all_instruments:
-            row_columns(more.findings, instrument.observations.name, int(instrument.used.sum()))
-    except Exception as error:  # whatever it is, the analysis is not lost
-        screen.say(f"The finding {use} failed and is left out: {said(error)}", "bold red")
-        return analysis
+def _with_own(posed: Posed, analysis: Analysis, find: Find) -> Analysis:
+    """The analysis with a finding of the user's own, which can be written."""
+    finding = find(analysis)
+    if finding is not None and finding.name in analysis.findings:
+        raise ValueError(f"its name {finding.name!r} is that of another finding")
+    more = analysis.with_findings(finding)
+    for make in (diagnostics_dataset, summary):  # its variables, and names of its own
+        make(more)
+    for instrument in posed.all_instruments:
+        row_columns(more.findings, instrument.observations.name, int(instrument.used.sum()))
     return more
 
 
@@ -128,9 +159,15 @@ def _write_results(posed: Posed, analysis: Analysis, results: Results) -> None:
     seconds = dict(analysis.seconds)
     with timed(seconds, "write"):
         for name, make in _makers(posed, analysis).items():
-            results.dataset(name, make(), name)
+            with kept(analysis.failures, f"{name}.nc"):
+                dataset = make()
+            if f"{name}.nc" not in analysis.failures:
+                results.dataset(name, dataset, name)
     if posed.case.checked.output.arviz and analysis.posterior is not None:
-        results.tree(ARVIZ, to_datatree(analysis), "posterior")
+        with kept(analysis.failures, ARVIZ):
+            tree = to_datatree(analysis)
+        if ARVIZ not in analysis.failures:
+            results.tree(ARVIZ, tree, "posterior")
     finished = dataclasses.replace(analysis, seconds=seconds)
     results.json("summary", summary(finished, posed.all_instruments, posed.truth, posed.notes()))
 

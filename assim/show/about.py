@@ -20,6 +20,10 @@ def heading(run: Run) -> list[str]:
         paragraph(" · ".join([run.name(), *window]), "soft"),
         notice(run.summary["advice"], verdict, status.capitalize() + "."),
         *_fit(run),
+        *(
+            notice(why, POOR, f"Failed, and left out: {stage.replace('_', ' ')}.")
+            for stage, why in run.summary["failures"].items()
+        ),
     ]
 
 

@@ -138,7 +138,7 @@ def _methods(summary: Entry, datasets: Mapping[str, xr.Dataset]) -> tuple[Method
     methods = []
     for name, about in entries.items():
         stages = ("posterior", "trajectory") if name == chosen else _stems(about)
-        posterior, trajectory = map(datasets.get, stages)
+        posterior, trajectory = (datasets.get(stage) for stage in stages or ("", ""))
         methods.append(Method(name, name == chosen, about, posterior, trajectory))
     return tuple(methods)
 

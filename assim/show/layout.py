@@ -80,6 +80,7 @@ _OF_WINDOW: dict[str, tuple[type | None, ...]] = {
     "minima": (list,),
     "starts": (int,),
     "failed_starts": (int,),
+    "failures": (dict,),
 }
 _OF_CYCLE: dict[str, tuple[type | None, ...]] = {
     "status": (str,),

@@ -65,7 +65,8 @@ def _comparison(run: Run) -> str:
         if any(known(method.entry.get(key)) is not None for method in run.methods):
             rows.append(_across(run, key, title, known_truth))
     header = [method.label() for method in run.methods]
-    place = 1 + known_truth + next(k for k, method in enumerate(run.methods) if method.chosen)
+    order = [method.chosen for method in run.methods]
+    place = 1 + known_truth + (order.index(True) if any(order) else len(order))  # none is marked
     text = "Mean ± standard deviation of every quantity by method, and what it cost."
     return table(("", *["truth"] * known_truth, *header), rows, text, marked=place)
 

@@ -12,6 +12,7 @@ from assim.files.errors import DataError, ReportError
 from assim.files.netcdf import write_bytes
 from assim.files.record import REPORT, together
 from assim.show import about, page
+from assim.show.applied import APPLIED
 from assim.show.consistency import CONSISTENCY
 from assim.show.cycle import windows
 from assim.show.cycle.errors import ERRORS, INTERVALS
@@ -41,6 +42,7 @@ WINDOW: tuple[Section, ...] = (
     PREDICTIVE,
     CONSISTENCY,
     about.FINDINGS,
+    APPLIED,
     MINIMISATION,
     HESSIAN,
     SECONDS,
@@ -55,6 +57,7 @@ CYCLE: tuple[Section, ...] = (
     STATE,
     INFLATION,
     windows.WINDOWS,
+    APPLIED,
     about.PROVENANCE,
 )
 PICTURES = tuple(dict.fromkeys(name for section in WINDOW + CYCLE for name in section.pictures))

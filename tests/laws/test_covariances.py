@@ -25,6 +25,7 @@ from assim.problem.covariance import (
     check_invertible,
 )
 from assim.problem.covariance.gaspari_cohn import gaspari_cohn
+from assim.solve.together import by_columns
 from tests.registry import COVARIANCES, CovarianceEntry
 
 DRAWS = 4000
@@ -176,6 +177,26 @@ def test_vmap(name, covariance):
     drawn = many(covariance.size())[5]
     expected = sqrt(covariance, drawn)
     np.testing.assert_allclose(fitted(name).draws[5], expected, rtol=1e-12, atol=1e-12)
+
+
+@jax.jit
+def curvatures(covariance, w):
+    """Eigenvalues of ∇²J for J(w) = ½|w|² + Σ (1 - cos Lw), whose columns are formed together."""
+
+    def cost(w):
+        return jnp.sum(w**2) / 2 + jnp.sum(1 - jnp.cos(covariance.sqrt(w)))
+
+    hessian = jax.linearize(jax.grad(cost), w)[1]
+    return jnp.linalg.eigh(by_columns(hessian, jnp.eye(w.size)))[0]
+
+
+def test_hessian_by_columns(covariance, factor):
+    """I + LᵀL at w = 0: XLA lays out a batch of columns otherwise than one of them."""
+    n = covariance.size()
+    expected = np.linalg.eigvalsh(np.eye(n) + factor.T @ factor)
+    np.testing.assert_allclose(
+        curvatures(covariance, np.zeros(n)), expected, rtol=1e-10, atol=1e-12 * expected[-1]
+    )
 
 
 def even(shape):

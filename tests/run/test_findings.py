@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
+from assim.files.record import together
 from tests.run.toy import Toy
 
 OWN = """
@@ -46,19 +47,24 @@ def broken(analysis):
 """
 
 
-def run(toy: Toy, *uses: str) -> Path:
+def run(toy: Toy, *uses: str, code: int = 0) -> Path:
     toy.case["findings"] = [{"use": f"own.py:{use}"} for use in uses]
     toy.case["posterior"] = {"use": "Laplace"}
     toy.write()
     (toy.folder / "own.py").write_text(OWN)
     done = toy.run()
-    assert done.exit_code == 0, done.stderr or done.exception
+    assert done.exit_code == code, done.stderr or done.exception
     (toy.out / "said.txt").write_text(" ".join(done.stdout.split()))
     return toy.out
 
 
 def test_a_finding_of_the_users_own_is_in_every_file_and_in_the_report(toy: Toy) -> None:
+    toy.out.mkdir(parents=True)
+    with together(toy.out, "forecast") as batch, batch.part("forecast.json") as path:
+        path.write_text("{}")
     out = run(toy, "misfit")
+    assert "stale" in json.loads((out / "forecast.json").read_text())
+    assert "stale, and say so: forecast.json" in (out / "said.txt").read_text()
     written = json.loads((out / "summary.json").read_text())
     assert written["findings"][-1] == "misfit"
     with xr.open_dataset(out / "diagnostics.nc") as file:
@@ -72,15 +78,17 @@ def test_a_finding_of_the_users_own_is_in_every_file_and_in_the_report(toy: Toy)
 @pytest.mark.parametrize(
     ("use", "words"),
     [
-        ("broken", "own.py:broken failed and is left out: RuntimeError: no such luck"),
+        ("broken", "left out: finding own.py:broken: RuntimeError: no such luck (own.py, line"),
         ("taken", "summary.json has an entry of this name already"),
         ("nothing", "expected an assim.finding.AbstractFinding or None, got"),
     ],
 )
 def test_a_finding_that_fails_does_not_lose_the_analysis(use: str, words: str, toy: Toy) -> None:
-    out = run(toy, use)
+    out = run(toy, use, code=7)
     assert words in (out / "said.txt").read_text()
-    assert json.loads((out / "summary.json").read_text())["findings"] == ["diagnostics", "sloppy"]
+    written = json.loads((out / "summary.json").read_text())
+    assert written["findings"] == ["diagnostics", "sloppy"]
+    assert list(written["failures"]) == [f"finding own.py:{use}"]
 
 
 def test_a_function_that_is_not_there_is_an_error_of_the_case(toy: Toy) -> None:

@@ -44,8 +44,9 @@ class Instrument:
         table: what the file holds, and the rows made by superobbing, n rows.
         observations: the rows used, in the table's order.
         flags: effective quality flag of every row, shape (n,); used where 0.
-        within: rows with a value in the window and on the grid, used or not, shape (n,).
-        readable: these rows, for what the model says of them; their errors are not given.
+        within: rows in the window and on the grid, with a value or without, shape (n,).
+        readable: these rows, for what the model says of them; their errors are not given, and a
+            missing value is 0.
         quality: what was asked of them.
     """
 
@@ -211,8 +212,10 @@ def _made(
     )
     places = {dim: jnp.asarray(place[chosen]) for dim, place in table.coordinates.items()}
     points = Points(times, starts, ends, places, frame.window.reference)
+    values = table.values[chosen]
+    values = np.where(np.isfinite(values), values, 0.0)  # which no prediction depends on
     return Observations(
-        name, table.values[chosen], points, frame.operator, units=table.units, bias=bias, **errors
+        name, values, points, frame.operator, units=table.units, bias=bias, **errors
     )
 
 
@@ -267,14 +270,14 @@ def _check_units(table: ObservedTable, operator: AbstractOperator, labels: Label
 def _flags(
     table: ObservedTable, frame: Frame, bias: BiasCorrection | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Effective flags, and which rows have a value in the window and on the grid."""
+    """Effective flags, and which rows lie in the window and on the grid."""
     flags, finite = table.qc.copy(), np.isfinite(table.values)
     late, off = _late(table, frame), _off_grid(table, frame)
     flags[(flags == 0) & ~finite] = MISSING
     flags[(flags == 0) & late] = WINDOW
     flags[(flags == 0) & off] = DOMAIN
     flags[(flags == 0) & frame.quality.exceeded(table.values)] = BOUNDS
-    within = finite & ~late & ~off
+    within = ~late & ~off
     if bias is not None:
         within &= bias.known(table.rows)
         flags[(flags == 0) & ~within] = OPERATOR_FAILED

@@ -34,8 +34,8 @@ def feedback_dataset(instruments: Sequence[Instrument], analysis: Analysis) -> x
 
     For each instrument v: `v`, `v_stddev`, `v_qc`, `v_hofx_background`, `v_hofx_analysis`,
     `v_ombg`, `v_oman` and `v_effective_qc`, and where a bias is corrected `v_bias_background` and
-    `v_bias_analysis`, which the predictions include. Predictions exist for every value in the
-    window and on the grid, used or not.
+    `v_bias_analysis`, which the predictions include. Predictions exist for every row in the
+    window and on the grid, used or not, with a value or without.
     """
     columns = [(instrument, _compared(instrument, analysis)) for instrument in instruments]
     labels, window = analysis.problem.model.labels(), analysis.problem.window

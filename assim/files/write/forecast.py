@@ -1,17 +1,21 @@
 """Forecasts: forecast.nc, what is said of them in JSON, and the draws that they start from."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 import xarray as xr
 
 from assim.analysis.forecast import Forecast
 from assim.files.errors import DataError
 from assim.files.names import STDEV, Ancillary, Column, time_name
-from assim.files.netcdf import attributes
+from assim.files.netcdf import attributes, write_json
 from assim.files.read.observations import Instrument
 from assim.files.read.states import nearest_times, times_along
+from assim.files.record import rewrite
 from assim.files.sources import Source, name_of, opened, opened_file
 from assim.files.times import NON_PHYSICAL, encode
 from assim.files.write.encode import field_series
@@ -21,6 +25,7 @@ from assim.problem.arrays import Labels
 from assim.problem.window import Window
 
 REALIZATION = "realization"
+STALE = "the analysis that this was made from has been made again since: forecast again"
 _QUANTILES = {"q05": "5 per cent quantile of", "q50": "median of", "q95": "95 per cent quantile of"}
 
 
@@ -168,6 +173,29 @@ def attributes_of(source: Source) -> dict[str, Any]:
     """Global attributes of a file."""
     with opened(source) as dataset:
         return {str(name): value for name, value in dataset.attrs.items()}
+
+
+def mark_stale(directory: Path) -> list[Path]:
+    """Say in the forecasts of a directory that their analysis was made again since.
+
+    Returns:
+        the files that say so now.
+    """
+    changes = {
+        "forecast.json": _mark_json,
+        "forecast.nc": _mark_dataset,
+        "forecast_feedback.nc": _mark_dataset,
+    }
+    return [directory / n for n, change in changes.items() if rewrite(directory, n, change)]
+
+
+def _mark_json(path: Path) -> None:
+    write_json({**json.loads(path.read_text(encoding="utf-8")), "stale": STALE}, path)
+
+
+def _mark_dataset(path: Path) -> None:
+    with netCDF4.Dataset(path, "a") as file:
+        file.setncattr("assim_stale", STALE)
 
 
 def edges_within(source: Source, labels: Labels, window: Window) -> np.ndarray:

@@ -10,6 +10,7 @@ import xarray as xr
 from assim.analysis.analyse import Analysis
 from assim.analysis.finding import Variable
 from assim.analysis.posterior import Posterior
+from assim.files.fingerprint import digests, problem_digest
 from assim.files.names import STDEV, time_name
 from assim.files.netcdf import attributes, axes, used_dims
 from assim.files.write.analysed import edge_dataset, window_dataset
@@ -130,7 +131,12 @@ def posterior_dataset(analysis: Analysis, posterior: Posterior | None = None) ->
     words = {"units": "1", "long_name": "posterior draw", "standard_name": "realization"}
     places = axes(labels, used_dims(labels, known))
     coordinates = {"realization": ("realization", member, words), **places}
-    return xr.Dataset(content, coordinates, _certificates(analysis, posterior))
+    window = digests(analysis.problem.model, analysis.problem.window)
+    made_with = {
+        "assim_window_inputs": "\n".join(f"{digest}  {name}" for name, digest in window.items()),
+        "assim_problem_sha256": problem_digest(analysis.problem),
+    }
+    return xr.Dataset(content, coordinates, {**_certificates(analysis, posterior), **made_with})
 
 
 def diagnostics_dataset(analysis: Analysis) -> xr.Dataset:

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from assim.analysis.analyse import Analysis
+from assim.analysis.failures import FAILED, of_methods
 from assim.analysis.posterior import Posterior
 from assim.files.netcdf import strict
 from assim.files.read.observations import Instrument
+from assim.files.write.applied import applied
 from assim.files.write.encode import in_summary
 from assim.findings.fit import verdict_of
 from assim.problem.arrays import Array
@@ -44,6 +46,8 @@ def summary(
         "starts": int(solution.starts),
         "failed_starts": int(solution.failed_starts),
         "findings": list(analysis.findings),
+        "failures": dict(analysis.failures),
+        "applied": applied(analysis, instruments),
     }
     content |= in_summary(analysis.findings, content)
     if truth is not None:
@@ -57,13 +61,20 @@ def _verdict(analysis: Analysis, posterior: Posterior | None) -> str | None:
 
 
 def _posterior(analysis: Analysis) -> dict[str, Any] | None:
-    """The posterior, or one entry a method with its own quantities where several ran."""
+    """The posterior, or one entry a method with its own quantities where several ran.
+
+    A method that raised has its name, the trust "failed", and why as its advice.
+    """
     summaries = {
         name: {"verdict": _verdict(analysis, posterior), **_method(posterior)}
         for name, posterior in analysis.posteriors.items()
     }
+    for name, why in of_methods(analysis.failures).items():
+        summaries[name] = {"method": name, "verdict": FAILED, "trust": FAILED, "advice": why}
     if len(summaries) <= 1:
         return next(iter(summaries.values()), None)
+    for name in of_methods(analysis.failures):
+        summaries[name] |= {"quantities": {}, "files": []}
     for name, posterior in analysis.posteriors.items():
         suffix = "" if name == analysis.chosen else f"_{name}"
         summaries[name] |= {

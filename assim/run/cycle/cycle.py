@@ -6,7 +6,7 @@ A twin experiment over a whole cycle is run in memory, in one program.
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -29,6 +29,7 @@ from assim.run.cycle.windows import Sequence, Stopped, write_series
 from assim.run.terminal.directory import Results, writable, writing
 from assim.run.terminal.screen import Screen
 from assim.run.twin.twin import Twin, draw, twin_window
+from assim.show.applied import lines
 from assim.show.report import report_of_results
 
 
@@ -73,10 +74,16 @@ def run_cycle(
         summary = sequence.series(results)
         results.finish()
         if summary:
-            screen.cycled(summary)
+            _show(summary, screen)
         results.paths += report_of_results(directory, case.checked.output.keep, screen.say)
         screen.written(directory, results.paths)
     return _used_nothing(screen) if code is Exit.DONE and not summary["observations"] else code
+
+
+def _show(summary: dict[str, Any], screen: Screen) -> None:
+    """Means over the windows, and what was applied."""
+    screen.cycled(summary)
+    screen.say("\n".join(lines(summary["applied"])))
 
 
 def _awaited(case: Case, watched: Path | None) -> list[Path]:
@@ -187,7 +194,7 @@ def _run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:
         measures = jax.tree.map(np.asarray, measures)
         seconds = {"cycle": time.perf_counter() - begin}
         _check_finite(measures)
-        screen.cycled(write_series(posed, measures, results, seconds=seconds))
+        _show(write_series(posed, measures, results, seconds=seconds), screen)
         results.finish()
         results.paths += report_of_results(directory, case.checked.output.keep, screen.say)
     return Exit.DONE

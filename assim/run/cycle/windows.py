@@ -28,6 +28,7 @@ from assim.files.write.analysed import (
     readings_dataset,
     window_dataset,
 )
+from assim.files.write.applied import cycle_applied
 from assim.files.write.cycle import cycle_dataset, cycle_summary
 from assim.problem.arrays import State
 from assim.problem.cycled import Rows
@@ -330,6 +331,7 @@ def write_series(
     if counts and "converged" not in counts:
         status = "not_converged"
     content = {"status": status, "statuses": counts, **content}
+    content["applied"] = cycle_applied(posed.cycle, measures)
     if counted := Counter(states):
         content["states"] = dict(sorted(counted.items()))
     if seconds is not None:

@@ -162,7 +162,10 @@ def test_feedback(datasets, answer):
     np.testing.assert_array_equal(found["speed_qc"][4:], [0, 0, 1, 0, 0])
     predicted = answer[1].analysis.predictions["speed"]
     np.testing.assert_array_equal(found["speed_hofx_analysis"][[4, 7]], predicted)
-    assert np.isnan(found["speed_hofx_analysis"][[5, 8]]).all()  # missing, outside the window
+    assert np.isnan(found["speed_hofx_analysis"][8])  # outside the window
+    assert np.isnan(found["speed_oman"][5])  # of a missing value
+    quarter = np.array([0.75, 0.25]) @ answer[1].analysis.trajectory.states["u"][1, :, :2]
+    np.testing.assert_allclose(found["speed_hofx_analysis"][5], quarter.mean(), rtol=1e-12)
     between = answer[1].analysis.trajectory.states["u"][2, :, 1].mean()
     np.testing.assert_allclose(found["speed_hofx_analysis"][6], between, rtol=1e-12)  # passive
     np.testing.assert_array_equal(found["u_oman"], found["u"] - found["u_hofx_analysis"])

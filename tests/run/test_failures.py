@@ -1,0 +1,135 @@
+"""What fails after the minimisation: everything else is written, and the exit code tells."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from assim.analysis import analyse
+from assim.run import window
+from assim.show import report
+from tests.run.toy import Toy
+
+OWN = """
+import jax.numpy as jnp
+
+import assim
+from assim import Trust
+from assim.solve.posterior.ensemble import Ensemble
+
+
+class Raising(assim.posterior.AbstractPosterior):
+    def name(self):
+        return "raising"
+
+    def sample(self, problem, around, key, report=None):
+        raise RuntimeError("no such luck")
+
+
+class Empty(assim.posterior.AbstractPosterior):
+    def name(self):
+        return "empty"
+
+    def sample(self, problem, around, key, report=None):
+        members = jnp.full((5, problem.size()), jnp.nan)
+        return Ensemble(members, jnp.full(5, 0.2), Trust.CERTIFIED, "All is well.")
+
+
+class Stopped(assim.posterior.AbstractPosterior):
+    def name(self):
+        return "stopped"
+
+    def sample(self, problem, around, key, report=None):
+        raise KeyboardInterrupt
+"""
+LAPLACE = {"use": "Laplace", "certificate": 500, "members": 60}
+RAISED = "RuntimeError: no such luck (own.py, line"
+NOT_FINITE = "ValueError: empty: expected finite members with weights that are not negative, got 5"
+
+
+def run(toy: Toy, *posteriors: Any, code: int = 7) -> tuple[str, dict[str, Any], str]:
+    """What was printed, the summary, and the report, of a run that is not complete."""
+    toy.case["posterior"] = list(posteriors)
+    toy.write()
+    (toy.folder / "own.py").write_text(OWN)
+    done = toy.run()
+    assert done.exit_code == code, done.output
+    page = toy.out / "report.html"
+    text = page.read_text() if page.exists() else ""
+    return " ".join(done.output.split()), json.loads((toy.out / "summary.json").read_text()), text
+
+
+def stands(out: Path, *names: str) -> None:
+    """These files are there, and what they hold of the minimum is finite."""
+    for name in names:
+        with xr.open_dataset(out / f"{name}.nc") as file:
+            assert file.attrs["title"]
+            if name in ("analysis", "trajectory"):
+                assert np.isfinite(file["x"]).all()
+
+
+def test_methods_that_fail_lose_no_other(toy):
+    methods = [{"use": "own.py:Raising"}, LAPLACE, {"use": "own.py:Empty"}]
+    said, summary, page = run(toy, *methods)
+    assert summary["chosen"] == "laplace" and summary["quantities"]["rate"]["stddev"] > 0
+    trusts = {name: about["trust"] for name, about in summary["posterior"].items()}
+    assert trusts["raising"] == trusts["empty"] == "failed" != trusts["laplace"]
+    assert summary["posterior"]["raising"]["advice"].startswith(RAISED)
+    assert summary["posterior"]["empty"]["advice"].startswith(NOT_FINITE)
+    assert set(summary["failures"]) == {"posterior_raising", "posterior_empty"}
+    assert "raising has failed and is left out." in summary["choice"]
+    for text in (said, page):
+        assert "x: 12 of 12 rows used, Gaussian errors, independent." in text
+    for text in (said, page.replace("&#x27;", "'")):
+        assert RAISED in text and NOT_FINITE in text
+    stands(toy.out, "analysis", "trajectory", "feedback", "diagnostics", "posterior")
+    assert not [*toy.out.glob("*_raising.nc"), *toy.out.glob("*_empty.nc")]
+
+
+def test_the_only_method_fails(toy):
+    said, summary, page = run(toy, {"use": "own.py:Empty"})
+    assert summary["status"] == "converged" and summary["chosen"] is None
+    entry = {"method": "empty", "trust": "failed"}
+    assert entry.items() <= summary["posterior"].items()
+    assert NOT_FINITE in said and NOT_FINITE in page
+    stands(toy.out, "analysis", "trajectory", "feedback", "diagnostics")
+    assert not (toy.out / "posterior.nc").exists()
+
+
+def test_an_interrupt_keeps_the_methods_before(toy):
+    methods = [LAPLACE, {"use": "own.py:Stopped"}, {"use": "own.py:Raising"}]
+    said, summary, _ = run(toy, *methods, code=130)
+    assert summary["chosen"] == "laplace" and summary["quantities"]["rate"]["stddev"] > 0
+    assert summary["failures"] == {"posterior_stopped": "interrupted"}
+    assert "interrupted; written to" in said and "summary.json" in said
+    stands(toy.out, "analysis", "trajectory", "feedback", "diagnostics", "posterior")
+
+
+def raising(*given: Any, **named: Any) -> None:
+    raise RuntimeError("no such luck")
+
+
+@pytest.mark.parametrize("stage", ["laplace", "spread_of", "prior_of"])
+def test_what_the_methods_start_from_fails(toy, monkeypatch, stage):
+    monkeypatch.setattr(analyse, stage, raising)
+    said, summary, page = run(toy, LAPLACE)
+    assert summary["posterior"]["trust"] == "failed"
+    assert "what it starts from failed" in summary["posterior"]["advice"]
+    assert "RuntimeError: no such luck" in said and "RuntimeError: no such luck" in page
+    stands(toy.out, "analysis", "trajectory", "feedback", "diagnostics")
+
+
+def test_a_finding_a_file_and_the_report_fail(toy, monkeypatch):
+    """Each costs itself alone."""
+    monkeypatch.setattr(window, "consistency", raising)
+    monkeypatch.setattr(window, "feedback_dataset", raising)
+    monkeypatch.setattr(report, "draw", raising)
+    said, summary, page = run(toy, LAPLACE)
+    assert list(summary["failures"]) == ["consistency", "feedback.nc"]
+    assert not page and not (toy.out / "feedback.nc").exists()
+    stands(toy.out, "analysis", "trajectory", "diagnostics", "posterior")
+    for what in ("consistency", "feedback.nc", "report"):
+        assert f"left out: {what}: " in said
