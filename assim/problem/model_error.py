@@ -1,5 +1,6 @@
 """Model error, and the trajectories of a model that has one."""
 
+from collections.abc import Iterable
 from typing import Self
 
 import equinox as eqx
@@ -9,7 +10,7 @@ import numpy as np
 
 from assim.arguments import check_settings
 from assim.problem.arrays import Array, Coordinate, Labels, Params, State
-from assim.problem.covariance import AbstractCovariance
+from assim.problem.covariance import AbstractCovariance, check_invertible
 from assim.problem.covariance.state import (
     AbstractStateCovariance,
     StateCovariance,
@@ -110,6 +111,27 @@ class ModelError(eqx.Module):
     def at_ends(self, states: State) -> State:
         """Of states at all slot edges those at the groups' ends."""
         return {name: value[self.every :: self.every] for name, value in states.items()}
+
+    def check_states(self, fields: Iterable[str]) -> None:
+        """Raise ValueError where states at the groups' ends cannot be the control in place of η.
+
+        Args:
+            fields: of the state, each of which needs a model error then.
+        """
+        without = [name for name in fields if name not in self.joint.fields()]
+        if without:
+            raise ValueError(
+                f"model error: the state formulation needs one in every field, {without[0]!r} has "
+                'none; give it a covariance, or use formulation="forcing"'
+            )
+        check_invertible(self.joint, "model error in the state formulation")
+        if self.in_time is not None:
+            check_invertible(self.in_time, "model error in the state formulation, in time")
+        if self.acts != "jump":
+            raise ValueError(
+                "model error: in the state formulation model errors are jumps; use "
+                'acts="jump", or formulation="forcing"'
+            )
 
     def stdev(self, groups: int) -> State:
         """Standard deviation of η/s, leading dimension groups."""
