@@ -24,7 +24,7 @@ from assim.problem.prior import AbstractPrior
 from assim.problem.window import Window
 
 FORMULATIONS = ("forcing", "state")
-VOLUME_LIMIT = 2000  # entries of χ whose matrix is formed where an amplitude is estimated
+VOLUME_LIMIT = 2000  # entries of χ whose matrix is formed where a scale is estimated
 
 
 def strong_constraint(
@@ -94,11 +94,12 @@ def weak_constraint(
     fitted = model_error.on(model, window)
     given = (model, window, background, covariance, observations, parameters)
     problem = _problem(*given, fitted)
-    if fitted.scale is not None and problem.size() > VOLUME_LIMIT:
+    if problem.control.has_volume and problem.size() > VOLUME_LIMIT:
+        names = ", ".join(problem.control.scales)
         raise ValueError(
-            f"model error: an amplitude is estimated by forming the matrix of the whole control, "
-            f"{problem.size()} entries, of which at most {VOLUME_LIMIT} may be; fix the amplitude, "
-            "or let one model error serve more slots (every) or fewer fields"
+            f"model error: a scale ({names}) is estimated by forming the matrix of the whole "
+            f"control, {problem.size()} entries, of which at most {VOLUME_LIMIT} may be; fix every "
+            "scale, or let one model error serve more slots (every) or fewer fields"
         )
     return problem if formulation == "forcing" else problem.as_states()
 

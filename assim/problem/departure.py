@@ -20,8 +20,8 @@ from assim.problem.window import Window, integrate
 class Departures(NamedTuple):
     """Value of the departure function: J(χ) = ½ χᵀWχ + ½ dᵀd + c + v.
 
-    v = ½ log |W + GᵀG| over the trajectory's part of χ where the amplitude of model error is
-    estimated, else 0.
+    v = ½ log |W + GᵀG| over the trajectory's part of χ where an error scale, or the amplitude of
+    model error, is estimated over a trajectory with model error, else 0.
     """
 
     normalised: Array  # d: of the observations, then of the jumps where states are the control
@@ -243,7 +243,7 @@ class Problem(eqx.Module):
             "model_error": half["model_error"] + squares(parts.jumps) + parts.jump_normaliser,
             "parameters": half["parameters"] + half["scales"] + half["biases"],
         }
-        if self.control.amplitude_scale is not None:
+        if self.control.has_volume:
             terms["volume"] = self._volume(chi)
         return {**terms, "total": sum(terms.values(), jnp.zeros(()))}
 
@@ -290,11 +290,13 @@ class Problem(eqx.Module):
         """v = ½ log |W + GᵀG| over the entries of χ that make the trajectory at given parameters.
 
         The mode of exp(-J) over a trajectory and the amplitude of its model error together says
-        nothing of the amplitude: the larger it is, the smaller white η do. Integrating the
-        trajectory out by Laplace's method adds this term, exact where the departures are linear in
-        it: parameters and amplitude are then at the mode of their own posterior.
+        nothing of the amplitude: the larger it is, the smaller white η do. Nor of the scale of
+        observation errors: the smaller it is, the closer the trajectory comes to the values.
+        Integrating the trajectory out by Laplace's method adds this term, exact where the
+        departures are linear in it: parameters and scales are then at the mode of their own
+        posterior.
         """
-        if self.control.amplitude_scale is None:
+        if not self.control.has_volume:
             return jnp.zeros(())
         if self.model.reverse_of_forward():
             return self._volume_of_trajectory(chi)
