@@ -176,7 +176,7 @@ def test_states_given_all_scales(ensemble):
 @pytest.fixture(scope="module")
 def marginal():
     form = walk().as_states()
-    return marginal_of(form, jnp.zeros(form.size()))
+    return marginal_of(form, jnp.zeros(form.size()))[0]
 
 
 def test_a_chain_of_states_has_three_colours(marginal):

@@ -16,6 +16,7 @@ from assim.solve.posterior.nested.lattice import (
     Node,
     Nodes,
     Solver,
+    Spent,
     Summed,
     distance,
     grown,
@@ -29,6 +30,7 @@ from assim.solve.posterior.nested.pattern import dense_pattern, pattern_of
 Array = jax.Array
 Starts = Callable[[np.ndarray, int], np.ndarray]  # z to start from at ψ (N, p), so many of each
 
+PLACES = 2  # at which the pattern of H is seen
 WIDEST = 2.0  # standard deviation of ψ, in prior ones, from which a frame is made, at most
 NARROWEST = 1e-4  # at least
 HALVINGS = 6  # of the lattice, at most
@@ -58,14 +60,18 @@ class Explored(NamedTuple):
     truncated: bool
 
 
-def marginal_of(form: Nesting, chi: Array) -> Marginal:
-    """The marginal of ψ whose minima are sought from the z of χ, with the pattern of its H."""
+def marginal_of(form: Nesting, chi: Array) -> tuple[Marginal, Spent]:
+    """The marginal of ψ whose minima are sought from the z of χ, with the pattern of its H.
+
+    The pattern is that of H at `PLACES` places near χ, which takes n products each.
+    """
     inside = form.of_trajectory()
     psi_at, z_at = np.flatnonzero(~inside), np.flatnonzero(inside)
     blank = Marginal(form, jnp.asarray(psi_at), jnp.asarray(z_at), dense_pattern(0), chi[z_at])
-    away = 0.3 * jax.random.normal(jax.random.key(0), (2, chi.size), chi.dtype)
+    away = 0.3 * jax.random.normal(jax.random.key(0), (PLACES, chi.size), chi.dtype)
     matrices = _hessians(blank, chi[None] + away)
-    return eqx.tree_at(lambda m: m.pattern, blank, pattern_of(np.asarray(matrices)))
+    marginal = eqx.tree_at(lambda m: m.pattern, blank, pattern_of(np.asarray(matrices)))
+    return marginal, Spent(PLACES * (1 + z_at.size))
 
 
 @eqx.filter_jit

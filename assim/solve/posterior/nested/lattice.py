@@ -29,9 +29,9 @@ class Spent(NamedTuple):
 class Solver:
     """Conditional minima in batches of one shape, so that one program serves all."""
 
-    def __init__(self, marginal: Marginal) -> None:
+    def __init__(self, marginal: Marginal, spent: Spent = Spent()) -> None:  # noqa: B008 (immutable)
         self.marginal = marginal
-        self.spent = Spent()
+        self.spent = spent
         self.mismatch = 0.0
         n = int(marginal.z_at.size)
         self.rows = int(np.clip(HELD // max(n * n, 1), 1, BATCH))

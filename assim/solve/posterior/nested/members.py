@@ -139,7 +139,7 @@ def drawn(solver: Solver, frame: Frame, there: Placed, rng: np.random.Generator)
         ratios.append(np.asarray(ratio)[: part.stop - part.start])
         densities.append(found.log_density)
     density = np.concatenate(densities) + there.log_share
-    lost = 1 - np.isfinite(density).mean()
+    lost = there.weights[~np.isfinite(density)].sum()
     return _weighted(np.concatenate(chi), density, np.concatenate(ratios), psi, float(lost))
 
 

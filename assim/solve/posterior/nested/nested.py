@@ -68,6 +68,27 @@ class Nested(AbstractPosterior):
         """Nested."""
         return "nested"
 
+    def refuses(self, problem: DepartureFunction) -> str:
+        """Why there is nothing to do for it here, and what to do; "" where there is."""
+        if not isinstance(problem, Nesting):
+            return f"Which of the unknowns make a trajectory is not known here: {CHAIN}."
+        inside = problem.of_trajectory()
+        p, n = int(np.sum(~inside)), int(np.sum(inside))
+        if p == 0:
+            return "No parameter and no error scale is estimated: what this would give is Laplace."
+        if n == 0:
+            return "There is no trajectory to integrate out: run Importance, or NUTS."
+        if p > DIMENSIONS:
+            return (
+                f"{p} parameters and error scales are too many for a lattice, which has at most "
+                f"{DIMENSIONS} dimensions: fix some, or {CHAIN}."
+            )
+        if n > LARGEST:
+            return (
+                f"A matrix of {n} entries of a trajectory, over {LARGEST}, is too large: run MCLMC."
+            )
+        return ""
+
     def sample(
         self,
         problem: DepartureFunction,
@@ -76,11 +97,12 @@ class Nested(AbstractPosterior):
         report: Report | None = None,
     ) -> Ensemble:
         """Members from the lattice, certified by what was met on the way and by their weights."""
-        refusal = _refusal(problem)
+        refusal = self.refuses(problem)
         if refusal or not isinstance(problem, Nesting):
             return failed(around.chi[None], refusal)
         form = _form(problem)
-        solver = Solver(marginal_of(form, _moved(problem, form, around.chi[None])[0]))
+        marginal, spent = marginal_of(form, _moved(problem, form, around.chi[None])[0])
+        solver = Solver(marginal, spent)
         first, second = jax.random.split(key)
         frame = framed(around.gaussian, np.flatnonzero(~problem.of_trajectory()), self.step)
         guesses = _guesses(problem, form, solver, first)
@@ -132,26 +154,6 @@ def _members(
     return members, errors(members, there, found.lattice, solver.marginal)
 
 
-def _refusal(problem: DepartureFunction) -> str:
-    """Why there is nothing to do here, and what to do; "" where there is."""
-    if not isinstance(problem, Nesting):
-        return f"Which of the unknowns make a trajectory is not known here: {CHAIN}."
-    inside = problem.of_trajectory()
-    p, n = int(np.sum(~inside)), int(np.sum(inside))
-    if p == 0:
-        return "No parameter and no error scale is estimated: what this would give is Laplace."
-    if n == 0:
-        return "There is no trajectory to integrate out: run Importance, or NUTS."
-    if p > DIMENSIONS:
-        return (
-            f"{p} parameters and error scales are too many for a lattice, which has at most "
-            f"{DIMENSIONS} dimensions: fix some, or {CHAIN}."
-        )
-    if n > LARGEST:
-        return f"A matrix of {n} entries of a trajectory, over {LARGEST}, is too large: run MCLMC."
-    return ""
-
-
 def _form(problem: Nesting) -> Nesting:
     """With states as the control where it has that form, as its H is banded and z* found best."""
     try:
@@ -190,9 +192,7 @@ def _guesses(problem: Nesting, form: Nesting, solver: Solver, key: Array) -> Sta
 def _without_pattern(solver: Solver) -> Solver:
     """A solver that forms every column of H."""
     dense = dense_pattern(int(solver.marginal.z_at.size))
-    fresh = Solver(eqx.tree_at(lambda m: m.pattern, solver.marginal, dense))
-    fresh.spent = solver.spent
-    return fresh
+    return Solver(eqx.tree_at(lambda m: m.pattern, solver.marginal, dense), solver.spent)
 
 
 def _log_evidence(problem: Nesting, form: Nesting, members: Drawn) -> float:
