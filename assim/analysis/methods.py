@@ -11,6 +11,7 @@ import jax
 
 from assim.analysis.evaluation import evaluate, spread_of
 from assim.analysis.posterior import Posterior, PosteriorRequest, of_ensemble, of_laplace
+from assim.problem.departure import Problem
 from assim.solve.posterior.ensemble import AbstractPosterior, Trust
 from assim.solve.posterior.laplace import Laplace, laplace
 
@@ -20,7 +21,8 @@ Named = dict[str, AbstractPosterior] | Literal["auto"]
 
 SMALL_RANK = 20  # informed directions up to which SVGD is the cheapest
 PARTICLES = 30  # for each of them
-ASSUMES_LESS = ("nuts", "hmc", "mclmc", "tempered", "importance", "svgd")  # than what follows
+# from that which assumes least
+ASSUMES_LESS = ("nuts", "hmc", "mclmc", "nested", "tempered", "importance", "svgd")
 
 
 def named(posterior: Methods) -> Named:
@@ -109,12 +111,12 @@ def _why(posteriors: Mapping[str, Posterior], chosen: str) -> str:
 
 
 def _automatic(asked: PosteriorRequest) -> tuple[dict[str, Posterior], list[str]]:
-    """Laplace where it is certified; else SVGD where few directions are informed; else chains."""
+    """Laplace where it is certified; else what is cheapest: nested Laplace, SVGD, or chains."""
     posteriors = {"laplace": _run("laplace", asked.settings, asked)}
     if posteriors["laplace"].trust is Trust.CERTIFIED:
         return posteriors, []
     rank = asked.fitted.rank()
-    ladder, why = _ladder(rank, asked.problem.size())
+    ladder, why = _ladder(rank, asked.problem)
     reason = f"Laplace is not certified. {rank} directions are informed: {why}"
     if asked.report is not None:
         asked.report(reason)
@@ -126,8 +128,19 @@ def _automatic(asked: PosteriorRequest) -> tuple[dict[str, Posterior], list[str]
     return posteriors, [reason]
 
 
-def _ladder(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
+def _ladder(rank: int, problem: Problem) -> tuple[list[AbstractPosterior], str]:
     """What to try in turn, the cheapest first, and why."""
+    from assim.solve.posterior.nested.nested import Nested  # not needed by Laplace alone
+
+    methods, why = _general(rank, problem.size())
+    if not problem.control.has_volume or Nested().refuses(problem):
+        return methods, why
+    scales = "Scales are estimated over a trajectory with model error, which nested Laplace "
+    return [Nested(), *methods], f"{scales}integrates out. Where it is not certified: {why}"
+
+
+def _general(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
+    """The same of any problem."""
     # slow to import, and not needed by Laplace alone
     from assim.solve.posterior.chains.samplers import MCLMC, NUTS
     from assim.solve.posterior.svgd.svgd import SVGD
