@@ -14,6 +14,7 @@ import numpy as np
 from assim.analysis.evaluation import evaluate, spread_of
 from assim.analysis.failures import OF_METHOD, Failures, kept, of_methods
 from assim.analysis.posterior import Posterior, PosteriorRequest, of_ensemble, of_laplace
+from assim.problem.departure import Problem
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Trust
 from assim.solve.posterior.laplace import Laplace, laplace
 
@@ -23,7 +24,8 @@ Named = dict[str, AbstractPosterior] | Literal["auto"]
 
 SMALL_RANK = 20  # informed directions up to which SVGD is the cheapest
 PARTICLES = 30  # for each of them
-ASSUMES_LESS = ("nuts", "hmc", "mclmc", "tempered", "importance", "svgd")  # than what follows
+# from that which assumes least
+ASSUMES_LESS = ("nuts", "hmc", "mclmc", "nested", "tempered", "importance", "svgd")
 
 
 def named(posterior: Methods) -> Named:
@@ -134,7 +136,7 @@ def _why(posteriors: Mapping[str, Posterior], chosen: str) -> str:
 def _automatic(
     asked: PosteriorRequest, posteriors: dict[str, Posterior], failures: Failures
 ) -> list[str]:
-    """Laplace where it is certified; else SVGD where few directions are informed; else chains."""
+    """Laplace where it is certified; else what is cheapest: nested Laplace, SVGD, or chains."""
 
     def certified(name: str, method: AbstractPosterior) -> bool:
         with kept(failures, OF_METHOD + name):
@@ -144,7 +146,7 @@ def _automatic(
     if certified("laplace", asked.settings):
         return []
     rank = asked.fitted.rank()
-    ladder, why = _ladder(rank, asked.problem.size())
+    ladder, why = _ladder(rank, asked.problem)
     reason = f"Laplace is not certified. {rank} directions are informed: {why}"
     if asked.report is not None:
         asked.report(reason)
@@ -154,8 +156,19 @@ def _automatic(
     return [reason]
 
 
-def _ladder(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
+def _ladder(rank: int, problem: Problem) -> tuple[list[AbstractPosterior], str]:
     """What to try in turn, the cheapest first, and why."""
+    from assim.solve.posterior.nested.nested import Nested  # not needed by Laplace alone
+
+    methods, why = _general(rank, problem.size())
+    if not problem.control.has_volume or Nested().refuses(problem):
+        return methods, why
+    scales = "Scales are estimated over a trajectory with model error, which nested Laplace "
+    return [Nested(), *methods], f"{scales}integrates out. Where it is not certified: {why}"
+
+
+def _general(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
+    """The same of any problem."""
     # slow to import, and not needed by Laplace alone
     from assim.solve.posterior.chains.samplers import MCLMC, NUTS
     from assim.solve.posterior.svgd.svgd import SVGD

@@ -9,6 +9,7 @@ from assim.solve.posterior.ensemble import Trust as Trust
 from assim.solve.posterior.importance import Importance as Importance
 from assim.solve.posterior.laplace import Laplace as Laplace
 from assim.solve.posterior.marginal import Quantity as Quantity
+from assim.solve.posterior.nested.nested import Nested as Nested
 from assim.solve.posterior.randomise import Randomise as Randomise
 from assim.solve.posterior.svgd.kernels import (
     kernelised_stein_discrepancy as kernelised_stein_discrepancy,

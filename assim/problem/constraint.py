@@ -9,7 +9,6 @@ import numpy as np
 from assim.arguments import hint
 from assim.problem.arrays import Array, Labels, State
 from assim.problem.control import Control
-from assim.problem.covariance import check_invertible
 from assim.problem.covariance.state import (
     AbstractStateCovariance,
     StateCovariance,
@@ -23,10 +22,10 @@ from assim.problem.model import AbstractDynamics, check_model
 from assim.problem.model_error import ModelError
 from assim.problem.observation import Observations
 from assim.problem.prior import AbstractPrior
-from assim.problem.window import Window, integrate
+from assim.problem.window import Window
 
 FORMULATIONS = ("forcing", "state")
-VOLUME_LIMIT = 2000  # entries of χ whose matrix is formed where an amplitude is estimated
+VOLUME_LIMIT = 2000  # entries of χ whose matrix is formed where a scale is estimated
 
 
 def strong_constraint(
@@ -103,37 +102,14 @@ def weak_constraint(
     fitted = model_error.on(model, window)
     given = (model, window, background, covariance, observations, parameters)
     problem = _problem(*given, fitted, digital_filter)
-    if fitted.scale is not None and problem.size() > VOLUME_LIMIT:
+    if problem.control.has_volume and problem.size() > VOLUME_LIMIT:
+        names = ", ".join(problem.control.scales)
         raise ValueError(
-            f"model error: an amplitude is estimated by forming the matrix of the whole control, "
-            f"{problem.size()} entries, of which at most {VOLUME_LIMIT} may be; fix the amplitude, "
-            "or let one model error serve more slots (every) or fewer fields"
+            f"model error: a scale ({names}) is estimated by forming the matrix of the whole "
+            f"control, {problem.size()} entries, of which at most {VOLUME_LIMIT} may be; fix every "
+            "scale, or let one model error serve more slots (every) or fewer fields"
         )
-    return problem if formulation == "forcing" else _with_states(problem, fitted)
-
-
-def _with_states(problem: Problem, error: ModelError) -> Problem:
-    """The problem with states at the groups' ends as the control, about the background's."""
-    labels = problem.model.labels()
-    without = [name for name in labels.state if name not in error.joint.fields()]
-    if without:
-        raise ValueError(
-            f"model error: the state formulation needs one in every field, {without[0]!r} has "
-            'none; give it a covariance, or use formulation="forcing"'
-        )
-    check_invertible(error.joint, "model error in the state formulation")
-    if error.in_time is not None:
-        check_invertible(error.in_time, "model error in the state formulation, in time")
-    if error.acts != "jump":
-        raise ValueError(
-            "model error: in the state formulation model errors are jumps; use "
-            'acts="jump", or formulation="forcing"'
-        )
-    start = problem.control(jnp.zeros(problem.size()))
-    run = eqx.filter_jit(integrate)(problem.model, start.state, start.parameters, problem.window)
-    ends = error.at_jumps(run.states)
-    later = {name: jnp.where(jnp.isfinite(value), value, 0.0) for name, value in ends.items()}
-    return eqx.tree_at(lambda p: p.control.later, problem, later)
+    return problem if formulation == "forcing" else problem.as_states()
 
 
 def _problem(

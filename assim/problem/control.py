@@ -121,6 +121,11 @@ class Control(AbstractParts):
         """The estimated factor s on model error; None where it is 1, or there is no model error."""
         return None if self.model_error is None else self.model_error.scale
 
+    @property
+    def has_volume(self) -> bool:
+        """Whether a scale, of the observations or of the model, is estimated over model errors."""
+        return self.model_error is not None and bool(self.scales)
+
     def amplitude(self, scales: Params) -> Array:
         """The factor s on model error."""
         scale = self.amplitude_scale

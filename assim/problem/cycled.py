@@ -106,8 +106,11 @@ class CycledProblem(AbstractParts):
     localisation: Localisation | None = None  # of the vectors
 
     def __call__(self, chi: Array) -> Departures:
-        """Normalised departures and the log-normaliser."""
-        return self.problem(self.inner(chi))
+        """Normalised departures and the log-normaliser.
+
+        Without the volume of the problem, whose prior is that of one window alone.
+        """
+        return self.problem(self.inner(chi))._replace(volume=jnp.zeros(()))
 
     def inner(self, chi: Array, offset: White | None = None) -> Array:
         """χ of the problem: z, to which an offset, as of a member, is added, and model errors."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from assim.problem.arrays import Array, Grid, Params, State, Trajectory
@@ -21,8 +22,8 @@ from assim.problem.window import Window, integrate
 class Departures(NamedTuple):
     """Value of the departure function: J(χ) = ½ χᵀWχ + ½ dᵀd + c + v.
 
-    v = ½ log |W + GᵀG| over the trajectory's part of χ where the amplitude of model error is
-    estimated, else 0.
+    v = ½ log |W + GᵀG| over the trajectory's part of χ where an error scale, or the amplitude of
+    model error, is estimated over a trajectory with model error, else 0.
     """
 
     normalised: Array  # d: of observations, of a digital filter, of jumps where states are control
@@ -141,6 +142,58 @@ class Problem(eqx.Module):
             return self
         return eqx.tree_at(lambda p: p.control.later, self, {})
 
+    def as_states(self) -> "Problem":
+        """The same problem with states at the groups' ends as the control, about the background's.
+
+        Raises:
+            ValueError: there is no model error, or one that does not fit: none in some field, a
+                covariance that cannot be inverted, or errors that do not act as jumps.
+        """
+        error = self.control.model_error
+        if error is None:
+            raise ValueError("as_states: without model error states are no control")
+        error.check_states(self.control.state)
+        if self.control.later:
+            return self
+        start = self.control(jnp.zeros(self.size()))
+        run = eqx.filter_jit(integrate)(self.model, start.state, start.parameters, self.window)
+        ends = error.at_jumps(run.states)
+        later = {name: jnp.where(jnp.isfinite(value), value, 0.0) for name, value in ends.items()}
+        return eqx.tree_at(lambda p: p.control.later, self, later)
+
+    def moved(self, chi: Array, to: "Problem") -> Array:
+        """χ of the same trajectory and scalars in another formulation of this problem.
+
+        White η and states are in one to one: χ_k = s T^(1/2) χ_η + …, whose determinant is that of
+        s T^(1/2), which c and `log_constant` account for.
+
+        Args:
+            chi: of this problem.
+            to: this problem, `as_states` or `as_forcing`.
+        """
+        error, states = self.control.model_error, bool(to.control.later)
+        if error is None or states == bool(self.control.later):
+            return chi
+        physical = self.control(chi)
+        trajectory, jumps = self._follow(physical)
+        if states:
+            ends = error.at_jumps(trajectory.states)
+            away = {name: ends[name] - value for name, value in to.control.later.items()}
+            parts = {"later": jax.vmap(error.joint.whiten)(away), "model_error": {}}
+        else:
+            s = self.control.amplitude(physical.scales)
+            real = {name: eta[: self.control.jumps] for name, eta in jumps.items()}
+            white = {name: value / s for name, value in error.whiten(real).items()}
+            parts = {"later": {}, "model_error": white}
+        return to.control.join({**self.control.split(chi), **parts})
+
+    def of_trajectory(self) -> np.ndarray:
+        """Which entries of χ are neither parameters nor error scales, shape of χ."""
+        kinds = self.control.blank().items()
+        inside = {k: k not in ("parameters", "scales") for k, _ in kinds}
+        marks = {k: {n: jnp.full_like(v, inside[k]) for n, v in part.items()} for k, part in kinds}
+        return np.asarray(self.control.join(marks)) > 0
+
     def guess(self, state: State, parameters: Params) -> Array:
         """χ of an initial state and parameters, from which to start.
 
@@ -216,7 +269,7 @@ class Problem(eqx.Module):
         }
         if self.digital_filter is not None:
             terms["digital_filter"] = squares(parts.filtered)
-        if self.control.amplitude_scale is not None:
+        if self.control.has_volume:
             terms["volume"] = self._volume(chi)
         return {**terms, "total": sum(terms.values(), jnp.zeros(()))}
 
@@ -281,11 +334,13 @@ class Problem(eqx.Module):
         """v = ½ log |W + GᵀG| over the entries of χ that make the trajectory at given parameters.
 
         The mode of exp(-J) over a trajectory and the amplitude of its model error together says
-        nothing of the amplitude: the larger it is, the smaller white η do. Integrating the
-        trajectory out by Laplace's method adds this term, exact where the departures are linear in
-        it: parameters and amplitude are then at the mode of their own posterior.
+        nothing of the amplitude: the larger it is, the smaller white η do. Nor of the scale of
+        observation errors: the smaller it is, the closer the trajectory comes to the values.
+        Integrating the trajectory out by Laplace's method adds this term, exact where the
+        departures are linear in it: parameters and scales are then at the mode of their own
+        posterior.
         """
-        if self.control.amplitude_scale is None:
+        if not self.control.has_volume:
             return jnp.zeros(())
         if self.model.reverse_of_forward():
             return self._volume_of_trajectory(chi)

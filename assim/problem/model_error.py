@@ -1,6 +1,7 @@
 """Model error, and the trajectories of a model that has one."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Self
 
 import equinox as eqx
@@ -10,7 +11,7 @@ import numpy as np
 
 from assim.arguments import check_settings
 from assim.problem.arrays import Array, Coordinate, Labels, Params, State
-from assim.problem.covariance import AbstractCovariance
+from assim.problem.covariance import AbstractCovariance, check_invertible
 from assim.problem.covariance.state import (
     AbstractStateCovariance,
     StateCovariance,
@@ -139,6 +140,27 @@ class ModelError(eqx.Module):
         """States at all slot edges, at those with a jump the state before it: x(t_k) - η_k."""
         ends = slice(self.every, None, self.every)
         return {**states, **{name: states[name].at[ends].add(-jump) for name, jump in eta.items()}}
+
+    def check_states(self, fields: Iterable[str]) -> None:
+        """Raise ValueError where states at the groups' ends cannot be the control in place of η.
+
+        Args:
+            fields: of the state, each of which needs a model error then.
+        """
+        without = [name for name in fields if name not in self.joint.fields()]
+        if without:
+            raise ValueError(
+                f"model error: the state formulation needs one in every field, {without[0]!r} has "
+                'none; give it a covariance, or use formulation="forcing"'
+            )
+        check_invertible(self.joint, "model error in the state formulation")
+        if self.in_time is not None:
+            check_invertible(self.in_time, "model error in the state formulation, in time")
+        if self.acts != "jump":
+            raise ValueError(
+                "model error: in the state formulation model errors are jumps; use "
+                'acts="jump", or formulation="forcing"'
+            )
 
     def stdev(self, number: int) -> State:
         """Standard deviation of η/s, leading dimension groups; 0 for one without a jump."""

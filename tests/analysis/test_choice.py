@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import assim
-from assim.analysis.methods import best, named
+from assim.analysis.methods import _ladder, best, named
 from assim.models import Lorenz63
 
 START = {"x": jnp.asarray(1.0), "y": jnp.asarray(1.0), "z": jnp.asarray(20.0)}
@@ -79,6 +79,23 @@ def test_the_one_reported_assumes_least(laplace):
     assert best(both | {"b": one("nuts", unsure)}) == "a"
     assert best({"a": one("svgd", sure), "b": one("importance", sure)}) == "b"
     assert best({"a": one("laplace", unsure), "b": one("mclmc", unsure)}) == "b"
+
+
+def test_auto_integrates_the_trajectory_out_before_it_runs_a_chain():
+    """Where scales are estimated under weak constraint, and few of them."""
+    model, prior = Lorenz63(), assim.prior.LogNormal(1.0, 1.0)
+    scale = assim.ErrorScale("noise", prior)
+    window = assim.Window.regular(model, 2, 5)
+    points, x = assim.Points.at(window.edges[1:]), assim.operator.PointSample("x")
+    observed = assim.Observations("x", [1.0, 2.0], points, x, 2.0, scale=scale)
+    given = (model, window, START, assim.covariance.Diagonal(0.5), observed)
+    weak = assim.weak_constraint(
+        *given, model_error=assim.ModelError(assim.covariance.Diagonal(0.1))
+    )
+    methods, why = _ladder(30, weak)
+    assert methods[0].name() == "nested" and "integrates out" in why
+    for other in (assim.strong_constraint(*given), problem(0.5)):
+        assert "nested" not in [method.name() for method in _ladder(30, other)[0]]
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
+import scipy.stats
 
 from assim import (
+    AbstractModel,
     ErrorScale,
+    Label,
+    Labels,
     ModelError,
     Observations,
+    Params,
     Points,
+    State,
     Status,
     Window,
     analyse,
@@ -200,6 +206,51 @@ def test_amplitude_is_its_marginal_mode():
         terms = eqx.filter_jit(problem.cost_terms)(solution.chi)
         assert abs(sum(v for k, v in terms.items() if k != "total") - terms["total"]) < 1e-9
         assert abs(terms["total"] - solution.cost) < 1e-9
+
+
+def test_the_scale_of_observations_is_its_marginal_mode():
+    """A known Q and an unknown σ: the one that maximises N(y; 0, σ²I + C) with C of the states."""
+    values, q, model = np.random.default_rng(3).normal(size=12).cumsum(), 0.5, Standing()
+    observed = Observations(
+        "x",
+        values,
+        Points.at(np.arange(1.0, 13.0)),
+        PointSample("x"),
+        1.0,
+        scale=ErrorScale("noise", LogNormal(median=1.0, log_stdev=1.0)),
+    )
+    problem = weak_constraint(
+        model,
+        Window.regular(model, 12, 1),
+        {"x": 0.0},
+        observations=observed,
+        model_error=ModelError(Diagonal(q)),
+    )
+    states = q**2 * np.minimum.outer(np.arange(1, 13), np.arange(1, 13))
+
+    def marginal(w):
+        covariance = states + np.exp(2 * w) * np.eye(12)
+        return w**2 / 2 - scipy.stats.multivariate_normal.logpdf(values, cov=covariance)
+
+    best = scipy.optimize.minimize_scalar(marginal, (-1.0, 0.5), tol=1e-12)
+    solution = minimise(problem, NewtonCG(tolerance=1e-9), jnp.zeros(problem.size()))
+    assert solution.status is Status.CONVERGED
+    assert abs(problem.control.split(solution.chi)["scales"]["noise"] - best.x) < 1e-6
+    terms = eqx.filter_jit(problem.cost_terms)(solution.chi)
+    assert abs(terms["total"] - solution.cost) < 1e-9
+
+
+class Standing(AbstractModel):
+    """x(t+1) = x(t)."""
+
+    dt: float = eqx.field(default=1.0, static=True)
+    parameters: Params = eqx.field(default_factory=dict)
+
+    def labels(self) -> Labels:
+        return Labels({"x": Label((), "1")}, {}, time_unit="1")
+
+    def step(self, x: State, theta: Params, t: jax.Array) -> State:
+        return x
 
 
 # ---- Lorenz-96 -----------------------------------------------------------------------------------

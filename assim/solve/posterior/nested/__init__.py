@@ -1,0 +1,1 @@
+"""Nested Laplace: parameters and scales with the trajectory integrated out."""

@@ -1,0 +1,181 @@
+"""From the Laplace posterior to a lattice of ψ that holds its density, with all minima of z."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.solve.posterior.gaussian import Gaussian
+from assim.solve.posterior.nested.lattice import (
+    APART,
+    SAME,
+    Frame,
+    Node,
+    Nodes,
+    Solver,
+    Spent,
+    Summed,
+    distance,
+    grown,
+    node_of,
+    stretched,
+    summed,
+)
+from assim.solve.posterior.nested.marginal import Marginal, Nesting
+from assim.solve.posterior.nested.pattern import dense_pattern, pattern_of
+
+Array = jax.Array
+Starts = Callable[[np.ndarray, int], np.ndarray]  # z to start from at ψ (N, p), so many of each
+
+PLACES = 2  # at which the pattern of H is seen
+WIDEST = 2.0  # standard deviation of ψ, in prior ones, from which a frame is made, at most
+NARROWEST = 1e-4  # at least
+HALVINGS = 6  # of the lattice, at most
+SOUGHT = 3  # rounds in which other minima of z are sought
+CHECKED = 8  # nodes at which they are
+COUNTS = 1e-3  # share of a node's density from which a minimum counts
+MISMATCH = 1e-6  # of a Hessian's pattern, at most
+
+
+class Explored(NamedTuple):
+    """A lattice that holds the density of ψ.
+
+    Args:
+        frame: where its nodes lie.
+        lattice: its nodes.
+        apart: of the two half lattices along any axis, in standard deviations.
+        minima: of z given ψ that count.
+        unsettled: whether the last search still found another one.
+        truncated: whether there would be more nodes than may be.
+    """
+
+    frame: Frame
+    lattice: Summed
+    apart: float
+    minima: int
+    unsettled: bool
+    truncated: bool
+
+
+def marginal_of(form: Nesting, chi: Array) -> tuple[Marginal, Spent]:
+    """The marginal of ψ whose minima are sought from the z of χ, with the pattern of its H.
+
+    The pattern is that of H at `PLACES` places near χ, which takes n products each.
+    """
+    inside = form.of_trajectory()
+    psi_at, z_at = np.flatnonzero(~inside), np.flatnonzero(inside)
+    blank = Marginal(form, jnp.asarray(psi_at), jnp.asarray(z_at), dense_pattern(0), chi[z_at])
+    away = 0.3 * jax.random.normal(jax.random.key(0), (PLACES, chi.size), chi.dtype)
+    matrices = _hessians(blank, chi[None] + away)
+    marginal = eqx.tree_at(lambda m: m.pattern, blank, pattern_of(np.asarray(matrices)))
+    return marginal, Spent(PLACES * (1 + z_at.size))
+
+
+@eqx.filter_jit
+def _hessians(marginal: Marginal, chi: Array) -> Array:
+    def whole(chi: Array) -> Array:
+        psi, z = chi[marginal.psi_at], chi[marginal.z_at]
+        push = jax.linearize(lambda z: marginal.slope(psi, z), z)[1]
+        columns: Array = jax.lax.map(push, jnp.eye(z.size), batch_size=min(z.size, 100))
+        return columns
+
+    hessians: Array = jax.lax.map(whole, chi)
+    return hessians
+
+
+def framed(gaussian: Gaussian, psi_at: np.ndarray, step: float) -> Frame:
+    """The frame of the Laplace block of ψ, its steps in standard deviations."""
+    unit = np.eye(gaussian.chi.shape[0])[psi_at]
+    block = np.asarray(jax.vmap(gaussian.covariance)(jnp.asarray(unit)))[:, psi_at]
+    values, vectors = np.linalg.eigh((block + block.T) / 2)
+    stdev = np.clip(np.sqrt(np.maximum(values, 0.0)), NARROWEST, WIDEST)
+    return Frame(np.asarray(gaussian.chi)[psi_at], vectors * stdev * step)
+
+
+def explored(
+    solver: Solver, frame: Frame, starts: Starts, number: int, drop: float, most: int
+) -> Explored | None:
+    """The lattice from its centre outwards; None where z* is found at no start.
+
+    It is halved along an axis whose two half lattices differ, and every minimum of z that is met
+    from first guesses of their own has nodes of its own.
+    """
+    nodes = _first(solver, frame, starts, number, drop)
+    if not nodes:
+        return None
+    unsettled = False
+    for turn in range(SOUGHT):
+        nodes = grown(solver, frame, nodes, drop, most)
+        frame, nodes = _refined(solver, frame, nodes, drop, most)
+        others = _others(solver, frame, nodes, starts, drop)
+        unsettled = bool(others) and turn == SOUGHT - 1
+        if not others or len(nodes) > most:
+            break
+        nodes |= others
+    lattice = summed(frame, nodes, drop)
+    apart, minima = float(np.max(lattice.halves())), len({key[0] for key in lattice.keys})
+    return Explored(frame, lattice, apart, minima, unsettled, len(nodes) > most)
+
+
+def _first(solver: Solver, frame: Frame, starts: Starts, number: int, drop: float) -> Nodes:
+    """The distinct minima of z at the centre, each the first node of its own lattice."""
+    p = frame.centre.size
+    guesses = starts(frame.centre[None], number)
+    met = _solved_at(solver, np.repeat(frame.centre[None], len(guesses), axis=0), guesses)
+    met.sort(key=lambda node: -node.log_density)
+    nodes: Nodes = {}
+    for node in met:
+        fine = np.isfinite(node.log_density) and node.log_density > met[0].log_density - drop
+        if fine and all(distance(other, node.z) > SAME for other in nodes.values()):
+            nodes[(len(nodes), *[0] * p)] = node
+    return nodes
+
+
+def _solved_at(solver: Solver, psi: np.ndarray, starts: np.ndarray) -> list[Node]:
+    nodes = []
+    for part, found in solver(psi, starts):
+        nodes += [node_of(found, row) for row in range(part.stop - part.start)]
+    return nodes
+
+
+def _refined(
+    solver: Solver, frame: Frame, nodes: Nodes, drop: float, most: int
+) -> tuple[Frame, Nodes]:
+    """With half the step along every axis where the two half lattices differ."""
+    for _ in range(HALVINGS):
+        apart = summed(frame, nodes, drop).halves()
+        axes = np.flatnonzero(apart > APART)
+        if not axes.size or len(nodes) > most:
+            break
+        for axis in axes:
+            frame, nodes = frame.halved(int(axis)), stretched(nodes, int(axis))
+        nodes = grown(solver, frame, nodes, drop, most)
+    return frame, nodes
+
+
+def _others(solver: Solver, frame: Frame, nodes: Nodes, starts: Starts, drop: float) -> Nodes:
+    """Minima of z that no node has, from other first guesses at some nodes of weight."""
+    lattice = summed(frame, nodes, drop)
+    reached = np.cumsum(lattice.weights)
+    levels = (np.arange(CHECKED) + 0.5) / CHECKED
+    rows = np.minimum(np.searchsorted(reached, levels), len(lattice.keys) - 1)
+    psi = lattice.psi[rows]
+    met = _solved_at(solver, psi, starts(psi, 1))
+    fresh: Nodes = {}
+    last = 1 + max(key[0] for key in nodes)
+    for row, node in zip(rows, met, strict=True):
+        place = lattice.keys[row][1:]
+        known = [n for key, n in nodes.items() if key[1:] == place and np.isfinite(n.log_density)]
+        counts = node.log_density > max(n.log_density for n in known) + np.log(COUNTS)
+        if counts and all(distance(other, node.z) > SAME for other in known):
+            fresh[(last, *place)] = node
+            break  # its lattice may hold the others
+    return fresh
+
+
+def sound_pattern(solver: Solver) -> bool:
+    """Whether H had the entries that its pattern says, wherever z* was found."""
+    return solver.mismatch <= MISMATCH

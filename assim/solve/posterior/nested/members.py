@@ -1,0 +1,258 @@
+"""Members of χ from a lattice: ψ in its cells, then z given ψ, weighted to the posterior."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy  # its parts are imported when first used
+from jax.scipy.linalg import solve_triangular
+
+from assim.solve.posterior.nested.lattice import Frame, Key, Solver, Summed
+from assim.solve.posterior.nested.marginal import Marginal
+from assim.statistics.pareto import TRUSTED_K_HAT, pareto_smooth
+
+Array = jax.Array
+
+PAIRS = 5  # antithetic pairs of z for one ψ
+TAIL = 3e-5  # weight of the lowest cells that have no place
+ENOUGH = 20  # draws for every entry of z, to have their covariance made exact
+STEEPEST = 20.0  # nats a step by which the density within a cell may slope
+EQUAL = 1e-3  # nats by which corrections of z given ψ may differ and count as none
+
+
+class Placed(NamedTuple):
+    """Places of ψ in cells of the lattice, so many in each as its weight asks.
+
+    Args:
+        places: on the lattice, shape (M, p).
+        starts: z from which z*(ψ) is sought, by its slope along the lattice, shape (M, n).
+        log_share: log of the part of ∫ p(ψ, y) dψ that a place stands for, over p(ψ, y).
+        rows: node of every cell, shape (M,).
+        weights: as the lattice has them, shape (M,), of sum one.
+    """
+
+    places: np.ndarray
+    starts: np.ndarray
+    log_share: np.ndarray
+    rows: np.ndarray
+    weights: np.ndarray
+
+
+def placed(lattice: Summed, frame: Frame, number: int, rng: np.random.Generator) -> Placed:
+    """About `number` places, one at least in every cell but the lowest.
+
+    Within a cell they follow the exponential that the neighbours' densities make, each axis in
+    as many strata as there are places, so that sums over them differ little from integrals.
+    """
+    below = np.cumsum(np.sort(lattice.weights))
+    least = np.sort(lattice.weights)[np.searchsorted(below, TAIL)]
+    counts = np.maximum(np.rint(lattice.weights * number), lattice.weights >= least).astype(int)
+    at = {key: row for row, key in enumerate(lattice.keys)}
+    places, starts, shares = [], [], []
+    for row in np.flatnonzero(counts > 0):
+        key, count = lattice.keys[row], int(counts[row])
+        slopes = [_slopes(lattice, at, key, axis) for axis in range(len(key) - 1)]
+        offset = np.zeros((count, len(slopes)))
+        log_share = np.full(count, frame.log_cell() - np.log(count))
+        for axis, (slope, _) in enumerate(slopes):
+            strata = (rng.permutation(count) + rng.uniform(size=count)) / count
+            offset[:, axis], log_within = _exponential(slope, strata)
+            log_share -= log_within
+        places.append(np.array(key[1:]) + offset)
+        starts.append(lattice.z[row] + offset @ np.stack([z for _, z in slopes]))
+        shares.append(log_share)
+    rows = np.repeat(np.arange(counts.size), counts)
+    weights = lattice.weights[rows] / counts[rows]
+    return Placed(
+        np.concatenate(places),
+        np.concatenate(starts),
+        np.concatenate(shares),
+        rows,
+        weights / weights.sum(),
+    )
+
+
+def _slopes(lattice: Summed, at: dict[Key, int], key: Key, axis: int) -> tuple[float, np.ndarray]:
+    """Of the log density and of z*, a step along an axis."""
+    here = at[key]
+    near = [(*key[: axis + 1], key[axis + 1] + side, *key[axis + 2 :]) for side in (-1, 1)]
+    low, high = (at.get(k, here) for k in near)
+    steps = max((low != here) + (high != here), 1)
+    slope = (lattice.log_density[high] - lattice.log_density[low]) / steps
+    away = (lattice.z[high] - lattice.z[low]) / steps
+    return float(np.clip(slope, -STEEPEST, STEEPEST)), away
+
+
+def _exponential(slope: float, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Draws in (-½, ½) of density ∝ exp(slope u) from uniform ones, and its log."""
+    if abs(slope) < 1e-6:
+        return uniform - 0.5, np.zeros_like(uniform)
+    total = np.expm1(slope)
+    u = np.log1p(uniform * total) / slope - 0.5
+    return u, slope * (u + 0.5) + np.log(slope / total)
+
+
+class Drawn(NamedTuple):
+    """Members with weights, 2·PAIRS of one ψ after the other.
+
+    Args:
+        chi: shape (N, n), of the form in which z was sought.
+        places: of every ψ among those that were wanted, shape (N / (2·PAIRS),).
+        weights: that are published, of sum one.
+        corrected: whether they correct z given ψ too, by its exact density.
+        k_hat: Pareto shape of weights that do; 0 where z given ψ is Gaussian.
+        mean_log_weight: mean of the log of that correction.
+        shift: of a mean of ψ by that correction, the largest, in standard deviations.
+        log_evidence: log p(y) but for the likelihood's constants.
+        lost: share of weight at which z* was not found.
+    """
+
+    chi: np.ndarray
+    places: np.ndarray
+    weights: np.ndarray
+    corrected: bool
+    k_hat: float
+    mean_log_weight: float
+    shift: float
+    log_evidence: float
+    lost: float
+
+
+def drawn(solver: Solver, frame: Frame, there: Placed, rng: np.random.Generator) -> Drawn:
+    """z ~ N(z*, H⁻¹) at every place in antithetic pairs, with its weight.
+
+    The log weight of (ψ, z) is that of ψ, log p(ψ, y) by Laplace's method and its share, and
+    log p(ψ, z, y) - log p(ψ, y) N(z; z*, H⁻¹) = φ(ψ, z*) + |e|²/2 - φ(ψ, z): 0 for every draw
+    where z given ψ is Gaussian.
+    """
+    psi, n = frame.at(there.places), there.starts.shape[1]
+    chi, ratios, densities = [], [], []
+    whole = _white(there.weights, n, rng)
+    for part, found in solver(psi, there.starts):
+        extra = solver.rows - (part.stop - part.start)
+        rows = (psi[part], found.z, found.root, found.phi, whole[part])
+        padded = [np.pad(v, ((0, extra), *[(0, 0)] * (v.ndim - 1)), mode="edge") for v in rows]
+        members, ratio = _lifted(solver.marginal, *map(jnp.asarray, padded))
+        chi.append(np.asarray(members)[: part.stop - part.start])
+        ratios.append(np.asarray(ratio)[: part.stop - part.start])
+        densities.append(found.log_density)
+    density = np.concatenate(densities) + there.log_share
+    lost = there.weights[~np.isfinite(density)].sum()
+    return _weighted(np.concatenate(chi), density, np.concatenate(ratios), psi, float(lost))
+
+
+def _white(weights: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """e ~ N(0, I) for M places in antithetic pairs, shape (M, 2·PAIRS, n).
+
+    Where there are many more of them than entries they are stretched to a covariance, by the
+    weights of the places, of I: what they miss of it by chance would be in every deviation.
+    """
+    white = rng.standard_normal((weights.size, PAIRS, n))
+    if n * ENOUGH <= weights.size * PAIRS:
+        rows = white.reshape(-1, n)
+        covariance = rows.T @ (np.repeat(weights / PAIRS, PAIRS)[:, None] * rows)
+        root = np.linalg.cholesky(covariance)
+        white = scipy.linalg.solve_triangular(root, rows.T, lower=True).T.reshape(white.shape)
+    both: np.ndarray = np.concatenate([white, -white], axis=1)
+    return both
+
+
+def _weighted(
+    chi: np.ndarray, density: np.ndarray, ratio: np.ndarray, psi: np.ndarray, lost: float
+) -> Drawn:
+    """From log weights of ψ (M,) and the corrections of z given ψ, shape (M, 2·PAIRS)."""
+    good = np.isfinite(density)
+    chi, density, ratio, psi = (v[good] for v in (chi, density, ratio, psi))
+    plain = np.repeat(density, ratio.shape[1]) - np.log(ratio.shape[1])
+    flat, top = ratio.ravel(), plain.max()
+    of_psi = np.exp(plain - top)
+    log_evidence = float(np.log(of_psi.sum()) + top)
+    of_psi /= of_psi.sum()
+    members = chi.reshape(-1, chi.shape[-1])
+    if np.ptp(flat) < EQUAL:
+        return Drawn(members, np.flatnonzero(good), of_psi, True, 0.0, 0.0, 0.0, log_evidence, lost)
+    smoothed = pareto_smooth(plain + flat)
+    corrected = smoothed.k_hat < TRUSTED_K_HAT
+    exact = smoothed.log_mean + np.log(flat.size) if corrected else log_evidence
+    of_each = np.repeat(psi, ratio.shape[1], axis=0)
+    mean, moved = of_psi @ of_each, smoothed.weights @ of_each
+    stdev = np.sqrt(of_psi @ (of_each - mean) ** 2)
+    inside = np.isfinite(flat)
+    return Drawn(
+        members,
+        np.flatnonzero(good),
+        smoothed.weights if corrected else of_psi,
+        corrected,
+        smoothed.k_hat,
+        float(of_psi[inside] @ flat[inside] / of_psi[inside].sum()),
+        float(np.max(np.abs(moved - mean) / stdev)),
+        float(exact),
+        lost,
+    )
+
+
+@eqx.filter_jit
+def _lifted(
+    marginal: Marginal, psi: Array, z: Array, root: Array, phi: Array, white: Array
+) -> tuple[Array, Array]:
+    def one(inputs: tuple[Array, ...]) -> tuple[Array, Array]:
+        psi, z, root, phi, white = inputs
+        away = solve_triangular(root, white.T, lower=True, trans=1).T
+
+        def weighed(away: Array, white: Array) -> tuple[Array, Array]:
+            ratio = phi + jnp.sum(white**2) / 2 - marginal.phi(psi, z + away)
+            return marginal.chi(psi, z + away), ratio
+
+        return jax.vmap(weighed)(away, white)
+
+    lifted: tuple[Array, Array] = jax.lax.map(one, (psi, z, root, phi, white))
+    return lifted
+
+
+ACCURATE, CENTRED = 0.015, 0.03  # errors of standard deviations and of means, at most
+
+
+class Errors(NamedTuple):
+    """Monte Carlo errors of the members' moments, the largest over the entries of χ.
+
+    Args:
+        mean: of a mean, in standard deviations.
+        stdev: of a standard deviation, relative.
+    """
+
+    mean: float
+    stdev: float
+
+    def excess(self) -> float:
+        """How many times as large as may be; 1 or less is small enough."""
+        return max(self.mean / CENTRED, self.stdev / ACCURATE)
+
+
+def errors(drawn: Drawn, there: Placed, lattice: Summed, marginal: Marginal) -> Errors:
+    """From how successive ψ, each with all its members, differ from what their nodes expect.
+
+    Members of one ψ, and antithetic ones, are one draw; what the lattice knows is without error.
+    √(Σ (c_k - c_(k-1))²/2) of the sums c over each ψ, as for strata in their order (Wolter 2007,
+    Introduction to Variance Estimation, chapter 8).
+    """
+    at = np.concatenate([np.asarray(marginal.psi_at), np.asarray(marginal.z_at)])
+    values, weights = drawn.chi[:, at], drawn.weights
+    rows = np.repeat(there.rows[drawn.places], 2 * PAIRS)
+    expected = np.concatenate([lattice.psi, lattice.z], axis=1)[rows]
+    within = np.concatenate([np.zeros_like(lattice.psi), lattice.variance], axis=1)[rows]
+    mean = weights @ values
+    variance = weights @ (values - mean) ** 2
+    square = (values - mean) ** 2 - (expected - mean) ** 2 - within
+    error = [
+        np.sqrt(np.sum(np.diff(_by_place(weights[:, None] * v), axis=0) ** 2, axis=0) / 2)
+        for v in (values - expected, square)
+    ]
+    stdev = np.sqrt(variance)
+    return Errors(float(np.max(error[0] / stdev)), float(np.max(error[1] / (2 * variance))))
+
+
+def _by_place(values: np.ndarray) -> np.ndarray:
+    sums: np.ndarray = values.reshape(-1, 2 * PAIRS, values.shape[1]).sum(axis=1)
+    return sums
