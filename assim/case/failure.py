@@ -6,13 +6,18 @@ directories, NonFiniteError for its model, and Interrupted; docstrings tell what
 
 import enum
 import errno
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from assim.case.memory import excess
 from assim.files.errors import DataError, ReportError
+
+_NUMBER = 8  # bytes
+_COPIES = 4  # of an array that a program holds at a time: itself, a gradient, a trial, a result
+_GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class Exit(enum.IntEnum):
@@ -78,6 +83,29 @@ def too_large(numbers: Mapping[str, float]) -> list[Fault]:
     """What the machine's memory cannot hold: so many numbers by the key that asks for them."""
     asked = ((key, excess(number)) for key, number in numbers.items())
     return [Fault(key, what) for key, what in asked if what is not None]
+
+
+def available() -> int:
+    """Bytes of memory of this machine, or of the share of it that this process may use."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError):  # there is no such limit
+        total = min(total, int(_GROUP_LIMIT.read_text()))
+    return total
+
+
+def excess(numbers: float, copies: int = _COPIES) -> str | None:
+    """What so many numbers take, where that is more than there is; None where it is not."""
+    size, limit = _NUMBER * copies * float(numbers), available()
+    if size <= limit:
+        return None
+    return (
+        f"takes some {_gib(size)} of memory ({numbers:.3g} numbers of {_NUMBER} bytes, {copies} "
+        f"times), and this machine has {_gib(limit)}"
+    )
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.3g} GiB"
 
 
 class Trouble:

@@ -144,9 +144,9 @@ def _findings_of_every_run(posed: Posed, analysis: Analysis) -> Iterator[tuple[s
 def _with_own(posed: Posed, analysis: Analysis, find: Find) -> Analysis:
     """The analysis with a finding of the user's own, which can be written."""
     finding = find(analysis)
+    more = analysis.with_findings(finding)
     if finding is not None and finding.name in analysis.findings:
         raise ValueError(f"its name {finding.name!r} is that of another finding")
-    more = analysis.with_findings(finding)
     for make in (diagnostics_dataset, summary):  # its variables, and names of its own
         make(more)
     for instrument in posed.all_instruments:

@@ -14,7 +14,6 @@ from assim.case.case import read_case
 from assim.case.failure import CaseError
 from assim.case.pose import pose
 from assim.run.terminal.screen import Screen
-from assim.run.window import _of_methods
 from tests.run.toy import Toy, invoke
 
 
@@ -100,14 +99,6 @@ def test_a_case_by_another_name_has_a_directory_of_its_own(toy):
     assert read_case(path).directory(None) == Path("out/case")
     other = path.rename(path.parent / "methods.toml")
     assert read_case(other).directory(None) == Path("out/case_methods")
-
-
-def test_files_of_others_are_left(tmp_path):
-    mine, ours = tmp_path / "posterior_mine.nc", tmp_path / "posterior_svgd.nc"
-    xr.Dataset({"x": 1.0}).to_netcdf(mine)
-    xr.Dataset({"x": 1.0}, attrs={"assim_method": "svgd"}).to_netcdf(ours)
-    (tmp_path / "trajectory_notes.nc").write_text("no NetCDF")
-    assert _of_methods(tmp_path) == [ours]
 
 
 @pytest.mark.slow

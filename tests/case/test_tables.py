@@ -59,7 +59,8 @@ def test_every_table_knows_where_it_stands() -> None:
 def test_what_is_no_table_is_left_out_where_tables_belong() -> None:
     tables = CaseTable.loose({"parameters": 3, "background": "x", "observations": [1, {"bias": 2}]})
     assert tables.parameters == {} and "background" not in vars(tables)
-    assert [key for key, _ in tables.members()][:1] == ["observations.1"]
+    keys = [key for key, _ in tables.members()]
+    assert [key for key in keys if key.startswith("obs")] == ["observations.1"]
 
 
 def test_two_cases_share_no_table(toy: Toy) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from assim.case import memory
+from assim.case import failure
 from assim.case.case import read_case
 from assim.case.failure import CaseError
 from assim.case.toml import LONGEST, MAX_DEPTH, value_faults
@@ -109,7 +109,7 @@ SIZES: dict[str, tuple[str, Any]] = {
 def test_what_memory_cannot_hold_is_refused_with_the_figures(
     toy: Toy, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "available", lambda: 24 * 2**30)
+    monkeypatch.setattr(failure, "available", lambda: 24 * 2**30)
     monkeypatch.setattr("assim.case.pose.analyse", None)
     key, value = SIZES[name]
     if key.startswith("cycle"):
@@ -124,9 +124,9 @@ def test_what_memory_cannot_hold_is_refused_with_the_figures(
 
 
 def test_the_memory_of_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 2**28 < memory.available() < 2**50
+    assert 2**28 < failure.available() < 2**50
     (tmp_path / "limit").write_text(str(2**20))
-    monkeypatch.setattr(memory, "_GROUP_LIMIT", tmp_path / "limit")
-    assert memory.available() == 2**20
-    assert memory.excess(2**15) is None
-    assert memory.excess(2**15 + 1) is not None
+    monkeypatch.setattr(failure, "_GROUP_LIMIT", tmp_path / "limit")
+    assert failure.available() == 2**20
+    assert failure.excess(2**15) is None
+    assert failure.excess(2**15 + 1) is not None

@@ -336,7 +336,8 @@ def test_flagged_windows_are_told(folder):
 
 def test_many_flagged_windows_are_counted(tmp_path):
     made = cycle(tmp_path / "c", 80, states=False)
-    lines = [{**line(k), "state": "forecast"} for k in range(80)]
+    windows = [{**line(k), "state": "forecast"} for k in range(80)]
+    lines = [{"cycle": "Storms", "inputs": {}}, *windows]
     text = "".join(json.dumps(one) + "\n" for one in lines)
     (made / "manifest.jsonl").write_text(text, encoding="utf-8")
     told = words(made)
