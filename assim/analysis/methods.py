@@ -99,7 +99,7 @@ def run_methods(
         return {}, "", ""
     chosen = best(posteriors)
     reasons += [f"{name} has failed and is left out." for name in of_methods(failures)]
-    if reasons or len(posteriors) > 1:
+    if isinstance(methods, str) or reasons or len(posteriors) > 1:
         reasons.append(_why(posteriors, chosen))
     return posteriors, chosen, " ".join(reasons)
 
