@@ -35,8 +35,9 @@ from assim.solve.minimise.loop import (
     AbstractMinimiser,
     Progress,
     Solution,
+    minimise_quasi_static,
 )
-from assim.solve.minimise.search import most_first_guesses, search
+from assim.solve.minimise.search import both, first_batch, most_first_guesses, next_batch
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import Report
 from assim.solve.posterior.laplace import Laplace, laplace
@@ -227,7 +228,7 @@ def analyse(
         starts: first guesses: the prior median, and starts - 1 draws from the prior; all are
             minimised together and the lowest minimum is kept. None for as many as it takes: one
             for more than 64 controls, else four, and more while they disagree or the data do not
-            fit (`assim.solve.minimise.search`).
+            fit (`assim.solve.minimise.search.next_batch`).
         stages: steps in which the window is lengthened, each minimised from the minimum of the
             one before (quasi-static); 1 for the whole window at once.
         first_guess: χ in place of the prior median, shape (n,).
@@ -256,17 +257,31 @@ def analyse(
         guesses = first_guesses(problem.size(), most, keys[0], first_guess)
         windows = (problem,) if stages == 1 else problem.lengthened(stages)
         fits = None if starts is not None else partial(_fits, problem)
-        solution = search(windows, minimiser, guesses, fits, progress, report)
+        batch = first_batch(guesses, fits)
+        solution = minimise_quasi_static(windows, minimiser, batch, progress)
+        while (more := next_batch(guesses, solution, fits, report)) is not None:
+            solution = both(solution, minimise_quasi_static(windows, minimiser, more))
     fitted, settings, failures = None, base_settings(methods), Failures()
     if settings is not None and solution.status is not Status.NON_FINITE:
         with timed(seconds, "posterior"), kept(failures, "posterior"):
-            settled = solution.status is Status.CONVERGED
-            exact = minimiser.exact_hessian(solution.state) if settled else None
-            fitted = laplace(problem, solution.chi, settings, keys[1], exact)
+            fitted = _about_minimum(problem, minimiser, solution, settings, keys[1])
     with timed(seconds, "spread"):
         analysis = _assemble(problem, solution, fitted, keys[2], failures)
     analysis = dataclasses.replace(analysis, seconds=seconds, failures=failures)
     return _completed(analysis, methods, settings, quantities or {}, keys, report)
+
+
+def _about_minimum(
+    problem: Problem,
+    minimiser: AbstractMinimiser,
+    solution: Solution,
+    settings: Laplace,
+    key: Array,
+) -> LaplacePosterior:
+    """The Laplace approximation, with the Hessian that the minimiser has formed."""
+    settled = solution.status is Status.CONVERGED
+    exact = minimiser.exact_hessian(solution.state) if settled else None
+    return laplace(problem, solution.chi, settings, key, exact)
 
 
 class StoppedAnalysis(KeyboardInterrupt):

@@ -101,7 +101,7 @@ def run_methods(
         return {}, "", ""
     chosen = best(posteriors)
     reasons += [f"{name} has failed and is left out." for name in of_methods(failures)]
-    if reasons or len(posteriors) > 1:
+    if isinstance(methods, str) or reasons or len(posteriors) > 1:
         reasons.append(_why(posteriors, chosen))
     return posteriors, chosen, " ".join(reasons)
 
@@ -126,7 +126,7 @@ def _why(posteriors: Mapping[str, Posterior], chosen: str) -> str:
     if trust is Trust.CERTIFIED:
         alike = [name for name, other in posteriors.items() if other.trust is Trust.CERTIFIED]
         others = f", which assumes least of {', '.join(alike)}" if len(alike) > 1 else ""
-        return f"{chosen} is reported: its certificates are met{others}."
+        return f"{chosen} is reported: it is certified as that of the problem as stated{others}."
     return (
         f"None of the methods is certified; {chosen} is reported as it is {trust} and assumes "
         "least of those: take its error bars with care."

@@ -1,20 +1,14 @@
 """How many first guesses: more of them while they disagree, or while the data do not fit."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-from assim.solve.cost import DepartureFunction
-from assim.solve.minimise.loop import (
-    SAME,
-    AbstractMinimiser,
-    Array,
-    Progress,
-    Solution,
-    minimise_quasi_static,
-)
+from assim.solve.minimise.loop import SAME, Array, Solution
 from assim.solve.minimise.status import Status
+
+Fits = Callable[[Solution], bool]
 
 SMALL = 64  # entries of χ up to which several first guesses are tried in any case
 TOGETHER = 4  # of a small problem; one after the other of a larger one
@@ -25,19 +19,22 @@ HOPELESS = 8  # after which there are no more where none has settled
 
 
 def most_first_guesses(n: int) -> int:
-    """How many first guesses `search` may ask for with n controls."""
+    """How many first guesses there may be with n controls."""
     return MOST if n <= SMALL else MOST_OF_LARGE
 
 
-def search(
-    stages: Sequence[DepartureFunction],
-    minimiser: AbstractMinimiser,
+def first_batch(guesses: Array, fits: Fits | None) -> Array:
+    """The first guesses that are minimised in any case: all of them where `fits` is None."""
+    return guesses if fits is None else guesses[: _together(guesses)]
+
+
+def next_batch(
     guesses: Array,
-    fits: Callable[[Solution], bool] | None,
-    progress: Progress | None = None,
+    solution: Solution,
+    fits: Fits | None,
     report: Callable[[str], None] | None = None,
-) -> Solution:
-    """Minimise from as many first guesses as it takes to meet the lowest minimum again and again.
+) -> Array | None:
+    """Further first guesses, until the lowest minimum has been met again and again; then None.
 
     Up to 64 controls four first guesses are minimised together, then four more while fewer than
     three have led to the lowest minimum or while the data do not fit there; at most 64. Of larger
@@ -46,30 +43,29 @@ def search(
     all met one minimum.
 
     Args:
-        stages: departure functions as `minimise_quasi_static` takes them.
-        minimiser: the method.
         guesses: χ in the order in which they are tried, shape (most, n).
+        solution: from those that were tried.
         fits: whether the data agree with the problem at a minimum, or whether that is not known;
-            None for all first guesses together.
-        progress: called after every outer loop of the first ones.
-        report: is told of those that follow.
+            None for no more than the first batch.
+        report: is told why there are more, and at last how many there were.
     """
     if fits is None:
-        return minimise_quasi_static(stages, minimiser, guesses, progress)
-    together = TOGETHER if guesses.shape[1] <= SMALL else 1
-    solution = minimise_quasi_static(stages, minimiser, guesses[:together], progress)
-    while solution.starts < len(guesses) and _wants_more(solution, fits, together):
-        tried = solution.starts
-        if report is not None and tried == together:
-            report("More first guesses follow: " + _why(solution, fits))
-        batch = guesses[tried : tried + together]
-        solution = both(solution, minimise_quasi_static(stages, minimiser, batch))
-    if report is not None and solution.starts > together:
-        report(f"{solution.starts} first guesses, lowest cost {solution.cost:.8g}")
-    return solution
+        return None
+    tried, together = solution.starts, _together(guesses)
+    if tried >= len(guesses) or not _wants_more(solution, fits, together):
+        if report is not None and tried > together:
+            report(f"{tried} first guesses, lowest cost {solution.cost:.8g}")
+        return None
+    if report is not None and tried == together:
+        report("More first guesses follow: " + _why(solution, fits))
+    return guesses[tried : tried + together]
 
 
-def _wants_more(solution: Solution, fits: Callable[[Solution], bool], together: int) -> bool:
+def _together(guesses: Array) -> int:
+    return TOGETHER if guesses.shape[1] <= SMALL else 1
+
+
+def _wants_more(solution: Solution, fits: Fits, together: int) -> bool:
     if not solution.minima:
         return solution.starts < HOPELESS
     if together == 1:
@@ -89,7 +85,7 @@ def _led_to_the_lowest(solution: Solution) -> int:
     return solution.minima[0].starts if _settled(solution) and solution.minima else 0
 
 
-def _why(solution: Solution, fits: Callable[[Solution], bool]) -> str:
+def _why(solution: Solution, fits: Fits) -> str:
     if not _settled(solution):
         return "the lowest has not settled."
     if _led_to_the_lowest(solution) < min(MET, solution.starts):
