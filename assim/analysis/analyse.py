@@ -21,7 +21,7 @@ from assim.analysis.evaluation import (
     fixed,
     spread_of,
 )
-from assim.analysis.failures import INTERRUPTED, OF_METHOD, Failures, kept
+from assim.analysis.failures import INTERRUPTED, OF_METHOD, Failures, StoppedAnalysis, kept
 from assim.analysis.finding import AbstractFinding
 from assim.analysis.methods import Methods, Named, base_settings, named, none_started, run_methods
 from assim.analysis.posterior import Posterior, PosteriorRequest, at_minimum, prior_of
@@ -282,14 +282,6 @@ def _about_minimum(
     settled = solution.status is Status.CONVERGED
     exact = minimiser.exact_hessian(solution.state) if settled else None
     return laplace(problem, solution.chi, settings, key, exact)
-
-
-class StoppedAnalysis(KeyboardInterrupt):
-    """Ctrl-C while a method was running; `analysis` has the minimum and the methods before it."""
-
-    def __init__(self, analysis: Analysis) -> None:
-        super().__init__("interrupted while the posterior was sampled")
-        self.analysis = analysis
 
 
 def _completed(

@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from assim.solve.posterior.ensemble import Trust
 
@@ -12,6 +13,14 @@ LONGEST = 300  # characters of an error; XLA's go on for pages
 Failures = dict[str, str]  # why, by stage as in `Analysis.seconds`
 OF_METHOD = "posterior_"  # begins the stage of each method
 FAILED = str(Trust.FAILED)  # that in a method which raised
+
+
+class StoppedAnalysis(KeyboardInterrupt):
+    """Ctrl-C while a method was running; `analysis` has the minimum and the methods before it."""
+
+    def __init__(self, analysis: Any) -> None:
+        super().__init__("interrupted while the posterior was sampled")
+        self.analysis = analysis
 
 
 @contextmanager

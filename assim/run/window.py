@@ -9,8 +9,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from assim.analysis.analyse import Analysis, StoppedAnalysis, timed
-from assim.analysis.failures import INTERRUPTED, kept, spelt
+from assim.analysis.analyse import Analysis, timed
+from assim.analysis.failures import INTERRUPTED, StoppedAnalysis, kept, spelt
 from assim.analysis.finding import AbstractFinding
 from assim.analysis.posterior import Posterior
 from assim.case.case import FILES, Case

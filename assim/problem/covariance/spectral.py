@@ -168,7 +168,7 @@ def _in_order(values: Array) -> Array:
 
     XLA's FFT refuses any other order, which it may itself choose for a batch of columns.
     """
-    return with_layout_constraint(values, Layout(tuple(range(values.ndim))))
+    return with_layout_constraint(jnp.asarray(values), Layout(tuple(range(values.ndim))))
 
 
 def _correlation(kind: str, axes: Sequence[Coordinate], lengths: np.ndarray) -> np.ndarray:
