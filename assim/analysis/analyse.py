@@ -260,7 +260,7 @@ def analyse(
         batch = first_batch(guesses, fits)
         solution = minimise_quasi_static(windows, minimiser, batch, progress)
         while (more := next_batch(guesses, solution, fits, report)) is not None:
-            solution = both(solution, minimise_quasi_static(windows, minimiser, more))
+            solution = both(solution, minimise_quasi_static(windows, minimiser, more, progress))
     fitted, settings, failures = None, base_settings(methods), Failures()
     if settings is not None and solution.status is not Status.NON_FINITE:
         with timed(seconds, "posterior"), kept(failures, "posterior"):

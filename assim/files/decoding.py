@@ -69,7 +69,9 @@ def _decoded(
         real = number if number.dtype.kind == "f" else number.astype(float)
         return marked(real, rules.reasons(raw, real))
 
-    return _lazy(variable, kept, encoding, read) if rules.tests or packing else variable
+    if rules.tests or packing:
+        return _lazy(variable, kept, encoding, read)
+    return xr.Variable(variable.dims, variable.data, attributes, variable.encoding)
 
 
 def _stored_type(variable: xr.Variable, is_decoded: bool) -> np.dtype:

@@ -109,7 +109,7 @@ class Rules:
         for reason, limits in given.items():
             if limits is None:
                 continue
-            if not limits[0] <= limits[1]:
+            if not (limits[0] <= limits[1] or self.unsigned):  # -1 may stand for 255
                 raise DataError(
                     f"{self.where}: expected the lower limit and then the upper as "
                     f"`{reason.name.lower()}`, got {limits[0]:g} and {limits[1]:g}"

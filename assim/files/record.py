@@ -6,6 +6,7 @@ together are whole. A file is replaced or removed only where it is as it was rec
 is, nor what it leads to.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -263,11 +264,12 @@ def alone(directory: Path) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        os.close(descriptor)
-        raise DataError(
-            f"{directory}: another process is writing to it; wait for it, or choose another "
-            "directory with --out"
-        ) from error
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):  # else the file system has no locks
+            os.close(descriptor)
+            raise DataError(
+                f"{directory}: another process is writing to it; wait for it, or choose another "
+                "directory with --out"
+            ) from error
     try:
         Record(directory).clear()
         yield

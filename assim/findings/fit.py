@@ -45,9 +45,9 @@ class Fit(AbstractFinding):
     """Whether the data agree with the problem as stated.
 
     Tested are χ² in all (from both sides), that of every instrument and of every term of the
-    prior, and the largest residual of every instrument; each kind of test finds a fault in a
-    sound problem with probability 0.001, however many instruments and values there are
-    (Bonferroni).
+    prior, and the largest residual of every instrument; each kind of test, and each side of χ²,
+    finds a fault in a sound problem with probability 0.001, however many instruments and values
+    there are (Bonferroni).
 
     Args:
         chi_squared: χᵀWχ + dᵀd at the minimum.
@@ -198,13 +198,15 @@ def verdict_of(analysis: Analysis, posterior: Posterior | None) -> Trust | None:
     """The worse of the trust in a posterior and the fit of the data; None without a posterior.
 
     Args:
-        analysis: with its fit among the findings; else trust decides alone.
+        analysis: with its fit among the findings; without it nothing is certified.
         posterior: one of its posteriors.
     """
     if posterior is None:
         return None
     fit = analysis.findings.get(Fit.name)
-    return fit.judged(posterior.trust) if isinstance(fit, Fit) else posterior.trust
+    if not isinstance(fit, Fit):
+        return min(posterior.trust, Trust.DOUBTFUL)
+    return fit.judged(posterior.trust)
 
 
 def _beyond(what: str, squares: float, expected: float, p: float) -> str:

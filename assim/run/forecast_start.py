@@ -115,6 +115,8 @@ def _check_window(path: Path, model: AbstractDynamics, window: Window) -> None:
     before = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     now = digests(model, window)
     changed = [name for name, digest in now.items() if before.get(name) != digest]
+    if not before:
+        raise DataError(f"{path}: does not say what it was made with; run the analysis again")
     if changed and changed[0] == WINDOW:
         raise DataError(f"{path}: was made with other slots than the case has now; run it again")
     if changed:

@@ -113,6 +113,8 @@ def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysi
     try:
         analysis = posed.analysis(**given)
     except StoppedAnalysis as stop:  # what has finished is written
+        with kept(stop.analysis.failures, "fit"):
+            return stop.analysis.with_findings(goodness_of_fit(stop.analysis))
         return stop.analysis
     require_finite(analysis)
     for stage, find in _findings_of_every_run(posed, analysis):
@@ -128,7 +130,7 @@ def _findings_of_every_run(posed: Posed, analysis: Analysis) -> Iterator[tuple[s
     """What a run finds, where it applies, and the stage that its time is that of."""
     table = posed.case.checked
     yield "consistency", consistency
-    yield "consistency", goodness_of_fit
+    yield "fit", goodness_of_fit
     if posed.impact is not None and analysis.laplace is not None:
         forecast = posed.impact
         yield "impact", lambda a: observation_impact(a, forecast.measure, forecast.window)

@@ -10,8 +10,10 @@ from assim.analysis.cycle.batches import batch_numbers
 from assim.case.observations import ObservationTable
 from assim.files.errors import DataError
 from assim.files.read.covariances import read_covariance
+from assim.files.read.dimensions import _same, _shown
 from assim.files.read.forcings import read_forcing
 from assim.files.read.observations import to_instrument
+from assim.files.read.places import _check_angles
 from assim.files.read.quality import QualityControl
 from assim.files.read.states import read_state, read_stdev, read_trajectory
 from assim.files.read.tables import observed_variables, open_observations
@@ -397,3 +399,21 @@ def test_what_may_be_wrong_is_refused_with_the_way_out(cell):
     read, words = cell
     with pytest.raises(DataError, match=words):
         read()
+
+
+def test_longitudes_that_are_none_are_refused():
+    """An angle may be given in another turn; a fill value that nobody declared is no angle."""
+    with pytest.raises(
+        DataError, match=r"expected longitudes in degrees east, got 1e\+20 at row 1"
+    ):
+        _check_angles(np.array([353.0, 1e20, np.nan]), "obs.nc: lon")
+    _check_angles(np.array([-180.0, 367.0, 719.0, np.nan]), "obs.nc: lon")
+
+
+@pytest.mark.parametrize(
+    ("label", "own", "same"),
+    [(5900001, 5900002.0, False), (5900002, 5900002.0, True), (0.1, 0.1 + 1e-9, True)],
+)
+def test_labels_that_are_whole_numbers_are_themselves(label, own, same):
+    assert _same(label, own) is same
+    assert _shown(5900001.0) == "5900001" and _shown(0.25) == "0.25"

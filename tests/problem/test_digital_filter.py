@@ -103,6 +103,7 @@ def fast_part(trajectory: assim.Trajectory, points: assim.Points) -> jax.Array:
     return fast[points.coordinates["site"].astype(int)]
 
 
+@pytest.mark.slow
 def test_as_an_instrument_of_ones_own():
     """The same minimum, Laplace posterior and filtered trajectory; statistics are not stated."""
     points = assim.Points.at(jnp.full(5, 0.2), {"site": jnp.arange(5.0)})

@@ -127,10 +127,14 @@ def _labels(dataset: xr.Dataset, dim: str) -> list[int | float | str]:
 
 def _shown(label: int | float | str) -> str:
     """A label as a case gives it."""
-    return f'"{label}"' if isinstance(label, str) else f"{label:g}"
+    if isinstance(label, str):
+        return f'"{label}"'
+    return str(int(label)) if float(label).is_integer() else f"{label:.10g}"
 
 
 def _same(label: int | float | str, own: int | float | str) -> bool:
     if isinstance(label, str) or isinstance(own, str):
+        return label == own
+    if float(label).is_integer() and float(own).is_integer():
         return label == own
     return bool(np.isclose(label, own, rtol=1e-6, atol=0))

@@ -95,6 +95,8 @@ def read_flags(
         DataError: flags that are no flags, an acceptance that names none of them, or none where
             0 does not say that a value is good.
     """
+    if isinstance(accept, str):
+        accept = [accept]
     flags, missing = _whole(column, where)
     meanings = _meanings(attributes, flags.dtype.kind == "U", where)
     if accept is None:

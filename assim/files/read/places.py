@@ -8,6 +8,7 @@ from assim.files.sources import File, numbers
 from assim.problem.arrays import Labels
 from assim.problem.interpolation import on_axis, reach
 
+FARTHEST = 720.0  # degrees east, two turns: beyond, a number stands for something else
 _COARSE = ("float16", "float32")  # types whose spacing is felt at the end of an axis
 
 
@@ -18,6 +19,8 @@ def positions(file: File, array: xr.DataArray) -> dict[str, np.ndarray]:
         if stands_beside(array, file, dim):
             file.check_units(dim, axis.units)
             given = column(file.dataset[dim], array, file.where(dim))
+            if axis.eastward:
+                _check_angles(given, file.where(dim))
             coordinates[dim] = _placed(given, str(file.dataset[dim].dtype), file.labels, dim)
     if grid is not None and all(stands_beside(array, file, name) for name in grid.names):
         for name, units in zip(grid.names, grid.units, strict=True):
@@ -28,6 +31,17 @@ def positions(file: File, array: xr.DataArray) -> dict[str, np.ndarray]:
             for dim, place in zip(grid.dims, places, strict=True):
                 coordinates[dim] = np.asarray(on_axis(file.labels.coordinates[dim], place))
     return coordinates
+
+
+def _check_angles(longitudes: np.ndarray, where: str) -> None:
+    """Raise DataError where a number of degrees is no longitude that anybody gives."""
+    far = np.abs(longitudes) > FARTHEST  # which is false of what is missing
+    if far.any():
+        raise DataError(
+            f"{where}: expected longitudes in degrees east, got {longitudes[far][0]:g} at row "
+            f"{int(np.argmax(far))} (from 0): a fill value that nobody declared? Declare it as "
+            "_FillValue, or drop the row"
+        )
 
 
 def _placed(given: np.ndarray, stored: str, labels: Labels, dim: str) -> np.ndarray:

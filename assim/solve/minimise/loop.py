@@ -200,7 +200,7 @@ def minimise_quasi_static(
             jax.block_until_ready(states.cost)
             history.append(_row(states, time.perf_counter() - begin, stage))
             if progress is not None:
-                lowest = int(np.argmax(_lowest(np.asarray([row.cost for row in history[-1]]))))
+                lowest = int(np.argmax(among_lowest(np.asarray([row.cost for row in history[-1]]))))
                 progress(history[-1][lowest]._replace(number=len(history) - stage))
         guesses = states.chi
     solution = _solution(states, history)
@@ -361,15 +361,16 @@ def _loops(history: list[list[Loop]], best: int) -> tuple[Loop, ...]:
 
 def _best(costs: np.ndarray, status: np.ndarray, history: list[list[Loop]]) -> int:
     """The lowest cost; of first guesses that settled there, the one that did so first."""
-    tied = _lowest(costs) & (status == Status.CONVERGED)
+    tied = among_lowest(costs) & (status == Status.CONVERGED)
     if not tied.any():
         return int(np.argmin(costs))
     loops = np.sum([[loop.inner_iterations > 0 for loop in row] for row in history], axis=0)
     return int(np.argmin(np.where(tied, loops, np.inf)))
 
 
-def _lowest(costs: np.ndarray) -> np.ndarray:
+def among_lowest(costs: np.ndarray) -> np.ndarray:
     """Which costs are the lowest, but for rounding."""
+    costs = np.where(np.isfinite(costs), costs, np.inf)
     lowest = np.min(costs)
     return costs <= lowest + (1e-9 * max(1.0, abs(lowest)) if np.isfinite(lowest) else 0.0)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from assim.solve.minimise.loop import SAME, Array, Solution
+from assim.solve.minimise.loop import SAME, Array, Solution, among_lowest
 from assim.solve.minimise.status import Status
 
 Fits = Callable[[Solution], bool]
@@ -67,7 +67,7 @@ def _together(guesses: Array) -> int:
 
 def _wants_more(solution: Solution, fits: Fits, together: int) -> bool:
     if not solution.minima:
-        return solution.starts < HOPELESS
+        return solution.starts - solution.failed_starts < HOPELESS
     if together == 1:
         return not (_settled(solution) and fits(solution))
     if _led_to_the_lowest(solution) < MET:
@@ -95,7 +95,9 @@ def _why(solution: Solution, fits: Fits) -> str:
 
 def both(first: Solution, second: Solution) -> Solution:
     """Two solutions of one problem from different first guesses as one."""
-    lower = min((first, second), key=_rank)
+    lowest = among_lowest(np.array([first.cost, second.cost]))
+    tied = [one for one, is_low in zip((first, second), lowest, strict=True) if is_low]
+    lower = min(tied, key=lambda solution: not _settled(solution))  # the first that has settled
     minima = list(first.minima)
     for minimum in second.minima:
         for place, known in enumerate(minima):
@@ -109,7 +111,3 @@ def both(first: Solution, second: Solution) -> Solution:
         minima=tuple(sorted(minima, key=lambda minimum: minimum.cost)),
         ends=first.ends + second.ends,
     )
-
-
-def _rank(solution: Solution) -> float:
-    return solution.cost if np.isfinite(solution.cost) else np.inf

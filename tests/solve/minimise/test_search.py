@@ -1,5 +1,6 @@
 """How many first guesses the default asks for, and whether it finds the lowest minimum."""
 
+import dataclasses
 import functools
 
 import jax
@@ -14,6 +15,7 @@ from assim.problem.prior import LogNormal
 from assim.solve.minimise.gauss_newton import GaussNewton
 from assim.solve.minimise.loop import minimise
 from assim.solve.minimise.search import MET, both, most_first_guesses
+from assim.solve.minimise.status import Status
 from tests.solve.linear import driven
 
 TIMES, STDEV = np.linspace(0.0, 18.9, 10), 0.1
@@ -132,4 +134,17 @@ def test_two_solutions_as_one():
     together = both(first, second)
     assert together.starts == 5
     assert [minimum.starts for minimum in together.minima] == [5]
-    assert together.cost == min(first.cost, second.cost)
+    assert together.cost == pytest.approx(min(first.cost, second.cost), rel=1e-12)
+
+
+def test_of_equal_costs_the_settled_one_is_kept():
+    """A first guess out of loops that is lower by rounding makes the solution no worse."""
+    problem = driven().problem
+    guess = jax.random.normal(jax.random.key(1), (1, problem.size()))
+    settled = minimise(problem, GaussNewton(), guess)
+    cost = settled.cost - 1e-13
+    stopped = dataclasses.replace(settled, cost=cost, status=Status.OUT_OF_LOOPS, minima=())
+    for pair in ((settled, stopped), (stopped, settled)):
+        assert both(*pair).status is Status.CONVERGED
+    failed = dataclasses.replace(settled, cost=float("nan"), status=Status.NON_FINITE, minima=())
+    assert both(failed, settled).status is Status.CONVERGED

@@ -227,7 +227,10 @@ def summed(frame: Frame, nodes: Nodes, drop: float) -> Summed:
     density = np.array([nodes[key].log_density for key in keys])
     weights = np.exp(density - top)
     lost = sum(
-        max(np.exp(nodes[near].log_density - top) for near in neighbours(key) if near in nodes)
+        max(
+            (np.exp(nodes[near].log_density - top) for near in neighbours(key) if near in nodes),
+            default=0.0,
+        )
         for key, node in nodes.items()
         if not np.isfinite(node.log_density)
     )

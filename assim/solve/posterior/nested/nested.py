@@ -23,7 +23,7 @@ from assim.solve.posterior.nested.lattice import Solver
 from assim.solve.posterior.nested.marginal import Nesting
 from assim.solve.posterior.nested.members import PAIRS, Drawn, Errors, drawn, errors, placed
 from assim.solve.posterior.nested.pattern import dense_pattern
-from assim.solve.posterior.nested.verdict import Measured, verdict
+from assim.solve.posterior.nested.verdict import CHAIN, Measured, verdict
 from assim.solve.together import affordable, batch_size
 
 Array = jax.Array
@@ -31,7 +31,6 @@ Array = jax.Array
 DIMENSIONS = 3  # of ψ, that a lattice may have
 SURER, MOST_AGAIN = 1.2, 4.0  # times as many members where too few were drawn at first, at most
 LARGEST = 2000  # entries of z whose matrix is formed
-CHAIN = "run NUTS, or MCLMC where many directions are informed"
 
 
 class Nested(AbstractPosterior):

@@ -1,0 +1,21 @@
+"""Mutants of these seeds: python -m tests.fuzz FOLDER FIRST NUMBER."""
+
+import sys
+from pathlib import Path
+
+from tests.fuzz.workers import Fuzz, table
+
+
+def main() -> int:
+    """Run them, and print the table and those that are wrong."""
+    folder, first, number = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    outcomes = list(Fuzz(folder).outcomes(range(first, first + number)))
+    print(table(outcomes))
+    wrong = [outcome for outcome in outcomes if outcome.wrong]
+    for outcome in wrong:
+        print(f"\n{outcome.seed}: {outcome.kind} of {outcome.case}: {outcome.end}\n{outcome.said}")
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

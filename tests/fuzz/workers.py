@@ -1,0 +1,148 @@
+"""Mutants run by the command line, each in a forked process, and what became of them."""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.fuzz.cases import SOUND, make
+from tests.fuzz.mutants import mutate
+
+LONGEST = 120.0  # seconds
+CODES = {
+    0: "done",
+    2: "case refused",
+    3: "data refused",
+    4: "not converged",
+    5: "not finite",
+    7: "incomplete",
+}
+TRACEBACK, INTERNAL, ABORT, HANG = "traceback", "exit 1", "abort", "hang"
+WRONG = (TRACEBACK, INTERNAL, ABORT, HANG)
+
+
+class Outcome(NamedTuple):
+    """What became of a mutant."""
+
+    seed: int
+    case: str
+    kind: str  # of the mutation
+    end: str  # one of the words above
+    seconds: float
+    said: str  # on standard error
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it is none of the ways in which a command may end."""
+        return self.end in WRONG
+
+
+def _start(folder: Path, command: str) -> int:
+    """A process that runs a command in a folder; its words go to files there."""
+    from assim.run import cli
+
+    child = os.fork()
+    if child:
+        return child
+    code = 70
+    try:
+        os.chdir(folder)
+        os.setsid()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        cli.main(command.split(), standalone_mode=True)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        code = 1
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+
+
+def run(folder: Path, command: str) -> int:
+    """Run a command to its end; its exit code, negative for a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(_start(folder, command), 0)[1])
+
+
+class Fuzz:
+    """Sound cases in a folder, and their mutants.
+
+    Args:
+        folder: of all of them, and of the programs that are compiled.
+        workers: mutants that run at a time.
+    """
+
+    def __init__(self, folder: Path, workers: int = 1) -> None:
+        os.environ["ASSIM_CACHE_DIR"] = str(folder / "programs")
+        self.folder, self.workers = folder, workers
+        self.sound = {one.name: make(one, folder / "sound" / one.name, run) for one in SOUND}
+        for one in SOUND:  # which compiles what mutants need, and must go well
+            copy = shutil.copytree(self.sound[one.name], folder / "first" / one.name)
+            code = run(copy, one.command)
+            assert code == 0, f"{one.name}: ended with {code}: {(copy / 'stderr').read_text()}"
+
+    def outcomes(self, seeds: range) -> Iterator[Outcome]:
+        """What becomes of the mutants of these seeds, in the order in which they end."""
+        waiting, running = list(seeds)[::-1], dict[int, tuple[int, str, str, float]]()
+        while waiting or running:
+            while waiting and len(running) < self.workers:
+                seed = waiting.pop()
+                process, case, kind = self._mutant(seed)
+                running[process] = (seed, case, kind, time.monotonic())
+            time.sleep(0.02)
+            for process, (seed, case, kind, begin) in list(running.items()):
+                ended, status = os.waitpid(process, os.WNOHANG)
+                seconds = time.monotonic() - begin
+                if not ended and seconds < LONGEST:
+                    continue
+                del running[process]
+                if not ended:
+                    os.kill(process, signal.SIGKILL)
+                    os.waitpid(process, 0)
+                yield self._outcome(seed, case, kind, status if ended else None, seconds)
+
+    def _mutant(self, seed: int) -> tuple[int, str, str]:
+        chance = random.Random(seed)
+        one = chance.choice(SOUND)
+        copy = shutil.copytree(self.sound[one.name], self.folder / str(seed))
+        kind = mutate(copy, chance)
+        return _start(copy, one.command), one.name, kind
+
+    def _outcome(
+        self, seed: int, case: str, kind: str, status: int | None, seconds: float
+    ) -> Outcome:
+        copy = self.folder / str(seed)
+        said = (copy / "stderr").read_text(errors="replace")
+        code = None if status is None else os.waitstatus_to_exitcode(status)
+        end = HANG if code is None else CODES.get(code, INTERNAL if code == 1 else ABORT)
+        end = TRACEBACK if "Traceback" in said else end
+        outcome = Outcome(seed, case, kind, end, seconds, said[-2000:])
+        if not outcome.wrong:
+            shutil.rmtree(copy)
+        return outcome
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """How many mutants of every kind ended in which way, as rows of Markdown."""
+    ends = [*CODES.values(), *WRONG]
+    counts = Counter((outcome.kind, outcome.end) for outcome in outcomes)
+    rows = [f"| kind | {' | '.join(ends)} |", "|---" * (1 + len(ends)) + "|"]
+    for kind in sorted({outcome.kind for outcome in outcomes}):
+        rows.append(f"| {kind} | {' | '.join(str(counts[kind, end] or '') for end in ends)} |")
+    total = [str(sum(o.end == end for o in outcomes) or "") for end in ends]
+    return "\n".join([*rows, f"| all | {' | '.join(total)} |"])
