@@ -24,7 +24,7 @@ COVARIANCES: dict[str, dict[str, Any]] = {
     "spectral": SPECTRAL,
     "kronecker": {"use": "Kronecker", "factors": [SPECTRAL]},
     "gaspari_cohn": {"use": "GaspariCohn", "length": LENGTH},
-    "low_rank": {"use": "LowRank", "vectors": LOW_RANK, "values": [1.0, 1.0], "diagonal": 0.3},
+    "low_rank": {"use": "LowRank", "vectors": LOW_RANK, "values": [1.0, 1.0], "stdev": 0.3},
     "sum": {"use": "Sum", "terms": [SPECTRAL, DIAGONAL]},
     "joint": {"use": "Joint", "fields": ["tracer"], "covariance": SPECTRAL},
 }
@@ -43,14 +43,17 @@ QUICK = "spectral-as-B"
 
 
 def ring(folder: Path) -> Toy:
-    """Linear advection of a tracer, seen at every second point in the middle and at the end."""
+    """Linear advection of a tracer, seen at one point after another."""
     toy = Toy(folder)
     x = np.arange(N) / N
     state = ("x", 1 + np.sin(2 * np.pi * x), {"units": "1"})
     places = {"x": ("x", x, {"units": "m"})}
     toy.background = xr.Dataset({"tracer": state}, places)
     seconds = {"units": "seconds since 2000-01-01", "standard_name": "time"}
-    rows = {"time": ("obs", np.full(N, 0.04), seconds), "x": ("obs", x, {"units": "m"})}
+    rows = {
+        "time": ("obs", 0.04 * (np.arange(N) + 1) / N, seconds),
+        "x": ("obs", x, {"units": "m"}),
+    }
     seen = 1.2 + np.cos(2 * np.pi * x)
     toy.observations = xr.Dataset({"tracer": ("obs", seen, {"units": "1"})}, rows)
     toy.case = {
@@ -81,7 +84,9 @@ def put(toy: Toy, place: str, covariance: dict[str, Any]) -> None:
 
 
 PAIRS = [f"{name}-as-{place}" for name in COVARIANCES for place in "BQR"]
-REFUSED = {"gaspari_cohn-as-R", "sum-as-R", "joint-as-R"}  # without an inverse, or of a state
+REFUSED = {  # as R: without an inverse, of a state, or on a ring, which times are not
+    f"{name}-as-R" for name in ("gaspari_cohn", "sum", "joint", "spectral", "kronecker")
+}
 
 SLOW = [pytest.param(pair, marks=pytest.mark.slow) for pair in PAIRS if pair != QUICK]
 
@@ -107,7 +112,8 @@ def test_it_runs(tmp_path, pair):
     """From the file to the posterior, by the minimiser that forms no matrix too."""
     toy = case(tmp_path, pair)
     if pair in REFUSED:
-        assert toy.write().run().exit_code == 2
+        result = toy.write().run()
+        assert result.exit_code in (2, 3), result.output
         return
     spreads = []
     for minimiser in ("GaussNewton", "NewtonCG"):
