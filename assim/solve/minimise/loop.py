@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -379,14 +379,18 @@ def distinct_minima(states: Any, tolerance: float = SAME) -> tuple[Minimum, ...]
     """Minima that first guesses converged to, grouped by χ within `tolerance`, lowest first."""
     costs, chis = np.asarray(states.cost), np.asarray(states.chi)
     settled = (np.asarray(states.status) == Status.CONVERGED) & np.isfinite(costs)
-    minima: list[Minimum] = []
-    for start in np.argsort(costs):
-        if not settled[start]:
-            continue
-        for i, known in enumerate(minima):
-            if np.max(np.abs(chis[start] - np.asarray(known.chi))) < tolerance:
-                minima[i] = known._replace(starts=known.starts + 1)
+    each = (Minimum(float(costs[k]), 1, chis[k]) for k in np.argsort(costs) if settled[k])
+    return grouped_minima(each, tolerance)
+
+
+def grouped_minima(minima: Iterable[Minimum], tolerance: float = SAME) -> tuple[Minimum, ...]:
+    """Minima given lowest first, those within `tolerance` in χ as one, their starts together."""
+    groups: list[Minimum] = []
+    for minimum in minima:
+        for place, known in enumerate(groups):
+            if np.max(np.abs(np.asarray(minimum.chi) - np.asarray(known.chi))) < tolerance:
+                groups[place] = known._replace(starts=known.starts + minimum.starts)
                 break
         else:
-            minima.append(Minimum(float(costs[start]), 1, chis[start]))
-    return tuple(minima)
+            groups.append(minimum)
+    return tuple(groups)

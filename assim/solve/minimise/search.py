@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from assim.solve.minimise.loop import SAME, Array, Solution, among_lowest
+from assim.solve.minimise.loop import Array, Solution, among_lowest, grouped_minima
 from assim.solve.minimise.status import Status
 
 Fits = Callable[[Solution], bool]
@@ -98,16 +98,9 @@ def both(first: Solution, second: Solution) -> Solution:
     lowest = among_lowest(np.array([first.cost, second.cost]))
     tied = [one for one, is_low in zip((first, second), lowest, strict=True) if is_low]
     lower = min(tied, key=lambda solution: not _settled(solution))  # the first that has settled
-    minima = list(first.minima)
-    for minimum in second.minima:
-        for place, known in enumerate(minima):
-            if np.max(np.abs(np.asarray(minimum.chi) - np.asarray(known.chi))) < SAME:
-                minima[place] = known._replace(starts=known.starts + minimum.starts)
-                break
-        else:
-            minima.append(minimum)
+    minima = sorted((*first.minima, *second.minima), key=lambda minimum: minimum.cost)
     return dataclasses.replace(
         lower,
-        minima=tuple(sorted(minima, key=lambda minimum: minimum.cost)),
+        minima=grouped_minima(minima),
         ends=first.ends + second.ends,
     )
