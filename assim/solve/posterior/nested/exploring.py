@@ -26,6 +26,7 @@ from assim.solve.posterior.nested.lattice import (
 )
 from assim.solve.posterior.nested.marginal import Marginal, Nesting
 from assim.solve.posterior.nested.pattern import dense_pattern, pattern_of
+from assim.solve.together import by_columns
 
 Array = jax.Array
 Starts = Callable[[np.ndarray, int], np.ndarray]  # z to start from at ψ (N, p), so many of each
@@ -79,8 +80,7 @@ def _hessians(marginal: Marginal, chi: Array) -> Array:
     def whole(chi: Array) -> Array:
         psi, z = chi[marginal.psi_at], chi[marginal.z_at]
         push = jax.linearize(lambda z: marginal.slope(psi, z), z)[1]
-        columns: Array = jax.lax.map(push, jnp.eye(z.size), batch_size=min(z.size, 100))
-        return columns
+        return by_columns(push, jnp.eye(z.size))
 
     hessians: Array = jax.lax.map(whole, chi)
     return hessians
