@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,6 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.evaluation import Spread
+from assim.analysis.fields import (
+    FieldMoments,
+    can_be_corrected,
+    corrected,
+    many_together,
+    of_members,
+)
+from assim.analysis.store import AbstractStore
 from assim.problem.arrays import State, Trajectory
 from assim.problem.control import Physical
 from assim.problem.departure import Problem
@@ -34,11 +42,10 @@ from assim.solve.posterior.marginal import (
     only_map,
     pushed,
 )
-from assim.solve.together import affordable, batch_size
+from assim.solve.together import affordable
+from assim.statistics.accuracy import ACCURATE, CENTRED
 
 Array = jax.Array
-
-MOST_TOGETHER = 1000  # draws that are pushed together
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,8 @@ class Posterior:
         draws: the same in physical units, leading dimension = members.
         weights: of the members, shape (N,), of sum one.
         derived: values of derived quantities for each member, and for prior draws.
-        trajectory_mean: posterior mean of every field at every slot edge; empty for Laplace, whose
-            tangent linear has it at the minimum.
+        trajectory_mean: posterior mean of every field at every slot edge; empty for a Laplace
+            posterior that weights do not correct, whose tangent linear has it at the minimum.
         trajectory_stdev: posterior standard deviations there.
         model_error_stdev: the same of η; empty under strong constraint.
         gradients: evaluations of J with its gradient, those of the minimisation not counted.
@@ -118,6 +125,7 @@ class PosteriorRequest(NamedTuple):
         seconds: that it took.
         keys: of the first Laplace fit, and of all else.
         report: is given lines of progress.
+        store: has what methods drew before, and is given what they draw; None for none.
     """
 
     problem: Problem
@@ -130,6 +138,7 @@ class PosteriorRequest(NamedTuple):
     seconds: float
     keys: tuple[Array, Array]
     report: Report | None
+    store: AbstractStore | None = None
 
 
 def prior_of(problem: Problem, derived: Mapping[str, Derived], number: int, key: Array) -> OfPrior:
@@ -138,7 +147,7 @@ def prior_of(problem: Problem, derived: Mapping[str, Derived], number: int, key:
     chi = _prior_draws(forcing, affordable(number, problem.size(), 1), key)
     values: dict[str, np.ndarray] = {}
     for function in _functions(forcing, derived).values():
-        values |= in_batches(function, chi, _batch(problem))
+        values |= in_batches(function, chi, many_together(problem))
     return OfPrior(_mapped(forcing, chi), values)
 
 
@@ -150,49 +159,79 @@ def of_laplace(
     spread: Spread,
     key: Array,
 ) -> Posterior:
-    """The Laplace posterior; trajectories are those of the tangent linear.
+    """The Laplace posterior, all of it corrected by the certificate's weights where they may be.
 
-    Scalars that depend on only one entry of χ are integrated over its Gaussian marginal and
-    corrected by the certificate's weights where those may be trusted; others come from draws.
+    Scalars that depend on only one entry of χ are integrated over its Gaussian marginal, and
+    fields by the tangent linear; both are corrected by weighted draws, which are the members.
+    Others are taken from the members. Without trusted weights all of it is the Gaussian's.
     """
     problem = asked.problem
     ensemble = settings.sample(problem, fitted, key)
-    drawn = WeightedDraws(ensemble.members, np.asarray(ensemble.weights))
-    if fitted.sample is not None:
-        kept = affordable(settings.members, problem.size(), 1)
-        chi = fitted.gaussian.draws(key, kept)
-        drawn = WeightedDraws(chi, np.full(kept, 1 / kept), *fitted.sample)
     scalars = marginals(problem.control.scalars, fitted)
-    fields = (spread.trajectory, spread.model_error)
-    return _posterior((name, "laplace"), ensemble, drawn, scalars, ({}, *fields), asked)
+    stdev = spread.trajectory, spread.model_error
+    fields = FieldMoments({}, *stdev)
+    if fitted.sample is not None and can_be_corrected(stdev):
+        fields = corrected(problem, fitted, stdev)
+    posterior = _posterior((name, "laplace"), ensemble, scalars, fields, asked, True)
+    return posterior if fitted.sample is None else _judged(posterior, fields)
+
+
+_TANGENT = (
+    "The trajectory is too large to be corrected by weights: moments of fields are those of the "
+    "tangent linear at the minimum, and how far they are right is not known; keep fewer slot "
+    "edges, or run Importance."
+)
+
+
+def _judged(posterior: Posterior, fields: FieldMoments) -> Posterior:
+    """With how well what is published is known, and doubtful where that is not well enough."""
+    if not fields.mean:
+        return _doubted(posterior, _TANGENT)
+    known = {"field_accuracy": fields.errors.stdev, "field_mean_error": fields.errors.mean}
+    posterior = replace(posterior, certificates={**posterior.certificates, **known})
+    stated = {name: q.errors for name, q in posterior.quantities.items() if not q.note}
+    each = {"fields": fields.errors, **{n: errors for n, errors in stated.items() if errors}}
+    worst = max(each, key=lambda name: each[name].excess())
+    if posterior.trust is not Trust.CERTIFIED or each[worst].excess() <= 1:
+        return posterior
+    return _doubted(
+        posterior,
+        f"Of {worst}, {each[worst].words()}, but wanted are {100 * ACCURATE:.1f} % and {CENTRED}: "
+        "raise the posterior's certificate, or run Importance or a chain (NUTS or MCLMC).",
+    )
+
+
+def _doubted(posterior: Posterior, why: str) -> Posterior:
+    trust = min(posterior.trust, Trust.DOUBTFUL)
+    return replace(posterior, trust=trust, advice=f"{posterior.advice} {why}")
 
 
 def of_ensemble(name: str, ensemble: Ensemble, asked: PosteriorRequest, kind: str) -> Posterior:
     """The posterior that an ensemble of χ stands for, every member pushed through the model."""
     problem, chi = asked.problem, asked.fitted.chi
     drawn = WeightedDraws(ensemble.members, np.asarray(ensemble.weights))
-    each = pushed(problem.control.scalars, chi, drawn, {}, _batch(problem))
+    each = pushed(problem.control.scalars, chi, drawn, {}, many_together(problem))
     scalars = {n: replace(scalar.quantity, draws=None, prior=None) for n, scalar in each.items()}
-    mean, *variances = _trajectory_moments(problem, ensemble.members, ensemble.weights, chi)
-    stdev, error = jax.tree.map(lambda v: np.sqrt(np.maximum(v, 0.0)), tuple(variances))
-    return _posterior((name, kind), ensemble, drawn, scalars, (mean, stdev, error), asked)
+    fields = of_members(problem, ensemble.members, ensemble.weights, chi)
+    return _posterior((name, kind), ensemble, scalars, fields, asked)
 
 
 def _posterior(
     called: tuple[str, str],
     ensemble: Ensemble,
-    drawn: WeightedDraws,
     univariate: dict[str, Quantity],
-    fields: tuple[State, State, State],
+    fields: FieldMoments,
     asked: PosteriorRequest,
+    mirrored: bool = False,
 ) -> Posterior:
     """With the scalars that depend on several entries of χ, all in the order given."""
     problem, chi = asked.problem, asked.fitted.chi
+    drawn = WeightedDraws(ensemble.members, np.asarray(ensemble.weights), mirrored)
     units = scalar_units(problem)
     values: dict[str, Pushed] = {}
     names = tuple(name for name in scalar_fields(problem) if name not in univariate)
     for function in _functions(problem, asked.derived, names).values():
-        values |= pushed(function, chi, drawn, asked.prior.scalars, _batch(problem))
+        values |= pushed(function, chi, drawn, asked.prior.scalars, many_together(problem))
     known = {**univariate, **{name: values[name].quantity for name in names}}
     quantities = {n: replace(known[n], units=units[n]) for n in units if n in known}
     for name, about in asked.derived.items():
@@ -209,7 +248,9 @@ def _posterior(
         _mapped(problem, drawn.members),
         drawn.weights,
         {name: values[name] for name in asked.derived},
-        *fields,
+        fields.mean,
+        fields.stdev,
+        fields.model_error,
         ensemble.gradients,
         ensemble.evaluations,
         chains=ensemble.chains,
@@ -255,53 +296,4 @@ def _prior_draws(forcing: Problem, number: int, key: Array) -> Array:
 @eqx.filter_jit
 def _mapped(problem: Problem, chi: Array) -> Physical:
     """Control of several χ."""
-    return jax.lax.map(problem.control, chi, batch_size=_batch(problem))
-
-
-def _batch(problem: Problem) -> int:
-    """How many draws are pushed through the model together."""
-    return batch_size(problem, MOST_TOGETHER)
-
-
-def _trajectory_moments(
-    problem: Problem, members: Array, weights: Array, chi: Array
-) -> tuple[State, State, State]:
-    """Mean and variance of the trajectory and variance of η, about what χ gives.
-
-    Members whose trajectory is not finite are left out.
-    """
-    number, batch = members.shape[0], _batch(problem)
-    extra = -(-number // batch) * batch - number
-    padded = jnp.pad(members, ((0, extra), (0, 0)), mode="edge")
-    w = jnp.pad(weights, (0, extra))
-    here = _fields(problem, chi)
-    blank = jax.tree.map(np.zeros_like, here)
-    total: Any = (blank, blank, jnp.zeros(()))
-    for at in range(0, number, batch):
-        part = slice(at, at + batch)
-        total = _added(problem, here, total, padded[part], w[part])
-    first, second, mass = jax.tree.map(np.asarray, total)
-    mass = np.where(mass > 0, mass, np.nan)  # no member has a finite trajectory
-    mean = jax.tree.map(lambda a: a / mass, first)
-    variance = jax.tree.map(lambda a, m: a / mass - m**2, second, mean)
-    states = {name: np.asarray(here[0][name]) + value for name, value in mean[0].items()}
-    return states, variance[0], variance[1]
-
-
-@eqx.filter_jit
-def _fields(problem: Problem, chi: Array) -> tuple[State, State]:
-    simulation = problem.simulate(chi)
-    return simulation.trajectory.states, simulation.control.model_error
-
-
-@eqx.filter_jit
-def _added(problem: Problem, here: Any, total: Any, chi: Array, w: Array) -> Any:
-    """Σ w, Σ w (x - x*) and Σ w (x - x*)² with several χ more."""
-    fields = jax.vmap(lambda chi: _fields(problem, chi))(chi)
-    away = jax.tree.map(lambda a, b: a - b[None], fields, here)
-    finite = [jnp.isfinite(a).reshape(w.size, -1).all(axis=1) for a in jax.tree.leaves(away)]
-    w = jnp.where(jnp.all(jnp.stack(finite), axis=0), w, 0.0)
-    safe = jax.tree.map(lambda a: jnp.where(jnp.isfinite(a), a, 0.0), away)
-    first = jax.tree.map(lambda a: jnp.tensordot(w, a, 1), safe)
-    second = jax.tree.map(lambda a: jnp.tensordot(w, a**2, 1), safe)
-    return jax.tree.map(jnp.add, total, (first, second, jnp.sum(w)))
+    return jax.lax.map(problem.control, chi, batch_size=many_together(problem))

@@ -6,7 +6,31 @@ import numpy as np
 
 TRUSTED_K_HAT = 0.5  # below it, with enough effective draws, weighted draws may be published
 USABLE_K_HAT = 0.7  # from it on the mean weight says nothing (Vehtari et al. 2024, section 3.2)
-TRUSTED_DRAWS = 400
+PRIOR_DRAWS = 10  # that the prior of k, whose mean is 1/2, is worth
+FEWEST_TRUSTED = 400  # effective draws below which what they say of themselves is luck
+
+
+class Tail(NamedTuple):
+    """Shape of a generalised Pareto tail of draws, and how well it is known.
+
+    Args:
+        k_hat: the shape.
+        error: its standard error, (1 + k)/√n of n draws (Smith 1987, Ann. Stat. 15, 1174).
+    """
+
+    k_hat: float
+    error: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.k_hat:.2f} ± {self.error:.2f}" if self.error else f"{self.k_hat:.2f}"
+
+    def surely(self) -> float:
+        """What k is below, most likely: k̂ and its error."""
+        return self.k_hat + self.error
+
+    def light(self) -> bool:
+        """Whether averages may be published, whatever luck k̂ had."""
+        return self.surely() < TRUSTED_K_HAT
 
 
 class ParetoSmoothed(NamedTuple):
@@ -17,16 +41,27 @@ class ParetoSmoothed(NamedTuple):
         k_hat: shape of the generalised Pareto tail of the raw weights.
         effective_draws: 1/Σ weights².
         log_mean: log of the mean smoothed weight.
+        k_error: standard error of k̂.
     """
 
     weights: np.ndarray
     k_hat: float
     effective_draws: float
     log_mean: float
+    k_error: float = 0.0
+
+    @property
+    def tail(self) -> Tail:
+        """k̂ with its error."""
+        return Tail(self.k_hat, self.k_error)
+
+    def usable(self) -> bool:
+        """Whether averages over the weighted draws are better than those over plain ones."""
+        return self.k_hat < TRUSTED_K_HAT and self.effective_draws >= FEWEST_TRUSTED
 
     def trusted(self) -> bool:
-        """Whether averages over the weighted draws may be published."""
-        return self.k_hat < TRUSTED_K_HAT and self.effective_draws >= TRUSTED_DRAWS
+        """Whether they may be published, if they are accurate."""
+        return self.usable() and self.tail.light()
 
 
 def generalised_pareto(excesses: np.ndarray) -> tuple[float, float]:
@@ -48,7 +83,7 @@ def generalised_pareto(excesses: np.ndarray) -> tuple[float, float]:
     b_hat = np.sum(b * weights) / np.sum(weights)
     k_hat = float(np.mean(np.log1p(-b_hat * excesses)))
     scale = -k_hat / b_hat
-    return (k_hat * n + 5) / (n + 10), float(scale)
+    return (k_hat * n + PRIOR_DRAWS / 2) / (n + PRIOR_DRAWS), float(scale)
 
 
 def _quartile(n: int) -> int:
@@ -80,9 +115,10 @@ def pareto_smooth(log_weights: np.ndarray) -> ParetoSmoothed:
     cut = shifted[order[-tail - 1]]
     largest = np.exp(shifted[order[-tail:]])
     excesses = largest - np.exp(cut)
-    k_hat = np.inf
+    k_hat, k_error = np.inf, 0.0
     if tail >= 5 and excesses[0] >= 0 and excesses[-1] > 1e-300 and excesses[_quartile(tail)] > 0:
         k_hat, scale = generalised_pareto(excesses)
+        k_error = max(1 + k_hat, 0.5) * np.sqrt(tail) / (tail + PRIOR_DRAWS)
         quantile = (np.arange(1, tail + 1) - 0.5) / tail
         smooth = scale * np.expm1(-k_hat * np.log1p(-quantile)) / k_hat
         shifted = shifted.copy()
@@ -92,5 +128,28 @@ def pareto_smooth(log_weights: np.ndarray) -> ParetoSmoothed:
     raw = np.exp(shifted)
     weights = raw / raw.sum()
     return ParetoSmoothed(
-        weights, float(k_hat), float(1 / np.sum(weights**2)), float(np.log(raw.mean()) + top)
+        weights,
+        float(k_hat),
+        float(1 / np.sum(weights**2)),
+        float(np.log(raw.mean()) + top),
+        float(k_error),
     )
+
+
+def tail_of_squares(values: np.ndarray, log_weights: np.ndarray, weights: np.ndarray) -> Tail:
+    """The heaviest tail of w (a - m)², m = Σ w a, over columns a of draws, shape (N, r).
+
+    A tail too heavy for squares may hide from k̂ of w alone (Vehtari et al. 2024, section 3.2.8).
+
+    Args:
+        values: a.
+        log_weights: raw, as for `pareto_smooth`.
+        weights: smoothed, of sum one.
+    """
+    if not np.sum(weights) > 0:
+        return Tail(np.inf)
+    square = (values - weights @ values) ** 2
+    with np.errstate(divide="ignore"):
+        logs = log_weights[:, None] + np.log(square[:, square.max(axis=0) > 0])
+    tails = [pareto_smooth(column).tail for column in logs.T]
+    return max(tails, key=Tail.surely, default=Tail(0.0))

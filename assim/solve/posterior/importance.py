@@ -14,17 +14,19 @@ from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, 
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.proposal import Proposal, about, fitted
 from assim.solve.together import affordable, log_density
+from assim.statistics.accuracy import ACCURATE, CENTRED, Errors, errors_of_weighted
 from assim.statistics.pareto import (
-    TRUSTED_DRAWS,
+    FEWEST_TRUSTED,
     TRUSTED_K_HAT,
     USABLE_K_HAT,
     ParetoSmoothed,
+    Tail,
     pareto_smooth,
+    tail_of_squares,
 )
 
 Array = jax.Array
 
-ACCURATE = 0.03  # relative standard error of standard deviations that may be published
 FEWEST_DRAWS = 10  # effective draws below which an ensemble is none
 
 
@@ -59,7 +61,7 @@ class Importance(AbstractPosterior):
         key: Array,
         report: Report | None = None,
     ) -> Ensemble:
-        """Weighted draws; certified by k̂ < 0.5, 400 effective draws, and moments."""
+        """Weighted draws; certified by k̂, also of squares, and by errors of moments."""
         start = about(around.gaussian, self.proposal == "t")
         return _in_rounds(problem, self, start, key, report)
 
@@ -121,31 +123,29 @@ class _Round(NamedTuple):
     smoothed: ParetoSmoothed
     number: int  # of the round, from 0
     outside: float  # share of draws where the density is not finite
-    accuracy: float  # largest relative standard error of a standard deviation
-    moment_k_hat: float  # largest k̂ of weight times square
+    errors: Errors  # of the moments along informed directions
+    squares: Tail  # the heaviest of weight times square
 
     def poorness(self) -> tuple[bool, float, float]:
-        """By which rounds are ordered, the best first: draws enough, k̂, and `accuracy` at last.
+        """By which rounds are ordered, the best first: draws enough, k̂, and errors at last.
 
-        The latter, by the delta method, says nothing where few draws count or tails are heavy.
+        The latter, by the delta method, say nothing where few draws count or tails are heavy.
         """
-        few = self.smoothed.effective_draws < TRUSTED_DRAWS
-        worst = float(np.max([self.smoothed.k_hat, self.moment_k_hat]))
+        few = self.smoothed.effective_draws < FEWEST_TRUSTED
+        worst = float(np.max([self.smoothed.tail.surely(), self.squares.surely()]))
         worst = worst if np.isfinite(worst) else np.inf
-        return few, worst if few else max(worst, TRUSTED_K_HAT), self.accuracy
+        return few, worst if few else max(worst, TRUSTED_K_HAT), self.errors.excess()
 
     def trusted(self) -> bool:
         """Whether moments may be published."""
-        known = self.accuracy <= ACCURATE and self.moment_k_hat < TRUSTED_K_HAT
-        return known and self.smoothed.trusted()
+        return self.errors.excess() <= 1 and self.squares.light() and self.smoothed.trusted()
 
     def figures(self) -> str:
         """The numbers in words."""
         weights = self.smoothed
         return (
-            f"k̂ = {weights.k_hat:.2f} ({self.moment_k_hat:.2f} of squares), "
-            f"{weights.effective_draws:.0f} effective draws, standard deviations within "
-            f"{100 * self.accuracy:.1f} %"
+            f"k̂ = {weights.tail} ({self.squares} of squares), "
+            f"{weights.effective_draws:.0f} effective draws, {self.errors.words()}"
         )
 
 
@@ -181,28 +181,11 @@ def _one_round(
     inside = jnp.isfinite(log_weights)  # the rest has no weight, and may have no trajectory
     members = jnp.where(inside[:, None], chi, proposal.gaussian.chi[None])
     smoothed = pareto_smooth(np.asarray(log_weights))
-    quality = _of_moments(proposal.along(members), np.asarray(log_weights), smoothed.weights)
-    return _Round(members, smoothed, turn, 1 - float(np.mean(np.asarray(inside))), *quality)
-
-
-def _of_moments(a: Array, log_weights: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """How far second moments may be trusted, of the worst direction.
-
-    The relative standard error of a standard deviation is √(Σ w² ((a - m)² - v)²)/(2v) (delta
-    method), and k̂ that of w (a - m)²: a tail too heavy for squares may hide from k̂ of w alone
-    (Vehtari et al. 2024, section 3.2.8).
-    """
-    if not np.sum(weights) > 0:
-        return float("inf"), float("inf")
-    square = (np.asarray(a) - weights @ np.asarray(a)) ** 2
-    square = square[:, square.max(axis=0) > 0]
-    if square.shape[1] == 0:
-        return 0.0, 0.0
-    variance = weights @ square
-    errors = np.sqrt(weights**2 @ (square - variance) ** 2) / (2 * variance)
-    with np.errstate(divide="ignore"):
-        logs = log_weights[:, None] + np.log(square)
-    return float(np.max(errors)), max(pareto_smooth(column).k_hat for column in logs.T)
+    a = np.asarray(proposal.along(members))
+    errors = errors_of_weighted(a, smoothed.weights)
+    squares = tail_of_squares(a, np.asarray(log_weights), smoothed.weights)
+    outside = 1 - float(np.mean(np.asarray(inside)))
+    return _Round(members, smoothed, turn, outside, errors, squares)
 
 
 def _ensemble(problem: DepartureFunction, best: _Round, spent: int) -> Ensemble:
@@ -217,8 +200,10 @@ def _ensemble(problem: DepartureFunction, best: _Round, spent: int) -> Ensemble:
         "k_hat": smoothed.k_hat,
         "effective_draws": smoothed.effective_draws,
         "log_evidence_stdev": float(np.sqrt(variance)) if known else float("nan"),
-        "moment_k_hat": best.moment_k_hat,
-        "accuracy": best.accuracy,
+        "k_hat_error": smoothed.tail.error,
+        "moment_k_hat": best.squares.k_hat,
+        "accuracy": best.errors.stdev,
+        "mean_error": best.errors.mean,
         "outside": best.outside,
         "rounds": float(best.number),
     }
@@ -250,14 +235,15 @@ def _verdict(best: _Round) -> tuple[Trust, str]:
             f"{figures}: the weights have too heavy a tail to be averaged, and moments may be far "
             "off; run a chain instead (NUTS or MCLMC)."
         )
-    if smoothed.k_hat >= TRUSTED_K_HAT:
+    if not smoothed.k_hat < TRUSTED_K_HAT:
         return Trust.DOUBTFUL, (
             f"{figures}: usable, but standard deviations may be several per cent off; for error "
             "bars to publish run a chain (NUTS or MCLMC), or draw more."
         )
     if not best.trusted():
         return Trust.DOUBTFUL, (
-            f"{figures}, but wanted are k̂ < {TRUSTED_K_HAT} of squares too, {TRUSTED_DRAWS} draws "
-            f"and {100 * ACCURATE:.0f} %: raise `number`, or run a chain (NUTS or MCLMC)."
+            f"{figures}, but wanted are k̂ < {TRUSTED_K_HAT} whatever its error, of squares too, "
+            f"{FEWEST_TRUSTED} draws, {100 * ACCURATE:.1f} % and {CENTRED}: raise `number`, or run "
+            "a chain (NUTS or MCLMC)."
         )
     return Trust.CERTIFIED, f"{figures}: these moments and quantiles may be published."

@@ -20,13 +20,12 @@ from assim.solve.krylov import Operator, lanczos_eigenpairs, randomised_eigenpai
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, equal_weights
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import LEFT_OUT, LaplacePosterior
-from assim.solve.together import affordable, batch_size, by_columns
-from assim.statistics.pareto import ParetoSmoothed, pareto_smooth
+from assim.solve.posterior.weighing import weighing
+from assim.solve.together import affordable, by_columns
 
 Array = jax.Array
 
 SMALL = 64  # up to this size the exact Hessian is taken by default
-FULL_CERTIFICATE = 200  # controls above which a tenth of the draws must do
 FLATTEST = 1e-10  # curvature below which a direction counts as free
 PROBES = 10  # of the trace of what is left out
 CONSTANT = 1e-10  # share of the steepest slope of the volume below which an entry does not move it
@@ -48,8 +47,11 @@ class Laplace(AbstractPosterior):
             Gauss-Newton's, and the result says so.
         eigensolver: "lanczos" or "randomised", above `dense_limit`.
         dense_limit: largest number of controls whose Hessian is formed whole.
-        certificate: draws that measure k̂, at most 1,000 for over 200 controls; 0 for none.
-        members: draws that are kept in the results; fewer where χ has over 20,000 entries.
+        certificate: draws that measure k̂ and correct the Gaussian, 0 for none; up to four times
+            as many where moments are not known well enough, a tenth of them for over 200 controls
+            where that decides.
+        members: draws that are kept where weights correct nothing, and draws from the prior;
+            fewer where χ has over 20,000 entries.
     """
 
     rank: int = eqx.field(default=100, static=True)
@@ -79,7 +81,7 @@ class Laplace(AbstractPosterior):
         key: Array,
         report: Report | None = None,
     ) -> Ensemble:
-        """The certificate's weighted draws where they may be trusted, else draws of the Gaussian.
+        """The certificate's weighted draws where they correct it, else draws of the Gaussian.
 
         `around` is the Laplace posterior with these settings.
         """
@@ -96,7 +98,7 @@ class Laplace(AbstractPosterior):
             around.advice(),
             around.certificates(),
             gradients=n if n <= self.dense_limit else 2 * self.rank + PROBES,
-            evaluations=0 if np.isnan(around.k_hat) else self.certificate,
+            evaluations=around.spent,
             log_evidence=around.log_evidence,
         )
 
@@ -113,7 +115,7 @@ def laplace(
     log p(y) ≈ v - J(χ*) - ½ log |A|, log |A| = Σ ln(1 + λ), but for the constants of the likelihood
     (MacKay 2003, chapter 27): Laplace's integral of exp(v - J), so A need not be near I, and jumps
     may stand for the prior of states. k̂ is measured by importance sampling: Pareto-smoothed
-    weights exp(v - J)/q of draws from the Gaussian q.
+    weights exp(v - J)/q of draws from the Gaussian q (`weighing`).
 
     Args:
         problem: the departure function.
@@ -125,27 +127,27 @@ def laplace(
     spectrum, which, indefinite = _spectrum(problem, chi, settings, key, exact)
     values, vectors, left_out = spectrum
     gaussian = Gaussian(chi, values, vectors)
-    number = settings.certificate
-    if chi.shape[0] > FULL_CERTIFICATE:
-        number = min(number, 1000)
-    draws, log_weights = map(np.asarray, _weighted_draws(problem, gaussian, key, number))
-    nothing = ParetoSmoothed(log_weights[1:], math.nan, math.nan, math.nan)
-    smoothed = pareto_smooth(log_weights[1:]) if number else nothing
+    weighed = weighing(problem, gaussian, key, settings.certificate)
     flat = np.asarray(problem.weight()) == 0
     known = problem.proper() and float(left_out) <= LEFT_OUT
     information = np.sum(np.log1p(np.asarray(values))) + float(left_out)
     return LaplacePosterior(
         gaussian,
         left_out=float(left_out),
-        k_hat=smoothed.k_hat,
-        effective_draws=smoothed.effective_draws,
-        log_evidence=float(log_weights[0] - information / 2) if known else math.nan,
+        k_hat=weighed.smoothed.k_hat,
+        effective_draws=weighed.smoothed.effective_draws,
+        log_evidence=float(weighed.at_minimum - information / 2) if known else math.nan,
         hessian=which,
-        sample=(draws[1:], smoothed.weights) if smoothed.trusted() else None,
+        sample=weighed.sample(),
         flat_variance=float(np.sum(np.asarray(gaussian.stdev())[flat] ** 2)) if flat.any() else 0.0,
         proper=problem.proper(),
         indefinite=indefinite,
-        outside=float(np.mean(~np.isfinite(log_weights[1:]))) if number else 0.0,
+        outside=weighed.outside,
+        k_error=weighed.smoothed.k_error,
+        moment_k_hat=weighed.squares.surely(),
+        sure=weighed.trusted(),
+        errors=weighed.errors,
+        spent=weighed.spent,
     )
 
 
@@ -219,29 +221,6 @@ def deflated_traces(misfit: Operator, vectors: Array, key: Array) -> tuple[Array
     images = jax.lax.map(misfit, deflated)
     trace = jnp.mean(jnp.sum(deflated * images, axis=1))
     return trace, jnp.mean(jnp.sum(images**2, axis=1))
-
-
-@eqx.filter_jit
-def _weighted_draws(
-    problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
-) -> tuple[Array, Array]:
-    """χ and log of density over proposal at χ* itself, then of draws in antithetic pairs.
-
-    But for constants that is v - J(χ) + ½ |A^(1/2)(χ - χ*)|².
-    """
-    n = gaussian.chi.shape[0]
-    batch = batch_size(problem, number + 1)
-    rows = batch * -(-(number + 1) // batch)
-    half = jax.random.normal(key, (rows // 2, n))
-    white = jnp.concatenate([jnp.zeros((1, n)), half, -half])[:rows]
-
-    def weighted(w: Array) -> tuple[Array, Array]:
-        chi = gaussian.at(w)
-        return chi, jnp.sum(w**2) / 2 - negative_log_density(problem, chi)
-
-    batches = white.reshape(-1, batch, n)
-    chi, log_weights = jax.lax.map(jax.vmap(weighted), batches)
-    return chi.reshape(rows, n)[: number + 1], log_weights.reshape(rows)[: number + 1]
 
 
 # ---- the exact Hessian, each part of J by as few columns as it needs -----------------------------

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from assim.solve.posterior.gaussian import Gaussian
-from assim.statistics.pareto import TRUSTED_K_HAT, USABLE_K_HAT
+from assim.statistics.accuracy import ACCURATE, CENTRED, Errors
+from assim.statistics.pareto import TRUSTED_K_HAT, USABLE_K_HAT, Tail
 
 Array = jax.Array
 
@@ -40,8 +41,9 @@ class LaplacePosterior(eqx.Module):
         left_out: estimate of Σ λ ≥ Σ ln(1 + λ) over the eigenpairs that were not computed.
         k_hat: Pareto shape of the importance weights, NaN where not measured.
         effective_draws: effective number of the certificate's draws, NaN likewise.
-        sample: the certificate's draws of χ (N, n) with their smoothed weights (N,), where they
-            may be trusted: k̂ < 0.5 and 400 effective draws or more; None otherwise.
+        sample: the certificate's draws of χ (N, n), the second half mirroring the first, with
+            their smoothed weights (N,), where these correct it: k̂ < 0.5 and 400 effective draws
+            or more; None otherwise.
         flat_variance: Σ (A⁻¹)_ii over the coordinates of χ that have no prior of their own.
         proper: whether the prior integrates to one, flat coordinates or not.
         log_evidence: log p(y) but for the likelihood's constants; NaN for an improper prior, and
@@ -49,6 +51,11 @@ class LaplacePosterior(eqx.Module):
         hessian: which Hessian A is, and why, in words.
         indefinite: whether the exact Hessian has a negative eigenvalue at χ*, so that A is not it.
         outside: share of the certificate's draws at which log p is -∞; 0 where there are none.
+        k_error: standard error of k̂.
+        moment_k_hat: k̂ of weight times square along the worst direction, with its error.
+        errors: of corrected moments along the eigenvectors.
+        sure: whether weights and corrected moments may be trusted, whatever luck k̂ had.
+        spent: evaluations of J for the certificate.
     """
 
     gaussian: Gaussian
@@ -62,6 +69,11 @@ class LaplacePosterior(eqx.Module):
     proper: bool = True
     indefinite: bool = False
     outside: float = 0.0
+    k_error: float = 0.0
+    moment_k_hat: float = float("nan")
+    errors: Errors = Errors(float("nan"), float("nan"))
+    sure: bool = False
+    spent: int = 0
 
     @property
     def chi(self) -> Array:
@@ -101,6 +113,10 @@ class LaplacePosterior(eqx.Module):
         """The numbers behind `trust`, by name."""
         return {
             "k_hat": self.k_hat,
+            "k_hat_error": self.k_error,
+            "moment_k_hat": self.moment_k_hat,
+            "accuracy": self.errors.stdev,
+            "mean_error": self.errors.mean,
             "effective_draws": self.effective_draws,
             "left_out": self.left_out,
             "outside": self.outside,
@@ -109,10 +125,17 @@ class LaplacePosterior(eqx.Module):
         }
 
     def trust(self) -> Trust:
-        """CERTIFIED where k̂ < 0.5, nothing is left out and no edge is met; else DOUBTFUL."""
+        """CERTIFIED where weights surely correct it, all is in it and no edge is met."""
         whole = not self.indefinite and self.left_out <= LEFT_OUT
-        sound = whole and not self.free and self.k_hat < TRUSTED_K_HAT and self.outside <= OUTSIDE
-        return Trust.CERTIFIED if sound else Trust.DOUBTFUL
+        sound = whole and not self.free and self.outside <= OUTSIDE
+        return Trust.CERTIFIED if sound and self.sure else Trust.DOUBTFUL
+
+    def nearly_gaussian(self) -> bool:
+        """Whether k̂ is below 0.5, its error included."""
+        return self._tail().light()
+
+    def _tail(self) -> Tail:
+        return Tail(self.k_hat, self.k_error)
 
     def advice(self) -> str:
         """What edges, curvature, eigenpairs left out, else k̂ say, in a sentence."""
@@ -138,15 +161,27 @@ class LaplacePosterior(eqx.Module):
             )
         if np.isnan(self.k_hat):
             return "k̂ was not measured: nothing is known about how Gaussian the posterior is."
-        k = f"k̂ = {self.k_hat:.2f}"
         if self.k_hat < TRUSTED_K_HAT:
-            corrected = "; means and deviations of scalars are corrected by the weights"
-            tail = corrected if self.sample is not None else ""
-            return f"{k}: the Laplace posterior is close to the true one{tail}."
+            return self._of_weights()
+        k = f"k̂ = {self._tail()}"
         if self.k_hat < USABLE_K_HAT:
             return f"{k}: a rough answer: standard deviations may be 10 per cent off, or 30."
         return (
             f"{k} is above {USABLE_K_HAT}: the posterior is not Gaussian enough, these standard "
             "deviations may be far off, and are usually too small; for error bars to publish run a "
             'sampler from here (SVGD, NUTS or MCLMC; posterior = "auto" chooses one).'
+        )
+
+    def _of_weights(self) -> str:
+        """What weights of light tail correct, and whether that may be certified."""
+        corrected = self.sample is not None
+        what = "weights correct" if corrected else "nothing corrects, for want of draws,"
+        k, figures = f"k̂ = {self._tail()}", f"{what} what is published, {self.errors.words()}"
+        if self.sure:
+            return f"{k}: the Laplace posterior is close to the true one; {figures}."
+        return (
+            f"{k} ({self.moment_k_hat:.2f} of squares with its error): {figures}, but wanted "
+            f"are k̂ < {TRUSTED_K_HAT} whatever its error, {100 * ACCURATE:.1f} % and "
+            f"{CENTRED}; raise the posterior's certificate, or run Importance or a chain "
+            "(NUTS or MCLMC)."
         )

@@ -1,5 +1,6 @@
 """Moments and quantiles of scalar functions of χ under the Laplace posterior and its weights."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from statistics import NormalDist
@@ -12,6 +13,7 @@ import numpy as np
 
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
+from assim.statistics.accuracy import Errors, controlled_moments, errors_of_weighted
 from assim.statistics.weighted import weighted_quantiles
 
 Array = jax.Array
@@ -19,6 +21,9 @@ Scalars = dict[str, Array]
 ScalarFunction = Callable[[Array], Scalars]
 
 LEVELS = (0.05, 0.5, 0.95)
+FAR, SHARE = 4.5, 0.1  # beyond which there are no draws; share of a variance that may be there
+LUCKY = 0.1  # relative error of a standard deviation from which it is not stated, ...
+HEAVY = 10.0  # where the kurtosis of the draws is above this
 _NODES = np.concatenate(
     [np.linspace(-8.0, 8.0, 2001), [NormalDist().inv_cdf(level) for level in LEVELS]]
 )
@@ -35,6 +40,9 @@ class Quantity:
     quantity, or a scalar field that shares its background errors with others, has `draws`, the
     number of draws that it was computed from, and `prior`: 5, 50 and 95 per cent quantiles of as
     many draws from the prior as there are members, NaN where it depends on what has no prior.
+    `errors` are those of mean, in standard deviations, and of `stddev`, relative, where members are
+    independent or weighted.
+    `stddev` is NaN, and `note` says why, where a few draws far out rule it: it would be luck.
     """
 
     mean: float
@@ -47,6 +55,8 @@ class Quantity:
     long_name: str = ""
     draws: int | None = None
     prior: tuple[float, float, float] | None = None
+    note: str = ""
+    errors: Errors | None = None
 
 
 def marginals(function: ScalarFunction, posterior: LaplacePosterior) -> dict[str, Quantity]:
@@ -54,8 +64,8 @@ def marginals(function: ScalarFunction, posterior: LaplacePosterior) -> dict[str
 
     Their Laplace marginals are Gaussian: moments are one-dimensional integrals over that density,
     quantiles those of the density mapped. Where the certificate's draws may be trusted, each is
-    corrected by the difference between their weighted and their plain estimate, which is nothing
-    for a Gaussian posterior.
+    corrected by what their weighted and their plain estimates differ by, which is nothing for a
+    Gaussian posterior.
     """
     values = _along_coordinates(function, posterior.gaussian, jnp.asarray(_NODES))
     sampled: Scalars = {}
@@ -64,16 +74,71 @@ def marginals(function: ScalarFunction, posterior: LaplacePosterior) -> dict[str
     scalars = {}
     for name, nodes in values.items():
         f = np.asarray(nodes)
-        here, at_levels = float(f[-2]), f[-3:]
-        moments = np.array(_moments(f - here, _NODE_WEIGHTS))
+        here, moments = float(f[-2]), _moments(f - f[-2], _NODE_WEIGHTS)
         if posterior.sample is not None:
-            weights, f = posterior.sample[1], np.asarray(sampled[name])
-            plain = np.full(f.size, 1 / f.size)
-            moments = moments + np.subtract(_moments(f - here, weights), _moments(f - here, plain))
-            weighted, unweighted = (weighted_quantiles(f, w, LEVELS) for w in (weights, plain))
-            at_levels = at_levels + weighted - unweighted
-        scalars[name] = _quantity(here, moments, at_levels)
+            weights, draws = posterior.sample[1], np.asarray(sampled[name])
+            quantity = _corrected(here, moments, f[-3:], draws, weights)
+        else:
+            quantity = _quantity(here, np.array(moments), f[-3:])
+        scalars[name] = _without_stddev(quantity, _TAIL) if _far_out(f) else quantity
     return scalars
+
+
+def _corrected(
+    here: float,
+    moments: tuple[float, float],
+    at_levels: np.ndarray,
+    draws: np.ndarray,
+    weights: np.ndarray,
+) -> Quantity:
+    """A scalar by weighted draws of the Gaussian, whose own moments and quantiles are exact."""
+    plain = np.full(draws.size, 1 / draws.size)
+    weighted, unweighted = (weighted_quantiles(draws, w, LEVELS) for w in (weights, plain))
+    mean, variance, errors = controlled_moments(draws - here, weights, moments)
+    both = np.array([mean, variance + mean**2])
+    quantity = _quantity(here, both, at_levels + weighted - unweighted)
+    return _ruled(replace(quantity, errors=errors), ruling_draws(draws, weights))
+
+
+_TAIL = (
+    "the standard deviation is ruled by values that one draw in a hundred thousand has: take the "
+    "median and the interval"
+)
+
+
+def _far_out(nodes: np.ndarray) -> bool:
+    """Whether what is beyond `FAR` standard deviations makes a tenth of a variance, or infinity."""
+    square = (nodes - _NODE_WEIGHTS @ nodes) ** 2 * _NODE_WEIGHTS
+    return not square[np.abs(_NODES) > FAR].sum() <= SHARE * square.sum()
+
+
+def ruling_draws(values: np.ndarray, weights: np.ndarray) -> float:
+    """How many draws rule a variance, 1/Σ q² with q ∝ w (f - m)², where these are few; else ∞.
+
+    They are few where the error of a standard deviation, √(Σ q²)/2, is over 10 per cent and it is
+    the tail's: the kurtosis Σ q²/Σ w² is above `HEAVY`.
+    """
+    q = weights * (values - weights @ values) ** 2
+    if not q.sum() > 0:
+        return math.inf
+    share, draws = np.sum((q / q.sum()) ** 2), np.sum(np.square(weights))
+    few = share > (2 * LUCKY) ** 2 and share > HEAVY * draws
+    return float(1 / share) if few else math.inf
+
+
+def _ruled(quantity: Quantity, few: float) -> Quantity:
+    """Without a standard deviation that few draws rule."""
+    if not math.isfinite(few):
+        return quantity
+    return _without_stddev(
+        quantity,
+        f"the standard deviation is ruled by the {max(few, 1):.0f} draws farthest out: take the "
+        "median and the interval",
+    )
+
+
+def _without_stddev(quantity: Quantity, why: str) -> Quantity:
+    return replace(quantity, stddev=math.nan, note=why)
 
 
 @eqx.filter_jit
@@ -89,19 +154,17 @@ def _each(function: ScalarFunction, chi: Array) -> Scalars:
 
 
 class WeightedDraws(NamedTuple):
-    """Draws of χ, and those that moments are measured from where they are others.
+    """Draws of χ.
 
     Args:
         members: shape (N, n).
         weights: of the members, shape (N,), of sum one.
-        measured: shape (M, n); None for the members.
-        measured_weights: likewise.
+        mirrored: whether they are independent but for the second half, which mirrors the first.
     """
 
     members: Array
     weights: np.ndarray
-    measured: Array | np.ndarray | None = None
-    measured_weights: np.ndarray | None = None
+    mirrored: bool = False
 
 
 class Pushed(NamedTuple):
@@ -131,19 +194,13 @@ def pushed(
     draws. Draws at which a scalar is not finite are left out. `chi` is where the cost is least, and
     `prior` holds values for draws from the prior, by name.
     """
-    parts, weights = [chi[None], drawn.members], drawn.weights
-    if drawn.measured is not None and drawn.measured_weights is not None:
-        parts.append(jnp.asarray(drawn.measured))
-        weights = drawn.measured_weights
-    values, number = in_batches(function, jnp.concatenate(parts), batch), drawn.members.shape[0]
+    values = in_batches(function, jnp.concatenate([chi[None], drawn.members]), batch)
     scalars = {}
     for name, f in values.items():
-        of_members = f[1 : number + 1]
-        measured = of_members if drawn.measured is None else f[number + 1 :]
-        of_prior = np.asarray(prior.get(name, ()), dtype=float)
+        of_members, of_prior = f[1:], np.asarray(prior.get(name, ()), dtype=float)
         quantity = replace(
-            _by_draws(measured, weights, float(f[0])),
-            draws=int(np.isfinite(measured).sum()),
+            _by_draws(of_members, drawn, float(f[0])),
+            draws=int(np.isfinite(of_members).sum()),
             prior=_quantiles(of_prior),
         )
         scalars[name] = Pushed(quantity, of_members, of_prior)
@@ -162,15 +219,20 @@ def in_batches(function: ScalarFunction, chi: Array, batch: int) -> dict[str, np
     }
 
 
-def _by_draws(values: np.ndarray, weights: np.ndarray, here: float) -> Quantity:
+def _by_draws(values: np.ndarray, drawn: WeightedDraws, here: float) -> Quantity:
     """A scalar from its values for weighted draws of χ, and at the minimum of J."""
     finite = np.isfinite(values)
     if not finite.any():
         return only_map(here)
-    f, w = values[finite], weights[finite] / np.sum(weights[finite])
+    f, w = values[finite], drawn.weights[finite] / np.sum(drawn.weights[finite])
     about = here if np.isfinite(here) else float(f[0])
     moments = np.array(_moments(f - about, w))
-    return replace(_quantity(about, moments, weighted_quantiles(f, w, LEVELS)), map=here)
+    quantity = _quantity(about, moments, weighted_quantiles(f, w, LEVELS))
+    errors = None
+    if drawn.mirrored:
+        safe = np.where(finite, values, 0.0)[:, None]
+        errors = errors_of_weighted(safe, np.where(finite, drawn.weights, 0.0), paired=True)
+    return replace(_ruled(quantity, ruling_draws(f, w)), map=here, errors=errors)
 
 
 def only_map(here: float, units: str = "", long_name: str = "") -> Quantity:

@@ -14,7 +14,6 @@ from assim.solve.minimise.loop import AbstractMinimiser
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
 from assim.solve.posterior.laplace_posterior import LEFT_OUT, OUTSIDE, LaplacePosterior
-from assim.statistics.pareto import TRUSTED_K_HAT
 
 Array = jax.Array
 
@@ -193,7 +192,7 @@ def _verdict(
             f"{figures}. With an estimated error scale their spread is not that of the posterior, "
             f"for scales too small: {correct}."
         )
-    if not around.k_hat < TRUSTED_K_HAT:
+    if not around.nearly_gaussian():
         return Trust.DOUBTFUL, (
             f"{figures}. They are draws from the posterior of a linear problem, and Laplace "
             f"with k̂ = {around.k_hat:.2f} says that this one is not nearly so: {correct}."

@@ -11,7 +11,8 @@ from jax.scipy.linalg import solve_triangular
 
 from assim.solve.posterior.nested.lattice import Frame, Key, Solver, Summed
 from assim.solve.posterior.nested.marginal import Marginal
-from assim.statistics.pareto import TRUSTED_K_HAT, pareto_smooth
+from assim.statistics.accuracy import Errors
+from assim.statistics.pareto import pareto_smooth
 
 Array = jax.Array
 
@@ -174,7 +175,7 @@ def _weighted(
     if np.ptp(flat) < EQUAL:
         return Drawn(members, np.flatnonzero(good), of_psi, True, 0.0, 0.0, 0.0, log_evidence, lost)
     smoothed = pareto_smooth(plain + flat)
-    corrected = smoothed.k_hat < TRUSTED_K_HAT
+    corrected = smoothed.tail.light()
     exact = smoothed.log_mean + np.log(flat.size) if corrected else log_evidence
     of_each = np.repeat(psi, ratio.shape[1], axis=0)
     mean, moved = of_psi @ of_each, smoothed.weights @ of_each
@@ -209,25 +210,6 @@ def _lifted(
 
     lifted: tuple[Array, Array] = jax.lax.map(one, (psi, z, root, phi, white))
     return lifted
-
-
-ACCURATE, CENTRED = 0.015, 0.03  # errors of standard deviations and of means, at most
-
-
-class Errors(NamedTuple):
-    """Monte Carlo errors of the members' moments, the largest over the entries of χ.
-
-    Args:
-        mean: of a mean, in standard deviations.
-        stdev: of a standard deviation, relative.
-    """
-
-    mean: float
-    stdev: float
-
-    def excess(self) -> float:
-        """How many times as large as may be; 1 or less is small enough."""
-        return max(self.mean / CENTRED, self.stdev / ACCURATE)
 
 
 def errors(drawn: Drawn, there: Placed, lattice: Summed, marginal: Marginal) -> Errors:

@@ -21,15 +21,15 @@ from assim.solve.posterior.nested.exploring import (
 )
 from assim.solve.posterior.nested.lattice import Solver
 from assim.solve.posterior.nested.marginal import Nesting
-from assim.solve.posterior.nested.members import PAIRS, Drawn, Errors, drawn, errors, placed
+from assim.solve.posterior.nested.members import PAIRS, Drawn, drawn, errors, placed
 from assim.solve.posterior.nested.pattern import dense_pattern
 from assim.solve.posterior.nested.verdict import CHAIN, Measured, verdict
 from assim.solve.together import affordable, batch_size
+from assim.statistics.accuracy import Errors, more_draws
 
 Array = jax.Array
 
 DIMENSIONS = 3  # of ψ, that a lattice may have
-SURER, MOST_AGAIN = 1.2, 4.0  # times as many members where too few were drawn at first, at most
 LARGEST = 2000  # entries of z whose matrix is formed
 
 
@@ -129,8 +129,8 @@ class Nested(AbstractPosterior):
         number = affordable(self.number, problem.size())
         members, accuracy = _members(solver, found, number, rng)
         if members.corrected and accuracy.excess() > 1:
-            more = int(number * min(SURER * accuracy.excess() ** 2, MOST_AGAIN))
-            members, accuracy = _members(solver, found, affordable(more, problem.size()), rng)
+            more = affordable(more_draws(number, accuracy), problem.size())
+            members, accuracy = _members(solver, found, more, rng)
         chi = _moved(form, problem, jnp.asarray(members.chi))
         trust, advice = verdict(Measured(found, members, accuracy, sound_pattern(solver)))
         return Ensemble(

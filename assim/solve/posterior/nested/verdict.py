@@ -5,7 +5,8 @@ from typing import NamedTuple
 from assim.solve.posterior.ensemble import Trust
 from assim.solve.posterior.nested.exploring import Explored
 from assim.solve.posterior.nested.lattice import APART
-from assim.solve.posterior.nested.members import ACCURATE, CENTRED, Drawn, Errors
+from assim.solve.posterior.nested.members import Drawn
+from assim.statistics.accuracy import ACCURATE, CENTRED, Errors
 
 LOST = 1e-3  # share of weight at which z* may not be found
 CHAIN = "run NUTS, or MCLMC where many directions are informed"
@@ -33,10 +34,7 @@ def verdict(measured: Measured) -> tuple[Trust, str]:
 def figures(measured: Measured) -> str:
     """The numbers in words."""
     found, drawn, errors = measured.explored, measured.drawn, measured.errors
-    return (
-        f"{len(found.lattice.keys)} nodes, k̂ = {drawn.k_hat:.2f}, standard deviations within "
-        f"{100 * errors.stdev:.1f} % and means within {errors.mean:.3f} of one"
-    )
+    return f"{len(found.lattice.keys)} nodes, k̂ = {drawn.k_hat:.2f}, {errors.words()}"
 
 
 def _of_lattice(measured: Measured) -> str:

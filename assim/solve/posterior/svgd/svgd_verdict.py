@@ -9,7 +9,6 @@ import numpy as np
 from assim.solve.posterior.crosscheck import WAY_OUT
 from assim.solve.posterior.ensemble import Trust
 from assim.solve.posterior.laplace_posterior import LEFT_OUT, LaplacePosterior
-from assim.statistics.pareto import TRUSTED_K_HAT
 
 RESIDUAL = 0.02  # of Stein's identity, up to which it counts as met
 DISCREPANCY = 1.5  # times that of independent draws
@@ -99,7 +98,7 @@ def _doubts(
             f"Spreads are {measured.narrowest:.2f} to {measured.widest:.2f} of Laplace's, too far "
             f"from where the particles started to be resolved by {measured.particles}: {WAY_OUT}."
         )
-    if not (measured.rank or around.k_hat < TRUSTED_K_HAT):  # nothing moved, no better than Laplace
+    if not (measured.rank or around.nearly_gaussian()):  # nothing moved, no better than Laplace
         yield around.advice()
 
 

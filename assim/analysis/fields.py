@@ -1,0 +1,239 @@
+"""Moments of the trajectory and of model errors over weighted members of χ."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.problem.arrays import State
+from assim.problem.departure import Problem
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
+from assim.solve.together import HELD, batch_size
+from assim.statistics.accuracy import Errors
+
+Array = jax.Array
+Fields = tuple[State, State]  # of the trajectory, and η
+
+MOST_TOGETHER = 1000  # draws that are pushed together
+FEWEST_PAIRS = 250  # of antithetic draws, from which moments are taken
+SUMS = 15  # that are kept for every entry of the fields
+ROUNDING = 1e-9  # of a field: standard deviations that count as none
+
+
+class FieldMoments(NamedTuple):
+    """Moments of every field.
+
+    Args:
+        mean: of the trajectory; empty where it is not known.
+        stdev: its standard deviations.
+        model_error: those of η.
+        errors: of the moments, the largest; NaN where they were not measured.
+    """
+
+    mean: State
+    stdev: State
+    model_error: State
+    errors: Errors = Errors(float("nan"), float("nan"))
+
+
+def many_together(problem: Problem) -> int:
+    """How many draws are pushed through the model together."""
+    return batch_size(problem, MOST_TOGETHER)
+
+
+@eqx.filter_jit
+def _fields(problem: Problem, chi: Array) -> Fields:
+    simulation = problem.simulate(chi)
+    return simulation.trajectory.states, simulation.control.model_error
+
+
+# ---- of any weighted members ---------------------------------------------------------------------
+
+
+def of_members(problem: Problem, members: Array, weights: Array, chi: Array) -> FieldMoments:
+    """Mean and standard deviation of the trajectory and of η, about what χ gives.
+
+    Members whose trajectory is not finite are left out.
+    """
+    number, batch = members.shape[0], many_together(problem)
+    extra = -(-number // batch) * batch - number
+    padded = jnp.pad(members, ((0, extra), (0, 0)), mode="edge")
+    w = jnp.pad(weights, (0, extra))
+    here = _fields(problem, chi)
+    blank = jax.tree.map(np.zeros_like, here)
+    total: Any = (blank, blank, jnp.zeros(()))
+    for at in range(0, number, batch):
+        part = slice(at, at + batch)
+        total = _added(problem, here, total, padded[part], w[part])
+    first, second, mass = jax.tree.map(np.asarray, total)
+    mass = np.where(mass > 0, mass, np.nan)  # no member has a finite trajectory
+    mean = jax.tree.map(lambda a: a / mass, first)
+    variance = jax.tree.map(lambda a, m: a / mass - m**2, second, mean)
+    states = {name: np.asarray(here[0][name]) + value for name, value in mean[0].items()}
+    return FieldMoments(states, *jax.tree.map(lambda v: np.sqrt(np.maximum(v, 0.0)), variance))
+
+
+@eqx.filter_jit
+def _added(problem: Problem, here: Fields, total: Any, chi: Array, w: Array) -> Any:
+    """Σ w, Σ w (x - x*) and Σ w (x - x*)² with several χ more."""
+    away, w = _away(problem, here, chi, w)
+    first = jax.tree.map(lambda a: jnp.tensordot(w, a, 1), away)
+    second = jax.tree.map(lambda a: jnp.tensordot(w, a**2, 1), away)
+    return jax.tree.map(jnp.add, total, (first, second, jnp.sum(w)))
+
+
+def _away(problem: Problem, here: Fields, chi: Array, w: Array) -> tuple[Fields, Array]:
+    """x - x* of several χ, and their weights: both nothing where a trajectory is not finite."""
+    fields = jax.vmap(lambda chi: _fields(problem, chi))(chi)
+    away = jax.tree.map(lambda a, b: a - b[None], fields, here)
+    finite = [jnp.isfinite(a).reshape(w.size, -1).all(axis=1) for a in jax.tree.leaves(away)]
+    safe = jax.tree.map(lambda a: jnp.where(jnp.isfinite(a), a, 0.0), away)
+    return safe, jnp.where(jnp.all(jnp.stack(finite), axis=0), w, 0.0)
+
+
+# ---- of the Laplace posterior, corrected by weights ----------------------------------------------
+
+
+class _Sums(NamedTuple):
+    """Over antithetic pairs p, for every entry of the fields, of s = (Σ we, Σ we², Σ l²) of each.
+
+    Args:
+        plain: Σ_p s, leading dimension 3.
+        products: Σ_p s sᵀ, leading dimensions 3 and 3.
+        weighed: Σ_p s Σ w, leading dimension 3.
+        mass: Σ_p (Σ w), and of its square.
+    """
+
+    plain: Any
+    products: Any
+    weighed: Any
+    mass: Array
+
+
+def corrected(problem: Problem, fitted: LaplacePosterior, stdev: Fields) -> FieldMoments:
+    """Moments of weighted draws of the Gaussian, with its tangent linear as control variate.
+
+        mean = x* + Σ w e        variance = Σ w e² - β (Σ l²/N - s²) - (Σ w e)²
+
+    where e = x(χ) - x*, and l = x′(χ - χ*) has the variance s² exactly. β is that of least error
+    (Owen 2013, Monte Carlo theory, methods and examples, section 8.9); where the problem is linear
+    it is 1 and the result is x* and s². As many of the antithetic pairs are taken as make errors
+    half of what may be, all of them where none do.
+
+    Args:
+        problem: the problem.
+        fitted: its Laplace posterior, whose draws may be trusted.
+        stdev: s of the trajectory and of η.
+    """
+    assert fitted.sample is not None
+    draws, weights = fitted.sample
+    half, mirrored = len(draws) // 2, (len(draws) + 1) // 2
+    batch = -(-many_together(problem) // 2)
+    here = _fields(problem, fitted.chi)
+    sums, done, wanted = None, 0, FEWEST_PAIRS
+    while done < half:
+        rows = np.arange(done, min(done + batch, half))
+        away = np.zeros((batch, draws.shape[1]))
+        away[: rows.size] = draws[rows] - np.asarray(fitted.chi)
+        w = np.zeros((2, batch))
+        w[:, : rows.size] = weights[rows], weights[rows + mirrored]
+        more = _pair_sums(problem, here, fitted.chi, jnp.asarray(away), jnp.asarray(w))
+        sums = more if sums is None else jax.tree.map(np.add, sums, more)
+        done += rows.size
+        if done >= wanted or done == half:
+            moments = _combined(here, stdev, sums, done)
+            wanted = 2 * done
+            if moments.errors.excess() <= 0.5:
+                break
+    return moments
+
+
+def can_be_corrected(stdev: Fields) -> bool:
+    """Whether memory holds the sums that it takes."""
+    return SUMS * sum(np.size(leaf) for leaf in jax.tree.leaves(stdev)) <= HELD
+
+
+@eqx.filter_jit
+def _pair_sums(problem: Problem, here: Fields, chi: Array, away: Array, w: Array) -> _Sums:
+    """Of the pairs χ ± away, shape (batch, n), with weights (2, batch)."""
+    tangent = jax.vmap(lambda v: jax.jvp(lambda c: _fields(problem, c), (chi,), (v,))[1])(away)
+    both = [_away(problem, here, chi[None] + side * away, w[k]) for k, side in enumerate((1, -1))]
+    mass = both[0][1] + both[1][1]
+
+    def of_entries(linear: Array, plus: Array, minus: Array) -> Array:
+        weigh = lambda e, w: w.reshape(-1, *[1] * (e.ndim - 1)) * e  # noqa: E731
+        first = weigh(plus, both[0][1]) + weigh(minus, both[1][1])
+        second = weigh(plus**2, both[0][1]) + weigh(minus**2, both[1][1])
+        return jnp.stack([first, second, 2 * linear**2], axis=1)
+
+    terms = jax.tree.map(of_entries, tangent, both[0][0], both[1][0])
+    return _Sums(
+        jax.tree.map(lambda s: jnp.sum(s, axis=0), terms),
+        jax.tree.map(lambda s: jnp.einsum("pi...,pj...->ij...", s, s), terms),
+        jax.tree.map(lambda s: jnp.tensordot(mass, s, 1), terms),
+        jnp.stack([jnp.sum(mass), jnp.sum(mass**2)]),
+    )
+
+
+def _combined(here: Fields, stdev: Fields, sums: _Sums, pairs: int) -> FieldMoments:
+    """Moments and errors from the sums over so many pairs."""
+    mass = np.asarray(sums.mass)
+    each = jax.tree.map(
+        lambda x, s, *sums: _combined_entries(np.asarray(x), np.asarray(s), sums, mass, pairs),
+        here,
+        stdev,
+        sums.plain,
+        sums.products,
+        sums.weighed,
+    )
+    is_leaf = lambda node: isinstance(node, _Entries)  # noqa: E731
+    pick = lambda i: jax.tree.map(lambda entries: entries[i], each, is_leaf=is_leaf)  # noqa: E731
+    (mean, _), (deviation, of_error) = pick(0), pick(1)
+    errors = [jax.tree.leaves(pick(i)) for i in (2, 3)]
+    largest = Errors(*(float(np.max(several, initial=0.0)) for several in errors))
+    return FieldMoments(mean, deviation, of_error, largest)
+
+
+class _Entries(NamedTuple):
+    """Moments of one field, and the largest of their errors."""
+
+    mean: np.ndarray
+    stdev: np.ndarray
+    mean_error: float
+    stdev_error: float
+
+
+def _combined_entries(
+    x: np.ndarray, s: np.ndarray, sums: tuple[Array, ...], mass: np.ndarray, pairs: int
+) -> _Entries:
+    """With the influence of pair p on the variance a + b, a = we² - 2m we + m² w, b = -β l²/N."""
+    scale = np.array([1 / mass[0], 1 / mass[0], 1 / (2 * pairs)])
+    by = lambda v: v.reshape(*v.shape, *[1] * x.ndim)  # noqa: E731
+    first, second, square = by(scale) * np.asarray(sums[0])
+    products = by(np.outer(scale, scale)) * np.asarray(sums[1])
+    weighed = by(scale / mass[0]) * np.asarray(sums[2])
+    ww = mass[1] / mass[0] ** 2
+    m, v = first, second - first**2
+    l_l = products[2, 2] - square**2 / pairs
+    a_l = products[1, 2] - 2 * m * products[0, 2] + (m**2 - v) * weighed[2]
+    beta = np.where(l_l > 0, a_l / np.where(l_l > 0, l_l, 1.0), 0.0)
+    a_a = (
+        products[1, 1]
+        + 4 * m**2 * products[0, 0]
+        + (m**2 - v) ** 2 * ww
+        - 4 * m * products[0, 1]
+        + 2 * (m**2 - v) * (weighed[1] - 2 * m * weighed[0])
+    )
+    variance = v - beta * (square - s**2)
+    variance = np.where(variance > 0, variance, v)
+    moves = variance > (ROUNDING * np.abs(x)) ** 2
+    safe = np.where(moves, variance, 1.0)
+    of_mean = products[0, 0] - 2 * m * weighed[0] + m**2 * ww
+    of_variance = a_a - 2 * beta * a_l + beta**2 * l_l
+    worst = [
+        np.sqrt(np.max(np.where(moves, np.maximum(e, 0.0), 0.0), initial=0.0))
+        for e in (of_mean / safe, of_variance / (2 * safe) ** 2)
+    ]
+    return _Entries(x + m, np.sqrt(np.maximum(variance, 0.0)), float(worst[0]), float(worst[1]))

@@ -1,0 +1,120 @@
+"""How well moments of draws are known, and how well they must be to be published."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+ACCURATE, CENTRED = 0.015, 0.03  # errors of standard deviations and of means, at most
+SURER, MOST_AGAIN = 1.2, 4  # times as many draws where too few were made at first, at most
+
+
+class Errors(NamedTuple):
+    """Monte Carlo errors of moments, the largest of several.
+
+    Args:
+        mean: of a mean, in standard deviations.
+        stdev: of a standard deviation, relative.
+    """
+
+    mean: float
+    stdev: float
+
+    def excess(self) -> float:
+        """How many times as large as may be; 1 or less is small enough, NaN counts as ∞."""
+        excess = max(self.mean / CENTRED, self.stdev / ACCURATE)
+        return excess if np.isfinite(self.mean + self.stdev) else np.inf
+
+    def words(self) -> str:
+        """The two in words."""
+        return (
+            f"standard deviations within {100 * self.stdev:.1f} % and means within "
+            f"{self.mean:.3f} of one"
+        )
+
+
+def more_draws(number: int, errors: Errors) -> int:
+    """How many draws are likely to do where so many have these errors; at most four times them."""
+    return int(number * min(max(SURER * errors.excess() ** 2, 1.0), MOST_AGAIN))
+
+
+def errors_of_weighted(
+    values: np.ndarray, weights: np.ndarray, paired: bool = False, against: bool = False
+) -> Errors:
+    """Standard errors of moments of draws (N, r) with weights (N,) of sum one, by the delta method.
+
+        e_m² = Σ (w (a - m))² / v        e_s² = Σ (w ((a - m)² - v))² / (2v)²
+
+    Antithetic draws, of which the second half mirrors the first, are one draw where squares are
+    meant: their terms are added before they are squared. Where moments are measured against those
+    of the same draws under N(0, 1), which are known, a/N and (a² - 1)/N are taken from the terms.
+    """
+    if not np.sum(weights) > 0:
+        return Errors(np.inf, np.inf)
+    mean = weights @ values
+    variance = weights @ (values - mean) ** 2
+    values, mean = values[:, variance > 0], mean[variance > 0]
+    variance = variance[variance > 0]
+    if not variance.size:
+        return Errors(0.0, 0.0)
+    first = weights[:, None] * (values - mean)
+    second = weights[:, None] * ((values - mean) ** 2 - variance)
+    if against:
+        first, second = first - values / len(values), second - (values**2 - 1) / len(values)
+    if paired:
+        first, second = _in_pairs(first), _in_pairs(second)
+    e_mean = np.sqrt(np.sum(first**2, axis=0) / variance)
+    e_stdev = np.sqrt(np.sum(second**2, axis=0)) / (2 * variance)
+    return Errors(float(np.max(e_mean)), float(np.max(e_stdev)))
+
+
+class Moments(NamedTuple):
+    """Mean and variance, and how well they are known."""
+
+    mean: float
+    variance: float
+    errors: Errors
+
+
+def controlled_moments(
+    values: np.ndarray, weights: np.ndarray, known: tuple[float, float]
+) -> Moments:
+    """Of antithetic draws f (N,) with weights, E f and E f² of unweighted ones being known.
+
+        mean = Σ w f - b·c        variance = Σ w f² - (Σ w f)² - β·c        c = Σ (f, f²)/N - known
+
+    with b and β of least error (control variates: Owen 2013, Monte Carlo theory, methods and
+    examples, section 8.9). Where weights are equal both are exact to rounding.
+    """
+    plain = np.full(values.size, 1 / values.size)
+    terms = [w * f for w in (weights, plain) for f in (values, values**2)]
+    first, second, *controls = (_in_pairs(term) for term in terms)
+    mass = _in_pairs(weights)
+    mean = first.sum()
+    variance = second.sum() - mean**2
+    away = np.array([control.sum() for control in controls]) - known
+    columns = np.stack([control - control.mean() for control in controls], axis=1)
+    sizes = [_in_pairs(plain * np.abs(values)), controls[1]]
+    real = [np.linalg.norm(c) > 1e-7 * np.linalg.norm(s) for c, s in zip(columns.T, sizes)]  # noqa: B905
+    columns, away = columns[:, real], away[real]
+    of_mean = first - mean * mass
+    of_variance = second - 2 * mean * first + (mean**2 - variance) * mass
+    (b, mean_rest), (beta, rest) = (_regressed(columns, u) for u in (of_mean, of_variance))
+    mean, variance = float(mean - b @ away), float(variance - beta @ away)
+    if not variance > 0:
+        return Moments(mean, max(variance, 0.0), Errors(0.0, 0.0 if variance == 0 else np.inf))
+    return Moments(mean, variance, Errors(mean_rest / variance**0.5, rest / (2 * variance)))
+
+
+def _regressed(columns: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
+    """Coefficients of least squares, and the norm of what they leave."""
+    scale = np.linalg.norm(columns, axis=0)
+    coefficients = np.linalg.lstsq(columns / scale, values, rcond=1e-10)[0] / scale
+    return coefficients, float(np.linalg.norm(values - columns @ coefficients))
+
+
+def _in_pairs(terms: np.ndarray) -> np.ndarray:
+    """Sums of the i-th and the (h + i)-th of up to 2h terms."""
+    half = (len(terms) + 1) // 2
+    sums = terms[:half].copy()
+    sums[: len(terms) - half] += terms[half:]
+    return sums
