@@ -74,9 +74,18 @@ def _comparison(run: Run) -> str:
 def _quantity(run: Run, name: str, true: float | None, known_truth: bool) -> tuple[object, ...]:
     entries = [method.entry["quantities"].get(name) for method in run.methods]
     units = next(about["units"] for about in entries if about is not None)
-    pairs = [("–", "") if e is None else with_spread(e["mean"], e["stddev"]) for e in entries]
-    cells = [f"{mean} ± {spread}" if mean != "–" else "–" for mean, spread in pairs]
+    cells = [_cell(about) for about in entries]
     return with_units(name, units), *[number(true)] * known_truth, *cells
+
+
+def _cell(about: Any) -> str:
+    """Mean ± standard deviation, the median where there is none, or a dash."""
+    if about is None:
+        return "–"
+    if about.get("note"):
+        return f"median {number(about['q50'])}"
+    mean, spread = with_spread(about["mean"], about["stddev"])
+    return f"{mean} ± {spread}" if mean != "–" else "–"
 
 
 def _across(run: Run, key: str, title: str, known_truth: bool) -> tuple[object, ...]:

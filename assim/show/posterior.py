@@ -28,7 +28,13 @@ def quantities(run: Run) -> list[str]:
               "prior 90 %")  # fmt: skip
     methods = {} if run.methods else methods_of(run.summary)
     verdicts = [verdict_of(name, about) for name, about in methods.items()]
-    return [table(header, rows), _draws_used(entries), *verdicts]
+    return [table(header, rows), *_notes(entries), _draws_used(entries), *verdicts]
+
+
+def _notes(entries: Entry) -> list[str]:
+    """Why a standard deviation is not stated."""
+    notes = {name: about["note"] for name, about in entries.items() if about.get("note")}
+    return [paragraph(f"{name}: {note}.", "soft") for name, note in notes.items()]
 
 
 def _draws_used(entries: Entry) -> str:
@@ -58,7 +64,8 @@ def _row(name: str, about: Entry, prior: str) -> tuple[str, ...]:
     low, middle, high, mode = (alike(about[key], stddev) for key in ("q05", "q50", "q95", "map"))
     label = f"{name}: {about['long_name']}" if about.get("long_name") else name
     units = spelt_units(about["units"])
-    return label, f"{mean} ± {spread}", f"{low} … {high}", middle, mode, units, prior
+    moments = mean if about.get("note") else f"{mean} ± {spread}"
+    return label, moments, f"{low} … {high}", middle, mode, units, prior
 
 
 # ---- densities -----------------------------------------------------------------------------------

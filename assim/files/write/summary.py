@@ -86,7 +86,7 @@ def _posterior(analysis: Analysis) -> dict[str, Any] | None:
 
 def quantity_summary(quantity: Any) -> dict[str, Any]:
     """A quantity without what does not apply to it."""
-    empty = {"long_name": "", "draws": None, "prior": None}
+    empty = {"long_name": "", "draws": None, "prior": None, "note": "", "errors": None}
     content = {
         name: value
         for name, value in vars(quantity).items()
@@ -94,6 +94,8 @@ def quantity_summary(quantity: Any) -> dict[str, Any]:
     }
     if quantity.prior is not None:
         content["prior"] = dict(zip(("q05", "q50", "q95"), quantity.prior, strict=True))
+    if quantity.errors is not None:
+        content["errors"] = quantity.errors._asdict()
     return content
 
 

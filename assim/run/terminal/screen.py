@@ -80,6 +80,9 @@ class Screen:
         if analysis.quantities:
             columns = ("quantity", "mean", "stddev", "5 %", "95 %", "MAP", "units")
             self.table(columns, (_quantity_row(*pair) for pair in analysis.quantities.items()))
+        for name, quantity in analysis.quantities.items():
+            if quantity.note:
+                self.say(f"{name}: median {quantity.q50:.5g}; {quantity.note}.")
         if len(analysis.posteriors) > 1:
             self._compared(analysis)
         fit: Any = analysis.findings.get("fit")
@@ -213,10 +216,12 @@ def _number(value: float | None) -> str:
 
 def _quantity_row(name: str, q: Any) -> tuple[str, ...]:
     numbers = (q.mean, q.stddev, q.q05, q.q95, q.map)
-    return (name, *(f"{number:.5g}" for number in numbers), q.units)
+    return (name, *(number_text(number, ".5g") for number in numbers), q.units)
 
 
 def _with_stddev(q: Any) -> str:
+    if q.note:
+        return f"median {q.q50:.4g}"
     return f"{q.mean:.4g} ± {q.stddev:.3g}" if q.stddev > 0 else "–"
 
 
