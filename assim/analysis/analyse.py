@@ -25,6 +25,7 @@ from assim.analysis.failures import INTERRUPTED, OF_METHOD, Failures, StoppedAna
 from assim.analysis.finding import AbstractFinding
 from assim.analysis.methods import Methods, Named, base_settings, named, none_started, run_methods
 from assim.analysis.posterior import Posterior, PosteriorRequest, at_minimum, prior_of
+from assim.analysis.store import AbstractStore
 from assim.problem.arrays import Params, State
 from assim.problem.control import Physical
 from assim.problem.departure import Problem, Simulation
@@ -216,6 +217,7 @@ def analyse(
     seed: int = 0,
     progress: Progress | None = None,
     report: Report | None = None,
+    store: AbstractStore | None = None,
 ) -> Analysis:
     """Minimise J and quantify the uncertainty about the minimum.
 
@@ -236,6 +238,7 @@ def analyse(
         seed: of every random draw.
         progress: called with a `Loop` after every outer loop.
         report: called with a line at a time while a posterior is sampled.
+        store: where what a method has drawn is kept as it comes, and taken from where it is there.
 
     Raises:
         StoppedAnalysis: a KeyboardInterrupt while a method runs; it has the analysis so far.
@@ -257,8 +260,7 @@ def analyse(
         guesses = first_guesses(problem.size(), most, keys[0], first_guess)
         windows = (problem,) if stages == 1 else problem.lengthened(stages)
         fits = None if starts is not None else partial(_fits, problem)
-        batch = first_batch(guesses, fits)
-        solution = minimise_quasi_static(windows, minimiser, batch, progress)
+        solution = minimise_quasi_static(windows, minimiser, first_batch(guesses, fits), progress)
         while (more := next_batch(guesses, solution, fits, report)) is not None:
             solution = both(solution, minimise_quasi_static(windows, minimiser, more, progress))
     fitted, settings, failures = None, base_settings(methods), Failures()
@@ -268,7 +270,7 @@ def analyse(
     with timed(seconds, "spread"):
         analysis = _assemble(problem, solution, fitted, keys[2], failures)
     analysis = dataclasses.replace(analysis, seconds=seconds, failures=failures)
-    return _completed(analysis, methods, settings, quantities or {}, keys, report)
+    return _completed(analysis, methods, settings, quantities or {}, keys, (report, store))
 
 
 def _about_minimum(
@@ -290,11 +292,11 @@ def _completed(
     settings: Laplace | None,
     derived: Mapping[str, Derived],
     keys: Array,
-    report: Report | None,
+    given: tuple[Report | None, AbstractStore | None],
 ) -> Analysis:
     """With the posteriors that there can be; without any, derived quantities at the minimum."""
     if settings is not None and analysis.spread is not None:
-        analysis = _with_posteriors(analysis, methods, settings, derived, keys, report)
+        analysis = _with_posteriors(analysis, methods, settings, derived, keys, given)
     if {"posterior", "spread", "prior"} & analysis.failures.keys():
         none_started(methods, analysis.failures)
     if analysis.posterior is None:
@@ -317,7 +319,7 @@ def _with_posteriors(
     settings: Laplace,
     derived: Mapping[str, Derived],
     keys: Array,
-    report: Report | None,
+    given: tuple[Report | None, AbstractStore | None],
 ) -> Analysis:
     """The analysis with the posterior of each method."""
     assert analysis.laplace is not None and analysis.spread is not None
@@ -336,7 +338,7 @@ def _with_posteriors(
         analysis.spread,
         seconds["posterior"],
         (keys[1], keys[3]),
-        report,
+        *given,
     )
     posteriors, chosen, choice = run_methods(methods, asked, failures)
     for name, posterior in posteriors.items():

@@ -14,6 +14,7 @@ import numpy as np
 from assim.analysis.evaluation import evaluate, spread_of
 from assim.analysis.failures import OF_METHOD, Failures, kept, of_methods
 from assim.analysis.posterior import Posterior, PosteriorRequest, of_ensemble, of_laplace
+from assim.analysis.store import kept_ensemble, to_keep
 from assim.problem.departure import Problem
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Trust
 from assim.solve.posterior.laplace import Laplace, laplace
@@ -199,12 +200,19 @@ def _run(name: str, method: AbstractPosterior, asked: PosteriorRequest) -> Poste
             at_minimum = evaluate(problem, chi).simulation
             spread = spread_of(problem, fitted.gaussian, at_minimum, first)
         posterior = of_laplace(name, fitted, method, asked, spread, key)
-        before = 0.0 if own else asked.seconds
-        return replace(posterior, seconds=before + time.perf_counter() - begin)
-    if asked.report is not None:
-        asked.report(f"{name}: sampling")
-    ensemble = method.sample(problem, asked.fitted, key, asked.report)
+        begin -= 0.0 if own else asked.seconds
+        return replace(posterior, seconds=time.perf_counter() - begin)
+    before = None if asked.store is None else asked.store.load(name)
+    if before is not None:
+        ensemble = kept_ensemble(before)
+        begin -= before.numbers["seconds"]
+    else:
+        if asked.report is not None:
+            asked.report(f"{name}: sampling")
+        ensemble = method.sample(problem, asked.fitted, key, asked.report)
     _check_ensemble(name, ensemble, problem.size())
+    if asked.store is not None and before is None:
+        asked.store.save(name, to_keep(ensemble, time.perf_counter() - begin))
     posterior = of_ensemble(name, ensemble, asked, method.name())
     return replace(posterior, seconds=time.perf_counter() - begin)
 

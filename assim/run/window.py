@@ -17,6 +17,8 @@ from assim.case.case import FILES, Case
 from assim.case.failure import Exit
 from assim.case.findings import PredictiveTable
 from assim.case.pose import Posed, pose
+from assim.files.fingerprint import problem_digest
+from assim.files.unfinished import Unfinished, fingerprint_of
 from assim.files.write.applied import applied
 from assim.files.write.arviz import to_datatree
 from assim.files.write.encode import row_columns, state_dataset
@@ -67,7 +69,8 @@ def run_case(
         screen.say(case.title, "bold")
         screen.rejected(posed.rejected())
         screen.notes(posed.notes())
-        analysis = _analyse(posed, screen, seconds)
+        store = _unfinished(posed, results.directory, screen)
+        analysis = _analyse(posed, screen, seconds, store)
         with kept(analysis.failures, "screen"):
             screen.results(analysis)
             screen.say("\n".join(lines(applied(analysis, posed.all_instruments))))
@@ -75,6 +78,7 @@ def run_case(
         results.finish()
         if INTERRUPTED in analysis.failures.values():
             raise KeyboardInterrupt
+        store.clear()
         if stale := mark_stale(results.directory):
             forecasts = ", ".join(path.name for path in stale)
             screen.say(f"Forecasts of the analysis before are stale, and say so: {forecasts}.")
@@ -107,11 +111,23 @@ def _report(case: Case, analysis: Analysis, results: Results, screen: Screen) ->
         screen.say(" ".join(said))
 
 
-def _analyse(posed: Posed, screen: Screen, seconds: dict[str, float]) -> Analysis:
+def _unfinished(posed: Posed, directory: Path, screen: Screen) -> Unfinished:
+    """What an earlier run of this case has drawn before it was stopped."""
+    case = posed.case
+    free = {"title", "output"}
+    decisive = {key: value for key, value in case.tree.items() if key not in free}
+    parts = {"case": repr(decisive), "problem": problem_digest(posed.problem), **posed.inputs}
+    fingerprint = fingerprint_of(parts, {str(path): path for path in case.code()})
+    return Unfinished(directory, fingerprint, case.title, screen.say)
+
+
+def _analyse(
+    posed: Posed, screen: Screen, seconds: dict[str, float], store: Unfinished
+) -> Analysis:
     """The analysis; NonFiniteError where there is none."""
     given = {"progress": screen.loop, "report": screen.say, "quantities": posed.quantities}
     try:
-        analysis = posed.analysis(**given)
+        analysis = posed.analysis(**given, store=store)
     except StoppedAnalysis as stop:  # what has finished is written
         with kept(stop.analysis.failures, "fit"):
             return stop.analysis.with_findings(goodness_of_fit(stop.analysis))

@@ -1,0 +1,114 @@
+"""What the methods of a run have drawn, a file each, until the run is finished."""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from assim.analysis.store import AbstractStore, Drawn
+from assim.files.errors import DataError
+from assim.files.netcdf import hash_file, package_version, strict, write_dataset
+from assim.files.record import FOLDER
+from assim.files.sources import opened
+
+UNFINISHED = "unfinished"
+_LIBRARIES = ("jax", "jaxlib", "equinox", "numpy", "blackjax")
+_FINGERPRINT = "assim_fingerprint"
+
+
+class Unfinished(AbstractStore):
+    """The folder `.assim/unfinished` of a directory of results.
+
+    A file of another fingerprint, or one that cannot be read, is as none.
+
+    Args:
+        directory: of the results, to which no other process writes meanwhile.
+        fingerprint: of all that decides what is drawn.
+        title: of the case.
+        say: is told what was found there, and why something could not be kept.
+    """
+
+    def __init__(
+        self, directory: Path, fingerprint: str, title: str, say: Callable[[str], None]
+    ) -> None:
+        self.folder = directory / FOLDER / UNFINISHED
+        self.fingerprint, self.title, self.say = fingerprint, title, say
+
+    def path(self, name: str) -> Path:
+        """The file of a method, whose name may be anything."""
+        plain = re.fullmatch(r"[\w+-]{1,100}", name, re.ASCII)
+        word = name if plain else hashlib.sha256(name.encode()).hexdigest()[:16]
+        return self.folder / f"posterior_{word}.nc"
+
+    def load(self, name: str) -> Drawn | None:
+        """What the method has drawn before, where all that decides it is the same."""
+        path = self.path(name)
+        if path.is_symlink() or self.folder.is_symlink() or not path.is_file():
+            return None
+        try:
+            drawn = self._read(path, name)
+        except (DataError, ValueError, KeyError, TypeError):
+            return None
+        if drawn is not None:
+            self.say(f"{name}: drawn before this run was begun again, and taken from there.")
+        return drawn
+
+    def _read(self, path: Path, name: str) -> Drawn | None:
+        with opened(path, exact=True) as file:
+            if file.attrs.get(_FINGERPRINT) != self.fingerprint or file.attrs["method"] != name:
+                return None
+            about = json.loads(file.attrs["drawn"])
+            chi, weights = (np.asarray(file[n].values, float) for n in ("chi", "weight"))
+        if chi.ndim != 2 or weights.shape != chi.shape[:1]:
+            return None
+        numbers, certificates = (_numbers(about[key]) for key in ("numbers", "certificates"))
+        return Drawn(chi, weights, numbers, certificates, str(about["trust"]), str(about["advice"]))
+
+    def save(self, name: str, drawn: Drawn) -> None:
+        """Write the file of a method, whole or not at all."""
+        about = strict({key: getattr(drawn, key) for key in Drawn._fields[2:]})
+        content = {
+            "chi": (("member", "control"), drawn.chi, {"long_name": "members", "units": "1"}),
+            "weight": ("member", drawn.weights, {"long_name": "weight", "units": "1"}),
+        }
+        words = {"method": name, "drawn": json.dumps(about), _FINGERPRINT: self.fingerprint}
+        try:
+            write_dataset(xr.Dataset(content, attrs=words), self.path(name), title=self.title)
+        except DataError as error:
+            self.say(f"{name}: cannot be kept for another run: {error}")
+
+    def clear(self) -> None:
+        """Remove the files, and the folder above where nothing else is in it."""
+        if not self.folder.is_symlink():
+            shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            self.folder.parent.rmdir()
+
+
+def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float("nan") if v is None else float(v) for name, v in content.items()}
+
+
+def fingerprint_of(parts: Mapping[str, str], files: Mapping[str, Path]) -> str:
+    """sha256 of these texts and files, of the engine's own source and of versions of libraries."""
+    source = Path(__file__).parents[1]
+    own = {f"assim {p.relative_to(source)}": p for p in sorted(source.rglob("*.py"))}
+    digests = {name: hash_file(path) for name, path in {**files, **own}.items() if path.is_file()}
+    versions = {"assim": package_version(), **{name: _version(name) for name in _LIBRARIES}}
+    lines = json.dumps([dict(parts), digests, versions], sort_keys=True)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

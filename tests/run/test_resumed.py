@@ -1,0 +1,118 @@
+"""What a method has drawn survives the process that drew it, and a rerun takes it from there."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import xarray as xr
+
+from assim.files.record import FOLDER
+from assim.files.unfinished import UNFINISHED
+
+OWN = """
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+import assim
+from assim import Trust
+from assim.solve.posterior.ensemble import Ensemble
+
+
+class Counted(assim.posterior.AbstractPosterior):
+    def name(self):
+        return "counted"
+
+    def sample(self, problem, around, key, report=None):
+        with open({log!r}, "a") as file:
+            file.write("drawn\\n")
+        members = around.gaussian.draws(key, 40)
+        return Ensemble(members, jnp.full(40, 1 / 40), Trust.DOUBTFUL, "few", {{"k": float("nan")}})
+
+
+class Stopped(assim.posterior.AbstractPosterior):
+    def name(self):
+        return "stopped"
+
+    def sample(self, problem, around, key, report=None):
+        how = Path({how!r}).read_text()
+        if how == "interrupt":
+            raise KeyboardInterrupt
+        if how == "kill":
+            os.kill(os.getpid(), 9)
+        return Ensemble(around.gaussian.draws(key, 20), jnp.full(20, 1 / 20), Trust.DOUBTFUL, "few")
+"""
+
+
+@pytest.fixture
+def stopping(toy):
+    """A case whose second method is stopped as a file says, and how often the first has drawn."""
+    toy.case["posterior"] = [{"use": "own.py:Counted"}, {"use": "own.py:Stopped"}]
+    toy.write()
+    log, how = toy.folder / "log", toy.folder / "how"
+    (toy.folder / "own.py").write_text(OWN.format(log=str(log), how=str(how)))
+
+    def run(way, code):
+        how.write_text(way)
+        done = toy.run()
+        assert done.exit_code == code, done.output
+        return log.read_text().count("drawn"), done.output
+
+    return run
+
+
+def kept(toy):
+    folder = toy.out / FOLDER / UNFINISHED
+    return sorted(path.name for path in folder.glob("*")) if folder.is_dir() else []
+
+
+def test_an_interrupted_run_goes_on(stopping, toy):
+    assert stopping("interrupt", 130)[0] == 1
+    assert kept(toy) == ["posterior_counted.nc"]
+    first = xr.load_dataset(toy.out / "posterior.nc")
+    drawn, said = stopping("go on", 0)
+    assert drawn == 1 and "counted: drawn before" in said
+    summary = json.loads((toy.out / "summary.json").read_text())
+    assert set(summary["posterior"]) == {"counted", "stopped"} and not summary["failures"]
+    again = xr.load_dataset(toy.out / "posterior_counted.nc" if summary["chosen"] != "counted"
+                            else toy.out / "posterior.nc")  # fmt: skip
+    assert (again["rate"].values == first["rate"].values).all()
+    assert kept(toy) == []
+    assert stopping("go on", 0)[0] == 2  # a finished run begins anew
+
+
+def test_another_case_or_code_begins_anew(stopping, toy):
+    stopping("interrupt", 130)
+    toy.case["runtime"] = {**toy.case.get("runtime", {}), "seed": 5}
+    toy.write()
+    assert stopping("interrupt", 130)[0] == 2
+    own = toy.folder / "own.py"
+    own.write_text(own.read_text() + "\n")
+    assert stopping("interrupt", 130)[0] == 3
+    (toy.out / FOLDER / UNFINISHED / "posterior_counted.nc").write_bytes(b"torn")
+    assert stopping("interrupt", 130)[0] == 4
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(stopping, toy):
+    """SIGKILL leaves no time for anything: what was written before is there."""
+    (toy.folder / "how").write_text("kill")
+    code = "from assim.run.cli import main; main()"
+    arguments = [
+        sys.executable,
+        "-c",
+        code,
+        "run",
+        str(toy.folder / "case.toml"),
+        "--out",
+        str(toy.out),
+    ]
+    done = subprocess.run(arguments, env=dict(os.environ), capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert kept(toy) == ["posterior_counted.nc"]
+    assert stopping("go on", 0)[0] == 1
