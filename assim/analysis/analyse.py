@@ -12,18 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.analysed import AnalysedWindow, Reading, reading
-from assim.analysis.evaluation import (
-    RARE,
-    Departed,
-    Spread,
-    chi_squared_p_value,
-    evaluate,
-    fixed,
-    spread_of,
+from assim.analysis.evaluation import Departed, Spread, evaluate, fixed, spread_of
+from assim.analysis.failures import (
+    FIRST_GUESSES,
+    OF_METHOD,
+    Failures,
+    StoppedAnalysis,
+    insisting,
+    interrupted,
+    stopping,
 )
-from assim.analysis.failures import INTERRUPTED, OF_METHOD, Failures, StoppedAnalysis, kept
 from assim.analysis.finding import AbstractFinding
 from assim.analysis.methods import Methods, Named, base_settings, named, none_started, run_methods
+from assim.analysis.minimum import guesses_of
 from assim.analysis.posterior import Posterior, PosteriorRequest, at_minimum, prior_of
 from assim.analysis.store import AbstractStore
 from assim.problem.arrays import Params, State
@@ -31,14 +32,13 @@ from assim.problem.control import Physical
 from assim.problem.departure import Problem, Simulation
 from assim.problem.scalars import Derived, check_derived
 from assim.solve.minimise.gauss_newton import GaussNewton
-from assim.solve.minimise.guess import first_guesses
 from assim.solve.minimise.loop import (
     AbstractMinimiser,
     Progress,
     Solution,
     minimise_quasi_static,
 )
-from assim.solve.minimise.search import both, first_batch, most_first_guesses, next_batch
+from assim.solve.minimise.search import both, first_batch, next_batch
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import Report
 from assim.solve.posterior.laplace import Laplace, laplace
@@ -241,7 +241,7 @@ def analyse(
         store: where what a method has drawn is kept as it comes, and taken from where it is there.
 
     Raises:
-        StoppedAnalysis: a KeyboardInterrupt while a method runs; it has the analysis so far.
+        StoppedAnalysis: a KeyboardInterrupt after the first minimum; it has the analysis so far.
         ValueError: something else than a minimiser, fewer than one start or stage, a first guess
             that does not fit, a derived quantity with the name of another, or two methods of one.
     """
@@ -254,18 +254,20 @@ def analyse(
     methods = named(posterior)
     keys = jax.random.split(jax.random.key(seed), 4)
     seconds: dict[str, float] = {}
+    failures = Failures()
     minimiser = minimiser or GaussNewton()
     with timed(seconds, "minimise"):
-        most = most_first_guesses(problem.size()) if starts is None else starts
-        guesses = first_guesses(problem.size(), most, keys[0], first_guess)
+        guesses, fits = guesses_of(problem, starts, first_guess, keys[0])
         windows = (problem,) if stages == 1 else problem.lengthened(stages)
-        fits = None if starts is not None else partial(_fits, problem)
-        solution = minimise_quasi_static(windows, minimiser, first_batch(guesses, fits), progress)
-        while (more := next_batch(guesses, solution, fits, report)) is not None:
-            solution = both(solution, minimise_quasi_static(windows, minimiser, more, progress))
-    fitted, settings, failures = None, base_settings(methods), Failures()
-    if settings is not None and solution.status is not Status.NON_FINITE:
-        with timed(seconds, "posterior"), kept(failures, "posterior"):
+        solve = partial(minimise_quasi_static, windows, minimiser, progress=progress)
+        solution = solve(first_batch(guesses, fits))
+        with stopping(failures, FIRST_GUESSES):  # which leaves what was reached before
+            while (more := next_batch(guesses, solution, fits, report)) is not None:
+                solution = both(solution, solve(more))
+    fitted, settings = None, base_settings(methods)
+    sound = solution.status is not Status.NON_FINITE and not interrupted(failures)
+    if settings is not None and sound:
+        with timed(seconds, "posterior"), stopping(failures, "posterior"):
             fitted = _about_minimum(problem, minimiser, solution, settings, keys[1])
     with timed(seconds, "spread"):
         analysis = _assemble(problem, solution, fitted, keys[2], failures)
@@ -297,20 +299,13 @@ def _completed(
     """With the posteriors that there can be; without any, derived quantities at the minimum."""
     if settings is not None and analysis.spread is not None:
         analysis = _with_posteriors(analysis, methods, settings, derived, keys, given)
-    if {"posterior", "spread", "prior"} & analysis.failures.keys():
-        none_started(methods, analysis.failures)
+    none_started(methods, analysis.failures)
     if analysis.posterior is None:
         derived_map = at_minimum(analysis.analysis.trajectory, derived)
         analysis = dataclasses.replace(analysis, derived_map=derived_map)
-    if INTERRUPTED in analysis.failures.values():
+    if interrupted(analysis.failures):
         raise StoppedAnalysis(analysis)
     return analysis
-
-
-def _fits(problem: Problem, solution: Solution) -> bool:
-    """Whether χ² in all is not larger at the minimum than is likely, or not known to be."""
-    p_value = chi_squared_p_value(problem, 2 * float(evaluate(problem, solution.chi).squares))
-    return not p_value < RARE
 
 
 def _with_posteriors(
@@ -324,7 +319,7 @@ def _with_posteriors(
     """The analysis with the posterior of each method."""
     assert analysis.laplace is not None and analysis.spread is not None
     problem, seconds, failures = analysis.problem, analysis.seconds, analysis.failures
-    with timed(seconds, "spread"), kept(failures, "prior"):
+    with timed(seconds, "spread"), stopping(failures, "prior"):
         prior = prior_of(problem, derived, settings.members, keys[2])
     if "prior" in failures:
         return analysis
@@ -361,8 +356,26 @@ def _assemble(
     failures: Failures,
 ) -> Analysis:
     """All but the posteriors; without a spread where that fails."""
-    origin = jnp.zeros_like(solution.chi)
-    before, after = evaluate(problem, origin), evaluate(problem, solution.chi)
+    terms = partial(_at_minimum, problem, solution, fitted)
+    analysis, *departures = insisting(failures, "spread", terms)
+    if fitted is None or "spread" in failures:
+        return analysis
+    simulated = analysis.analysis
+    with stopping(failures, "spread"):
+        spread = jax.block_until_ready(spread_of(problem, fitted.gaussian, simulated, key))
+    if "spread" in failures:
+        return analysis
+    parts = (*departures, spread.increment)
+    names = [o.name for o in problem.observations]  # whose order jit does not keep
+    departed = Departed(*({name: part[name] for name in names} for part in parts))
+    return dataclasses.replace(analysis, departures=departed, spread=spread)
+
+
+def _at_minimum(
+    problem: Problem, solution: Solution, fitted: LaplacePosterior | None
+) -> tuple[Analysis, dict[str, Array], dict[str, Array]]:
+    """Without posteriors and spread; departures of every instrument from background and minimum."""
+    before, after = evaluate(problem, jnp.zeros_like(solution.chi)), evaluate(problem, solution.chi)
     prior_stdev, log_constant = fixed(problem)
     analysis = Analysis(
         problem,
@@ -376,16 +389,7 @@ def _assemble(
         float(log_constant),
         2 * float(after.squares),
     )
-    if fitted is None:
-        return analysis
-    with kept(failures, "spread"):
-        spread = jax.block_until_ready(spread_of(problem, fitted.gaussian, after.simulation, key))
-    if "spread" in failures:
-        return analysis
-    parts = (before.departures, after.departures, spread.increment)
-    names = [o.name for o in problem.observations]  # whose order jit does not keep
-    departures = Departed(*({name: part[name] for name in names} for part in parts))
-    return dataclasses.replace(analysis, departures=departures, spread=spread)
+    return analysis, before.departures, after.departures
 
 
 @contextmanager

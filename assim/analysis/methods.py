@@ -12,7 +12,15 @@ import jax
 import numpy as np
 
 from assim.analysis.evaluation import evaluate, spread_of
-from assim.analysis.failures import OF_METHOD, Failures, kept, of_methods
+from assim.analysis.failures import (
+    FIRST_GUESSES,
+    INTERRUPTED,
+    OF_METHOD,
+    Failures,
+    kept,
+    of_methods,
+    spelt,
+)
 from assim.analysis.posterior import Posterior, PosteriorRequest, of_ensemble, of_laplace
 from assim.analysis.store import kept_ensemble, to_keep
 from assim.problem.departure import Problem
@@ -109,9 +117,14 @@ def run_methods(
 
 def none_started(methods: Named, failures: Failures) -> None:
     """Note that no method could run, where what all of them start from has failed."""
-    stage = next(stage for stage in ("posterior", "spread", "prior") if stage in failures)
+    stages = [stage for stage in ("posterior", "spread", "prior") if stage in failures]
+    if failures.get(FIRST_GUESSES) == INTERRUPTED:  # a mere error leaves a minimum to go on from
+        stages = [FIRST_GUESSES]
+    if not stages:
+        return
+    why = f"{spelt(stages[0])}: {failures[stages[0]]}"
     for name in ("laplace",) if isinstance(methods, str) else methods:
-        failures[OF_METHOD + name] = f"what it starts from failed ({stage}: {failures[stage]})"
+        failures[OF_METHOD + name] = f"what it starts from failed ({why})"
 
 
 def best(posteriors: Mapping[str, Posterior]) -> str:

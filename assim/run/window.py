@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,7 +11,15 @@ from pathlib import Path
 import xarray as xr
 
 from assim.analysis.analyse import Analysis, timed
-from assim.analysis.failures import INTERRUPTED, StoppedAnalysis, kept, spelt
+from assim.analysis.failures import (
+    Failures,
+    StoppedAnalysis,
+    insisting,
+    interrupted,
+    kept,
+    spelt,
+    stopping,
+)
 from assim.analysis.finding import AbstractFinding
 from assim.analysis.posterior import Posterior
 from assim.case.case import FILES, Case
@@ -18,6 +27,8 @@ from assim.case.failure import Exit
 from assim.case.findings import PredictiveTable
 from assim.case.pose import Posed, pose
 from assim.files.fingerprint import problem_digest
+from assim.files.netcdf import write_json
+from assim.files.record import rewrite
 from assim.files.unfinished import Unfinished, fingerprint_of
 from assim.files.write.applied import applied
 from assim.files.write.arviz import to_datatree
@@ -71,12 +82,12 @@ def run_case(
         screen.notes(posed.notes())
         store = _unfinished(posed, results.directory, screen)
         analysis = _analyse(posed, screen, seconds, store)
-        with kept(analysis.failures, "screen"):
+        with stopping(analysis.failures, "screen"):
             screen.results(analysis)
             screen.say("\n".join(lines(applied(analysis, posed.all_instruments))))
-        _write_results(posed, analysis, results)
+        insisting(analysis.failures, "write", partial(_write_results, posed, analysis, results))
         results.finish()
-        if INTERRUPTED in analysis.failures.values():
+        if interrupted(analysis.failures):
             raise KeyboardInterrupt
         store.clear()
         if stale := mark_stale(results.directory):
@@ -103,12 +114,22 @@ def _exit_code(analysis: Analysis, screen: Screen, strict: bool) -> Exit:
 def _report(case: Case, analysis: Analysis, results: Results, screen: Screen) -> None:
     """The report; why there is none is a failure, but for a matplotlib that is not installed."""
     said: list[str] = []
-    drawn = report_of_results(results.directory, case.checked.output.keep, said.append)
-    results.paths += drawn
-    if said and importlib.util.find_spec("matplotlib") is not None:
-        analysis.failures["report"] = " ".join(said)
-    elif said:
-        screen.say(" ".join(said))
+    try:
+        with kept(analysis.failures, "report"):
+            drawn = report_of_results(results.directory, case.checked.output.keep, said.append)
+            results.paths += drawn
+        if said and importlib.util.find_spec("matplotlib") is not None:
+            analysis.failures["report"] = " ".join(said)
+        elif said:
+            screen.say(" ".join(said))
+    finally:
+        if "report" in analysis.failures:  # which the summary that it is made of cannot know
+            rewrite(results.directory, "summary.json", partial(_with_failures, analysis.failures))
+
+
+def _with_failures(failures: Failures, path: Path) -> None:
+    """Say in a summary what failed after it was written."""
+    write_json({**json.loads(path.read_text(encoding="utf-8")), "failures": failures}, path)
 
 
 def _unfinished(posed: Posed, directory: Path, screen: Screen) -> Unfinished:
@@ -124,22 +145,32 @@ def _unfinished(posed: Posed, directory: Path, screen: Screen) -> Unfinished:
 def _analyse(
     posed: Posed, screen: Screen, seconds: dict[str, float], store: Unfinished
 ) -> Analysis:
-    """The analysis; NonFiniteError where there is none."""
+    """The analysis with what it finds, up to Ctrl-C; NonFiniteError where there is none."""
     given = {"progress": screen.loop, "report": screen.say, "quantities": posed.quantities}
     try:
         analysis = posed.analysis(**given, store=store)
     except StoppedAnalysis as stop:  # what has finished is written
-        with kept(stop.analysis.failures, "fit"):
-            return stop.analysis.with_findings(goodness_of_fit(stop.analysis))
-        return stop.analysis
+        analysis = stop.analysis
     require_finite(analysis)
-    for stage, find in _findings_of_every_run(posed, analysis):
-        with timed(seconds, stage), kept(analysis.failures, stage):
-            analysis = analysis.with_findings(find(analysis))
-    for use, find in posed.findings().items():
-        with kept(analysis.failures, f"finding {use}"):
-            analysis = _with_own(posed, analysis, find)
+    analysis = _with_findings(posed, analysis, seconds)
     return dataclasses.replace(analysis, seconds={**seconds, **analysis.seconds})
+
+
+def _with_findings(posed: Posed, analysis: Analysis, seconds: dict[str, float]) -> Analysis:
+    """With what is found of it, up to Ctrl-C; of an analysis that was stopped the fit alone."""
+    failures = analysis.failures
+    if interrupted(failures):
+        with stopping(failures, "fit"):
+            analysis = analysis.with_findings(goodness_of_fit(analysis))
+        return analysis
+    with stopping(failures, "findings"):
+        for stage, find in _findings_of_every_run(posed, analysis):
+            with timed(seconds, stage), kept(failures, stage):
+                analysis = analysis.with_findings(find(analysis))
+        for use, find in posed.findings().items():
+            with kept(failures, f"finding {use}"):
+                analysis = _with_own(posed, analysis, find)
+    return analysis
 
 
 def _findings_of_every_run(posed: Posed, analysis: Analysis) -> Iterator[tuple[str, Find]]:

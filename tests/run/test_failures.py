@@ -1,6 +1,7 @@
 """What fails after the minimisation: everything else is written, and the exit code tells."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,23 @@ def raising(*given: Any, **named: Any) -> None:
     raise RuntimeError("no such luck")
 
 
+def stopping(*given: Any, **named: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def once(end: type[BaseException], work: Callable[..., Any]) -> Callable[..., Any]:
+    """The work, which the first call does not come to."""
+    calls: list[int] = []
+
+    def call(*given: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise end("no such luck")
+        return work(*given, **named)
+
+    return call
+
+
 @pytest.mark.parametrize("stage", ["laplace", "spread_of", "prior_of"])
 def test_what_the_methods_start_from_fails(toy, monkeypatch, stage):
     monkeypatch.setattr(analyse, stage, raising)
@@ -122,13 +140,67 @@ def test_what_the_methods_start_from_fails(toy, monkeypatch, stage):
     stands(toy.out, "analysis", "trajectory", "feedback", "diagnostics")
 
 
+@pytest.mark.parametrize("stage", ["laplace", "spread_of", "prior_of", "evaluate"])
+def test_an_interrupt_before_the_methods_keeps_the_minimum(toy, monkeypatch, stage):
+    stops = once(KeyboardInterrupt, analyse.evaluate) if stage == "evaluate" else stopping
+    monkeypatch.setattr(analyse, stage, stops)
+    said, summary, page = run(toy, LAPLACE, code=130)
+    where = {"laplace": "posterior", "spread_of": "spread", "prior_of": "prior"}
+    assert summary["failures"][where.get(stage, "spread")] == "interrupted"
+    assert summary["status"] == "converged" and summary["posterior"]["trust"] == "failed"
+    assert "interrupted; written to" in said and not page
+    stands(toy.out, "analysis", "trajectory", "feedback", "diagnostics")
+
+
+@pytest.mark.parametrize("end, code", [(RuntimeError, 7), (KeyboardInterrupt, 130)])
+def test_first_guesses_that_follow_lose_none_before(toy, monkeypatch, end, code):
+    """An error costs themselves alone; what follows from the minimum is found all the same."""
+    monkeypatch.setattr(analyse, "next_batch", once(end, analyse.next_batch))
+    said, summary, page = run(toy, LAPLACE, code=code)
+    assert summary["status"] == "converged" and summary["starts"] == 4
+    stands(toy.out, "analysis", "trajectory", "feedback", "diagnostics")
+    if code == 7:
+        assert "left out: first guesses: RuntimeError: no such luck" in said and page
+        assert summary["quantities"]["rate"]["stddev"] > 0
+    else:
+        assert summary["failures"]["first_guesses"] == "interrupted"
+        why = "what it starts from failed (first guesses: interrupted)"
+        assert summary["posterior"]["advice"] == why
+
+
+@pytest.mark.parametrize(
+    ("place", "stage", "findings"),
+    [
+        ("goodness_of_fit", "fit", ["diagnostics"]),
+        ("stiff_and_sloppy", "sloppy", ["diagnostics", "fit"]),
+        ("summary", "write", ["diagnostics", "fit", "sloppy"]),
+    ],
+)
+def test_an_interrupt_after_the_methods_keeps_them(toy, monkeypatch, place, stage, findings):
+    """Of a finding that alone is lost; files are written once more."""
+    monkeypatch.setattr(window, place, once(KeyboardInterrupt, getattr(window, place)))
+    _, summary, _ = run(toy, LAPLACE, code=130)
+    assert summary["quantities"]["rate"]["stddev"] > 0
+    assert summary["failures"] == {stage: "interrupted"} and summary["findings"] == findings
+    stands(toy.out, "analysis", "trajectory", "feedback", "diagnostics", "posterior")
+
+
+def test_an_interrupt_of_the_report_is_told(toy, monkeypatch):
+    monkeypatch.setattr(window, "report_of_results", stopping)
+    said, summary, _ = run(toy, LAPLACE, code=130)
+    assert summary["failures"] == {"report": "interrupted"} and "summary.json" in said
+    again = toy.run()  # the summary is recorded as it is now
+    assert again.exit_code == 130, again.output
+
+
 def test_a_finding_a_file_and_the_report_fail(toy, monkeypatch):
     """Each costs itself alone."""
     monkeypatch.setattr(window, "consistency", raising)
     monkeypatch.setattr(window, "feedback_dataset", raising)
     monkeypatch.setattr(report, "draw", raising)
     said, summary, page = run(toy, LAPLACE)
-    assert list(summary["failures"]) == ["consistency", "feedback.nc"]
+    assert list(summary["failures"]) == ["consistency", "feedback.nc", "report"]
+    assert "no such luck" in summary["failures"]["report"]
     assert not page and not (toy.out / "feedback.nc").exists()
     stands(toy.out, "analysis", "trajectory", "diagnostics", "posterior")
     for what in ("consistency", "feedback.nc", "report"):
