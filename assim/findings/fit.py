@@ -15,7 +15,7 @@ from assim.analysis.analyse import Analysis
 from assim.analysis.evaluation import RARE, chi_squared_degrees, chi_squared_p_value
 from assim.analysis.finding import AbstractFinding, Variable, flagged, flags
 from assim.analysis.posterior import Posterior
-from assim.findings.consistency import consistency
+from assim.findings.consistency import Consistency, consistency
 from assim.findings.residuals import Residuals, probability, residuals_of
 from assim.solve.posterior.ensemble import Trust
 
@@ -223,7 +223,8 @@ def goodness_of_fit(analysis: Analysis) -> Fit:
     Args:
         analysis: an analysis; without a posterior χ² in all is tested alone.
     """
-    consistent = consistency(analysis)
+    known = analysis.findings.get(Consistency.name)
+    consistent = known if isinstance(known, Consistency) else consistency(analysis)
     words, outside = _time_words(analysis), _outside_prior(analysis)
     if consistent is None:
         return Fit(*_in_all(analysis), {}, {}, outside, words)
