@@ -6,7 +6,9 @@ its class, the argument, what it must be and what it is.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
+from typing import Annotated, Any
+
+Size = Annotated[int, "size"]  # how many of something arrays have: a case asks whether they fit
 
 
 def check_settings(owner: object, **rules: Any) -> None:

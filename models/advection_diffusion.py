@@ -6,6 +6,8 @@ SI units. The step multiplies each Fourier mode by exp(-(iku + νk²) dt), which
 solution of the resolved modes: linear in c, stable for every dt, and the mean is conserved.
 """
 
+from typing import Annotated
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +32,7 @@ class AdvectionDiffusion(AbstractModel):
         ValueError: too few points, or a step or length that is not positive.
     """
 
-    n: int = eqx.field(default=64, static=True)
+    n: Annotated[int, "size"] = eqx.field(default=64, static=True)
     dt: float = eqx.field(default=0.01, static=True)
     length: float = eqx.field(default=1.0, static=True)
     parameters: Params = eqx.field(default_factory=_defaults)

@@ -6,6 +6,8 @@ Non-dimensional: a time of 0.05 stands for about six hours of weather. Source: L
 "Predictability: a problem partly solved", ECMWF Seminar on Predictability, vol. 1, eq. 1.
 """
 
+from typing import Annotated
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -26,7 +28,7 @@ class Lorenz96(AbstractModel):
         ValueError: too few sites, or a step that is not positive.
     """
 
-    n: int = eqx.field(default=40, static=True)
+    n: Annotated[int, "size"] = eqx.field(default=40, static=True)
     dt: float = eqx.field(default=0.05, static=True)
     parameters: Params = eqx.field(default_factory=lambda: {"F": jnp.asarray(8.0, dtype=float)})
 

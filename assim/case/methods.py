@@ -97,6 +97,10 @@ class PosteriorTable(Plugin):
             return AUTO if self.use == AUTO else None
         return super().made()
 
+    def types(self) -> dict[str, Any]:
+        """As every plug-in; "auto" and none take no arguments."""
+        return {} if self.use in (AUTO, NONE) else super().types()
+
     def method(self) -> "AbstractPosterior | None":
         """The method; None for "auto", for none, and for one that cannot be made."""
         try:

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from assim.arguments import nearest
 from assim.case.failure import CaseError, Fault, too_large
 from assim.case.names import UnknownNameError, load, resolve, said
-from assim.case.signature import admits, classes, hints, words
+from assim.case.signature import admits, classes, hints, is_size, words
 from assim.files.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from assim.problem.model import AbstractDynamics
 
 NONE = "none"  # of a posterior or a covariance: there is none
-_NO_SIZES = ("seed", "max_steps")  # whole numbers of which no arrays are made
 # Arguments that are themselves plug-ins, or lists of them.
 _NESTED = {
     "integrator": "integrator",
@@ -188,12 +187,12 @@ class Plugin(Table):
         return hints(named_by(self.kind, self.use, self.at(), self._folder))
 
     def counts(self) -> dict[str, int]:
-        """Its arguments that are whole numbers, by their dotted paths."""
-        given = (self.model_extra or {}).items()
+        """Its arguments that are declared to be sizes, by their dotted paths."""
+        given, types = self.model_extra or {}, self.types()
         return {
             self.at(key): value
-            for key, value in given
-            if isinstance(value, int) and key not in _NO_SIZES
+            for key, value in given.items()
+            if isinstance(value, int) and is_size(types.get(key))
         }
 
     def build(self) -> Any:
@@ -387,7 +386,7 @@ def _argument_faults(owner: Callable, given: dict[str, Any], path: str) -> list[
     counts = {
         f"{path}.{name}": abs(value)
         for name, value in given.items()
-        if types.get(name) is int and isinstance(value, int) and name not in _NO_SIZES
+        if is_size(types.get(name)) and isinstance(value, int)
     }
     return (
         faults

@@ -6,7 +6,10 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from assim.arguments import Size
+
 _SIMPLE = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_SIZE = typing.get_args(Size)[1]
 _LISTS = (list, tuple, set, frozenset, Sequence)
 _ARRAY = "a number or a list of numbers"
 
@@ -14,7 +17,8 @@ _ARRAY = "a number or a list of numbers"
 def hints(owner: Any) -> dict[str, Any]:
     """Types of the arguments; none where annotations cannot be evaluated."""
     try:
-        return typing.get_type_hints(owner.__init__ if inspect.isclass(owner) else owner)
+        own = owner.__init__ if inspect.isclass(owner) else owner
+        return typing.get_type_hints(own, include_extras=True)
     except Exception:  # annotations that cannot be evaluated say nothing
         return {}
 
@@ -26,6 +30,13 @@ def options(hint: Any) -> tuple[Any, ...]:
     if typing.get_origin(hint) is typing.Annotated:
         return options(typing.get_args(hint)[0])
     return () if hint in (None, type(None), Any, object) else (hint,)
+
+
+def is_size(hint: Any) -> bool:
+    """Whether a type is declared to say how many of something arrays have, as by `Size`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(map(is_size, typing.get_args(hint)))
+    return typing.get_origin(hint) is typing.Annotated and _SIZE in typing.get_args(hint)[1:]
 
 
 def classes(hint: Any) -> tuple[type, ...]:

@@ -8,6 +8,7 @@ import pytest
 from assim.case import failure
 from assim.case.case import read_case
 from assim.case.failure import CaseError
+from assim.case.methods import PosteriorTable
 from assim.case.toml import LONGEST, MAX_DEPTH, value_faults
 from tests.run.test_bad_input import setting
 from tests.run.toy import Toy
@@ -121,6 +122,37 @@ def test_what_memory_cannot_hold_is_refused_with_the_figures(
     assert key in result.stderr
     assert "GiB of memory" in result.stderr and "this machine has 24 GiB" in result.stderr
     assert not toy.out.exists()
+
+
+OWN = """
+from typing import Annotated
+
+import assim
+
+
+class Own(assim.posterior.AbstractPosterior):
+    since: int = 1970
+    members: Annotated[int, "size"] = 10
+    kept: Annotated[int, "size"] | None = None
+
+    def name(self):
+        return "own"
+
+    def sample(self, problem, around, key, report=None):
+        raise NotImplementedError
+"""
+
+
+@pytest.mark.parametrize("key", ["since", "members", "kept"])
+def test_of_plug_ins_of_ones_own_sizes_count_alone(tmp_path: Path, key: str) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    table = PosteriorTable.loose({"use": "own.py:Own", key: 10**14}).locate("posterior", tmp_path)
+    told = [str(fault) for fault in table.faults()]
+    if key == "since":
+        assert told == [] and table.counts() == {}
+    else:
+        assert len(told) == 1 and f"posterior.{key}: takes some" in told[0]
+        assert table.counts() == {f"posterior.{key}": 10**14}
 
 
 def test_the_memory_of_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

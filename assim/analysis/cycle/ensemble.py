@@ -30,7 +30,7 @@ from assim.analysis.cycle.scheme import (
     check_separate,
     status,
 )
-from assim.arguments import check_settings, not_negative
+from assim.arguments import Size, check_settings, not_negative
 from assim.problem.arrays import Coordinate
 from assim.problem.control import White
 from assim.problem.cycled import OTHERS
@@ -91,7 +91,7 @@ class ETKF(_AbstractFilter):
             2008, MWR 136, 1042).
     """
 
-    members: int = eqx.field(default=40, static=True)
+    members: Size = eqx.field(default=40, static=True)
     inflation: Inflation = eqx.field(default=1.0, converter=as_inflation)
     rotate: bool = eqx.field(default=False, static=True)
 
@@ -122,7 +122,7 @@ class LETKF(_AbstractFilter):
     """
 
     radius: float | Mapping[str, float] = eqx.field(kw_only=True)
-    members: int = eqx.field(default=20, static=True)
+    members: Size = eqx.field(default=20, static=True)
     inflation: Inflation = eqx.field(default=1.0, converter=as_inflation)
     rotate: bool = eqx.field(default=False, static=True)
 
@@ -234,7 +234,7 @@ class IEnKS(AbstractEnsembleScheme):
         tolerance: |δw| at which to stop, in standard deviations of the background.
     """
 
-    members: int = eqx.field(default=20, static=True)
+    members: Size = eqx.field(default=20, static=True)
     inflation: Inflation = eqx.field(default=1.0, converter=as_inflation)
     rotate: bool = eqx.field(default=False, static=True)
     iterations: int = eqx.field(default=20, static=True)

@@ -25,7 +25,7 @@ from assim.analysis.cycle.scheme import (
     status,
 )
 from assim.analysis.forecast import StartMembers
-from assim.arguments import positive
+from assim.arguments import Size, positive
 from assim.problem.arrays import State, Trajectory
 from assim.problem.covariance import AbstractStateCovariance
 from assim.problem.departure import Departures, Problem
@@ -185,7 +185,7 @@ class ThreeDVar(_AbstractStatic):
     share: float = eqx.field(default=1.0, converter=float)
     static: AbstractStateCovariance | None = None
     minimiser: AbstractMinimiser = eqx.field(default_factory=lambda: GaussNewton(n_outer=10))
-    rank: int = eqx.field(default=200, static=True)
+    rank: Size = eqx.field(default=200, static=True)
 
     def minimum(self, increment: Increment, key: Array) -> tuple[Gaussian, Cost]:
         """By the minimiser."""

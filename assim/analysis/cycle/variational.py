@@ -33,7 +33,7 @@ from assim.analysis.cycle.scheme import (
     signal,
 )
 from assim.analysis.forecast import StartMembers
-from assim.arguments import check_settings, not_negative
+from assim.arguments import Size, check_settings, not_negative
 from assim.problem.assumed import is_gaussian
 from assim.problem.control import White
 from assim.problem.covariance import AbstractCovariance, AbstractStateCovariance
@@ -107,11 +107,11 @@ class FourDVar(AbstractScheme):
     inflation: Inflation = eqx.field(default=1.0, converter=as_inflation)
     share: float | None = None
     forgetting: float = 0.0
-    rank: int = eqx.field(default=200, static=True)
-    members: int = eqx.field(default=100, static=True)
+    rank: Size = eqx.field(default=200, static=True)
+    members: Size = eqx.field(default=100, static=True)
     localisation: AbstractCovariance | None = None
     minimiser: AbstractMinimiser = eqx.field(default_factory=lambda: GaussNewton(n_outer=10))
-    starts: int = eqx.field(default=1, static=True)
+    starts: Size = eqx.field(default=1, static=True)
     gate: float = 0.5
     stages: int = eqx.field(default=1, static=True)
     static: AbstractStateCovariance | None = None

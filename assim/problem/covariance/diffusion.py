@@ -8,6 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from assim.arguments import Size
 from assim.problem.arrays import Array, Coordinate
 from assim.problem.covariance.axis import axes_of, evened, gaps, widths
 from assim.problem.covariance.root import AbstractCovariance, Axes, check_invertible
@@ -49,7 +50,7 @@ class Diffusion(AbstractCovariance):
         length: float | Array | np.ndarray | Sequence,
         iterations: int = 10,
         mask: Array | np.ndarray | Sequence | None = None,
-        samples: int | None = None,
+        samples: Size | None = None,
         fitted: "Normalised | None" = None,
     ) -> None:
         """Check the arguments; `fitted` is made by `on`."""

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from assim.arguments import check_settings, not_negative
+from assim.arguments import Size, check_settings, not_negative
 from assim.solve.cost import (
     INDEFINITE,
     DepartureFunction,
@@ -49,10 +49,10 @@ class _AbstractNewton(AbstractMinimiser):
 
     exact: eqx.AbstractClassVar[bool]  # whether that is ∇²J, which may be indefinite, not W + GᵀG
     n_outer: int = eqx.field(default=100, static=True)
-    n_inner: int = eqx.field(default=100, static=True)
+    n_inner: Size = eqx.field(default=100, static=True)
     tolerance: float = eqx.field(default=1e-6, static=True)
     inner_tolerance: float = eqx.field(default=1e-2, static=True)
-    precondition: int = eqx.field(default=0, static=True)
+    precondition: Size = eqx.field(default=0, static=True)
     globalisation: str = eqx.field(default="damping", static=True)
 
     def __check_init__(self) -> None:

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from assim.arguments import Size
 from assim.solve.cost import DepartureFunction, cost
 from assim.solve.minimise.loop import AbstractMinimiser
 from assim.solve.minimise.status import Status
@@ -81,7 +82,7 @@ class LBFGS(_AbstractGradientMethod):
 
     n_outer: int = eqx.field(default=50, static=True)
     n_inner: int = eqx.field(default=10, static=True)
-    memory: int = eqx.field(default=20, static=True)
+    memory: Size = eqx.field(default=20, static=True)
     tolerance: float = eqx.field(default=1e-6, static=True)
 
     def _optimiser(self) -> "optax.GradientTransformationExtraArgs":

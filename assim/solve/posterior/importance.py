@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.arguments import check_settings
+from assim.arguments import Size, check_settings
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
@@ -43,7 +43,7 @@ class Importance(AbstractPosterior):
         rounds: most fits of the proposal, 0 for none.
     """
 
-    number: int = eqx.field(default=10_000, static=True)
+    number: Size = eqx.field(default=10_000, static=True)
     proposal: str = eqx.field(default="t", static=True)
     rounds: int = eqx.field(default=2, static=True)
 

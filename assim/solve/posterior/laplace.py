@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.arguments import check_settings
+from assim.arguments import Size, check_settings
 from assim.solve.cost import (
     INDEFINITE,
     DepartureFunction,
@@ -54,12 +54,12 @@ class Laplace(AbstractPosterior):
             fewer where χ has over 20,000 entries.
     """
 
-    rank: int = eqx.field(default=100, static=True)
+    rank: Size = eqx.field(default=100, static=True)
     hessian: str = eqx.field(default="auto", static=True)
     eigensolver: str = eqx.field(default="lanczos", static=True)
     dense_limit: int = eqx.field(default=2000, static=True)
     certificate: int = eqx.field(default=10_000, static=True)
-    members: int = eqx.field(default=1000, static=True)
+    members: Size = eqx.field(default=1000, static=True)
 
     def __check_init__(self) -> None:
         check_settings(self, hessian=("auto", "exact", "gauss_newton"))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.arguments import check_settings
+from assim.arguments import Size, check_settings
 from assim.solve.cost import DepartureFunction, Value
 from assim.solve.minimise.gauss_newton import DENSE_LIMIT, GaussNewton, NewtonCG
 from assim.solve.minimise.loop import AbstractMinimiser
@@ -78,9 +78,9 @@ class Randomise(AbstractPosterior):
         together: members that are minimised together.
     """
 
-    members: int = eqx.field(default=100, static=True)
+    members: Size = eqx.field(default=100, static=True)
     minimiser: AbstractMinimiser | None = None
-    together: int = eqx.field(default=20, static=True)
+    together: Size = eqx.field(default=20, static=True)
 
     def __check_init__(self) -> None:
         check_settings(self, members=2, together=1)

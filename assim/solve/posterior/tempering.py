@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.arguments import a_share, check_settings
+from assim.arguments import Size, a_share, check_settings
 from assim.solve.cost import DepartureFunction, negative_log_density, scored_density
 from assim.solve.posterior.ensemble import (
     AbstractPosterior,
@@ -62,7 +62,7 @@ class Tempering(AbstractPosterior):
         stages: most of them in a run.
     """
 
-    particles: int = eqx.field(default=1000, static=True)
+    particles: Size = eqx.field(default=1000, static=True)
     runs: int = eqx.field(default=4, static=True)
     start: str = eqx.field(default="both", static=True)
     share: float = eqx.field(default=0.5, static=True)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.arguments import check_settings, positive
+from assim.arguments import Size, check_settings, positive
 from assim.solve.cost import DepartureFunction, scored_density
 from assim.solve.posterior.ensemble import (
     AbstractPosterior,
@@ -87,9 +87,9 @@ class Variational(AbstractPosterior):
     family: str = eqx.field(default="full_rank", static=True)
     coordinates: str = eqx.field(default="whitened", static=True)
     steps: int = eqx.field(default=500, static=True)
-    draws_per_step: int = eqx.field(default=20, static=True)
+    draws_per_step: Size = eqx.field(default=20, static=True)
     step_size: float = eqx.field(default=0.05, static=True)
-    number: int = eqx.field(default=10_000, static=True)
+    number: Size = eqx.field(default=10_000, static=True)
 
     def __check_init__(self) -> None:
         check_settings(self, family=("full_rank", "mean_field"), coordinates=("whitened", "plain"))

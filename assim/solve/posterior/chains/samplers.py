@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from assim.arguments import check_settings
+from assim.arguments import Size, check_settings
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.chains.chains import AbstractChains, Coordinates, Step, Tuning
 from assim.solve.posterior.chains.sampling import sample_chains
@@ -36,11 +36,11 @@ class AbstractHamiltonian(AbstractChains):
     """
 
     accuracy: float = eqx.field(default=0.02, static=True)
-    chains: int = eqx.field(default=8, static=True)
+    chains: Size = eqx.field(default=8, static=True)
     warm_up: int = eqx.field(default=180, static=True)
     acceptance: float = eqx.field(default=0.9, static=True)
     max_gradients: int = eqx.field(default=1_000_000, static=True)
-    members: int = eqx.field(default=10_000, static=True)
+    members: Size = eqx.field(default=10_000, static=True)
 
     def sample(
         self,
@@ -183,12 +183,12 @@ class MCLMC(AbstractChains):
     """
 
     accuracy: float = eqx.field(default=0.02, static=True)
-    chains: int = eqx.field(default=8, static=True)
+    chains: Size = eqx.field(default=8, static=True)
     warm_up: int = eqx.field(default=300, static=True)
     adjusted: bool = eqx.field(default=False, static=True)
     acceptance: float = eqx.field(default=0.9, static=True)
     max_gradients: int = eqx.field(default=1_000_000, static=True)
-    members: int = eqx.field(default=10_000, static=True)
+    members: Size = eqx.field(default=10_000, static=True)
 
     def name(self) -> str:
         """The method's name, mclmc."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.arguments import check_settings, positive
+from assim.arguments import Size, check_settings, positive
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, failed
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
@@ -53,11 +53,11 @@ class Nested(AbstractPosterior):
         most: nodes of the lattice.
     """
 
-    number: int = eqx.field(default=10_000, static=True)
+    number: Size = eqx.field(default=10_000, static=True)
     step: float = eqx.field(default=0.75, static=True)
     drop: float = eqx.field(default=13.0, static=True)
-    starts: int = eqx.field(default=8, static=True)
-    most: int = eqx.field(default=4000, static=True)
+    starts: Size = eqx.field(default=8, static=True)
+    most: Size = eqx.field(default=4000, static=True)
 
     def __check_init__(self) -> None:
         check_settings(self, number=100, starts=1, most=10)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.arguments import check_settings, positive
+from assim.arguments import Size, check_settings, positive
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.crosscheck import crosschecked, stated_moments
 from assim.solve.posterior.ensemble import (
@@ -73,7 +73,7 @@ class SVGD(AbstractPosterior):
             the complement.
     """
 
-    particles: int = eqx.field(default=100, static=True)
+    particles: Size = eqx.field(default=100, static=True)
     kernel: str = eqx.field(default="rbf", static=True)
     steps: int = eqx.field(default=300, static=True)
     step: float = eqx.field(default=0.5, static=True)
@@ -83,7 +83,7 @@ class SVGD(AbstractPosterior):
     averaged: bool = eqx.field(default=True, static=True)
     stochastic: bool = eqx.field(default=False, static=True)
     plain: bool = eqx.field(default=False, static=True)
-    members: int = eqx.field(default=2000, static=True)
+    members: Size = eqx.field(default=2000, static=True)
 
     def __check_init__(self) -> None:
         check_settings(self, kernel=KERNELS, particles=2, steps=0, polish=0, members=2, cutoff=0)
