@@ -22,6 +22,11 @@ RECORD = "written.jsonl"
 RUN, SERIES = "run", "series"  # kinds: of a window or an experiment; of all windows of a cycle
 REPORT = "report"
 _KEYS = ("name", "kind", "sha256")
+_CHANGED = "has changed since assim wrote it"
+_UNRECORDED = (
+    f"is not recorded as assim's in {FOLDER}/{RECORD}: it is of an earlier version, was copied "
+    f"without the folder {FOLDER}, or is not assim's"
+)
 _WAY_OUT = "free some space, or choose another directory with --out"
 
 
@@ -41,6 +46,7 @@ class Record:
         for path in (self.folder, self.underway, self.path):
             _check_no_link(path)
         self.lines = read_lines(self.path)
+        self._hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
         for number, line in enumerate(self.lines, 1):
             if not all(isinstance(line.get(key), str) for key in _KEYS):
                 raise misshapen(f"{self.path}, line {number}", f"{', '.join(_KEYS)} as texts", line)
@@ -59,7 +65,17 @@ class Record:
         """Whether there is a file of this name that is as it was written."""
         path = self.directory / name
         digests = {line["sha256"] for line in self.lines if line["name"] == name}
-        return bool(digests) and _is_plain(path, self.directory) and hash_file(path) in digests
+        return bool(digests) and _is_plain(path, self.directory) and self._hash(path) in digests
+
+    def _hash(self, path: Path) -> str:
+        """The sha256 of a file, which is read once for as long as the system tells no change."""
+        about = path.stat()
+        now = about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+        before, digest = self._hashes.get(path, (None, ""))
+        if before != now:
+            digest = hash_file(path)
+            self._hashes[path] = now, digest
+        return digest
 
     def check_free(self, names: Iterable[str]) -> None:
         """Refuse to write files of these names over what is not as it was written.
@@ -67,15 +83,20 @@ class Record:
         Raises:
             DataError: something else has such a name, or its folder is a link.
         """
+        names = list(names)
         for name in names:
             for folder in Path(name).parents[:-1]:
                 _check_no_link(self.directory / folder)
-            if os.path.lexists(self.directory / name) and not self.owns(name):
-                raise DataError(
-                    f"{self.directory / name}: cannot be written: what has this name was not "
-                    "written there by assim, or has changed since; move it, or choose another "
-                    "directory with --out"
-                )
+        there = [name for name in names if os.path.lexists(self.directory / name)]
+        if not (taken := [name for name in there if not self.owns(name)]):
+            return
+        changed = {line["name"] for line in self.lines}.issuperset(taken)
+        paths = ", ".join(str(self.directory / name) for name in taken)
+        raise DataError(
+            f"{paths}: cannot be written: what stands there "
+            f"{_CHANGED if changed else _UNRECORDED}; move it, or choose another directory with "
+            "--out"
+        )
 
     def add(self, kind: str, files: dict[str, str]) -> None:
         """Record files by name and sha256, before they have their names."""

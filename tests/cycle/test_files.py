@@ -158,6 +158,20 @@ def test_resume_after_any_stop(files, whole, tmp_path, spoil):
     assert not list(out.rglob("*.part"))
 
 
+def test_a_cycle_without_its_record_goes_on_once_its_series_is_moved(files, whole, tmp_path):
+    """As one of an earlier version, or copied without the folder."""
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    shutil.rmtree(out / ".assim")
+    result = files.run(out, "--resume")
+    assert result.exit_code == 3 and "copied without the folder .assim" in result.stderr
+    for name in ("diagnostics.nc", "summary.json"):
+        assert str(out / name) in result.stderr
+        (out / name).unlink()
+    assert files.run(out, "--resume").exit_code == 0
+    assert contents(out) == contents(whole)
+
+
 @pytest.mark.parametrize("name", ["windows/000006/notes.txt", "carry/000099.nc"])
 def test_what_assim_has_not_written_stands(files, whole, tmp_path, name):
     out = tmp_path / "out"
@@ -165,7 +179,7 @@ def test_what_assim_has_not_written_stands(files, whole, tmp_path, name):
     (out / name).parent.mkdir(exist_ok=True)
     (out / name).write_text("mine")
     result = files.run(out, "--resume")
-    assert result.exit_code == 3 and "assim has not written it" in result.stderr
+    assert result.exit_code == 3 and "nothing there records that assim wrote it" in result.stderr
     assert (out / name).read_text() == "mine"
 
 

@@ -99,7 +99,7 @@ def test_a_picture_of_somebody_else_is_not_replaced(toy: Toy, monkeypatch) -> No
     toy.write().out.mkdir()
     (toy.out / PICTURE).write_bytes(b"old")
     monkeypatch.setattr(command, "_calibrated", lambda *_: 1 / 0)
-    with pytest.raises(DataError, match="was not written there by assim"):
+    with pytest.raises(DataError, match="is not assim's; move it"):
         calibrate_case(read_case(toy.write_case()), 10, "laplace", toy.out, Screen(quiet=True))
     assert (toy.out / PICTURE).read_bytes() == b"old"
 

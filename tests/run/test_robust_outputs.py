@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import xarray as xr
 
+from assim.files import record
 from assim.files.errors import DataError
+from assim.files.netcdf import hash_file
 from assim.files.read.manifest import NAME, read_manifest
-from assim.files.record import Batch, Record, alone
+from assim.files.record import Batch, Record, alone, together
 from tests.run.toy import Toy, invoke, listed
 
 KEEP = ["--set", 'output.keep=["analysis","feedback"]']
@@ -157,8 +159,21 @@ def test_a_twin_that_fails_leaves_all_files_as_they_were(
 def test_what_assim_did_not_write_stands(shared: Toy, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("of somebody else")
     result = shared.run("--out", str(tmp_path), *KEEP)
-    assert result.exit_code == 3 and "was not written there by assim" in result.stderr
+    assert result.exit_code == 3 and "or is not assim's; move it" in result.stderr
     assert listed(tmp_path) == {name: b"of somebody else"}
+
+
+@pytest.mark.usefixtures("nothing_computed")
+def test_results_without_a_record_are_named_all_at_once(
+    shared: Toy, finished: Path, tmp_path: Path
+) -> None:
+    """As of an earlier version, or copied without the folder: moved away, they are in no way."""
+    out = copied(finished, tmp_path)
+    shutil.rmtree(out / ".assim")
+    result = shared.run("--out", str(out), *KEEP)
+    assert result.exit_code == 3 and "copied without the folder .assim" in result.stderr
+    for name in ("analysis.nc", "feedback.nc", "summary.json"):
+        assert str(out / name) in result.stderr
 
 
 @pytest.mark.usefixtures("nothing_computed")
@@ -167,8 +182,28 @@ def test_what_has_changed_since_stands(shared: Toy, finished: Path, tmp_path: Pa
     (out / "feedback.nc").write_text("notes")
     before = listed(out)
     result = shared.run("--out", str(out), *KEEP)
-    assert result.exit_code == 3 and "feedback.nc" in result.stderr
+    assert result.exit_code == 3 and "feedback.nc: cannot be written" in result.stderr
+    assert "has changed since assim wrote it" in result.stderr
     assert listed(out) == before
+
+
+def test_a_file_that_has_not_changed_is_read_once(tmp_path: Path, monkeypatch) -> None:
+    read: list[Path] = []
+
+    def hashed(path: Path) -> str:
+        read.append(path)
+        return hash_file(path)
+
+    with together(tmp_path, "run") as batch, batch.part("a.json") as path:
+        path.write_text("{}")
+    monkeypatch.setattr(record, "hash_file", hashed)
+    written = record.Record(tmp_path)
+    assert written.owns("a.json") and written.owns("a.json") and len(read) == 1
+    written.check_free(["a.json"])
+    assert len(read) == 1
+    (tmp_path / "a.json").write_text("[]")  # of the same length
+    os.utime(tmp_path / "a.json", (0, 0))  # whose time a quick test might not change
+    assert not written.owns("a.json") and len(read) == 2
 
 
 @pytest.mark.usefixtures("nothing_computed")

@@ -204,8 +204,8 @@ class Ledger:
             strange = path in files and (path.is_dir() or self._name(path) not in known)
             if strange or path.is_symlink():
                 raise DataError(
-                    f"{path}: would be removed, and assim has not written it: move it, or choose "
-                    "another directory with --out"
+                    f"{path}: would be removed, and nothing there records that assim wrote it: "
+                    "move it, or choose another directory with --out"
                 )
         for path in files:
             remove(path)
