@@ -78,7 +78,9 @@ def generalised_pareto(excesses: np.ndarray) -> tuple[float, float]:
     quartile = excesses[_quartile(n)]
     b = (1 - np.sqrt(grid / (np.arange(1, grid + 1) - 0.5))) / (3 * quartile) + 1 / excesses[-1]
     k = np.mean(np.log1p(-b[:, None] * excesses), axis=1)
-    profile = n * (np.log(-b / k) - k - 1)
+    mean = np.mean(excesses)  # -k/b where b comes to nothing: an exponential tail
+    rate = np.divide(-b, k, out=np.full(grid, 1 / mean), where=k != 0)
+    profile = n * (np.log(rate) - k - 1)
     weights = np.exp(profile - profile.max())
     b_hat = np.sum(b * weights) / np.sum(weights)
     k_hat = float(np.mean(np.log1p(-b_hat * excesses)))

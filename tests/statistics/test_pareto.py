@@ -23,6 +23,15 @@ def test_shape_of_exact_draws(k):
     assert scale_error < 4 * np.sqrt(1 + (1 + max(k, 0)) ** 2) / np.sqrt(4 * n)
 
 
+def test_a_place_of_the_grid_at_zero():
+    """Of 20 excesses whose largest is three times the quartile it is, where k and b both vanish."""
+    excesses = np.concatenate([np.linspace(0.2, 1.0, 5), np.linspace(1.05, 3.0, 15)])
+    with np.errstate(all="raise"):
+        k_hat, scale = generalised_pareto(excesses)
+    near = [generalised_pareto(excesses * (1 + step * (excesses == 3.0))) for step in (-1e-6, 1e-6)]
+    np.testing.assert_allclose(np.mean(near, axis=0), [k_hat, scale], rtol=1e-5)
+
+
 def test_weak_prior():
     """Ten further draws with k = 1/2 (Vehtari et al. 2024, appendix C)."""
     draws = np.sort(scipy.stats.genpareto(0.0).rvs(20, random_state=0))
