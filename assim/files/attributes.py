@@ -1,4 +1,4 @@
-"""Attributes of variables in files, each of the type that CF gives it: the one door for them."""
+"""Attributes of variables in files, each of the type that CF gives it: all readers use these."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -12,7 +12,7 @@ from assim.problem.observation import Observations
 
 Pairs = tuple[np.ndarray, np.ndarray]
 
-FREE = 0.9  # influence above which a value has no residual to speak of
+FREE = 0.9  # influence above which the residual of a value is left out
 DEPENDENT = 0.3  # autocorrelation that is told, where it is also beyond chance
 BEYOND_CHANCE = 3.0  # standard deviations, of an autocorrelation
 FEWEST = 10  # pairs from which a correlation is estimated

@@ -333,9 +333,9 @@ class Problem(eqx.Module):
     def _volume(self, chi: Array) -> Array:
         """v = ½ log |W + GᵀG| over the entries of χ that make the trajectory at given parameters.
 
-        The mode of exp(-J) over a trajectory and the amplitude of its model error together says
-        nothing of the amplitude: the larger it is, the smaller white η do. Nor of the scale of
-        observation errors: the smaller it is, the closer the trajectory comes to the values.
+        The joint mode, of exp(v - J) over the trajectory and the scales, does not identify the
+        amplitude of model error: the larger it is, the smaller white η do. Nor does it identify
+        the scale of observation errors: the trajectory comes closer to the values than it should.
         Integrating the trajectory out by Laplace's method adds this term, exact where the
         departures are linear in it: parameters and scales are then at the mode of their own
         posterior.
