@@ -56,12 +56,22 @@ class UnknownNameError(LookupError):
     """A name that stands for no plug-in of its kind."""
 
 
+def kinds() -> tuple[str, ...]:
+    """The kinds of plug-ins that have built-in names."""
+    return tuple(_KINDS)
+
+
 def names(kind: str) -> list[str]:
     """The built-in names of a kind of plug-in."""
     if kind != "model":
         return _KINDS[kind][1].split()
     models = importlib.import_module(_PLACES[kind])
     return sorted(name for name, value in vars(models).items() if inspect.isclass(value))
+
+
+def words(kind: str) -> tuple[str, ...]:
+    """What else a table of this kind may say: words that name no class."""
+    return _WORDS.get(kind, ())
 
 
 def load(reference: str) -> Any:
@@ -100,7 +110,7 @@ def resolve(kind: str, use: Any, folder: Path, expected: tuple[type, ...] = ()) 
     if kind in ("quantity", "finding"):
         raise UnknownNameError(f'must be "file.py:function", got {use!r}')
     if use not in names(kind):
-        known = [*names(kind), *_WORDS.get(kind, ())]
+        known = [*names(kind), *words(kind)]
         near = hint(use, known, "those that come with assim are")
         own = f'; one of your own is "file.py:{"function" if kind == "operator" else "Class"}"'
         raise UnknownNameError(f"no {kind} is called {use!r}; {near}{own}")

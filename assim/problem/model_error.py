@@ -33,7 +33,7 @@ _TENDENCY = "model_error:"  # prefix of η among the parameters of a forced mode
 
 
 class ModelError(eqx.Module):
-    """Error of the model: η ~ N(0, s²·T⊗Q), one η_k for each group of slots.
+    """Error of the model: η ~ N(0, s²·Q_t⊗Q), one η_k for each group of slots.
 
         x(t_k) = M(x(t_(k-1))) + η_k            acts="jump", at the group's end; field unit
         dx/dt = f(x, θ, t) + η_k                acts="tendency", throughout the group; field unit
@@ -44,7 +44,7 @@ class ModelError(eqx.Module):
     Args:
         covariance: Q of one η: one covariance for all fields alike, one a field, or a joint one;
             fields without one have no model error.
-        in_time: T, correlation of the series η_1 … η_K of each white entry, as from
+        in_time: Q_t, correlation of the series η_1 … η_K of each white entry, as from
             `Autoregressive`, of variance 1; None for independent ones.
         every: slots in a group.
         acts: "jump" or "tendency".
@@ -68,7 +68,7 @@ class ModelError(eqx.Module):
         if self.acts == "tendency" and (self.observed == "before" or not self.jump_at_end):
             key = 'observed="before"' if self.observed == "before" else "jump_at_end=False"
             raise ValueError(
-                f'ModelError: {key} speaks of jumps, and acts="tendency" makes none; drop it, or '
+                f'ModelError: {key} is for jumps, and acts="tendency" makes none; drop it, or '
                 'use acts="jump"'
             )
 

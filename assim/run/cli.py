@@ -218,22 +218,42 @@ def compare(
     "source",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Results of the case; its own directory if absent.",
+    help="Directory with the results of the case. [default: the case's own]",
 )
-@click.option("--slots", type=click.IntRange(min=1), help="How long; a window's if absent.")
-@click.option("--until", metavar="TIME", help="How long, as a date or a number, in whole slots.")
-@click.option("--members", type=click.IntRange(min=2), help="How many; 100 if absent.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of all draws; the case's if absent.")
-@click.option("--keep-members", is_flag=True, help="Write every member, too.")
 @click.option(
-    "--observations", type=click.Path(path_type=Path), metavar="FILE", help="Later ones, to score."
+    "--slots",
+    type=click.IntRange(min=1),
+    help="Length of the forecast in slots. [default: the slots of a window]",
 )
-@click.option("--truth", type=click.Path(path_type=Path), metavar="FILE", help="To score, too.")
-@click.option("--out", type=click.Path(path_type=Path), help="Directory for the forecast; DIR.")
+@click.option(
+    "--until", metavar="TIME", help="End of the forecast, a date or a number, in whole slots."
+)
+@click.option("--members", type=click.IntRange(min=2), help="Number of members. [default: 100]")
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Seed of all draws. [default: the case's seed]"
+)
+@click.option("--keep-members", is_flag=True, help="Write every member to forecast.nc.")
+@click.option(
+    "--observations",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File of later observations to score the forecast against.",
+)
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File of the true trajectory to score the forecast against.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Directory for the forecast. [default: that of the results]",
+)
 @_SET
 @_QUIET
 def forecast(case: Path, assignments: tuple[str, ...], quiet: bool, **asked: Any) -> int:
-    """Forecast on from finished results of CASE: mean, spread and scores of its posterior."""
+    """Run members of the posterior on from finished results of CASE: mean, spread and scores."""
     if asked["slots"] is not None and asked["until"] is not None:
         raise click.UsageError("give either --slots or --until, not both")
     read = _read(case, assignments)
@@ -283,7 +303,7 @@ def report(directory: Path) -> int:
 
 @main.command()
 def info() -> int:
-    """Print versions, devices, the compile cache and the models that can be named."""
+    """Print versions, devices, the compile cache, and every built-in name that `use` may have."""
     from assim.run.terminal.runtime import info_lines
 
     _configure(device=os.environ.get("JAX_PLATFORMS", "any"))

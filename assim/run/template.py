@@ -7,7 +7,7 @@ import numpy as np
 
 from assim.case.failure import Exit
 from assim.case.model import ModelTable
-from assim.case.names import names
+from assim.case.names import names, words
 from assim.case.toml import quoted
 from assim.files.errors import DataError
 from assim.files.netcdf import write_bytes
@@ -54,10 +54,10 @@ file = "background.nc"
 {observations}
 [minimiser]
 use = "GaussNewton"     # or {minimisers}
-starts = 1              # more first guesses where several minima are feared
+starts = "auto"         # as many first guesses as it takes; or their number
 
 [posterior]
-use = "Laplace"         # or "none"
+use = "Laplace"         # or {posteriors}
 
 # Windows in sequence: remove these marks, and the one above is the first of ten.
 # [cycle]
@@ -106,10 +106,16 @@ def template(use: str, out: Path) -> str:
         priors=", ".join(names("prior")),
         parameters="".join(_parameter(model, name) for name in labels.parameters),
         observations="".join(_observation(name) for name in labels.state),
-        minimisers=", ".join(quoted(n) for n in names("minimiser") if n != "GaussNewton"),
+        minimisers=_others("minimiser", "GaussNewton"),
+        posteriors=_others("posterior", "Laplace"),
         spin_up="10.0" if any(label.dims for label in labels.state.values()) else "0.0",
         initial="{ " + ", ".join(f"{name} = {_INITIAL}" for name in labels.state) + " }",
     )
+
+
+def _others(kind: str, chosen: str) -> str:
+    """What else `use` may name in the table of this kind."""
+    return ", ".join(quoted(name) for name in (*names(kind), *words(kind)) if name != chosen)
 
 
 def _from(use: str, out: Path) -> str:

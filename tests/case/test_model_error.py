@@ -119,7 +119,7 @@ def test_no_jump_at_the_end(toy: Toy) -> None:
         ({}, ("model_error", "give either covariance or fields")),
         ({**ERROR, "every": 3}, ("groups of 3 slots do not fill a window of 4",)),
         ({**ERROR, "observed": "during"}, ("model_error.observed", "'before' or 'after'")),
-        ({**ERROR, "acts": "tendency", "observed": "before"}, ("model_error", "speaks of jumps")),
+        ({**ERROR, "acts": "tendency", "observed": "before"}, ("model_error", "is for jumps")),
         ({**ERROR, "every": 4, "jump_at_end": False}, ("one group of slots without a jump",)),
         ({**ERROR, "jump_at_end": 0}, ("model_error.jump_at_end",)),
         ({**ERROR, "acts": "push"}, ("model_error.acts", "'jump' or 'tendency'", "push")),

@@ -112,8 +112,8 @@ def test_correlated_errors_without_a_jump_at_the_end():
     ("options", "message"),
     [
         ({"observed": "during"}, r"observed must be one of \('before', 'after'\), got 'during'"),
-        ({"acts": "tendency", "observed": "before"}, r'observed="before" speaks of jumps'),
-        ({"acts": "tendency", "jump_at_end": False}, "jump_at_end=False speaks of jumps"),
+        ({"acts": "tendency", "observed": "before"}, r'observed="before" is for jumps'),
+        ({"acts": "tendency", "jump_at_end": False}, "jump_at_end=False is for jumps"),
         ({"every": 3, "jump_at_end": False}, "one group of slots without a jump at its end"),
     ],
 )

@@ -39,11 +39,25 @@ def test_every_command_has_help() -> None:
         assert invoke(command, "--help").exit_code == 0
 
 
-def test_info_lists_models() -> None:
+def test_info_lists_what_use_may_name() -> None:
+    from assim.case.names import kinds, names, words
+
     result = invoke("info")
     assert result.exit_code == 0, result.stderr or result.exception
-    for word in ("jax", "devices", "compile cache", "Lorenz96", "LotkaVolterra"):
-        assert word in result.stdout
+    listed = dict(line.split("  ", 1) for line in result.stdout.splitlines())
+    assert {"jax", "devices", "compile cache"} <= set(listed)
+    for kind in kinds():
+        assert listed[f"{kind}s"].split() == ", ".join((*names(kind), *words(kind))).split(), kind
+    assert "Diffusion" in listed["covariances"] and "Nested" in listed["posteriors"]
+
+
+def test_init_names_every_minimiser_and_posterior() -> None:
+    from assim.case.names import names, words
+
+    text = invoke("init", "Lorenz63").stdout
+    for kind in ("minimiser", "posterior"):
+        missing = [name for name in (*names(kind), *words(kind)) if f'"{name}"' not in text]
+        assert not missing, kind
 
 
 @pytest.mark.parametrize("model", ["Lorenz63", "LotkaVolterra", "AdvectionDiffusion"])

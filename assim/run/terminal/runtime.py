@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from assim.case.failure import CaseError, Fault
-from assim.case.names import names
+from assim.case.names import kinds, names, words
 
 _PACKAGES = ("assim", "jax", "jaxlib", "equinox", "diffrax", "numpy", "xarray", "netCDF4")
 _EXTRAS = ("matplotlib", "blackjax")
-_KINDS = ("model", "operator", "likelihood", "prior", "minimiser", "integrator", "scheme")
 
 
 def cache_directory() -> Path | None:
@@ -70,7 +69,7 @@ def info_lines() -> list[str]:
         ("devices", ", ".join(f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()))
     )
     rows.append(("compile cache", _cache_words()))
-    rows += [(f"{kind}s", ", ".join(names(kind))) for kind in _KINDS]
+    rows += [(f"{kind}s", ", ".join((*names(kind), *words(kind)))) for kind in kinds()]
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {value}" for name, value in rows]
 

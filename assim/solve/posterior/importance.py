@@ -237,8 +237,8 @@ def _verdict(best: _Round) -> tuple[Trust, str]:
         )
     if not smoothed.k_hat < TRUSTED_K_HAT:
         return Trust.DOUBTFUL, (
-            f"{figures}: usable, but standard deviations may be several per cent off; for error "
-            "bars to publish run a chain (NUTS or MCLMC), or draw more."
+            f"{figures}: a rough answer: standard deviations may be several per cent off; for "
+            "error bars to publish run a chain (NUTS or MCLMC), or draw more."
         )
     if not best.trusted():
         return Trust.DOUBTFUL, (
