@@ -125,7 +125,7 @@ def _draw(results: Results, screen: Screen) -> None:
 
         png = draw_calibration(results.directory / FILE).png
     except ModuleNotFoundError as error:
-        way = f"it needs {error.name}, which is not installed: pip install 'assim[plot]'"
+        way = f"it needs {error.name}, which is not installed: pip install {error.name}"
         screen.say(f"There is no {PICTURE}: {way}")
         return
     except Exception as error:  # a picture that fails costs no simulations

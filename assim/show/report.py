@@ -137,7 +137,7 @@ def draw(run: Run) -> dict[str, Picture]:
             raise
         raise ReportError(
             f"{run.directory or run.name()}: a report needs matplotlib, which is not installed: "
-            "`pip install 'assim[plot]'`"
+            "`pip install matplotlib`"
         ) from error
     return {name: picture for name, picture in drawn.items() if picture is not None}
 

@@ -90,7 +90,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_simulations(calibrated, monkeyp
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     console, results = Console(record=True, file=io.StringIO()), Results(None, tmp_path)
     _draw(results, Screen(console))
-    assert not results.paths and "pip install 'assim[plot]'" in console.export_text().replace(
+    assert not results.paths and "pip install matplotlib" in console.export_text().replace(
         "\n", " "
     )
 

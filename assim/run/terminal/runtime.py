@@ -43,8 +43,8 @@ def configure(device: str = "cpu", precision: str = "float64") -> None:
         try:
             jax.devices("gpu")
         except RuntimeError as error:
-            what = "JAX finds no GPU here (`assim info` lists the devices); install "
-            way = "'assim[cuda12]' or 'assim[cuda13]', or set runtime.device = \"cpu\""
+            what = "JAX finds no GPU here (`assim info` lists the devices); pip install "
+            way = "'jax[cuda12]' or 'jax[cuda13]', or set runtime.device = \"cpu\""
             raise CaseError([Fault("runtime.device", what + way)]) from error
 
 
