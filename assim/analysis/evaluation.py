@@ -48,13 +48,13 @@ def fixed(problem: Problem) -> tuple[Physical, Array]:
 
 
 def chi_squared_degrees(problem: Problem) -> float:
-    """Expectation of 2J without normalisers at the minimum, where the errors are as stated."""
+    """Expectation of 2(J - c - v) at the minimum, where the errors are as stated."""
     degrees = sum(float(o.count()) for o in problem.observations)
     return degrees - float(assumed.improper(problem))
 
 
 def chi_squared_p_value(problem: Problem, squares: float) -> float:
-    """Probability that 2J without normalisers is larger; NaN where it is no χ² variable."""
+    """Probability that 2(J - c - v) is larger; NaN where it is no χ² variable."""
     degrees = chi_squared_degrees(problem)
     if not (bool(assumed.is_gaussian(problem)) and degrees > 0 and math.isfinite(squares)):
         return math.nan

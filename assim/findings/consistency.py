@@ -180,7 +180,7 @@ class Consistency(AbstractFinding):
         instruments: by name.
         terms: background, parameters, model error and the digital filter; what observations add is
             in `instruments`.
-        chi_squared: χᵀWχ + dᵀd at the minimum, 2J but for normalisers.
+        chi_squared: χᵀWχ + dᵀd = 2(J - c - v) at the minimum.
         degrees: its expectation, the number of observations less that of controls that have no
             prior; NaN where an error scale or amplitude is estimated, as then it has no closed
             form, nor has what is expected of the instruments and terms concerned; and NaN, as all

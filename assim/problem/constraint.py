@@ -75,7 +75,7 @@ def weak_constraint(
 ) -> Problem:
     """Weak-constraint 4D-Var: model errors η are estimated with everything else.
 
-        J = Jb + Jo + ½ Σ_k |Q^(-1/2) η_k|²,    η_k = x(t_k) - M(x(t_(k-1)))
+        J = Jb + Jp + Jo + ½ ηᵀ(s² Q_t⊗Q)⁻¹η + c + v,    η_k = x(t_k) - M(x(t_(k-1)))
 
     In the "forcing" formulation η is the control; in the "state" formulation the states at the
     groups' ends are, all groups are integrated at once, and the depth of the computation is one

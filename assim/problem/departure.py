@@ -1,4 +1,4 @@
-"""The one function of a data-assimilation problem: χ → (d, c)."""
+"""The one function of a data-assimilation problem: χ → (d, c, v)."""
 
 import dataclasses
 from typing import NamedTuple
@@ -22,12 +22,14 @@ from assim.problem.window import Window, integrate
 class Departures(NamedTuple):
     """Value of the departure function: J(χ) = ½ χᵀWχ + ½ dᵀd + c + v.
 
-    v = ½ log |W + GᵀG| over the trajectory's part of χ where an error scale, or the amplitude of
-    model error, is estimated over a trajectory with model error, else 0.
+    c = Σ_k (m_k log s_k + log |R_k^(1/2)|) over the instruments whose error scale is estimated,
+    and N log s over jumps of estimated amplitude where states are the control. v = ½ log |W + GᵀG|
+    over the trajectory's part of χ where an error scale, or the amplitude of model error, is
+    estimated over a trajectory with model error. Both are 0 else. The density is exp(v - J).
     """
 
     normalised: Array  # d: of observations, of a digital filter, of jumps where states are control
-    normaliser: Array  # c = Σ log |R^(1/2)| where error scales are estimated, else 0
+    normaliser: Array  # c
     volume: Array  # v
 
 
@@ -164,8 +166,8 @@ class Problem(eqx.Module):
     def moved(self, chi: Array, to: "Problem") -> Array:
         """χ of the same trajectory and scalars in another formulation of this problem.
 
-        White η and states are in one to one: χ_k = s T^(1/2) χ_η + …, whose determinant is that of
-        s T^(1/2), which c and `log_constant` account for.
+        White η and states are in one to one: χ_k = s Q_t^(1/2) χ_η + …, whose determinant is that
+        of s Q_t^(1/2), which c and `log_constant` account for.
 
         Args:
             chi: of this problem.

@@ -83,8 +83,8 @@ def main() -> None:
     """Data assimilation: from a model and observations to an analysis with its uncertainty.
 
     A case is one TOML file. Exit codes: 0 done, 1 internal error, 2 usage or case file, 3 input
-    data or output directory, 4 not converged, 5 model not finite, 6 not certified (--strict), 7 an
-    analysis without something that follows from it, 130 interrupted.
+    data or output directory, 4 not converged, 5 model not finite, 6 not certified (--strict), 7
+    something after the minimum failed, 130 interrupted.
     """
 
 

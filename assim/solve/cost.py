@@ -23,11 +23,11 @@ class Value(Protocol):
 
     @property
     def normaliser(self) -> Array:
-        """c, a scalar; 0 where nothing but d depends on χ."""
+        """c, a scalar: the normaliser of what estimated scales divide, else 0."""
 
     @property
     def volume(self) -> Array:
-        """v, a scalar: log of the volume that is left to what an amplitude scales, else 0."""
+        """v, a scalar: ½ log |W + GᵀG| of what estimated scales act over, else 0."""
 
 
 class DepartureFunction(Protocol):
@@ -49,7 +49,7 @@ class DepartureFunction(Protocol):
         """Whether the prior integrates to one although W may have zeros.
 
         Then every coordinate without a weight has a departure of its own instead (the jump to a
-        state of a sub-window), and ∫ exp(-J) dχ is the evidence but for constants.
+        state of a sub-window), and ∫ exp(v - J) dχ is the evidence but for constants.
         """
 
     def workspace(self) -> int:

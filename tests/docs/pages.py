@@ -66,3 +66,15 @@ def exit_code(line: str) -> int:
 def of_shipped_case(command: Command) -> bool:
     """Whether a command works on a case in `cases/`: those are run with the slow tests."""
     return any(word.startswith("cases/") for word in command.words)
+
+
+def rows(page: Path, head: str) -> list[list[str]]:
+    """Cells of every row of the tables of a page whose first column has this head."""
+    lines, inside, cells = page.read_text(encoding="utf-8").splitlines(), False, []
+    for line in lines:
+        row = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        inside = bool(row) and (inside or row[0] == head)
+        if inside and row[0] != head and not re.fullmatch("[-:]+", row[0]):
+            cells.append(row)
+    assert cells, f"{name_of(page)} has no table with the head {head}"
+    return cells

@@ -26,6 +26,13 @@ _LOOP = {
     "seconds": "wall time",
 }
 _MINIMUM = {"cost": "cost of the minimum", "starts": "first guesses that led to it"}
+_TERM = {
+    "observation": "observations, with their part of the normaliser c",
+    "model_error": "model error, with the part of the normaliser c of jumps",
+    "parameters": "parameters, error scales and bias coefficients",
+    "volume": "volume v, which is no part of the posterior density exp(v - J)",
+    "total": "total J, the normaliser c and the volume v included",
+}
 
 
 def analysis_dataset(analysis: Analysis) -> xr.Dataset:
@@ -162,7 +169,7 @@ def _minimisation(analysis: Analysis) -> dict[str, Variable]:
         content[f"minimum_{key}"] = Variable(("minimum",), values, words)
     if analysis.laplace is not None and len(analysis.laplace.eigenvalues):
         spectrum = np.sort(np.asarray(analysis.laplace.eigenvalues))[::-1]
-        words = "eigenvalue of the Hessian's observation part"
+        words = "eigenvalue of A - I, where A is the Hessian of J"
         content["hessian_eigenvalue"] = Variable(("mode",), spectrum, words)
     return content
 
@@ -171,10 +178,10 @@ def _costs(analysis: Analysis) -> Iterator[tuple[str, Variable]]:
     costs = {"background": analysis.cost_background, "analysis": analysis.cost_analysis}
     for place, terms in costs.items():
         for term, value in terms.items():
-            what = f"cost at the {place}: {term.replace('_', ' ')}"
+            what = f"cost at the {place}: {_TERM.get(term, term.replace('_', ' '))}"
             yield f"cost_{term}_at_{place}", Variable((), float(value), what)
     number = sum((float(o.count()) for o in analysis.problem.observations), 0.0)
-    what = "sum of squares of the cost over the number of observations"
+    what = "sum of squares of the cost, 2(J - c - v), over the number of observations"
     yield "chi_squared_ratio", Variable((), analysis.chi_squared / (number or float("nan")), what)
     count = int(number) if number.is_integer() else number
     what = "number of observations, as their weights count them"

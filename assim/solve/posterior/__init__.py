@@ -1,1 +1,1 @@
-"""The density exp(-J(χ)): methods that quantify uncertainty."""
+"""The density exp(v - J(χ)): methods that quantify uncertainty."""
