@@ -123,7 +123,7 @@ class Fit(AbstractFinding):
             "worst_row": "value of the largest residual, counted from 0 among those used",
             "worst_p_value": "probability that the largest residual is larger",
             "autocorrelation": "correlation of residuals that follow one another",
-            "effective_count": "independent values that tell as much of a mean",
+            "effective_count": "independent values that inform a mean as well",
         }
         rows = self.residuals.values()
         return {name: (words, [getattr(r, name) for r in rows]) for name, words in columns.items()}
@@ -181,8 +181,8 @@ class Fit(AbstractFinding):
             if residual.dependent:
                 yield (
                     f"{name}: residuals that follow one another are correlated, "
-                    f"{residual.autocorrelation:.2f}: {residual.count} values tell about as much "
-                    f"of a mean as {residual.effective_count:.0f} independent ones, and error bars "
+                    f"{residual.autocorrelation:.2f}: {residual.count} values inform a mean about "
+                    f"as well as {residual.effective_count:.0f} independent ones, and error bars "
                     "that rest on independence are too small; give the errors a correlation in "
                     "time, or let the model err."
                 )

@@ -331,7 +331,7 @@ def _of_directions(directions: Directions) -> dict[str, Variable]:
         (
             "condition_number_informed",
             directions.condition_informed,
-            "those the data tell most of",
+            "the informed directions",
         ),
     ):
         if np.isfinite(value):

@@ -160,7 +160,7 @@ def _show(tables: Tables, judged: tuple[ComparedProblem, ...], screen: Screen) -
     if any(case.evidence.trust.name != "CERTIFIED" for case in judged):
         screen.say(
             "Not every evidence is certified: run again with --tempered, whose independent runs "
-            "tell its error."
+            "measure its error."
         )
 
 

@@ -157,7 +157,7 @@ class Ledger:
             there = sorted(path.stem for path in folder.glob("[0-9]*"))
             if there not in ([], [f"{0:06d}"]):  # the first may have been stopped before its line
                 raise DataError(
-                    f"{folder}: holds {len(there)} windows, but {manifest.NAME} tells of none; put "
+                    f"{folder}: holds {len(there)} windows, but {manifest.NAME} lists none; put "
                     "it back, or choose another directory with --out"
                 )
 
