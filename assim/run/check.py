@@ -100,7 +100,7 @@ def check_posed(posed: Posed) -> Iterator[Check]:
     chi, finite = _finite_guess(posed)
     yield finite
     yield _origin(problem)
-    yield from (_derivative(result) for result in verify(problem, chi))
+    yield from _derivatives(problem, chi)
     yield from _expense(problem)
 
 
@@ -181,6 +181,22 @@ def _priors(problem: Problem) -> Iterator[Check]:
         else:  # a prior may well exclude a value that is not used
             what = f"excludes the model's default, {np.asarray(default)}"
             yield Check(f"prior of {name}", None, what)
+
+
+def _derivatives(problem: Problem, chi: Any) -> Iterator[Check]:
+    """The derivative checks, or that there is no derivative forward."""
+    try:
+        results = verify(problem, chi)
+    except TypeError as error:
+        if "custom_vjp" not in str(error):
+            raise
+        what = (
+            "there is one in reverse only (custom_vjp), and minimisers and posteriors take it "
+            "forward, too: use jax.custom_jvp"
+        )
+        yield Check("tangent linear", False, what)
+        return
+    yield from map(_derivative, results)
 
 
 def _derivative(result: TaylorTest | IdentityTest) -> Check:
