@@ -1,6 +1,5 @@
 """Which methods quantify uncertainty: those asked for, or those that turn out to be needed."""
 
-import importlib.util
 import time
 import zlib
 from collections.abc import Mapping
@@ -189,9 +188,6 @@ def _general(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
 
     particles = PARTICLES * max(rank, 1)
     svgd = SVGD(particles=max(100, particles))
-    if importlib.util.find_spec("blackjax") is None:
-        why = "SVGD, as chains need blackjax, which is not installed (pip install 'assim[mcmc]')."
-        return [svgd], why
     last = NUTS()
     if n == 1:
         return [svgd, last], "SVGD, then NUTS if it is not certified."

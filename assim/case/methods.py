@@ -1,6 +1,5 @@
 """The methods that answer a case: [minimiser] and [posterior]."""
 
-import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 AUTO = "auto"  # of a posterior: what is needed
 _NAME = r"[a-z][a-z0-9_]*"  # of a method in the names of its files
-_CHAINS = ("NUTS", "HMC", "MCLMC", "Tempering")  # which need blackjax
 
 
 class MinimiserTable(Plugin):
@@ -115,14 +113,12 @@ class PosteriorTable(Plugin):
         return None if method is None else self.name or method.name()
 
     def setting_faults(self) -> list[Fault]:
-        """What it needs that is not installed, and settings of what takes none."""
-        missing = cannot_run(self.use)
-        faults = [] if missing is None else [Fault(self.at(), missing)]
+        """Settings of what takes none."""
         if self.use not in (AUTO, NONE):
-            return faults
+            return []
         keys = [*(["name"] if self.name is not None else []), *(self.model_extra or ())]
         what = f"no such key: {self.use!r} takes no settings"
-        return faults + [Fault(self.at(key), what) for key in keys]
+        return [Fault(self.at(key), what) for key in keys]
 
 
 def _several(given: Any) -> Any:
@@ -132,13 +128,6 @@ def _several(given: Any) -> Any:
 
 
 Posteriors = Annotated[list[PosteriorTable], BeforeValidator(_several), Field(min_length=1)]
-
-
-def cannot_run(use: str) -> str | None:
-    """What a method needs that is not installed, and how to get it; None where all is there."""
-    if use not in _CHAINS or importlib.util.find_spec("blackjax") is not None:
-        return None
-    return f"{use} needs blackjax, which is not installed: pip install 'assim[mcmc]'"
 
 
 def posterior_faults(tables: Sequence[PosteriorTable]) -> list[Fault]:

@@ -8,7 +8,6 @@ import jax
 from assim.analysis.methods import base_settings, named
 from assim.case.case import Case
 from assim.case.failure import CaseError, Exit, Fault, NonFiniteError
-from assim.case.methods import cannot_run
 from assim.case.names import names
 from assim.case.plugins import construct
 from assim.case.pose import Posed, pose
@@ -58,8 +57,6 @@ def _method(posed: Posed, name: str | None) -> AbstractPosterior:
     if name.lower() in known:
         return known[name.lower()]
     use = {built_in.lower(): built_in for built_in in names("posterior")}.get(name.lower(), name)
-    if missing := cannot_run(use):
-        raise CaseError([Fault("--method", missing)])
     method: AbstractPosterior = construct("posterior", {"use": use}, "--method", posed.case.folder)
     return method
 

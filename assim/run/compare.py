@@ -10,7 +10,6 @@ from assim.analysis.analyse import Analysis
 from assim.analysis.failures import spelt
 from assim.case.case import Case
 from assim.case.failure import CaseError, Exit, Fault
-from assim.case.methods import cannot_run
 from assim.case.pose import Posed, pose
 from assim.files.read.observations import Instrument
 from assim.files.times import NON_PHYSICAL
@@ -81,9 +80,6 @@ Tables = dict[str, tuple[Evidence, ...]]
 
 def compare_cases(cases: Sequence[Case], tempered: bool, out: Path | None, screen: Screen) -> Exit:
     """Compare cases by their evidence, by tempering too where asked, in comparison.json."""
-    missing = cannot_run("Tempering") if tempered else None
-    if missing is not None:
-        raise CaseError([Fault("--tempered", missing)])
     for case in cases:
         case.refuse_cycle("compare")
     posed = {str(case.path): pose(case) for case in cases}

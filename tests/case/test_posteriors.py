@@ -9,12 +9,11 @@ import pytest
 import xarray as xr
 from rich.console import Console
 
-from assim.case import methods as posteriors
 from assim.case.case import read_case
 from assim.case.failure import CaseError
 from assim.case.pose import pose
 from assim.run.terminal.screen import Screen
-from tests.run.toy import Toy, invoke
+from tests.run.toy import Toy
 
 
 @pytest.fixture
@@ -77,21 +76,6 @@ def test_bad_posteriors(toy, given):
     toy.case["posterior"], expected = BAD[given]
     result = toy.write().run()
     assert result.exit_code == 2 and expected in result.output, result.output
-
-
-def test_a_method_whose_package_is_not_there(toy, monkeypatch):
-    find = posteriors.importlib.util.find_spec
-    without = lambda name, *more: None if name == "blackjax" else find(name, *more)  # noqa: E731
-    monkeypatch.setattr(posteriors.importlib.util, "find_spec", without)
-    case = str(toy.write().write_case())
-    for arguments in (
-        ("calibrate", case, "--method", "NUTS"),
-        ("compare", case, str(toy.folder / "toy.toml"), "--tempered"),
-        ("check", case, "--set", "posterior.use=NUTS"),
-    ):
-        (toy.folder / "toy.toml").write_text(toy.write_case().read_text())
-        result = invoke(*arguments)
-        assert result.exit_code == 2 and "pip install 'assim[mcmc]'" in result.output, result.output
 
 
 def test_a_case_by_another_name_has_a_directory_of_its_own(toy):

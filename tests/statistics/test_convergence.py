@@ -1,13 +1,12 @@
 """Convergence of chains against autoregressions, whose effective sample sizes are known."""
 
+import blackjax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.signal
 
 from assim.statistics.convergence import convergence, effective_draws, split_r_hat
-
-blackjax = pytest.importorskip("blackjax")
 
 
 def autoregression(rho, chains=8, number=2000, n=5, seed=0):

@@ -13,8 +13,18 @@ from typing import Any
 from assim.case.failure import CaseError, Fault
 from assim.case.names import kinds, names, words
 
-_PACKAGES = ("assim", "jax", "jaxlib", "equinox", "diffrax", "numpy", "xarray", "netCDF4")
-_EXTRAS = ("matplotlib", "blackjax")
+_PACKAGES = (
+    "assim",
+    "jax",
+    "jaxlib",
+    "equinox",
+    "diffrax",
+    "blackjax",
+    "numpy",
+    "xarray",
+    "netCDF4",
+)
+_EXTRAS = ("matplotlib",)
 
 
 def cache_directory() -> Path | None:

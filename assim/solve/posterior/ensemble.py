@@ -98,15 +98,6 @@ def failed(members: Array, advice: str, gradients: int = 0, evaluations: int = 0
     return Ensemble(members, weights, Trust.FAILED, advice, {}, gradients, evaluations)
 
 
-def blackjax(method: str) -> Any:
-    """The library of Markov kernels, which is an option.
-
-    Raises:
-        ImportError: where it is not installed.
-    """
-    try:
-        return importlib.import_module("blackjax")
-    except ImportError as error:
-        raise ImportError(
-            f"{method} needs blackjax, which is not installed: pip install 'assim[mcmc]'"
-        ) from error
+def blackjax() -> Any:
+    """The library of Markov kernels, imported where it is first used: that takes a while."""
+    return importlib.import_module("blackjax")

@@ -158,7 +158,7 @@ def trajectories(
 
     Weights of the particles have sum one, the step size is in their standard deviations.
     """
-    hmc = blackjax("Tempering").mcmc.hmc
+    hmc = blackjax().mcmc.hmc
     kernel = hmc.build_kernel()
     _, covariance = _moments(particles, weights)
     spread = jax.random.uniform(key, weights.shape, minval=-JITTER, maxval=JITTER)
@@ -172,7 +172,7 @@ def trajectories(
 
 def proposals(origin: Reference, particles: Array, weights: Array) -> Moves:
     """To draws of q, or of a t with the particles' mean and covariance, by equal chance."""
-    walk = blackjax("Tempering").mcmc.random_walk
+    walk = blackjax().mcmc.random_walk
     mean, covariance = _moments(particles, weights)
     root = jnp.linalg.cholesky(covariance)
 

@@ -92,7 +92,6 @@ class Tempering(AbstractPosterior):
         report: Report | None = None,
     ) -> Ensemble:
         """All runs' particles, each run weighted by its evidence; Laplace is not needed."""
-        blackjax("Tempering")
         if (reason := _unfit(problem, self)) is not None:
             return failed(around.chi[None], reason)
         runs = []
@@ -163,7 +162,7 @@ def _stage(
 ) -> _Run:
     """Resample, move at the present τ, and raise it."""
     first, second = jax.random.split(key)
-    smc = blackjax("Tempering").smc
+    smc = blackjax().smc
     where = state.particles, state.weights
     hamiltonian = settings.hamiltonian(state.particles.shape[1])
     if hamiltonian:

@@ -1,7 +1,6 @@
 """Tempered posteriors: evidence and moments against closed forms, and clear failures."""
 
 import dataclasses
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -159,9 +158,3 @@ def test_too_few_stages(case, around):
 def test_refused_settings(arguments, message):
     with pytest.raises(ValueError, match=f"Tempering: {message}"):
         Tempering(**arguments)
-
-
-def test_without_blackjax(case, around, monkeypatch):
-    monkeypatch.setitem(sys.modules, "blackjax", None)
-    with pytest.raises(ImportError, match=r"pip install 'assim\[mcmc\]'"):
-        SMALL.sample(case.problem, around, KEY)

@@ -59,7 +59,7 @@ class AbstractHamiltonian(AbstractChains):
     def begin(self, z: Array, log_density: Array, score: Array, key: Array) -> Any:
         """State of a chain."""
         del key
-        return blackjax(type(self).__name__).mcmc.hmc.HMCState(z, log_density, score)
+        return blackjax().mcmc.hmc.HMCState(z, log_density, score)
 
     def first_tuning(self, n: int) -> Tuning:
         """A step size of ½."""
@@ -107,7 +107,7 @@ class NUTS(AbstractHamiltonian):
         self, problem: DepartureFunction, at: Coordinates, state: Any, tuning: Tuning, key: Array
     ) -> tuple[Any, Step]:
         """One trajectory."""
-        state, info = blackjax("NUTS").nuts.build_kernel()(
+        state, info = blackjax().nuts.build_kernel()(
             key,
             state,
             lambda z: at.log_density(problem, z),
@@ -150,7 +150,7 @@ class HMC(AbstractHamiltonian):
     ) -> tuple[Any, Step]:
         """One trajectory; all chains make as many steps, each with a size of its own."""
         key, size, number = _trajectory(tuning, key, self.longest)
-        state, info = blackjax("HMC").hmc.build_kernel()(
+        state, info = blackjax().hmc.build_kernel()(
             key,
             state,
             lambda z: at.log_density(problem, z),
@@ -216,7 +216,7 @@ class MCLMC(AbstractChains):
 
     def begin(self, z: Array, log_density: Array, score: Array, key: Array) -> Any:
         """State of a chain, with a direction of its own."""
-        library = blackjax("MCLMC").mcmc
+        library = blackjax().mcmc
         if self.adjusted:
             return library.hmc.HMCState(z, log_density, score)
         white = jax.random.normal(key, z.shape)
@@ -230,7 +230,7 @@ class MCLMC(AbstractChains):
         if not self.adjusted:
             return _unadjusted(problem, at, state, tuning, key)
         key, size, number = _trajectory(tuning, key, LONGEST)
-        state, info = blackjax("MCLMC").adjusted_mclmc.build_kernel()(
+        state, info = blackjax().adjusted_mclmc.build_kernel()(
             key,
             state,
             lambda z: at.log_density(problem, z),
@@ -262,7 +262,7 @@ def _unadjusted(
     problem: DepartureFunction, at: Coordinates, state: Any, tuning: Tuning, key: Array
 ) -> tuple[Any, Step]:
     """Where a step fails the position is kept and the direction drawn anew."""
-    kernel = blackjax("MCLMC").mclmc.build_kernel()
+    kernel = blackjax().mclmc.build_kernel()
     n = problem.size()
     number = jnp.clip(jnp.round(tuning.length / tuning.step / KEPT), 1, LONGEST).astype(int)
 

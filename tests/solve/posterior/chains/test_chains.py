@@ -1,7 +1,5 @@
 """What all chains share: where they start, how they are regrouped, when they stop."""
 
-import importlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,14 +9,11 @@ from assim.solve.posterior.chains import sampling
 from assim.solve.posterior.chains.chains import cost_of_starts
 from assim.solve.posterior.chains.samplers import NUTS
 from assim.solve.posterior.ensemble import Trust
-from assim.solve.posterior.ensemble import blackjax as imported
 from assim.solve.posterior.laplace import Laplace, laplace
 from assim.solve.posterior.metric import averaged, averaged_cost
 from assim.statistics.convergence import convergence
 from tests.solve.departures import Misfit
 from tests.solve.targets import gaussian, laplace_at, truncated
-
-pytest.importorskip("blackjax")
 
 
 def uneven_wells(chi, data):
@@ -192,15 +187,3 @@ def test_metric_by_rows_is_the_metric_by_columns(monkeypatch):
     columns = averaged(target.problem, target.around.gaussian, jax.random.key(0), draws=2)
     for v in np.eye(70)[:5]:
         np.testing.assert_allclose(rows.covariance(v), columns.covariance(v), atol=1e-10)
-
-
-def test_without_blackjax(monkeypatch):
-    def refuse(name, *rest):
-        if name == "blackjax":
-            raise ImportError(name)
-        return real(name, *rest)
-
-    real = importlib.import_module
-    monkeypatch.setattr(importlib, "import_module", refuse)
-    with pytest.raises(ImportError, match=r"NUTS needs blackjax.*pip install 'assim\[mcmc\]'"):
-        imported("NUTS")

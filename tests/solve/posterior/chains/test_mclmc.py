@@ -12,7 +12,6 @@ from tests.solve.targets import banana, errors, gaussian, laplace_at, smoother, 
 
 pytestmark = pytest.mark.slow
 
-pytest.importorskip("blackjax")
 ACCURACY = 0.03
 
 

@@ -8,7 +8,6 @@ from assim.solve.posterior.chains.samplers import HMC, NUTS
 from assim.solve.posterior.ensemble import Trust
 from tests.solve.targets import banana, errors, gaussian, truncated, two_modes
 
-pytest.importorskip("blackjax")
 ACCURACY = 0.03
 
 
