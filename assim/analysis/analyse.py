@@ -14,7 +14,6 @@ import numpy as np
 from assim.analysis.analysed import AnalysedWindow, Reading, reading
 from assim.analysis.evaluation import Departed, Spread, evaluate, fixed, spread_of
 from assim.analysis.failures import (
-    FIRST_GUESSES,
     OF_METHOD,
     Failures,
     StoppedAnalysis,
@@ -24,7 +23,7 @@ from assim.analysis.failures import (
 )
 from assim.analysis.finding import AbstractFinding
 from assim.analysis.methods import Methods, Named, base_settings, named, none_started, run_methods
-from assim.analysis.minimum import guesses_of
+from assim.analysis.minimum import minimum
 from assim.analysis.posterior import Posterior, PosteriorRequest, at_minimum, prior_of
 from assim.analysis.store import AbstractStore
 from assim.problem.arrays import Params, State
@@ -38,7 +37,6 @@ from assim.solve.minimise.loop import (
     Solution,
     minimise_quasi_static,
 )
-from assim.solve.minimise.search import both, first_batch, next_batch
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import Report
 from assim.solve.posterior.laplace import Laplace, laplace
@@ -257,13 +255,9 @@ def analyse(
     failures = Failures()
     minimiser = minimiser or GaussNewton()
     with timed(seconds, "minimise"):
-        guesses, fits = guesses_of(problem, starts, first_guess, keys[0])
         windows = (problem,) if stages == 1 else problem.lengthened(stages)
         solve = partial(minimise_quasi_static, windows, minimiser, progress=progress)
-        solution = solve(first_batch(guesses, fits))
-        with stopping(failures, FIRST_GUESSES):  # which leaves what was reached before
-            while (more := next_batch(guesses, solution, fits, report)) is not None:
-                solution = both(solution, solve(more))
+        solution = minimum(solve, problem, starts, first_guess, keys[0], failures, report)
     fitted, settings = None, base_settings(methods)
     sound = solution.status is not Status.NON_FINITE and not interrupted(failures)
     if settings is not None and sound:

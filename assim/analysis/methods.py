@@ -116,7 +116,7 @@ def run_methods(
 
 def none_started(methods: Named, failures: Failures) -> None:
     """Note that no method could run, where what all of them start from has failed."""
-    stages = [stage for stage in ("posterior", "spread", "prior") if stage in failures]
+    stages: list[str] = [stage for stage in ("posterior", "spread", "prior") if stage in failures]
     if failures.get(FIRST_GUESSES) == INTERRUPTED:  # a mere error leaves a minimum to go on from
         stages = [FIRST_GUESSES]
     if not stages:

@@ -1,28 +1,43 @@
-"""Which first guesses an analysis starts from, and whether its minimum asks for more of them."""
+"""The minimum of an analysis, from as many first guesses as it asks for."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 
 from assim.analysis.evaluation import RARE, chi_squared_p_value, evaluate
+from assim.analysis.failures import FIRST_GUESSES, Failures, stopping
 from assim.problem.departure import Problem
 from assim.solve.minimise.guess import first_guesses
 from assim.solve.minimise.loop import Solution
-from assim.solve.minimise.search import Fits, most_first_guesses
+from assim.solve.minimise.search import Fits, both, first_batch, most_first_guesses, next_batch
+from assim.solve.posterior.ensemble import Report
 
 Array = jax.Array
 
 
-def guesses_of(
-    problem: Problem, starts: int | None, first_guess: Array | None, key: Array
-) -> tuple[Array, Fits | None]:
-    """First guesses as `analyse` takes them, and whether the data fit at a minimum.
+def minimum(
+    solve: Callable[[Array], Solution],
+    problem: Problem,
+    starts: int | None,
+    first_guess: Array | None,
+    key: Array,
+    failures: Failures,
+    report: Report | None,
+) -> Solution:
+    """The lowest minimum that `solve` reaches from first guesses as `analyse` takes them.
 
-    With a number of `starts` there are so many, and nothing asks for more of them.
+    With a number of `starts` there are so many, and nothing asks for more of them. What goes wrong
+    with those beyond the first batch is a failure, and leaves what was reached before.
     """
     most = most_first_guesses(problem.size()) if starts is None else starts
     guesses = first_guesses(problem.size(), most, key, first_guess)
-    return guesses, None if starts is not None else partial(_fits, problem)
+    fits: Fits | None = None if starts is not None else partial(_fits, problem)
+    solution = solve(first_batch(guesses, fits))
+    with stopping(failures, FIRST_GUESSES):
+        while (more := next_batch(guesses, solution, fits, report)) is not None:
+            solution = both(solution, solve(more))
+    return solution
 
 
 def _fits(problem: Problem, solution: Solution) -> bool:

@@ -259,8 +259,8 @@ def _taylor(
     floor = np.maximum(rounding, _RIGHT * _norm(slope) / size * epsilons)
     fit, decades = (math.nan, 0.0) if linear else _stretch(epsilons, finite)
     passed = linear or decades >= _DECADES or _falls_to(floor, epsilons, finite)
-    tried, remainders = map(tuple, (epsilons.tolist(), finite.tolist()))
-    return TaylorTest(name, tried, remainders, fit, decades, linear, passed)
+    tried, left = map(tuple, (epsilons.tolist(), finite.tolist()))
+    return TaylorTest(name, tried, left, fit, decades, linear, passed)
 
 
 def _slopes(epsilons: np.ndarray, remainders: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from assim.analysis import analyse
+from assim.analysis import analyse, minimum
 from assim.run import window
 from assim.show import report
 from tests.run.toy import Toy
@@ -155,7 +155,7 @@ def test_an_interrupt_before_the_methods_keeps_the_minimum(toy, monkeypatch, sta
 @pytest.mark.parametrize("end, code", [(RuntimeError, 7), (KeyboardInterrupt, 130)])
 def test_first_guesses_that_follow_lose_none_before(toy, monkeypatch, end, code):
     """An error costs themselves alone; what follows from the minimum is found all the same."""
-    monkeypatch.setattr(analyse, "next_batch", once(end, analyse.next_batch))
+    monkeypatch.setattr(minimum, "next_batch", once(end, minimum.next_batch))
     said, summary, page = run(toy, LAPLACE, code=code)
     assert summary["status"] == "converged" and summary["starts"] == 4
     stands(toy.out, "analysis", "trajectory", "feedback", "diagnostics")
