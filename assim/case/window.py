@@ -29,6 +29,10 @@ class WindowTable(Table):
             raise ValueError("give either times or slots, not both")
         if self.end is not None and self.slots is not None and "steps" in self.model_fields_set:
             raise ValueError("give either end or steps: slots and end already say how long one is")
+        if self.times is not None and "steps" in self.model_fields_set:
+            raise ValueError("give either times or steps: times already say how long slots are")
+        if isinstance(self.times, list) and self.end is not None:
+            raise ValueError("give either end or a list of times, the last of which is the end")
         if self.times is None and self.slots is None:
             raise ValueError(
                 'say where the slots lie: times = "observations", or slots = N (with end, or with '
