@@ -361,12 +361,20 @@ def _text(path: Path) -> str:
     return content.decode("utf-8")
 
 
+def _cases_in(folder: Path) -> str:
+    """What to name in place of a folder."""
+    cases = sorted(str(path) for path in folder.glob("*.toml"))
+    return f"name the case in it, {' or '.join(cases)}" if cases else "and holds no case (*.toml)"
+
+
 def read_case(path: Path, assignments: Sequence[str] = ()) -> Case:
     """Read and check a case file; CaseError where it is no TOML, or cannot be overridden."""
     try:
         tree = parse(_text(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text file"
+        if path.is_dir():
+            reason = f"it is a folder; {_cases_in(path)}"
         raise CaseError([Fault("", f"cannot read the case file: {reason}")], str(path)) from None
     except ValueError as error:
         raise CaseError([Fault("", f"not valid TOML: {error}")], str(path)) from None

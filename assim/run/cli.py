@@ -143,7 +143,7 @@ def check(case: Path, assignments: tuple[str, ...]) -> int:
 
     Of a directory with finished results it repeats what they say of themselves.
     """
-    if case.is_dir():
+    if case.is_dir() and ((case / "summary.json").exists() or not any(case.glob("*.toml"))):
         from assim.run.check import check_finished
 
         return check_finished(case, _screen())

@@ -54,7 +54,6 @@ file = "background.nc"
 {observations}
 [minimiser]
 use = "GaussNewton"     # or {minimisers}
-starts = "auto"         # as many first guesses as it takes; or their number
 
 [posterior]
 use = "Laplace"         # or {posteriors}
@@ -123,7 +122,7 @@ def _from(use: str, out: Path) -> str:
     file, colon, name = use.rpartition(":")
     if not file.endswith(".py"):
         return use
-    return f"{Path(file).resolve()}{colon}{name}" if out.parent != Path() else use
+    return f"{os.path.relpath(file, out.parent)}{colon}{name}"
 
 
 def _slots(model: AbstractDynamics) -> str:

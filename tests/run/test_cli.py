@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,6 +93,13 @@ def test_init_of_a_model_in_a_file(toy: Toy) -> None:
     result = invoke("init", f"{toy.folder}/toy.py:Decay")
     assert result.exit_code == 0, result.stderr or result.exception
     assert "[parameters.rate]" in result.stdout
+    folder = toy.folder / "cases" / "first"
+    folder.mkdir(parents=True)
+    case = folder / "case.toml"
+    made = invoke("init", f"{toy.folder}/toy.py:Decay", "--out", str(case))
+    assert made.exit_code == 0, made.stderr or made.exception
+    assert 'use = "../../toy.py:Decay"' in case.read_text()  # wherever both are moved to
+    assert not read_case(case).faults and read_case(case).checked.minimiser.starts == "auto"
 
 
 def test_init_of_no_model() -> None:
@@ -109,6 +117,36 @@ def test_twin_overwrites_nothing(toy: Toy) -> None:
     forced = toy.run("--force", command="twin")
     assert forced.exit_code == 0, forced.stderr or forced.exception
     assert (toy.folder / "truth.nc").is_file()
+
+
+@pytest.mark.parametrize("key", [{"accept": [1]}, {"select": {"number": 0}}, {"time": "t"}])
+def test_keys_that_no_twin_has_a_use_for_are_refused(toy: Toy, key: dict[str, Any]) -> None:
+    toy.case["twin"] = {"initial": {"x": 2.0}, "stdev": 0.5}
+    toy.case["observations"][0] |= {"error": {"stdev": 0.1}, **key}
+    words = f"observations.0.{next(iter(key))}: a twin experiment makes"
+    refused = toy.write().run("--force", command="twin")
+    assert refused.exit_code == 2 and words in refused.stderr
+    toy.case |= {"cycle": {"windows": 2, "twin": True}, "posterior": "Laplace"}
+    toy.case["background"]["covariance"] = {"use": "Diagonal", "stdev": 1.0}
+    refused = toy.write().run(command="check")
+    assert refused.exit_code == 2 and words in refused.stderr
+
+
+def test_a_folder_is_no_case(toy: Toy) -> None:
+    toy.write()
+    for command in ("run", "check", "forecast"):
+        result = invoke(command, str(toy.folder))
+        assert result.exit_code == 2, result.output
+        assert f"it is a folder; name the case in it, {toy.folder}/case.toml" in result.stderr
+    (toy.folder / "case.toml").rename(toy.folder / "case.txt")
+    assert "holds no case (*.toml)" in invoke("run", str(toy.folder)).stderr
+
+
+def test_results_go_to_a_directory(toy: Toy) -> None:
+    toy.write()
+    result = toy.run("--out", str(toy.folder / "toy.py"))
+    assert result.exit_code == 3, result.output
+    assert "toy.py: is a file, and results go to a directory" in result.stderr
 
 
 def test_twin_needs_its_table(toy: Toy) -> None:

@@ -124,6 +124,10 @@ def writable(directory: Path) -> Iterator[None]:
     A directory made here is removed again if nothing was written to it.
     """
     made = not directory.exists()
+    if not made and not directory.is_dir():
+        raise DataError(
+            f"{directory}: is a file, and results go to a directory; choose another with --out"
+        )
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):

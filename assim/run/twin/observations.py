@@ -1,5 +1,6 @@
 """The observations of a twin experiment: where the case's instruments look at the truth."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -31,6 +32,19 @@ def observe(setting: Setting, trajectory: Trajectory, key: Array) -> dict[str, x
     for table, own in zip(instruments, jax.random.split(key, len(instruments)), strict=True):
         files.setdefault(table.file, []).append((table, own))
     return {name: _file(setting, trajectory, tables) for name, tables in files.items()}
+
+
+def check_keys(tables: Sequence[ObservationTable]) -> None:
+    """Raise CaseError for keys of instruments that no file of a twin experiment has a use for."""
+    makes = {
+        "accept": "values without quality flags",
+        "select": "values along no dimension that the model does not know",
+        "time": "files with one time, of a name of its own",
+    }
+    for table in tables:
+        for key, what in makes.items():
+            if getattr(table, key):
+                raise table.fault(key, f"a twin experiment makes {what}; leave this key out")
 
 
 def in_files(

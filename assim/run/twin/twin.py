@@ -38,7 +38,7 @@ from assim.problem.model_error import sequential_states
 from assim.problem.window import Window, integrate
 from assim.run.finite import first_field
 from assim.run.terminal.screen import Screen
-from assim.run.twin.observations import in_files, observe
+from assim.run.twin.observations import check_keys, in_files, observe
 
 _NOISE = 1e-2  # breaks the symmetry of a constant initial field; lost in the spin-up
 
@@ -138,6 +138,7 @@ class Twin(NamedTuple):
 
 def draw(setting: Setting, window: Window) -> Twin:
     """The background and the truth of a twin experiment over a window."""
+    check_keys(setting.tables.observations)
     keys = jax.random.split(jax.random.key(setting.tables.experiment().seed), 4)
     background = _centred(setting, _spun_up(setting, keys[0]))
     truth, covariance = _drawn(setting, background, keys[1])
