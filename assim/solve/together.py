@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.layout import Layout, with_layout_constraint
 
+from assim.contiguous import in_order
 from assim.solve.cost import DepartureFunction, negative_log_density
 
 Array = jax.Array
@@ -25,15 +25,6 @@ def by_columns(push: Callable[[Array], Array], directions: Array) -> Array:
     """push(v) of every row v, shape (rows, …), `COLUMNS` of them integrated together."""
     together = min(directions.shape[0], COLUMNS)
     return jax.lax.map(lambda v: in_order(push(v)), directions, batch_size=together)
-
-
-def in_order(values: Array) -> Array:
-    """The same values, the last dimension contiguous in memory.
-
-    Where a matrix of them is decomposed, XLA would lay them out by columns, back to the FFT of a
-    model or a covariance, which refuses that.
-    """
-    return with_layout_constraint(values, Layout(tuple(range(values.ndim))))
 
 
 def affordable(number: int, n: int, least: int = 10) -> int:

@@ -1,5 +1,6 @@
 """Model error: what is asked of its covariances, and where its jumps lie and are seen."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 
 import assim
 from assim import ModelError, Window
-from assim.models import Lorenz96
-from assim.problem.covariance import Autoregressive, Diagonal
+from assim.models import AdvectionDiffusion, Lorenz96
+from assim.problem.covariance import Autoregressive, Diagonal, Spectral
 from assim.problem.cycled import in_carried_coordinates
 from assim.problem.departure import Problem
 from assim.solve.minimise.loop import minimise
@@ -125,3 +126,29 @@ def test_jumps_that_there_are_not(options, message):
 def test_a_cycle_has_a_jump_where_its_windows_meet():
     with pytest.raises(ValueError, match="leave out jump_at_end"):
         in_carried_coordinates(posed(jump_at_end=False))
+
+
+def test_the_volume_of_a_model_that_takes_an_fft():
+    """½ log |W + GᵀG| of state and model errors, G by single columns; and of several χ at once."""
+    model = AdvectionDiffusion(n=8)
+    window = Window.regular(model, slots=2, steps=1)
+    points = assim.Points.at(jnp.repeat(window.edges, 8), {"x": jnp.tile(jnp.arange(8.0) / 8, 3)})
+    seen = assim.Observations(
+        "y", np.cos(np.arange(24.0)), points, assim.operator.PointSample("tracer"), stdev=0.5
+    )
+    scale = assim.ErrorScale("amplitude", assim.prior.LogNormal(0.5, 0.4))
+    b = Spectral(1.0, 0.2)
+    given = (model, window, {"tracer": jnp.zeros(8)}, b, seen)
+    problem = assim.weak_constraint(*given, model_error=ModelError(b, scale=scale))
+    several = 0.3 * jax.random.normal(jax.random.key(1), (3, problem.size()))
+    volumes = eqx.filter_jit(eqx.filter_vmap(lambda p, chi: p(chi).volume, in_axes=(None, 0)))
+    values = volumes(problem, several)
+    column = eqx.filter_jit(lambda p, chi, v: jax.jvp(lambda c: p(c).normalised, (chi,), (v,))[1])
+    of_scale = np.asarray(problem.control.split(jnp.arange(problem.size()))["scales"]["amplitude"])
+    places = np.setdiff1d(np.arange(problem.size()), of_scale)
+    for chi, value in zip(several, values, strict=True):
+        g = np.stack([column(problem, chi, v) for v in np.eye(problem.size())[places]], axis=1)
+        exact = np.linalg.slogdet(np.eye(places.size) + g.T @ g)[1] / 2
+        np.testing.assert_allclose(value, exact, rtol=1e-10)
+    slope = eqx.filter_jit(jax.grad(lambda chi: problem(chi).volume))(several[0])
+    assert np.isfinite(slope).all() and np.abs(slope[of_scale]) > 0

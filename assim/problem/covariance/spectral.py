@@ -8,8 +8,8 @@ from typing import Self
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.layout import Layout, with_layout_constraint
 
+from assim.contiguous import in_order
 from assim.problem.arrays import Array, Coordinate
 from assim.problem.covariance.axis import axes_of, evened, is_uniform, positions
 from assim.problem.covariance.root import AbstractCovariance, Axes, check_invertible
@@ -146,8 +146,8 @@ class Spectrum(eqx.Module):
 
     def multiply(self, field: Array, factors: Array) -> Array:
         """F⁻¹ factors F v."""
-        spectrum = _in_order(factors * _in_order(jnp.fft.rfftn(_in_order(field))))
-        return _in_order(jnp.fft.irfftn(spectrum, s=self.shape))
+        spectrum = in_order(factors * in_order(jnp.fft.rfftn(in_order(field))))
+        return in_order(jnp.fft.irfftn(spectrum, s=self.shape))
 
     def log_sqrt_determinant(self) -> Array:
         """½ Σ log Λ over all frequencies."""
@@ -161,14 +161,6 @@ class Spectrum(eqx.Module):
         if n % 2 == 0:
             count[-1] = 1.0
         return np.broadcast_to(count, (*self.shape[:-1], count.size))
-
-
-def _in_order(values: Array) -> Array:
-    """The same values, the last dimension contiguous in memory.
-
-    XLA's FFT refuses any other order, which it may itself choose for a batch of columns.
-    """
-    return with_layout_constraint(jnp.asarray(values), Layout(tuple(range(values.ndim))))
 
 
 def _correlation(kind: str, axes: Sequence[Coordinate], lengths: np.ndarray) -> np.ndarray:

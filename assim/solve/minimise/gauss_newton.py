@@ -20,7 +20,7 @@ from assim.solve.minimise.globalisation import GLOBALISATIONS, Globalisation, Mo
 from assim.solve.minimise.loop import AbstractMinimiser
 from assim.solve.minimise.preconditioner import Preconditioner, identity, learnt
 from assim.solve.minimise.status import Status
-from assim.solve.together import in_order
+from assim.solve.together import by_columns
 
 Array = jax.Array
 
@@ -167,7 +167,7 @@ def _batched(operator: Operator, n: int) -> tuple[Operator, Array]:
     """A small operator as its matrix: n independent products instead of n in sequence."""
     if n > DENSE_LIMIT:
         return operator, jnp.zeros((0, 0))
-    matrix = jax.vmap(lambda v: in_order(operator(v)))(jnp.eye(n))
+    matrix = by_columns(operator, jnp.eye(n))
     symmetric = (matrix + matrix.T) / 2
     return lambda v: symmetric @ v, symmetric
 
