@@ -15,7 +15,7 @@ from xarray.core import indexing
 
 from assim.files.attributes import check_packing, checked_texts, without_faults
 from assim.files.errors import DataError
-from assim.files.missing import Rules, marked
+from assim.files.missing import NOTES, Rules, marked
 
 _PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
 Read = Callable[[np.ndarray], np.ndarray]
@@ -62,6 +62,7 @@ def _decoded(
     is_decoded = not any(k in attributes for k in _PACKING)
     dtype = _stored_type(variable, is_decoded)
     rules = Rules({**attributes, **packing}, dtype, prefilled, where)
+    encoding |= {NOTES: rules.notes} if rules.notes else {}
 
     def read(values: np.ndarray) -> np.ndarray:
         number = values if is_decoded else _unpacked(values, packing)

@@ -28,6 +28,9 @@ class Missing(IntEnum):
     VALID_RANGE = 4
     VALID_MIN = 5
     VALID_MAX = 6
+    UNPACKED_RANGE = 7
+    UNPACKED_MIN = 8
+    UNPACKED_MAX = 9
 
 
 _WORDS = {
@@ -37,7 +40,17 @@ _WORDS = {
     Missing.VALID_RANGE: "outside valid_range",
     Missing.VALID_MIN: "below valid_min",
     Missing.VALID_MAX: "above valid_max",
+    Missing.UNPACKED_RANGE: "outside valid_range of unpacked numbers",
+    Missing.UNPACKED_MIN: "below valid_min of unpacked numbers",
+    Missing.UNPACKED_MAX: "above valid_max of unpacked numbers",
 }
+_OF_UNPACKED = {
+    Missing.VALID_RANGE: Missing.UNPACKED_RANGE,
+    Missing.VALID_MIN: Missing.UNPACKED_MIN,
+    Missing.VALID_MAX: Missing.UNPACKED_MAX,
+}
+NOTES = "assim_notes"  # in the encoding of a variable: how its limits were read
+_NCATTED = {1: "b", 2: "s", 4: "i", 8: "ll"}  # letters of types by their bytes
 
 
 class Rules:
@@ -60,6 +73,9 @@ class Rules:
         self.unsigned = attributes.get("_Unsigned") == "true" and dtype.kind == "i"
         scaled = {"scale_factor", "add_offset"} & set(attributes)
         self.packed = dtype.kind in "iu" and bool(scaled)
+        types = [np.asarray(attributes[name]).dtype for name in sorted(scaled)]
+        self.unpacked = np.result_type(*types, np.float32)
+        self.notes: tuple[str, ...] = ()  # how limits were read
         self.tests = [*self._fills(attributes, dtype, prefilled), *self._limits(attributes, dtype)]
 
     def reasons(self, stored: np.ndarray, unpacked: np.ndarray) -> np.ndarray:
@@ -114,7 +130,31 @@ class Rules:
                     f"{self.where}: expected the lower limit and then the upper as "
                     f"`{reason.name.lower()}`, got {limits[0]:g} and {limits[1]:g}"
                 )
-            yield reason, self._outside(reason, limits, dtype)
+            stated = limits[1] if np.isinf(limits[0]) else limits[0]
+            if not self.packed or np.asarray(stated).dtype != self.unpacked:
+                yield reason, self._outside(reason, limits, dtype)
+                continue
+            name = reason.name.lower()
+            self.notes += (f"{name} is of the type of unpacked numbers, and taken as of them",)
+            yield _OF_UNPACKED[reason], self._outside_unpacked(name, limits, dtype)
+
+    def _outside_unpacked(self, name: str, limits: tuple[Any, Any], dtype: np.dtype) -> Test:
+        """Numbers outside limits that are of unpacked numbers, as is their type.
+
+        So the netCDF User's Guide has it (attribute conventions, `valid_range`); CF asks for them
+        in the type of the packed numbers.
+        """
+        least, most = limits
+
+        def test(stored: np.ndarray, unpacked: np.ndarray) -> np.ndarray:
+            numbers = unpacked.astype(self.unpacked)
+            outside = (numbers < least) | (numbers > most)
+            packed = (stored < least) | (stored > most)
+            if not outside.any() and 0 < packed.sum() < packed.size / 2:
+                raise self._of_either(name, packed, outside, dtype)
+            return np.asarray(outside)
+
+        return test
 
     def _outside(self, reason: Missing, limits: tuple[Any, Any], dtype: np.dtype) -> Test:
         """Numbers outside limits, which are of packed numbers where they are packed."""
@@ -132,20 +172,22 @@ class Rules:
             outside = (counted < least) | (counted > most)
             if self.packed and real:
                 other = (unpacked < least) | (unpacked > most)
-                self._check_same(reason, outside, other, dtype)
+                if not np.array_equal(outside, other):
+                    raise self._of_either(reason.name.lower(), outside, other, dtype)
             return np.asarray(outside)
 
         return test
 
-    def _check_same(
-        self, reason: Missing, packed: np.ndarray, unpacked: np.ndarray, dtype: np.dtype
-    ) -> None:
-        if np.array_equal(packed, unpacked):
-            return
-        raise DataError(
-            f"{self.where}: expected `{reason.name.lower()}` as {dtype}, as the packed values are, "
-            f"got real numbers; they leave out {packed.sum()} values if they are of packed numbers "
-            f"and {unpacked.sum()} if of unpacked ones; write them in the type of the packed values"
+    def _of_either(
+        self, name: str, packed: np.ndarray, unpacked: np.ndarray, dtype: np.dtype
+    ) -> DataError:
+        """The error that limits may be of packed numbers as well as of unpacked ones."""
+        letter = _NCATTED.get(dtype.itemsize, "i")
+        return DataError(
+            f"{self.where}: expected `{name}` as {dtype}, as the packed values are, got real "
+            f"numbers; they leave out {packed.sum()} values if they are of packed numbers and "
+            f"{unpacked.sum()} if of unpacked ones; write them in the type of the packed values, "
+            f"as with `ncatted -a {name},VARIABLE,o,{letter},LIMITS FILE`, or delete them"
         )
 
 

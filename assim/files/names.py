@@ -15,7 +15,7 @@ import numpy as np
 from assim.files.times import NON_PHYSICAL
 
 PASSIVE, MISSING, FLAGGED, BOUNDS, DOMAIN, WINDOW, OPERATOR_FAILED = 1, 10, 11, 12, 13, 14, 15
-THINNED, BACKGROUND, SUPEROBBED = 16, 19, 31
+THINNED, WEIGHTLESS, BACKGROUND, SUPEROBBED = 16, 17, 19, 31
 FLAGS = {
     0: "pass",
     1: "passive",
@@ -26,6 +26,7 @@ FLAGS = {
     14: "window",
     15: "operator_failed",
     16: "thinned",
+    17: "no_weight",
     19: "background_check",
     31: "superobbed",
 }

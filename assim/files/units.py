@@ -6,6 +6,14 @@ from collections import Counter
 from assim.files.errors import DataError
 
 _FACTOR = re.compile(r"([A-Za-z_%°µΩ]+)(?:\^|\*\*)?([+-]?\d+)?")
+
+
+def _of_degrees(*names: str) -> str:
+    """Spellings such as degree_C, degrees_C, degC and deg_C."""
+    begins = ("deg", "deg_", "degree", "degree_", "degrees", "degrees_")
+    return " ".join(f"{begin}{name}" for begin in begins for name in names)
+
+
 _SPELLINGS = {
     "s": "second sec",
     "min": "minute",
@@ -13,18 +21,28 @@ _SPELLINGS = {
     "d": "day",
     "year": "yr",
     "m": "metre meter",
-    "K": "kelvin",
-    "Pa": "pascal",
-    "degC": "celsius degree_Celsius degrees_Celsius",
-    "degrees_east": "degree_east",
-    "degrees_north": "degree_north",
+    "km": "kilometre kilometer",
+    "g": "gram gramme",
+    "kg": "kilogram kilogramme",
+    "L": "l litre liter",
+    "J": "joule",
+    "W": "watt",
+    "N": "newton",
+    "Pa": "pascal Pascal",
+    "hPa": "hectopascal mbar millibar",
+    "degree": "degrees deg °",
+    "degC": "°C celsius Celsius degc " + _of_degrees("C", "c", "Celsius", "celsius"),
+    "degF": "°F fahrenheit Fahrenheit " + _of_degrees("F", "Fahrenheit", "fahrenheit"),
+    "K": "°K kelvin Kelvin " + _of_degrees("K", "Kelvin", "kelvin"),
+    "degrees_east": "degree_east degree_E degrees_E degreeE degreesE",
+    "degrees_north": "degree_north degree_N degrees_N degreeN degreesN",
     "%": "percent",
 }
 _ALIASES = {name: unit for unit, names in _SPELLINGS.items() for name in names.split()}
 
 
 def same_units(one: str, other: str) -> bool:
-    """Whether two strings spell the same unit: "m s-1", "m/s" and "m s^-1" do.
+    """Whether two strings spell the same unit: "m s-1", "m/s" and "metres per second" do.
 
     Units that would have to be converted ("km", "m") are different.
     """
@@ -58,8 +76,9 @@ def _factors(text: str) -> Counter | str:
     """Exponent of each factor; the text itself where it does not read as a product."""
     exponents: Counter = Counter()
     sign = 1
+    text = text.replace("μ", "µ")  # the letter and the sign
     for token in re.findall(r"/|[^\s/.·]+", re.sub(r"(?<!\*)\*(?!\*)", " ", text)):
-        if token == "/":
+        if token in ("/", "per"):
             sign = -1
             continue
         match = _FACTOR.fullmatch(token)

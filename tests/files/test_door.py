@@ -6,6 +6,7 @@ twins read by the same functions, as `test_files_are_opened_in_one_place` keeps.
 
 import re
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ import xarray as xr
 import assim
 from assim.case.case import read_case
 from assim.case.pose import pose
-from assim.files.errors import DataError
+from assim.files.errors import DataError, NothingToUseError
 from assim.files.missing import Missing, marked, why_missing
 from assim.files.read.covariances import read_covariance
 from assim.files.read.far import far_values
@@ -27,8 +28,9 @@ from assim.files.read.observations import read_observations
 from assim.files.read.quality import QualityControl
 from assim.files.read.states import read_state, read_stdev, read_trajectory
 from assim.files.read.tables import open_observations
+from assim.files.read.windows import read_window
 from assim.files.sources import opened
-from tests.files.toy import UNITS, background_file, observation_file, toy
+from tests.files.toy import UNITS, background_file, made, observation_file, toy
 
 DEFAULT = {code: netCDF4.default_fillvals[code] for code in ("f4", "f8", "i2", "i4")}
 START = "2000-01-01"
@@ -176,10 +178,12 @@ def test_missing_observations_are_counted_by_reason(tmp_path, kind):
     assert read_observations(path, toy()).values.size == 3
 
 
-@pytest.mark.parametrize("place", REFUSED)
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+WEIGHTLESS = ("infinite", "stdev")  # the value is left out
+
+
+@pytest.mark.parametrize("kind, place", sorted({*product(KINDS, REFUSED)} - {WEIGHTLESS}))
 def test_where_numbers_must_be_complete_a_missing_one_is_refused(tmp_path, place, kind):
-    make, name, read = REFUSED[place]
+    (make, name, read), kind = REFUSED[place], KINDS[kind]
     path = stored(tmp_path / "file.nc", make(), name, kind)
     with pytest.raises(DataError) as error:
         read(path)
@@ -226,11 +230,32 @@ def test_the_file_may_say_that_the_default_fill_is_a_value(tmp_path):
         np.testing.assert_array_equal(dataset["b"].values, [1, -127])
 
 
-def test_limits_of_packed_numbers_that_may_be_of_either_are_refused(tmp_path):
-    attributes = {"valid_max": 5.0, "scale_factor": 0.1}  # 5.0 itself or 0.5
-    path = stored(tmp_path / "file.nc", observation_file(), "u", Kind("i2", 1, attributes, "", 0.1))
+EITHER = {  # values are 10, 20, 30 and 1 in tenths
+    "other type": {"valid_max": np.float32(5), "scale_factor": 0.1},
+    "few as packed": {"valid_max": 25.0, "scale_factor": 0.1},  # one of four if packed, else none
+    "few of a float": {"valid_range": np.array([0, 25], "f4"), "scale_factor": np.float32(0.1)},
+}
+
+
+@pytest.mark.parametrize("name", EITHER)
+def test_limits_of_packed_numbers_that_may_be_of_either_are_refused(tmp_path, name):
+    kind = Kind("i2", 1, EITHER[name], "", 0.1)
+    path = stored(tmp_path / "file.nc", observation_file(), "u", kind)
     with pytest.raises(DataError, match="as int16, as the packed values are, got real numbers"):
         observed(path)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_limits_of_the_type_of_unpacked_numbers_are_of_them(tmp_path, dtype):
+    """As the netCDF User's Guide has it, where nearly all packed numbers are outside; told."""
+    scale = np.array(0.1, dtype)[()]
+    limits = {"valid_min": np.array(0.5, dtype)[()], "valid_max": np.array(3.0, dtype)[()]}
+    kind = Kind("i2", 1, {**limits, "scale_factor": scale}, "", 0.1)
+    path = stored(tmp_path / "file.nc", observation_file((1.0, 2.0, 3.0, 4.0)), "u", kind)
+    table = open_observations(path, "u", toy().labels())
+    assert np.isfinite(table.values).tolist() == [True, True, True, False]  # 3 is no more than 3
+    assert "1 of 4 missing: 1 below valid_min of unpacked numbers" in " ".join(table.notes)
+    assert "valid_max is of the type of unpacked numbers, and taken as of them" in table.notes[-2]
 
 
 def test_a_dataset_in_memory_goes_through_the_same_door(tmp_path):
@@ -317,12 +342,33 @@ def test_observations_far_from_all_others_are_refused_unless_a_bound_lets_them_i
     assert read_observations(far, toy(), quality=within).values.size == 4
 
 
-@pytest.mark.parametrize("size", [1e20, 1e-20])
-def test_errors_far_from_all_others_are_refused(size):
+def test_errors_far_below_all_others_are_refused():
     far = observation_file()
-    far["u_stddev"].values[1] = size
-    with pytest.raises(DataError, match=re.escape(f"the first {size:g}; correct it")):
+    far["u_stddev"].values[1] = 1e-20
+    with pytest.raises(DataError, match=re.escape("the first 1e-20; correct it")):
         read_observations(far, toy())
+
+
+@pytest.mark.parametrize("size", [1e20, np.inf])
+@pytest.mark.parametrize("given", [True, False], ids=["argument", "file"])
+def test_values_of_errors_without_bounds_are_left_out(size, given):
+    """They tell nothing, which is said; the others are used as if those were not there."""
+    file, model = observation_file(), toy()
+    stdev = file["u_stddev"].values.copy()
+    stdev[1] = size
+    if not given:
+        file["u_stddev"].values[:] = stdev
+    table = open_observations(file, "u", model.labels())
+    errors = {"stdev": stdev} if given else {}
+    instrument = made(table, model, read_window(file, model), **errors)
+    assert instrument.rejected() == {"no_weight": 1} and instrument.within.all()
+    assert instrument.observations.values.size == stdev.size - 1
+    assert f"1 of {stdev.size} values are left out" in instrument.table.notes[-1]
+
+
+def test_errors_that_are_all_without_bounds_leave_nothing():
+    with pytest.raises(NothingToUseError, match="no_weight"):
+        read_observations(observation_file(), toy(), stdev=np.inf)
 
 
 @pytest.mark.parametrize("name", ["u", "u_stddev"])

@@ -365,7 +365,22 @@ REFUSED = {
         "forcing": (lambda: forcing(members().transpose()), r"\{ realization = 1 \}.*mean"),
         "background": (lambda: state(members(), "1992-01-03"), r"\{ realization = 1 \}.*mean"),
         "no such dimension": (lambda: rows(members(), select={"number": 1}), "it has realization"),
-        "no such label": (lambda: rows(members(), select={"realization": 0}), "it has 1, 2, 3, 4"),
+        "no such label": (
+            lambda: rows(members(), select={"realization": 0}),
+            "T: select: expected realization = 0, there is none; did you mean 1.*it has 1, 2, 3, 4",
+        ),
+        "no such text": (
+            lambda: rows(
+                members().assign_coords(realization=["control", "first", "second", "third"]),
+                select={"realization": "contrl"},
+            ),
+            'did you mean "control"',
+        ),
+        "several labels": (
+            lambda: rows(members(), select={"realization": [1, 2]}),
+            "expected one label.*got .1, 2. for 'realization'",
+        ),
+        "no mapping": (lambda: rows(members(), select=[1, 2]), "expected one label.*got .1, 2."),
         "mean of times": (lambda: rows(series(), select={"time": "mean"}), "no mean.*'time'"),
         "mean of covariances": (
             lambda: rows(

@@ -1,6 +1,7 @@
 """Which variable of a file is the time, and what is taken along dimensions that nobody knows."""
 
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 
 import numpy as np
 import xarray as xr
@@ -78,6 +79,7 @@ def selected(
     Raises:
         DataError: no such dimension, or no such label or number along it.
     """
+    _check_select(select, where)
     for dim, label in (select or {}).items():
         if dim not in dataset.dims:
             near = hint(dim, map(str, dataset.dims))
@@ -85,6 +87,18 @@ def selected(
         if label not in (MEAN, ALL):
             dataset = dataset.isel({dim: _index(dataset, dim, label, where)})
     return dataset, tuple(dim for dim, label in (select or {}).items() if label == MEAN)
+
+
+def _check_select(select: object, where: str) -> None:
+    """Raise DataError unless one label, or a word, is given by dimension."""
+    what = f'{where}: select: expected one label, "{MEAN}" or "{ALL}" for every dimension, as in '
+    example = f'{{"realization": 0}} or {{"realization": "{MEAN}"}}, got '
+    if select is not None and not isinstance(select, Mapping):
+        raise DataError(f"{what}{example}{select!r}")
+    for dim, label in (select or {}).items():
+        single = isinstance(label, str | int | float | np.integer | np.floating)
+        if not single or isinstance(label, bool) or (label != label):
+            raise DataError(f"{what}{example}{label!r} for {dim!r}")
 
 
 def averaged(array: xr.DataArray, dims: Iterable[str]) -> xr.DataArray:
@@ -112,8 +126,21 @@ def _index(dataset: xr.Dataset, dim: str, label: int | float | str, where: str) 
     if matches.size != 1:
         shown = ", ".join(map(_shown, labels[:_SHOWN])) + (", ..." if len(labels) > _SHOWN else "")
         count = "there is none" if not matches.size else f"there are {matches.size}"
-        raise DataError(f"{where}: select: expected {dim} = {label!r}, {count}; it has {shown}")
+        near = "" if matches.size else _nearest(label, labels)
+        raise DataError(
+            f"{where}: select: expected {dim} = {label!r}, {count}; {near}it has {shown}"
+        )
     return int(matches[0])
+
+
+def _nearest(label: int | float | str, labels: list[int | float | str]) -> str:
+    """Which of the labels is meant, if any is near."""
+    if isinstance(label, str):
+        near = get_close_matches(label, [own for own in labels if isinstance(own, str)], 1)
+    else:
+        own = [own for own in labels if not isinstance(own, str)]
+        near = sorted(own, key=lambda other: abs(other - label))[:1]
+    return f"did you mean {_shown(near[0])}? " if near else ""
 
 
 def _labels(dataset: xr.Dataset, dim: str) -> list[int | float | str]:

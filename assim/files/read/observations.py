@@ -1,5 +1,6 @@
 """Observations of one instrument from a file, and the fate of every row."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,8 +9,19 @@ import numpy as np
 
 from assim.arguments import hint
 from assim.files.errors import DataError, NothingToUseError, naming
-from assim.files.names import BACKGROUND, BOUNDS, DOMAIN, FLAGS, MISSING, OPERATOR_FAILED, WINDOW
+from assim.files.missing import why_missing
+from assim.files.names import (
+    BACKGROUND,
+    BOUNDS,
+    DOMAIN,
+    FLAGS,
+    MISSING,
+    OPERATOR_FAILED,
+    WEIGHTLESS,
+    WINDOW,
+)
 from assim.files.read.dimensions import Select
+from assim.files.read.far import FAR
 from assim.files.read.flags import Accepted
 from assim.files.read.grouping import Frame, SortedTable, superobbed, thinned
 from assim.files.read.quality import (
@@ -171,7 +183,8 @@ def to_instrument(
 
     Flags of the file are kept; missing values get 10, values out of bounds 12, off the model's
     grid 13, outside the window 14, without a predictor of the bias 15, left out by thinning 16,
-    averaged 31. Arguments are those of `read_observations`.
+    with an error so large that they tell nothing 17, averaged 31. Arguments are those of
+    `read_observations`.
 
     Raises:
         NothingToUseError: no row left.
@@ -184,8 +197,11 @@ def to_instrument(
     uncertainty.check_units(table)
     if bias is not None and (problem := bias.check(table.rows)) is not None:
         raise DataError(f"{table.where}: {problem}")
-    table = replace(table, notes=(*table.notes, *_rounded(table, frame)))
-    rows = SortedTable(table, *_flags(table, frame, bias), uncertainty, bias)
+    flags, within = _flags(table, frame, bias)
+    weightless = uncertainty.weightless(table, flags == 0)
+    flags[weightless] = WEIGHTLESS
+    notes = (*table.notes, *_rounded(table, frame), *_left_out(table, weightless))
+    rows = SortedTable(replace(table, notes=notes), flags, within, uncertainty, bias)
     rows = thinned(superobbed(rows, frame), frame)
     _check_some_left(rows, frame)
     chosen, called = rows.flags == 0, name or table.variable
@@ -232,6 +248,16 @@ def _rounded(table: ObservedTable, frame: Frame) -> list[str]:
     ]
 
 
+def _left_out(table: ObservedTable, weightless: np.ndarray) -> list[str]:
+    """A note of values whose errors are so large that they tell nothing."""
+    if not weightless.any():
+        return []
+    return [
+        f"{table.where}: {weightless.sum()} of {table.rows} values are left out, as the standard "
+        f"deviations of their errors are infinite or {FAR:.0e} times the median and more"
+    ]
+
+
 def _default_operator(table: ObservedTable, labels: Labels) -> AbstractOperator:
     if table.variable not in labels.state:
         raise DataError(
@@ -252,7 +278,8 @@ def _check_units(table: ObservedTable, operator: AbstractOperator, labels: Label
             f"lacks; {hint(field, labels.state)}"
         ) from error
     if units is not None:
-        check_units(f"{table.where} (read by {kind})", table.units, units)
+        got = table.units if table.units_given else None
+        check_units(f"{table.where} (read by {kind})", got, units)
     for dim in dims:
         if dim not in table.coordinates:
             raise DataError(
@@ -286,12 +313,17 @@ def _flags(
 
 def _off_grid(table: ObservedTable, frame: Frame) -> np.ndarray:
     """Rows whose place cannot be read."""
-    outside, axes = np.zeros(table.rows, bool), frame.axes()
+    outside = [np.zeros(table.rows, bool), *_off_axes(table, frame).values()]
+    return np.any(outside, axis=0)
+
+
+def _off_axes(table: ObservedTable, frame: Frame) -> dict[str, np.ndarray]:
+    """By dimension, rows whose position along it cannot be read."""
+    outside, axes = {}, frame.axes()
     for dim in axes:
         place, limits = table.coordinates[dim], reach(axes, dim)
-        outside |= ~np.isfinite(place)
-        if limits is not None:
-            outside |= _beyond(place, *limits)
+        beyond = False if limits is None else _beyond(place, *limits)
+        outside[dim] = ~np.isfinite(place) | beyond
     return outside
 
 
@@ -320,10 +352,29 @@ def _counts(flags: np.ndarray) -> dict[str, int]:
 def _check_some_left(rows: SortedTable, frame: Frame) -> None:
     if np.any(rows.flags == 0):
         return
-    reasons = ", ".join(f"{count} {reason}" for reason, count in _counts(rows.flags).items())
-    edges, unit, reference = frame.window.edges, frame.labels.time_unit, frame.window.reference
-    first, last = (date_text(float(edges[i]), unit, reference) for i in (0, -1))
+    reasons = [f"{count} {reason}" for reason, count in _counts(rows.flags).items()]
+    missing = why_missing(rows.table.values[rows.flags == MISSING])
+    reasons += [f"of which missing: {missing}"] * bool(missing)
     raise NothingToUseError(
         f"{rows.table.where}: expected at least one value to use, got none of {rows.flags.size}: "
-        f"{reasons or 'no rows'}; the window runs from {first} to {last}"
+        f"{', '.join(reasons) or 'no rows'}; {'; '.join(_spans(rows.table, frame))}"
     )
+
+
+def _spans(table: ObservedTable, frame: Frame) -> Iterator[str]:
+    """From where to where the file and the window run, and file and grid where a place is off."""
+    edges, times = np.asarray(frame.window.edges), frame.times(table.times)
+    window = f"the window {'runs ' * (not times.size)}from {_from_to(edges, frame)}"
+    yield f"the times run from {_from_to(times, frame)}, {window}" if times.size else window
+    for dim, outside in _off_axes(table, frame).items():
+        limits, place = reach(frame.axes(), dim), table.coordinates[dim]
+        if outside.any() and limits is not None and np.isfinite(place).any():
+            here = f"{np.nanmin(place):g} to {np.nanmax(place):g}"
+            yield f"{dim!r} runs from {here}, the model's from {limits[0]:g} to {limits[1]:g}"
+        elif outside.any():
+            yield f"{np.sum(outside)} positions along {dim!r} are missing"
+
+
+def _from_to(times: np.ndarray, frame: Frame) -> str:
+    unit, reference = frame.labels.time_unit, frame.window.reference
+    return " to ".join(date_text(float(t), unit, reference) for t in (times.min(), times.max()))

@@ -96,7 +96,7 @@ def fails_background_check(
 def check_far(
     table: ObservedTable, used: np.ndarray, given: "Uncertainty", quality: QualityControl
 ) -> None:
-    """Check that no value used is far from all others and from the errors, nor is an error.
+    """Check that no value used is far from all others and its errors, and no error far too small.
 
     Values of which the case gives the bound on their side are taken as they are, and so are those
     of which logarithms are compared.
@@ -108,9 +108,9 @@ def check_far(
     if given.covariance is None:
         stdev = given.column(table, used)[used]
         scale = float(np.median(stdev))
-        far = (stdev > FAR * scale) | (FAR * stdev < scale)
+        far = FAR * stdev < scale
         if far.any():
-            what = far_words(stdev, far, "away from their median")
+            what = far_words(stdev, far, "smaller than their median")
             raise DataError(f"{table.where}: standard deviations of the errors: {what}; correct it")
     stated = np.where(values > 0, quality.upper is not None, quality.lower is not None)
     far = far_values(values, scale) & ~stated
@@ -174,24 +174,38 @@ class Uncertainty:
         Raises:
             DataError: they are not positive, do not fit the rows, or there are none.
         """
-        name = f"{table.where}_stddev"
-        if self.stdev is not None:
-            stdev, name = self._given(table), f"{table.where}: stdev"
-        elif table.covariance is not None:
-            stdev = np.sqrt(np.maximum(np.diag(table.covariance), 0))
-            name = f"{table.where}_covariance"
-        elif table.stdev is not None:
-            stdev = table.stdev
-        elif self.scale is not None or not self.likelihood.uses_covariance:
-            stdev = np.ones(table.rows)
-        else:
-            raise DataError(
-                f"{table.where}: expected the standard deviation of the observation errors, there "
-                f"is no variable '{table.variable}_stddev'; add it to the file, give stdev=..., "
-                f"or let it be estimated with scale=..."
-            )
+        name, stdev = self._stated(table)
         _check_positive(name, stdev, used)
         return stdev
+
+    def weightless(self, table: ObservedTable, used: np.ndarray) -> np.ndarray:
+        """Which of the rows used have errors so large that they tell nothing, shape (n,).
+
+        Infinite ones, and those `FAR` times the median of the finite ones.
+        """
+        if self.covariance is not None:
+            return np.zeros(table.rows, bool)
+        stdev = self._stated(table)[1]
+        finite = stdev[used & np.isfinite(stdev) & (stdev > 0)]
+        scale = np.median(finite) if finite.size else np.inf
+        return used & ((stdev == np.inf) | (stdev > FAR * scale))
+
+    def _stated(self, table: ObservedTable) -> tuple[str, np.ndarray]:
+        """What the standard deviations are called in messages, and those of every row."""
+        if self.stdev is not None:
+            return f"{table.where}: stdev", self._given(table)
+        if table.covariance is not None:
+            variances = np.maximum(np.diag(table.covariance), 0)
+            return f"{table.where}_covariance", np.sqrt(variances)
+        if table.stdev is not None:
+            return f"{table.where}_stddev", table.stdev
+        if self.scale is not None or not self.likelihood.uses_covariance:
+            return f"{table.where}_stddev", np.ones(table.rows)
+        raise DataError(
+            f"{table.where}: expected the standard deviation of the observation errors, there "
+            f"is no variable '{table.variable}_stddev'; add it to the file, give stdev=..., "
+            f"or let it be estimated with scale=..."
+        )
 
     def _given(self, table: ObservedTable) -> np.ndarray:
         stdev = np.asarray(self.stdev, float)

@@ -224,7 +224,7 @@ def _read(
         check_axis(file, dim)
     values, spread = finite_numbers(array.transpose(*label.dims), where), f"{name}{STDEV}"
     has_spread = variable != spread and file.has(spread)
-    check_far(values, where, float(np.median(file.dataset[spread])) if has_spread else 0.0)
+    check_far(values, where, lambda: float(np.median(file.dataset[spread])) if has_spread else 0.0)
     return values
 
 

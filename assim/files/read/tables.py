@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from assim.files.errors import DataError, NothingToUseError
-from assim.files.missing import missing_notes
+from assim.files.missing import NOTES, missing_notes
 from assim.files.names import COVARIANCE, STDEV, is_ancillary
 from assim.files.read.dimensions import (
     ALL,
@@ -45,6 +45,7 @@ class ObservedTable:
         qc: quality flags of the file, zero where it has none.
         notes: what is unusual but accepted, for people.
         covariance: of the values' errors, shape (n, n), which goes before `stdev`; likewise.
+        units_given: whether the file gives the units, which are "1" where it does not.
     """
 
     source: str
@@ -62,6 +63,7 @@ class ObservedTable:
     notes: tuple[str, ...] = ()
     covariance: np.ndarray | None = None
     covariance_units: str | None = None
+    units_given: bool = True
 
     @property
     def where(self) -> str:
@@ -158,7 +160,8 @@ def open_observations(
         DataError: no such variable, or times, coordinates, errors or flags that cannot be used.
     """
     with opened_file(source, labels) as file:
-        file = file._replace(dataset=selected(file.dataset, select, file.called)[0])
+        called = file.called if variable is None else file.where(variable)
+        file = file._replace(dataset=selected(file.dataset, select, called)[0])
         names = _observed(file, clock)
         if variable is None and len(names) != 1:
             raise DataError(
@@ -172,7 +175,9 @@ def open_observations(
             raise DataError(f"{file.called}: there is no variable {variable!r}; {near}")
         table, known = _table(file, variable, clock, accept)
         table = _on_known_dimensions(table, file, known, select or {})
-        missing = missing_notes(table.values, table.where)
+        limits = file.dataset[variable].encoding.get(NOTES, ())
+        missing = [f"{table.where}: {note}" for note in limits]
+        missing += missing_notes(table.values, table.where)
         return replace(table, notes=(*_notes(table), *missing, *table.notes))
 
 
@@ -193,6 +198,7 @@ def _table(
         source=file.called,
         variable=variable,
         units=str(array.attrs.get("units", "1")),
+        units_given="units" in array.attrs,
         long_name=str(array.attrs.get("long_name", variable)),
         times=_times(file.dataset[clock], array, file.where(clock)),
         starts=starts,

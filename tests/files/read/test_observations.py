@@ -262,7 +262,27 @@ def test_a_window_without_observations_is_refused():
     with pytest.raises(DataError, match="2000-01-04"):
         read_window(observation_file(), toy(), start="2010-01-01")
     late = read_window(observation_file(units="days since 2010-01-01"), toy())
-    rejects(observation_file(), "4 window", "2010-01-01 to 2010-01-04", window=late)
+    spans = "times run from 2000-01-01 to 2000-01-04, the window from 2010-01-01 to 2010-01-04"
+    rejects(observation_file(), "4 window", spans, window=late)
+
+
+def test_where_nothing_is_left_spans_and_reasons_are_told():
+    east = observation_file()
+    east["x"].values[:] += 100.0
+    window = read_window(observation_file(), toy())
+    runs = "'x' runs from 100 to 102, the model's from 0 to 2"
+    rejects(east, "4 domain", runs, window=window)
+    missing = observation_file((np.nan,) * 4)
+    rejects(missing, "4 missing, of which missing: 4 NaN", "the times run from", window=window)
+    filled = observation_file((-9.0, -9.0, -9.0, np.nan))
+    filled["u"].attrs["missing_value"] = -9.0
+    rejects(filled, "3 missing_value, 1 NaN", window=window)
+
+
+def test_units_that_are_not_given_are_told_as_such():
+    plain = observation_file()
+    del plain["u"].attrs["units"]
+    rejects(plain, "expected units 'm s-1'", "got no units attribute")
 
 
 def test_intervals_must_go_forward():

@@ -118,6 +118,15 @@ def test_only_the_fields_asked_for_are_read():
     rejects(background_file(), "no field 'w'", fields=["w"])
 
 
+def test_spreads_are_read_where_they_matter_alone():
+    faulty = background_file()
+    faulty["u_stddev"].attrs["scale_factor"] = "a tenth"
+    assert read_state(faulty, toy())["u"].shape == (2, 3)
+    faulty["u"].values[0, 0] = 1e12  # is it far from its spread?
+    with pytest.raises(DataError, match="scale_factor"):
+        read_state(faulty, toy())
+
+
 def test_standard_deviations():
     assert set(read_stdev(background_file(), toy())) == {"u"}
     rejects(background_file(), "c_stddev", "there is none", read=read_stdev, fields=["c"])
@@ -166,6 +175,21 @@ def test_a_file_damaged_inside_is_refused(tmp_path):
         ("days", "day", True),
         ("year", "years", True),
         ("", "1", True),
+        ("m s-1", "metres per second", True),
+        ("degC", "Celsius", True),
+        ("degC", "celsius", True),
+        ("degree_C", "°C", True),
+        ("degrees_C", "deg_C", True),
+        ("degC m-1", "degrees_Celsius/m", True),
+        ("K", "Kelvin", True),
+        ("K", "degrees_K", True),
+        ("hPa", "mbar", True),
+        ("hPa", "millibars", True),
+        ("degrees_east", "degreeE", True),
+        ("degree", "°", True),
+        ("K", "°C", False),
+        ("hPa", "Pa", False),
+        ("degree", "degC", False),
         ("km", "m", False),
         ("K", "degC", False),
         ("m s-1", "m s-2", False),
