@@ -116,12 +116,13 @@ def run_methods(
 
 def none_started(methods: Named, failures: Failures) -> None:
     """Note that no method could run, where what all of them start from has failed."""
-    stages: list[str] = [stage for stage in ("posterior", "spread", "prior") if stage in failures]
+    stages = ["posterior", "spread", "prior"]
     if failures.get(FIRST_GUESSES) == INTERRUPTED:  # a mere error leaves a minimum to go on from
         stages = [FIRST_GUESSES]
-    if not stages:
+    stage = next((stage for stage in stages if stage in failures), None)
+    if stage is None:
         return
-    why = f"{spelt(stages[0])}: {failures[stages[0]]}"
+    why = f"{spelt(stage)}: {failures[stage]}"
     for name in ("laplace",) if isinstance(methods, str) else methods:
         failures[OF_METHOD + name] = f"what it starts from failed ({why})"
 

@@ -135,11 +135,12 @@ def _index(dataset: xr.Dataset, dim: str, label: int | float | str, where: str) 
 
 def _nearest(label: int | float | str, labels: list[int | float | str]) -> str:
     """Which of the labels is meant, if any is near."""
+    near: list[int | float | str] = []
     if isinstance(label, str):
-        near = get_close_matches(label, [own for own in labels if isinstance(own, str)], 1)
+        near += get_close_matches(label, [own for own in labels if isinstance(own, str)], 1)
     else:
-        own = [own for own in labels if not isinstance(own, str)]
-        near = sorted(own, key=lambda other: abs(other - label))[:1]
+        numbers = [own for own in labels if not isinstance(own, str)]
+        near += sorted(numbers, key=lambda own: abs(own - label))[:1]
     return f"did you mean {_shown(near[0])}? " if near else ""
 
 
