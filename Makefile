@@ -10,6 +10,8 @@ PINS := $(wildcard constraints/*.txt)
 
 # Test processes; tests/conftest.py holds each to one thread.
 WORKERS ?= 2
+# Files in their order: by number of tests, the few that take minutes would come last.
+ON_WORKERS := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Silences an advertisement for the theme's successor.
 export NO_MKDOCS_2_WARNING := 1
@@ -25,10 +27,10 @@ run: $(VENV)/.run ## run a case (CASE=..., by default lynx and hare)
 	$(BIN)/assim run $(CASE)
 
 test: check ## every check, then the tests but for the slow ones
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(ON_WORKERS) $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.dev ## the slow tests
-	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m slow $(ON_WORKERS) $(PYTEST_ARGS)
 
 study: $(VENV)/.dev ## what takes hours, in batches that are kept: NAME=calibration ARGS=...
 	JAX_ENABLE_X64=1 $(BIN)/python -m tests.studies.$(NAME) $(ARGS)

@@ -34,6 +34,11 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile quickly where most of the time is compiling: in all but the slow tests."""
+    jax.config.update("jax_disable_most_optimizations", config.option.markexpr == "not slow")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _forget_compiled() -> Iterator[None]:
     """Drop what a module compiled: thousands of programs exhaust the memory maps of a process."""

@@ -19,6 +19,7 @@ def summary(toy: Toy, *options: str) -> dict[str, Any]:
     return json.loads((toy.out / "summary.json").read_text())
 
 
+@pytest.mark.slow
 def test_both_formulations(toy: Toy) -> None:
     """The same minimum, with a cost of model error, from either control."""
     toy.case["model_error"] = ERROR

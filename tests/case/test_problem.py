@@ -13,6 +13,7 @@ from tests.run.toy import Toy, invoke
 FILTER = {"weight": 50.0, "cutoff": 2.5}
 
 
+@pytest.mark.slow
 def test_a_digital_filter_is_a_term_of_the_cost(toy: Toy) -> None:
     """By itself in summary, diagnostics and report; its cost falls as its weight grows."""
     toy.case["posterior"] = {"use": "Laplace"}

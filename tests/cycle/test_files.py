@@ -288,6 +288,7 @@ def test_windows_without_observations_are_forecast(copied, tmp_path, spoil):
     assert result.exit_code == 3 and "window 2" in result.stderr
 
 
+@pytest.mark.slow
 def test_windows_that_see_earlier_observations_resume_with_the_same(tmp_path):
     """Overlapping windows over files: bit by bit, unless a file that is read again has changed."""
     files = Files.made(tmp_path / "case", 5, 'shift = 1\noverlap = "several"')

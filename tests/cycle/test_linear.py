@@ -100,7 +100,7 @@ def test_parameters_are_carried_with_what_is_known_of_them(forgetting):
 
 
 @pytest.mark.parametrize(
-    ("lag", "formulation"), [slow(1, "forcing"), slow(1, "state"), (3, "state")]
+    ("lag", "formulation"), [slow(1, "forcing"), slow(1, "state"), slow(3, "state")]
 )
 def test_model_errors_are_those_of_the_kalman_filter(lag, formulation):
     """Also in windows that overlap, which hand on those of the slots that they share."""
@@ -259,6 +259,7 @@ def test_starts_are_not_tried_where_observations_enter_several_windows():
         twin(scheme, Plan(2, 1, "several"), 2).cycle.start()
 
 
+@pytest.mark.slow
 def test_starts_of_a_quadratic_cost_end_at_its_one_minimum():
     """A gate that every window fails, so that other first guesses are tried in each."""
     several = FourDVar(starts=3, gate=-1e6, minimiser=MINIMISER)

@@ -25,9 +25,10 @@ from tests.docs.pages import (
     of_shipped_case,
 )
 
-LONG = {  # methods, and toys of which tests/analysis/test_own_plugins.py has the like
-    *("sloppy", "predictive", "importance", "calibration", "choosing", "mcmc"),
-    *("own-operator", "own-posterior"),
+LONG = {  # methods, toys of which tests/analysis/test_own_plugins.py has the like, and commands
+    *("sloppy", "predictive", "importance", "calibration", "choosing", "mcmc", "nested"),
+    *("own-operator", "own-posterior", "own-prior"),
+    *("cycle", "forecast", "covariance", "observations"),  # that tests/run and tests/cycle run
 }
 WITH_CODE = [
     pytest.param(page, marks=pytest.mark.slow if page.stem in LONG else ())
@@ -51,11 +52,9 @@ def programs(pytestconfig):
     """Compiled programs, kept between runs of the tests: what is tested here are the pages."""
     folder, before = pytestconfig.cache.mkdir("xla"), jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_disable_most_optimizations", True)  # toys: compiling is what takes time
     compilation_cache.reset_cache()
     yield folder
     jax.config.update("jax_compilation_cache_dir", before)
-    jax.config.update("jax_disable_most_optimizations", False)
     compilation_cache.reset_cache()
 
 

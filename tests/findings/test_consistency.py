@@ -209,9 +209,8 @@ def solved(name, *formulation):
     scope="module",
     params=[
         "driven",
-        "ring",
-        pytest.param("driven-forcing", marks=pytest.mark.slow),
         "driven-state",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("ring", "driven-forcing")),
     ],
 )
 def analysed(request):

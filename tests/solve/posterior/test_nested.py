@@ -199,6 +199,7 @@ def test_the_marginal_is_that_of_the_kalman_filter(marginal):
         np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_both_forms_are_one_problem():
     """χ moves there and back; densities differ by the determinant, which s has to the 30th."""
     forcing, states = walk("forcing"), walk("state")

@@ -270,6 +270,7 @@ def test_settings(arguments, expected):
         SVGD(**arguments)
 
 
+@pytest.mark.slow
 def test_same_shapes_compile_once():
     compiled = []
     listen = lambda event, seconds, **more: compiled.append(event)  # noqa: E731
