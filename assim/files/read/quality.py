@@ -183,7 +183,7 @@ class Uncertainty:
 
         Infinite ones, and those `FAR` times the median of the finite ones.
         """
-        if self.covariance is not None:
+        if self.covariance is not None or not used.any():
             return np.zeros(table.rows, bool)
         stdev = self._stated(table)[1]
         finite = stdev[used & np.isfinite(stdev) & (stdev > 0)]
