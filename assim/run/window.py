@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.util
-import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,7 +11,6 @@ import xarray as xr
 
 from assim.analysis.analyse import Analysis, timed
 from assim.analysis.failures import (
-    Failures,
     StoppedAnalysis,
     insisting,
     interrupted,
@@ -27,8 +25,6 @@ from assim.case.failure import Exit
 from assim.case.findings import PredictiveTable
 from assim.case.pose import Posed, pose
 from assim.files.fingerprint import problem_digest
-from assim.files.netcdf import write_json
-from assim.files.record import rewrite
 from assim.files.unfinished import Unfinished, fingerprint_of
 from assim.files.write.applied import applied
 from assim.files.write.arviz import to_datatree
@@ -114,22 +110,13 @@ def _exit_code(analysis: Analysis, screen: Screen, strict: bool) -> Exit:
 def _report(case: Case, analysis: Analysis, results: Results, screen: Screen) -> None:
     """The report; why there is none is a failure, but for a matplotlib that is not installed."""
     said: list[str] = []
-    try:
-        with kept(analysis.failures, "report"):
-            drawn = report_of_results(results.directory, case.checked.output.keep, said.append)
-            results.paths += drawn
-        if said and importlib.util.find_spec("matplotlib") is not None:
-            analysis.failures["report"] = " ".join(said)
-        elif said:
-            screen.say(" ".join(said))
-    finally:
-        if "report" in analysis.failures:  # which the summary that it is made of cannot know
-            rewrite(results.directory, "summary.json", partial(_with_failures, analysis.failures))
-
-
-def _with_failures(failures: Failures, path: Path) -> None:
-    """Say in a summary what failed after it was written."""
-    write_json({**json.loads(path.read_text(encoding="utf-8")), "failures": failures}, path)
+    with kept(analysis.failures, "report"):
+        drawn = report_of_results(results.directory, case.checked.output.keep, said.append)
+        results.paths += drawn
+    if said and importlib.util.find_spec("matplotlib") is not None:
+        analysis.failures["report"] = " ".join(said)
+    elif said:
+        screen.say(" ".join(said))
 
 
 def _unfinished(posed: Posed, directory: Path, screen: Screen) -> Unfinished:

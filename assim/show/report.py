@@ -3,14 +3,16 @@
 To add a topic, write a file with its `Section` and name that in `WINDOW` or in `CYCLE`.
 """
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
 from assim.files.errors import DataError, ReportError
-from assim.files.netcdf import write_bytes
-from assim.files.record import REPORT, together
+from assim.files.netcdf import write_bytes, write_json
+from assim.files.record import REPORT, rewrite, together
 from assim.show import about, page
 from assim.show.applied import APPLIED
 from assim.show.consistency import CONSISTENCY
@@ -93,7 +95,7 @@ def write_report(directory: Path) -> list[Path]:
 def report_of_results(
     directory: Path, keep: Collection[str] | None, say: Callable[[str], None]
 ) -> list[Path]:
-    """The report of results that have just been written; a line says why there is none.
+    """The report of results that have just been written; a line, and their summary, say why not.
 
     Args:
         directory: where they are.
@@ -104,14 +106,30 @@ def report_of_results(
         return []
     try:
         return write_report(directory)
+    except KeyboardInterrupt:
+        _note(directory, "interrupted")
+        raise
     except (DataError, ReportError) as error:
-        say(str(error))
+        why = str(error)
     except Exception as error:  # a picture that fails costs the report, not the results
-        say(
+        why = (
             f"The report could not be drawn ({type(error).__name__}: {error}); the other files "
             f"stand. `assim report {directory} --debug` shows where, please report it."
         )
+    say(why)
+    if find_spec("matplotlib") is not None:
+        _note(directory, why)
     return []
+
+
+def _note(directory: Path, why: str) -> None:
+    """Say in the summary, which is written before the report is made of it, why there is none."""
+
+    def change(path: Path) -> None:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        write_json(summary | {"failures": summary.get("failures", {}) | {"report": why}}, path)
+
+    rewrite(directory, "summary.json", change)
 
 
 def sections_of(run: Run) -> tuple[Section, ...]:

@@ -19,6 +19,7 @@ from assim.files.record import alone
 from assim.files.write import manifest as ledger
 from assim.run import cli
 from assim.run.terminal import directory
+from assim.show import report
 from tests.cycle.files import Files, contents, manifest, results, setting, steady
 
 WINDOWS = 6
@@ -156,6 +157,15 @@ def test_resume_after_any_stop(files, whole, tmp_path, spoil):
     assert contents(out) == contents(whole)
     assert steady(manifest(out)) == steady(manifest(whole))
     assert not list(out.rglob("*.part"))
+
+
+def test_the_summary_says_that_the_report_failed(files, whole, tmp_path, monkeypatch):
+    shutil.copytree(whole, tmp_path / "out")
+    monkeypatch.setattr(report, "draw", lambda run: 1 / 0)
+    keep = setting('output.keep=["report"]')
+    assert files.run(tmp_path / "out", "--resume", *keep).exit_code == 0
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert "ZeroDivisionError" in summary["failures"]["report"] and summary["windows"] == 6
 
 
 def test_a_cycle_without_its_record_goes_on_once_its_series_is_moved(files, whole, tmp_path):

@@ -186,7 +186,7 @@ def test_an_interrupt_after_the_methods_keeps_them(toy, monkeypatch, place, stag
 
 
 def test_an_interrupt_of_the_report_is_told(toy, monkeypatch):
-    monkeypatch.setattr(window, "report_of_results", stopping)
+    monkeypatch.setattr(report, "draw", stopping)
     said, summary, _ = run(toy, LAPLACE, code=130)
     assert summary["failures"] == {"report": "interrupted"} and "summary.json" in said
     again = toy.run()  # the summary is recorded as it is now
