@@ -108,7 +108,7 @@ CASE = [
     Bad("misspelt key", setting("window.slot", 4), 2, ("window.slot", "did you mean 'slots'?")),
     Bad("misspelt table", setting("parameter", {}), 2, ("did you mean 'parameters'?",)),
     Bad("cycle of no windows", setting("cycle", {}), 2, ("cycle.windows: this key is missing",)),
-    Bad("wrong type", setting("window.slots", "four"), 2, ("window.slots", "integer", "'four'")),
+    Bad("wrong type", setting("window.slots", "four"), 2, ("window.slots", "whole", "'four'")),
     Bad("no model", lambda toy: toy.case.pop("model"), 2, ("model: the table is missing",)),
     Bad("no observations table", lambda toy: toy.case.pop("observations"), 2, ("observations",)),
     Bad("no slots", lambda toy: toy.case["window"].pop("slots"), 2, ("window", "slots = N")),
@@ -143,7 +143,7 @@ CASE = [
     Bad("unknown argument", setting("minimiser.n_outr", 3), 2,
         ("minimiser.n_outr", "did you mean 'n_outer'?")),
     Bad("mistyped argument", setting("minimiser.n_outer", "four"), 2,
-        ("minimiser.n_outer", "whole number", "'four'")),
+        ("minimiser.n_outer", "whole", "'four'")),
     Bad("missing argument", setting("parameters.rate.prior", {"use": "Normal", "mean": 1.0}), 2,
         ("parameters.rate.prior", "'stdev'")),
     Bad("prior without its mean", setting("parameters.rate.prior", {
