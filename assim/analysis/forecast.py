@@ -15,6 +15,7 @@ import numpy as np
 
 from assim.problem.arrays import Coordinate, Grid, Labels, Params, State, Trajectory
 from assim.problem.forcing import check_span
+from assim.problem.in_units import of_size
 from assim.problem.model import AbstractDynamics
 from assim.problem.model_error import ModelError, sequential_states
 from assim.problem.observation import Observations
@@ -146,6 +147,7 @@ def forecast(
     """
     number = _checked(model, state, parameters)
     check_span(model, window)
+    model = of_size(model, state)
     if model_error is not None:
         model_error = dataclasses.replace(model_error, jump_at_end=True)
     fitted = None if model_error is None else model_error.on(model, window)

@@ -17,6 +17,7 @@ from assim.analysis.finding import AbstractFinding, Variable, flagged, flags
 from assim.analysis.posterior import Posterior
 from assim.findings.consistency import Consistency, consistency
 from assim.findings.residuals import Residuals, probability, residuals_of
+from assim.findings.tolerance import coarse_tolerances
 from assim.solve.posterior.ensemble import Trust
 
 Verdict = Literal["good", "poor", "untested"]
@@ -57,6 +58,7 @@ class Fit(AbstractFinding):
         terms: χ², expectation and p-value of the terms of the prior.
         outside: parameters and scales whose minimum lies more than three prior standard deviations
             from the prior median, with the distance.
+        coarse: fields for which an absolute tolerance of the integrator is coarse, in words.
         time_words: a time in the model's unit, for people: "{} days after 2000-01-01".
     """
 
@@ -68,6 +70,7 @@ class Fit(AbstractFinding):
     residuals: dict[str, Residuals]
     terms: dict[str, tuple[float, float, float]]
     outside: dict[str, float]
+    coarse: tuple[str, ...]
     time_words: str
 
     @property
@@ -186,6 +189,7 @@ class Fit(AbstractFinding):
                     "that rest on independence are too small; give the errors a correlation in "
                     "time, or let the model err."
                 )
+        yield from self.coarse
         for name, distance in self.outside.items():
             yield (
                 f"{name} ends {abs(distance):.1f} prior standard deviations "
@@ -225,9 +229,11 @@ def goodness_of_fit(analysis: Analysis) -> Fit:
     """
     known = analysis.findings.get(Consistency.name)
     consistent = known if isinstance(known, Consistency) else consistency(analysis)
-    words, outside = _time_words(analysis), _outside_prior(analysis)
+    states = analysis.analysis.trajectory.states
+    coarse = tuple(field.words for field in coarse_tolerances(analysis.problem.model, states))
+    outside, words = _outside_prior(analysis), _time_words(analysis)
     if consistent is None:
-        return Fit(*_in_all(analysis), {}, {}, outside, words)
+        return Fit(*_in_all(analysis), {}, {}, outside, coarse, words)
     residuals = {
         o.name: residuals_of(analysis, o, consistent.instruments[o.name])
         for o in analysis.problem.observations
@@ -235,7 +241,7 @@ def goodness_of_fit(analysis: Analysis) -> Fit:
     squares = {n: (2 * term.cost, 2 * term.expected) for n, term in consistent.terms.items()}
     terms = {name: (*pair, probability(*pair)) for name, pair in squares.items()}
     total = consistent.chi_squared, consistent.degrees, consistent.p_value
-    return Fit(*total, residuals, terms, outside, words)
+    return Fit(*total, residuals, terms, outside, coarse, words)
 
 
 def _in_all(analysis: Analysis) -> tuple[float, float, float]:

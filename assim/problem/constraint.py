@@ -17,8 +17,9 @@ from assim.problem.covariance.state import (
 from assim.problem.departure import Problem
 from assim.problem.digital_filter import DigitalFilter
 from assim.problem.forcing import check_span
+from assim.problem.in_units import of_size
 from assim.problem.interpolation import on_axis, reach
-from assim.problem.model import AbstractDynamics, check_model
+from assim.problem.model import AbstractDynamics, AbstractODE, check_model
 from assim.problem.model_error import ModelError
 from assim.problem.observation import Observations
 from assim.problem.prior import AbstractPrior
@@ -150,7 +151,19 @@ def _problem(
     check_model(model, control.state, control.fixed)
     check_span(model, window)
     fitted = None if digital_filter is None else digital_filter.on(labels, window)
+    model = of_size(model, _large(control)) if isinstance(model, AbstractODE) else model
     return Problem(model, window, control, instruments, digital_filter=fitted)
+
+
+def _large(control: Control) -> State:
+    """Of every field the value a standard deviation from the background that is the larger."""
+    variance, large = control.covariance.variance(), dict(control.state)
+    for name, value in variance.items():
+        large[name] = jnp.abs(large[name]) + jnp.sqrt(value)
+    for name, prior in control.fields.items():
+        sides = [prior(jnp.full(control.state[name].shape, w)) for w in (-1.0, 1.0)]
+        large[name] = jnp.maximum(*map(jnp.abs, sides))
+    return large
 
 
 def _scales(

@@ -14,6 +14,7 @@ from assim.problem.window import Window
 INTERPOLATIONS = ("linear", "steps")
 _SLACK = 1e-9  # of a span: rounding of times
 _UNITS = 4  # of rounding of a time itself
+_MUCH = 0.01  # of the range of a series: a change that makes an event
 _LONG = 3.001  # median steps: over a longer gap a series is not taken for known; weekends are not
 
 
@@ -99,6 +100,29 @@ def _check_times(times: np.ndarray) -> None:
 def forcings(model: eqx.Module) -> dict[str, Forcing]:
     """The inputs of a model, by the names of its fields."""
     return {name: value for name, value in vars(model).items() if isinstance(value, Forcing)}
+
+
+def event_times(model: eqx.Module) -> Array:
+    """Times at which a series that drives the model jumps or bends by much, in ascending order.
+
+    A jump is a difference of two steps, a bend what a slope that changes makes in the shorter of
+    the intervals beside it; much is a hundredth of the range of the series. Other times of the
+    series are infinite, so that their number is known where values are traced.
+    """
+    is_forcing = lambda node: isinstance(node, Forcing)  # noqa: E731
+    series = [node for node in jax.tree.leaves(model, is_leaf=is_forcing) if is_forcing(node)]
+    times = [_events(forcing) for forcing in series if forcing.values.shape[0] > 1]
+    return jnp.sort(jnp.concatenate(times)) if times else jnp.zeros(0)
+
+
+def _events(forcing: Forcing) -> Array:
+    values = forcing.values.reshape(forcing.values.shape[0], -1)
+    change, inner = jnp.diff(values, axis=0), forcing.times[1:-1]
+    if forcing.interpolation == "linear":
+        lengths = jnp.diff(forcing.times)[:, None]
+        change = jnp.diff(change / lengths, axis=0) * jnp.minimum(lengths[1:], lengths[:-1])
+    much = jnp.any(jnp.abs(change) > _MUCH * jnp.ptp(values, axis=0, keepdims=True), axis=1)
+    return jnp.where(much, inner, jnp.inf)
 
 
 class Gap(NamedTuple):

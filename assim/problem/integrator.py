@@ -12,6 +12,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from assim.problem.arrays import Array, Params, State
+from assim.problem.forcing import event_times
+from assim.problem.in_units import InUnits
 from assim.problem.model import THROUGH_STEPS, AbstractIntegrator, AbstractODE, scan_slots
 
 
@@ -99,6 +101,9 @@ def _term(ode: AbstractODE) -> diffrax.ODETerm:
 class Adaptive(AbstractIntegrator):
     """Adaptive steps with a diffrax solver, explicit or implicit, that meet every slot edge.
 
+    They meet the times at which a `Forcing` of the model jumps or bends, too, so that no short
+    event is stepped over.
+
     A trajectory with up to `max_columns` inputs (field values and parameters) is differentiated
     by its own Jacobian, taken forward along the steps chosen for the trajectory; a larger one by
     backpropagation through the bounded loop of steps. Both serve jvp, vjp and jvp of vjp. The
@@ -109,14 +114,15 @@ class Adaptive(AbstractIntegrator):
     Args:
         solver: name of a diffrax solver, or the solver itself.
         rtol: relative tolerance of one step.
-        atol: absolute tolerance of one step.
+        atol: absolute tolerance of one step, in the unit of every field; None for rtol times the
+            size that each field has in a problem: of its background with its spread.
         max_steps: most steps in a window, accepted and rejected together.
         max_columns: most inputs of a trajectory that is differentiated by its Jacobian.
     """
 
     solver: diffrax.AbstractSolver = eqx.field(default="Tsit5", converter=_solver)
     rtol: float = eqx.field(default=1e-8, static=True)
-    atol: float = eqx.field(default=1e-8, static=True)
+    atol: float | None = eqx.field(default=None, static=True)
     max_steps: int = eqx.field(default=4096, static=True)
     max_columns: int = eqx.field(default=64, static=True)
 
@@ -139,6 +145,14 @@ class Adaptive(AbstractIntegrator):
         """At `max_steps`."""
         return f"The integrator may have run out of its max_steps = {self.max_steps}"
 
+    def of_size(self, sizes: State) -> AbstractIntegrator:
+        """In units of the fields' sizes, unless it has an atol of its own."""
+        return self if self.atol is not None else InUnits(self, sizes)
+
+    def absolute_tolerance(self) -> float | None:
+        """The atol that it was given."""
+        return self.atol
+
     def states(self, ode: AbstractODE, x: State, theta: Params, edges: Array, steps: int) -> State:
         """Solution at the edges, by adaptive steps."""
         del steps
@@ -155,11 +169,12 @@ class Adaptive(AbstractIntegrator):
 
     @eqx.filter_jit
     def _forward(self, ode: AbstractODE, x: State, theta: Params, edges: Array) -> State:
-        """A plain loop of steps that end on the edges; differentiable forward only."""
+        """A plain loop of steps that end on edges and events; differentiable forward only."""
         z, unravel, tendency = _flat(ode, x, theta)
-        advance = _stepper(self.solver, tendency, self.rtol, self.atol)
+        atol = _atol(self)
+        advance = _stepper(self.solver, tendency, self.rtol, atol)
         order = jnp.asarray(self.solver.error_order(_term(ode)))
-        last, none = edges.shape[0] - 1, jnp.zeros((), int)
+        last, none, events = edges.shape[0] - 1, jnp.zeros((), int), event_times(ode)
         saved = jnp.full((last + 1, *z.shape), jnp.nan, z.dtype).at[0].set(z)
         start = _StepsSoFar(edges[0], (edges[1] - edges[0]) / 100, z, saved, none + 1, none)
 
@@ -168,18 +183,19 @@ class Adaptive(AbstractIntegrator):
             return (p.edge <= last) & (p.steps < self.max_steps) & moving
 
         def try_step(p: _StepsSoFar) -> _StepsSoFar:
-            end = edges[p.edge]
+            edge = edges[p.edge]
+            end, before_end = _next_stop(p.time, edge, events)
             arriving = p.time + p.step >= end
-            t = jnp.where(arriving, end, p.time + p.step)
+            t = jnp.where(arriving, before_end, p.time + p.step)
             y, error, solved = advance(p.time, t, p.state)
-            size = self.atol + self.rtol * jnp.maximum(jnp.abs(p.state), jnp.abs(y))
+            size = atol + self.rtol * jnp.maximum(jnp.abs(p.state), jnp.abs(y))
             ratio = jax.lax.stop_gradient(jnp.sqrt(jnp.mean((error / size) ** 2)))
             accepted = (ratio <= 1) & solved
-            step = _next_step(t - p.time, ratio, order, accepted)
-            reached = accepted & arriving
+            step, met = _next_step(t - p.time, ratio, order, accepted), accepted & arriving
+            reached = met & (end >= edge)
             return _StepsSoFar(
-                jnp.where(accepted, t, p.time),
-                jnp.where(reached, jnp.maximum(step, p.step), step),
+                jnp.where(accepted, jnp.where(arriving, end, t), p.time),
+                jnp.where(met, jnp.maximum(step, p.step), step),
                 jnp.where(accepted, y, p.state),
                 p.saved.at[jnp.where(reached, p.edge, last + 1)].set(y, mode="drop"),
                 p.edge + reached,
@@ -190,7 +206,12 @@ class Adaptive(AbstractIntegrator):
 
     def _backward(self, ode: AbstractODE, x: State, theta: Params, edges: Array) -> State:
         """Diffrax's bounded loop, differentiable in both modes at any size."""
-        control = diffrax.PIDController(rtol=self.rtol, atol=self.atol)
+        events = jax.lax.stop_gradient(event_times(ode))
+        control = diffrax.ClipStepSizeController(
+            diffrax.PIDController(rtol=self.rtol, atol=_atol(self)),
+            step_ts=edges,
+            jump_ts=events if events.size else None,
+        )
         solution = diffrax.diffeqsolve(
             _term(ode),
             self.solver,
@@ -200,12 +221,23 @@ class Adaptive(AbstractIntegrator):
             y0=x,
             args=theta,
             saveat=diffrax.SaveAt(ts=edges),
-            stepsize_controller=diffrax.ClipStepSizeController(control, step_ts=edges),
+            stepsize_controller=control,
             max_steps=self.max_steps,
             adjoint=diffrax.DirectAdjoint(),
             throw=False,
         )
         return jax.tree.map(lambda y: jnp.where(jnp.isfinite(y), y, jnp.nan), solution.ys)
+
+
+def _next_stop(time: Array, edge: Array, events: Array) -> tuple[Array, Array]:
+    """Where the next step ends at the latest; and just before it, where an event is there."""
+    if not events.size:
+        return edge, edge
+    index = jnp.searchsorted(events, time, side="right")
+    event = jnp.where(index < events.size, events[jnp.minimum(index, events.size - 1)], jnp.inf)
+    end = jnp.minimum(edge, event)
+    rounding = 4 * jnp.finfo(end.dtype).eps * jnp.maximum(jnp.abs(time), jnp.abs(end))
+    return end, jnp.where(event <= edge, jnp.maximum(end - rounding, time), end)
 
 
 class _StepsSoFar(NamedTuple):
@@ -236,13 +268,22 @@ class FixedStep(AbstractIntegrator):
         dt: longest step, in the model's time unit.
         solver: name of a diffrax solver, or the solver itself.
         rtol: relative tolerance of an implicit solver's root finder.
-        atol: absolute tolerance of an implicit solver's root finder.
+        atol: absolute tolerance of an implicit solver's root finder; None as for `Adaptive`.
     """
 
     dt: float = eqx.field(static=True)
     solver: diffrax.AbstractSolver = eqx.field(default="Tsit5", converter=_solver)
     rtol: float = eqx.field(default=1e-10, static=True)
-    atol: float = eqx.field(default=1e-10, static=True)
+    atol: float | None = eqx.field(default=None, static=True)
+
+    def of_size(self, sizes: State) -> AbstractIntegrator:
+        """In units of the fields' sizes where an implicit solver has no atol of its own."""
+        implicit = isinstance(self.solver, diffrax.AbstractImplicitSolver)
+        return InUnits(self, sizes) if implicit and self.atol is None else self
+
+    def absolute_tolerance(self) -> float | None:
+        """The atol that it was given, where its solver is implicit."""
+        return self.atol if isinstance(self.solver, diffrax.AbstractImplicitSolver) else None
 
     def slot_steps(self, length: float) -> int:
         """The fewest equal steps no longer than `dt`."""
@@ -256,7 +297,7 @@ class FixedStep(AbstractIntegrator):
     def states(self, ode: AbstractODE, x: State, theta: Params, edges: Array, steps: int) -> State:
         """Solution at the edges, by `steps` equal steps a slot."""
         _, unravel, tendency = _flat(ode, x, theta)
-        advance = _stepper(self.solver, tendency, self.rtol, self.atol)
+        advance = _stepper(self.solver, tendency, self.rtol, _atol(self))
 
         def take_step(ends: tuple[Array, Array], x: State, index: Array) -> tuple[State, None]:
             start, end = ends
@@ -265,6 +306,11 @@ class FixedStep(AbstractIntegrator):
             return unravel(advance(t, t + h, ravel_pytree(x)[0])[0]), None
 
         return scan_slots(take_step, x, edges, steps)
+
+
+def _atol(integrator: Adaptive | FixedStep) -> float:
+    """Its own absolute tolerance, or what is relative to values of size 1."""
+    return integrator.rtol if integrator.atol is None else integrator.atol
 
 
 def differentiable_by_jacobian(

@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import equinox as eqx
 import jax
@@ -38,6 +38,10 @@ class _AbstractTimeStepping(eqx.Module):
         """Why a trajectory may turn NaN though the model is finite, in a sentence, or empty."""
         return ""
 
+    def absolute_tolerance(self) -> float | None:
+        """An error of one step that counts as none in every field, in its unit; None for none."""
+        return None
+
 
 class AbstractDynamics(_AbstractTimeStepping):
     """Anything that carries a state through the slots of a window.
@@ -56,6 +60,11 @@ class AbstractDynamics(_AbstractTimeStepping):
     @abc.abstractmethod
     def states(self, x: State, theta: Params, edges: Array, steps: int) -> State:
         """Every field at every slot edge, leading dimension slots + 1, from `x` at the first."""
+
+    def of_size(self, sizes: State) -> Self:
+        """This model where values of each field are of this size, if its accuracy asks for it."""
+        del sizes
+        return self
 
 
 class AbstractModel(AbstractDynamics):
@@ -106,6 +115,11 @@ class AbstractIntegrator(_AbstractTimeStepping):
     ) -> State:
         """Solution of dx/dt = tendency(x, θ, t) at every edge, from `x` at the first."""
 
+    def of_size(self, sizes: State) -> "AbstractIntegrator":
+        """This integrator where values of each field are of this size, a number each."""
+        del sizes
+        return self
+
 
 class AbstractODE(AbstractDynamics):
     """A model known by its tendency, dx/dt = tendency(x, θ, t).
@@ -125,6 +139,14 @@ class AbstractODE(AbstractDynamics):
         """The integrator's solution at the slot edges."""
         return self.integrator.states(self, x, theta, edges, steps)
 
+    def of_size(self, sizes: State) -> Self:
+        """With its integrator as that has it for values of this size."""
+        integrator = self.integrator.of_size(sizes)
+        if integrator is self.integrator:
+            return self
+        whole = lambda node: node is self.integrator  # noqa: E731
+        return eqx.tree_at(lambda model: model.integrator, self, integrator, is_leaf=whole)
+
     def slot_steps(self, length: float) -> int:
         """Steps that the integrator wants for a slot of this length."""
         return self.integrator.slot_steps(length)
@@ -140,6 +162,10 @@ class AbstractODE(AbstractDynamics):
     def may_end_early(self) -> str:
         """As the integrator has it."""
         return self.integrator.may_end_early()
+
+    def absolute_tolerance(self) -> float | None:
+        """As the integrator has it."""
+        return self.integrator.absolute_tolerance()
 
 
 def scan_slots(

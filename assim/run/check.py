@@ -21,6 +21,7 @@ from assim.files.names import FLAGS, WINDOW
 from assim.files.read.observations import Instrument
 from assim.files.read.windows import TOLERANCE
 from assim.findings.derivatives import IdentityTest, TaylorTest, verify
+from assim.findings.tolerance import coarse_tolerances
 from assim.problem.departure import Problem
 from assim.run.finite import non_finite
 from assim.run.terminal.screen import Screen
@@ -99,6 +100,7 @@ def check_posed(posed: Posed) -> Iterator[Check]:
     yield Check("derivatives", None, problem.model.derivatives(columns))
     chi, finite = _finite_guess(posed)
     yield finite
+    yield from _tolerances(problem, chi)
     yield _origin(problem)
     yield from _derivatives(problem, chi)
     yield from _expense(problem)
@@ -126,6 +128,15 @@ def _finite_guess(posed: Posed) -> tuple[Any, Check]:
         detail = f"{share}, the best of which is checked; {place} {trouble}"
         return least, Check("finite", True, detail)
     raise NonFiniteError(f"{place}, {trouble}")
+
+
+def _tolerances(problem: Problem, chi: Any) -> Iterator[Check]:
+    """Absolute tolerances of the integrator that are not far below the values of a field."""
+    if problem.model.absolute_tolerance() is None:
+        return
+    states = eqx.filter_jit(problem.trajectory)(chi).states
+    for coarse in coarse_tolerances(problem.model, states):
+        yield Check("integrator.atol", False if coarse.above else None, coarse.words)
 
 
 def _origin(problem: Problem) -> Check:

@@ -159,6 +159,12 @@ class OwnIntegrator(assim.AbstractIntegrator):
     def may_end_early(self):
         return self.inner.may_end_early()
 
+    def absolute_tolerance(self):
+        return self.inner.absolute_tolerance()
+
+    def of_size(self, sizes):
+        return OwnIntegrator(self.inner.of_size(sizes))
+
 
 class OwnMinimiser(assim.minimiser.AbstractMinimiser):
     """Another minimiser, in a class of its own."""

@@ -33,6 +33,7 @@ from assim.problem.covariance import (
     Independent,
 )
 from assim.problem.forcing import check_span
+from assim.problem.in_units import of_size
 from assim.problem.model import AbstractDynamics, AbstractModel, check_model
 from assim.problem.model_error import sequential_states
 from assim.problem.window import Window, integrate
@@ -248,7 +249,7 @@ def _true_trajectory(
     setting: Setting, window: Window, x0: State, theta: Params, key: Array
 ) -> tuple[Trajectory, Trajectory]:
     """The truth, with model errors drawn as the case has them, and as instruments see it."""
-    model, error = setting.model, setting.model_error()
+    model, error = of_size(setting.model, x0), setting.model_error()
     if error is None or not setting.tables.experiment().model_error:
         exact = jax.jit(lambda x, p: integrate(model, x, p, window))(x0, theta)
         return exact, exact

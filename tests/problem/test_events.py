@@ -1,0 +1,87 @@
+"""An adaptive integrator steps over no event of a series that drives a model."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from assim import (
+    AbstractIntegrator,
+    AbstractODE,
+    Adaptive,
+    Array,
+    Forcing,
+    Label,
+    Labels,
+    Params,
+    State,
+    Window,
+)
+from assim.problem.forcing import event_times
+from assim.problem.window import integrate
+
+K, WIDTH, BEGIN = 0.1, 0.05, 10.3
+PULSE = Forcing([0.0, BEGIN, BEGIN + WIDTH, 60.0], [0.0, 1 / WIDTH, 0.0], "1", "steps")
+HAT = Forcing([0.0, BEGIN, BEGIN + WIDTH, BEGIN + 2 * WIDTH, 60.0], [0, 0, 1 / WIDTH, 0, 0])
+
+
+class Dosed(AbstractODE):
+    """dV/dt = dose F(t) - k V."""
+
+    given: Forcing
+    integrator: AbstractIntegrator = eqx.field(default_factory=Adaptive)
+    parameters: Params = eqx.field(default_factory=lambda: {"dose": jnp.asarray(3.0)})
+
+    def labels(self) -> Labels:
+        return Labels({"V": Label()}, {"dose": Label()}, inputs={"given": Label()})
+
+    def tendency(self, x: State, theta: Params, t: Array) -> State:
+        return {"V": theta["dose"] * self.given(t) - K * x["V"]}
+
+
+def response(forcing: Forcing, time: np.ndarray) -> np.ndarray:
+    """∫ F(s) exp(-k(t - s)) ds of a unit dose, long after it."""
+    if forcing.interpolation == "steps":
+        mass = np.expm1(K * WIDTH) / (K * WIDTH)
+    else:
+        mass = (np.expm1(K * WIDTH) / (K * WIDTH)) ** 2  # a hat is two pulses, convolved
+    return np.where(time > BEGIN, mass * np.exp(-K * (time - BEGIN)), 0.0)
+
+
+@pytest.mark.parametrize("forcing", [PULSE, HAT], ids=["steps", "linear"])
+@pytest.mark.parametrize("columns", [64, 0], ids=["forward", "backward"])
+def test_a_pulse_much_shorter_than_a_slot(forcing, columns):
+    model = Dosed(forcing, Adaptive(max_columns=columns))
+    window = Window.at(model, [0.0, 20.0, 60.0])
+
+    @eqx.filter_jit
+    def volumes(model: Dosed, dose: Array) -> Array:
+        return integrate(model, {"V": jnp.zeros(())}, {"dose": dose}, window).states["V"]
+
+    dose, expected = jnp.asarray(3.0), response(forcing, np.array([0.0, 20.0, 60.0]))
+    np.testing.assert_allclose(volumes(model, dose), 3 * expected, rtol=1e-6)
+    slope = eqx.filter_jit(jax.jacfwd(lambda dose, model: volumes(model, dose)))(dose, model)
+    np.testing.assert_allclose(slope, expected, rtol=1e-6)
+    back = eqx.filter_jit(jax.grad(lambda dose, model: volumes(model, dose)[-1]))(dose, model)
+    np.testing.assert_allclose(back, expected[-1], rtol=1e-6)
+
+
+def test_a_jump_at_a_slot_edge_costs_no_accuracy():
+    """Each step sees one side of a jump alone: the solution by pieces, exact in the tendency."""
+    stairs = Forcing([0.0, 1.0, 2.0, 3.0], [1.0, 5.0, 2.0], "1", "steps")
+    model = Dosed(stairs, Adaptive(max_steps=30))
+    edges = [0.0, 1.0, 2.0, 3.0]
+    got = integrate(model, {"V": jnp.zeros(())}, {"dose": jnp.ones(())}, Window.at(model, edges))
+    expected = [0.0]
+    for level in (1.0, 5.0, 2.0):
+        expected.append(level / K + (expected[-1] - level / K) * np.exp(-K))
+    np.testing.assert_allclose(got.states["V"], expected, rtol=1e-8)
+
+
+def test_which_times_are_events():
+    smooth = Forcing(np.linspace(0, 1, 400), np.sin(2 * np.pi * np.linspace(0, 1, 400)))
+    assert np.isinf(event_times(Dosed(smooth))).all()
+    events = event_times(Dosed(HAT))
+    np.testing.assert_allclose(events[:3], [BEGIN, BEGIN + WIDTH, BEGIN + 2 * WIDTH])
+    assert event_times(Dosed(Forcing.constant(1.0))).size == 0
