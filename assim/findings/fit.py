@@ -18,6 +18,7 @@ from assim.analysis.posterior import Posterior
 from assim.findings.consistency import Consistency, consistency
 from assim.findings.residuals import Residuals, probability, residuals_of
 from assim.findings.tolerance import coarse_tolerances
+from assim.findings.uninformed import UNINFORMED, uninformed
 from assim.solve.posterior.ensemble import Trust
 
 Verdict = Literal["good", "poor", "untested"]
@@ -58,6 +59,7 @@ class Fit(AbstractFinding):
         terms: χ², expectation and p-value of the terms of the prior.
         outside: parameters and scales whose minimum lies more than three prior standard deviations
             from the prior median, with the distance.
+        uninformed: scalars that no observation depends on.
         coarse: fields for which an absolute tolerance of the integrator is coarse, in words.
         time_words: a time in the model's unit, for people: "{} days after 2000-01-01".
     """
@@ -70,6 +72,7 @@ class Fit(AbstractFinding):
     residuals: dict[str, Residuals]
     terms: dict[str, tuple[float, float, float]]
     outside: dict[str, float]
+    uninformed: tuple[str, ...]
     coarse: tuple[str, ...]
     time_words: str
 
@@ -112,6 +115,7 @@ class Fit(AbstractFinding):
             "chi_squared_expected": self.degrees,
             "p_value": self.p_value,
             "outside_prior": self.outside,
+            "uninformed": list(self.uninformed),
             "instruments": {
                 name: {column: values[k] for column, (_, values) in columns.items()}
                 for k, name in enumerate(self.residuals)
@@ -190,6 +194,8 @@ class Fit(AbstractFinding):
                     "time, or let the model err."
                 )
         yield from self.coarse
+        if self.uninformed:
+            yield f"{', '.join(self.uninformed)}: {UNINFORMED}"
         for name, distance in self.outside.items():
             yield (
                 f"{name} ends {abs(distance):.1f} prior standard deviations "
@@ -229,11 +235,12 @@ def goodness_of_fit(analysis: Analysis) -> Fit:
     """
     known = analysis.findings.get(Consistency.name)
     consistent = known if isinstance(known, Consistency) else consistency(analysis)
+    still = uninformed(analysis.problem, analysis.solution.chi)
     states = analysis.analysis.trajectory.states
     coarse = tuple(field.words for field in coarse_tolerances(analysis.problem.model, states))
     outside, words = _outside_prior(analysis), _time_words(analysis)
     if consistent is None:
-        return Fit(*_in_all(analysis), {}, {}, outside, coarse, words)
+        return Fit(*_in_all(analysis), {}, {}, outside, still, coarse, words)
     residuals = {
         o.name: residuals_of(analysis, o, consistent.instruments[o.name])
         for o in analysis.problem.observations
@@ -241,7 +248,7 @@ def goodness_of_fit(analysis: Analysis) -> Fit:
     squares = {n: (2 * term.cost, 2 * term.expected) for n, term in consistent.terms.items()}
     terms = {name: (*pair, probability(*pair)) for name, pair in squares.items()}
     total = consistent.chi_squared, consistent.degrees, consistent.p_value
-    return Fit(*total, residuals, terms, outside, coarse, words)
+    return Fit(*total, residuals, terms, outside, still, coarse, words)
 
 
 def _in_all(analysis: Analysis) -> tuple[float, float, float]:

@@ -22,6 +22,7 @@ from assim.files.read.observations import Instrument
 from assim.files.read.windows import TOLERANCE
 from assim.findings.derivatives import IdentityTest, TaylorTest, verify
 from assim.findings.tolerance import coarse_tolerances
+from assim.findings.uninformed import UNINFORMED, uninformed
 from assim.problem.departure import Problem
 from assim.run.finite import non_finite
 from assim.run.terminal.screen import Screen
@@ -102,6 +103,7 @@ def check_posed(posed: Posed) -> Iterator[Check]:
     yield finite
     yield from _tolerances(problem, chi)
     yield _origin(problem)
+    yield from (Check(f"effect of {name}", None, UNINFORMED) for name in uninformed(problem))
     yield from _derivatives(problem, chi)
     yield from _expense(problem)
 
