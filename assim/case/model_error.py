@@ -1,5 +1,6 @@
 """The model error of a case, [model_error], whose presence makes the constraint weak."""
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from assim.case.plugins import (
 )
 
 if TYPE_CHECKING:
+    from assim.problem.bounds import Bounds
     from assim.problem.covariance.state import StateCovariance
     from assim.problem.model import AbstractDynamics
     from assim.problem.model_error import ModelError
@@ -34,6 +36,23 @@ class AmplitudeTable(Table):
     prior: PriorTable
 
 
+class BoundsTable(Table):
+    """Between which values the model error of a field keeps it."""
+
+    lower: float | None = None
+    upper: float | None = None
+
+    def build(self) -> "Bounds":
+        """The bounds, infinite where they are not given."""
+        from assim.problem.bounds import Bounds
+
+        with self.blamed():
+            return Bounds(
+                -math.inf if self.lower is None else self.lower,
+                math.inf if self.upper is None else self.upper,
+            )
+
+
 class ModelErrorTable(Table):
     """Model error, whose presence makes the constraint weak.
 
@@ -47,6 +66,7 @@ class ModelErrorTable(Table):
         formulation: whether model errors or states are the control.
         observed: whether observations at a jump see the state before or after it.
         jump_at_end: whether a jump lies at the window's end.
+        bounds: of fields that jumps keep within bounds: they act on log x, or a logit.
     """
 
     either = ("covariance", "fields")
@@ -60,6 +80,7 @@ class ModelErrorTable(Table):
     formulation: Literal["forcing", "state"] = "forcing"
     observed: Literal["before", "after"] = "after"
     jump_at_end: bool = True
+    bounds: dict[str, BoundsTable] = {}
 
     def build(self, model: "AbstractDynamics") -> "ModelError":
         """The model error."""
@@ -70,6 +91,7 @@ class ModelErrorTable(Table):
         if self.amplitude is not None:
             scale = ErrorScale(self.amplitude.name, self.amplitude.prior.build())
         in_time = None if self.in_time is None else self.in_time.build()
+        bounds = {name: table.build() for name, table in self.bounds.items()}
         with self.blamed():
             return ModelError(
                 self._covariance(model),
@@ -79,6 +101,7 @@ class ModelErrorTable(Table):
                 scale,
                 self.observed,
                 self.jump_at_end,
+                bounds,
             )
 
     def _covariance(self, model: "AbstractDynamics") -> "StateCovariance":

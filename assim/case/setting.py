@@ -208,6 +208,7 @@ def _names(tables: CaseTable, labels: Labels) -> list[Fault]:
         ("parameters", "parameter", labels.parameters),
         ("background.fields", "field", labels.state),
         ("model_error.fields", "field", labels.state),
+        ("model_error.bounds", "field", labels.state),
         ("problem.digital_filter.weight", "field", labels.state),
         ("twin.initial", "field", labels.state),
         ("twin.stdev", "field", labels.state),

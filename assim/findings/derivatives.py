@@ -235,7 +235,8 @@ def _magnitude(problem: Problem, chi: Array) -> tuple[Array, Array]:
         parts.append(problem.digital_filter.departures(of_states))
     error = problem.control.model_error
     if error is not None and problem.control.later:
-        whole = error.whiten(error.at_jumps(of_states))
+        ends = error.free(error.at_jumps(states))
+        whole = error.whiten({name: large(value) for name, value in ends.items()})
         parts += [w.ravel() / problem.control.amplitude(scales) for w in whole.values()]
     return jnp.concatenate(parts), problem(chi).normalised
 
@@ -259,7 +260,7 @@ def _taylor(
     floor = np.maximum(rounding, _RIGHT * _norm(slope) / size * epsilons)
     fit, decades = (math.nan, 0.0) if linear else _stretch(epsilons, finite)
     passed = linear or decades >= _DECADES or _falls_to(floor, epsilons, finite)
-    tried, left = map(tuple, (epsilons.tolist(), finite.tolist()))
+    tried, left = tuple(epsilons.tolist()), tuple(finite.tolist())
     return TaylorTest(name, tried, left, fit, decades, linear, passed)
 
 

@@ -64,7 +64,7 @@ class Control(AbstractParts):
     scales: dict[str, AbstractPrior]  # of each estimated error scale
     biases: dict[str, AbstractPrior]  # of each bias coefficient
     model_error: ModelError | None  # under weak constraint
-    later: State  # states about which χ is centred where they, not η, are the control, or empty
+    later: State  # g of states about which χ is centred where they, not η, are the control
     jumps: int = eqx.field(static=True)  # number of model errors of each field
 
     def blank(self) -> White:
@@ -103,7 +103,8 @@ class Control(AbstractParts):
         error, eta, later = self.model_error, {}, {}
         if error is not None and self.later:  # in units of Q^(1/2) about those of the background
             moved = jax.vmap(error.joint.sqrt)(white["later"])
-            later = {name: self.later[name] + part for name, part in moved.items()}
+            free = {name: self.later[name] + part for name, part in moved.items()}
+            later = error.bounded(free)
         elif error is not None:
             s = self.amplitude(drawn["scales"])
             eta = {name: s * part for name, part in error.sqrt(white["model_error"]).items()}

@@ -159,7 +159,7 @@ class Problem(eqx.Module):
             return self
         start = self.control(jnp.zeros(self.size()))
         run = eqx.filter_jit(integrate)(self.model, start.state, start.parameters, self.window)
-        ends = error.at_jumps(run.states)
+        ends = error.free(error.at_jumps(run.states))
         later = {name: jnp.where(jnp.isfinite(value), value, 0.0) for name, value in ends.items()}
         return eqx.tree_at(lambda p: p.control.later, self, later)
 
@@ -179,7 +179,7 @@ class Problem(eqx.Module):
         physical = self.control(chi)
         trajectory, jumps = self._follow(physical)
         if states:
-            ends = error.at_jumps(trajectory.states)
+            ends = error.free(error.at_jumps(trajectory.states))
             away = {name: ends[name] - value for name, value in to.control.later.items()}
             parts = {"later": jax.vmap(error.joint.whiten)(away), "model_error": {}}
         else:
@@ -211,7 +211,7 @@ class Problem(eqx.Module):
             return chi
         given = self.control(chi)
         free = integrate(self.model, given.state, given.parameters, self.window)
-        ends = error.at_jumps(free.states)
+        ends = error.free(error.at_jumps(free.states))
         moved = {name: value - self.control.later[name] for name, value in ends.items()}
         white = self.control.split(chi)
         return self.control.join({**white, "later": jax.vmap(error.joint.whiten)(moved)})
@@ -283,7 +283,7 @@ class Problem(eqx.Module):
         if error is None and self.horizon is None:
             states = model.states(x0, theta, window.edges, window.steps)
         elif error is not None and self.control.later:
-            states, jumps = parallel_states(model, x0, theta, window, error.every, physical.later)
+            states, jumps = parallel_states(model, x0, theta, window, error, physical.later)
         else:
             eta = physical.model_error
             states = sequential_states(model, x0, theta, window, error, eta, self.horizon)

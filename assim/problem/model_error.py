@@ -1,7 +1,7 @@
 """Model error, and the trajectories of a model that has one."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 import equinox as eqx
@@ -11,6 +11,7 @@ import numpy as np
 
 from assim.arguments import check_settings
 from assim.problem.arrays import Array, Coordinate, Labels, Params, State
+from assim.problem.bounds import Bounds
 from assim.problem.covariance import AbstractCovariance, check_invertible
 from assim.problem.covariance.state import (
     AbstractStateCovariance,
@@ -32,12 +33,19 @@ OBSERVED = ("before", "after")
 _TENDENCY = "model_error:"  # prefix of η among the parameters of a forced model
 
 
+def _bounds(given: Mapping[str, Bounds | tuple[float, float]]) -> dict[str, Bounds]:
+    return {n: b if isinstance(b, Bounds) else Bounds(*b) for n, b in given.items()}
+
+
 class ModelError(eqx.Module):
     """Error of the model: η ~ N(0, s²·Q_t⊗Q), one η_k for each group of slots.
 
         x(t_k) = M(x(t_(k-1))) + η_k            acts="jump", at the group's end; field unit
         dx/dt = f(x, θ, t) + η_k                acts="tendency", throughout the group; field unit
                                                 per time unit (a stepping model: + η_k dt a step)
+
+    A field with bounds keeps to them: with its g of `Bounds` the jump is g(x(t_k)) = g(M) + η_k,
+    and Q and η are those of g, which has no unit: of log x for a positive field.
 
     Trémolet (2006), "Accounting for an imperfect model in 4D-Var", equations 4 and 8.
 
@@ -51,6 +59,7 @@ class ModelError(eqx.Module):
         scale: an estimated factor s on the amplitude, or None for 1.
         observed: whether observations at the edge of a jump see the state "before" or "after" it.
         jump_at_end: whether there is a jump at the window's end; if not, the last group has none.
+        bounds: of fields that keep to bounds: a `Bounds`, or a pair (lower, upper), each.
     """
 
     covariance: StateCovariance
@@ -60,13 +69,19 @@ class ModelError(eqx.Module):
     scale: ErrorScale | None = None
     observed: str = eqx.field(default="after", static=True)
     jump_at_end: bool = eqx.field(default=True, static=True)
+    bounds: dict[str, Bounds] = eqx.field(default_factory=dict, converter=_bounds)
 
     def __check_init__(self) -> None:
         check_settings(self, acts=ACTS, observed=OBSERVED)
         if self.every < 1:
             raise ValueError(f"ModelError: every must be at least 1 slot, got {self.every}")
-        if self.acts == "tendency" and (self.observed == "before" or not self.jump_at_end):
-            key = 'observed="before"' if self.observed == "before" else "jump_at_end=False"
+        keys = {
+            'observed="before"': self.observed == "before",
+            "jump_at_end=False": not self.jump_at_end,
+            "bounds": bool(self.bounds),
+        }
+        if self.acts == "tendency" and any(keys.values()):
+            key = next(key for key, given in keys.items() if given)
             raise ValueError(
                 f'ModelError: {key} is for jumps, and acts="tendency" makes none; drop it, or '
                 'use acts="jump"'
@@ -105,6 +120,11 @@ class ModelError(eqx.Module):
                 "give it stdev = 1, and the size of the errors to the covariance"
             )
         fitted = state_covariance(self.covariance, labels.state).on(labels)
+        if unknown := [name for name in self.bounds if name not in fitted.fields()]:
+            raise ValueError(
+                f"ModelError: bounds are given for {unknown[0]!r}, which has no model error; drop "
+                "them, or give it a covariance"
+            )
         return dataclasses.replace(self, covariance=fitted, in_time=series)
 
     def number(self, window: Window) -> int:
@@ -136,10 +156,25 @@ class ModelError(eqx.Module):
         last = None if self.jump_at_end else -1
         return {name: value[self.every : last : self.every] for name, value in states.items()}
 
+    def free(self, states: State) -> State:
+        """States as model errors are added to them: g(x) of fields with bounds, x of others."""
+        return {n: self.bounds[n].free(v) if n in self.bounds else v for n, v in states.items()}
+
+    def bounded(self, states: State) -> State:
+        """States x from such: of fields with bounds from g(x)."""
+        return {n: self.bounds[n].bounded(v) if n in self.bounds else v for n, v in states.items()}
+
+    def moved(self, states: State, eta: State) -> State:
+        """States after jumps η, for the fields that have some."""
+        free = self.free({name: states[name] for name in eta})
+        return self.bounded({name: free[name] + jump for name, jump in eta.items()})
+
     def before(self, states: State, eta: State) -> State:
         """States at all slot edges, at those with a jump the state before it: x(t_k) - η_k."""
         ends = slice(self.every, None, self.every)
-        return {**states, **{name: states[name].at[ends].add(-jump) for name, jump in eta.items()}}
+        after = {name: states[name][ends] for name in eta}
+        back = self.moved(after, {name: -jump for name, jump in eta.items()})
+        return {**states, **{name: states[name].at[ends].set(v) for name, v in back.items()}}
 
     def check_states(self, fields: Iterable[str]) -> None:
         """Raise ValueError where states at the groups' ends cannot be the control in place of η.
@@ -199,8 +234,10 @@ def sequential_states(
         if forced:
             return _forced_states(model, x, theta, now, edges, window.steps)
         states = model.states(x, theta, edges, window.steps)
-        jumps = {name: states[name].at[-1].add(value) for name, value in now.items()}
-        return {**states, **jumps}
+        if error is None:
+            return states
+        after = error.moved({name: states[name][-1] for name in now}, now)
+        return {**states, **{name: states[name].at[-1].set(v) for name, v in after.items()}}
 
     def rest(x: State, edges: Array, now: State) -> State:
         del edges, now
@@ -223,20 +260,27 @@ def sequential_states(
 
 
 def parallel_states(
-    model: AbstractDynamics, x0: State, theta: Params, window: Window, every: int, later: State
+    model: AbstractDynamics,
+    x0: State,
+    theta: Params,
+    window: Window,
+    error: ModelError,
+    later: State,
 ) -> tuple[State, State]:
-    """The same, and the jumps x_k - M(x_(k-1)), all groups integrated at once.
+    """The same, and the jumps g(x_k) - g(M(x_(k-1))), all groups integrated at once.
 
-    `later` are the states after the jumps at the ends of groups of `every` slots; where the last
-    group has none, its jump is 0. Jumps have the leading dimension groups.
+    `later` are the states after the jumps at the groups' ends; where the last group has none, its
+    jump is 0. Jumps have the leading dimension groups; g(x) is x for fields without bounds.
     """
+    every = error.every
     others = window.slots // every - 1
     starts = {name: jnp.concatenate([x0[name][None], later[name][:others]]) for name in x0}
     run = lambda x, edges: model.states(x, theta, edges, window.steps)  # noqa: E731
     pieces = jax.vmap(run)(starts, _group_edges(window, every))
     free = {name: p[:, -1] for name, p in pieces.items()}
     ends = {n: jnp.concatenate([v, free[n][len(v) :]]) for n, v in later.items()}
-    jumps = {name: ends[name] - free[name] for name in x0}
+    after, without = error.free(ends), error.free(free)
+    jumps = {name: after[name] - without[name] for name in x0}
     kept = {name: p[:, :-1].reshape(-1, *p.shape[2:]) for name, p in pieces.items()}
     return {name: jnp.concatenate([kept[name], ends[name][-1:]]) for name in x0}, jumps
 

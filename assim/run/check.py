@@ -101,7 +101,7 @@ def check_posed(posed: Posed) -> Iterator[Check]:
     yield Check("derivatives", None, problem.model.derivatives(columns))
     chi, finite = _finite_guess(posed)
     yield finite
-    yield from _tolerances(problem, chi)
+    yield from (*_tolerances(problem, chi), *_bounds(problem))
     yield _origin(problem)
     yield from (Check(f"effect of {name}", None, UNINFORMED) for name in uninformed(problem))
     yield from _derivatives(problem, chi)
@@ -139,6 +139,22 @@ def _tolerances(problem: Problem, chi: Any) -> Iterator[Check]:
     states = eqx.filter_jit(problem.trajectory)(chi).states
     for coarse in coarse_tolerances(problem.model, states):
         yield Check("integrator.atol", False if coarse.above else None, coarse.words)
+
+
+def _bounds(problem: Problem) -> Iterator[Check]:
+    """Fields whose prior has bounds that additive jumps may leave."""
+    control, error = problem.control, problem.control.model_error
+    if error is None or error.acts != "jump":
+        return
+    for name in sorted({*control.fields} & {*error.joint.fields()} - {*error.bounds}):
+        ends = {"lower": -np.inf, "upper": np.inf}
+        limits = {key: np.asarray(control.fields[name](jnp.asarray(w))) for key, w in ends.items()}
+        keys = [f"{k} = {v.min():g}" for k, v in limits.items() if np.isfinite(v).all()]
+        if keys:
+            table, kind = f"bounds.{name}", "log" if len(keys) == 1 else "logit"
+            what = f"the prior of {name} has bounds, and jumps can take it beyond them: with "
+            what += f"{{ {', '.join(keys)} }} they, and their stdev, are those of its {kind}"
+            yield Check(f"model_error.{table}", None, what)
 
 
 def _origin(problem: Problem) -> Check:

@@ -24,9 +24,11 @@ def _constraint(about: Mapping[str, Any]) -> str:
     largest = about.get("largest")
     far = "" if largest is None else f"; the largest is {largest:.3g} of its standard deviations"
     kind = {"jump": "jumps", "tendency": "tendencies"}[about["acts"]]
+    bounded = about.get("bounded")
+    within = f", {', '.join(bounded)} within bounds" if bounded else ""
     return (
-        f"Weak constraint: {size}, {about['errors']:,} {kind} of model error, controlled by "
-        f"{about['control']}{far}."
+        f"Weak constraint: {size}, {about['errors']:,} {kind} of model error{within}, controlled "
+        f"by {about['control']}{far}."
     )
 
 

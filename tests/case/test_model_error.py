@@ -98,6 +98,23 @@ def test_rejected_rows_are_predicted_before_jumps_too(toy: Toy) -> None:
     assert np.all(np.abs(error[2]) > 1e-6)
 
 
+def test_errors_within_bounds_keep_a_forecast_within_them(toy: Toy) -> None:
+    """Jumps of log x as large as x: members stay above 0, mean and quantiles are theirs."""
+    error = {"fields": {"x": {"stdev": 1.0}}, "bounds": {"x": {"lower": 0.0}}}
+    toy.case |= {"model_error": error, "posterior": {"use": "Laplace"}}
+    toy.write()
+    assert summary(toy)["applied"]["constraint"]["bounded"] == ["x"]
+    with xr.open_dataset(toy.out / "trajectory.nc") as file:
+        assert file["x_model_error"].attrs["units"] == "1"
+    asked = ("--slots", "6", "--members", "50", "--keep-members", "--from", str(toy.out))
+    forecast = toy.run(*asked, command="forecast")
+    assert forecast.exit_code == 0, forecast.stderr or forecast.exception
+    with xr.open_dataset(toy.out / "forecast.nc") as file:
+        members = file["x_members"]
+        assert float(members.min()) > 0
+        np.testing.assert_allclose(file["x"], members.mean("realization"), rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_no_jump_at_the_end(toy: Toy) -> None:
     """The files say 0 ± 0 for the model error of the last group."""
@@ -123,6 +140,9 @@ def test_no_jump_at_the_end(toy: Toy) -> None:
         ({**ERROR, "acts": "tendency", "observed": "before"}, ("model_error", "is for jumps")),
         ({**ERROR, "every": 4, "jump_at_end": False}, ("one group of slots without a jump",)),
         ({**ERROR, "jump_at_end": 0}, ("model_error.jump_at_end",)),
+        ({**ERROR, "bounds": {"x": {}}}, ("model_error.bounds.x", "one of them must be finite")),
+        ({**ERROR, "bounds": {"y": {"lower": 0.0}}}, ("model_error.bounds.y", "no field 'y'")),
+        ({**ERROR, "acts": "tendency", "bounds": {"x": {"lower": 0.0}}}, ("bounds speaks of",)),
         ({**ERROR, "acts": "push"}, ("model_error.acts", "'jump' or 'tendency'", "push")),
         ({"fields": {"y": {"stdev": 1.0}}}, ("model_error.fields.y", "no field 'y'")),
         ({"fields": {"x": {}}}, ("model_error.fields.x", "give either stdev or covariance")),

@@ -37,6 +37,7 @@ def _constraint(analysis: Analysis) -> dict[str, Any]:
         "form": "weak",
         "acts": error.acts,
         "errors": slots // error.every,
+        "bounded": sorted(error.bounds),
         "control": "states" if problem.control.later else "model errors",
     }
     amplitude = np.asarray(problem.control.amplitude(analysis.analysis.control.scales))
