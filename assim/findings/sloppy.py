@@ -239,6 +239,11 @@ class _Across(eqx.Module):
         """Length of z."""
         return self.problem.size()
 
+    def scalars(self, chi: Array) -> dict[str, Array]:
+        """None: not of interest."""
+        del chi
+        return {}
+
     def weight(self) -> Array:
         """None: the prior is in d."""
         return jnp.zeros_like(self.point)

@@ -141,6 +141,10 @@ class CycledProblem(AbstractParts):
         carried = {"carried": patterns}
         return {**carried, **static, ERRORS: own[ERRORS]}
 
+    def scalars(self, chi: Array) -> dict[str, Array]:
+        """As the problem."""
+        return self.problem.scalars(self.inner(chi))
+
     def weight(self) -> Array:
         """1 for every entry: all of χ is white."""
         return jnp.ones(self.size())

@@ -98,6 +98,15 @@ class Problem(eqx.Module):
         """Diagonal of W, shape of χ."""
         return self.control.weight()
 
+    def scalars(self, chi: Array) -> dict[str, Array]:
+        """Parameters, error scales, biases and initial fields of one value, in physical units."""
+        values, control = self.control.scalars(chi), self.control
+        single = [n for n in control.covariance.fields() if control.state[n].size == 1]
+        if all(name in values for name in single):
+            return values
+        state = control(chi).state
+        return values | {name: jnp.reshape(state[name], ()) for name in single}
+
     def has_normaliser(self) -> bool:
         """Whether c or v depends on χ: an error scale or an amplitude is estimated."""
         return bool(self.control.scales)

@@ -39,6 +39,9 @@ class DepartureFunction(Protocol):
     def size(self) -> int:
         """Length of χ."""
 
+    def scalars(self, chi: Array, /) -> dict[str, Array]:
+        """What of χ is published as a scalar, in physical units, by name; {} for χ alone."""
+
     def weight(self) -> Array:
         """Diagonal of W, shape of χ: 1, or 0 where χ has no prior of its own."""
 

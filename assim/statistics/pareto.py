@@ -93,6 +93,18 @@ def _quartile(n: int) -> int:
     return int(n / 4 + 0.5) - 1
 
 
+def tail_shape(ordered: np.ndarray) -> float:
+    """k̂ of the heavier tail of sorted draws, above zero where powers of it fail to have a mean.
+
+    Moments of order 1/k and above are infinite. Fitted to the min(n/5, 3√n) largest and smallest of
+    the draws; 0 where those are too few or alike.
+    """
+    tail = int(np.ceil(min(0.2 * ordered.size, 3 * np.sqrt(ordered.size))))
+    sides = (ordered[-tail:] - ordered[-tail - 1], (ordered[tail] - ordered[:tail])[::-1])
+    fine = [x for x in sides if tail >= 5 and x[-1] > 0 and x[_quartile(tail)] > 0]
+    return max((generalised_pareto(excesses)[0] for excesses in fine), default=0.0)
+
+
 def pareto_smooth(log_weights: np.ndarray) -> ParetoSmoothed:
     """Smooth the tail of importance weights (Vehtari et al. 2024, JMLR 25, section 3).
 

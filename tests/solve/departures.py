@@ -33,6 +33,9 @@ class Misfit(eqx.Module):
     def weight(self) -> Array:
         return jnp.full(self.n, self.prior)
 
+    def scalars(self, chi: Array) -> dict[str, Array]:
+        return {}
+
     def has_normaliser(self) -> bool:
         return False
 
@@ -57,6 +60,9 @@ class UnknownScale(eqx.Module):
 
     def weight(self) -> Array:
         return jnp.zeros(1)
+
+    def scalars(self, chi: Array) -> dict[str, Array]:
+        return {"sigma": jnp.exp(chi[0])}
 
     def has_normaliser(self) -> bool:
         return True
@@ -95,3 +101,74 @@ def lorenz63(chi: Array, data: Array) -> Array:
         return u, observed - u[::2]
 
     return jax.lax.scan(interval, background + 1.5 * chi, data)[1].ravel()
+
+
+class RandomWalk(eqx.Module):
+    """A walk from 0 seen through noise in its first and last third, both scales unknown.
+
+    χ = (log innovation/2, log observation/2, 30 steps in units of the innovation): the posterior of
+    `tests/solve/posterior/test_nested.py` without a model.
+    """
+
+    values: Array
+    times: Array
+
+    def __call__(self, chi: Array) -> Departures:
+        scales = 2 * chi[:2]
+        path = jnp.exp(scales[0]) * jnp.cumsum(chi[2:])
+        departures = (self.values - path[self.times - 1]) / jnp.exp(scales[1])
+        return Departures(departures, self.values.size * scales[1], self._volume(scales))
+
+    def _volume(self, scales: Array) -> Array:
+        reads = (self.times[:, None] > jnp.arange(30)[None]).astype(float)
+        shared = jnp.exp(2 * (scales[0] - scales[1])) * reads.T @ reads
+        return jnp.linalg.slogdet(jnp.eye(30) + shared)[1] / 2
+
+    def size(self) -> int:
+        return 32
+
+    def scalars(self, chi: Array) -> dict[str, Array]:
+        return {"innovation": jnp.exp(2 * chi[0]), "observation": jnp.exp(2 * chi[1])}
+
+    def weight(self) -> Array:
+        return jnp.ones(32)
+
+    def has_normaliser(self) -> bool:
+        return True
+
+    def proper(self) -> bool:
+        return True
+
+    def workspace(self) -> int:
+        return 82
+
+
+class Ridge(eqx.Module):
+    """Two half-Cauchy numbers a and b of scale 1 whose product is observed."""
+
+    product: Array
+    error: Array
+
+    def __call__(self, chi: Array) -> Departures:
+        a, b = self.scalars(chi).values()
+        departures = (a * b - self.product) / self.error
+        return Departures(departures[None], jnp.zeros(()), jnp.zeros(()))
+
+    def size(self) -> int:
+        return 2
+
+    def scalars(self, chi: Array) -> dict[str, Array]:
+        tails = jnp.pi / 2 * jax.scipy.special.ndtr(-chi)  # tan(π/2 Φ(χ)), exact far out too
+        return {"a": 1 / jnp.tan(tails[0]), "b": 1 / jnp.tan(tails[1])}
+
+    def weight(self) -> Array:
+        return jnp.ones(2)
+
+    def has_normaliser(self) -> bool:
+        return False
+
+    def proper(self) -> bool:
+        return True
+
+    def workspace(self) -> int:
+        return 10

@@ -2,14 +2,18 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.cost import Array, DepartureFunction
+from assim.solve.minimise.gauss_newton import NewtonCG
+from assim.solve.minimise.loop import minimise
 from assim.solve.posterior.ensemble import Ensemble
 from assim.solve.posterior.gaussian import Gaussian
+from assim.solve.posterior.laplace import Laplace, laplace
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
-from tests.solve.departures import Misfit
+from tests.solve.departures import Misfit, RandomWalk, Ridge
 
 EDGE = -0.5  # where `truncated` ends
 
@@ -108,6 +112,39 @@ def smoother(n: int = 1000, number: int = 20, rho: float = 0.98) -> tuple[Target
     problem = Misfit(_linear, n, 1.0, jnp.asarray(np.column_stack([g, y]).ravel()))
     around = laplace_at(mean, covariance)
     return Target(problem, around, mean, np.sqrt(np.diag(covariance))), path
+
+
+SEEN = (
+    *(0.2159, 0.1188, -0.0795, 0.0377, -0.2789, -0.1484, -0.3251, -0.2296, -0.4411, -0.0983),
+    *(-0.8786, -0.8374, -0.7385, -0.8939, -0.7775, -0.7024, -0.8777, -0.5185, -0.6948, -0.6203),
+)
+# mean and standard deviation of the logs of both, by Kalman filter and quadrature
+SCALES = np.array([[-2.215, 0.336], [-2.262, 0.467]])
+
+
+def random_walk() -> tuple[RandomWalk, LaplacePosterior]:
+    """A funnel: where the observations' scale is small, steps that suit the rest are too long."""
+    problem = RandomWalk(jnp.array(SEEN), jnp.array([*range(1, 11), *range(21, 31)]))
+    start = jnp.zeros((1, problem.size())).at[0, :2].set(-1.0)
+    chi = minimise(problem, NewtonCG(), start).chi
+    return problem, laplace(problem, chi, Laplace(), jax.random.key(0))
+
+
+def half_cauchy_ridge() -> tuple[Ridge, LaplacePosterior, np.ndarray]:
+    """a b = 1 ± 0.1, and the 5, 50 and 95 % quantiles of a, which are those of b.
+
+    p(a | y) ∝ h(a)/a E h((y + σ t)/a), h the half-Cauchy density and t of N(0, 1): its variance is
+    infinite.
+    """
+    problem = Ridge(jnp.asarray(1.0), jnp.asarray(0.1))
+    t = np.linspace(-8, 8, 401)
+    log_a = np.linspace(-12, 12, 8001)
+    a = np.exp(log_a)[:, None]
+    density = np.exp(-(t**2) / 2) / (1 + ((1 + 0.1 * t) / a) ** 2)
+    weight = density.sum(1) / (1 + a[:, 0] ** 2)  # a p(a), on the logarithm of a
+    quantiles = np.interp([0.05, 0.5, 0.95], np.cumsum(weight) / weight.sum(), a[:, 0])
+    chi = minimise(problem, NewtonCG(), jnp.zeros((1, 2))).chi
+    return problem, laplace(problem, chi, Laplace(), jax.random.key(0)), quantiles
 
 
 def errors(found: Ensemble, target: Target) -> tuple[np.ndarray, np.ndarray]:

@@ -84,6 +84,11 @@ class Increment(eqx.Module):
         """Length of w."""
         return sum(self.static.sizes().values())
 
+    def scalars(self, chi: Array) -> dict[str, Array]:
+        """None: w alone counts."""
+        del chi
+        return {}
+
     def weight(self) -> Array:
         """1 everywhere."""
         return jnp.ones(self.size())

@@ -48,6 +48,10 @@ class Perturbed(eqx.Module):
         """Length of χ."""
         return self.problem.size()
 
+    def scalars(self, chi: Array) -> dict[str, Array]:
+        """As the problem."""
+        return self.problem.scalars(chi)
+
     def weight(self) -> Array:
         """Diagonal of W."""
         return self.problem.weight()

@@ -21,7 +21,7 @@ PHASES = 3  # of the warm-up; after each, chains are regrouped and coordinates f
 BEHIND = 10.0, 2.0  # nats, and nats for each √n, by which a mode that is left was smaller
 FITTED = 10  # draws for each coordinate that a fitted covariance needs
 PRIOR_DRAWS = 10.0  # draws that N(0, I) is worth beside those that a covariance is fitted to
-NEAR = 256  # draws of the Laplace Gaussian among which starts are chosen, χ* being one
+NEAR = 256  # draws of the Laplace Gaussian among which starts are chosen, at least, χ* being one
 FAR = 8  # draws of the prior for every chain that starts from it
 WIDENED = 2.0  # standard deviations of Laplace draws where there is no prior to draw from
 DESCENT = 100  # steps down from the prior
@@ -80,6 +80,7 @@ class Step(NamedTuple):
     energy: Array  # mean square change of the energy in a step, for each coordinate of z
     divergent: Array  # whether it left the energy's level although the model was finite
     outside: Array  # whether it came to where the model is not finite, and was rejected
+    level: Array  # energy that it began with, momentum included; NaN where momenta have one length
     gradients: Array  # evaluations of J with its gradient
 
 
@@ -101,6 +102,10 @@ class AbstractChains(AbstractPosterior):
     @abc.abstractmethod
     def exact(self) -> bool:
         """Whether a Metropolis test makes the posterior the limit of the chain."""
+
+    @abc.abstractmethod
+    def early(self) -> "AbstractChains":
+        """What all phases of the warm-up but the last are made with."""
 
     @abc.abstractmethod
     def begin(self, z: Array, log_density: Array, score: Array, key: Array) -> Any:
@@ -143,6 +148,7 @@ class Block(NamedTuple):
     chi: Array
     log_density: Array  # v - J
     virial: Array  # -z·∇log p/n, of mean 1 where chains are right and p vanishes at all edges
+    scalars: Array  # what the problem publishes, shape (draws, chains, scalars)
     steps: Step
 
 
@@ -162,15 +168,15 @@ def _starts(
     gradient there; and which from the prior are draws of it, others being χ*.
     """
     keys = jax.random.split(key, 4)
-    far = chains // 2
-    white = jax.random.normal(keys[0], (NEAR, problem.size())).at[0].set(0.0)
+    far, drawn = chains // 2, max(NEAR, chains)
+    white = jax.random.normal(keys[0], (drawn, problem.size())).at[0].set(0.0)
     near = jax.vmap(gaussian.at)(white)
     others = jax.random.normal(keys[1], (FAR * far, problem.size()))
     widened = gaussian.chi[None] + WIDENED * jax.vmap(gaussian.sqrt)(others)
     others = jnp.where(jnp.all(problem.weight() > 0), others, widened)
     densities = log_density(problem, jnp.concatenate([near, others]))
-    weights = jnp.sum(white**2, axis=1) / 2 + densities[:NEAR]
-    finite = jnp.where(jnp.isfinite(densities[NEAR:]), 0.0, -jnp.inf)
+    weights = jnp.sum(white**2, axis=1) / 2 + densities[:drawn]
+    finite = jnp.where(jnp.isfinite(densities[drawn:]), 0.0, -jnp.inf)
     near, fine = _chosen(near, weights, keys[2], chains - far)
     others, own = _chosen(others, finite, keys[3], far)
     chi = jnp.concatenate([near, others])
@@ -182,7 +188,7 @@ def _starts(
 
 def cost_of_starts(chains: int) -> tuple[int, int]:
     """Gradients and evaluations of J alone that starts take."""
-    return DESCENT * chains, NEAR + FAR * (chains // 2)
+    return DESCENT * chains, max(NEAR, chains) + FAR * (chains // 2)
 
 
 def _chosen(chi: Array, log_weights: Array, key: Array, number: int) -> tuple[Array, Array]:
@@ -271,11 +277,31 @@ def advance(
         tuning = jax.tree.map(lambda new, old: jnp.where(adapting, new, old), new, tuning)
         z = state.position
         virial = -jnp.mean(z * state.logdensity_grad, axis=1)
-        return (state, tuning), Block(jax.vmap(at.chi)(z), state.logdensity, virial, steps)
+        chi = jax.vmap(at.chi)(z)
+        scalars = jax.vmap(lambda chi: _scalars(problem, chi))(chi)
+        return (state, tuning), Block(chi, state.logdensity, virial, scalars, steps)
 
     start = walk.state, walk.tuning
     (state, tuning), block = jax.lax.scan(draw, start, jax.random.split(key, BLOCK))
     return Walk(at, state, tuning), block
+
+
+def _scalars(problem: DepartureFunction, chi: Array) -> Array:
+    """Those that the problem publishes, in the order of `scalar_names`."""
+    values = problem.scalars(chi)
+    return jnp.stack([values[name] for name in sorted(values)]) if values else jnp.zeros(0)
+
+
+@eqx.filter_jit
+def _blank(problem: DepartureFunction) -> dict[str, Array]:
+    """No values of them: traced once for all problems of one structure."""
+    blank = jax.ShapeDtypeStruct((problem.size(),), jnp.result_type(float))
+    return {name: jnp.zeros(0) for name in jax.eval_shape(problem.scalars, blank)}
+
+
+def scalar_names(problem: DepartureFunction) -> tuple[str, ...]:
+    """What the problem publishes, by name."""
+    return tuple(sorted(_blank(problem)))
 
 
 class Regrouped(NamedTuple):

@@ -25,6 +25,7 @@ ENERGY = 5e-4  # variance of the energy in a step, for each coordinate, that is 
 BIAS = 60.0  # the same over the cube of the accuracy
 PER_STEP = 2  # gradients of the minimal-norm integrator
 REMEMBERED = 2.0  # of √(sum of the variances), the length over which a direction is forgotten
+PARTLY = 1.25  # trajectories of an adjusted chain, over which its direction is forgotten
 KEPT = 4  # draws for each length over which the direction is forgotten
 LONGEST = 100  # steps between two draws, at most
 
@@ -35,7 +36,7 @@ class AbstractHamiltonian(AbstractChains):
     The step size is set by dual averaging over all chains together.
     """
 
-    accuracy: float = eqx.field(default=0.02, static=True)
+    accuracy: float = eqx.field(default=0.015, static=True)
     chains: Size = eqx.field(default=8, static=True)
     warm_up: int = eqx.field(default=180, static=True)
     acceptance: float = eqx.field(default=0.9, static=True)
@@ -55,6 +56,10 @@ class AbstractHamiltonian(AbstractChains):
     def exact(self) -> bool:
         """Yes."""
         return True
+
+    def early(self) -> AbstractChains:
+        """Itself."""
+        return self
 
     def begin(self, z: Array, log_density: Array, score: Array, key: Array) -> Any:
         """State of a chain."""
@@ -84,13 +89,14 @@ class NUTS(AbstractHamiltonian):
     averaging over all chains together.
 
     Args:
-        accuracy: Monte Carlo standard error of every mean (in standard deviations) and of every
-            standard deviation (relative) of χ at which the chains stop.
+        accuracy: Monte Carlo standard error at which the chains stop, of every standard deviation
+            (relative), of the 5, 50 and 95 % quantiles (in widths of that interval) and half that
+            of every mean (in standard deviations), for χ and published scalars alike.
         chains: how many run together, half of them started from the prior.
         warm_up: draws of each chain that are not kept.
         acceptance: mean acceptance that the step size is set to.
         max_gradients: of all chains together, where they stop at the latest.
-        members: draws kept, at most.
+        members: draws kept, at most, unless accuracy needs more.
         doublings: of a trajectory, at most; 2^doublings gradients a draw.
     """
 
@@ -107,6 +113,7 @@ class NUTS(AbstractHamiltonian):
         self, problem: DepartureFunction, at: Coordinates, state: Any, tuning: Tuning, key: Array
     ) -> tuple[Any, Step]:
         """One trajectory."""
+        before = state.logdensity
         state, info = blackjax().nuts.build_kernel()(
             key,
             state,
@@ -116,7 +123,8 @@ class NUTS(AbstractHamiltonian):
             self.doublings,
         )
         ends = info.trajectory_leftmost_state, info.trajectory_rightmost_state
-        return state, _metropolis(info, jnp.minimum(ends[0].logdensity, ends[1].logdensity))
+        lowest = jnp.minimum(ends[0].logdensity, ends[1].logdensity)
+        return state, _metropolis(info, lowest, _level(before, info))
 
 
 class HMC(AbstractHamiltonian):
@@ -126,13 +134,14 @@ class HMC(AbstractHamiltonian):
     nearly N(0, I), whose quarter period is π/2; steps are as many as the tuned step size asks for.
 
     Args:
-        accuracy: Monte Carlo standard error of every mean (in standard deviations) and of every
-            standard deviation (relative) of χ at which the chains stop.
+        accuracy: Monte Carlo standard error at which the chains stop, of every standard deviation
+            (relative), of the 5, 50 and 95 % quantiles (in widths of that interval) and half that
+            of every mean (in standard deviations), for χ and published scalars alike.
         chains: how many run together, half of them started from the prior.
         warm_up: draws of each chain that are not kept.
         acceptance: mean acceptance that the step size is set to.
         max_gradients: of all chains together, where they stop at the latest.
-        members: draws kept, at most.
+        members: draws kept, at most, unless accuracy needs more.
         longest: steps of a trajectory, at most.
     """
 
@@ -150,6 +159,7 @@ class HMC(AbstractHamiltonian):
     ) -> tuple[Any, Step]:
         """One trajectory; all chains make as many steps, each with a size of its own."""
         key, size, number = _trajectory(tuning, key, self.longest)
+        before = state.logdensity
         state, info = blackjax().hmc.build_kernel()(
             key,
             state,
@@ -158,7 +168,7 @@ class HMC(AbstractHamiltonian):
             jnp.ones(problem.size()),
             number,
         )
-        return state, _metropolis(info, info.proposal.logdensity)
+        return state, _metropolis(info, info.proposal.logdensity, _level(before, info))
 
 
 class MCLMC(AbstractChains):
@@ -171,18 +181,20 @@ class MCLMC(AbstractChains):
     length of 2 √(sum of the variances of z).
 
     Args:
-        accuracy: Monte Carlo standard error of every mean (in standard deviations) and of every
-            standard deviation (relative) of χ at which the chains stop.
+        accuracy: Monte Carlo standard error at which the chains stop, of every standard deviation
+            (relative), of the 5, 50 and 95 % quantiles (in widths of that interval) and half that
+            of every mean (in standard deviations), for χ and published scalars alike.
         chains: how many run together, half of them started from the prior.
         warm_up: draws of each chain that are not kept.
-        adjusted: whether a Metropolis test ends every trajectory, which then is as long as the
-            direction is remembered: no bias, at a higher price.
+        adjusted: whether a Metropolis test ends every trajectory, in which the direction is partly
+            forgotten, lest trajectories close (Robnik, Cohn-Gordon & Seljak 2025,
+            arXiv:2503.01707): no bias, at a higher price.
         acceptance: mean acceptance of that test that the step size is set to.
         max_gradients: of all chains together, where they stop at the latest.
-        members: draws kept, at most.
+        members: draws kept, at most, unless accuracy needs more.
     """
 
-    accuracy: float = eqx.field(default=0.02, static=True)
+    accuracy: float = eqx.field(default=0.015, static=True)
     chains: Size = eqx.field(default=8, static=True)
     warm_up: int = eqx.field(default=300, static=True)
     adjusted: bool = eqx.field(default=False, static=True)
@@ -202,17 +214,26 @@ class MCLMC(AbstractChains):
         report: Report | None = None,
     ) -> Ensemble:
         """Chains until they are accurate enough; see `AbstractPosterior.sample`."""
-        if problem.size() < 2:
-            return failed(
-                around.chi[None],
-                "MCLMC needs at least two controls: a single one leaves no direction to forget; "
-                "run NUTS.",
-            )
-        return sample_chains(self, problem, around, key, report)
+        refused = self.refused(problem, around)
+        return refused or sample_chains(self, problem, around, key, report)
+
+    def refused(self, problem: DepartureFunction, around: LaplacePosterior) -> Ensemble | None:
+        """Why it cannot run, as a failed ensemble; None where it can."""
+        if problem.size() >= 2:
+            return None
+        return failed(
+            around.chi[None],
+            "MCLMC needs at least two controls: a single one leaves no direction to forget; "
+            "run NUTS.",
+        )
 
     def exact(self) -> bool:
         """Where it is adjusted."""
         return self.adjusted
+
+    def early(self) -> AbstractChains:
+        """Itself."""
+        return self
 
     def begin(self, z: Array, log_density: Array, score: Array, key: Array) -> Any:
         """State of a chain, with a direction of its own."""
@@ -237,8 +258,9 @@ class MCLMC(AbstractChains):
             size,
             (number,),
             jnp.ones(problem.size()),
+            PARTLY,
         )
-        return state, _metropolis(info, info.proposal.logdensity, PER_STEP)
+        return state, _metropolis(info, info.proposal.logdensity, jnp.asarray(jnp.nan), PER_STEP)
 
     def first_tuning(self, n: int) -> Tuning:
         """A twentieth of the length."""
@@ -286,6 +308,7 @@ def _unadjusted(
         energy=energy / jnp.maximum(steps - failures, 1.0),
         divergent=jnp.asarray(False),
         outside=failures > 0,
+        level=jnp.asarray(jnp.nan),
         gradients=PER_STEP * steps,
     )
 
@@ -298,7 +321,12 @@ def _trajectory(tuning: Tuning, key: Array, longest: int) -> tuple[Array, Array,
     return second, tuning.step * jitter, number
 
 
-def _metropolis(info: Any, lowest: Array, per_step: int = 1) -> Step:
+def _level(log_density: Array, info: Any) -> Array:
+    """Energy at the start of a trajectory, its momentum drawn from N(0, I)."""
+    return jnp.sum(info.momentum**2) / 2 - log_density
+
+
+def _metropolis(info: Any, lowest: Array, level: Array, per_step: int = 1) -> Step:
     """What a trajectory with a Metropolis test cost, log p being `lowest` at its worse end."""
     outside = lowest == -jnp.inf
     return Step(
@@ -306,6 +334,7 @@ def _metropolis(info: Any, lowest: Array, per_step: int = 1) -> Step:
         energy=jnp.zeros(()),
         divergent=info.is_divergent & ~outside,
         outside=outside,
+        level=level,
         gradients=jnp.asarray(per_step * info.num_integration_steps, jnp.result_type(float)),
     )
 

@@ -98,6 +98,11 @@ class Marginal(eqx.Module):
         """Length of ψ."""
         return int(self.psi_at.size)
 
+    def scalars(self, psi: Array) -> dict[str, Array]:
+        """None: ψ alone counts."""
+        del psi
+        return {}
+
     def weight(self) -> Array:
         """Of ψ."""
         return self.problem.weight()[self.psi_at]
