@@ -43,7 +43,7 @@ _KINDS = {  # the class of every plug-in of a kind, and the names of those that 
     ),
     "posterior": (
         "assim.solve.posterior.ensemble:AbstractPosterior",
-        "Laplace SVGD Nested NUTS HMC MCLMC Importance Randomise Variational Tempering",
+        "Laplace SVGD Nested NUTS HMC MCLMC LAPS Importance Randomise Variational Tempering",
     ),
     "scheme": (
         "assim.analysis.cycle.scheme:AbstractScheme",
