@@ -19,12 +19,12 @@ from assim.statistics.resampling import systematic
 Array = jax.Array
 
 CHAINS, MOVES, SETTLING = 100, 40, 5  # moves of each chain in a round, and before the first
-ROUNDS, ACCURATE = 4, 0.03  # at most, until the standard deviations are known so well
+ROUNDS, ACCURATE = 8, 0.015  # at most, until the standard deviations are known so well
 LEAPFROGS, JITTER = 5, 0.2  # steps of a trajectory of a quarter period, and how it varies
 APART, SHIFT = 0.05, 0.1  # of standard deviations, and means in them, beside twice the error
 FALSE = 0.01  # probability that chance alone raises a doubt, over all directions
 STUCK, MOVING = 0.05, 0.2  # no more than this share of the chains accept less than this
-VAGUE = 0.05  # relative error of a standard deviation above which chains tell too little of it
+VAGUE = 0.03  # relative error of a standard deviation above which chains tell too little of it
 NAMES = ("chains_apart", "chains_shift", "chains_accuracy", "chains_acceptance")
 WAY_OUT = "run NUTS, or MCLMC where many directions are informed"
 
@@ -65,12 +65,12 @@ def crosschecked(
     """A certified ensemble, doubtful where chains that start from it find other moments.
 
     A hundred chains of Hamiltonian Monte Carlo (Duane et al. 1987, Phys. Lett. B 195, 216) take 45
-    trajectories of a quarter period each, and up to three times 40 more until standard deviations
-    are known within 3 per cent. Their limit is the posterior whatever the ensemble is, and the
+    trajectories of a quarter period each, and up to seven times 40 more until standard deviations
+    are known within 1.5 per cent. Their limit is the posterior whatever the ensemble is, and the
     first five, left out, forget most of where they began. Standard deviations must agree
     within 5 per cent and twice the Monte Carlo error, means within 0.1 of a standard deviation and
     as much; what is more must be significant at 1 per cent over all directions. Where more than
-    5 per cent of the chains accept less than a fifth of their moves, or an error is above 5 per
+    5 per cent of the chains accept less than a fifth of their moves, or an error is above 3 per
     cent, nothing is checked and doubt remains. The moments stated are those of the ensemble.
     """
     unknown = dict.fromkeys(NAMES, float("nan"))
