@@ -30,10 +30,10 @@ Several = list[AbstractPosterior] | tuple[AbstractPosterior, ...] | Mapping[str,
 Methods = AbstractPosterior | Several | Literal["auto"] | None
 Named = dict[str, AbstractPosterior] | Literal["auto"]
 
-SMALL_RANK = 20  # informed directions up to which SVGD is the cheapest
+SMALL_RANK, MANY = 20, 1000  # informed directions up to which SVGD comes first, of more controls
 PARTICLES = 30  # for each of them
 # from that which assumes least
-ASSUMES_LESS = ("nuts", "hmc", "mclmc", "nested", "tempered", "importance", "svgd")
+ASSUMES_LESS = ("nuts", "hmc", "laps", "mclmc", "nested", "tempered", "importance", "svgd")
 
 
 def named(posterior: Methods) -> Named:
@@ -150,7 +150,7 @@ def _why(posteriors: Mapping[str, Posterior], chosen: str) -> str:
 def _automatic(
     asked: PosteriorRequest, posteriors: dict[str, Posterior], failures: Failures
 ) -> list[str]:
-    """Laplace where it is certified; else what is cheapest: nested Laplace, SVGD, or chains."""
+    """Laplace where it is certified; else what is cheapest: nested Laplace, or chains."""
 
     def certified(name: str, method: AbstractPosterior) -> bool:
         with kept(failures, OF_METHOD + name):
@@ -187,15 +187,14 @@ def _general(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
     from assim.solve.posterior.chains.samplers import MCLMC, NUTS
     from assim.solve.posterior.svgd.svgd import SVGD
 
-    particles = PARTICLES * max(rank, 1)
-    svgd = SVGD(particles=max(100, particles))
-    last = NUTS()
     if n == 1:
-        return [svgd, last], "SVGD, then NUTS if it is not certified."
-    if rank <= SMALL_RANK:
-        return [svgd, MCLMC(), last], "SVGD is the cheapest; MCLMC and NUTS follow where needed."
-    why = f"SVGD would need {particles} particles, MCLMC is cheaper; NUTS follows if needed."
-    return [MCLMC(), last], why
+        return [NUTS()], "NUTS, as a single control leaves MCLMC no direction."
+    if rank <= SMALL_RANK and n > MANY:
+        svgd = SVGD(particles=max(100, PARTICLES * rank))
+        return [svgd, MCLMC(), NUTS()], (
+            "SVGD moves along these alone; MCLMC and NUTS follow where needed."
+        )
+    return [MCLMC(), NUTS()], "MCLMC is the cheapest; NUTS follows where needed."
 
 
 def _run(name: str, method: AbstractPosterior, asked: PosteriorRequest) -> Posterior:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import assim
-from assim.analysis.methods import _ladder, best, named
+from assim.analysis.methods import _general, _ladder, best, named
 from assim.models import Lorenz63
 
 START = {"x": jnp.asarray(1.0), "y": jnp.asarray(1.0), "z": jnp.asarray(20.0)}
@@ -39,7 +39,7 @@ def test_auto_stops_at_a_certified_laplace(laplace):
 def test_auto_goes_on_where_laplace_is_not_certified():
     found = assim.analyse(problem(3.0), posterior="auto", starts=4)
     assert found.posteriors["laplace"].trust is not assim.Trust.CERTIFIED
-    assert list(found.posteriors)[:2] == ["laplace", "svgd"]
+    assert list(found.posteriors)[:2] == ["laplace", "mclmc"]
     assert "directions are informed" in found.choice and found.chosen in found.choice
     if found.posterior.trust is assim.Trust.CERTIFIED:
         assert list(found.posteriors)[-1] == found.chosen
@@ -94,8 +94,15 @@ def test_auto_integrates_the_trajectory_out_before_it_runs_a_chain():
     )
     methods, why = _ladder(30, weak)
     assert methods[0].name() == "nested" and "integrates out" in why
+    assert [method.name() for method in methods[1:]] == ["mclmc", "nuts"]
     for other in (assim.strong_constraint(*given), problem(0.5)):
         assert "nested" not in [method.name() for method in _ladder(30, other)[0]]
+
+
+def test_the_ladder_of_many_controls_begins_where_few_directions_count():
+    assert [method.name() for method in _general(5, 2000)[0]] == ["svgd", "mclmc", "nuts"]
+    assert [method.name() for method in _general(50, 2000)[0]] == ["mclmc", "nuts"]
+    assert [method.name() for method in _general(1, 1)[0]] == ["nuts"]
 
 
 @pytest.mark.parametrize(
