@@ -133,6 +133,14 @@ class Analysis:
         return {} if self.posterior is None else self.posterior.model_error_stdev
 
     @property
+    def predicted_stdev(self) -> State:
+        """The same of Hx, by instrument, shape (m,); without it that of the tangent linear."""
+        if self.posterior is not None:
+            return self.posterior.predicted_stdev
+        variances = {} if self.spread is None else self.spread.moments.variance
+        return {name: jnp.sqrt(value) for name, value in variances.items()}
+
+    @property
     def draws(self) -> Physical | None:
         """Its members in physical units."""
         return None if self.posterior is None else self.posterior.draws
@@ -183,12 +191,11 @@ class Analysis:
 
     def _readings(self) -> dict[str, Reading]:
         """Of every instrument; the spread of its background's predictions is not known."""
-        variances = {} if self.spread is None else self.spread.moments.variance
         before, after = self.background.predictions, self.analysis.predictions
         scales, readings = self.background.control.scales, {}
         for o in self.problem.observations:
             unknown = jnp.full(before[o.name].shape, jnp.nan)
-            stdev = jnp.sqrt(variances[o.name]) if o.name in variances else unknown
+            stdev = self.predicted_stdev.get(o.name, unknown)
             readings[o.name] = reading(o, scales, before[o.name], after[o.name], unknown, stdev)
         return readings
 
@@ -334,11 +341,7 @@ def _with_posteriors(
         counted = asked.seconds if posterior.kind == "laplace" else 0.0  # as "posterior", once
         seconds[OF_METHOD + name] = max(posterior.seconds - counted, 0.0)
     return dataclasses.replace(
-        analysis,
-        posteriors=posteriors,
-        chosen=chosen,
-        choice=choice,
-        prior_draws=prior.draws,
+        analysis, posteriors=posteriors, chosen=chosen, choice=choice, prior_draws=prior.draws
     )
 
 

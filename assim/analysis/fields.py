@@ -1,4 +1,4 @@
-"""Moments of the trajectory and of model errors over weighted members of χ."""
+"""Moments of trajectory, model errors and predictions over weighted members of χ."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from assim.solve.together import HELD, batch_size
 from assim.statistics.accuracy import Errors
 
 Array = jax.Array
-Fields = tuple[State, State]  # of the trajectory, and η
+Fields = tuple[State, State, State]  # of the trajectory, η, and Hx by instrument
 
 MOST_TOGETHER = 1000  # draws that are pushed together
 FEWEST_PAIRS = 250  # of antithetic draws, from which moments are taken
@@ -29,12 +29,14 @@ class FieldMoments(NamedTuple):
         mean: of the trajectory; empty where it is not known.
         stdev: its standard deviations.
         model_error: those of η.
+        predicted: those of Hx, by instrument.
         errors: of the moments, the largest; NaN where they were not measured.
     """
 
     mean: State
     stdev: State
     model_error: State
+    predicted: State
     errors: Errors = Errors(float("nan"), float("nan"))
 
 
@@ -46,14 +48,14 @@ def many_together(problem: Problem) -> int:
 @eqx.filter_jit
 def _fields(problem: Problem, chi: Array) -> Fields:
     simulation = problem.simulate(chi)
-    return simulation.trajectory.states, simulation.control.model_error
+    return simulation.trajectory.states, simulation.control.model_error, simulation.predictions
 
 
 # ---- of any weighted members ---------------------------------------------------------------------
 
 
 def of_members(problem: Problem, members: Array, weights: Array, chi: Array) -> FieldMoments:
-    """Mean and standard deviation of the trajectory and of η, about what χ gives.
+    """Mean and standard deviation of every field, about what χ gives.
 
     Members whose trajectory is not finite are left out.
     """
@@ -88,7 +90,7 @@ def _away(problem: Problem, here: Fields, chi: Array, w: Array) -> tuple[Fields,
     """x - x* of several χ, and their weights: both nothing where a trajectory is not finite."""
     fields = jax.vmap(lambda chi: _fields(problem, chi))(chi)
     away = jax.tree.map(lambda a, b: a - b[None], fields, here)
-    finite = [jnp.isfinite(a).reshape(w.size, -1).all(axis=1) for a in jax.tree.leaves(away)]
+    finite = [jnp.isfinite(a).reshape(w.size, -1).all(axis=1) for a in jax.tree.leaves(away[:2])]
     safe = jax.tree.map(lambda a: jnp.where(jnp.isfinite(a), a, 0.0), away)
     return safe, jnp.where(jnp.all(jnp.stack(finite), axis=0), w, 0.0)
 
@@ -125,13 +127,12 @@ def corrected(problem: Problem, fitted: LaplacePosterior, stdev: Fields) -> Fiel
     Args:
         problem: the problem.
         fitted: its Laplace posterior, whose draws may be trusted.
-        stdev: s of the trajectory and of η.
+        stdev: s of every field.
     """
     assert fitted.sample is not None
     draws, weights = fitted.sample
     half, mirrored = len(draws) // 2, (len(draws) + 1) // 2
     batch = -(-many_together(problem) // 2)
-    here = _fields(problem, fitted.chi)
     sums, done, wanted = None, 0, FEWEST_PAIRS
     while done < half:
         rows = np.arange(done, min(done + batch, half))
@@ -139,7 +140,7 @@ def corrected(problem: Problem, fitted: LaplacePosterior, stdev: Fields) -> Fiel
         away[: rows.size] = draws[rows] - np.asarray(fitted.chi)
         w = np.zeros((2, batch))
         w[:, : rows.size] = weights[rows], weights[rows + mirrored]
-        more = _pair_sums(problem, here, fitted.chi, jnp.asarray(away), jnp.asarray(w))
+        here, more = _pair_sums(problem, fitted.chi, jnp.asarray(away), jnp.asarray(w))
         sums = more if sums is None else jax.tree.map(np.add, sums, more)
         done += rows.size
         if done >= wanted or done == half:
@@ -156,20 +157,22 @@ def can_be_corrected(stdev: Fields) -> bool:
 
 
 @eqx.filter_jit
-def _pair_sums(problem: Problem, here: Fields, chi: Array, away: Array, w: Array) -> _Sums:
-    """Of the pairs χ ± away, shape (batch, n), with weights (2, batch)."""
-    tangent = jax.vmap(lambda v: jax.jvp(lambda c: _fields(problem, c), (chi,), (v,))[1])(away)
-    both = [_away(problem, here, chi[None] + side * away, w[k]) for k, side in enumerate((1, -1))]
-    mass = both[0][1] + both[1][1]
+def _pair_sums(problem: Problem, chi: Array, away: Array, w: Array) -> tuple[Fields, _Sums]:
+    """x*, and of the pairs χ* ± away, shape (batch, n), with weights (2, batch)."""
+    pushed = lambda v: jax.jvp(lambda c: _fields(problem, c), (chi,), (v,))  # noqa: E731
+    several, tangent = jax.vmap(pushed)(away)
+    here = jax.tree.map(lambda x: x[0], several)
+    members = chi[None] + jnp.concatenate([away, -away])
+    fields, kept = _away(problem, here, members, w.reshape(-1))
+    mass = jnp.sum(kept.reshape(w.shape), axis=0)
 
-    def of_entries(linear: Array, plus: Array, minus: Array) -> Array:
-        weigh = lambda e, w: w.reshape(-1, *[1] * (e.ndim - 1)) * e  # noqa: E731
-        first = weigh(plus, both[0][1]) + weigh(minus, both[1][1])
-        second = weigh(plus**2, both[0][1]) + weigh(minus**2, both[1][1])
-        return jnp.stack([first, second, 2 * linear**2], axis=1)
+    def of_entries(linear: Array, e: Array) -> Array:
+        weigh = kept.reshape(-1, *[1] * (e.ndim - 1))
+        sums = [jnp.sum((weigh * f).reshape(2, -1, *e.shape[1:]), axis=0) for f in (e, e**2)]
+        return jnp.stack([*sums, 2 * linear**2], axis=1)
 
-    terms = jax.tree.map(of_entries, tangent, both[0][0], both[1][0])
-    return _Sums(
+    terms = jax.tree.map(of_entries, tangent, fields)
+    return here, _Sums(
         jax.tree.map(lambda s: jnp.sum(s, axis=0), terms),
         jax.tree.map(lambda s: jnp.einsum("pi...,pj...->ij...", s, s), terms),
         jax.tree.map(lambda s: jnp.tensordot(mass, s, 1), terms),
@@ -190,10 +193,10 @@ def _combined(here: Fields, stdev: Fields, sums: _Sums, pairs: int) -> FieldMome
     )
     is_leaf = lambda node: isinstance(node, _Entries)  # noqa: E731
     pick = lambda i: jax.tree.map(lambda entries: entries[i], each, is_leaf=is_leaf)  # noqa: E731
-    (mean, _), (deviation, of_error) = pick(0), pick(1)
+    mean, *_ = pick(0)
     errors = [jax.tree.leaves(pick(i)) for i in (2, 3)]
     largest = Errors(*(float(np.max(several, initial=0.0)) for several in errors))
-    return FieldMoments(mean, deviation, of_error, largest)
+    return FieldMoments(mean, *pick(1), largest)
 
 
 class _Entries(NamedTuple):

@@ -29,6 +29,7 @@ from assim.problem.scalars import (
     scalar_fields,
     scalar_units,
 )
+from assim.solve.columns import EXACT_LIMIT, PROBES
 from assim.solve.posterior.ensemble import Ensemble, Report, Trust
 from assim.solve.posterior.laplace import Laplace
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
@@ -68,6 +69,7 @@ class Posterior:
             posterior that weights do not correct, whose tangent linear has it at the minimum.
         trajectory_stdev: posterior standard deviations there.
         model_error_stdev: the same of η; empty under strong constraint.
+        predicted_stdev: and of Hx, by instrument, shape (m,).
         gradients: evaluations of J with its gradient, those of the minimisation not counted.
         evaluations: evaluations of J alone.
         seconds: wall time, compilation included.
@@ -88,6 +90,7 @@ class Posterior:
     trajectory_mean: State = field(default_factory=dict)
     trajectory_stdev: State = field(default_factory=dict)
     model_error_stdev: State = field(default_factory=dict)
+    predicted_stdev: State = field(default_factory=dict)
     gradients: int = 0
     evaluations: int = 0
     seconds: float = 0.0
@@ -168,7 +171,8 @@ def of_laplace(
     problem = asked.problem
     ensemble = settings.sample(problem, fitted, key)
     scalars = marginals(problem.control.scalars, fitted)
-    stdev = spread.trajectory, spread.model_error
+    predicted = {n: np.sqrt(np.asarray(v)) for n, v in spread.moments.variance.items()}
+    stdev = spread.trajectory, spread.model_error, predicted
     fields = FieldMoments({}, *stdev)
     if fitted.sample is not None and can_be_corrected(stdev):
         fields = corrected(problem, fitted, stdev)
@@ -183,12 +187,20 @@ _TANGENT = (
 )
 
 
+_PROBED = (
+    f"Standard deviations of fields rest on {PROBES} random columns: each may be "
+    f"{100 * (2 / PROBES) ** 0.5 / 2:.0f} per cent off by chance."
+)
+
+
 def _judged(posterior: Posterior, fields: FieldMoments) -> Posterior:
     """With how well what is published is known, and doubtful where that is not well enough."""
     if not fields.mean:
         return _doubted(posterior, _TANGENT)
     known = {"field_accuracy": fields.errors.stdev, "field_mean_error": fields.errors.mean}
     posterior = replace(posterior, certificates={**posterior.certificates, **known})
+    if posterior.chi.shape[1] > EXACT_LIMIT:
+        posterior = replace(posterior, advice=f"{posterior.advice} {_PROBED}")
     stated = {name: q.errors for name, q in posterior.quantities.items() if not q.note}
     each = {"fields": fields.errors, **{n: errors for n, errors in stated.items() if errors}}
     worst = max(each, key=lambda name: each[name].excess())
@@ -251,6 +263,7 @@ def _posterior(
         fields.mean,
         fields.stdev,
         fields.model_error,
+        fields.predicted,
         ensemble.gradients,
         ensemble.evaluations,
         chains=ensemble.chains,

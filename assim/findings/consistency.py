@@ -89,7 +89,8 @@ class InstrumentFit(Term):
         signal: degrees of freedom for signal, Σ influence.
         influence: ∂(Hx^a)_i/∂y_i of every observation, the diagonal of HA⁻¹HᵀR⁻¹ (Cardinali,
             Pezzulli & Andersson 2004, equation 2.7), shape (m,); 0 without weight.
-        predicted_stdev: posterior standard deviation of Hx, shape (m,).
+        predicted_stdev: posterior standard deviation of Hx, shape (m,): that of the posterior that
+            is reported, by the tangent linear where there is none.
         error_stdev: σ_o assumed, root mean square; of the logarithm where the errors are.
         error_variance_ratio: the estimate of σ_o² by Desroziers et al. (2005, equation 3) over that
             assumed, which may be negative; NaN where a weight is neither 0 nor 1.
@@ -148,7 +149,7 @@ def fit(departures: Departed, moments: Moments, assumed: Assumed, name: str) -> 
         expected=max(count - signal, 0.0) / 2,
         signal=signal,
         influence=influence,
-        predicted_stdev=np.sqrt(moments.variance[name]),
+        predicted_stdev=np.sqrt(moments.variance[name]),  # unless a posterior knows better
         error_stdev=_root(by_weight(assumed.error_variance[name])),
         error_variance_ratio=mean(after * innovation),
         background_stdev=_root(background),
@@ -279,6 +280,11 @@ def consistency(analysis: Analysis) -> Consistency | None:
     given = (analysis.departures, analysis.spread.moments, analysis.spread.assumed)
     departures, moments, assumed = jax.tree.map(np.asarray, given)
     fits = {name: fit(departures, moments, assumed, name) for name in names}
+    stdevs = analysis.predicted_stdev
+    fits = {
+        n: replace(fit, predicted_stdev=np.asarray(stdevs.get(n, fit.predicted_stdev)))
+        for n, fit in fits.items()
+    }
     signal = {name: max(float(value), 0.0) for name, value in assumed.signal.items()}
     terms = {name: Term(cost[name], value / 2) for name, value in signal.items()}
     improper = int(assumed.improper)

@@ -132,6 +132,8 @@ def _doubts(words: Mapping[str, Any]) -> tuple[str, ...]:
     doubts = []
     if words.get("assim_status", "converged") != "converged":
         doubts.append("The analysis has not converged; the forecast starts from it all the same.")
+    if words.get("trust") == "doubtful":
+        doubts.append(f"The posterior is doubtful: {words.get('advice', '')}")
     if words.get("trust") == "failed":
         doubts.append("The posterior has failed by its own certificates: do not use the spread.")
     return tuple(doubts)

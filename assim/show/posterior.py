@@ -44,8 +44,13 @@ def _draws_used(entries: Entry) -> str:
         return ""
     least, names = min(derived.values()), ", ".join(derived)
     text = f"Derived from the trajectories of draws, {least} at least: {names}. "
-    return paragraph(text + f"Sampling alone changes a mean by about {number(100 / least**0.5, 2)} "
-                     "per cent of the standard deviation.", "soft")  # fmt: skip
+    stated = [entries[name]["errors"] for name in derived if "errors" in entries[name]]
+    errors = [known(about["mean"]) or 0.0 for about in stated] or [1 / least**0.5]
+    text += f"Sampling alone changes a mean by about {number(100 * max(errors), 2)} per cent of "
+    text += "the standard deviation"
+    spreads = [known(about["stdev"]) or 0.0 for about in stated]
+    text += f", and that by {number(100 * max(spreads), 2)} per cent." if spreads else "."
+    return paragraph(text, "soft")
 
 
 def prior_intervals(run: Run) -> dict[str, str]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 ACCURATE, CENTRED = 0.015, 0.03  # errors of standard deviations and of means, at most
+ROUNDING = 1e-7  # relative; what varies less is constant
 SURER, MOST_AGAIN = 1.2, 4  # times as many draws where too few were made at first, at most
 
 
@@ -80,36 +81,46 @@ def controlled_moments(
 ) -> Moments:
     """Of antithetic draws f (N,) with weights, E f and E f² of unweighted ones being known.
 
-        mean = Σ w f - b·c        variance = Σ w f² - (Σ w f)² - β·c        c = Σ (f, f²)/N - known
+        E f ≈ Σ w f - b·c        E f² ≈ Σ w f² - β·c        c = Σ (f, f²)/N - known
 
     with b and β of least error (control variates: Owen 2013, Monte Carlo theory, methods and
     examples, section 8.9). Where weights are equal both are exact to rounding.
     """
     plain = np.full(values.size, 1 / values.size)
-    terms = [w * f for w in (weights, plain) for f in (values, values**2)]
-    first, second, *controls = (_in_pairs(term) for term in terms)
-    mass = _in_pairs(weights)
-    mean = first.sum()
-    variance = second.sum() - mean**2
-    away = np.array([control.sum() for control in controls]) - known
-    columns = np.stack([control - control.mean() for control in controls], axis=1)
-    sizes = [_in_pairs(plain * np.abs(values)), controls[1]]
-    real = [np.linalg.norm(c) > 1e-7 * np.linalg.norm(s) for c, s in zip(columns.T, sizes)]  # noqa: B905
-    columns, away = columns[:, real], away[real]
-    of_mean = first - mean * mass
-    of_variance = second - 2 * mean * first + (mean**2 - variance) * mass
-    (b, mean_rest), (beta, rest) = (_regressed(columns, u) for u in (of_mean, of_variance))
-    mean, variance = float(mean - b @ away), float(variance - beta @ away)
+    powers, mass = (values, values**2), _in_pairs(weights)
+    controls = np.stack([_in_pairs(plain * f) for f in powers], axis=1)
+    sizes = np.stack([_in_pairs(plain * np.abs(f)) for f in powers], axis=1)
+    columns = controls - controls.mean(axis=0)
+    varies = np.linalg.norm(columns, axis=0) > ROUNDING * np.linalg.norm(sizes, axis=0)
+    away = (controls.sum(axis=0) - known)[varies]
+    moments, rests = [], []
+    for f in powers:
+        terms = _in_pairs(weights * f)
+        influence = terms - terms.sum() * mass
+        coefficients, rest = _regressed(columns[:, varies], influence)
+        moments.append(float(terms.sum() - coefficients @ away))
+        rests.append(rest)
+    mean, variance = moments[0], moments[1] - moments[0] ** 2
     if not variance > 0:
-        return Moments(mean, max(variance, 0.0), Errors(0.0, 0.0 if variance == 0 else np.inf))
-    return Moments(mean, variance, Errors(mean_rest / variance**0.5, rest / (2 * variance)))
+        return Moments(mean, 0.0, Errors(0.0, 0.0 if not np.any(values) else np.inf))
+    of_mean, of_variance = np.linalg.norm(rests[0]), np.linalg.norm(rests[1] - 2 * mean * rests[0])
+    errors = Errors(float(of_mean / variance**0.5), float(of_variance / (2 * variance)))
+    return Moments(mean, variance, errors)
 
 
-def _regressed(columns: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
-    """Coefficients of least squares, and the norm of what they leave."""
+def _regressed(columns: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients of least squares, and what they leave of each value where it is left out.
+
+    The latter is larger by 1/(1 - h), h its leverage (MacKinnon & White 1985, J. Econom. 29, 305):
+    a draw far out is fitted too well.
+    """
     scale = np.linalg.norm(columns, axis=0)
-    coefficients = np.linalg.lstsq(columns / scale, values, rcond=1e-10)[0] / scale
-    return coefficients, float(np.linalg.norm(values - columns @ coefficients))
+    left, singular, right = np.linalg.svd(columns / scale, full_matrices=False)
+    kept = singular > 1e-10 * np.max(singular, initial=0.0)
+    left, inverse = left[:, kept], right[kept].T / singular[kept]
+    coefficients = inverse @ (left.T @ values) / scale
+    rest = values - left @ (left.T @ values)
+    return coefficients, rest / np.maximum(1 - np.sum(left**2, axis=1), 0.1)
 
 
 def _in_pairs(terms: np.ndarray) -> np.ndarray:

@@ -3,6 +3,9 @@
 x₀ = exp(0.6 χ), x_(k+1) = 0.9 x_k, and x₂ is read through noise: one control, and not Gaussian.
 """
 
+import tomllib
+from pathlib import Path
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,6 +14,8 @@ import pytest
 
 import assim
 from assim.analysis.forecast import forecast
+from assim.case.case import read_case
+from assim.case.pose import pose
 from assim.files.write.arviz import to_datatree
 from assim.files.write.results import posterior_dataset, trajectory_dataset
 from assim.findings.predictive import predictive_checks
@@ -166,3 +171,43 @@ def test_fields_too_large_to_be_corrected_are_doubted(skewed, monkeypatch):
     found = assim.analyse(skewed.problem, posterior=assim.posterior.Laplace()).posterior
     assert found.trust is Trust.DOUBTFUL and "tangent linear" in found.advice
     close(found.quantities["x"].mean, found.quantities["x"].stddev, exact(lambda x: x))
+
+
+# ---- against a million published draws -----------------------------------------------------------
+
+
+def off(found, wanted):
+    """Errors of the mean, in standard deviations, and of the latter, relative; largest of each."""
+    mean, stdev = np.array(wanted["mean"]), np.array(wanted["stddev"])
+    moves = stdev > 0
+    away = np.abs(found[0] - mean)[moves] / stdev[moves]
+    return np.max(away), np.max(np.abs(found[1][moves] / stdev[moves] - 1))
+
+
+@pytest.mark.slow
+def test_members_and_fields_of_the_epidemic():
+    """All within .05 sd and 3 per cent; plain draws have γ 4 to 5 per cent off by chance alone."""
+    case = Path(__file__).resolve().parents[2] / "cases/sir_waterborne"
+    expected = tomllib.loads((case / "expected.toml").read_text())
+    posed = pose(read_case(case / "case.toml"))
+    methods = [assim.posterior.Laplace(), assim.posterior.Importance()]
+    analysis = posed.analysis(posterior=methods)
+    for name, posterior in analysis.posteriors.items():
+        assert np.ptp(posterior.weights) > 0
+        tree = to_datatree(analysis, posterior)["posterior"]
+        for parameter, wanted in expected["quantities"].items():
+            draws = np.asarray(posterior.draws.parameters[parameter])
+            again = tree[parameter].values.ravel()
+            stated = posterior.quantities[parameter]
+            for moments in (
+                of(posterior.weights, draws),
+                (stated.mean, stated.stddev),
+                (np.mean(again), np.std(again)),
+            ):
+                errors = off([np.array([m]) for m in moments],
+                             {key: [wanted[key]] for key in ("mean", "stddev")})  # fmt: skip
+                assert errors[0] < 0.05 and errors[1] < 0.03, (name, parameter, errors)
+        for field, wanted in expected["trajectory"].items():
+            moments = (posterior.trajectory_mean[field], posterior.trajectory_stdev[field])
+            errors = off(moments, wanted)
+            assert errors[0] < 0.05 and errors[1] < 0.02, (name, field, errors)

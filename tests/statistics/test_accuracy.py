@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from assim.statistics.accuracy import ACCURATE, CENTRED, Errors, errors_of_weighted, more_draws
+from assim.statistics.accuracy import (
+    ACCURATE,
+    CENTRED,
+    Errors,
+    controlled_moments,
+    errors_of_weighted,
+    more_draws,
+)
 
 REPEATS, NUMBER = 400, 400
 
@@ -89,3 +96,46 @@ def test_how_many_more():
     assert more_draws(1000, Errors(0.0, ACCURATE / 2)) == 1000
     assert more_draws(1000, Errors(0.0, ACCURATE * 1.5)) == pytest.approx(2700, abs=1)
     assert more_draws(1000, Errors(0.0, ACCURATE * 9)) == 4000
+
+
+# ---- with known moments of unweighted draws ------------------------------------------------------
+
+
+def drawn(rng, number=2000):
+    half = rng.normal(size=number // 2)
+    return np.concatenate([half, -half])
+
+
+def test_equal_weights_give_what_is_known_to_rounding():
+    z = drawn(np.random.default_rng(0))
+    equal = np.full(z.size, 1 / z.size)
+    for f, known in ((3 * z, (0.0, 9.0)), (np.exp(z / 2), (np.exp(1 / 8), np.exp(1 / 2)))):
+        found = controlled_moments(f, equal, known)
+        assert found.mean == pytest.approx(known[0], abs=1e-12)
+        assert found.variance == pytest.approx(known[1] - known[0] ** 2, rel=1e-9)
+        assert found.errors.excess() < 1e-6
+
+
+def test_controlled_moments_scatter_as_they_say():
+    """exp(z/2), z ~ N(1/3, 1) by weights of N(0, 1); better than weights alone."""
+    rng, mean = np.random.default_rng(0), np.exp(1 / 6 + 1 / 8)
+    variance = mean**2 * np.expm1(1 / 4)
+    known, found, plain = (np.exp(1 / 8), np.exp(1 / 2)), [], []
+    for _ in range(REPEATS):
+        z = drawn(rng, 4000)
+        weights = np.exp(z / 3)
+        weights /= weights.sum()
+        found.append(controlled_moments(np.exp(z / 2), weights, known))
+        plain.append(moments(np.exp(z / 2), weights))
+    means, stdevs = (np.array(v) for v in zip(*[(m.mean, m.variance**0.5) for m in found],
+                                              strict=True))  # fmt: skip
+    stated = np.mean([m.errors for m in found], axis=0)
+    true = np.std(means) / variance**0.5, np.std(stdevs) / variance**0.5
+    np.testing.assert_allclose(stated, true, rtol=0.2)
+    assert abs(np.mean(means) - mean) < 4 * np.std(means) / REPEATS**0.5 + 1e-3 * mean
+    assert abs(np.mean(stdevs) / variance**0.5 - 1) < 0.01
+    assert true[1] < np.std([s for _, s in plain]) / variance**0.5
+
+
+def test_a_constant_has_no_spread():
+    assert controlled_moments(np.zeros(10), np.full(10, 0.1), (0.0, 0.0)).variance == 0

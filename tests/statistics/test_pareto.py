@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from assim.statistics.pareto import generalised_pareto, pareto_smooth
+from assim.statistics.pareto import generalised_pareto, pareto_smooth, tail_of_squares
 
 
 @pytest.mark.parametrize("k", [-0.5, -0.2, 0.0, 0.3, 0.5, 0.7, 1.0, 1.5])
@@ -132,3 +132,30 @@ def test_a_quartile_that_is_equal_to_the_cut():
     """Half of the tail's weights are those of the body: no shape fits, and nothing fails."""
     found = pareto_smooth(np.concatenate([np.zeros(95), [0.0, 0.0, 0.0, 1.0, 2.0]]))
     assert found.k_hat == np.inf and np.isfinite(found.weights).all()
+
+
+def test_stated_error_of_the_shape():
+    """Over 200 repetitions, of weights x^(-1/k) with k = 0.4; within a fifth."""
+    found = [
+        pareto_smooth(-0.4 * np.log(np.random.default_rng(seed).uniform(size=5000))).tail
+        for seed in range(200)
+    ]
+    scatter, stated = np.std([tail.k_hat for tail in found]), np.mean([t.error for t in found])
+    assert abs(stated / scatter - 1) < 0.2
+    light = np.mean([tail.light() for tail in found])
+    assert 0.3 < light < 0.95  # k = 0.5, where half would pass by k̂ alone, passes seldom
+    edge = [
+        pareto_smooth(-0.5 * np.log(np.random.default_rng(seed).uniform(size=5000))).tail
+        for seed in range(200)
+    ]
+    assert np.mean([tail.light() for tail in edge]) < 0.3
+
+
+def test_squares_see_a_tail_that_weights_hide():
+    """Equal weights of a t with 3 degrees of freedom: squares have a tail of k = 2/3."""
+    values = np.random.default_rng(0).standard_t(3, (20_000, 1))
+    equal = np.full(20_000, 1 / 20_000)
+    tail = tail_of_squares(np.column_stack([values, values**0]), np.zeros(20_000), equal)
+    assert 0.45 < tail.k_hat < 0.85 and not tail.light()
+    gaussian = np.random.default_rng(0).normal(size=(20_000, 3))
+    assert tail_of_squares(gaussian, np.zeros(20_000), equal).light()

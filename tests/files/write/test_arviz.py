@@ -10,7 +10,7 @@ import xarray as xr
 from rich.console import Console
 
 from assim import Observations, Points, Window, analyse, finding, strong_constraint
-from assim.analysis.posterior import _trajectory_moments
+from assim.analysis.fields import of_members
 from assim.files.netcdf import write_tree
 from assim.files.write.arviz import to_datatree
 from assim.models import Lorenz63
@@ -109,5 +109,5 @@ def test_a_failed_posterior_is_told(analysis):
 def test_no_moments_where_no_trajectory_is_finite(analysis):
     problem, chi = analysis.problem, analysis.solution.chi
     members, weights = np.nan * analysis.posterior.chi, jnp.full(40, 1 / 40)
-    mean, variance, _ = _trajectory_moments(problem, members, weights, chi)
-    assert np.isnan(mean["x"]).all() and np.isnan(variance["x"]).all()
+    found = of_members(problem, members, weights, chi)
+    assert np.isnan(found.mean["x"]).all() and np.isnan(found.stdev["x"]).all()

@@ -1,0 +1,66 @@
+"""Standard deviations that are luck are not stated; those that are not luck are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from assim.solve.posterior.marginal import WeightedDraws, marginals, pushed, ruling_draws
+from tests.solve.posterior.closed_posteriors import given
+
+NUMBER = 10_000
+STANDARD = given([0.0], [1.0 - 1e-12])
+
+
+def heavy(chi):
+    """Half-Cauchy: a variance that is infinite."""
+    return {"f": jnp.tan(jnp.pi / 2 * jax.scipy.stats.norm.cdf(chi[0]))}
+
+
+def skewed(chi):
+    """Log-normal, σ = 1: a variance that 10,000 draws know within a few per cent."""
+    return {"f": jnp.exp(chi[0])}
+
+
+def of_draws(function, seed):
+    chi = jnp.asarray(np.random.default_rng(seed).normal(size=(NUMBER, 1)))
+    drawn = WeightedDraws(chi, np.full(NUMBER, 1 / NUMBER))
+    return pushed(function, jnp.zeros(1), drawn, {}, NUMBER)["f"].quantity
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_draws_of_a_half_cauchy_have_a_median_and_no_deviation(seed):
+    found = of_draws(heavy, seed)
+    assert np.isnan(found.stddev) and "draws farthest out" in found.note
+    assert found.q50 == pytest.approx(1.0, abs=0.06)
+    exact = np.tan(np.pi / 2 * 0.95)
+    assert found.q95 == pytest.approx(exact, rel=0.15)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_skewed_quantity_keeps_its_deviation(seed):
+    found = of_draws(skewed, seed)
+    exact = np.sqrt(np.expm1(1.0) * np.e)
+    assert not found.note and found.stddev == pytest.approx(exact, rel=0.25)
+
+
+def test_integrals_over_the_gaussian_too():
+    heavy_tailed, fine = (marginals(f, STANDARD)["f"] for f in (heavy, skewed))
+    assert np.isnan(heavy_tailed.stddev) and "one draw in a hundred thousand" in heavy_tailed.note
+    assert heavy_tailed.q50 == pytest.approx(1.0, rel=1e-6)
+    assert fine.stddev == pytest.approx(np.sqrt(np.expm1(1.0) * np.e), rel=1e-6) and not fine.note
+
+
+def test_few_draws_are_no_heavy_tail():
+    """Twenty draws of a Gaussian know a deviation badly, but no draw rules it."""
+    values = np.random.default_rng(0).normal(size=20)
+    assert ruling_draws(values, np.full(20, 1 / 20)) == np.inf
+
+
+def test_one_weight_rules():
+    weights = np.full(1000, 1e-3)
+    weights[0] = 0.2
+    values = np.random.default_rng(0).normal(size=1000)
+    values[0] = 6.0
+    assert ruling_draws(values, weights / weights.sum()) < 2
+    assert ruling_draws(np.ones(5), np.full(5, 0.2)) == np.inf
