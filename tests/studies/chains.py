@@ -44,8 +44,8 @@ def main(seeds: int = 20) -> None:
     """Make what is missing, then print the table."""
     configure("cpu", "float64")
     batches, walk = Batches("chains"), None
-    for name, method in METHODS.items():
-        for seed in range(seeds):
+    for seed in range(seeds):
+        for name, method in METHODS.items():
             if batches.of(method=name, seed=seed):
                 continue
             walk = walk or random_walk()
