@@ -60,8 +60,7 @@ class Analysis:
         cost_background: terms of J at χ = 0.
         cost_analysis: terms of J at the minimum.
         prior_stdev: prior standard deviations of what is estimated.
-        chi_squared: χᵀWχ + dᵀd at the minimum, jumps between states included: 2J but for
-            normalisers and volume.
+        chi_squared: χᵀWχ + dᵀd = 2(J - c - v) at the minimum, jumps between states included.
         log_constant: log p(y | χ) + ½ dᵀd + c, which completes the evidence.
         posteriors: what each method found, by its name; empty without a posterior.
         chosen: name of the one that is reported: of those trusted most that which assumes
