@@ -1,5 +1,6 @@
 """Tables of the pages that the code knows, too: kinds of χ, terms of J, statuses, exit codes."""
 
+import dataclasses
 import json
 import re
 import tomllib
@@ -10,7 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 import assim
+from assim import posterior
 from assim.case.failure import Exit
+from assim.case.names import names
+from assim.files.names import FLAGS
 from assim.problem.control import Control
 from assim.run.cli import main
 from assim.show.layout import _OF_CYCLE, _OF_WINDOW
@@ -52,6 +56,11 @@ def test_exit_codes():
     for text in (README.read_text(encoding="utf-8"), CliRunner().invoke(main, ["--help"]).output):
         sentence = text[text.index("Exit codes:") :].split("\n\n")[0]
         assert numbers(sentence) == codes
+
+
+def test_quality_flags():
+    table = rows(DOCS / "file-formats.md", "Flag")
+    assert {int(row[0]): words(row[1])[0] for row in table} == FLAGS
 
 
 def test_summary_keys():
@@ -151,9 +160,65 @@ def test_calibration_that_is_kept():
     batches = [json.loads(line) for line in lines]
     of = [b for b in batches if (b["problem"], b["method"]) == ("lorenz63", "mclmc")]
     ranks = np.concatenate([np.array(batch["ranks"]) for batch in of], axis=1)
-    names, draws, number = of[0]["names"], of[0]["draws"], ranks.shape[1]
+    draws, number = of[0]["draws"], ranks.shape[1]
     bins = choose_bins(draws, number)
     histograms = (rank_histogram(row, draws, bins) for row in ranks)
-    p = dict(zip(names, map(chi_squared_uniform, histograms), strict=True))
+    p = dict(zip(of[0]["names"], map(chi_squared_uniform, histograms), strict=True))
     assert number == 1000 and {batch["commit"] for batch in of} == {"e485a60"}
     assert f"{p['y']:.2f}" == "0.35" and min(p, key=p.get) == "rho" and f"{p['rho']:.2f}" == "0.05"
+
+
+def test_names_of_the_notation():
+    """Every name that stands for a concept is in the code, and every object is a class there."""
+    source = "\n".join(path.read_text(encoding="utf-8") for path in python_files(ROOT / "assim"))
+    classes, page = set(re.findall(r"^class (\w+)", source, re.MULTILINE)), DOCS / "notation.md"
+    given = {name for row in rows(page, "Concept") for name in words(row[-1])}
+    assert not [name for name in given if not re.search(rf"\b{name}\b", source)]
+    objects = {name for row in rows(page, "Object") for name in words(row[1]) if name[0].isupper()}
+    assert len(objects) > 20 and objects <= classes
+
+
+def test_symbols_of_one_page():
+    """A letter that means something else on one page stands on that page."""
+    for row in rows(DOCS / "notation.md", "Page"):
+        (link,) = re.findall(r"\(([^)]+)\)", row[0])
+        text = (DOCS / link).read_text(encoding="utf-8")
+        for symbol in row[1].split(", "):
+            assert re.search(rf"(?<!\w){symbol}(?!\w)", text), f"{link}: {symbol}"
+
+
+ARGUMENTS = {
+    ("laplace", "Laplace"),
+    ("nested", "Nested"),
+    ("svgd", "SVGD"),
+    ("evidence", "Tempering"),
+    ("importance", "Importance", "Randomise", "Variational"),
+}
+
+
+@pytest.mark.parametrize(("page", "methods"), [(page, of) for page, *of in sorted(ARGUMENTS)])
+def test_arguments_of_methods(page, methods):
+    """A method's page has all of its arguments, and no other."""
+    table = rows(DOCS / "methods" / f"{page}.md", "Argument")
+    fields = {f.name for name in methods for f in dataclasses.fields(getattr(posterior, name))}
+    assert {name for row in table for name in words(row[0])} == fields
+
+
+def test_built_in_names():
+    """Tables of what comes with assim are whole."""
+    case, methods = DOCS / "how-to" / "case.md", DOCS / "methods"
+    (cell,) = [row[1] for row in rows(case, "Key") if row[0] == "`posterior.use`"]
+    assert {word.strip('"') for word in words(cell)} == {*names("posterior"), "auto", "none"}
+    listed = {name for row in rows(methods / "choosing.md", "Method") for name in words(row[1])}
+    assert listed == set(names("posterior"))
+    assert firsts(case, "`use`") == set(names("prior"))
+    assert firsts(case, "Likelihood") == {*names("likelihood"), "file.py:Class"}
+    assert firsts(methods / "minimising.md", "Minimiser") == set(names("minimiser"))
+    assert firsts(methods / "covariances.md", "Class") >= {*names("covariance"), "Ensemble"}
+    schemes = firsts(methods / "cycle-baselines.md", "Scheme") | {"FourDVar"}
+    assert schemes == set(names("scheme"))
+
+
+def firsts(page, head):
+    """What stands in backticks in the first column, without arguments."""
+    return {name.split("(")[0] for row in rows(page, head) for name in words(row[0])}
