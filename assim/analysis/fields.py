@@ -196,7 +196,8 @@ def _combined(here: Fields, stdev: Fields, sums: _Sums, pairs: int) -> FieldMome
     mean, *_ = pick(0)
     errors = [jax.tree.leaves(pick(i)) for i in (2, 3)]
     largest = Errors(*(float(np.max(several, initial=0.0)) for several in errors))
-    return FieldMoments(mean, *pick(1), largest)
+    trajectory, model_error, predicted = pick(1)
+    return FieldMoments(mean, trajectory, model_error, predicted, largest)
 
 
 class _Entries(NamedTuple):
