@@ -30,7 +30,7 @@ from assim.problem.scalars import (
     scalar_units,
 )
 from assim.solve.columns import EXACT_LIMIT, PROBES
-from assim.solve.posterior.ensemble import Ensemble, Report, Trust
+from assim.solve.posterior.ensemble import HEAVY_TAIL, Ensemble, Report, Trust
 from assim.solve.posterior.laplace import Laplace
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.marginal import (
@@ -42,11 +42,17 @@ from assim.solve.posterior.marginal import (
     marginals,
     only_map,
     pushed,
+    without_stddev,
 )
 from assim.solve.together import affordable
 from assim.statistics.accuracy import ACCURATE, CENTRED
 
 Array = jax.Array
+
+_HEAVY = (
+    "the standard deviation is ruled by few draws, far out in a tail: take the median and the "
+    "interval"
+)
 
 
 @dataclass(frozen=True)
@@ -249,6 +255,9 @@ def _posterior(
     for name, about in asked.derived.items():
         quantity = values[name].quantity
         quantities[name] = replace(quantity, units=about.units, long_name=about.long_name)
+    for name in quantities:
+        if HEAVY_TAIL + name in ensemble.certificates:
+            quantities[name] = without_stddev(quantities[name], _HEAVY)
     return Posterior(
         *called,
         ensemble.trust,

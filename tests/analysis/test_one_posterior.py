@@ -19,7 +19,7 @@ from assim.case.pose import pose
 from assim.files.write.arviz import to_datatree
 from assim.files.write.results import posterior_dataset, trajectory_dataset
 from assim.findings.predictive import predictive_checks
-from assim.solve.posterior.ensemble import Trust
+from assim.solve.posterior.ensemble import HEAVY_TAIL, Ensemble, Trust, equal_weights
 from assim.statistics.resampling import systematic
 
 WIDTH, READING, NOISE, FACTOR = 0.6, 2.5, 1.2, 0.9
@@ -211,3 +211,25 @@ def test_members_and_fields_of_the_epidemic():
             moments = (posterior.trajectory_mean[field], posterior.trajectory_stdev[field])
             errors = off(moments, wanted)
             assert errors[0] < 0.05 and errors[1] < 0.02, (name, field, errors)
+
+
+class Tailed(assim.posterior.AbstractPosterior):
+    """Draws of Laplace's Gaussian, with the certificate of a heavy tail."""
+
+    def name(self):
+        return "tailed"
+
+    def sample(self, problem, around, key, report=None):
+        members = around.gaussian.draws(key, 500)
+        return Ensemble(
+            members, equal_weights(500), Trust.DOUBTFUL, "", {HEAVY_TAIL + "x": 0.6, "k_hat": 0.1}
+        )
+
+
+def test_a_standard_deviation_that_a_certificate_calls_luck_is_not_stated():
+    problem = posed({"x": assim.prior.LogNormal(1.0, WIDTH)})
+    end = {"end": assim.Derived(lambda trajectory: trajectory.at_end()["x"], "1")}
+    quantities = assim.analyse(problem, posterior=Tailed(), quantities=end).posterior.quantities
+    x, proportional = quantities["x"], quantities["end"]
+    assert np.isnan(x.stddev) and "median" in x.note and np.isfinite([x.q05, x.q50, x.q95]).all()
+    assert np.isfinite(proportional.stddev) and not proportional.note

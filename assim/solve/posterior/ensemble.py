@@ -17,6 +17,7 @@ from assim.solve.posterior.laplace_posterior import Trust as Trust
 
 Array = jax.Array
 Report = Callable[[str], None]  # is told of progress, a line at a time
+HEAVY_TAIL = "heavy_tail_"  # of certificates, before a scalar whose stdev a few draws rule
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def marginals(function: ScalarFunction, posterior: LaplacePosterior) -> dict[str
             quantity = _corrected(here, moments, f[-3:], draws, weights)
         else:
             quantity = _quantity(here, np.array(moments), f[-3:])
-        scalars[name] = _without_stddev(quantity, _TAIL) if _far_out(f) else quantity
+        scalars[name] = without_stddev(quantity, _TAIL) if _far_out(f) else quantity
     return scalars
 
 
@@ -130,14 +130,15 @@ def _ruled(quantity: Quantity, few: float) -> Quantity:
     """Without a standard deviation that few draws rule."""
     if not math.isfinite(few):
         return quantity
-    return _without_stddev(
+    return without_stddev(
         quantity,
         f"the standard deviation is ruled by the {max(few, 1):.0f} draws farthest out: take the "
         "median and the interval",
     )
 
 
-def _without_stddev(quantity: Quantity, why: str) -> Quantity:
+def without_stddev(quantity: Quantity, why: str) -> Quantity:
+    """A scalar whose standard deviation is not stated."""
     return replace(quantity, stddev=math.nan, note=why)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from assim.solve.posterior.chains.chains import AbstractChains, Block
-from assim.solve.posterior.ensemble import Trust
+from assim.solve.posterior.ensemble import HEAVY_TAIL, Trust
 from assim.statistics.convergence import FEW_DRAWS, Convergence, energy_fraction
 
 R_HAT = 1.01  # Vehtari et al. (2021, section 4)
@@ -19,7 +19,6 @@ TAIL = 0.01  # share of draws at either end of a column that are its tails
 ACCEPTED = 0.35  # of the mean acceptance, below which a tail is too narrow for the steps
 STRAINED = 0.05  # mean square of the energy's change, for each coordinate, above which it is
 NARROW = "estimate what scales it otherwise (Nested), or raise acceptance towards 1"
-HEAVY = "heavy_tail_"  # of certificates, before the name of a scalar
 
 
 class Made(NamedTuple):
@@ -38,7 +37,7 @@ def certificates_of(made: Made) -> dict[str, float]:
     chains = steps.acceptance.shape[1]
     bias = np.asarray(made.block.virial).mean(0) / 2 - 0.5
     heavy = {
-        HEAVY + name: float(shape)
+        HEAVY_TAIL + name: float(shape)
         for name, shape, is_heavy in zip(made.names, seen.tail_shape, seen.heavy(), strict=False)
         if is_heavy
     }
@@ -178,7 +177,7 @@ def _of_bias(method: AbstractChains, certificates: dict[str, float]) -> Iterator
 
 
 def _of_tails(certificates: dict[str, float]) -> Iterator[str]:
-    names = [name.removeprefix(HEAVY) for name in certificates if name.startswith(HEAVY)]
+    names = [name.removeprefix(HEAVY_TAIL) for name in certificates if name.startswith(HEAVY_TAIL)]
     if certificates["confirmed"] and certificates["tail_shape"] > FEW_DRAWS:
         yield (
             f", but the standard deviation of {', '.join(names) or 'an entry of the control'} is "
