@@ -1,4 +1,4 @@
-"""Mutants of these seeds: python -m tests.fuzz FOLDER FIRST NUMBER."""
+"""Mutants of these seeds: python -m tests.fuzz FOLDER FIRST NUMBER WORKERS."""
 
 import sys
 from pathlib import Path
@@ -8,8 +8,8 @@ from tests.fuzz.workers import Fuzz, table
 
 def main() -> int:
     """Run them, and print the table and those that are wrong."""
-    folder, first, number = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    outcomes = list(Fuzz(folder).outcomes(range(first, first + number)))
+    folder, (first, number, workers) = Path(sys.argv[1]), map(int, sys.argv[2:5])
+    outcomes = list(Fuzz(folder, workers).outcomes(range(first, first + number)))
     print(table(outcomes))
     wrong = [outcome for outcome in outcomes if outcome.wrong]
     for outcome in wrong:

@@ -93,6 +93,11 @@ class Sound(NamedTuple):
     before: tuple[str, ...]  # commands whose results are mutated, too
     command: str
 
+    @property
+    def out(self) -> str:
+        """Folder of the results of the command."""
+        return self.command.partition("--out ")[2].partition(" ")[0]
+
 
 SOUND = (
     Sound("window", CASE, (), "run case.toml --out out"),

@@ -46,24 +46,24 @@ def _literal(value: Any) -> str:
 
 def case_value(folder: Path, chance: random.Random) -> None:
     """Another value for a key."""
-    lines = _case(folder).splitlines()
+    lines = case_text(folder).splitlines()
     places = [number for number, line in enumerate(lines) if "=" in line]
     number = chance.choice(places)
     key = lines[number].partition("=")[0]
     lines[number] = f"{key}= {_literal(chance.choice(ODD))}"
-    _put(folder, "\n".join(lines))
+    put_case(folder, "\n".join(lines))
 
 
 def case_inner_value(folder: Path, chance: random.Random) -> None:
     """Another value for a key of an inline table."""
-    text = _case(folder)
+    text = case_text(folder)
     found = chance.choice(list(re.finditer(r"[{,] *\w+ = ([^,}\n]+)", text)))
-    _put(folder, text[: found.start(1)] + _literal(chance.choice(ODD)) + text[found.end(1) :])
+    put_case(folder, text[: found.start(1)] + _literal(chance.choice(ODD)) + text[found.end(1) :])
 
 
 def case_key(folder: Path, chance: random.Random) -> None:
     """A line that is gone, twice there, of another key, or in another table."""
-    lines = _case(folder).splitlines()
+    lines = case_text(folder).splitlines()
     number = chance.randrange(len(lines))
     line = lines.pop(number)
     what = chance.choice(("gone", "twice", "misspelt", "moved"))
@@ -73,7 +73,7 @@ def case_key(folder: Path, chance: random.Random) -> None:
         lines.insert(number, line[1:])
     elif what == "moved":
         lines.insert(chance.randrange(len(lines) + 1), line)
-    _put(folder, "\n".join(lines))
+    put_case(folder, "\n".join(lines))
 
 
 def case_nested(folder: Path, chance: random.Random) -> None:
@@ -81,22 +81,23 @@ def case_nested(folder: Path, chance: random.Random) -> None:
     depth = chance.choice((20, 100, 3000))
     deep = (f"a = {'[' * depth}{']' * depth}", f"[{'.'.join('a' * depth)}]",
             "a = " + "{ a = " * depth + "1" + " }" * depth)  # fmt: skip
-    _put(folder, f"{chance.choice(deep)}\n{_case(folder)}")
+    put_case(folder, f"{chance.choice(deep)}\n{case_text(folder)}")
 
 
 def case_characters(folder: Path, chance: random.Random) -> None:
     """Characters that are gone, doubled or others."""
-    text = list(_case(folder))
+    text = list(case_text(folder))
     for _ in range(chance.randint(1, 5)):
         text[chance.randrange(len(text))] = chance.choice(("", *PUNCTUATION, "aa", "0"))
-    _put(folder, "".join(text))
+    put_case(folder, "".join(text))
 
 
-def _case(folder: Path) -> str:
+def case_text(folder: Path) -> str:
+    """The text of the case."""
     return (folder / "case.toml").read_text(encoding="utf-8")
 
 
-def _put(folder: Path, text: str) -> None:
+def put_case(folder: Path, text: str) -> None:
     (folder / "case.toml").write_text(text, encoding="utf-8")
 
 
@@ -246,11 +247,3 @@ OF_ALL: tuple[Mutation, ...] = (
     *(case_value, case_value, case_inner_value, case_key, case_nested, case_characters),
     *(netcdf_bytes, netcdf_attribute, netcdf_attribute, netcdf_values, netcdf_name, netcdf_rebuilt),
 )
-
-
-def mutate(folder: Path, chance: random.Random) -> str:
-    """Do something to a copy of a sound case; say which kind of thing it is."""
-    kinds = OF_ALL + (manifest_line,) * 3 * any(folder.rglob("*.jsonl"))
-    mutation = chance.choice(kinds)
-    mutation(folder, chance)
-    return mutation.__name__

@@ -1,5 +1,7 @@
 """Mutants run by the command line, each in a forked process, and what became of them."""
 
+import gc
+import importlib
 import os
 import random
 import resource
@@ -13,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.fuzz.cases import SOUND, make
-from tests.fuzz.mutants import mutate
+from tests.fuzz.known import INVALID, NEUTRAL, differ, results
+from tests.fuzz.mutants import OF_ALL, manifest_line
 
 LONGEST = 120.0  # seconds
 CODES = {
@@ -25,7 +28,28 @@ CODES = {
     7: "incomplete",
 }
 TRACEBACK, INTERNAL, ABORT, HANG = "traceback", "exit 1", "abort", "hang"
-WRONG = (TRACEBACK, INTERNAL, ABORT, HANG)
+CHANGED = "changed"  # results, of a mutant that changes nothing, or should have been refused
+NEEDLESS = "needlessly refused"  # one that changes nothing
+WRONG = (TRACEBACK, INTERNAL, ABORT, HANG, CHANGED, NEEDLESS)
+PROGRAMS = ("run.window", "run.cycle.cycle", "run.forecast", "models.advection_diffusion")
+
+
+def import_once() -> None:
+    """Import what every mutant needs, so that forks have it; JAX computes nothing yet."""
+    from assim.run.terminal.runtime import configure
+
+    configure()
+    for name in PROGRAMS:
+        importlib.import_module(f"assim.{name}")
+    gc.freeze()
+
+
+def mutate(folder: Path, chance: random.Random) -> str:
+    """Do something to a copy of a sound case; say which kind of thing it is."""
+    kinds = OF_ALL + NEUTRAL + INVALID + (manifest_line,) * 3 * any(folder.rglob("*.jsonl"))
+    mutation = chance.choice(kinds)
+    mutation(folder, chance)
+    return mutation.__name__
 
 
 class Outcome(NamedTuple):
@@ -89,12 +113,14 @@ class Fuzz:
 
     def __init__(self, folder: Path, workers: int = 1) -> None:
         os.environ["ASSIM_CACHE_DIR"] = str(folder / "programs")
+        import_once()
         self.folder, self.workers = folder, workers
         self.sound = {one.name: make(one, folder / "sound" / one.name, run) for one in SOUND}
         for one in SOUND:  # which compiles what mutants need, and must go well
             copy = shutil.copytree(self.sound[one.name], folder / "first" / one.name)
             code = run(copy, one.command)
             assert code == 0, f"{one.name}: ended with {code}: {(copy / 'stderr').read_text()}"
+        self.expected = {one.name: results(folder / "first" / one.name / one.out) for one in SOUND}
 
     def outcomes(self, seeds: range) -> Iterator[Outcome]:
         """What becomes of the mutants of these seeds, in the order in which they end."""
@@ -130,11 +156,23 @@ class Fuzz:
         said = (copy / "stderr").read_text(errors="replace")
         code = None if status is None else os.waitstatus_to_exitcode(status)
         end = HANG if code is None else CODES.get(code, INTERNAL if code == 1 else ABORT)
-        end = TRACEBACK if "Traceback" in said else end
+        end = TRACEBACK if "Traceback" in said else self._judged(end, case, kind, copy)
         outcome = Outcome(seed, case, kind, end, seconds, said[-2000:])
         if not outcome.wrong:
             shutil.rmtree(copy)
         return outcome
+
+    def _judged(self, end: str, case: str, kind: str, copy: Path) -> str:
+        """The end of a mutant, by its results where it is known what they must be."""
+        neutral, invalid = (kind in {m.__name__ for m in some} for some in (NEUTRAL, INVALID))
+        if end in WRONG or not (neutral or invalid):
+            return end
+        if end in (CODES[2], CODES[3]):  # other inputs than at first are refused by these commands
+            return NEEDLESS if neutral and case not in ("cycle", "forecast") else end
+        if invalid and end == CODES[5]:
+            return end
+        out = next(one.out for one in SOUND if one.name == case)
+        return CHANGED if differ(self.expected[case], results(copy / out)) else end
 
 
 def table(outcomes: list[Outcome]) -> str:
