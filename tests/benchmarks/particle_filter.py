@@ -23,6 +23,13 @@ PARTICLES, MOVED = 20_000, 0.02
 NAMES = ("x", "y", "z")
 
 
+def resampled(key, weights):
+    """Rows of particles by systematic resampling from weights of sum one."""
+    number = weights.size
+    places = (jnp.arange(number) + jax.random.uniform(key)) / number
+    return jnp.clip(jnp.searchsorted(jnp.cumsum(weights), places), 0, number - 1)
+
+
 def filtered(posed, batches, truth, key):
     """Root mean square error and root mean variance of every window."""
     problem, plan = posed.cycle.problem, posed.cycle.plan
@@ -51,8 +58,7 @@ def filtered(posed, batches, truth, key):
         mean = weights @ particles
         about = particles - mean[None]
         covariance = (about * weights[:, None]).T @ about
-        places = (jnp.arange(PARTICLES) + jax.random.uniform(for_rows)) / PARTICLES
-        rows = jnp.clip(jnp.searchsorted(jnp.cumsum(weights), places), 0, PARTICLES - 1)
+        rows = resampled(for_rows, weights)
         root = jnp.linalg.cholesky(covariance + 1e-9 * jnp.eye(3))
         moves = MOVED * jax.random.normal(for_moves, (PARTICLES, 3)) @ root.T
         error = jnp.sqrt(jnp.mean((mean - x) ** 2))
