@@ -77,12 +77,17 @@ def _together(entries: dict[str, tuple[str, int]]) -> tuple[str, ...]:
 def _slopes(problem: Problem) -> Array:
     """∇(wᵀd + c) at the background and at draws from the prior, shape (1 + draws, n)."""
     first, second = jax.random.split(jax.random.key(0))
+    number = len(problem.observations)
     draws = jax.random.normal(first, (_DRAWS, problem.size()))
     places = jnp.concatenate([jnp.zeros((1, problem.size())), draws])
 
     def along(chi: Array, key: Array) -> Array:
-        value = problem(chi)
-        return jax.random.normal(key, value.normalised.shape) @ value.normalised + value.normaliser
+        simulation = problem.simulate(chi)
+        scales, total = simulation.control.scales, jnp.zeros(())
+        for o, own in zip(problem.observations, jax.random.split(key, number), strict=True):
+            d = o.normalised(simulation.predictions[o.name], scales)
+            total += jax.random.normal(own, d.shape) @ d + o.normaliser(scales)
+        return total
 
     keys = jax.random.split(second, len(places))
     return jax.lax.map(lambda at: jax.grad(along)(*at), (places, keys))
