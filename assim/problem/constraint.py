@@ -103,6 +103,8 @@ def weak_constraint(
     fitted = model_error.on(model, window)
     given = (model, window, background, covariance, observations, parameters)
     problem = _problem(*given, fitted, digital_filter)
+    if fitted.bounds:
+        _check_bounds(fitted, problem.control(jnp.zeros(problem.size())).state)
     if problem.control.has_volume and problem.size() > VOLUME_LIMIT:
         names = ", ".join(problem.control.scales)
         raise ValueError(
@@ -164,6 +166,17 @@ def _large(control: Control) -> State:
         sides = [prior(jnp.full(control.state[name].shape, w)) for w in (-1.0, 1.0)]
         large[name] = jnp.maximum(*map(jnp.abs, sides))
     return large
+
+
+def _check_bounds(error: ModelError, background: State) -> None:
+    """Refuse a background that is not where its model errors would keep it."""
+    for name, limits in error.bounds.items():
+        if not np.all(np.isfinite(limits.free(background[name]))):
+            raise ValueError(
+                f"model error: the background of {name!r} does not lie between its bounds, "
+                f"{limits.lower:g} and {limits.upper:g}; give it a prior that does, as LogNormal, "
+                "or other bounds"
+            )
 
 
 def _scales(

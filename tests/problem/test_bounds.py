@@ -145,6 +145,13 @@ def test_refuses(options, message):
         ModelError({"S": Diagonal(1.0)}, **options).on(MODEL, WINDOW)
 
 
+def test_a_background_outside_is_refused():
+    seen = assim.Observations("S", VALUES, assim.Points.at(SEEN), assim.operator.PointSample("S"))
+    given = (MODEL, WINDOW, {"S": -1.0}, Diagonal(1.0), seen)
+    with pytest.raises(ValueError, match="background of 'S' does not lie between its bounds, 0"):
+        assim.weak_constraint(*given, model_error=ModelError(Diagonal(0.1), bounds=POSITIVE))
+
+
 def test_check_recommends_them_where_a_prior_has_bounds():
     positive, share = LogNormal(15.0, 0.5), Uniform(0.0, 2.0)
     seen = assim.Observations("S", VALUES, assim.Points.at(SEEN), assim.operator.PointSample("S"))
