@@ -14,6 +14,7 @@ import numpy as np
 from assim.analysis.analysed import AnalysedWindow, Reading, reading
 from assim.analysis.evaluation import Departed, Spread, evaluate, fixed, spread_of
 from assim.analysis.failures import (
+    FIRST_GUESSES,
     OF_METHOD,
     Failures,
     StoppedAnalysis,
@@ -23,7 +24,7 @@ from assim.analysis.failures import (
 )
 from assim.analysis.finding import AbstractFinding
 from assim.analysis.methods import Methods, Named, base_settings, named, none_started, run_methods
-from assim.analysis.minimum import minimum
+from assim.analysis.minimum import about_minimum, checked_minimiser, search_of
 from assim.analysis.posterior import Posterior, PosteriorRequest, at_minimum, prior_of
 from assim.analysis.store import AbstractStore
 from assim.problem.arrays import Params, State
@@ -37,9 +38,10 @@ from assim.solve.minimise.loop import (
     Solution,
     minimise_quasi_static,
 )
+from assim.solve.minimise.search import both
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import Report
-from assim.solve.posterior.laplace import Laplace, laplace
+from assim.solve.posterior.laplace import Laplace
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.marginal import Pushed, Quantity
 
@@ -249,43 +251,29 @@ def analyse(
         ValueError: something else than a minimiser, fewer than one start or stage, a first guess
             that does not fit, a derived quantity with the name of another, or two methods of one.
     """
-    if minimiser is not None and not isinstance(minimiser, AbstractMinimiser):
-        raise ValueError(
-            "analyse: the second argument is a minimiser, such as GaussNewton(), got "
-            f"{minimiser!r}; give a posterior by its name, posterior=..."
-        )
+    minimiser = checked_minimiser(minimiser or GaussNewton())
     check_derived(problem, quantities or {})
     methods = named(posterior)
     keys = jax.random.split(jax.random.key(seed), 4)
     seconds: dict[str, float] = {}
     failures = Failures()
-    minimiser = minimiser or GaussNewton()
     with timed(seconds, "minimise"):
         windows = (problem,) if stages == 1 else problem.lengthened(stages)
         solve = partial(minimise_quasi_static, windows, minimiser, progress=progress)
-        solution = minimum(solve, problem, starts, first_guess, keys[0], failures, report)
+        search = search_of(problem, starts, first_guess, keys[0], report)
+        solution = solve(search.first())
+        with stopping(failures, FIRST_GUESSES):  # which leaves what was reached before
+            while (more := search.more(solution)) is not None:
+                solution = both(solution, solve(more))
     fitted, settings = None, base_settings(methods)
     sound = solution.status is not Status.NON_FINITE and not interrupted(failures)
     if settings is not None and sound:
         with timed(seconds, "posterior"), stopping(failures, "posterior"):
-            fitted = _about_minimum(problem, minimiser, solution, settings, keys[1])
+            fitted = about_minimum(problem, minimiser, solution, settings, keys[1])
     with timed(seconds, "spread"):
         analysis = _assemble(problem, solution, fitted, keys[2], failures)
     analysis = dataclasses.replace(analysis, seconds=seconds, failures=failures)
     return _completed(analysis, methods, settings, quantities or {}, keys, (report, store))
-
-
-def _about_minimum(
-    problem: Problem,
-    minimiser: AbstractMinimiser,
-    solution: Solution,
-    settings: Laplace,
-    key: Array,
-) -> LaplacePosterior:
-    """The Laplace approximation, with the Hessian that the minimiser has formed."""
-    settled = solution.status is Status.CONVERGED
-    exact = minimiser.exact_hessian(solution.state) if settled else None
-    return laplace(problem, solution.chi, settings, key, exact)
 
 
 def _completed(

@@ -23,13 +23,15 @@ from assim.analysis.failures import (
 from assim.analysis.posterior import Posterior, PosteriorRequest, of_ensemble, of_laplace
 from assim.analysis.store import kept_ensemble, to_keep
 from assim.problem.departure import Problem
-from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Trust
+from assim.solve.posterior.ensemble import SEVERAL_MODES, AbstractPosterior, Ensemble, Trust
 from assim.solve.posterior.laplace import Laplace, laplace
+from assim.solve.posterior.laplace_posterior import WAYS_TO_MODES, LaplacePosterior
 
 Several = list[AbstractPosterior] | tuple[AbstractPosterior, ...] | Mapping[str, AbstractPosterior]
 Methods = AbstractPosterior | Several | Literal["auto"] | None
 Named = dict[str, AbstractPosterior] | Literal["auto"]
 
+VERY_FEW, FEW = 8, 20  # controls up to which weights are tried, and tempering where modes count
 SMALL_RANK, MANY = 20, 1000  # informed directions up to which SVGD comes first, of more controls
 PARTICLES = 30  # for each of them
 # from that which assumes least
@@ -128,11 +130,18 @@ def none_started(methods: Named, failures: Failures) -> None:
 
 
 def best(posteriors: Mapping[str, Posterior]) -> str:
-    """Of those trusted most that which assumes least: chains before particles and Gaussians."""
+    """Of those trusted most that which assumes least: chains before particles and Gaussians.
+
+    Chains that explored different regions come last.
+    """
     most = max(posterior.trust for posterior in posteriors.values())
     able = {name: posterior for name, posterior in posteriors.items() if posterior.trust == most}
     order = {kind: place for place, kind in enumerate(ASSUMES_LESS)}
-    return min(able, key=lambda name: order.get(able[name].kind, len(order)))
+
+    def place(name: str) -> tuple[bool, int]:
+        return _several_regions(able[name]), order.get(able[name].kind, len(order))
+
+    return min(able, key=place)
 
 
 def _why(posteriors: Mapping[str, Posterior], chosen: str) -> str:
@@ -159,36 +168,63 @@ def _automatic(
 
     if certified("laplace", asked.settings):
         return []
-    rank = asked.fitted.rank()
-    ladder, why = _ladder(rank, asked.problem)
+    rank, several = asked.fitted.rank(), asked.fitted.several()
+    ladder, why = _ladder(rank, asked.problem, several)
     reason = f"Laplace is not certified. {rank} directions are informed: {why}"
     if asked.report is not None:
         asked.report(reason)
-    for method in ladder:
+    while ladder:
+        method = ladder.pop(0)
         if certified(method.name(), method):
             break
+        if ladder and _several_regions(posteriors.get(method.name())):
+            ladder = _between_regions(asked.problem.size(), posteriors) + ladder
     return [reason]
 
 
-def _ladder(rank: int, problem: Problem) -> tuple[list[AbstractPosterior], str]:
+def _several_regions(posterior: Posterior | None) -> bool:
+    """Whether chains explored regions whose weights they do not know."""
+    return posterior is not None and posterior.certificates.get("r_hat", 1.0) > SEVERAL_MODES
+
+
+def _between_regions(n: int, posteriors: Mapping[str, Posterior]) -> list[AbstractPosterior]:
+    """Tempering, which goes from mode to mode where controls are few, if it was not tried."""
+    from assim.solve.posterior.tempering import Tempering  # slow to import
+
+    method = Tempering()
+    return [method] if n <= FEW and method.name() not in posteriors else []
+
+
+def _ladder(
+    rank: int, problem: Problem, several: bool = False
+) -> tuple[list[AbstractPosterior], str]:
     """What to try in turn, the cheapest first, and why."""
     from assim.solve.posterior.nested.nested import Nested  # not needed by Laplace alone
 
-    methods, why = _general(rank, problem.size())
+    methods, why = _general(rank, problem.size(), several)
     if not problem.control.has_volume or Nested().refuses(problem):
         return methods, why
     scales = "Scales are estimated over a trajectory with model error, which nested Laplace "
     return [Nested(), *methods], f"{scales}integrates out. Where it is not certified: {why}"
 
 
-def _general(rank: int, n: int) -> tuple[list[AbstractPosterior], str]:
-    """The same of any problem."""
+def _general(rank: int, n: int, several: bool = False) -> tuple[list[AbstractPosterior], str]:
+    """The same of any problem, in which several minima count or not."""
     # slow to import, and not needed by Laplace alone
     from assim.solve.posterior.chains.samplers import MCLMC, NUTS
+    from assim.solve.posterior.importance import Importance
     from assim.solve.posterior.svgd.svgd import SVGD
+    from assim.solve.posterior.tempering import Tempering
 
-    if n == 1:
-        return [NUTS()], "NUTS, as a single control leaves MCLMC no direction."
+    chains: list[AbstractPosterior] = [MCLMC(), NUTS()] if n > 1 else [NUTS()]
+    if several and n <= FEW:
+        return [Tempering(), *chains], (
+            "several minima count, between which Tempering goes; chains follow where needed."
+        )
+    if n <= VERY_FEW and not several:
+        return [Importance(), *chains], (
+            "so few controls may be weighted, without gradients; chains follow where needed."
+        )
     if rank <= SMALL_RANK and n > MANY:
         svgd = SVGD(particles=max(100, PARTICLES * rank))
         return [svgd, MCLMC(), NUTS()], (
@@ -220,10 +256,21 @@ def _run(name: str, method: AbstractPosterior, asked: PosteriorRequest) -> Poste
             asked.report(f"{name}: sampling")
         ensemble = method.sample(problem, asked.fitted, key, asked.report)
     _check_ensemble(name, ensemble, problem.size())
+    ensemble = _of_all_modes(method, ensemble, asked.fitted)
     if asked.store is not None and before is None:
         asked.store.save(name, to_keep(ensemble, time.perf_counter() - begin))
     posterior = of_ensemble(name, ensemble, asked, method.name())
     return replace(posterior, seconds=time.perf_counter() - begin)
+
+
+def _of_all_modes(
+    method: AbstractPosterior, ensemble: Ensemble, fitted: LaplacePosterior
+) -> Ensemble:
+    """Doubtful where a method that looks about one minimum leaves others out."""
+    if not (method.local and fitted.several() and ensemble.trust is Trust.CERTIFIED):
+        return ensemble
+    advice = f"{fitted.of_others()}: {WAYS_TO_MODES}. {ensemble.advice}"
+    return replace(ensemble, trust=Trust.DOUBTFUL, advice=advice)
 
 
 def _check_ensemble(name: str, ensemble: object, n: int) -> None:

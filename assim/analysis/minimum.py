@@ -1,46 +1,86 @@
-"""The minimum of an analysis, from as many first guesses as it asks for."""
+"""From which first guesses an analysis starts, and the Gaussian about the minimum it reaches."""
 
-from collections.abc import Callable
+import dataclasses
 from functools import partial
+from typing import NamedTuple
 
 import jax
 
 from assim.analysis.evaluation import RARE, chi_squared_p_value, evaluate
-from assim.analysis.failures import FIRST_GUESSES, Failures, stopping
 from assim.problem.departure import Problem
 from assim.solve.minimise.guess import first_guesses
-from assim.solve.minimise.loop import Solution
-from assim.solve.minimise.search import Fits, both, first_batch, most_first_guesses, next_batch
+from assim.solve.minimise.loop import AbstractMinimiser, Solution
+from assim.solve.minimise.search import Fits, first_batch, most_first_guesses, next_batch
+from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import Report
+from assim.solve.posterior.laplace import Laplace, laplace
+from assim.solve.posterior.laplace_posterior import LaplacePosterior
+from assim.solve.posterior.modes import mass_elsewhere
 
 Array = jax.Array
 
 
-def minimum(
-    solve: Callable[[Array], Solution],
+def checked_minimiser(minimiser: object) -> AbstractMinimiser:
+    """The minimiser; ValueError where it is none."""
+    if not isinstance(minimiser, AbstractMinimiser):
+        raise ValueError(
+            "analyse: the second argument is a minimiser, such as GaussNewton(), got "
+            f"{minimiser!r}; give a posterior by its name, posterior=..."
+        )
+    return minimiser
+
+
+class Search(NamedTuple):
+    """First guesses of one analysis.
+
+    Args:
+        guesses: all that may be tried, in their order.
+        fits: whether the data fit at a minimum; None where nothing asks for more of them.
+        report: is told why more are tried.
+    """
+
+    guesses: Array
+    fits: Fits | None
+    report: Report | None
+
+    def first(self) -> Array:
+        """Those that are tried in any case."""
+        return first_batch(self.guesses, self.fits)
+
+    def more(self, solution: Solution) -> Array | None:
+        """Those to try next after what was reached, or None."""
+        return next_batch(self.guesses, solution, self.fits, self.report)
+
+
+def search_of(
     problem: Problem,
     starts: int | None,
     first_guess: Array | None,
     key: Array,
-    failures: Failures,
     report: Report | None,
-) -> Solution:
-    """The lowest minimum that `solve` reaches from first guesses as `analyse` takes them.
-
-    With a number of `starts` there are so many, and nothing asks for more of them. What goes wrong
-    with those beyond the first batch is a failure, and leaves what was reached before.
-    """
+) -> Search:
+    """First guesses as `analyse` takes them; a number of `starts` is that many, and no more."""
     most = most_first_guesses(problem.size()) if starts is None else starts
     guesses = first_guesses(problem.size(), most, key, first_guess)
-    fits: Fits | None = None if starts is not None else partial(_fits, problem)
-    solution = solve(first_batch(guesses, fits))
-    with stopping(failures, FIRST_GUESSES):
-        while (more := next_batch(guesses, solution, fits, report)) is not None:
-            solution = both(solution, solve(more))
-    return solution
+    return Search(guesses, None if starts is not None else partial(_fits, problem), report)
 
 
 def _fits(problem: Problem, solution: Solution) -> bool:
     """Whether χ² in all is not larger at the minimum than is likely, or not known to be."""
     p_value = chi_squared_p_value(problem, 2 * float(evaluate(problem, solution.chi).squares))
     return not p_value < RARE
+
+
+def about_minimum(
+    problem: Problem,
+    minimiser: AbstractMinimiser,
+    solution: Solution,
+    settings: Laplace,
+    key: Array,
+) -> LaplacePosterior:
+    """The Laplace approximation, by the Hessian that the minimiser has formed if it has."""
+    settled = solution.status is Status.CONVERGED
+    exact = minimiser.exact_hessian(solution.state) if settled else None
+    fitted = laplace(problem, solution.chi, settings, key, exact)
+    minima = [(minimum.cost, minimum.chi) for minimum in solution.minima]
+    return dataclasses.replace(fitted, elsewhere=mass_elsewhere(problem, minima, settings, key))

@@ -255,16 +255,13 @@ def _posterior(
     for name, about in asked.derived.items():
         quantity = values[name].quantity
         quantities[name] = replace(quantity, units=about.units, long_name=about.long_name)
-    for name in quantities:
-        if HEAVY_TAIL + name in ensemble.certificates:
-            quantities[name] = without_stddev(quantities[name], _HEAVY)
     return Posterior(
         *called,
         ensemble.trust,
         ensemble.advice,
         ensemble.certificates,
         ensemble.log_evidence + asked.log_constant,
-        quantities,
+        _without_luck(quantities, ensemble.certificates),
         drawn.members,
         _mapped(problem, drawn.members),
         drawn.weights,
@@ -277,6 +274,16 @@ def _posterior(
         ensemble.evaluations,
         chains=ensemble.chains,
     )
+
+
+def _without_luck(
+    quantities: dict[str, Quantity], certificates: Mapping[str, float]
+) -> dict[str, Quantity]:
+    """Scalars without the standard deviations that a certificate calls ruled by few draws."""
+    return {
+        name: without_stddev(scalar, _HEAVY) if HEAVY_TAIL + name in certificates else scalar
+        for name, scalar in quantities.items()
+    }
 
 
 def _functions(

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def test_auto_stops_at_a_certified_laplace(laplace):
 def test_auto_goes_on_where_laplace_is_not_certified():
     found = assim.analyse(problem(3.0), posterior="auto", starts=4)
     assert found.posteriors["laplace"].trust is not assim.Trust.CERTIFIED
-    assert list(found.posteriors)[:2] == ["laplace", "mclmc"]
+    assert list(found.posteriors)[:2] == ["laplace", "tempered"] and "minima" in found.choice
     assert "directions are informed" in found.choice and found.chosen in found.choice
     if found.posterior.trust is assim.Trust.CERTIFIED:
         assert list(found.posteriors)[-1] == found.chosen
@@ -102,7 +103,63 @@ def test_auto_integrates_the_trajectory_out_before_it_runs_a_chain():
 def test_the_ladder_of_many_controls_begins_where_few_directions_count():
     assert [method.name() for method in _general(5, 2000)[0]] == ["svgd", "mclmc", "nuts"]
     assert [method.name() for method in _general(50, 2000)[0]] == ["mclmc", "nuts"]
-    assert [method.name() for method in _general(1, 1)[0]] == ["nuts"]
+
+
+def test_few_controls_are_weighted_and_tempered():
+    """Without gradients, and from mode to mode where several minima count."""
+    names = lambda *given: [method.name() for method in _general(*given)[0]]  # noqa: E731
+    assert names(1, 1) == ["importance", "nuts"]
+    assert names(3, 8) == ["importance", "mclmc", "nuts"] and names(3, 9)[0] == "mclmc"
+    assert names(3, 20, True) == ["tempered", "mclmc", "nuts"] and names(3, 21, True)[0] == "mclmc"
+
+
+class Folded(assim.AbstractModel):
+    """x after a step is a²."""
+
+    parameters: dict = eqx.field(default_factory=lambda: {"a": jnp.asarray(1.0)})
+    dt: float = eqx.field(default=1.0, static=True)
+
+    def step(self, x, theta, t):
+        return {"x": theta["a"] ** 2}
+
+    def labels(self):
+        return assim.Labels({"x": assim.Label()}, {"a": assim.Label()}, time_unit="1")
+
+
+@pytest.fixture(scope="module")
+def two_modes():
+    """A square that was read as 2.5 ± 0.3, with the prior a ~ N(0.3, 1)."""
+    model = Folded()
+    x, points = assim.operator.PointSample("x"), assim.Points.at([1.0])
+    observed = assim.Observations("x", [2.5], points, x, 0.3)
+    window, law = assim.Window.regular(model, 1), {"a": assim.prior.Normal(0.3, 1.0)}
+    return assim.strong_constraint(model, window, {"x": 0.0}, None, observed, law)
+
+
+def test_no_method_about_one_minimum_is_certified_where_two_count(two_modes):
+    """Both signs have the same likelihood, and masses in the ratio of their prior densities."""
+    methods = [assim.posterior.Laplace(), assim.posterior.Importance()]
+    analysis = assim.analyse(two_modes, posterior=methods)
+    share = 1 / (1 + np.exp(2 * 0.3 * np.sqrt(2.5)))
+    for posterior in analysis.posteriors.values():
+        assert posterior.trust is not assim.Trust.CERTIFIED
+        assert "Other minima" in posterior.advice
+    assert abs(analysis.laplace.elsewhere - share) < 0.05
+    alone = assim.analyse(two_modes, posterior=methods, starts=1)
+    assert alone.laplace.elsewhere == 0.0
+
+
+@pytest.mark.slow
+def test_auto_finds_the_masses_of_two_modes(two_modes):
+    a = np.linspace(-6.0, 6.0, 200_001)
+    mass = np.exp(-(((a**2 - 2.5) / 0.3) ** 2) / 2 - (a - 0.3) ** 2 / 2)
+    mass /= mass.sum()
+    mean = mass @ a
+    analysis = assim.analyse(two_modes, posterior="auto")
+    assert analysis.chosen == "tempered" and analysis.posterior.trust is assim.Trust.CERTIFIED
+    quantity = analysis.quantities["a"]
+    stdev = np.sqrt(mass @ (a - mean) ** 2)
+    assert abs(quantity.mean - mean) < 0.1 * stdev and abs(quantity.stddev / stdev - 1) < 0.05
 
 
 @pytest.mark.parametrize(

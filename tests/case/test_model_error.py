@@ -142,7 +142,7 @@ def test_no_jump_at_the_end(toy: Toy) -> None:
         ({**ERROR, "jump_at_end": 0}, ("model_error.jump_at_end",)),
         ({**ERROR, "bounds": {"x": {}}}, ("model_error.bounds.x", "one of them must be finite")),
         ({**ERROR, "bounds": {"y": {"lower": 0.0}}}, ("model_error.bounds.y", "no field 'y'")),
-        ({**ERROR, "acts": "tendency", "bounds": {"x": {"lower": 0.0}}}, ("bounds speaks of",)),
+        ({**ERROR, "acts": "tendency", "bounds": {"x": {"lower": 0.0}}}, ("bounds is for",)),
         ({**ERROR, "acts": "push"}, ("model_error.acts", "'jump' or 'tendency'", "push")),
         ({"fields": {"y": {"stdev": 1.0}}}, ("model_error.fields.y", "no field 'y'")),
         ({"fields": {"x": {}}}, ("model_error.fields.x", "give either stdev or covariance")),

@@ -4,7 +4,7 @@ import abc
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -17,6 +17,7 @@ from assim.solve.posterior.laplace_posterior import Trust as Trust
 
 Array = jax.Array
 Report = Callable[[str], None]  # is told of progress, a line at a time
+SEVERAL_MODES = 1.2  # R̂ above which more draws alone will hardly help
 HEAVY_TAIL = "heavy_tail_"  # of certificates, before a scalar whose stdev a few draws rule
 
 
@@ -64,7 +65,12 @@ class AbstractPosterior(eqx.Module):
 
     Its stopping rule, checks and weights are part of it: what is published, compared and
     calibrated is one call of `sample`.
+
+    Attributes:
+        local: whether it looks about the minimum of J alone, and misses other modes.
     """
+
+    local: ClassVar[bool] = False
 
     @abc.abstractmethod
     def name(self) -> str:

@@ -43,6 +43,7 @@ class Importance(AbstractPosterior):
         rounds: most fits of the proposal, 0 for none.
     """
 
+    local = True
     number: Size = eqx.field(default=10_000, static=True)
     proposal: str = eqx.field(default="t", static=True)
     rounds: int = eqx.field(default=2, static=True)

@@ -1,6 +1,7 @@
 """The Laplace posterior: a Gaussian at the minimum of J, with a certificate."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import equinox as eqx
@@ -70,6 +71,10 @@ class Laplace(AbstractPosterior):
         """The name "laplace"."""
         return "laplace"
 
+    def without_certificate(self) -> "Laplace":
+        """The same Hessian, whose k̂ is not measured."""
+        return replace(self, certificate=0)
+
     def exact(self, problem: DepartureFunction) -> bool:
         """Whether the exact Hessian is asked for."""
         return self.hessian == "exact" or (self.hessian == "auto" and is_small(problem))
@@ -136,7 +141,8 @@ def laplace(
         left_out=float(left_out),
         k_hat=weighed.smoothed.k_hat,
         effective_draws=weighed.smoothed.effective_draws,
-        log_evidence=float(weighed.at_minimum - information / 2) if known else math.nan,
+        log_mass=(log_mass := float(weighed.at_minimum - information / 2)),
+        log_evidence=log_mass if known else math.nan,
         hessian=which,
         sample=weighed.sample(),
         flat_variance=float(np.sum(np.asarray(gaussian.stdev())[flat] ** 2)) if flat.any() else 0.0,

@@ -14,12 +14,16 @@ Array = jax.Array
 
 FREE = 1e4  # variance of a flat coordinate above which nothing informs it
 INFORMED = 0.1  # |λ| above which a direction counts as informed
+ELSEWHERE = 1e-3  # share of the mass that may lie about other minima
 LEFT_OUT = 1.0  # nats that may be left out without a warning
 OUTSIDE = 0.01  # share of the certificate's draws that may meet a density of nothing
 UNINFORMED = (
     "A coordinate without a prior of its own is not informed by the observations either: what "
     "depends on it is arbitrary; give it a proper prior."
 )
+
+
+WAYS_TO_MODES = 'run Tempering where controls are few, else chains (posterior = "auto" does so)'
 
 
 class Trust(enum.IntEnum):
@@ -56,6 +60,8 @@ class LaplacePosterior(eqx.Module):
         errors: of corrected moments along the eigenvectors.
         sure: whether weights and corrected moments may be trusted, whatever luck k̂ had.
         spent: evaluations of J for the certificate.
+        log_mass: v - J(χ*) - ½ log |A|, the log of the mass about χ* but for a constant.
+        elsewhere: share of the mass about other minima that were met, by the same estimate.
     """
 
     gaussian: Gaussian
@@ -74,6 +80,8 @@ class LaplacePosterior(eqx.Module):
     errors: Errors = Errors(float("nan"), float("nan"))
     sure: bool = False
     spent: int = 0
+    log_mass: float = float("nan")
+    elsewhere: float = 0.0
 
     @property
     def chi(self) -> Array:
@@ -122,13 +130,18 @@ class LaplacePosterior(eqx.Module):
             "outside": self.outside,
             "rank": float(self.rank()),
             "effective_parameters": self.effective_parameters,
+            "elsewhere": self.elsewhere,
         }
 
     def trust(self) -> Trust:
         """CERTIFIED where weights surely correct it, all is in it and no edge is met."""
         whole = not self.indefinite and self.left_out <= LEFT_OUT
-        sound = whole and not self.free and self.outside <= OUTSIDE
+        sound = whole and not self.free and self.outside <= OUTSIDE and not self.several()
         return Trust.CERTIFIED if sound and self.sure else Trust.DOUBTFUL
+
+    def several(self) -> bool:
+        """Whether another minimum holds more of the mass than may be left out."""
+        return self.elsewhere > ELSEWHERE
 
     def nearly_gaussian(self) -> bool:
         """Whether k̂ is below 0.5, its error included."""
@@ -159,6 +172,8 @@ class LaplacePosterior(eqx.Module):
                 "of what the observations say are left out, so that standard deviations are too "
                 "large; raise the posterior's rank, or its dense_limit to form all of them."
             )
+        if self.several():
+            return f"{self.of_others()}: {WAYS_TO_MODES}."
         if np.isnan(self.k_hat):
             return "k̂ was not measured: nothing is known about how Gaussian the posterior is."
         if self.k_hat < TRUSTED_K_HAT:
@@ -170,6 +185,13 @@ class LaplacePosterior(eqx.Module):
             f"{k} is above {USABLE_K_HAT}: the posterior is not Gaussian enough, these standard "
             "deviations may be far off, and are usually too small; for error bars to publish run a "
             'sampler from here (SVGD, NUTS or MCLMC; posterior = "auto" chooses one).'
+        )
+
+    def of_others(self) -> str:
+        """How much lies about other minima, in words."""
+        return (
+            f"Other minima that were met hold about {100 * self.elsewhere:.2g} per cent of the "
+            "posterior, which these moments leave out"
         )
 
     def _of_weights(self) -> str:

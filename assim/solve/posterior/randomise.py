@@ -82,6 +82,7 @@ class Randomise(AbstractPosterior):
         together: members that are minimised together.
     """
 
+    local = True
     members: Size = eqx.field(default=100, static=True)
     minimiser: AbstractMinimiser | None = None
     together: Size = eqx.field(default=20, static=True)

@@ -21,6 +21,7 @@ from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import UNINFORMED, LaplacePosterior
 from assim.solve.posterior.proposal import Reference, about, proposals, trajectories
 from assim.solve.together import batch_size, log_density
+from assim.statistics.accuracy import Errors
 from assim.statistics.resampling import systematic
 
 Array = jax.Array
@@ -29,7 +30,6 @@ NOWHERE = -1e30  # stands for log 0, so that any power of it is still a number
 FIRST_POWER = 1e-12  # the likelihood's first exponent: draws outside its support stay out
 WANTED_ACCEPTANCE = 0.8  # of Hamiltonian trajectories
 LEAST_ACCEPTANCE = 0.1  # below which particles hardly move
-LARGEST_SCATTER = 0.05  # of standard deviations, relative, that is still certified
 LARGEST_SPREAD = 0.3  # nats between runs above which the evidence is not certified
 INDEPENDENT = 20  # controls up to which particles are moved by independent proposals
 LARGEST = 2000  # controls whose covariance is formed
@@ -62,7 +62,7 @@ class Tempering(AbstractPosterior):
         stages: most of them in a run.
     """
 
-    particles: Size = eqx.field(default=1000, static=True)
+    particles: Size = eqx.field(default=4000, static=True)
     runs: int = eqx.field(default=4, static=True)
     start: str = eqx.field(default="both", static=True)
     share: float = eqx.field(default=0.5, static=True)
@@ -237,10 +237,12 @@ def _pooled(settings: Tempering, runs: _Run, chi: Array, proper: bool, free: boo
     log_evidence = float(np.log(np.mean(z)) + log_z.max())
     stdev = float(np.std(z, ddof=1) / np.mean(z) / np.sqrt(settings.runs))
     weights = (runs.weights * (z / z.sum())[:, None]).reshape(-1)
+    errors = _errors(runs)
     certificates = {
         "log_evidence_stdev": stdev,
         "log_evidence_spread": float(np.std(log_z, ddof=1)),
-        "stdev_scatter": _stdev_scatter(runs),
+        "accuracy": errors.stdev,
+        "mean_error": errors.mean,
         "stages": float(np.mean(runs.stage)),
         "least_effective_share": float(np.min(runs.least_effective)),
         "least_acceptance": float(np.min(runs.least_acceptance)),
@@ -260,13 +262,16 @@ def _pooled(settings: Tempering, runs: _Run, chi: Array, proper: bool, free: boo
     )
 
 
-def _stdev_scatter(runs: _Run) -> float:
-    """Standard deviation of the pooled standard deviations from their scatter between runs."""
+def _errors(runs: _Run) -> Errors:
+    """Errors of pooled moments from their scatter between runs, the largest of all controls."""
     mean = np.einsum("rp,rpn->rn", runs.weights, runs.particles)
     away = runs.particles - mean[:, None]
     stdev = np.sqrt(np.einsum("rp,rpn->rn", runs.weights, away**2))
-    scatter = np.std(stdev, axis=0, ddof=1) / np.mean(stdev, axis=0) / np.sqrt(len(stdev))
-    return float(np.max(scatter))
+    of_moments = (
+        np.std(moment, axis=0, ddof=1) / np.mean(stdev, axis=0) / np.sqrt(len(stdev))
+        for moment in (mean, stdev)
+    )
+    return Errors(*(float(np.max(errors)) for errors in of_moments))
 
 
 def _cost(settings: Tempering, runs: _Run) -> tuple[int, int]:
@@ -303,8 +308,7 @@ def _verdict(certificates: dict[str, float], free: bool) -> tuple[Trust, str]:
         )
     if not spread < LARGEST_SPREAD:
         return Trust.DOUBTFUL, f"{figures}: too much to rely on; raise `particles` or `moves`."
-    if not (scatter := certificates["stdev_scatter"]) < LARGEST_SCATTER:
-        return Trust.DOUBTFUL, (
-            f"{figures}, but standard deviations to {scatter:.0%} only; raise `particles`."
-        )
+    errors = Errors(certificates["mean_error"], certificates["accuracy"])
+    if not errors.excess() <= 1:
+        return Trust.DOUBTFUL, f"{figures}, {errors.words()} only; raise `particles`."
     return Trust.CERTIFIED, f"{figures}."

@@ -84,6 +84,7 @@ class Variational(AbstractPosterior):
         number: draws of the result; fewer where they would hold over 20 million numbers.
     """
 
+    local = True
     family: str = eqx.field(default="full_rank", static=True)
     coordinates: str = eqx.field(default="whitened", static=True)
     steps: int = eqx.field(default=500, static=True)

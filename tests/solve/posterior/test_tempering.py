@@ -11,6 +11,7 @@ from assim.solve.posterior.ensemble import Trust
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.tempering import Tempering
+from assim.statistics.accuracy import Errors
 from tests.solve.departures import Misfit
 from tests.solve.posterior.closed_posteriors import (
     affine,
@@ -64,12 +65,18 @@ def check(found, case, stdev):
 
 def test_linear_problem(case, around):
     lines = []
-    found = SMALL.sample(case.problem, around, KEY, lines.append)
+    found = Tempering().sample(case.problem, around, KEY, lines.append)
     assert found.trust is Trust.CERTIFIED and len(lines) == 4
-    check(found, case, np.sqrt(np.diag(case.covariance)))
-    assert found.gradients == 0 and found.evaluations > 4 * 300 * 8
-    assert found.members.shape == (1200, 3)
+    stdev = np.sqrt(np.diag(case.covariance))
+    check(found, case, stdev)
+    errors = Errors(found.certificates["mean_error"], found.certificates["accuracy"])
+    assert np.max(np.abs(found.mean() - case.mean) / stdev) < 3 * max(errors.mean, 0.01)
+    assert np.max(np.abs(found.stdev() / stdev - 1)) < 3 * max(errors.stdev, 0.005)
+    assert found.gradients == 0 and found.evaluations > 4 * 4000 * 8
+    assert found.members.shape == (16000, 3)
     assert abs(float(jnp.sum(found.weights)) - 1) < 1e-12
+    few = Tempering(particles=100).sample(case.problem, around, KEY)
+    assert few.trust is Trust.DOUBTFUL and "raise `particles`" in few.advice
 
 
 def test_trajectories_from_the_prior_alone(case, around):
@@ -119,7 +126,7 @@ def test_flat_coordinates():
     """From about the minimum there is a posterior, but no evidence."""
     flat = Misfit(affine, 2, 0.0, jnp.asarray([[2.0, 0.0, 0.0], [0.0, 1.0, 1.0]]))
     around = given([0.0, 1.0], [0.25, 1.0])
-    found = SMALL.sample(flat, around, KEY)
+    found = Tempering().sample(flat, around, KEY)
     assert np.isnan(found.log_evidence)
     np.testing.assert_allclose(found.mean(), [0.0, 1.0], atol=0.1)
     np.testing.assert_allclose(found.stdev(), [0.5, 1.0], rtol=0.1)

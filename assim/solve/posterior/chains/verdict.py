@@ -6,11 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from assim.solve.posterior.chains.chains import AbstractChains, Block
-from assim.solve.posterior.ensemble import HEAVY_TAIL, Trust
+from assim.solve.posterior.ensemble import HEAVY_TAIL, SEVERAL_MODES, Trust
 from assim.statistics.convergence import FEW_DRAWS, Convergence, energy_fraction
 
 R_HAT = 1.01  # Vehtari et al. (2021, section 4)
-SEVERAL_MODES = 1.2  # R̂ above which more draws alone will hardly help
 DIVERGENT = 0.01  # share of divergent trajectories above which tails are not reached
 EDGE = 0.01  # share of draws that met the model's edge above which that edge matters
 ENERGY_FRACTION = 0.3  # below which energies are explored slowly (Betancourt 2016, section 4)

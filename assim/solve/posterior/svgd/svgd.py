@@ -73,6 +73,7 @@ class SVGD(AbstractPosterior):
             the complement.
     """
 
+    local = True
     particles: Size = eqx.field(default=100, static=True)
     kernel: str = eqx.field(default="rbf", static=True)
     steps: int = eqx.field(default=300, static=True)
