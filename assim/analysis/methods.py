@@ -202,10 +202,11 @@ def _ladder(
     from assim.solve.posterior.nested.nested import Nested  # not needed by Laplace alone
 
     methods, why = _general(rank, problem.size(), several)
-    if not problem.control.has_volume or Nested().refuses(problem):
+    nested = Nested()
+    if not (problem.control.has_volume and nested.by_lattice(problem)) or nested.refuses(problem):
         return methods, why
     scales = "Scales are estimated over a trajectory with model error, which nested Laplace "
-    return [Nested(), *methods], f"{scales}integrates out. Where it is not certified: {why}"
+    return [nested, *methods], f"{scales}integrates out. Where it is not certified: {why}"
 
 
 def _general(rank: int, n: int, several: bool = False) -> tuple[list[AbstractPosterior], str]:

@@ -96,7 +96,9 @@ def test_auto_integrates_the_trajectory_out_before_it_runs_a_chain():
     methods, why = _ladder(30, weak)
     assert methods[0].name() == "nested" and "integrates out" in why
     assert [method.name() for method in methods[1:]] == ["mclmc", "nuts"]
-    for other in (assim.strong_constraint(*given), problem(0.5)):
+    three = {name: assim.prior.Normal(value, 0.1) for name, value in model.parameters.items()}
+    many = assim.weak_constraint(*given, three, model_error=weak.control.model_error)
+    for other in (assim.strong_constraint(*given), problem(0.5), many):
         assert "nested" not in [method.name() for method in _ladder(30, other)[0]]
 
 

@@ -1,5 +1,6 @@
 """Nested Laplace against the Kalman filter with quadrature, and against quadrature alone."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -150,7 +151,8 @@ def test_scales_over_a_trajectory(exact, ensemble):
     assert ensemble.gradients < 25_000
 
 
-def test_states_given_all_scales(ensemble):
+@pytest.fixture(scope="module")
+def smoothed():
     """Mean and standard deviation of every state, by a smoother at nodes of both scales."""
     axis = np.linspace(-3.0, 0.5, 71)
     psi = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -166,11 +168,15 @@ def test_states_given_all_scales(ensemble):
         means.append(gain @ np.array(SEEN))
         variances.append(np.diag(prior - gain @ prior[at]))
     mean = weights @ np.array(means)
-    stdev = np.sqrt(weights @ (np.array(variances) + (np.array(means) - mean) ** 2))
+    return mean, np.sqrt(weights @ (np.array(variances) + (np.array(means) - mean) ** 2))
+
+
+def test_states_given_all_scales(ensemble, smoothed):
+    """Mean and standard deviation of every state that is not fixed."""
     trajectory = jax.jit(jax.vmap(walk().trajectory))(ensemble.members)
-    got = weighted(np.asarray(trajectory.states["x"]), np.asarray(ensemble.weights))
-    assert np.max(np.abs(got[0] - mean)[1:] / stdev[1:]) < 0.03
-    assert np.max(np.abs(got[1][1:] / stdev[1:] - 1)) < 0.02
+    mean, stdev = weighted(np.asarray(trajectory.states["x"]), np.asarray(ensemble.weights))
+    assert np.max(np.abs(mean - smoothed[0])[1:] / smoothed[1][1:]) < 0.03
+    assert np.max(np.abs(stdev[1:] / smoothed[1][1:] - 1)) < 0.02
 
 
 @pytest.fixture(scope="module")
@@ -216,26 +222,20 @@ def test_both_forms_are_one_problem():
 # ---- without a model -----------------------------------------------------------------------------
 
 
-class Wells(eqx.Module):
-    """z in two wells of unequal width and height, whose distance is that of ψ from -4.
+class Bare(eqx.Module):
+    """χ = (ψ₀, z, ψ₁, …) of departures and a normaliser that are given."""
 
-    d = ((z² - a²)/2a, z + tilt)·sharp with a = 1 + ψ/4: φ(ψ, z) is quartic in z.
-    """
-
-    sharp: float = eqx.field(default=4.0, static=True)
-    tilt: float = eqx.field(default=0.12, static=True)
+    function: Callable = eqx.field(static=True)
+    n: int = eqx.field(default=2, static=True)
 
     def __call__(self, chi: jax.Array) -> Departures:
-        psi, z = chi
-        a = 1 + psi / 4
-        wells = self.sharp * (z**2 - a**2) / (2 * a)
-        return Departures(jnp.stack([wells, self.tilt - z]), jnp.zeros(()), jnp.zeros(()))
+        return Departures(*self.function(chi), jnp.zeros(()))
 
     def size(self) -> int:
-        return 2
+        return self.n
 
     def weight(self) -> jax.Array:
-        return jnp.ones(2)
+        return jnp.ones(self.n)
 
     def has_normaliser(self) -> bool:
         return True
@@ -247,15 +247,15 @@ class Wells(eqx.Module):
         return 4
 
     def of_trajectory(self) -> np.ndarray:
-        return np.array([False, True])
+        return np.arange(self.n) == 1
 
-    def as_states(self) -> "Wells":
+    def as_states(self) -> "Bare":
         return self
 
-    def as_forcing(self) -> "Wells":
+    def as_forcing(self) -> "Bare":
         return self
 
-    def moved(self, chi: jax.Array, to: "Wells") -> jax.Array:
+    def moved(self, chi: jax.Array, to: "Bare") -> jax.Array:
         del to
         return chi
 
@@ -263,9 +263,28 @@ class Wells(eqx.Module):
         return jnp.zeros(())
 
 
+def wells(chi, sharp=4.0, tilt=0.12):
+    """z in two wells of unequal width and height, whose distance is that of ψ from -4.
+
+    d = ((z² - a²)/2a, z + tilt)·sharp with a = 1 + ψ/4: φ(ψ, z) is quartic in z.
+    """
+    psi, z = chi[0], chi[1]
+    a = 1 + psi / 4
+    return jnp.stack([sharp * (z**2 - a**2) / (2 * a), tilt - z]), jnp.zeros(())
+
+
+def mixture(chi):
+    """z given ψ by two Gaussians about ψ/4 ± 1, the upper one wider and of twice the mass."""
+    means, stdevs = chi[0] / 4 + jnp.array([1.0, -1.0]), jnp.array([0.25, 0.15])
+    logs = (
+        -(((chi[1] - means) / stdevs) ** 2) / 2 - jnp.log(stdevs) + jnp.log(jnp.array([2.0, 1.0]))
+    )
+    return jnp.zeros(1), -jax.nn.logsumexp(logs) - chi[1] ** 2 / 2
+
+
 def test_both_minima_of_the_trajectory_count():
     """One start would have z > 0 always, and k̂ would not see it."""
-    problem = Wells()
+    problem = Bare(wells)
     ensemble = sampled(problem, Nested(), jnp.array([0.0, 0.9]))
     axis = np.linspace(-3.9, 6.0, 400)
     grid = np.stack(np.meshgrid(axis, axis - 1.0, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -276,6 +295,43 @@ def test_both_minima_of_the_trajectory_count():
     assert ensemble.certificates["minima"] == 2
     assert abs(got[z > 0].sum() - weights[grid[:, 1] > 0].sum()) < 0.02
     np.testing.assert_allclose(got @ z, weights @ grid[:, 1], atol=0.03)
+
+
+def test_the_masses_of_two_gaussians():
+    """A mixture in closed form: ψ ~ N(0, 1), z of mean 1/3 and above 0 in two draws of three."""
+    ensemble = sampled(Bare(mixture), Nested(), jnp.array([0.0, 0.9]))
+    weights, (psi, z) = np.asarray(ensemble.weights), np.asarray(ensemble.members).T
+    assert ensemble.trust is Trust.CERTIFIED and ensemble.certificates["minima"] == 2
+    assert abs(weights[z > psi / 4].sum() - 2 / 3) < 0.01
+    mean, stdev = weighted(np.stack([psi, z], axis=1), weights)
+    variance = 1 - 1 / 9 + (2 * 0.25**2 + 0.15**2) / 3 + 1 / 16
+    np.testing.assert_allclose(mean, [0, 1 / 3], atol=0.03)
+    np.testing.assert_allclose(stdev, [1, np.sqrt(variance)], rtol=0.02)
+
+
+def funnel(chi):
+    """z given ψ about ψ₁ with a variance of exp ψ₀, in closed form."""
+    width, place = chi[0], chi[2]
+    whole = (chi[1] - place) ** 2 * jnp.exp(-width) / 2 + width / 2
+    return jnp.zeros(1), whole - chi[1] ** 2 / 2
+
+
+def test_a_funnel_in_five_dimensions_of_parameters():
+    """ψ ~ N(0, I), z of variance 1 + √e, an evidence of 1: by draws that see the marginal alone."""
+    ensemble = sampled(Bare(funnel, 6), Nested(), jnp.zeros(6))
+    assert ensemble.trust is Trust.CERTIFIED, ensemble.advice
+    mean, stdev = weighted(np.asarray(ensemble.members), np.asarray(ensemble.weights))
+    expected = np.sqrt([1, 1 + np.exp(0.5), 1, 1, 1, 1])
+    np.testing.assert_allclose(mean / expected, 0, atol=0.05)
+    np.testing.assert_allclose(stdev, expected, rtol=0.03)
+    assert abs(ensemble.log_evidence) < 0.03
+    assert ensemble.gradients < 100_000
+
+
+def test_two_minima_in_many_dimensions_are_told():
+    """Draws of five parameters follow one: they are never certified."""
+    ensemble = sampled(Bare(mixture, 6), Nested(), jnp.zeros(6).at[1].set(0.9))
+    assert ensemble.trust is Trust.DOUBTFUL and "several trajectories" in ensemble.advice
 
 
 def test_what_it_is_not_for():

@@ -1,6 +1,6 @@
 """From the Laplace posterior to a lattice of ψ that holds its density, with all minima of z."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -25,8 +25,11 @@ from assim.solve.posterior.nested.lattice import (
     summed,
 )
 from assim.solve.posterior.nested.marginal import Marginal, Nesting
+from assim.solve.posterior.nested.members import PAIRS, Drawn, drawn, errors, placed
 from assim.solve.posterior.nested.pattern import dense_pattern, pattern_of
-from assim.solve.together import by_columns
+from assim.solve.posterior.nested.verdict import CHAIN
+from assim.solve.together import affordable, by_columns
+from assim.statistics.accuracy import Errors, more_draws
 
 Array = jax.Array
 Starts = Callable[[np.ndarray, int], np.ndarray]  # z to start from at ψ (N, p), so many of each
@@ -38,27 +41,88 @@ HALVINGS = 6  # of the lattice, at most
 SOUGHT = 3  # rounds in which other minima of z are sought
 CHECKED = 8  # nodes at which they are
 COUNTS = 1e-3  # share of a node's density from which a minimum counts
-MISMATCH = 1e-6  # of a Hessian's pattern, at most
 
 
 class Explored(NamedTuple):
     """A lattice that holds the density of ψ.
 
     Args:
-        frame: where its nodes lie.
-        lattice: its nodes.
+        solver: of z at its nodes.
+        frame: where these lie.
+        lattice: the nodes.
         apart: of the two half lattices along any axis, in standard deviations.
         minima: of z given ψ that count.
         unsettled: whether the last search still found another one.
         truncated: whether there would be more nodes than may be.
     """
 
+    solver: Solver
     frame: Frame
     lattice: Summed
     apart: float
     minima: int
     unsettled: bool
     truncated: bool
+
+    def members(self, number: int, rng: np.random.Generator) -> tuple[Drawn, Errors]:
+        """Once more, up to four times as many, where too few were drawn at first."""
+        members, accuracy = self._drawn(number, rng)
+        if members.corrected and accuracy.excess() > 1:
+            more = more_draws(number, accuracy)
+            n = int(self.solver.marginal.problem.size())
+            members, accuracy = self._drawn(affordable(more, n), rng)
+        return members, accuracy
+
+    def _drawn(self, number: int, rng: np.random.Generator) -> tuple[Drawn, Errors]:
+        there = placed(self.lattice, self.frame, max(number // (2 * PAIRS), 1), rng)
+        members = drawn(self.solver, there, rng)
+        return members, errors(members, there, self.lattice, self.solver.marginal)
+
+    def spent(self) -> Spent:
+        """By the solver."""
+        return self.solver.spent
+
+    def log_evidence(self) -> float:
+        """Nothing: it is in the shares of cells."""
+        return 0.0
+
+    def lost(self) -> float:
+        """Beside nodes that were found."""
+        return self.lattice.lost
+
+    def certificates(self) -> dict[str, float]:
+        """Of the lattice."""
+        return {
+            "halves_apart": self.apart,
+            "minima": float(self.minima),
+            "nodes": float(len(self.lattice.keys)),
+        }
+
+    def figures(self) -> str:
+        """Nodes."""
+        return f"{len(self.lattice.keys)} nodes"
+
+    def holds(self) -> str:
+        """It."""
+        return "the lattice holds"
+
+    def doubt(self) -> str:
+        """Where it is cut, coarse or of too few minima."""
+        if self.truncated:
+            return (
+                f"The lattice was not finished, as it has too many nodes: raise `most`, or {CHAIN}."
+            )
+        if not self.apart <= APART:
+            return (
+                f"The two halves of the lattice differ by {self.apart:.2g} standard deviations, "
+                f"more than {APART}: give a smaller `step`."
+            )
+        if self.unsettled:
+            return (
+                "First guesses still lead to trajectories that no node has: there are many minima "
+                f"given the same parameters and scales; raise `starts`, or {CHAIN}."
+            )
+        return ""
 
 
 def marginal_of(form: Nesting, chi: Array) -> tuple[Marginal, Spent]:
@@ -86,13 +150,13 @@ def _hessians(marginal: Marginal, chi: Array) -> Array:
     return hessians
 
 
-def framed(gaussian: Gaussian, psi_at: np.ndarray, step: float) -> Frame:
-    """The frame of the Laplace block of ψ, its steps in standard deviations."""
+def framed(gaussian: Gaussian, psi_at: np.ndarray) -> Frame:
+    """The principal axes of the Laplace block of ψ, each of a standard deviation."""
     unit = np.eye(gaussian.chi.shape[0])[psi_at]
     block = np.asarray(jax.vmap(gaussian.covariance)(jnp.asarray(unit)))[:, psi_at]
     values, vectors = np.linalg.eigh((block + block.T) / 2)
     stdev = np.clip(np.sqrt(np.maximum(values, 0.0)), NARROWEST, WIDEST)
-    return Frame(np.asarray(gaussian.chi)[psi_at], vectors * stdev * step)
+    return Frame(np.asarray(gaussian.chi)[psi_at], vectors * stdev)
 
 
 def explored(
@@ -103,7 +167,9 @@ def explored(
     It is halved along an axis whose two half lattices differ, and every minimum of z that is met
     from first guesses of their own has nodes of its own.
     """
-    nodes = _first(solver, frame, starts, number, drop)
+    p = frame.centre.size
+    at_centre = minima_at(solver, frame.centre, starts, number, drop)
+    nodes: Nodes = {(which, *[0] * p): node for which, node in enumerate(at_centre)}
     if not nodes:
         return None
     unsettled = False
@@ -117,24 +183,37 @@ def explored(
         nodes |= others
     lattice = summed(frame, nodes, drop)
     apart, minima = float(np.max(lattice.halves())), len({key[0] for key in lattice.keys})
-    return Explored(frame, lattice, apart, minima, unsettled, len(nodes) > most)
+    return Explored(solver, frame, lattice, apart, minima, unsettled, len(nodes) > most)
 
 
-def _first(solver: Solver, frame: Frame, starts: Starts, number: int, drop: float) -> Nodes:
-    """The distinct minima of z at the centre, each the first node of its own lattice."""
-    p = frame.centre.size
-    guesses = starts(frame.centre[None], number)
-    met = _solved_at(solver, np.repeat(frame.centre[None], len(guesses), axis=0), guesses)
+def minima_at(
+    solver: Solver, psi: np.ndarray, starts: Starts, number: int, drop: float
+) -> list[Node]:
+    """The distinct minima of z given ψ that so many first guesses lead to, the highest first."""
+    guesses = starts(psi[None], number)
+    met = solved_at(solver, np.repeat(psi[None], len(guesses), axis=0), guesses)
     met.sort(key=lambda node: -node.log_density)
-    nodes: Nodes = {}
+    distinct: list[Node] = []
     for node in met:
         fine = np.isfinite(node.log_density) and node.log_density > met[0].log_density - drop
-        if fine and all(distance(other, node.z) > SAME for other in nodes.values()):
-            nodes[(len(nodes), *[0] * p)] = node
-    return nodes
+        if fine and is_other(node, distinct):
+            distinct.append(node)
+    return distinct
 
 
-def _solved_at(solver: Solver, psi: np.ndarray, starts: np.ndarray) -> list[Node]:
+def is_other(node: Node, known: Sequence[Node]) -> bool:
+    """Whether it is none of the minima that are known at the same ψ."""
+    return all(distance(other, node.z) > SAME for other in known)
+
+
+def counts(node: Node, known: Sequence[Node]) -> bool:
+    """Whether a minimum has a share of the density of its ψ that counts, and is none of those."""
+    top = max(other.log_density for other in known)
+    return bool(node.log_density > top + np.log(COUNTS)) and is_other(node, known)
+
+
+def solved_at(solver: Solver, psi: np.ndarray, starts: np.ndarray) -> list[Node]:
+    """z given every row of ψ, from every row of z."""
     nodes = []
     for part, found in solver(psi, starts):
         nodes += [node_of(found, row) for row in range(part.stop - part.start)]
@@ -159,23 +238,21 @@ def _refined(
 def _others(solver: Solver, frame: Frame, nodes: Nodes, starts: Starts, drop: float) -> Nodes:
     """Minima of z that no node has, from other first guesses at some nodes of weight."""
     lattice = summed(frame, nodes, drop)
-    reached = np.cumsum(lattice.weights)
-    levels = (np.arange(CHECKED) + 0.5) / CHECKED
-    rows = np.minimum(np.searchsorted(reached, levels), len(lattice.keys) - 1)
+    rows = of_weight(lattice.weights)
     psi = lattice.psi[rows]
-    met = _solved_at(solver, psi, starts(psi, 1))
+    met = solved_at(solver, psi, starts(psi, 1))
     fresh: Nodes = {}
     last = 1 + max(key[0] for key in nodes)
     for row, node in zip(rows, met, strict=True):
         place = lattice.keys[row][1:]
         known = [n for key, n in nodes.items() if key[1:] == place and np.isfinite(n.log_density)]
-        counts = node.log_density > max(n.log_density for n in known) + np.log(COUNTS)
-        if counts and all(distance(other, node.z) > SAME for other in known):
+        if counts(node, known):
             fresh[(last, *place)] = node
             break  # its lattice may hold the others
     return fresh
 
 
-def sound_pattern(solver: Solver) -> bool:
-    """Whether H had the entries that its pattern says, wherever z* was found."""
-    return solver.mismatch <= MISMATCH
+def of_weight(weights: np.ndarray) -> np.ndarray:
+    """Rows at which other minima of z are sought, so many as their weights ask for."""
+    levels = (np.arange(CHECKED) + 0.5) / CHECKED
+    return np.minimum(np.searchsorted(np.cumsum(weights), levels), weights.size - 1)

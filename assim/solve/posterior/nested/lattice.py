@@ -29,10 +29,15 @@ class Spent(NamedTuple):
 class Solver:
     """Conditional minima in batches of one shape, so that one program serves all."""
 
-    def __init__(self, marginal: Marginal, spent: Spent = Spent()) -> None:  # noqa: B008 (immutable)
+    def __init__(
+        self,
+        marginal: Marginal,
+        spent: Spent = Spent(),  # noqa: B008 (immutable)
+        mismatch: float = 0.0,
+    ) -> None:
         self.marginal = marginal
         self.spent = spent
-        self.mismatch = 0.0
+        self.mismatch = mismatch
         n = int(marginal.z_at.size)
         self.rows = int(np.clip(HELD // max(n * n, 1), 1, BATCH))
 
@@ -76,6 +81,10 @@ class Frame(NamedTuple):
     def at(self, places: np.ndarray) -> np.ndarray:
         """ψ of places (…, p)."""
         return self.centre + places @ self.axes.T
+
+    def stretched(self, step: float) -> "Frame":
+        """With steps so many times as long."""
+        return Frame(self.centre, self.axes * step)
 
     def halved(self, axis: int) -> "Frame":
         """With half the step along one axis."""

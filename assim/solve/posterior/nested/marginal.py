@@ -76,6 +76,8 @@ class Marginal(eqx.Module):
         psi_at, z_at: places of ψ and of z in χ.
         pattern: of H.
         start: z from which z* is sought.
+        about, tilt: ψ where that is z*, and dz*/dψ there, shapes (p,) and (n, p), where they are
+            known: z* is then sought from start + tilt (ψ - about), if that is nearer.
     """
 
     problem: Any
@@ -83,6 +85,8 @@ class Marginal(eqx.Module):
     z_at: Array
     pattern: Pattern
     start: Array
+    about: Array | None = None
+    tilt: Array | None = None
 
     def __call__(self, psi: Array) -> MarginalValue:
         """Departures at z*(ψ), then z* by its prior; c with ½ log |H|."""
@@ -124,6 +128,14 @@ class Marginal(eqx.Module):
         """χ of ψ and z."""
         whole = jnp.zeros(self.problem.size(), z.dtype)
         return whole.at[self.psi_at].set(psi).at[self.z_at].set(z)
+
+    def first(self, psi: Array) -> Array:
+        """z from which z*(ψ) is sought."""
+        if self.about is None or self.tilt is None:
+            return self.start
+        ahead = self.start + self.tilt @ (psi - self.about)
+        nearer = self.phi(psi, ahead) < self.phi(psi, self.start)
+        return jnp.where(nearer, ahead, self.start)
 
     def phi(self, psi: Array, z: Array) -> Array:
         """-log p(ψ, z, y); +∞ where it is not finite."""
@@ -240,17 +252,33 @@ def _finished(p: _Progress) -> Conditional:
 
 @eqx.filter_custom_jvp
 def conditional_mode(psi: Array, marginal: Marginal) -> Array:
-    """z*(ψ), with dz* = -H⁻¹ φ_zψ dψ by the implicit-function theorem.
+    """z*(ψ), NaN where it is not found, with dz* = -H⁻¹ φ_zψ dψ by the implicit-function theorem.
 
     The rule is written in terms of z*(ψ) itself, so that derivatives of any order, forward and
     reverse, follow from it and none goes through the iterations.
     """
-    return conditional(marginal, psi, marginal.start, True).z
+    found = conditional(marginal, psi, marginal.first(psi), True)
+    return jnp.where(jnp.isfinite(found.log_density), found.z, jnp.nan)
 
 
 @conditional_mode.def_jvp
 def _implicit(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     psi, marginal = primals
     z = conditional_mode(psi, marginal)
-    cross = jax.jvp(lambda psi: marginal.slope(psi, z), (psi,), (tangents[0],))[1]
-    return z, -jnp.linalg.solve(marginal.hessian(psi, z)[0], cross)
+    return z, moved_mode(marginal, psi, z, tangents[0])
+
+
+def moved_mode(marginal: Marginal, psi: Array, z: Array, direction: Array) -> Array:
+    """dz* of dψ where z = z*(ψ)."""
+    cross = jax.jvp(lambda psi: marginal.slope(psi, z), (psi,), (direction,))[1]
+    return -jnp.linalg.solve(marginal.hessian(psi, z)[0], cross)
+
+
+@eqx.filter_jit
+def tilted(marginal: Marginal, psi: Array, z: Array) -> Marginal:
+    """The same marginal with z* sought from the plane through z = z*(ψ) along which it moves."""
+    columns = jax.lax.map(partial(moved_mode, marginal, psi, z), jnp.eye(psi.size))
+    tilt = jnp.where(jnp.all(jnp.isfinite(columns)), columns.T, 0.0)
+    places = lambda m: (m.start, m.about, m.tilt)  # noqa: E731
+    none = lambda part: part is None  # noqa: E731
+    return eqx.tree_at(places, marginal, (z, psi, tilt), is_leaf=none)

@@ -1,4 +1,4 @@
-"""Members of χ from a lattice: ψ in its cells, then z given ψ, weighted to the posterior."""
+"""Members of χ: ψ in the cells of a lattice or as drawn, then z given ψ, with weights."""
 
 from typing import NamedTuple
 
@@ -12,11 +12,12 @@ from jax.scipy.linalg import solve_triangular
 from assim.solve.posterior.nested.lattice import Frame, Key, Solver, Summed
 from assim.solve.posterior.nested.marginal import Marginal
 from assim.statistics.accuracy import Errors
+from assim.statistics.convergence import effective_draws
 from assim.statistics.pareto import pareto_smooth
 
 Array = jax.Array
 
-PAIRS = 5  # antithetic pairs of z for one ψ
+PAIRS = 5  # antithetic pairs of z for one ψ of a lattice
 TAIL = 3e-5  # weight of the lowest cells that have no place
 ENOUGH = 20  # draws for every entry of z, to have their covariance made exact
 STEEPEST = 20.0  # nats a step by which the density within a cell may slope
@@ -24,25 +25,30 @@ EQUAL = 1e-3  # nats by which corrections of z given ψ may differ and count as 
 
 
 class Placed(NamedTuple):
-    """Places of ψ in cells of the lattice, so many in each as its weight asks.
+    """ψ at which z is to be drawn.
 
     Args:
-        places: on the lattice, shape (M, p).
-        starts: z from which z*(ψ) is sought, by its slope along the lattice, shape (M, n).
-        log_share: log of the part of ∫ p(ψ, y) dψ that a place stands for, over p(ψ, y).
-        rows: node of every cell, shape (M,).
-        weights: as the lattice has them, shape (M,), of sum one.
+        psi: shape (M, p).
+        starts: z from which z*(ψ) is sought, shape (M, n).
+        log_share: log of the part of ∫ p(ψ, y) dψ that each stands for, over p(ψ, y) but where
+            `weighed`.
+        rows: node of the lattice in whose cell it is, if any, shape (M,).
+        weights: as known before, shape (M,), of sum one.
+        pairs: antithetic pairs of z for each.
+        weighed: whether p(ψ, y) is in `log_share`, as in the weights of draws.
     """
 
-    places: np.ndarray
+    psi: np.ndarray
     starts: np.ndarray
     log_share: np.ndarray
     rows: np.ndarray
     weights: np.ndarray
+    pairs: int = PAIRS
+    weighed: bool = False
 
 
 def placed(lattice: Summed, frame: Frame, number: int, rng: np.random.Generator) -> Placed:
-    """About `number` places, one at least in every cell but the lowest.
+    """About `number` ψ in cells of a lattice, one at least in every cell but the lowest.
 
     Within a cell they follow the exponential that the neighbours' densities make, each axis in
     as many strata as there are places, so that sums over them differ little from integrals.
@@ -67,7 +73,7 @@ def placed(lattice: Summed, frame: Frame, number: int, rng: np.random.Generator)
     rows = np.repeat(np.arange(counts.size), counts)
     weights = lattice.weights[rows] / counts[rows]
     return Placed(
-        np.concatenate(places),
+        frame.at(np.concatenate(places)),
         np.concatenate(starts),
         np.concatenate(shares),
         rows,
@@ -96,11 +102,11 @@ def _exponential(slope: float, uniform: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 class Drawn(NamedTuple):
-    """Members with weights, 2·PAIRS of one ψ after the other.
+    """Members with weights, 2·pairs of one ψ after the other.
 
     Args:
         chi: shape (N, n), of the form in which z was sought.
-        places: of every ψ among those that were wanted, shape (N / (2·PAIRS),).
+        places: of every ψ among those that were wanted, shape (N / (2·pairs),).
         weights: that are published, of sum one.
         corrected: whether they correct z given ψ too, by its exact density.
         k_hat: Pareto shape of weights that do; 0 where z given ψ is Gaussian.
@@ -121,16 +127,15 @@ class Drawn(NamedTuple):
     lost: float
 
 
-def drawn(solver: Solver, frame: Frame, there: Placed, rng: np.random.Generator) -> Drawn:
-    """z ~ N(z*, H⁻¹) at every place in antithetic pairs, with its weight.
+def drawn(solver: Solver, there: Placed, rng: np.random.Generator) -> Drawn:
+    """z ~ N(z*, H⁻¹) at every ψ in antithetic pairs, with its weight.
 
     The log weight of (ψ, z) is that of ψ, log p(ψ, y) by Laplace's method and its share, and
     log p(ψ, z, y) - log p(ψ, y) N(z; z*, H⁻¹) = φ(ψ, z*) + |e|²/2 - φ(ψ, z): 0 for every draw
     where z given ψ is Gaussian.
     """
-    psi, n = frame.at(there.places), there.starts.shape[1]
-    chi, ratios, densities = [], [], []
-    whole = _white(there.weights, n, rng)
+    psi, chi, ratios, densities = there.psi, [], [], []
+    whole = _white(there, rng)
     for part, found in solver(psi, there.starts):
         extra = solver.rows - (part.stop - part.start)
         rows = (psi[part], found.z, found.root, found.phi, whole[part])
@@ -139,21 +144,24 @@ def drawn(solver: Solver, frame: Frame, there: Placed, rng: np.random.Generator)
         chi.append(np.asarray(members)[: part.stop - part.start])
         ratios.append(np.asarray(ratio)[: part.stop - part.start])
         densities.append(found.log_density)
-    density = np.concatenate(densities) + there.log_share
+    density = np.concatenate(densities)
+    of_psi = np.zeros_like(density) if there.weighed else density
+    density = np.where(np.isfinite(density), of_psi + there.log_share, -np.inf)
     lost = there.weights[~np.isfinite(density)].sum()
     return _weighted(np.concatenate(chi), density, np.concatenate(ratios), psi, float(lost))
 
 
-def _white(weights: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """e ~ N(0, I) for M places in antithetic pairs, shape (M, 2·PAIRS, n).
+def _white(there: Placed, rng: np.random.Generator) -> np.ndarray:
+    """e ~ N(0, I) for every ψ in antithetic pairs, shape (M, 2·pairs, n).
 
     Where there are many more of them than entries they are stretched to a covariance, by the
-    weights of the places, of I: what they miss of it by chance would be in every deviation.
+    weights of ψ, of I: what they miss of it by chance would be in every deviation.
     """
-    white = rng.standard_normal((weights.size, PAIRS, n))
-    if n * ENOUGH <= weights.size * PAIRS:
+    n, pairs = there.starts.shape[1], there.pairs
+    white = rng.standard_normal((there.weights.size, pairs, n))
+    if n * ENOUGH <= there.weights.size * pairs:
         rows = white.reshape(-1, n)
-        covariance = rows.T @ (np.repeat(weights / PAIRS, PAIRS)[:, None] * rows)
+        covariance = rows.T @ (np.repeat(there.weights / pairs, pairs)[:, None] * rows)
         root = np.linalg.cholesky(covariance)
         white = scipy.linalg.solve_triangular(root, rows.T, lower=True).T.reshape(white.shape)
     both: np.ndarray = np.concatenate([white, -white], axis=1)
@@ -163,7 +171,7 @@ def _white(weights: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
 def _weighted(
     chi: np.ndarray, density: np.ndarray, ratio: np.ndarray, psi: np.ndarray, lost: float
 ) -> Drawn:
-    """From log weights of ψ (M,) and the corrections of z given ψ, shape (M, 2·PAIRS)."""
+    """From log weights of ψ (M,) and the corrections of z given ψ, shape (M, 2·pairs)."""
     good = np.isfinite(density)
     chi, density, ratio, psi = (v[good] for v in (chi, density, ratio, psi))
     plain = np.repeat(density, ratio.shape[1]) - np.log(ratio.shape[1])
@@ -221,20 +229,43 @@ def errors(drawn: Drawn, there: Placed, lattice: Summed, marginal: Marginal) -> 
     """
     at = np.concatenate([np.asarray(marginal.psi_at), np.asarray(marginal.z_at)])
     values, weights = drawn.chi[:, at], drawn.weights
-    rows = np.repeat(there.rows[drawn.places], 2 * PAIRS)
+    rows = np.repeat(there.rows[drawn.places], 2 * there.pairs)
     expected = np.concatenate([lattice.psi, lattice.z], axis=1)[rows]
     within = np.concatenate([np.zeros_like(lattice.psi), lattice.variance], axis=1)[rows]
     mean = weights @ values
     variance = weights @ (values - mean) ** 2
     square = (values - mean) ** 2 - (expected - mean) ** 2 - within
     error = [
-        np.sqrt(np.sum(np.diff(_by_place(weights[:, None] * v), axis=0) ** 2, axis=0) / 2)
+        np.sqrt(np.sum(np.diff(_of_psi(weights[:, None] * v, there), axis=0) ** 2, axis=0) / 2)
         for v in (values - expected, square)
     ]
-    stdev = np.sqrt(variance)
-    return Errors(float(np.max(error[0] / stdev)), float(np.max(error[1] / (2 * variance))))
+    return _largest(error[0], error[1], variance)
 
 
-def _by_place(values: np.ndarray) -> np.ndarray:
-    sums: np.ndarray = values.reshape(-1, 2 * PAIRS, values.shape[1]).sum(axis=1)
+def errors_of_draws(drawn: Drawn, there: Placed, chains: int) -> Errors:
+    """From the sums over each ψ, which are independent, or correlated along so many chains.
+
+    √(Σ c²) of the sums c over each ψ, times that of how many they are over how many they are worth.
+    """
+    values, weights = drawn.chi, drawn.weights
+    mean = weights @ values
+    variance = weights @ (values - mean) ** 2
+    error = []
+    for v in (values - mean, (values - mean) ** 2 - variance):
+        sums = _of_psi(weights[:, None] * v, there)
+        whole = np.zeros((len(there.psi), sums.shape[1]))
+        whole[drawn.places] = sums
+        several = whole.reshape(chains, -1, whole.shape[1])
+        worth = effective_draws(several) if chains > 1 else np.full(whole.shape[1], len(whole))
+        error.append(np.sqrt(np.sum(whole**2, axis=0) * len(whole) / worth))
+    return _largest(error[0], error[1], variance)
+
+
+def _largest(mean: np.ndarray, square: np.ndarray, variance: np.ndarray) -> Errors:
+    """From errors of means and of variances."""
+    return Errors(float(np.max(mean / np.sqrt(variance))), float(np.max(square / (2 * variance))))
+
+
+def _of_psi(values: np.ndarray, there: Placed) -> np.ndarray:
+    sums: np.ndarray = values.reshape(-1, 2 * there.pairs, values.shape[1]).sum(axis=1)
     return sums

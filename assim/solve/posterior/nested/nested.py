@@ -1,6 +1,7 @@
-"""Integrated nested Laplace: the trajectory integrated out, parameters and scales on a lattice."""
+"""Integrated nested Laplace: the trajectory integrated out, parameters and scales explored."""
 
 from functools import partial
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,25 +12,26 @@ from assim.arguments import Size, check_settings, positive
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, failed
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
-from assim.solve.posterior.nested.exploring import (
-    Explored,
-    Starts,
-    explored,
-    framed,
-    marginal_of,
-    sound_pattern,
-)
-from assim.solve.posterior.nested.lattice import Solver
+from assim.solve.posterior.nested.exploring import Starts, explored, framed, marginal_of
+from assim.solve.posterior.nested.lattice import Frame, Solver
 from assim.solve.posterior.nested.marginal import Nesting
-from assim.solve.posterior.nested.members import PAIRS, Drawn, drawn, errors, placed
+from assim.solve.posterior.nested.members import Drawn
 from assim.solve.posterior.nested.pattern import dense_pattern
-from assim.solve.posterior.nested.verdict import CHAIN, Measured, verdict
+from assim.solve.posterior.nested.scattered import scattered
+from assim.solve.posterior.nested.verdict import (
+    CHAIN,
+    Measured,
+    Source,
+    not_found,
+    sound_pattern,
+    verdict,
+)
 from assim.solve.together import affordable, batch_size
-from assim.statistics.accuracy import Errors, more_draws
 
 Array = jax.Array
 
 DIMENSIONS = 3  # of ψ, that a lattice may have
+LEAST = 100  # draws of ψ in more
 LARGEST = 2000  # entries of z whose matrix is formed
 
 
@@ -40,12 +42,15 @@ class Nested(AbstractPosterior):
 
     with φ = J - v and H = ∂²φ/∂z², exact where z given ψ is Gaussian (Rue, Martino & Chopin 2009,
     J. R. Stat. Soc. B 71, 319). ψ of one to three dimensions is summed on a lattice in the frame of
-    its Laplace block, grown from solved neighbours; members have ψ in its cells, z given ψ, and
-    weights that correct both by the exact density where these may be trusted.
+    its Laplace block, grown from solved neighbours, in whose cells members have it; ψ of more is
+    drawn from its marginal by `Importance`, or by `NUTS` where that is not certified. Then z given
+    ψ, and weights that correct both by the exact density where these may be trusted.
 
     Args:
-        number: members, ten of one ψ; up to four times as many where their moments are not known
-            within 1.5 per cent, fewer where they would hold over 20 million numbers.
+        number: members; in a lattice ten of one ψ, and up to four times as many where their moments
+            are not known within 1.5 per cent; in more dimensions so many ψ by weights, twice as
+            many at most by NUTS, with two members each. Fewer where they would hold over 20 million
+            numbers.
         step: of the lattice, in standard deviations of the Laplace posterior; halved along an axis
             where the two half lattices differ.
         drop: nats below the highest node at which the lattice ends.
@@ -72,21 +77,21 @@ class Nested(AbstractPosterior):
         if not isinstance(problem, Nesting):
             return f"Which of the unknowns make a trajectory is not known here: {CHAIN}."
         inside = problem.of_trajectory()
-        p, n = int(np.sum(~inside)), int(np.sum(inside))
-        if p == 0:
+        n = int(np.sum(inside))
+        if n == inside.size:
             return "No parameter and no error scale is estimated: what this would give is Laplace."
         if n == 0:
             return "There is no trajectory to integrate out: run Importance, or NUTS."
-        if p > DIMENSIONS:
-            return (
-                f"{p} parameters and error scales are too many for a lattice, which has at most "
-                f"{DIMENSIONS} dimensions: fix some, or {CHAIN}."
-            )
         if n > LARGEST:
             return (
                 f"A matrix of {n} entries of a trajectory, over {LARGEST}, is too large: run MCLMC."
             )
         return ""
+
+    def by_lattice(self, problem: DepartureFunction) -> bool:
+        """Whether ψ has few enough entries for a lattice, which costs far less than draws."""
+        few = isinstance(problem, Nesting) and np.sum(~problem.of_trajectory()) <= DIMENSIONS
+        return bool(few)
 
     def sample(
         self,
@@ -95,7 +100,7 @@ class Nested(AbstractPosterior):
         key: Array,
         report: Report | None = None,
     ) -> Ensemble:
-        """Members from the lattice, certified by what was met on the way and by their weights."""
+        """Members, certified by what was met on the way to ψ and by their weights."""
         refusal = self.refuses(problem)
         if refusal or not isinstance(problem, Nesting):
             return failed(around.chi[None], refusal)
@@ -103,54 +108,60 @@ class Nested(AbstractPosterior):
         marginal, spent = marginal_of(form, _moved(problem, form, around.chi[None])[0])
         solver = Solver(marginal, spent)
         first, second = jax.random.split(key)
-        frame = framed(around.gaussian, np.flatnonzero(~problem.of_trajectory()), self.step)
-        guesses = _guesses(problem, form, solver, first)
-        settings = (self.starts, self.drop, self.most)
-        found = explored(solver, frame, guesses, *settings)
-        if not sound_pattern(solver):
-            solver = _without_pattern(solver)
-            found = explored(solver, frame, guesses, *settings)
-        if found is None:
-            return failed(
-                around.chi[None],
-                "The trajectory that fits best at the parameters and scales of the minimum was "
-                f"found from none of {self.starts} first guesses: {CHAIN}.",
-                solver.spent.gradients,
-                solver.spent.evaluations,
-            )
-        if report is not None:
-            report(f"{len(found.lattice.keys)} nodes, {solver.spent.gradients} gradients")
-        return self._ensemble(problem, form, solver, found, second)
+        frame = framed(around.gaussian, np.flatnonzero(~problem.of_trajectory()))
+        starts = _guesses(problem, form, solver, first)
+        ways = _Ways(frame, starts, jax.random.fold_in(second, 1), report)
+        found = self._explored(solver, ways)
+        if not isinstance(found, str) and not sound_pattern(found.solver):
+            solver = _without_pattern(found.solver)
+            found = self._explored(solver, ways)
+        if isinstance(found, str):
+            return failed(around.chi[None], found, *solver.spent)
+        return _ensemble(problem, found, affordable(self.number, problem.size()), second)
 
-    def _ensemble(
-        self, problem: Nesting, form: Nesting, solver: Solver, found: Explored, key: Array
-    ) -> Ensemble:
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        number = affordable(self.number, problem.size())
-        members, accuracy = _members(solver, found, number, rng)
-        if members.corrected and accuracy.excess() > 1:
-            more = affordable(more_draws(number, accuracy), problem.size())
-            members, accuracy = _members(solver, found, more, rng)
-        chi = _moved(form, problem, jnp.asarray(members.chi))
-        trust, advice = verdict(Measured(found, members, accuracy, sound_pattern(solver)))
-        return Ensemble(
-            chi,
-            jnp.asarray(members.weights),
-            trust,
-            advice,
-            _certificates(found, members, accuracy),
-            solver.spent.gradients,
-            solver.spent.evaluations + members.chi.shape[0],
-            _log_evidence(problem, form, members),
+    def _explored(self, solver: Solver, ways: "_Ways") -> Source | str:
+        """The density of ψ on a lattice, or draws of it; or why there is none."""
+        frame, starts, key, report = ways
+        nowhere = (
+            "The trajectory that fits best at the parameters and scales of the minimum was "
+            f"found from none of {self.starts} first guesses: {CHAIN}."
         )
+        if frame.centre.size > DIMENSIONS:
+            n = int(solver.marginal.problem.size())
+            number = max(affordable(2 * self.number, n) // 2, LEAST)
+            settings = (self.starts, self.drop, number)
+            draws = scattered(solver, frame, starts, settings, key, report)
+            return draws or nowhere
+        steps = frame.stretched(self.step)
+        lattice = explored(solver, steps, starts, self.starts, self.drop, self.most)
+        if lattice is not None and report is not None:
+            report(f"{lattice.figures()}, {solver.spent.gradients} gradients")
+        return lattice or nowhere
 
 
-def _members(
-    solver: Solver, found: Explored, number: int, rng: np.random.Generator
-) -> tuple[Drawn, Errors]:
-    there = placed(found.lattice, found.frame, max(number // (2 * PAIRS), 1), rng)
-    members = drawn(solver, found.frame, there, rng)
-    return members, errors(members, there, found.lattice, solver.marginal)
+class _Ways(NamedTuple):
+    """Axes of a Gaussian of ψ, first guesses of z, a key of draws, who is told of progress."""
+
+    frame: Frame
+    starts: Starts
+    key: Array
+    report: Report | None
+
+
+def _ensemble(problem: Nesting, source: Source, number: int, key: Array) -> Ensemble:
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    members, accuracy = source.members(number, rng)
+    measured = Measured(source, members, accuracy)
+    form, spent = source.solver.marginal.problem, source.spent()
+    return Ensemble(
+        _moved(form, problem, jnp.asarray(members.chi)),
+        jnp.asarray(members.weights),
+        *verdict(measured),
+        _certificates(measured),
+        spent.gradients,
+        spent.evaluations + members.chi.shape[0],
+        source.log_evidence() + _log_evidence(problem, form, members),
+    )
 
 
 def _form(problem: Nesting) -> Nesting:
@@ -202,16 +213,15 @@ def _log_evidence(problem: Nesting, form: Nesting, members: Drawn) -> float:
     return members.log_evidence + constants
 
 
-def _certificates(found: Explored, members: Drawn, accuracy: Errors) -> dict[str, float]:
+def _certificates(measured: Measured) -> dict[str, float]:
+    members, accuracy = measured.drawn, measured.errors
     return {
         "k_hat": members.k_hat,
         "effective_draws": float(1 / np.sum(members.weights**2)),
         "accuracy": accuracy.stdev,
         "mean_error": accuracy.mean,
-        "halves_apart": found.apart,
-        "not_found": max(found.lattice.lost, members.lost),
-        "minima": float(found.minima),
-        "nodes": float(len(found.lattice.keys)),
+        "not_found": not_found(measured),
         "mean_log_weight": members.mean_log_weight,
         "shift": members.shift,
+        **measured.source.certificates(),
     }

@@ -11,6 +11,7 @@ from assim.solve.together import by_columns
 Array = jax.Array
 
 ZERO = 1e-13  # share of √(H_ii H_jj) below which an entry is none
+MISMATCH = 1e-6  # of a Hessian's pattern, at most, on the vector that checks it
 
 
 class Pattern(eqx.Module):

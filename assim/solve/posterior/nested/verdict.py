@@ -1,63 +1,92 @@
 """How far an ensemble of nested Laplace may be trusted."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from assim.solve.posterior.ensemble import Trust
-from assim.solve.posterior.nested.exploring import Explored
-from assim.solve.posterior.nested.lattice import APART
+from assim.solve.posterior.nested.lattice import Solver, Spent
 from assim.solve.posterior.nested.members import Drawn
+from assim.solve.posterior.nested.pattern import MISMATCH
 from assim.statistics.accuracy import ACCURATE, CENTRED, Errors
 
 LOST = 1e-3  # share of weight at which z* may not be found
 CHAIN = "run NUTS, or MCLMC where many directions are informed"
 
 
-class Measured(NamedTuple):
-    """What the verdict goes by: the lattice, the members, their errors, and H's pattern."""
+class Source(Protocol):
+    """The density of ψ as it was found: a lattice, or draws."""
 
-    explored: Explored
+    @property
+    def solver(self) -> Solver:
+        """Of z given ψ."""
+
+    def members(self, number: int, rng: np.random.Generator) -> tuple[Drawn, Errors]:
+        """So many of χ, or about, as ψ's density asks, with their Monte Carlo errors."""
+
+    def spent(self) -> Spent:
+        """On the density of ψ, and on members."""
+
+    def log_evidence(self) -> float:
+        """What is to be added to that of members."""
+
+    def lost(self) -> float:
+        """Share of the weight of ψ at which z* may be missing."""
+
+    def certificates(self) -> dict[str, float]:
+        """Numbers behind the verdict."""
+
+    def figures(self) -> str:
+        """How many, in words."""
+
+    def holds(self) -> str:
+        """What it does to the density of parameters and scales where there is no doubt."""
+
+    def doubt(self) -> str:
+        """What stands against it, with the way out; "" where nothing does."""
+
+
+class Measured(NamedTuple):
+    """What the verdict goes by."""
+
+    source: Source
     drawn: Drawn
     errors: Errors
-    sound_pattern: bool
 
 
 def verdict(measured: Measured) -> tuple[Trust, str]:
     """CERTIFIED where nothing stands against it; else DOUBTFUL, why, and the way out."""
-    if doubt := _of_lattice(measured) or _of_members(measured):
+    if doubt := _of_minima(measured) or measured.source.doubt() or _of_members(measured):
         return Trust.DOUBTFUL, doubt
     return Trust.CERTIFIED, (
-        f"{figures(measured)}: the lattice holds the density of parameters and scales, and "
-        "moments and quantiles may be published."
+        f"{figures(measured)}: {measured.source.holds()} the density of parameters and scales, "
+        "and moments and quantiles may be published."
     )
 
 
 def figures(measured: Measured) -> str:
     """The numbers in words."""
-    found, drawn, errors = measured.explored, measured.drawn, measured.errors
-    return f"{len(found.lattice.keys)} nodes, k̂ = {drawn.k_hat:.2f}, {errors.words()}"
+    drawn, errors = measured.drawn, measured.errors
+    return f"{measured.source.figures()}, k̂ = {drawn.k_hat:.2f}, {errors.words()}"
 
 
-def _of_lattice(measured: Measured) -> str:
-    found = measured.explored
-    lost = max(found.lattice.lost, measured.drawn.lost)
-    if not measured.sound_pattern:
+def not_found(measured: Measured) -> float:
+    """Share of weight at which z* may be missing."""
+    return max(measured.source.lost(), measured.drawn.lost)
+
+
+def sound_pattern(solver: Solver) -> bool:
+    """Whether H had the entries that its pattern says, wherever z* was found."""
+    return solver.mismatch <= MISMATCH
+
+
+def _of_minima(measured: Measured) -> str:
+    if not sound_pattern(measured.source.solver):
         return f"The curvature of the trajectory was not formed rightly: {CHAIN}."
-    if found.truncated:
-        return f"The lattice was not finished, as it has too many nodes: raise `most`, or {CHAIN}."
-    if lost > LOST:
+    if (lost := not_found(measured)) > LOST:
         return (
             "The best trajectory was not found at parameters and scales that hold "
             f"{100 * lost:.1g} % of the posterior: {CHAIN}."
-        )
-    if not found.apart <= APART:
-        return (
-            f"The two halves of the lattice differ by {found.apart:.2g} standard deviations, more "
-            f"than {APART}: give a smaller `step`."
-        )
-    if found.unsettled:
-        return (
-            "First guesses still lead to trajectories that no node has: there are many minima "
-            f"given the same parameters and scales; raise `starts`, or {CHAIN}."
         )
     return ""
 
