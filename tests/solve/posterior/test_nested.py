@@ -20,6 +20,7 @@ from assim import (
     Points,
     State,
     Window,
+    analyse,
     weak_constraint,
 )
 from assim.findings.derivatives import gradient_test
@@ -42,6 +43,7 @@ SEEN = (
     *(-0.8786, -0.8374, -0.7385, -0.8939, -0.7775, -0.7024, -0.8777, -0.5185, -0.6948, -0.6203),
 )
 TIMES = (*range(1, 11), *range(21, 31))
+KNOWN = {"innovation": (0.11553, 0.04031), "observation": (0.11266, 0.03754)}
 PRIOR = 2.0  # log standard deviation of both scales, about 1
 
 
@@ -177,6 +179,25 @@ def test_states_given_all_scales(ensemble, smoothed):
     mean, stdev = weighted(np.asarray(trajectory.states["x"]), np.asarray(ensemble.weights))
     assert np.max(np.abs(mean - smoothed[0])[1:] / smoothed[1][1:]) < 0.03
     assert np.max(np.abs(stdev[1:] / smoothed[1][1:] - 1)) < 0.02
+
+
+@pytest.mark.slow
+def test_what_auto_publishes(exact, smoothed):
+    """Log scales, scales and states of the posterior that is reported, gradients counted."""
+    posterior = analyse(walk(), NewtonCG(), "auto").posterior
+    assert posterior.kind == "nested" and posterior.trust is Trust.CERTIFIED
+    assert posterior.gradients < 25_000
+    for k, (name, known) in enumerate(KNOWN.items()):
+        logs = np.log(np.asarray(posterior.draws.scales[name]))
+        mean, stdev = weighted(logs, posterior.weights)
+        assert abs(mean - exact.mean[k]) < 0.05 * exact.stdev[k]
+        assert abs(stdev / exact.stdev[k] - 1) < 0.03
+        published = posterior.quantities[name]
+        assert abs(published.mean - known[0]) < 0.05 * known[1]
+        assert abs(published.stddev / known[1] - 1) < 0.03
+    mean, stdev = posterior.trajectory_mean["x"], posterior.trajectory_stdev["x"]
+    assert np.max(np.abs(mean - smoothed[0])[1:] / smoothed[1][1:]) < 0.03
+    assert np.max(np.abs(stdev[1:] / smoothed[1][1:] - 1)) < 0.03
 
 
 @pytest.fixture(scope="module")
