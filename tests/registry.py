@@ -38,6 +38,7 @@ from assim.problem.covariance import (
     Sum,
 )
 from assim.problem.forcing import Forcing
+from assim.problem.in_units import InUnits
 from assim.problem.integrator import Adaptive, FixedStep
 from assim.problem.likelihood import (
     AbstractLikelihood,
@@ -527,6 +528,10 @@ INTEGRATORS: dict[str, Callable[[], AbstractIntegrator]] = {
     "kvaerno5-backpropagation": lambda: Adaptive("Kvaerno5", 1e-10, 1e-10, 256, max_columns=0),
     "tsit5-fixed": lambda: FixedStep(0.05),
     "kvaerno5-fixed": lambda: FixedStep(0.05, "Kvaerno5", 1e-13, 1e-13),
+    "in-units": lambda: InUnits(
+        Adaptive("Tsit5", rtol=1e-12, atol=1e-12),
+        {"hare": jnp.asarray(30.0), "lynx": jnp.asarray(4.0)},
+    ),
 }
 
 # ---- models --------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def test_more_loops_do_not_trace_the_model_again():
     for number, stretch in enumerate((0.05, 1.0, 3.0)):
         problem = window_problem(100, stretch)
         traces = Counted.traces[0]
-        loops.add(len(analyse(problem, posterior=Laplace(certificate=500)).solution.loops))
+        loops.add(len(analyse(problem, posterior=Laplace(certificate=0)).solution.loops))
         assert number == 0 or Counted.traces[0] == traces
     assert len(loops) > 1
 

@@ -255,6 +255,9 @@ class Bare(eqx.Module):
     def size(self) -> int:
         return self.n
 
+    def scalars(self, chi: jax.Array) -> dict[str, jax.Array]:
+        return {}
+
     def weight(self) -> jax.Array:
         return jnp.ones(self.n)
 

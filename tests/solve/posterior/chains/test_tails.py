@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from assim.solve.posterior.chains.samplers import MCLMC, NUTS
-from assim.solve.posterior.chains.verdict import HEAVY
-from assim.solve.posterior.ensemble import Trust
+from assim.solve.posterior.ensemble import HEAVY_TAIL, Trust
 from tests.solve.targets import half_cauchy_ridge, random_walk
 from tests.studies.chains import judged
 
@@ -26,7 +25,7 @@ def test_quantiles_on_a_half_cauchy_ridge(ridge, method):
     assert np.max(np.abs(off)) < 0.02 * (exact[2] - exact[0])
     assert found.trust is Trust.DOUBTFUL and "not mean and standard deviation" in found.advice
     assert found.certificates["confirmed"] and found.certificates["accuracy"] <= 0.015
-    assert all(found.certificates[HEAVY + name] > 0.35 for name in ("a", "b"))
+    assert all(found.certificates[HEAVY_TAIL + name] > 0.35 for name in ("a", "b"))
 
 
 @pytest.mark.parametrize(
