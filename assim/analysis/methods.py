@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import combinations
 from typing import Literal
 
 import jax
@@ -26,6 +27,7 @@ from assim.problem.departure import Problem
 from assim.solve.posterior.ensemble import SEVERAL_MODES, AbstractPosterior, Ensemble, Trust
 from assim.solve.posterior.laplace import Laplace, laplace
 from assim.solve.posterior.laplace_posterior import WAYS_TO_MODES, LaplacePosterior
+from assim.solve.posterior.marginal import Quantity
 
 Several = list[AbstractPosterior] | tuple[AbstractPosterior, ...] | Mapping[str, AbstractPosterior]
 Methods = AbstractPosterior | Several | Literal["auto"] | None
@@ -34,6 +36,7 @@ Named = dict[str, AbstractPosterior] | Literal["auto"]
 VERY_FEW, FEW = 8, 20  # controls up to which weights are tried, and tempering where modes count
 SMALL_RANK, MANY = 20, 1000  # informed directions up to which SVGD comes first, of more controls
 PARTICLES = 30  # for each of them
+MEANS_APART, SPREAD_APART = 0.2, 0.1  # of standard deviations, where two cannot both be right
 # from that which assumes least
 ASSUMES_LESS = ("nuts", "hmc", "laps", "mclmc", "nested", "tempered", "importance", "svgd")
 
@@ -109,11 +112,40 @@ def run_methods(
                     posteriors[name] = _run(name, method, asked)
     if not posteriors:
         return {}, "", ""
+    reasons += _disagreeing(posteriors)
     chosen = best(posteriors)
     reasons += [f"{name} has failed and is left out." for name in of_methods(failures)]
     if isinstance(methods, str) or reasons or len(posteriors) > 1:
         reasons.append(_why(posteriors, chosen))
     return posteriors, chosen, " ".join(reasons)
+
+
+def _disagreeing(posteriors: dict[str, Posterior]) -> list[str]:
+    """Certified methods whose scalars differ by more than two right ones can, made doubtful."""
+    certified = [name for name, p in posteriors.items() if p.trust is Trust.CERTIFIED]
+    reasons, doubted = [], set()
+    for first, second in combinations(certified, 2):
+        one, two = posteriors[first].quantities, posteriors[second].quantities
+        apart = [name for name in one if name in two and _apart(one[name], two[name])]
+        if apart:
+            doubted |= {first, second}
+            reasons.append(
+                f"{first} and {second} are certified but differ in {', '.join(apart)}: one of them "
+                "at least is wrong, and both are doubtful."
+            )
+    for name in doubted:
+        advice = f"Another certified method differs. {posteriors[name].advice}"
+        posteriors[name] = replace(posteriors[name], trust=Trust.DOUBTFUL, advice=advice)
+    return reasons
+
+
+def _apart(one: Quantity, two: Quantity) -> bool:
+    """Whether two estimates are further apart than two right ones."""
+    if not np.isfinite([one.stddev, two.stddev]).all():
+        return False
+    least = min(one.stddev, two.stddev)
+    spread = abs(one.stddev - two.stddev) > SPREAD_APART * max(one.stddev, two.stddev)
+    return bool(spread or abs(one.mean - two.mean) > MEANS_APART * least)
 
 
 def none_started(methods: Named, failures: Failures) -> None:
@@ -226,7 +258,7 @@ def _general(rank: int, n: int, several: bool = False) -> tuple[list[AbstractPos
         return [Importance(), *chains], (
             "so few controls may be weighted, without gradients; chains follow where needed."
         )
-    if rank <= SMALL_RANK and n > MANY:
+    if rank <= SMALL_RANK and n > MANY and not several:
         svgd = SVGD(particles=max(100, PARTICLES * rank))
         return [svgd, MCLMC(), NUTS()], (
             "SVGD moves along these alone; MCLMC and NUTS follow where needed."

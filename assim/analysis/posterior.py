@@ -45,7 +45,7 @@ from assim.solve.posterior.marginal import (
     without_stddev,
 )
 from assim.solve.together import affordable
-from assim.statistics.accuracy import ACCURATE, CENTRED
+from assim.statistics.accuracy import ACCURATE, CENTRED, Errors
 
 Array = jax.Array
 
@@ -207,15 +207,20 @@ def _judged(posterior: Posterior, fields: FieldMoments) -> Posterior:
     posterior = replace(posterior, certificates={**posterior.certificates, **known})
     if posterior.chi.shape[1] > EXACT_LIMIT:
         posterior = replace(posterior, advice=f"{posterior.advice} {_PROBED}")
+    return _known(posterior, {"fields": fields.errors}, "raise the posterior's certificate, or run")
+
+
+def _known(posterior: Posterior, known: dict[str, Errors], way_out: str) -> Posterior:
+    """Doubtful where a scalar, or what else is known so well, is not known well enough."""
     stated = {name: q.errors for name, q in posterior.quantities.items() if not q.note}
-    each = {"fields": fields.errors, **{n: errors for n, errors in stated.items() if errors}}
-    worst = max(each, key=lambda name: each[name].excess())
-    if posterior.trust is not Trust.CERTIFIED or each[worst].excess() <= 1:
+    each = {**known, **{name: errors for name, errors in stated.items() if errors}}
+    worst = max(each, key=lambda name: each[name].excess(), default="")
+    if posterior.trust is not Trust.CERTIFIED or not worst or each[worst].excess() <= 1:
         return posterior
     return _doubted(
         posterior,
         f"Of {worst}, {each[worst].words()}, but wanted are {100 * ACCURATE:.1f} % and {CENTRED}: "
-        "raise the posterior's certificate, or run Importance or a chain (NUTS or MCLMC).",
+        f"{way_out} a chain (NUTS or MCLMC).",
     )
 
 
@@ -227,11 +232,17 @@ def _doubted(posterior: Posterior, why: str) -> Posterior:
 def of_ensemble(name: str, ensemble: Ensemble, asked: PosteriorRequest, kind: str) -> Posterior:
     """The posterior that an ensemble of χ stands for, every member pushed through the model."""
     problem, chi = asked.problem, asked.fitted.chi
-    drawn = WeightedDraws(ensemble.members, np.asarray(ensemble.weights))
+    drawn = _drawn(ensemble)
     each = pushed(problem.control.scalars, chi, drawn, {}, many_together(problem))
     scalars = {n: replace(scalar.quantity, draws=None, prior=None) for n, scalar in each.items()}
     fields = of_members(problem, ensemble.members, ensemble.weights, chi)
-    return _posterior((name, kind), ensemble, scalars, fields, asked)
+    posterior = _posterior((name, kind), ensemble, scalars, fields, asked)
+    return _known(posterior, {}, "raise the number of draws, or run")
+
+
+def _drawn(ensemble: Ensemble, mirrored: bool = False) -> WeightedDraws:
+    weights = np.asarray(ensemble.weights)
+    return WeightedDraws(ensemble.members, weights, mirrored, ensemble.independent)
 
 
 def _posterior(
@@ -244,7 +255,7 @@ def _posterior(
 ) -> Posterior:
     """With the scalars that depend on several entries of χ, all in the order given."""
     problem, chi = asked.problem, asked.fitted.chi
-    drawn = WeightedDraws(ensemble.members, np.asarray(ensemble.weights), mirrored)
+    drawn = _drawn(ensemble, mirrored)
     units = scalar_units(problem)
     values: dict[str, Pushed] = {}
     names = tuple(name for name in scalar_fields(problem) if name not in univariate)

@@ -8,7 +8,7 @@ import numpy as np
 
 from assim.solve.posterior.ensemble import Ensemble, Trust
 
-_COUNTS = ("gradients", "evaluations", "chains")
+_COUNTS = ("gradients", "evaluations", "chains", "independent")
 
 
 class Drawn(NamedTuple):
@@ -69,4 +69,5 @@ def kept_ensemble(drawn: Drawn) -> Ensemble:
         int(numbers["evaluations"]),
         numbers["log_evidence"],
         int(numbers["chains"]),
+        bool(numbers["independent"]),
     )

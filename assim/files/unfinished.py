@@ -4,6 +4,8 @@ import hashlib
 import json
 import re
 import shutil
+import sys
+import sysconfig
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +17,7 @@ import xarray as xr
 
 from assim.analysis.store import AbstractStore, Drawn
 from assim.files.errors import DataError
-from assim.files.netcdf import hash_file, package_version, strict, write_dataset
+from assim.files.netcdf import hash_file, package_version, write_dataset
 from assim.files.record import FOLDER
 from assim.files.sources import opened
 
@@ -74,12 +76,16 @@ class Unfinished(AbstractStore):
 
     def save(self, name: str, drawn: Drawn) -> None:
         """Write the file of a method, whole or not at all."""
-        about = strict({key: getattr(drawn, key) for key in Drawn._fields[2:]})
+        about = {key: getattr(drawn, key) for key in Drawn._fields[2:]}
         content = {
             "chi": (("member", "control"), drawn.chi, {"long_name": "members", "units": "1"}),
             "weight": ("member", drawn.weights, {"long_name": "weight", "units": "1"}),
         }
-        words = {"method": name, "drawn": json.dumps(about), _FINGERPRINT: self.fingerprint}
+        words = {
+            "method": name,
+            "drawn": json.dumps(about, default=float),
+            _FINGERPRINT: self.fingerprint,
+        }
         try:
             write_dataset(xr.Dataset(content, attrs=words), self.path(name), title=self.title)
         except DataError as error:
@@ -94,7 +100,7 @@ class Unfinished(AbstractStore):
 
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float("nan") if v is None else float(v) for name, v in content.items()}
+    return {name: float(value) for name, value in content.items()}  # infinite and NaN included
 
 
 def fingerprint_of(parts: Mapping[str, str], files: Mapping[str, Path]) -> str:
@@ -105,6 +111,15 @@ def fingerprint_of(parts: Mapping[str, str], files: Mapping[str, Path]) -> str:
     versions = {"assim": package_version(), **{name: _version(name) for name in _LIBRARIES}}
     lines = json.dumps([dict(parts), digests, versions], sort_keys=True)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def foreign_modules() -> list[Path]:
+    """Files of all loaded modules that come neither with Python and its packages nor with assim."""
+    known = [Path(place).resolve() for place in {*sysconfig.get_paths().values(), sys.prefix}]
+    known = [*known, Path(sys.base_prefix).resolve(), Path(__file__).parents[1].resolve()]
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    paths = {Path(file).resolve() for file in files if isinstance(file, str)}
+    return sorted(path for path in paths if not any(path.is_relative_to(k) for k in known))
 
 
 def _version(name: str) -> str:

@@ -35,6 +35,16 @@ class Bounds(eqx.Module):
                 f"{self.upper:g}"
             )
 
+    def words(self) -> str:
+        """What g is."""
+        if math.isinf(self.upper):
+            return (
+                "logarithm" if self.lower == 0 else f"logarithm of the distance from {self.lower:g}"
+            )
+        if math.isinf(self.lower):
+            return f"minus logarithm of the distance to {self.upper:g}"
+        return f"logit between {self.lower:g} and {self.upper:g}"
+
     def free(self, x: Array) -> Array:
         """g(x)."""
         if math.isinf(self.upper):

@@ -102,27 +102,44 @@ def forcings(model: eqx.Module) -> dict[str, Forcing]:
     return {name: value for name, value in vars(model).items() if isinstance(value, Forcing)}
 
 
-def event_times(model: eqx.Module) -> Array:
+def event_times(model: eqx.Module, edges: Array) -> Array:
     """Times at which a series that drives the model jumps or bends by much, in ascending order.
 
     A jump is a difference of two steps, a bend what a slope that changes makes in the shorter of
-    the intervals beside it; much is a hundredth of the range of the series. Other times of the
-    series are infinite, so that their number is known where values are traced.
+    the intervals beside it; much is a hundredth of the range that the series has between the first
+    and the last edge, or, times that interval, a hundredth of its integral there above its minimum.
+    Other times of the series are infinite, so that their number is known where values are traced.
     """
     is_forcing = lambda node: isinstance(node, Forcing)  # noqa: E731
     series = [node for node in jax.tree.leaves(model, is_leaf=is_forcing) if is_forcing(node)]
-    times = [_events(forcing) for forcing in series if forcing.values.shape[0] > 1]
+    times = [_events(forcing, edges) for forcing in series if forcing.values.shape[0] > 1]
     return jnp.sort(jnp.concatenate(times)) if times else jnp.zeros(0)
 
 
-def _events(forcing: Forcing) -> Array:
+def _events(forcing: Forcing, edges: Array) -> Array:
     values = forcing.values.reshape(forcing.values.shape[0], -1)
     change, inner = jnp.diff(values, axis=0), forcing.times[1:-1]
+    lengths = jnp.diff(forcing.times)[:, None]
+    shorter = jnp.minimum(lengths[1:], lengths[:-1])
     if forcing.interpolation == "linear":
-        lengths = jnp.diff(forcing.times)[:, None]
-        change = jnp.diff(change / lengths, axis=0) * jnp.minimum(lengths[1:], lengths[:-1])
-    much = jnp.any(jnp.abs(change) > _MUCH * jnp.ptp(values, axis=0, keepdims=True), axis=1)
-    return jnp.where(much, inner, jnp.inf)
+        change = jnp.diff(change / lengths, axis=0) * shorter
+    size, (extent, area) = jnp.abs(change), _extent(forcing, values, edges)
+    much = (size > _MUCH * extent) | (size * shorter > _MUCH * area)
+    within = (inner > edges[0]) & (inner < edges[-1])
+    return jnp.where(within & jnp.any(much & (size > 0), axis=1), inner, jnp.inf)
+
+
+def _extent(forcing: Forcing, values: Array, edges: Array) -> tuple[Array, Array]:
+    """Range between the edges, and the integral there of what is above the smallest value."""
+    times = forcing.times
+    inside = jnp.minimum(times[1:], edges[-1]) - jnp.maximum(times[:-1], edges[0])
+    length = jnp.maximum(inside, 0.0)[:, None]
+    steps = forcing.interpolation == "steps"
+    low, high = (values, values) if steps else (values[:-1], values[1:])
+    least = jnp.min(jnp.where(length > 0, jnp.minimum(low, high), jnp.inf), axis=0)[None]
+    most = jnp.max(jnp.where(length > 0, jnp.maximum(low, high), -jnp.inf), axis=0)[None]
+    area = jnp.sum(jnp.where(length > 0, ((low + high) / 2 - least) * length, 0.0), axis=0)[None]
+    return most - least, area
 
 
 class Gap(NamedTuple):

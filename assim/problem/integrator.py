@@ -174,7 +174,7 @@ class Adaptive(AbstractIntegrator):
         atol = _atol(self)
         advance = _stepper(self.solver, tendency, self.rtol, atol)
         order = jnp.asarray(self.solver.error_order(_term(ode)))
-        last, none, events = edges.shape[0] - 1, jnp.zeros((), int), event_times(ode)
+        last, none, events = edges.shape[0] - 1, jnp.zeros((), int), event_times(ode, edges)
         saved = jnp.full((last + 1, *z.shape), jnp.nan, z.dtype).at[0].set(z)
         start = _StepsSoFar(edges[0], (edges[1] - edges[0]) / 100, z, saved, none + 1, none)
 
@@ -206,7 +206,7 @@ class Adaptive(AbstractIntegrator):
 
     def _backward(self, ode: AbstractODE, x: State, theta: Params, edges: Array) -> State:
         """Diffrax's bounded loop, differentiable in both modes at any size."""
-        events = jax.lax.stop_gradient(event_times(ode))
+        events = jax.lax.stop_gradient(event_times(ode, edges))
         control = diffrax.ClipStepSizeController(
             diffrax.PIDController(rtol=self.rtol, atol=_atol(self)),
             step_ts=edges,

@@ -7,6 +7,7 @@ import numpy as np
 TRUSTED_K_HAT = 0.5  # below it, with enough effective draws, weighted draws may be published
 USABLE_K_HAT = 0.7  # from it on the mean weight says nothing (Vehtari et al. 2024, section 3.2)
 PRIOR_DRAWS = 10  # that the prior of k, whose mean is 1/2, is worth
+_ROUNDING = 5e3  # of the weights' type: 1e-12 in double precision
 FEWEST_TRUSTED = 400  # effective draws below which what they say of themselves is luck
 
 
@@ -137,7 +138,7 @@ def pareto_smooth(log_weights: np.ndarray) -> ParetoSmoothed:
         smooth = scale * np.expm1(-k_hat * np.log1p(-quantile)) / k_hat
         shifted = shifted.copy()
         shifted[order[-tail:]] = np.minimum(np.log(smooth + np.exp(cut)), 0.0)
-    elif excesses[-1] <= 1e-12 * largest[-1]:
+    elif excesses[-1] <= _ROUNDING * np.finfo(inside.dtype).eps * largest[-1]:
         k_hat = 0.0
     raw = np.exp(shifted)
     weights = raw / raw.sum()

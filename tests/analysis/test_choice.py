@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import assim
-from assim.analysis.methods import _general, _ladder, best, named
+from assim.analysis.methods import _disagreeing, _general, _ladder, best, named
 from assim.models import Lorenz63
 
 START = {"x": jnp.asarray(1.0), "y": jnp.asarray(1.0), "z": jnp.asarray(20.0)}
@@ -82,6 +82,25 @@ def test_the_one_reported_assumes_least(laplace):
     assert best({"a": one("laplace", unsure), "b": one("mclmc", unsure)}) == "b"
 
 
+def test_certified_methods_that_differ_are_doubtful(laplace):
+    """Two right ones are not a fifth of a standard deviation apart."""
+
+    def one(shift):
+        quantities = {
+            name: dataclasses.replace(q, mean=q.mean + shift * q.stddev)
+            for name, q in laplace.posterior.quantities.items()
+        }
+        return dataclasses.replace(laplace.posterior, quantities=quantities)
+
+    alike = {"a": one(0.0), "b": one(0.15)}
+    assert _disagreeing(alike) == [] and alike["b"].trust is assim.Trust.CERTIFIED
+    apart = {"a": one(0.0), "b": one(0.3), "c": one(0.15)}
+    (reason,) = _disagreeing(apart)
+    assert "a and b are certified but differ in x" in reason
+    trusts = [posterior.trust for posterior in apart.values()]
+    assert trusts == [assim.Trust.DOUBTFUL] * 2 + [assim.Trust.CERTIFIED]
+
+
 def test_auto_integrates_the_trajectory_out_before_it_runs_a_chain():
     """Where scales are estimated under weak constraint, and few of them."""
     model, prior = Lorenz63(), assim.prior.LogNormal(1.0, 1.0)
@@ -147,6 +166,8 @@ def test_no_method_about_one_minimum_is_certified_where_two_count(two_modes):
         assert posterior.trust is not assim.Trust.CERTIFIED
         assert "Other minima" in posterior.advice
     assert abs(analysis.laplace.elsewhere - share) < 0.05
+    there = two_modes.control(jnp.asarray(analysis.laplace.others[0])).parameters["a"]
+    np.testing.assert_allclose(there, -np.sqrt(2.5), rtol=0.05)
     alone = assim.analyse(two_modes, posterior=methods, starts=1)
     assert alone.laplace.elsewhere == 0.0
 

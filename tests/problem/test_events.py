@@ -81,7 +81,19 @@ def test_a_jump_at_a_slot_edge_costs_no_accuracy():
 
 def test_which_times_are_events():
     smooth = Forcing(np.linspace(0, 1, 400), np.sin(2 * np.pi * np.linspace(0, 1, 400)))
-    assert np.isinf(event_times(Dosed(smooth))).all()
-    events = event_times(Dosed(HAT))
+    assert np.isinf(event_times(Dosed(smooth), jnp.array([0.0, 1.0]))).all()
+    events = event_times(Dosed(HAT), jnp.array([0.0, 60.0]))
     np.testing.assert_allclose(events[:3], [BEGIN, BEGIN + WIDTH, BEGIN + 2 * WIDTH])
-    assert event_times(Dosed(Forcing.constant(1.0))).size == 0
+    assert event_times(Dosed(Forcing.constant(1.0)), jnp.array([0.0, 60.0])).size == 0
+
+
+@pytest.mark.parametrize("times, values", [
+    ([0.0, 20.0, 20.005, 70.0, 80.0], [0.0, 900.0, 0.0, 1e6]),  # what is large comes after
+    ([-9.0, 0.0, 20.0, 20.005, 60.0], [1e6, 0.0, 900.0, 0.0]),  # or before
+    ([0.0, 10.0, 10.00001, 20.0, 20.005, 60.0], [0.0, 1e5, 0.0, 900.0, 0.0]),  # or is shorter
+])  # fmt: skip
+def test_a_pulse_is_an_event_whatever_else_is_large(times, values):
+    pulse = Forcing(times, values, "1", "steps")
+    events = np.asarray(event_times(Dosed(pulse), jnp.array([0.0, 60.0])))
+    for end in (20.0, 20.005):
+        assert np.min(np.abs(events - end)) < 1e-9

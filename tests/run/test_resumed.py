@@ -1,5 +1,6 @@
 """What a method has drawn survives the process that drew it, and a rerun takes it from there."""
 
+import importlib
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import pytest
 import xarray as xr
 
 from assim.files.record import FOLDER
-from assim.files.unfinished import UNFINISHED
+from assim.files.unfinished import UNFINISHED, fingerprint_of, foreign_modules
 
 OWN = """
 import os
@@ -116,3 +117,18 @@ def test_a_killed_run_goes_on(stopping, toy):
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert kept(toy) == ["posterior_counted.nc"]
     assert stopping("go on", 0)[0] == 1
+
+
+def test_a_module_that_own_code_imports_counts(tmp_path, monkeypatch):
+    """Not those of packages, nor those of the engine."""
+    helper = tmp_path / "rates_of_a_tank.py"
+    helper.write_text("FACTOR = 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("rates_of_a_tank")
+    foreign = foreign_modules()
+    assert helper.resolve() in foreign
+    assert not [path for path in foreign if path.name == "unfinished.py" or "numpy" in path.parts]
+    before = fingerprint_of({}, {str(path): path for path in foreign})
+    helper.write_text("FACTOR = 2.0\n")
+    assert fingerprint_of({}, {str(path): path for path in foreign}) != before
+    monkeypatch.delitem(sys.modules, "rates_of_a_tank")

@@ -96,7 +96,7 @@ def _model_error(
 def _of_model_error(name: str, label: Label, error: ModelError, time_unit: str) -> Label:
     """A jump has the field's unit, between bounds none, a tendency that by the model's time."""
     if name in error.bounds:
-        return Label(label.dims, "1", f"logarithm of {label.long_name}")
+        return Label(label.dims, "1", f"{error.bounds[name].words()} of {label.long_name}")
     if error.acts == "jump" or time_unit == "1":
         return label
     units = f"{time_unit}-1" if label.units == "1" else f"{label.units} {time_unit}-1"

@@ -35,6 +35,7 @@ class Ensemble:
         evaluations: evaluations of J alone.
         log_evidence: log p(y) but for the likelihood's constants; NaN where the method gives none.
         chains: members are those of so many chains of equal length, one after the other.
+        independent: whether members are independent, so that weights tell what is known by them.
     """
 
     members: Array
@@ -46,6 +47,7 @@ class Ensemble:
     evaluations: int = 0
     log_evidence: float = float("nan")
     chains: int = 1
+    independent: bool = False
 
     def mean(self) -> Array:
         """Σ w χ, shape (n,)."""

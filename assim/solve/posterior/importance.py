@@ -202,7 +202,7 @@ def _ensemble(problem: DepartureFunction, best: _Round, spent: int) -> Ensemble:
         "effective_draws": smoothed.effective_draws,
         "log_evidence_stdev": float(np.sqrt(variance)) if known else float("nan"),
         "k_hat_error": smoothed.tail.error,
-        "moment_k_hat": best.squares.k_hat,
+        "moment_k_hat": best.squares.surely(),
         "accuracy": best.errors.stdev,
         "mean_error": best.errors.mean,
         "outside": best.outside,
@@ -215,6 +215,7 @@ def _ensemble(problem: DepartureFunction, best: _Round, spent: int) -> Ensemble:
         advice,
         certificates,
         evaluations=spent,
+        independent=True,
         log_evidence=smoothed.log_mean if known else float("nan"),
     )
 

@@ -62,6 +62,7 @@ class LaplacePosterior(eqx.Module):
         spent: evaluations of J for the certificate.
         log_mass: v - J(χ*) - ½ log |A|, the log of the mass about χ* but for a constant.
         elsewhere: share of the mass about other minima that were met, by the same estimate.
+        others: χ of those without which moments are wrong, shape (k, n); None for none.
     """
 
     gaussian: Gaussian
@@ -82,6 +83,7 @@ class LaplacePosterior(eqx.Module):
     spent: int = 0
     log_mass: float = float("nan")
     elsewhere: float = 0.0
+    others: np.ndarray | None = None
 
     @property
     def chi(self) -> Array:
@@ -140,8 +142,8 @@ class LaplacePosterior(eqx.Module):
         return Trust.CERTIFIED if sound and self.sure else Trust.DOUBTFUL
 
     def several(self) -> bool:
-        """Whether another minimum holds more of the mass than may be left out."""
-        return self.elsewhere > ELSEWHERE
+        """Whether moments are wrong without other minima, for their mass or their distance."""
+        return self.others is not None and len(self.others) > 0
 
     def nearly_gaussian(self) -> bool:
         """Whether k̂ is below 0.5, its error included."""

@@ -161,11 +161,13 @@ class WeightedDraws(NamedTuple):
         members: shape (N, n).
         weights: of the members, shape (N,), of sum one.
         mirrored: whether they are independent but for the second half, which mirrors the first.
+        independent: whether all are.
     """
 
     members: Array
     weights: np.ndarray
     mirrored: bool = False
+    independent: bool = False
 
 
 class Pushed(NamedTuple):
@@ -230,9 +232,10 @@ def _by_draws(values: np.ndarray, drawn: WeightedDraws, here: float) -> Quantity
     moments = np.array(_moments(f - about, w))
     quantity = _quantity(about, moments, weighted_quantiles(f, w, LEVELS))
     errors = None
-    if drawn.mirrored:
+    if drawn.mirrored or drawn.independent:
         safe = np.where(finite, values, 0.0)[:, None]
-        errors = errors_of_weighted(safe, np.where(finite, drawn.weights, 0.0), paired=True)
+        weights = np.where(finite, drawn.weights, 0.0)
+        errors = errors_of_weighted(safe, weights / weights.sum(), paired=drawn.mirrored)
     return replace(_ruled(quantity, ruling_draws(f, w)), map=here, errors=errors)
 
 

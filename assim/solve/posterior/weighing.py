@@ -22,7 +22,7 @@ from assim.statistics.pareto import (
 
 Array = jax.Array
 
-FULL_CERTIFICATE = 200  # controls above which a tenth of the draws are tried first
+FULL_CERTIFICATE = 200  # controls above which half of the draws are tried first
 
 
 class Weighing(NamedTuple):
@@ -58,16 +58,16 @@ class Weighing(NamedTuple):
 def weighing(problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int) -> Weighing:
     """Weigh so many draws, or more where that decides whether they may be trusted.
 
-    Above `FULL_CERTIFICATE` controls a tenth of them comes first, and all of them where that
+    Above `FULL_CERTIFICATE` controls half of them come first, and all of them where that
     leaves it open. Where tails are light but moments not known well enough, as many as are likely
     to do, up to four times the number.
     """
     full = affordable(number, gaussian.chi.shape[0], 1)
-    first = full if gaussian.chi.shape[0] <= FULL_CERTIFICATE else -(-full // 10)
+    first = full if gaussian.chi.shape[0] <= FULL_CERTIFICATE else -(-full // 2)
     weighed = _weighed(problem, gaussian, key, min(first, full))
     if first < full and not weighed.trusted() and weighed.smoothed.k_hat < TRUSTED_K_HAT:
         weighed = _again(problem, gaussian, key, full, weighed)
-    if weighed.smoothed.trusted() and weighed.squares.light():
+    if weighed.smoothed.trusted() and weighed.squares.light() and not weighed.trusted():
         needed = more_draws(full, weighed.errors)
         if full < needed == affordable(needed, gaussian.chi.shape[0], 1):
             weighed = _again(problem, gaussian, key, needed, weighed)

@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 
+from assim.arguments import Size
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.chains.chains import AbstractChains, Coordinates, Step, Tuning
 from assim.solve.posterior.chains.samplers import MCLMC
@@ -33,11 +34,11 @@ class LAPS(AbstractChains):
     """
 
     accuracy: float = eqx.field(default=0.015, static=True)
-    chains: int = eqx.field(default=256, static=True)
+    chains: Size = eqx.field(default=256, static=True)
     warm_up: int = eqx.field(default=60, static=True)
     acceptance: float = eqx.field(default=0.9, static=True)
     max_gradients: int = eqx.field(default=2_000_000, static=True)
-    members: int = eqx.field(default=10_000, static=True)
+    members: Size = eqx.field(default=10_000, static=True)
 
     def name(self) -> str:
         """The method's name, laps."""

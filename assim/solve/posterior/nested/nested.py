@@ -1,5 +1,6 @@
 """Integrated nested Laplace: the trajectory integrated out, parameters and scales explored."""
 
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from assim.arguments import Size, check_settings, positive
 from assim.solve.cost import DepartureFunction
-from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, failed
+from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust, failed
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.nested.exploring import Starts, explored, framed, marginal_of
 from assim.solve.posterior.nested.lattice import Frame, Solver
@@ -117,7 +118,8 @@ class Nested(AbstractPosterior):
             found = self._explored(solver, ways)
         if isinstance(found, str):
             return failed(around.chi[None], found, *solver.spent)
-        return _ensemble(problem, found, affordable(self.number, problem.size()), second)
+        ensemble = _ensemble(problem, found, affordable(self.number, problem.size()), second)
+        return _within(problem, ensemble, around)
 
     def _explored(self, solver: Solver, ways: "_Ways") -> Source | str:
         """The density of ψ on a lattice, or draws of it; or why there is none."""
@@ -162,6 +164,19 @@ def _ensemble(problem: Nesting, source: Source, number: int, key: Array) -> Ense
         spent.evaluations + members.chi.shape[0],
         source.log_evidence() + _log_evidence(problem, form, members),
     )
+
+
+def _within(problem: Nesting, ensemble: Ensemble, around: LaplacePosterior) -> Ensemble:
+    """Doubtful where another minimum of J that counts has a ψ beyond all members'."""
+    if around.others is None or ensemble.trust is not Trust.CERTIFIED:
+        return ensemble
+    psi = ~problem.of_trajectory()
+    members, others = np.asarray(ensemble.members)[:, psi], around.others[:, psi]
+    beyond = (others < members.min(axis=0)) | (others > members.max(axis=0))
+    if not beyond.any():
+        return ensemble
+    advice = f"{around.of_others()}: {CHAIN}. {ensemble.advice}"
+    return replace(ensemble, trust=Trust.DOUBTFUL, advice=advice)
 
 
 def _form(problem: Nesting) -> Nesting:

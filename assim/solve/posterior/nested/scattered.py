@@ -1,6 +1,5 @@
 """ψ of more dimensions than a lattice may have: draws by methods that see its marginal alone."""
 
-from importlib.util import find_spec
 from typing import NamedTuple
 
 import equinox as eqx
@@ -167,10 +166,7 @@ def scattered(
 
 def _methods(draws: int) -> list[AbstractPosterior]:
     """The cheapest first."""
-    weights = Importance(number=draws)
-    if find_spec("blackjax") is None:
-        return [weights]
-    return [weights, NUTS(accuracy=SHARE * ACCURATE, members=MORE * draws)]
+    return [Importance(number=draws), NUTS(accuracy=SHARE * ACCURATE, members=MORE * draws)]
 
 
 def _around(frame: Frame, proper: bool) -> LaplacePosterior:
