@@ -98,6 +98,7 @@ def test_rejected_rows_are_predicted_before_jumps_too(toy: Toy) -> None:
     assert np.all(np.abs(error[2]) > 1e-6)
 
 
+@pytest.mark.slow
 def test_errors_within_bounds_keep_a_forecast_within_them(toy: Toy) -> None:
     """Jumps of log x as large as x: members stay above 0, mean and quantiles are theirs."""
     error = {"fields": {"x": {"stdev": 1.0}}, "bounds": {"x": {"lower": 0.0}}}

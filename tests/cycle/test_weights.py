@@ -96,6 +96,7 @@ def test_a_negative_variance_keeps_its_sign_in_the_series_and_the_summary():
     )
 
 
+@pytest.mark.slow
 def test_innovations_expect_the_variance_of_student_errors():
     """ν/(ν - 2) times R; for ν ≤ 2 there is none, and no rank is counted."""
     for dof, factor in ((4.0, 2.0), (1.5, np.nan)):

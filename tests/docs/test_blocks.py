@@ -27,8 +27,15 @@ from tests.docs.pages import (
 
 LONG = {  # methods, toys of which tests/analysis/test_own_plugins.py has the like, and commands
     *("sloppy", "predictive", "importance", "calibration", "choosing", "mcmc", "nested"),
-    *("own-operator", "own-posterior", "own-prior"),
-    *("cycle", "forecast", "covariance", "observations"),  # that tests/run and tests/cycle run
+    *("own-operator", "own-posterior", "own-prior", "own-diagnostic", "own-likelihood"),
+    *(
+        "cycle",
+        "cycle-baselines",
+        "forecast",
+        "covariance",
+        "observations",
+        "operator",
+    ),  # that tests/run and tests/cycle run
 }
 WITH_CODE = [
     pytest.param(page, marks=pytest.mark.slow if page.stem in LONG else ())

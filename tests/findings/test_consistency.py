@@ -473,6 +473,7 @@ def test_impact_needs_a_posterior_and_known_weights():
 # ---- derived quantities --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_derived_quantities_of_a_linear_problem():
     """A value of the state, and its square with mean m² + s², each within four sampling errors."""
     problem = observed(likelihood.Gaussian())

@@ -340,6 +340,7 @@ def funnel(chi):
     return jnp.zeros(1), whole - chi[1] ** 2 / 2
 
 
+@pytest.mark.slow
 def test_a_funnel_in_five_dimensions_of_parameters():
     """ψ ~ N(0, I), z of variance 1 + √e, an evidence of 1: by draws that see the marginal alone."""
     ensemble = sampled(Bare(funnel, 6), Nested(), jnp.zeros(6))
@@ -352,6 +353,7 @@ def test_a_funnel_in_five_dimensions_of_parameters():
     assert ensemble.gradients < 100_000
 
 
+@pytest.mark.slow
 def test_two_minima_in_many_dimensions_are_told():
     """Draws of five parameters follow one: they are never certified."""
     ensemble = sampled(Bare(mixture, 6), Nested(), jnp.zeros(6).at[1].set(0.9))

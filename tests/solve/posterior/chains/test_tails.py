@@ -15,6 +15,7 @@ def ridge():
     return half_cauchy_ridge()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [NUTS(), pytest.param(MCLMC(), marks=pytest.mark.slow)])
 def test_quantiles_on_a_half_cauchy_ridge(ridge, method):
     """Within 0.02 of the width, while no standard deviation is claimed: it does not exist."""
