@@ -223,8 +223,8 @@ def _between_regions(n: int, posteriors: Mapping[str, Posterior]) -> list[Abstra
     """Tempering, which goes from mode to mode where controls are few, if it was not tried."""
     from assim.solve.posterior.tempering import Tempering  # slow to import
 
-    method = Tempering()
-    return [method] if n <= FEW and method.name() not in posteriors else []
+    tempering = Tempering()
+    return [tempering] if n <= FEW and tempering.name() not in posteriors else []
 
 
 def _ladder(
@@ -260,10 +260,10 @@ def _general(rank: int, n: int, several: bool = False) -> tuple[list[AbstractPos
         )
     if rank <= SMALL_RANK and n > MANY and not several:
         svgd = SVGD(particles=max(100, PARTICLES * rank))
-        return [svgd, MCLMC(), NUTS()], (
+        return [svgd, *chains], (
             "SVGD moves along these alone; MCLMC and NUTS follow where needed."
         )
-    return [MCLMC(), NUTS()], "MCLMC is the cheapest; NUTS follows where needed."
+    return chains, "MCLMC is the cheapest; NUTS follows where needed."
 
 
 def _run(name: str, method: AbstractPosterior, asked: PosteriorRequest) -> Posterior:

@@ -83,5 +83,5 @@ def about_minimum(
     exact = minimiser.exact_hessian(solution.state) if settled else None
     fitted = laplace(problem, solution.chi, settings, key, exact)
     minima = [(minimum.cost, minimum.chi) for minimum in solution.minima]
-    share, others = mass_elsewhere(problem, minima, settings, key)
+    share, others = mass_elsewhere(problem, minima, settings, key, fitted)
     return dataclasses.replace(fitted, elsewhere=share, others=others)

@@ -14,12 +14,13 @@ from assim.solve.posterior.ensemble import Ensemble, Report, Trust
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.informed import Informed
 from assim.solve.together import batch_size
+from assim.statistics.accuracy import ACCURATE
 from assim.statistics.resampling import systematic
 
 Array = jax.Array
 
 CHAINS, MOVES, SETTLING = 100, 40, 5  # moves of each chain in a round, and before the first
-ROUNDS, ACCURATE = 8, 0.015  # at most, until the standard deviations are known so well
+ROUNDS = 8  # at most, until the standard deviations are accurate
 LEAPFROGS, JITTER = 5, 0.2  # steps of a trajectory of a quarter period, and how it varies
 APART, SHIFT = 0.05, 0.1  # of standard deviations, and means in them, beside twice the error
 FALSE = 0.01  # probability that chance alone raises a doubt, over all directions

@@ -10,7 +10,7 @@ import numpy as np
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import Laplace, laplace
-from assim.solve.posterior.laplace_posterior import ELSEWHERE
+from assim.solve.posterior.laplace_posterior import ELSEWHERE, LaplacePosterior
 
 Array = jax.Array
 
@@ -32,7 +32,11 @@ class Elsewhere(NamedTuple):
 
 
 def mass_elsewhere(
-    problem: DepartureFunction, minima: Sequence[tuple[float, Array]], settings: Laplace, key: Array
+    problem: DepartureFunction,
+    minima: Sequence[tuple[float, Array]],
+    settings: Laplace,
+    key: Array,
+    known: LaplacePosterior | None = None,
 ) -> Elsewhere:
     """Share of the mass about other minima than the first, m_k ∝ exp(v - J(χ_k)) |A_k|^(-1/2).
 
@@ -43,12 +47,18 @@ def mass_elsewhere(
         minima: J and χ of distinct minima, lowest first.
         settings: of the Hessian.
         key: of random draws.
+        known: the Laplace posterior about one of them, which is not computed again.
     """
     near = [chi for cost, chi in minima[: MOST + 1] if cost < minima[0][0] + NEGLIGIBLE]
     if len(near) < 2:
         return Elsewhere(0.0, np.zeros((0, problem.size())))
     bare = settings.without_certificate()
-    about = [laplace(problem, chi, bare, key) for chi in near]
+    about = [
+        known
+        if known is not None and np.array_equal(known.chi, chi)
+        else laplace(problem, chi, bare, key)
+        for chi in near
+    ]
     gaussians = [posterior.gaussian for posterior in about]
     logs = np.array([posterior.log_mass for posterior in about])
     mass = np.where(np.isfinite(logs), np.exp(logs - np.max(logs[np.isfinite(logs)])), 0.0)
