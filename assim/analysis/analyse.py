@@ -236,7 +236,8 @@ def analyse(
         starts: first guesses: the prior median, and starts - 1 draws from the prior; all are
             minimised together and the lowest minimum is kept. None for as many as it takes: one
             for more than 64 controls, else four, and more while they disagree or the data do not
-            fit (`assim.solve.minimise.search.next_batch`).
+            fit (`assim.solve.minimise.search.next_batch`), and where J descends again on a line
+            through the minimum (up to 20 controls, `assim.solve.posterior.valleys`).
         stages: steps in which the window is lengthened, each minimised from the minimum of the
             one before (quasi-static); 1 for the whole window at once.
         first_guess: χ in place of the prior median, shape (n,).
@@ -269,7 +270,8 @@ def analyse(
     sound = solution.status is not Status.NON_FINITE and not interrupted(failures)
     if settings is not None and sound:
         with timed(seconds, "posterior"), stopping(failures, "posterior"):
-            fitted = about_minimum(problem, minimiser, solution, settings, keys[1])
+            about = partial(about_minimum, problem, minimiser, solution, settings, keys[1])
+            solution, fitted = about(search, solve)
     with timed(seconds, "spread"):
         analysis = _assemble(problem, solution, fitted, keys[2], failures)
     analysis = dataclasses.replace(analysis, seconds=seconds, failures=failures)

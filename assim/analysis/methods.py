@@ -299,11 +299,16 @@ def _run(name: str, method: AbstractPosterior, asked: PosteriorRequest) -> Poste
 def _of_all_modes(
     method: AbstractPosterior, ensemble: Ensemble, fitted: LaplacePosterior
 ) -> Ensemble:
-    """Doubtful where a method that looks about one minimum leaves others out."""
-    if not (method.local and fitted.several() and ensemble.trust is Trust.CERTIFIED):
+    """Doubtful where it leaves minima out that moments need: a local method, or one not there."""
+    if ensemble.trust is not Trust.CERTIFIED or not fitted.several():
         return ensemble
-    advice = f"{fitted.of_others()}: {WAYS_TO_MODES}. {ensemble.advice}"
-    return replace(ensemble, trust=Trust.DOUBTFUL, advice=advice)
+    if method.local:
+        why = f"{fitted.of_others()}: {WAYS_TO_MODES}"
+    elif unvisited := fitted.unvisited(ensemble.members):
+        why = f"{fitted.of_others()}, and {unvisited} of them no draw is near"
+    else:
+        return ensemble
+    return replace(ensemble, trust=Trust.DOUBTFUL, advice=f"{why}. {ensemble.advice}")
 
 
 def _check_ensemble(name: str, ensemble: object, n: int) -> None:

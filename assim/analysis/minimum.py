@@ -1,16 +1,25 @@
 """From which first guesses an analysis starts, and the Gaussian about the minimum it reaches."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from assim.analysis.evaluation import RARE, chi_squared_p_value, evaluate
 from assim.problem.departure import Problem
 from assim.solve.minimise.guess import first_guesses
 from assim.solve.minimise.loop import AbstractMinimiser, Solution
-from assim.solve.minimise.search import Fits, first_batch, most_first_guesses, next_batch
+from assim.solve.minimise.search import (
+    Fits,
+    both,
+    first_batch,
+    into_valleys,
+    most_first_guesses,
+    next_batch,
+)
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import Report
 from assim.solve.posterior.laplace import Laplace, laplace
@@ -51,6 +60,10 @@ class Search(NamedTuple):
         """Those to try next after what was reached, or None."""
         return next_batch(self.guesses, solution, self.fits, self.report)
 
+    def into(self, solution: Solution, valleys: np.ndarray | None) -> Array | None:
+        """Those in valleys on lines through the minimum, or None, as where the number is given."""
+        return None if self.fits is None else into_valleys(self.guesses, solution, valleys)
+
 
 def search_of(
     problem: Problem,
@@ -77,11 +90,32 @@ def about_minimum(
     solution: Solution,
     settings: Laplace,
     key: Array,
-) -> LaplacePosterior:
-    """The Laplace approximation, by the Hessian that the minimiser has formed if it has."""
-    settled = solution.status is Status.CONVERGED
-    exact = minimiser.exact_hessian(solution.state) if settled else None
-    fitted = laplace(problem, solution.chi, settings, key, exact)
+    search: Search,
+    solve: Callable[[Array], Solution],
+) -> tuple[Solution, LaplacePosterior]:
+    """The Laplace approximation, by the Hessian that the minimiser has formed if it has.
+
+    Where J descends again on a line through the minimum, `solve` goes on from there: the solution
+    has what was met, and where that is lower the approximation is about it.
+    """
+    fitted = _about(problem, minimiser, solution, settings, key)
+    further = search.into(solution, fitted.valleys)
+    if further is not None:
+        reached, solution = solution, both(solution, solve(further))
+        if solution.chi is not reached.chi:
+            fitted = _about(problem, minimiser, solution, settings, key)
     minima = [(minimum.cost, minimum.chi) for minimum in solution.minima]
     share, others = mass_elsewhere(problem, minima, settings, key, fitted)
-    return dataclasses.replace(fitted, elsewhere=share, others=others)
+    return solution, dataclasses.replace(fitted, elsewhere=share, others=others)
+
+
+def _about(
+    problem: Problem,
+    minimiser: AbstractMinimiser,
+    solution: Solution,
+    settings: Laplace,
+    key: Array,
+) -> LaplacePosterior:
+    settled = solution.status is Status.CONVERGED
+    exact = minimiser.exact_hessian(solution.state) if settled else None
+    return laplace(problem, solution.chi, settings, key, exact)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.minimise.loop import Array, Solution, among_lowest, grouped_minima
@@ -59,6 +60,24 @@ def next_batch(
     if report is not None and tried == together:
         report("More first guesses follow: " + _why(solution, fits))
     return guesses[tried : tried + together]
+
+
+def into_valleys(guesses: Array, solution: Solution, valleys: np.ndarray | None) -> Array | None:
+    """First guesses in other valleys than that of the lowest minimum, or None where there are none.
+
+    As many as are minimised together, so that nothing is compiled: others that were not tried yet
+    fill up.
+
+    Args:
+        guesses: χ in the order in which they are tried, shape (most, n).
+        solution: from those that were tried.
+        valleys: points of J's valleys on lines through the minimum, shape (k, n).
+    """
+    if valleys is None or not len(valleys):
+        return None
+    together = _together(guesses)
+    others = guesses[min(solution.starts, len(guesses) - together) :]
+    return jnp.concatenate([jnp.asarray(valleys), others])[:together]
 
 
 def _together(guesses: Array) -> int:

@@ -154,6 +154,7 @@ def laplace(
         sure=weighed.trusted(),
         errors=weighed.errors,
         spent=weighed.spent,
+        valleys=weighed.valleys,
     )
 
 

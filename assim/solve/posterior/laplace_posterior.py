@@ -60,6 +60,7 @@ class LaplacePosterior(eqx.Module):
         errors: of corrected moments along the eigenvectors.
         sure: whether weights and corrected moments may be trusted, whatever luck k̂ had.
         spent: evaluations of J for the certificate.
+        valleys: where J descends again on lines through χ*, shape (k, n); None where not looked.
         log_mass: v - J(χ*) - ½ log |A|, the log of the mass about χ* but for a constant.
         elsewhere: share of the mass about other minima that were met, by the same estimate.
         others: χ of those without which moments are wrong, shape (k, n); None for none.
@@ -81,6 +82,7 @@ class LaplacePosterior(eqx.Module):
     errors: Errors = Errors(float("nan"), float("nan"))
     sure: bool = False
     spent: int = 0
+    valleys: np.ndarray | None = None
     log_mass: float = float("nan")
     elsewhere: float = 0.0
     others: np.ndarray | None = None
@@ -144,6 +146,14 @@ class LaplacePosterior(eqx.Module):
     def several(self) -> bool:
         """Whether moments are wrong without other minima, for their mass or their distance."""
         return self.others is not None and len(self.others) > 0
+
+    def unvisited(self, members: Array) -> int:
+        """To how many of them no member, shape (N, n), is nearer than to χ*."""
+        if self.others is None:
+            return 0
+        away = np.sum((np.asarray(members) - np.asarray(self.chi)) ** 2, axis=1)
+        near = (np.sum((np.asarray(members) - chi) ** 2, axis=1) < away for chi in self.others)
+        return sum(not np.any(nearer) for nearer in near)
 
     def nearly_gaussian(self) -> bool:
         """Whether k̂ is below 0.5, its error included."""

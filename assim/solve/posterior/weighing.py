@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.solve.cost import DepartureFunction, negative_log_density
+from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.together import affordable, batch_size
+from assim.solve.posterior.valleys import on_lines, valleys
+from assim.solve.together import affordable, log_density
 from assim.statistics.accuracy import Errors, errors_of_weighted, more_draws
 from assim.statistics.pareto import (
     TRUSTED_K_HAT,
@@ -36,6 +37,7 @@ class Weighing(NamedTuple):
         outside: share of draws at which log p is -∞; 0 of none.
         at_minimum: v - J(χ*).
         spent: evaluations of J.
+        valleys: where J descends again on lines through χ*, shape (k, n).
     """
 
     chi: np.ndarray
@@ -45,6 +47,7 @@ class Weighing(NamedTuple):
     outside: float
     at_minimum: float
     spent: int
+    valleys: np.ndarray
 
     def trusted(self) -> bool:
         """Whether what they correct may be certified."""
@@ -82,38 +85,35 @@ def _again(
 
 
 def _weighed(problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int) -> Weighing:
-    chi, a, log_weights = map(np.asarray, _draws(problem, gaussian, key, number))
+    chi, a, log_weights, *lines = map(np.asarray, _draws(problem, gaussian, key, number))
     chi, a, at_minimum, logs = chi[1:], a[1:], float(log_weights[0]), log_weights[1:]
+    others = valleys(*lines)
     if not number:
         unknown, nothing = Errors(math.nan, math.nan), Tail(math.nan)
         smoothed = ParetoSmoothed(logs, math.nan, math.nan, math.nan)
-        return Weighing(chi, smoothed, unknown, nothing, 0.0, at_minimum, 0)
+        return Weighing(chi, smoothed, unknown, nothing, 0.0, at_minimum, 0, others)
     smoothed = pareto_smooth(logs)
     errors = errors_of_weighted(a, smoothed.weights, paired=True, against=True)
     squares = tail_of_squares(a, logs, smoothed.weights)
-    outside = float(np.mean(~np.isfinite(logs)))
-    return Weighing(chi, smoothed, errors, squares, outside, at_minimum, number)
+    outside, spent = float(np.mean(~np.isfinite(logs))), number + lines[1].size
+    return Weighing(chi, smoothed, errors, squares, outside, at_minimum, spent, others)
 
 
 @eqx.filter_jit
 def _draws(
     problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
-) -> tuple[Array, Array, Array]:
-    """χ, Uᵀ(white), and log of density over proposal: at χ* itself, then of antithetic pairs.
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Of χ* itself, then antithetic pairs: χ, Uᵀ(white), log of density over proposal.
 
-    But for constants the last is v - J(χ) + ½ |A^(1/2)(χ - χ*)|².
+    But for constants the last is v - J(χ) + ½ |A^(1/2)(χ - χ*)|². Last, points on lines through
+    χ* and J - v there; none without draws.
     """
     n = gaussian.chi.shape[0]
-    batch = batch_size(problem, number + 1)
     half = jax.random.normal(key, ((number + 1) // 2, n))
     white = jnp.concatenate([jnp.zeros((1, n)), half, -half])[: number + 1]
-    extra = -(number + 1) % batch
-    padded = jnp.pad(white, ((0, extra), (0, 0)))
-
-    def weighted(w: Array) -> tuple[Array, Array]:
-        chi = gaussian.at(w)
-        return chi, jnp.sum(w**2) / 2 - negative_log_density(problem, chi)
-
-    chi, logs = jax.lax.map(jax.vmap(weighted), padded.reshape(-1, batch, n))
-    along = white @ gaussian.eigenvectors
-    return chi.reshape(-1, n)[: number + 1], along, logs.reshape(-1)[: number + 1]
+    lines = on_lines(gaussian)[: None if number else 0]
+    chi = jnp.concatenate([jax.vmap(gaussian.at)(white), lines.reshape(-1, n)])
+    logs = log_density(problem, chi)
+    weights = jnp.sum(white**2, axis=1) / 2 + logs[: number + 1]
+    costs = -logs[number + 1 :].reshape(lines.shape[:2])
+    return chi[: number + 1], white @ gaussian.eigenvectors, weights, lines, costs
