@@ -134,8 +134,7 @@ def _disagreeing(posteriors: dict[str, Posterior]) -> list[str]:
                 "at least is wrong, and both are doubtful."
             )
     for name in doubted:
-        advice = f"Another certified method differs. {posteriors[name].advice}"
-        posteriors[name] = replace(posteriors[name], trust=Trust.DOUBTFUL, advice=advice)
+        posteriors[name] = posteriors[name].doubted("Another certified method differs.")
     return reasons
 
 
@@ -303,12 +302,10 @@ def _of_all_modes(
     if ensemble.trust is not Trust.CERTIFIED or not fitted.several():
         return ensemble
     if method.local:
-        why = f"{fitted.of_others()}: {WAYS_TO_MODES}"
-    elif unvisited := fitted.unvisited(ensemble.members):
-        why = f"{fitted.of_others()}, and {unvisited} of them no draw is near"
-    else:
-        return ensemble
-    return replace(ensemble, trust=Trust.DOUBTFUL, advice=f"{why}. {ensemble.advice}")
+        return ensemble.doubted(f"{fitted.of_others()}: {WAYS_TO_MODES}.")
+    if unvisited := fitted.unvisited(ensemble.members):
+        return ensemble.doubted(f"{fitted.of_others()}, and {unvisited} of them no draw is near.")
+    return ensemble
 
 
 def _check_ensemble(name: str, ensemble: object, n: int) -> None:

@@ -32,7 +32,7 @@ from assim.problem.scalars import (
 from assim.solve.columns import EXACT_LIMIT, PROBES
 from assim.solve.posterior.ensemble import HEAVY_TAIL, Ensemble, Report, Trust
 from assim.solve.posterior.laplace import Laplace
-from assim.solve.posterior.laplace_posterior import LaplacePosterior
+from assim.solve.posterior.laplace_posterior import LaplacePosterior, in_doubt
 from assim.solve.posterior.marginal import (
     Pushed,
     Quantity,
@@ -101,6 +101,11 @@ class Posterior:
     evaluations: int = 0
     seconds: float = 0.0
     chains: int = 1
+
+    def doubted(self, why: str) -> "Posterior":
+        """Not certified, for a reason besides its own, a sentence."""
+        trust, advice = in_doubt(self.trust, self.advice, why)
+        return replace(self, trust=trust, advice=advice)
 
     @property
     def state_stdev(self) -> State:
@@ -202,7 +207,7 @@ _PROBED = (
 def _judged(posterior: Posterior, fields: FieldMoments) -> Posterior:
     """With how well what is published is known, and doubtful where that is not well enough."""
     if not fields.mean:
-        return _doubted(posterior, _TANGENT)
+        return posterior.doubted(_TANGENT)
     known = {"field_accuracy": fields.errors.stdev, "field_mean_error": fields.errors.mean}
     posterior = replace(posterior, certificates={**posterior.certificates, **known})
     if posterior.chi.shape[1] > EXACT_LIMIT:
@@ -217,16 +222,10 @@ def _known(posterior: Posterior, known: dict[str, Errors], way_out: str) -> Post
     worst = max(each, key=lambda name: each[name].excess(), default="")
     if posterior.trust is not Trust.CERTIFIED or not worst or each[worst].excess() <= 1:
         return posterior
-    return _doubted(
-        posterior,
+    return posterior.doubted(
         f"Of {worst}, {each[worst].words()}, but wanted are {100 * ACCURATE:.1f} % and {CENTRED}: "
         f"{way_out} a chain (NUTS or MCLMC).",
     )
-
-
-def _doubted(posterior: Posterior, why: str) -> Posterior:
-    trust = min(posterior.trust, Trust.DOUBTFUL)
-    return replace(posterior, trust=trust, advice=f"{posterior.advice} {why}")
 
 
 def of_ensemble(name: str, ensemble: Ensemble, asked: PosteriorRequest, kind: str) -> Posterior:

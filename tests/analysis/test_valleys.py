@@ -70,7 +70,7 @@ def test_draws_that_miss_a_minimum_are_doubtful():
 
 def around_zero():
     gaussian = Gaussian(np.zeros(2), np.zeros(0), np.zeros((2, 0)))
-    return LaplacePosterior(gaussian, 0.0, np.nan, np.nan, np.nan, "given")
+    return LaplacePosterior(gaussian, 0.0, np.nan, "given")
 
 
 def test_valleys_are_the_lowest_and_each_once():

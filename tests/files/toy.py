@@ -195,8 +195,6 @@ def analysis():
         laplace=LaplacePosterior(
             gaussian=Gaussian(chi, np.array([3.0, 1.0]), np.eye(chi.size)[:, :2]),
             left_out=0.25,
-            k_hat=0.3,
-            effective_draws=float("nan"),
             log_evidence=-3.0,
             hessian="exact",
         ),

@@ -36,7 +36,7 @@ def laplace_at(chi, covariance) -> LaplacePosterior:
     """A Laplace posterior that was given instead of computed."""
     values, vectors = np.linalg.eigh(np.linalg.inv(covariance))
     gaussian = Gaussian(jnp.asarray(chi), jnp.asarray(values - 1), jnp.asarray(vectors))
-    return LaplacePosterior(gaussian, 0.0, np.nan, np.nan, np.nan, "given")
+    return LaplacePosterior(gaussian, 0.0, np.nan, "given")
 
 
 def _linear(chi: Array, data: Array) -> Array:

@@ -86,7 +86,7 @@ def crosschecked(
         gradients=ensemble.gradients + CHAINS * ((rounds * MOVES + SETTLING) * LEAPFROGS + rounds),
     )
     if doubt := check.doubt():
-        return replace(checked, trust=Trust.DOUBTFUL, advice=doubt)
+        return checked.doubted(doubt)
     return replace(checked, advice=f"{ensemble.advice} {check.agreement()}")
 
 

@@ -3,7 +3,7 @@
 import abc
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.cost import DepartureFunction
-from assim.solve.posterior.laplace_posterior import LaplacePosterior
+from assim.solve.posterior.laplace_posterior import LaplacePosterior, in_doubt
 from assim.solve.posterior.laplace_posterior import Trust as Trust
 
 Array = jax.Array
@@ -48,6 +48,11 @@ class Ensemble:
     log_evidence: float = float("nan")
     chains: int = 1
     independent: bool = False
+
+    def doubted(self, why: str) -> "Ensemble":
+        """Not certified, for a reason besides its own, a sentence."""
+        trust, advice = in_doubt(self.trust, self.advice, why)
+        return replace(self, trust=trust, advice=advice)
 
     def mean(self) -> Array:
         """Σ w χ, shape (n,)."""

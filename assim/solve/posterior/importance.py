@@ -14,16 +14,8 @@ from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, 
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.proposal import Proposal, about, fitted
 from assim.solve.together import affordable, log_density
-from assim.statistics.accuracy import ACCURATE, CENTRED, Errors, errors_of_weighted
-from assim.statistics.pareto import (
-    FEWEST_TRUSTED,
-    TRUSTED_K_HAT,
-    USABLE_K_HAT,
-    ParetoSmoothed,
-    Tail,
-    pareto_smooth,
-    tail_of_squares,
-)
+from assim.statistics.pareto import FEWEST_TRUSTED, TRUSTED_K_HAT, USABLE_K_HAT
+from assim.statistics.weighed import WANTED, Weighed, weighed
 
 Array = jax.Array
 
@@ -121,33 +113,19 @@ def _weighted(
 
 class _Round(NamedTuple):
     members: Array
-    smoothed: ParetoSmoothed
+    weighed: Weighed  # by moments along informed directions
     number: int  # of the round, from 0
-    outside: float  # share of draws where the density is not finite
-    errors: Errors  # of the moments along informed directions
-    squares: Tail  # the heaviest of weight times square
 
     def poorness(self) -> tuple[bool, float, float]:
         """By which rounds are ordered, the best first: draws enough, k̂, and errors at last.
 
         The latter, by the delta method, say nothing where few draws count or tails are heavy.
         """
-        few = self.smoothed.effective_draws < FEWEST_TRUSTED
-        worst = float(np.max([self.smoothed.tail.surely(), self.squares.surely()]))
+        smoothed, squares, errors = self.weighed.smoothed, self.weighed.squares, self.weighed.errors
+        few = smoothed.effective_draws < FEWEST_TRUSTED
+        worst = float(np.max([smoothed.tail.surely(), squares.surely()]))
         worst = worst if np.isfinite(worst) else np.inf
-        return few, worst if few else max(worst, TRUSTED_K_HAT), self.errors.excess()
-
-    def trusted(self) -> bool:
-        """Whether moments may be published."""
-        return self.errors.excess() <= 1 and self.squares.light() and self.smoothed.trusted()
-
-    def figures(self) -> str:
-        """The numbers in words."""
-        weights = self.smoothed
-        return (
-            f"k̂ = {weights.tail} ({self.squares} of squares), "
-            f"{weights.effective_draws:.0f} effective draws, {self.errors.words()}"
-        )
+        return few, worst if few else max(worst, TRUSTED_K_HAT), errors.excess()
 
 
 def _in_rounds(
@@ -165,12 +143,13 @@ def _in_rounds(
         latest = _one_round(problem, proposal, now, number, turn)
         spent += number
         if report is not None:
-            report(f"round {turn}: {latest.figures()}")
+            report(f"round {turn}: {latest.weighed.figures()}")
         if best is None or latest.poorness() < best.poorness():
             best = latest
-        if latest.trusted() or latest.smoothed.effective_draws == 0:
+        smoothed = latest.weighed.smoothed
+        if latest.weighed.trusted() or smoothed.effective_draws == 0:
             break
-        proposal = fitted(proposal, latest.members, jnp.asarray(latest.smoothed.weights))
+        proposal = fitted(proposal, latest.members, jnp.asarray(smoothed.weights))
     assert best is not None
     return _ensemble(problem, best, spent)
 
@@ -181,31 +160,21 @@ def _one_round(
     chi, log_weights = _weighted(problem, proposal, key, number)
     inside = jnp.isfinite(log_weights)  # the rest has no weight, and may have no trajectory
     members = jnp.where(inside[:, None], chi, proposal.gaussian.chi[None])
-    smoothed = pareto_smooth(np.asarray(log_weights))
-    a = np.asarray(proposal.along(members))
-    errors = errors_of_weighted(a, smoothed.weights)
-    squares = tail_of_squares(a, np.asarray(log_weights), smoothed.weights)
-    outside = 1 - float(np.mean(np.asarray(inside)))
-    return _Round(members, smoothed, turn, outside, errors, squares)
+    along = np.asarray(proposal.along(members))
+    return _Round(members, weighed(along, np.asarray(log_weights)), turn)
 
 
 def _ensemble(problem: DepartureFunction, best: _Round, spent: int) -> Ensemble:
-    smoothed = best.smoothed
+    smoothed = best.weighed.smoothed
     number = smoothed.weights.size
-    trust, advice = _verdict(best)
+    trust, advice = _verdict(best.weighed)
     some = smoothed.effective_draws > 0
     weights = smoothed.weights if some else np.full(number, 1 / number)
     known = problem.proper() and smoothed.k_hat < USABLE_K_HAT
     variance = max(np.sum(np.square(weights)) - 1 / number, 0.0)  # of log (1/N) Σ w, delta method
     certificates = {
-        "k_hat": smoothed.k_hat,
-        "effective_draws": smoothed.effective_draws,
+        **best.weighed.certificates(),
         "log_evidence_stdev": float(np.sqrt(variance)) if known else float("nan"),
-        "k_hat_error": smoothed.tail.error,
-        "moment_k_hat": best.squares.surely(),
-        "accuracy": best.errors.stdev,
-        "mean_error": best.errors.mean,
-        "outside": best.outside,
         "rounds": float(best.number),
     }
     return Ensemble(
@@ -220,7 +189,7 @@ def _ensemble(problem: DepartureFunction, best: _Round, spent: int) -> Ensemble:
     )
 
 
-def _verdict(best: _Round) -> tuple[Trust, str]:
+def _verdict(best: Weighed) -> tuple[Trust, str]:
     smoothed, figures = best.smoothed, best.figures()
     if smoothed.effective_draws == 0:
         return Trust.FAILED, (
@@ -244,8 +213,6 @@ def _verdict(best: _Round) -> tuple[Trust, str]:
         )
     if not best.trusted():
         return Trust.DOUBTFUL, (
-            f"{figures}, but wanted are k̂ < {TRUSTED_K_HAT} whatever its error, of squares too, "
-            f"{FEWEST_TRUSTED} draws, {100 * ACCURATE:.1f} % and {CENTRED}: raise `number`, or run "
-            "a chain (NUTS or MCLMC)."
+            f"{figures}, but {WANTED}: raise `number`, or run a chain (NUTS or MCLMC)."
         )
     return Trust.CERTIFIED, f"{figures}: these moments and quantiles may be published."

@@ -21,7 +21,7 @@ from assim.solve.krylov import Operator, lanczos_eigenpairs, randomised_eigenpai
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, equal_weights
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import LEFT_OUT, LaplacePosterior
-from assim.solve.posterior.weighing import weighing
+from assim.solve.posterior.weighing import weigh
 from assim.solve.together import affordable, by_columns
 
 Array = jax.Array
@@ -120,7 +120,7 @@ def laplace(
     log p(y) ≈ v - J(χ*) - ½ log |A|, log |A| = Σ ln(1 + λ), but for the constants of the likelihood
     (MacKay 2003, chapter 27): Laplace's integral of exp(v - J), so A need not be near I, and jumps
     may stand for the prior of states. k̂ is measured by importance sampling: Pareto-smoothed
-    weights exp(v - J)/q of draws from the Gaussian q (`weighing`).
+    weights exp(v - J)/q of draws from the Gaussian q (`weigh`).
 
     Args:
         problem: the departure function.
@@ -132,29 +132,23 @@ def laplace(
     spectrum, which, indefinite = _spectrum(problem, chi, settings, key, exact)
     values, vectors, left_out = spectrum
     gaussian = Gaussian(chi, values, vectors)
-    weighed = weighing(problem, gaussian, key, settings.certificate)
+    weighing = weigh(problem, gaussian, key, settings.certificate)
     flat = np.asarray(problem.weight()) == 0
     known = problem.proper() and float(left_out) <= LEFT_OUT
     information = np.sum(np.log1p(np.asarray(values))) + float(left_out)
     return LaplacePosterior(
         gaussian,
         left_out=float(left_out),
-        k_hat=weighed.smoothed.k_hat,
-        effective_draws=weighed.smoothed.effective_draws,
-        log_mass=(log_mass := float(weighed.at_minimum - information / 2)),
+        weighed=weighing.weighed,
+        log_mass=(log_mass := float(weighing.at_minimum - information / 2)),
         log_evidence=log_mass if known else math.nan,
         hessian=which,
-        sample=weighed.sample(),
+        sample=weighing.sample(),
         flat_variance=float(np.sum(np.asarray(gaussian.stdev())[flat] ** 2)) if flat.any() else 0.0,
         proper=problem.proper(),
         indefinite=indefinite,
-        outside=weighed.outside,
-        k_error=weighed.smoothed.k_error,
-        moment_k_hat=weighed.squares.surely(),
-        sure=weighed.trusted(),
-        errors=weighed.errors,
-        spent=weighed.spent,
-        valleys=weighed.valleys,
+        spent=weighing.spent,
+        valleys=weighing.valleys,
     )
 
 

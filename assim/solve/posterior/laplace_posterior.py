@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from assim.solve.posterior.gaussian import Gaussian
-from assim.statistics.accuracy import ACCURATE, CENTRED, Errors
-from assim.statistics.pareto import TRUSTED_K_HAT, USABLE_K_HAT, Tail
+from assim.statistics.pareto import TRUSTED_K_HAT, USABLE_K_HAT
+from assim.statistics.weighed import UNWEIGHED, WANTED, Weighed
 
 Array = jax.Array
 
@@ -37,28 +37,28 @@ class Trust(enum.IntEnum):
         return self.name.lower()
 
 
+def in_doubt(trust: Trust, advice: str, why: str) -> tuple[Trust, str]:
+    """Trust and advice where something else stands against a result."""
+    besides = "But for that" if trust is Trust.CERTIFIED else "Besides"
+    return min(trust, Trust.DOUBTFUL), f"{why} {besides}: {advice}"
+
+
 class LaplacePosterior(eqx.Module):
     """The Laplace posterior and how far to trust it.
 
     Args:
         gaussian: the approximation itself.
         left_out: estimate of Σ λ ≥ Σ ln(1 + λ) over the eigenpairs that were not computed.
-        k_hat: Pareto shape of the importance weights, NaN where not measured.
-        effective_draws: effective number of the certificate's draws, NaN likewise.
+        log_evidence: log p(y) but for the likelihood's constants; NaN for an improper prior, and
+            where too much is left out.
+        hessian: which Hessian A is, and why, in words.
+        weighed: what the weights of the certificate's draws say; NaN where there are none.
         sample: the certificate's draws of χ (N, n), the second half mirroring the first, with
             their smoothed weights (N,), where these correct it: k̂ < 0.5 and 400 effective draws
             or more; None otherwise.
         flat_variance: Σ (A⁻¹)_ii over the coordinates of χ that have no prior of their own.
         proper: whether the prior integrates to one, flat coordinates or not.
-        log_evidence: log p(y) but for the likelihood's constants; NaN for an improper prior, and
-            where too much is left out.
-        hessian: which Hessian A is, and why, in words.
         indefinite: whether the exact Hessian has a negative eigenvalue at χ*, so that A is not it.
-        outside: share of the certificate's draws at which log p is -∞; 0 where there are none.
-        k_error: standard error of k̂.
-        moment_k_hat: k̂ of weight times square along the worst direction, with its error.
-        errors: of corrected moments along the eigenvectors.
-        sure: whether weights and corrected moments may be trusted, whatever luck k̂ had.
         spent: evaluations of J for the certificate.
         valleys: where J descends again on lines through χ*, shape (k, n); None where not looked.
         log_mass: v - J(χ*) - ½ log |A|, the log of the mass about χ* but for a constant.
@@ -68,19 +68,13 @@ class LaplacePosterior(eqx.Module):
 
     gaussian: Gaussian
     left_out: float
-    k_hat: float
-    effective_draws: float
     log_evidence: float
     hessian: str
+    weighed: Weighed = UNWEIGHED
     sample: tuple[np.ndarray, np.ndarray] | None = None
     flat_variance: float = 0.0
     proper: bool = True
     indefinite: bool = False
-    outside: float = 0.0
-    k_error: float = 0.0
-    moment_k_hat: float = float("nan")
-    errors: Errors = Errors(float("nan"), float("nan"))
-    sure: bool = False
     spent: int = 0
     valleys: np.ndarray | None = None
     log_mass: float = float("nan")
@@ -91,6 +85,16 @@ class LaplacePosterior(eqx.Module):
     def chi(self) -> Array:
         """χ*."""
         return self.gaussian.chi
+
+    @property
+    def k_hat(self) -> float:
+        """Pareto shape of the importance weights, NaN where not measured."""
+        return self.weighed.smoothed.k_hat
+
+    @property
+    def outside(self) -> float:
+        """Share of the certificate's draws at which log p is -∞; 0 where there are none."""
+        return self.weighed.outside
 
     @property
     def eigenvalues(self) -> Array:
@@ -124,14 +128,8 @@ class LaplacePosterior(eqx.Module):
     def certificates(self) -> dict[str, float]:
         """The numbers behind `trust`, by name."""
         return {
-            "k_hat": self.k_hat,
-            "k_hat_error": self.k_error,
-            "moment_k_hat": self.moment_k_hat,
-            "accuracy": self.errors.stdev,
-            "mean_error": self.errors.mean,
-            "effective_draws": self.effective_draws,
+            **self.weighed.certificates(),
             "left_out": self.left_out,
-            "outside": self.outside,
             "rank": float(self.rank()),
             "effective_parameters": self.effective_parameters,
             "elsewhere": self.elsewhere,
@@ -141,7 +139,7 @@ class LaplacePosterior(eqx.Module):
         """CERTIFIED where weights surely correct it, all is in it and no edge is met."""
         whole = not self.indefinite and self.left_out <= LEFT_OUT
         sound = whole and not self.free and self.outside <= OUTSIDE and not self.several()
-        return Trust.CERTIFIED if sound and self.sure else Trust.DOUBTFUL
+        return Trust.CERTIFIED if sound and self.weighed.trusted() else Trust.DOUBTFUL
 
     def several(self) -> bool:
         """Whether moments are wrong without other minima, for their mass or their distance."""
@@ -157,10 +155,7 @@ class LaplacePosterior(eqx.Module):
 
     def nearly_gaussian(self) -> bool:
         """Whether k̂ is below 0.5, its error included."""
-        return self._tail().light()
-
-    def _tail(self) -> Tail:
-        return Tail(self.k_hat, self.k_error)
+        return self.weighed.smoothed.tail.light()
 
     def advice(self) -> str:
         """What edges, curvature, eigenpairs left out, else k̂ say, in a sentence."""
@@ -190,7 +185,7 @@ class LaplacePosterior(eqx.Module):
             return "k̂ was not measured: nothing is known about how Gaussian the posterior is."
         if self.k_hat < TRUSTED_K_HAT:
             return self._of_weights()
-        k = f"k̂ = {self._tail()}"
+        k = f"k̂ = {self.weighed.smoothed.tail}"
         if self.k_hat < USABLE_K_HAT:
             return f"{k}: a rough answer: standard deviations may be 10 per cent off, or 30."
         return (
@@ -210,12 +205,10 @@ class LaplacePosterior(eqx.Module):
         """What weights of light tail correct, and whether that may be certified."""
         corrected = self.sample is not None
         what = "weights correct" if corrected else "nothing corrects, for want of draws,"
-        k, figures = f"k̂ = {self._tail()}", f"{what} what is published, {self.errors.words()}"
-        if self.sure:
-            return f"{k}: the Laplace posterior is close to the true one; {figures}."
+        figures = f"{self.weighed.figures()}: {what} what is published"
+        if self.weighed.trusted():
+            return f"{figures}, and the Laplace posterior is close to the true one."
         return (
-            f"{k} ({self.moment_k_hat:.2f} of squares with its error): {figures}, but wanted "
-            f"are k̂ < {TRUSTED_K_HAT} whatever its error, {100 * ACCURATE:.1f} % and "
-            f"{CENTRED}; raise the posterior's certificate, or run Importance or a chain "
-            "(NUTS or MCLMC)."
+            f"{figures}, but {WANTED}; raise the posterior's certificate, or run Importance or a "
+            "chain (NUTS or MCLMC)."
         )

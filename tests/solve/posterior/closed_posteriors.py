@@ -11,6 +11,8 @@ import scipy.stats
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import Laplace, laplace
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
+from assim.statistics.pareto import ParetoSmoothed
+from assim.statistics.weighed import UNWEIGHED
 from tests.solve.departures import Misfit
 
 SKEW = 2.0  # of the skewed likelihood
@@ -95,4 +97,5 @@ def given(chi, variance, k_hat=0.1) -> LaplacePosterior:
     order = np.argsort(variance)
     vectors = jnp.asarray(np.eye(chi.size)[:, order])
     gaussian = Gaussian(jnp.asarray(chi), jnp.asarray(1 / variance[order] - 1), vectors)
-    return LaplacePosterior(gaussian, 0.0, k_hat, 1000.0, 0.0, "given")
+    weights = ParetoSmoothed(np.ones(0), k_hat, 1000.0, 0.0)
+    return LaplacePosterior(gaussian, 0.0, 0.0, "given", UNWEIGHED._replace(smoothed=weights))

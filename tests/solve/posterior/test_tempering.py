@@ -139,7 +139,7 @@ def test_flat_coordinates():
 def test_too_many_controls_for_a_covariance():
     many = Misfit(affine, 2001, 1.0, jnp.zeros((1, 2002)))
     gaussian = Gaussian(jnp.zeros(2001), jnp.zeros(1), jnp.zeros((2001, 1)).at[0].set(1.0))
-    around = LaplacePosterior(gaussian, 0.0, 0.1, 1000.0, 0.0, "given")
+    around = LaplacePosterior(gaussian, 0.0, 0.0, "given")
     found = Tempering().sample(many, around, KEY)
     assert found.trust is Trust.FAILED and "MCLMC" in found.advice
     assert found.evaluations == 0

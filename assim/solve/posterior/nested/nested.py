@@ -1,6 +1,5 @@
 """Integrated nested Laplace: the trajectory integrated out, parameters and scales explored."""
 
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -175,8 +174,7 @@ def _within(problem: Nesting, ensemble: Ensemble, around: LaplacePosterior) -> E
     beyond = (others < members.min(axis=0)) | (others > members.max(axis=0))
     if not beyond.any():
         return ensemble
-    advice = f"{around.of_others()}: {CHAIN}. {ensemble.advice}"
-    return replace(ensemble, trust=Trust.DOUBTFUL, advice=advice)
+    return ensemble.doubted(f"{around.of_others()}: {CHAIN}.")
 
 
 def _form(problem: Nesting) -> Nesting:

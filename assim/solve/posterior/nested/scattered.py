@@ -175,8 +175,7 @@ def _around(frame: Frame, proper: bool) -> LaplacePosterior:
     order = np.argsort(stdev)
     vectors = jnp.asarray((frame.axes / stdev)[:, order])
     gaussian = Gaussian(jnp.asarray(frame.centre), jnp.asarray(stdev[order] ** -2 - 1), vectors)
-    nan = float("nan")
-    return LaplacePosterior(gaussian, 0.0, nan, nan, nan, "block of that of all", proper=proper)
+    return LaplacePosterior(gaussian, 0.0, np.nan, "block of that of all", proper=proper)
 
 
 def _several(solver: Solver, ensemble: Ensemble, starts: Starts, number: int) -> bool:

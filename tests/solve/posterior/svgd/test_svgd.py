@@ -218,7 +218,7 @@ def test_more_directions_than_eigenpairs():
     n = 2100
     problem = Misfit(lambda chi, data: chi[:300] ** 2 / 0.25, n, 1.0)
     gaussian = Gaussian(jnp.zeros(n), jnp.zeros(1), jnp.eye(n)[:, :1])
-    found = LaplacePosterior(gaussian, 0.0, 0.0, 500.0, 0.0, "given")
+    found = LaplacePosterior(gaussian, 0.0, 0.0, "given")
     ensemble = SVGD(particles=4, steps=1, polish=0, members=4).sample(problem, found, KEY)
     assert ensemble.trust is Trust.DOUBTFUL
     assert "than the eigenpairs" in ensemble.advice
