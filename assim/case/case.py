@@ -28,6 +28,7 @@ from assim.case.methods import (
 )
 from assim.case.model import ModelTable, ParameterTable
 from assim.case.model_error import ModelErrorTable
+from assim.case.names import foreign_modules
 from assim.case.observations import ObservationTable, held_back_faults, name_instruments
 from assim.case.plugins import Table
 from assim.case.problem import ProblemTable
@@ -279,8 +280,8 @@ class Case:
         return self.folder / file
 
     def inputs(self) -> dict[str, Path]:
-        """The data files that the case names, by the name it uses."""
-        return {name: self.input_path(name) for name in self.checked.files()}
+        """The data files that the case names, by the name it uses, and its code."""
+        return {name: self.input_path(name) for name in self.checked.files()} | self.code()
 
     def decisive_inputs(self) -> dict[str, Path]:
         """Those that may not change while a cycle goes on: all but observations and truth."""
@@ -316,7 +317,7 @@ class Case:
             CaseError: it holds one of them, which results might replace.
         """
         directory = self.results(out)
-        own = [self.path, *self.inputs().values(), *self.code()]
+        own = [self.path, *self.inputs().values()]
         for path in (*own, *(path for path in read if path is not None)):
             if is_within(path, directory):
                 key = "output.directory" if out is None else "--out"
@@ -327,10 +328,13 @@ class Case:
                 )
         return directory
 
-    def code(self) -> list[Path]:
-        """The Python files that the case names."""
+    def code(self) -> dict[str, Path]:
+        """The Python files that the case names, and others in its folder that are loaded."""
         sources = [use.rpartition(":")[0] for use in uses(self.tree)]
-        return [self.input_path(source) for source in sources if source.endswith(".py")]
+        named = {name: self.input_path(name) for name in sources if name.endswith(".py")}
+        known, folder = {path.resolve() for path in named.values()}, self.folder.resolve()
+        beside = [path for path in foreign_modules() if path.is_relative_to(folder)]
+        return named | {str(p.relative_to(folder)): p for p in beside if p not in known}
 
     def results(self, out: Path | None) -> Path:
         """Where results are: --out, the case's own directory, or out/<case>_<file's name>.

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -192,3 +193,12 @@ def place(error: BaseException, is_own: Callable[[str], bool]) -> str:
         return f"{error.filename}, line {error.lineno}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if is_own(f.filename)]
     return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+
+
+def foreign_modules() -> list[Path]:
+    """Files of all loaded modules that come neither with Python and its packages nor with assim."""
+    known = [Path(place).resolve() for place in {*sysconfig.get_paths().values(), sys.prefix}]
+    known = [*known, Path(sys.base_prefix).resolve(), Path(__file__).parents[1].resolve()]
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    paths = {Path(file).resolve() for file in files if isinstance(file, str)}
+    return sorted(path for path in paths if not any(path.is_relative_to(k) for k in known))

@@ -33,7 +33,7 @@ class Posed:
     minimiser: Any  # how J is minimised
     posterior: Any  # ways to quantify uncertainty by name, "auto", or None
     instruments: tuple[Instrument, ...]  # with the rows of their files and their fate
-    inputs: dict[str, str]  # sha256 of the data files, by the case's names
+    inputs: dict[str, str]  # sha256 of the files, by the case's names
     truth: State | None = None  # true state at the window's start, where a twin experiment left one
     first_guess: Array | None = None  # χ from which the minimisation starts, where a file gives it
     quantities: Mapping[str, Derived] = field(default_factory=dict)  # derived, to report

@@ -4,8 +4,6 @@ import hashlib
 import json
 import re
 import shutil
-import sys
-import sysconfig
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -111,15 +109,6 @@ def fingerprint_of(parts: Mapping[str, str], files: Mapping[str, Path]) -> str:
     versions = {"assim": package_version(), **{name: _version(name) for name in _LIBRARIES}}
     lines = json.dumps([dict(parts), digests, versions], sort_keys=True)
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def foreign_modules() -> list[Path]:
-    """Files of all loaded modules that come neither with Python and its packages nor with assim."""
-    known = [Path(place).resolve() for place in {*sysconfig.get_paths().values(), sys.prefix}]
-    known = [*known, Path(sys.base_prefix).resolve(), Path(__file__).parents[1].resolve()]
-    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    paths = {Path(file).resolve() for file in files if isinstance(file, str)}
-    return sorted(path for path in paths if not any(path.is_relative_to(k) for k in known))
 
 
 def _version(name: str) -> str:

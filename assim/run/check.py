@@ -77,9 +77,7 @@ def check_posed(posed: Posed) -> Iterator[Check]:
     """Every check on a case whose files could be read."""
     problem = posed.problem
     slots, steps = problem.window.slots, problem.window.steps
-    yield Check(
-        "case file", True, f"{posed.case.path}, {len(posed.inputs)} data files, units agree"
-    )
+    yield Check("case file", True, f"{posed.case.path}, {len(posed.inputs)} files, units agree")
     yield Check("model contract", True, f"{type(problem.model).__name__}: keys, shapes and dtypes")
     span = _span(posed, *problem.window.edges[np.array([0, -1])])
     yield Check("window", None, f"{span}: {slots} slots of {_plural(steps, 'step')}")

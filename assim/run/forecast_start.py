@@ -18,6 +18,7 @@ from assim.case.pose_cycle import pose_cycle
 from assim.case.setting import Setting
 from assim.files.errors import DataError
 from assim.files.fingerprint import WINDOW, digests, problem_digest
+from assim.files.netcdf import hash_file
 from assim.files.read.manifest import STATES, damaged, read_manifest
 from assim.files.read.states import read_state
 from assim.files.write.analysed import read_carry
@@ -62,6 +63,7 @@ def origin_of(setting: Setting, directory: Path, number: int | None, seed: int) 
         raise DataError(_absent(directory))
     words = attributes_of(path)
     _check_case(case, path, words)
+    _check_code(case, path, words)
     weak = case.checked.model_error is not None
     start = (_repeated if weak else _of_posterior)(setting, directory, number, seed)
     method = f"{path}, by {words.get('assim_method', 'an unknown method')}"
@@ -97,6 +99,23 @@ def _check_case(case: Case, path: Path, words: Mapping[str, Any]) -> None:
         )
 
 
+def _check_code(case: Case, path: Path, words: Mapping[str, Any]) -> None:
+    """Refuse code that has changed since the analysis was made by it."""
+    before = _digests(words, "assim_inputs")
+    changed = [n for n, p in case.code().items() if n in before and hash_file(p) != before[n]]
+    if changed:
+        raise DataError(
+            f"{case.input_path(changed[0])}: has changed since {path} was made; put it back, or "
+            "run the case again"
+        )
+
+
+def _digests(words: Mapping[str, Any], key: str) -> dict[str, str]:
+    """sha256 by name, of an attribute that has one a line."""
+    lines = str(words.get(key, "")).splitlines()
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
+
 def _without_files(model: Any) -> Any:
     """The table of a model without where its inputs are: those are compared by what they hold."""
     if not isinstance(model, dict):
@@ -111,8 +130,7 @@ def _without_files(model: Any) -> Any:
 
 def _check_window(path: Path, model: AbstractDynamics, window: Window) -> None:
     """Refuse inputs of the model that differ inside the window from those of the analysis."""
-    lines = str(attributes_of(path).get("assim_window_inputs", "")).splitlines()
-    before = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    before = _digests(attributes_of(path), "assim_window_inputs")
     now = digests(model, window)
     changed = [name for name, digest in now.items() if before.get(name) != digest]
     if not before:
@@ -230,8 +248,7 @@ def _check_problem(path: Path, posed: Posed) -> None:
     words = attributes_of(path)
     if words.get("assim_problem_sha256") == problem_digest(posed.problem):
         return
-    lines = str(words.get("assim_inputs", "")).splitlines()
-    before = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    before = _digests(words, "assim_inputs")
     changed = [name for name, digest in posed.inputs.items() if before.get(name) != digest]
     raise DataError(
         f"{', '.join(changed) or 'the case'}: no longer poses the problem that {path} was made of: "

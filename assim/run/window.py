@@ -23,9 +23,10 @@ from assim.analysis.posterior import Posterior
 from assim.case.case import FILES, Case
 from assim.case.failure import Exit
 from assim.case.findings import PredictiveTable
+from assim.case.names import foreign_modules
 from assim.case.pose import Posed, pose
 from assim.files.fingerprint import problem_digest
-from assim.files.unfinished import Unfinished, fingerprint_of, foreign_modules
+from assim.files.unfinished import Unfinished, fingerprint_of
 from assim.files.write.applied import applied
 from assim.files.write.arviz import to_datatree
 from assim.files.write.encode import row_columns, state_dataset
@@ -125,7 +126,7 @@ def _unfinished(posed: Posed, directory: Path, screen: Screen) -> Unfinished:
     free = {"title", "output"}
     decisive = {key: value for key, value in case.tree.items() if key not in free}
     parts = {"case": repr(decisive), "problem": problem_digest(posed.problem), **posed.inputs}
-    code = {str(path): path for path in (*case.code(), *foreign_modules())}
+    code = {str(path): path for path in (*case.code().values(), *foreign_modules())}
     fingerprint = fingerprint_of(parts, code)
     return Unfinished(directory, fingerprint, case.title, screen.say)
 

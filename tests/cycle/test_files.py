@@ -415,6 +415,18 @@ def test_a_changed_background_is_refused(copied, tmp_path):
     )
 
 
+def test_a_changed_model_is_refused(copied, tmp_path):
+    case, own = copied.folder / "case.toml", copied.folder / "own.py"
+    own.write_text('from assim.models import Lorenz63\n\n\nclass Own(Lorenz63):\n    """One."""\n')
+    case.write_text(case.read_text().replace('use = "Lorenz63"', 'use = "own.py:Own"'))
+    out = tmp_path / "out"
+    assert copied.run(out, *setting("cycle.windows=2")).exit_code == 0
+    own.write_text(own.read_text() + "    sigma = 11.0\n")
+    result = copied.run(out, "--resume")
+    assert result.exit_code == 3
+    assert "own.py: is missing or has changed" in " ".join(result.stderr.split())
+
+
 def test_what_was_missing_stays_out_when_the_cycle_goes_on(tmp_path):
     """Of windows that see earlier observations, whether or not the file has come since."""
     keys = 'shift = 1\noverlap = "several"\non_failure = "forecast"'

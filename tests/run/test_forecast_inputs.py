@@ -13,6 +13,7 @@ from assim.case.case import read_case
 from assim.case.setting import set_up
 from assim.case.toml import write
 from assim.files.fingerprint import digests
+from assim.files.netcdf import hash_file
 from assim.files.record import Record, together
 from assim.files.write.forecast import mark_stale
 from assim.findings.verification import judged
@@ -94,6 +95,7 @@ def folder(tmp_path: Path) -> Path:
             "assim_config": setting.case.text(),
             "assim_status": "converged",
             "assim_window_inputs": "\n".join(f"{d}  {name}" for name, d in made_with.items()),
+            "assim_inputs": f"{hash_file(tmp_path / 'store.py')}  store.py",
         },
     ).to_netcdf(tmp_path / "results" / "posterior.nc")
     return tmp_path
@@ -141,6 +143,15 @@ def test_an_input_that_differs_inside_the_window_is_refused(folder: Path, day: i
 def test_other_slots_and_other_keys_are_refused(folder: Path) -> None:
     assert forecast(folder, "--set", "model.dt=0.5").exit_code == 3
     assert forecast(folder, "--set", "window.slots=5").exit_code == 3
+
+
+def test_a_model_that_has_changed_is_refused(folder: Path) -> None:
+    (folder / "store.py").write_text(STORE.replace('-theta["k"]', '-2 * theta["k"]'))
+    done = forecast(folder)
+    assert done.exit_code == 3
+    assert "store.py: has changed since" in done.stderr and "run the case again" in done.stderr
+    (folder / "store.py").write_text(STORE)
+    assert forecast(folder).exit_code == 0
 
 
 def test_means_and_quantiles_are_of_the_same_members() -> None:

@@ -10,8 +10,9 @@ import sys
 import pytest
 import xarray as xr
 
+from assim.case.names import foreign_modules
 from assim.files.record import FOLDER
-from assim.files.unfinished import UNFINISHED, fingerprint_of, foreign_modules
+from assim.files.unfinished import UNFINISHED, fingerprint_of
 
 OWN = """
 import os

@@ -68,7 +68,7 @@ def _check_apart(case: Case) -> None:
         made["background.file"] = tables.background.file
     made |= {f"observations.{n}.file": t.file for n, t in enumerate(tables.observations)}
     others = Counter(files) - Counter(made.values())
-    read = {case.path, *case.code(), *(case.input_path(name) for name in others)}
+    read = {case.path, *case.code().values(), *(case.input_path(name) for name in others)}
     keys: dict[Path, str] = {path.resolve(): "the case reads" for path in read}
     for key, name in made.items():
         path = case.input_path(name).resolve()
