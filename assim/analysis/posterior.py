@@ -217,7 +217,7 @@ def _judged(posterior: Posterior, fields: FieldMoments) -> Posterior:
 
 def _known(posterior: Posterior, known: dict[str, Errors], way_out: str) -> Posterior:
     """Doubtful where a scalar, or what else is known so well, is not known well enough."""
-    stated = {name: q.errors for name, q in posterior.quantities.items() if not q.note}
+    stated = {name: q.errors for name, q in posterior.quantities.items()}
     each = {**known, **{name: errors for name, errors in stated.items() if errors}}
     worst = max(each, key=lambda name: each[name].excess(), default="")
     if posterior.trust is not Trust.CERTIFIED or not worst or each[worst].excess() <= 1:

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from assim.statistics.weighted import in_pairs
+
 ACCURATE, CENTRED = 0.015, 0.03  # errors of standard deviations and of means, at most
 ROUNDING = 1e-7  # relative; what varies less is constant
 SURER, MOST_AGAIN = 1.2, 4  # times as many draws where too few were made at first, at most
@@ -15,22 +17,27 @@ class Errors(NamedTuple):
     Args:
         mean: of a mean, in standard deviations.
         stdev: of a standard deviation, relative.
+        quantile: of the 5, 50 and 95 % quantiles, in widths of the 90 % interval.
     """
 
     mean: float
     stdev: float
+    quantile: float = 0.0
 
     def excess(self) -> float:
         """How many times as large as may be; 1 or less is small enough, NaN counts as ∞."""
-        excess = max(self.mean / CENTRED, self.stdev / ACCURATE)
-        return excess if np.isfinite(self.mean + self.stdev) else np.inf
+        excess = max(self.mean / CENTRED, self.stdev / ACCURATE, self.quantile / ACCURATE)
+        return excess if np.isfinite(sum(self)) else np.inf
 
     def words(self) -> str:
-        """The two in words."""
-        return (
+        """The numbers in words."""
+        moments = (
             f"standard deviations within {100 * self.stdev:.1f} % and means within "
             f"{self.mean:.3f} of one"
         )
+        quantiles = f"quantiles within {100 * self.quantile:.1f} % of their interval"
+        said = [moments] if self.mean or self.stdev or not self.quantile else []
+        return ", ".join([*said, quantiles] if self.quantile else said)
 
 
 def more_draws(number: int, errors: Errors) -> int:
@@ -62,7 +69,7 @@ def errors_of_weighted(
     if against:
         first, second = first - values / len(values), second - (values**2 - 1) / len(values)
     if paired:
-        first, second = _in_pairs(first), _in_pairs(second)
+        first, second = in_pairs(first), in_pairs(second)
     e_mean = np.sqrt(np.sum(first**2, axis=0) / variance)
     e_stdev = np.sqrt(np.sum(second**2, axis=0)) / (2 * variance)
     return Errors(float(np.max(e_mean)), float(np.max(e_stdev)))
@@ -87,15 +94,15 @@ def controlled_moments(
     examples, section 8.9). Where weights are equal both are exact to rounding.
     """
     plain = np.full(values.size, 1 / values.size)
-    powers, mass = (values, values**2), _in_pairs(weights)
-    controls = np.stack([_in_pairs(plain * f) for f in powers], axis=1)
-    sizes = np.stack([_in_pairs(plain * np.abs(f)) for f in powers], axis=1)
+    powers, mass = (values, values**2), in_pairs(weights)
+    controls = np.stack([in_pairs(plain * f) for f in powers], axis=1)
+    sizes = np.stack([in_pairs(plain * np.abs(f)) for f in powers], axis=1)
     columns = controls - controls.mean(axis=0)
     varies = np.linalg.norm(columns, axis=0) > ROUNDING * np.linalg.norm(sizes, axis=0)
     away = (controls.sum(axis=0) - known)[varies]
     moments, rests = [], []
     for f in powers:
-        terms = _in_pairs(weights * f)
+        terms = in_pairs(weights * f)
         influence = terms - terms.sum() * mass
         coefficients, rest = _regressed(columns[:, varies], influence)
         moments.append(float(terms.sum() - coefficients @ away))
@@ -121,11 +128,3 @@ def _regressed(columns: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.
     coefficients = inverse @ (left.T @ values) / scale
     rest = values - left @ (left.T @ values)
     return coefficients, rest / np.maximum(1 - np.sum(left**2, axis=1), 0.1)
-
-
-def _in_pairs(terms: np.ndarray) -> np.ndarray:
-    """Sums of the i-th and the (h + i)-th of up to 2h terms."""
-    half = (len(terms) + 1) // 2
-    sums = terms[:half].copy()
-    sums[: len(terms) - half] += terms[half:]
-    return sums

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+LEVELS = (0.05, 0.5, 0.95)  # of the quantiles that are published
+
 
 def weighted_quantiles(
     values: np.ndarray, weights: np.ndarray, levels: np.ndarray | tuple[float, ...]
@@ -17,3 +19,50 @@ def weighted_quantiles(
     columns = (column.reshape(len(values), -1).T for column in (reached, ascending))
     each = [np.interp(levels, at, x) for at, x in zip(*columns, strict=True)]
     return np.reshape(np.transpose(each), (len(levels), *np.shape(values)[1:]))
+
+
+def quantile_error(
+    values: np.ndarray, weights: np.ndarray, paired: bool = False, against: bool = False
+) -> float:
+    """Largest standard error of the quantiles at LEVELS, in widths of the interval; 0 if that is 0.
+
+    That of the share of draws below one, e² = Σ (w (1[f ≤ q] - p))², moves the level; the quantile
+    moves by half of what lies between p - e and p + e.
+
+    Args:
+        values: f, shape (N,).
+        weights: w, shape (N,), of sum one.
+        paired: whether the second half of the draws mirrors the first: a pair is one draw.
+        against: whether quantiles are those of weighted draws less those of the same draws with
+            equal weights, which are known.
+    """
+    plain = np.full(values.size, 1 / values.size)
+    low, high = weighted_quantiles(values, weights, LEVELS[::2])
+    if not high > low:
+        return 0.0
+    errors = []
+    for level in LEVELS:
+        terms = _influence(values, weights, level)
+        if against:
+            terms = terms - _influence(values, plain, level)
+        if paired:
+            terms = in_pairs(terms)
+        error = np.sqrt(np.sum(terms**2))
+        ends = np.clip((level - error, level + error), 0.0, 1.0)
+        below, above = weighted_quantiles(values, weights, ends)
+        errors.append((above - below) / 2)
+    return float(max(errors) / (high - low))
+
+
+def _influence(values: np.ndarray, weights: np.ndarray, level: float) -> np.ndarray:
+    """w (1[f ≤ q] - p), whose sum is zero."""
+    quantile = weighted_quantiles(values, weights, (level,))[0]
+    return weights * ((values <= quantile) - level)
+
+
+def in_pairs(terms: np.ndarray) -> np.ndarray:
+    """Sums of the i-th and the (h + i)-th of up to 2h terms."""
+    half = (len(terms) + 1) // 2
+    sums = terms[:half].copy()
+    sums[: len(terms) - half] += terms[half:]
+    return sums

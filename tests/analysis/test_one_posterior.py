@@ -21,6 +21,7 @@ from assim.files.write.results import posterior_dataset, trajectory_dataset
 from assim.findings.predictive import predictive_checks
 from assim.solve.posterior.ensemble import HEAVY_TAIL, Ensemble, Trust, equal_weights
 from assim.statistics.resampling import systematic
+from tests.studies.known import curved, saturating
 
 WIDTH, READING, NOISE, FACTOR = 0.6, 2.5, 1.2, 0.9
 ENERGY = assim.Derived(lambda trajectory: trajectory.at_end()["x"] ** 2, "1", "square at the end")
@@ -233,3 +234,12 @@ def test_a_standard_deviation_that_a_certificate_calls_luck_is_not_stated():
     x, proportional = quantities["x"], quantities["end"]
     assert np.isnan(x.stddev) and "median" in x.note and np.isfinite([x.q05, x.q50, x.q95]).all()
     assert np.isfinite(proportional.stddev) and not proportional.note
+
+
+def test_quantiles_far_out_in_a_tail_are_known_too_badly_to_be_certified():
+    """a/(1 + a) read as 0.95 ± 0.1, a half-Cauchy: 95 per cent lie below some 350 times the 5."""
+    known = curved(saturating, np.full(3, 0.95), 0.1, {"a": assim.prior.HalfCauchy(1.0)})
+    posterior = assim.analyse(known.problem, posterior=assim.posterior.Importance()).posterior
+    quantity = posterior.quantities["a"]
+    assert np.isnan(quantity.stddev) and quantity.errors.quantile > 0.015
+    assert posterior.trust is Trust.DOUBTFUL and "Of a, quantiles within" in posterior.advice

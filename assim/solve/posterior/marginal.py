@@ -14,13 +14,12 @@ import numpy as np
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.statistics.accuracy import Errors, controlled_moments, errors_of_weighted
-from assim.statistics.weighted import weighted_quantiles
+from assim.statistics.weighted import LEVELS, quantile_error, weighted_quantiles
 
 Array = jax.Array
 Scalars = dict[str, Array]
 ScalarFunction = Callable[[Array], Scalars]
 
-LEVELS = (0.05, 0.5, 0.95)
 FAR, SHARE = 4.5, 0.1  # beyond which there are no draws; share of a variance that may be there
 LUCKY = 0.1  # relative error of a standard deviation from which it is not stated, ...
 HEAVY = 10.0  # where the kurtosis of the draws is above this
@@ -40,8 +39,7 @@ class Quantity:
     quantity, or a scalar field that shares its background errors with others, has `draws`, the
     number of draws that it was computed from, and `prior`: 5, 50 and 95 per cent quantiles of as
     many draws from the prior as there are members, NaN where it depends on what has no prior.
-    `errors` are those of mean, in standard deviations, and of `stddev`, relative, where members are
-    independent or weighted.
+    `errors` are those of mean, `stddev` and quantiles, where members are independent or weighted.
     `stddev` is NaN, and `note` says why, where a few draws far out rule it: it would be luck.
     """
 
@@ -95,6 +93,7 @@ def _corrected(
     plain = np.full(draws.size, 1 / draws.size)
     weighted, unweighted = (weighted_quantiles(draws, w, LEVELS) for w in (weights, plain))
     mean, variance, errors = controlled_moments(draws - here, weights, moments)
+    errors = errors._replace(quantile=quantile_error(draws, weights, paired=True, against=True))
     both = np.array([mean, variance + mean**2])
     quantity = _quantity(here, both, at_levels + weighted - unweighted)
     return _ruled(replace(quantity, errors=errors), ruling_draws(draws, weights))
@@ -138,8 +137,9 @@ def _ruled(quantity: Quantity, few: float) -> Quantity:
 
 
 def without_stddev(quantity: Quantity, why: str) -> Quantity:
-    """A scalar whose standard deviation is not stated."""
-    return replace(quantity, stddev=math.nan, note=why)
+    """A scalar whose standard deviation is not stated, so that quantiles alone have an error."""
+    errors = quantity.errors and quantity.errors._replace(mean=0.0, stdev=0.0)
+    return replace(quantity, stddev=math.nan, note=why, errors=errors)
 
 
 @eqx.filter_jit
@@ -233,10 +233,11 @@ def _by_draws(values: np.ndarray, drawn: WeightedDraws, here: float) -> Quantity
     quantity = _quantity(about, moments, weighted_quantiles(f, w, LEVELS))
     errors = None
     if drawn.mirrored or drawn.independent:
-        safe = np.where(finite, values, 0.0)[:, None]
-        weights = np.where(finite, drawn.weights, 0.0)
-        errors = errors_of_weighted(safe, weights / weights.sum(), paired=drawn.mirrored)
-    return replace(_ruled(quantity, ruling_draws(f, w)), map=here, errors=errors)
+        safe, weights = np.where(finite, values, 0.0), np.where(finite, drawn.weights, 0.0)
+        weights, paired = weights / weights.sum(), drawn.mirrored
+        errors = errors_of_weighted(safe[:, None], weights, paired=paired)
+        errors = errors._replace(quantile=quantile_error(safe, weights, paired=paired))
+    return _ruled(replace(quantity, map=here, errors=errors), ruling_draws(f, w))
 
 
 def only_map(here: float, units: str = "", long_name: str = "") -> Quantity:
