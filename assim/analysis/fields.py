@@ -1,5 +1,6 @@
 """Moments of trajectory, model errors and predictions over weighted members of χ."""
 
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -19,6 +20,7 @@ Fields = tuple[State, State, State]  # of the trajectory, η, and Hx by instrume
 MOST_TOGETHER = 1000  # draws that are pushed together
 FEWEST_PAIRS = 250  # of antithetic draws, from which moments are taken
 SUMS = 15  # that are kept for every entry of the fields
+POWERS = ((1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (2, 4))  # of weights and of what is summed
 ROUNDING = 1e-9  # of a field: standard deviations that count as none
 
 
@@ -54,36 +56,67 @@ def _fields(problem: Problem, chi: Array) -> Fields:
 # ---- of any weighted members ---------------------------------------------------------------------
 
 
-def of_members(problem: Problem, members: Array, weights: Array, chi: Array) -> FieldMoments:
+def of_members(
+    problem: Problem, members: Array, weights: Array, chi: Array, worth: float | None = None
+) -> FieldMoments:
     """Mean and standard deviation of every field, about what χ gives.
 
-    Members whose trajectory is not finite are left out.
+    Members whose trajectory is not finite are left out. Errors are those of the delta method
+    (`errors_of_weighted`), scaled to the independent draws that the members are worth.
+
+    Args:
+        problem: the problem.
+        members: χ, shape (N, n).
+        weights: shape (N,), of sum one.
+        chi: χ*.
+        worth: so many independent draws; None where errors are not measured.
     """
     number, batch = members.shape[0], many_together(problem)
     extra = -(-number // batch) * batch - number
     padded = jnp.pad(members, ((0, extra), (0, 0)), mode="edge")
     w = jnp.pad(weights, (0, extra))
     here = _fields(problem, chi)
-    blank = jax.tree.map(np.zeros_like, here)
-    total: Any = (blank, blank, jnp.zeros(()))
+    measured = worth is not None and can_be_corrected(here)
+    total: Any = None
     for at in range(0, number, batch):
         part = slice(at, at + batch)
-        total = _added(problem, here, total, padded[part], w[part])
-    first, second, mass = jax.tree.map(np.asarray, total)
+        more = _sums(problem, here, padded[part], w[part], measured)
+        total = more if total is None else jax.tree.map(jnp.add, total, more)
+    sums, mass, square = jax.tree.map(np.asarray, total)
     mass = np.where(mass > 0, mass, np.nan)  # no member has a finite trajectory
-    mean = jax.tree.map(lambda a: a / mass, first)
-    variance = jax.tree.map(lambda a, m: a / mass - m**2, second, mean)
-    states = {name: np.asarray(here[0][name]) + value for name, value in mean[0].items()}
-    return FieldMoments(states, *jax.tree.map(lambda v: np.sqrt(np.maximum(v, 0.0)), variance))
+    each = jax.tree.map(lambda x, s: _member_entries(np.asarray(x), s, mass, square), here, sums)
+    moments = _of_entries(each)
+    if worth is None or not measured:
+        return moments
+    scale = float(mass / np.sqrt(square * worth))  # of errors of so many independent draws
+    mean, stdev, _ = moments.errors
+    return moments._replace(errors=Errors(scale * mean, scale * stdev))
+
+
+def _member_entries(
+    x: np.ndarray, sums: np.ndarray, mass: np.ndarray, square: np.ndarray
+) -> "_Entries":
+    """With the errors of independent members, NaN where the sums for them are not there."""
+    m, second = sums[:2] / mass
+    variance = np.maximum(second - m**2, 0.0)
+    if len(sums) < len(POWERS):
+        return _Entries(x + m, np.sqrt(variance), math.nan, math.nan)
+    p0, (p1, p2, p3, p4) = square / mass**2, sums[2:] / mass**2
+    about = m**2 - variance
+    of_mean = p2 - 2 * m * p1 + m**2 * p0
+    of_variance = p4 - 4 * m * p3 + (4 * m**2 + 2 * about) * p2 - 4 * m * about * p1 + about**2 * p0
+    return _with_errors(x, m, variance, of_mean, of_variance)
 
 
 @eqx.filter_jit
-def _added(problem: Problem, here: Fields, total: Any, chi: Array, w: Array) -> Any:
-    """Σ w, Σ w (x - x*) and Σ w (x - x*)² with several χ more."""
+def _sums(
+    problem: Problem, here: Fields, chi: Array, w: Array, measured: bool
+) -> tuple[Any, Array, Array]:
+    """Σ w^p (x - x*)^q over several χ for (p, q) in POWERS, leading dimension; Σ w and Σ w²."""
     away, w = _away(problem, here, chi, w)
-    first = jax.tree.map(lambda a: jnp.tensordot(w, a, 1), away)
-    second = jax.tree.map(lambda a: jnp.tensordot(w, a**2, 1), away)
-    return jax.tree.map(jnp.add, total, (first, second, jnp.sum(w)))
+    powers = POWERS if measured else POWERS[:2]
+    of_entries = lambda a: jnp.stack([jnp.tensordot(w**p, a**q, 1) for p, q in powers])  # noqa: E731
+    return jax.tree.map(of_entries, away), jnp.sum(w), jnp.sum(w**2)
 
 
 def _away(problem: Problem, here: Fields, chi: Array, w: Array) -> tuple[Fields, Array]:
@@ -191,6 +224,11 @@ def _combined(here: Fields, stdev: Fields, sums: _Sums, pairs: int) -> FieldMome
         sums.products,
         sums.weighed,
     )
+    return _of_entries(each)
+
+
+def _of_entries(each: Any) -> FieldMoments:
+    """From the entries of every field."""
     is_leaf = lambda node: isinstance(node, _Entries)  # noqa: E731
     pick = lambda i: jax.tree.map(lambda entries: entries[i], each, is_leaf=is_leaf)  # noqa: E731
     mean, *_ = pick(0)
@@ -232,10 +270,21 @@ def _combined_entries(
     )
     variance = v - beta * (square - s**2)
     variance = np.where(variance > 0, variance, v)
-    moves = variance > (ROUNDING * np.abs(x)) ** 2
-    safe = np.where(moves, variance, 1.0)
     of_mean = products[0, 0] - 2 * m * weighed[0] + m**2 * ww
     of_variance = a_a - 2 * beta * a_l + beta**2 * l_l
+    return _with_errors(x, m, variance, of_mean, of_variance)
+
+
+def _with_errors(
+    x: np.ndarray,
+    m: np.ndarray,
+    variance: np.ndarray,
+    of_mean: np.ndarray,
+    of_variance: np.ndarray,
+) -> _Entries:
+    """Moments about x*, and the worst of their errors, from the variances of the estimates."""
+    moves = variance > (ROUNDING * np.abs(x)) ** 2
+    safe = np.where(moves, variance, 1.0)
     worst = [
         np.sqrt(np.max(np.where(moves, np.maximum(e, 0.0), 0.0), initial=0.0))
         for e in (of_mean / safe, of_variance / (2 * safe) ** 2)

@@ -286,7 +286,7 @@ def _run(name: str, method: AbstractPosterior, asked: PosteriorRequest) -> Poste
     else:
         if asked.report is not None:
             asked.report(f"{name}: sampling")
-        ensemble = method.sample(problem, asked.fitted, key, asked.report)
+        ensemble = method.sample(asked.publishing(), asked.fitted, key, asked.report)
     _check_ensemble(name, ensemble, problem.size())
     ensemble = _of_all_modes(method, ensemble, asked.fitted)
     if asked.store is not None and before is None:

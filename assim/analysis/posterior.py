@@ -18,14 +18,13 @@ from assim.analysis.fields import (
     of_members,
 )
 from assim.analysis.store import AbstractStore
-from assim.problem.arrays import State, Trajectory
+from assim.problem.arrays import State, Trajectory, TrajectoryFunction
 from assim.problem.control import Physical
 from assim.problem.departure import Problem
 from assim.problem.scalars import (
     Derived,
     OfInitial,
     OfTrajectory,
-    TrajectoryFunction,
     scalar_fields,
     scalar_units,
 )
@@ -49,6 +48,9 @@ from assim.statistics.accuracy import ACCURATE, CENTRED, Errors
 
 Array = jax.Array
 
+MORE = "raise the number of draws, or run"
+LOOSER = 4 / 3  # for the worst of all entries of fields, where what members are worth is that of χ
+_TOO_MANY = "How well moments of fields are known by them is not measured: there are too many."
 _HEAVY = (
     "the standard deviation is ruled by few draws, far out in a tail: take the median and the "
     "interval"
@@ -154,6 +156,11 @@ class PosteriorRequest(NamedTuple):
     report: Report | None
     store: AbstractStore | None = None
 
+    def publishing(self) -> Problem:
+        """The problem, among whose scalars are the derived quantities."""
+        functions = {name: quantity.function for name, quantity in self.derived.items()}
+        return replace(self.problem, derived=functions)
+
 
 def prior_of(problem: Problem, derived: Mapping[str, Derived], number: int, key: Array) -> OfPrior:
     """Draws from the prior, for the problem with model error as the control; as many as fit."""
@@ -208,19 +215,29 @@ def _judged(posterior: Posterior, fields: FieldMoments) -> Posterior:
     """With how well what is published is known, and doubtful where that is not well enough."""
     if not fields.mean:
         return posterior.doubted(_TANGENT)
-    known = {"field_accuracy": fields.errors.stdev, "field_mean_error": fields.errors.mean}
-    posterior = replace(posterior, certificates={**posterior.certificates, **known})
+    posterior = _with_field_errors(posterior, fields)
     if posterior.chi.shape[1] > EXACT_LIMIT:
         posterior = replace(posterior, advice=f"{posterior.advice} {_PROBED}")
-    return _known(posterior, {"fields": fields.errors}, "raise the posterior's certificate, or run")
+    return _known(posterior, fields.errors, "raise the posterior's certificate, or run")
 
 
-def _known(posterior: Posterior, known: dict[str, Errors], way_out: str) -> Posterior:
-    """Doubtful where a scalar, or what else is known so well, is not known well enough."""
-    stated = {name: q.errors for name, q in posterior.quantities.items()}
-    each = {**known, **{name: errors for name, errors in stated.items() if errors}}
-    worst = max(each, key=lambda name: each[name].excess(), default="")
-    if posterior.trust is not Trust.CERTIFIED or not worst or each[worst].excess() <= 1:
+def _with_field_errors(posterior: Posterior, fields: FieldMoments) -> Posterior:
+    known = {"field_accuracy": fields.errors.stdev, "field_mean_error": fields.errors.mean}
+    return replace(posterior, certificates={**posterior.certificates, **known})
+
+
+def _known(
+    posterior: Posterior, fields: Errors | None, way_out: str, looser: float = 1.0
+) -> Posterior:
+    """Doubtful where a scalar is not known well enough, or a field, as much looser as is said."""
+    if posterior.trust is not Trust.CERTIFIED:
+        return posterior
+    each = {name: q.errors for name, q in posterior.quantities.items() if q.errors}
+    excess = {name: errors.excess() for name, errors in each.items()}
+    if fields is not None:
+        each["fields"], excess["fields"] = fields, fields.excess() / looser
+    worst = max(excess, key=lambda name: excess[name], default="")
+    if not worst or excess[worst] <= 1:
         return posterior
     return posterior.doubted(
         f"Of {worst}, {each[worst].words()}, but wanted are {100 * ACCURATE:.1f} % and {CENTRED}: "
@@ -234,9 +251,14 @@ def of_ensemble(name: str, ensemble: Ensemble, asked: PosteriorRequest, kind: st
     drawn = _drawn(ensemble)
     each = pushed(problem.control.scalars, chi, drawn, {}, many_together(problem))
     scalars = {n: replace(scalar.quantity, draws=None, prior=None) for n, scalar in each.items()}
-    fields = of_members(problem, ensemble.members, ensemble.weights, chi)
+    worth = ensemble.worth()
+    fields = of_members(problem, ensemble.members, ensemble.weights, chi, worth)
     posterior = _posterior((name, kind), ensemble, scalars, fields, asked)
-    return _known(posterior, {}, "raise the number of draws, or run")
+    if worth is None:
+        return _known(posterior, None, MORE)
+    if not fields.errors.measured():
+        return _known(replace(posterior, advice=f"{posterior.advice} {_TOO_MANY}"), None, MORE)
+    return _known(_with_field_errors(posterior, fields), fields.errors, MORE, LOOSER)
 
 
 def _drawn(ensemble: Ensemble, mirrored: bool = False) -> WeightedDraws:

@@ -1,6 +1,6 @@
 """The vocabulary of the problem: fields, their labels, and trajectories."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import equinox as eqx
@@ -173,3 +173,6 @@ class Trajectory(eqx.Module):
     def at_end(self) -> State:
         """The state at the last edge."""
         return {name: value[-1] for name, value in self.states.items()}
+
+
+TrajectoryFunction = Callable[[Trajectory], Array]  # whose value is a scalar

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from assim.problem.arrays import Array, Grid, Params, State, Trajectory
+from assim.problem.arrays import Array, Grid, Params, State, Trajectory, TrajectoryFunction
 from assim.problem.control import Control, Physical
 from assim.problem.digital_filter import DigitalFilter
 from assim.problem.integrator import differentiable_by_jacobian
@@ -74,6 +74,7 @@ class Problem(eqx.Module):
         horizon: time after which observations do not count yet, where a window is lengthened
             step by step; None for all of them. A digital filter counts once it has its window.
         digital_filter: Jc, fitted to the window; None for none.
+        derived: scalar functions of the trajectory that are published with the rest, by name.
     """
 
     model: AbstractDynamics
@@ -82,6 +83,7 @@ class Problem(eqx.Module):
     observations: tuple[Observations, ...]
     horizon: Array | None = None
     digital_filter: DigitalFilter | None = None
+    derived: dict[str, TrajectoryFunction] = eqx.field(default_factory=dict)
 
     def __call__(self, chi: Array) -> Departures:
         """Normalised departures of all instruments, the log-normaliser c(χ) and the volume v(χ)."""
@@ -99,13 +101,19 @@ class Problem(eqx.Module):
         return self.control.weight()
 
     def scalars(self, chi: Array) -> dict[str, Array]:
-        """Parameters, error scales, biases and initial fields of one value, in physical units."""
+        """Parameters, error scales, biases and initial fields of one value, in physical units.
+
+        Then the derived quantities.
+        """
         values, control = self.control.scalars(chi), self.control
         single = [n for n in control.covariance.fields() if control.state[n].size == 1]
-        if all(name in values for name in single):
-            return values
-        state = control(chi).state
-        return values | {name: jnp.reshape(state[name], ()) for name in single}
+        if any(name not in values for name in single):
+            state = control(chi).state
+            values = values | {name: jnp.reshape(state[name], ()) for name in single}
+        if self.derived:
+            trajectory = self.trajectory(chi)
+            values = values | {n: jnp.reshape(f(trajectory), ()) for n, f in self.derived.items()}
+        return values
 
     def has_normaliser(self) -> bool:
         """Whether c or v depends on χ: an error scale or an amplitude is estimated."""

@@ -1,16 +1,14 @@
 """Scalar functions of the control: of the analysed trajectory, or of a forecast from its end."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from assim.problem.arrays import Array, State, Trajectory
+from assim.problem.arrays import Array, State, Trajectory, TrajectoryFunction
 from assim.problem.departure import Problem
 from assim.problem.window import Window, integrate
-
-TrajectoryFunction = Callable[[Trajectory], Array]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,10 @@ class Errors(NamedTuple):
     stdev: float
     quantile: float = 0.0
 
+    def measured(self) -> bool:
+        """Whether they are numbers at all."""
+        return not np.isnan(sum(self))
+
     def excess(self) -> float:
         """How many times as large as may be; 1 or less is small enough, NaN counts as ∞."""
         excess = max(self.mean / CENTRED, self.stdev / ACCURATE, self.quantile / ACCURATE)

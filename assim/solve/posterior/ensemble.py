@@ -62,6 +62,22 @@ class Ensemble:
         """√(Σ w (χ - mean)²), shape (n,)."""
         return jnp.sqrt(self.weights @ (self.members - self.mean()[None]) ** 2)
 
+    def worth(self) -> float | None:
+        """How many independent draws the members are worth; None where that is not known.
+
+        1/Σ w² where they are independent; else what certificates say, by the effective draws of
+        chains or by the errors of moments.
+        """
+        if self.independent:
+            return self.effective()
+        known = self.certificates
+        if self.chains > 1:
+            return min(known.get("effective_draws", 0.0), self.effective())
+        if not {"accuracy", "mean_error"} <= known.keys():
+            return None
+        errors = max(known["accuracy"] * np.sqrt(2), 1e-9), max(known["mean_error"], 1e-9)
+        return min(1 / min(errors) ** 2, self.effective())
+
     def effective(self) -> float:
         """1 / Σ w², the number of members that weights are worth; correlation is not counted."""
         return float(1 / np.sum(np.square(np.asarray(self.weights))))

@@ -1,0 +1,116 @@
+"""How well fields of members are known: a growth whose trajectory is log-normal."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import assim
+from assim.analysis.fields import of_members
+from assim.solve.posterior.ensemble import Ensemble, Trust, equal_weights
+
+
+class Growth(assim.AbstractModel):
+    """x(t + 1) = x(t) exp(k)."""
+
+    parameters: dict = eqx.field(default_factory=lambda: {"k": jnp.asarray(0.0)})
+    dt: float = eqx.field(default=1.0, static=True)
+
+    def step(self, x, theta, t):
+        return {"x": x["x"] * jnp.exp(theta["k"])}
+
+    def labels(self):
+        return assim.Labels(
+            state={"x": assim.Label()}, parameters={"k": assim.Label()}, time_unit="1"
+        )
+
+
+def growth(slots):
+    """k ~ N(0, 0.5) and one log-normal reading of x(1): k | y is Gaussian."""
+    model = Growth()
+    read = assim.Observations(
+        "x", [1.2], assim.Points.at([1.0]), assim.operator.PointSample("x"), 0.2,
+        assim.likelihood.LogNormal(),
+    )  # fmt: skip
+    priors = {"k": assim.prior.Normal(0.0, 0.5)}
+    window = assim.Window.regular(model, slots)
+    return assim.strong_constraint(model, window, {"x": 1.0}, None, read, priors)
+
+
+@dataclasses.dataclass(frozen=True)
+class Far:
+    """Exact moments of x at the window's end."""
+
+    slots: int
+
+    @property
+    def stdev(self):
+        variance = 1 / (1 / 0.25 + 1 / 0.04)
+        mean = variance * np.log(1.2) / 0.04
+        s2 = self.slots**2 * variance
+        return np.exp(self.slots * mean + s2 / 2) * np.sqrt(np.expm1(s2))
+
+
+def test_errors_of_fields_are_those_over_repetitions():
+    """Of weighted draws, the worst of all slot edges: within a fifth for 200 repetitions."""
+    problem, number, slots = growth(2), 400, 2
+    random, stdevs, stated = np.random.default_rng(0), [], []
+    for _ in range(200):
+        chi = random.normal(size=(number, 1)) * 0.4
+        weights = np.exp(0.3 * chi[:, 0])
+        weights /= weights.sum()
+        worth = 1 / np.sum(weights**2)
+        fields = of_members(problem, jnp.asarray(chi), jnp.asarray(weights), jnp.zeros(1), worth)
+        stdevs.append(fields.stdev["x"][slots])
+        stated.append(fields.errors.stdev)
+    scatter = np.std(stdevs) / np.mean(stdevs)
+    np.testing.assert_allclose(np.mean(stated), scatter, rtol=0.2)
+
+
+class Given(assim.posterior.AbstractPosterior):
+    """Draws of the exact posterior, as of eight chains or independent, certified by itself."""
+
+    chains: int = eqx.field(default=1, static=True)
+
+    def name(self):
+        return "given"
+
+    def sample(self, problem, around, key, report=None):
+        members = around.gaussian.draws(key, 10_000)
+        known = {"effective_draws": 5000.0}
+        return Ensemble(
+            members, equal_weights(10_000), Trust.CERTIFIED, "It is exact.", known,
+            chains=self.chains, independent=self.chains == 1,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("chains", [1, 8])
+def test_fields_that_few_members_rule_are_doubtful(chains):
+    near, far = (
+        assim.analyse(growth(slots), posterior=Given(chains)).posterior for slots in (1, 16)
+    )
+    assert near.trust is Trust.CERTIFIED and near.certificates["field_accuracy"] < 0.015
+    assert far.trust is Trust.DOUBTFUL and "Of fields, standard deviations within" in far.advice
+    assert far.certificates["field_accuracy"] > 0.1
+    assert "But for that: It is exact." in far.advice
+
+
+def test_chains_look_at_derived_quantities():
+    """Of x(10), log-normal of σ = 1.9, whose deviation no draws know: not stated, or right."""
+    end = {"end": assim.Derived(lambda trajectory: trajectory.at_end()["x"], "1")}
+    nuts = assim.posterior.NUTS(max_gradients=60_000)
+    posterior = assim.analyse(growth(10), posterior=nuts, quantities=end).posterior
+    stdev = posterior.quantities["end"].stddev
+    right = abs(stdev / Far(10).stdev - 1) < 0.05
+    assert right or np.isnan(stdev) or posterior.trust is Trust.DOUBTFUL
+    assert "heavy_tail_end" in posterior.certificates or not posterior.certificates["confirmed"]
+
+
+def test_what_is_too_large_to_be_measured_is_told(monkeypatch):
+    monkeypatch.setattr("assim.analysis.fields.HELD", 10)
+    posterior = assim.analyse(growth(1), posterior=Given()).posterior
+    assert posterior.trust is Trust.CERTIFIED and "is not measured" in posterior.advice
+    assert jax.tree.leaves(posterior.trajectory_stdev)
