@@ -57,7 +57,7 @@ def _fields(problem: Problem, chi: Array) -> Fields:
 
 
 def of_members(
-    problem: Problem, members: Array, weights: Array, chi: Array, worth: float | None = None
+    problem: Problem, members: Array, weights: Array, chi: Array, worth: float = math.nan
 ) -> FieldMoments:
     """Mean and standard deviation of every field, about what χ gives.
 
@@ -69,14 +69,14 @@ def of_members(
         members: χ, shape (N, n).
         weights: shape (N,), of sum one.
         chi: χ*.
-        worth: so many independent draws; None where errors are not measured.
+        worth: so many independent draws; NaN where errors are not measured.
     """
     number, batch = members.shape[0], many_together(problem)
     extra = -(-number // batch) * batch - number
     padded = jnp.pad(members, ((0, extra), (0, 0)), mode="edge")
     w = jnp.pad(weights, (0, extra))
     here = _fields(problem, chi)
-    measured = worth is not None and can_be_corrected(here)
+    measured = not math.isnan(worth) and can_be_corrected(here)
     total: Any = None
     for at in range(0, number, batch):
         part = slice(at, at + batch)
@@ -86,11 +86,10 @@ def of_members(
     mass = np.where(mass > 0, mass, np.nan)  # no member has a finite trajectory
     each = jax.tree.map(lambda x, s: _member_entries(np.asarray(x), s, mass, square), here, sums)
     moments = _of_entries(each)
-    if worth is None or not measured:
+    if not measured:
         return moments
     scale = float(mass / np.sqrt(square * worth))  # of errors of so many independent draws
-    mean, stdev, _ = moments.errors
-    return moments._replace(errors=Errors(scale * mean, scale * stdev))
+    return moments._replace(errors=moments.errors.scaled(scale))
 
 
 def _member_entries(

@@ -36,6 +36,7 @@ Named = dict[str, AbstractPosterior] | Literal["auto"]
 VERY_FEW, FEW = 8, 20  # controls up to which weights are tried, and tempering where modes count
 SMALL_RANK, MANY = 20, 1000  # informed directions up to which SVGD comes first, of more controls
 PARTICLES = 30  # for each of them
+CAREFUL, MANY_GRADIENTS = "nuts_careful", 3_000_000  # NUTS again, by short steps
 MEANS_APART, SPREAD_APART = 0.2, 0.1  # of standard deviations, where two cannot both be right
 # from that which assumes least
 ASSUMES_LESS = ("nuts", "hmc", "laps", "mclmc", "nested", "tempered", "importance", "svgd")
@@ -210,7 +211,25 @@ def _automatic(
             break
         if ladder and _several_regions(posteriors.get(method.name())):
             ladder = _between_regions(asked.problem.size(), posteriors) + ladder
+    else:
+        if asked.problem.size() <= FEW and _narrows(posteriors.get("nuts")):
+            reason += f" NUTS meets tails too narrow for its steps; {CAREFUL} takes shorter ones."
+            certified(CAREFUL, _careful())
     return [reason]
+
+
+def _narrows(posterior: Posterior | None) -> bool:
+    """Whether chains met tails that are too narrow for their steps."""
+    from assim.solve.posterior.chains.verdict import narrows  # slow to import
+
+    return posterior is not None and narrows(posterior.certificates)
+
+
+def _careful() -> AbstractPosterior:
+    """NUTS whose steps are short enough for the narrow end of most hierarchies of scales."""
+    from assim.solve.posterior.chains.samplers import NUTS  # slow to import
+
+    return NUTS(acceptance=0.99, max_gradients=MANY_GRADIENTS)
 
 
 def _several_regions(posterior: Posterior | None) -> bool:

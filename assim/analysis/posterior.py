@@ -1,5 +1,6 @@
 """The posterior of one method in physical terms: its scalars, draws and fields, and its trust."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -49,7 +50,7 @@ from assim.statistics.accuracy import ACCURATE, CENTRED, Errors
 Array = jax.Array
 
 MORE = "raise the number of draws, or run"
-LOOSER = 4 / 3  # for the worst of all entries of fields, where what members are worth is that of χ
+LOOSER = 4 / 3  # are limits where what members are worth is that of the worst entry of χ
 _TOO_MANY = "How well moments of fields are known by them is not measured: there are too many."
 _HEAVY = (
     "the standard deviation is ruled by few draws, far out in a tail: take the median and the "
@@ -229,15 +230,14 @@ def _with_field_errors(posterior: Posterior, fields: FieldMoments) -> Posterior:
 def _known(
     posterior: Posterior, fields: Errors | None, way_out: str, looser: float = 1.0
 ) -> Posterior:
-    """Doubtful where a scalar is not known well enough, or a field, as much looser as is said."""
+    """Doubtful where a scalar or a field is not known well enough, limits being so much looser."""
     if posterior.trust is not Trust.CERTIFIED:
         return posterior
     each = {name: q.errors for name, q in posterior.quantities.items() if q.errors}
-    excess = {name: errors.excess() for name, errors in each.items()}
     if fields is not None:
-        each["fields"], excess["fields"] = fields, fields.excess() / looser
-    worst = max(excess, key=lambda name: excess[name], default="")
-    if not worst or excess[worst] <= 1:
+        each["fields"] = fields
+    worst = max(each, key=lambda name: each[name].excess(), default="")
+    if not worst or each[worst].excess() <= looser:
         return posterior
     return posterior.doubted(
         f"Of {worst}, {each[worst].words()}, but wanted are {100 * ACCURATE:.1f} % and {CENTRED}: "
@@ -251,19 +251,20 @@ def of_ensemble(name: str, ensemble: Ensemble, asked: PosteriorRequest, kind: st
     drawn = _drawn(ensemble)
     each = pushed(problem.control.scalars, chi, drawn, {}, many_together(problem))
     scalars = {n: replace(scalar.quantity, draws=None, prior=None) for n, scalar in each.items()}
-    worth = ensemble.worth()
-    fields = of_members(problem, ensemble.members, ensemble.weights, chi, worth)
+    fields = of_members(problem, ensemble.members, ensemble.weights, chi, ensemble.worth)
     posterior = _posterior((name, kind), ensemble, scalars, fields, asked)
-    if worth is None:
-        return _known(posterior, None, MORE)
+    if math.isnan(ensemble.worth):
+        return posterior
     if not fields.errors.measured():
         return _known(replace(posterior, advice=f"{posterior.advice} {_TOO_MANY}"), None, MORE)
-    return _known(_with_field_errors(posterior, fields), fields.errors, MORE, LOOSER)
+    looser = 1.0 if ensemble.independent() else LOOSER
+    return _known(_with_field_errors(posterior, fields), fields.errors, MORE, looser)
 
 
 def _drawn(ensemble: Ensemble, mirrored: bool = False) -> WeightedDraws:
     weights = np.asarray(ensemble.weights)
-    return WeightedDraws(ensemble.members, weights, mirrored, ensemble.independent)
+    worth = math.nan if ensemble.chains > 1 else ensemble.worth  # chains judge their scalars
+    return WeightedDraws(ensemble.members, weights, mirrored, worth)
 
 
 def _posterior(

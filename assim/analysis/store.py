@@ -8,7 +8,7 @@ import numpy as np
 
 from assim.solve.posterior.ensemble import Ensemble, Trust
 
-_COUNTS = ("gradients", "evaluations", "chains", "independent")
+_COUNTS = ("gradients", "evaluations", "chains", "worth")
 
 
 class Drawn(NamedTuple):
@@ -69,5 +69,5 @@ def kept_ensemble(drawn: Drawn) -> Ensemble:
         int(numbers["evaluations"]),
         numbers["log_evidence"],
         int(numbers["chains"]),
-        bool(numbers["independent"]),
+        numbers["worth"],
     )

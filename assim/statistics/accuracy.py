@@ -28,6 +28,10 @@ class Errors(NamedTuple):
         """Whether they are numbers at all."""
         return not np.isnan(sum(self))
 
+    def scaled(self, factor: float) -> "Errors":
+        """All of them so many times as large."""
+        return Errors(*(factor * error for error in self))
+
     def excess(self) -> float:
         """How many times as large as may be; 1 or less is small enough, NaN counts as ∞."""
         excess = max(self.mean / CENTRED, self.stdev / ACCURATE, self.quantile / ACCURATE)

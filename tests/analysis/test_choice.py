@@ -10,6 +10,7 @@ import pytest
 import assim
 from assim.analysis.methods import _disagreeing, _general, _ladder, best, named
 from assim.models import Lorenz63
+from tests.studies.known import FAMILIES
 
 START = {"x": jnp.asarray(1.0), "y": jnp.asarray(1.0), "z": jnp.asarray(20.0)}
 
@@ -200,3 +201,19 @@ def test_auto_finds_the_masses_of_two_modes(two_modes):
 def test_what_is_no_posterior(given, said):
     with pytest.raises(ValueError, match=said):
         named(given)
+
+
+@pytest.mark.slow
+def test_a_hierarchy_of_scales_is_reached_by_shorter_steps():
+    """Five groups about a common mean, by quadrature; MCLMC and NUTS meet a tail too narrow."""
+    known = FAMILIES["funnels"](np.random.default_rng([1001, 0]))
+    analysis = assim.analyse(known.problem, posterior="auto")
+    posterior = analysis.posteriors["nuts_careful"]
+    assert posterior.trust is assim.Trust.CERTIFIED and analysis.posterior.kind == "nuts"
+    assert all(
+        analysis.posteriors[name].trust is assim.Trust.DOUBTFUL for name in ("mclmc", "nuts")
+    )
+    for name, exact in known.exact.items():
+        quantity = posterior.quantities[name]
+        assert abs(quantity.mean - exact.mean) < 0.06 * exact.stdev
+        np.testing.assert_allclose(quantity.stddev, exact.stdev, rtol=0.045)

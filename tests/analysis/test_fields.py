@@ -80,10 +80,9 @@ class Given(assim.posterior.AbstractPosterior):
 
     def sample(self, problem, around, key, report=None):
         members = around.gaussian.draws(key, 10_000)
-        known = {"effective_draws": 5000.0}
         return Ensemble(
-            members, equal_weights(10_000), Trust.CERTIFIED, "It is exact.", known,
-            chains=self.chains, independent=self.chains == 1,
+            members, equal_weights(10_000), Trust.CERTIFIED, "It is exact.",
+            chains=self.chains, worth=10_000.0 if self.chains == 1 else 5000.0,
         )  # fmt: skip
 
 

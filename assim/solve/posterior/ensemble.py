@@ -35,7 +35,8 @@ class Ensemble:
         evaluations: evaluations of J alone.
         log_evidence: log p(y) but for the likelihood's constants; NaN where the method gives none.
         chains: members are those of so many chains of equal length, one after the other.
-        independent: whether members are independent, so that weights tell what is known by them.
+        worth: independent draws that tell as much, where errors are left to be judged by members
+            and weights; NaN where the method judges all that is published, or nothing is known.
     """
 
     members: Array
@@ -47,7 +48,7 @@ class Ensemble:
     evaluations: int = 0
     log_evidence: float = float("nan")
     chains: int = 1
-    independent: bool = False
+    worth: float = float("nan")
 
     def doubted(self, why: str) -> "Ensemble":
         """Not certified, for a reason besides its own, a sentence."""
@@ -62,21 +63,9 @@ class Ensemble:
         """√(Σ w (χ - mean)²), shape (n,)."""
         return jnp.sqrt(self.weights @ (self.members - self.mean()[None]) ** 2)
 
-    def worth(self) -> float | None:
-        """How many independent draws the members are worth; None where that is not known.
-
-        1/Σ w² where they are independent; else what certificates say, by the effective draws of
-        chains or by the errors of moments.
-        """
-        if self.independent:
-            return self.effective()
-        known = self.certificates
-        if self.chains > 1:
-            return min(known.get("effective_draws", 0.0), self.effective())
-        if not {"accuracy", "mean_error"} <= known.keys():
-            return None
-        errors = max(known["accuracy"] * np.sqrt(2), 1e-9), max(known["mean_error"], 1e-9)
-        return min(1 / min(errors) ** 2, self.effective())
+    def independent(self) -> bool:
+        """Whether members are worth as many draws as their weights say."""
+        return self.worth > 0.999 * self.effective()
 
     def effective(self) -> float:
         """1 / Σ w², the number of members that weights are worth; correlation is not counted."""

@@ -184,7 +184,7 @@ def _ensemble(problem: DepartureFunction, best: _Round, spent: int) -> Ensemble:
         advice,
         certificates,
         evaluations=spent,
-        independent=True,
+        worth=smoothed.effective_draws,
         log_evidence=smoothed.log_mean if known else float("nan"),
     )
 

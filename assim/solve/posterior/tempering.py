@@ -259,7 +259,16 @@ def _pooled(settings: Tempering, runs: _Run, chi: Array, proper: bool, free: boo
         gradients,
         evaluations,
         log_evidence if proper else float("nan"),
+        worth=_worth(errors),
     )
+
+
+def _worth(errors: Errors) -> float:
+    """Independent Gaussian draws whose moments have these errors; the better known one counts.
+
+    Both are the largest over all controls of the scatter between a few runs, hence too large.
+    """
+    return 1 / max(min(errors.mean, np.sqrt(2) * errors.stdev), 1e-9) ** 2
 
 
 def _errors(runs: _Run) -> Errors:

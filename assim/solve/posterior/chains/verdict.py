@@ -1,13 +1,13 @@
 """What chains say of themselves: their certificates, and how far to trust them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from assim.solve.posterior.chains.chains import AbstractChains, Block
 from assim.solve.posterior.ensemble import HEAVY_TAIL, SEVERAL_MODES, Trust
-from assim.statistics.convergence import FEW_DRAWS, Convergence, energy_fraction
+from assim.statistics.convergence import Convergence, energy_fraction
 
 R_HAT = 1.01  # Vehtari et al. (2021, section 4)
 DIVERGENT = 0.01  # share of divergent trajectories above which tails are not reached
@@ -15,8 +15,8 @@ EDGE = 0.01  # share of draws that met the model's edge above which that edge ma
 ENERGY_FRACTION = 0.3  # below which energies are explored slowly (Betancourt 2016, section 4)
 FEWEST = 20  # of its draws
 TAIL = 0.01  # share of draws at either end of a column that are its tails
-ACCEPTED = 0.35  # of the mean acceptance, below which a tail is too narrow for the steps
-STRAINED = 0.05  # mean square of the energy's change, for each coordinate, above which it is
+ACCEPTED = 0.5  # of the mean acceptance, below which a tail is too narrow for the steps
+STRAINED = 0.006  # mean square of the energy's change, for each coordinate, above which it is
 NARROW = "estimate what scales it otherwise (Nested), or raise acceptance towards 1"
 
 
@@ -49,6 +49,7 @@ def certificates_of(made: Made) -> dict[str, float]:
         "accuracy": seen.accuracy(),
         "confirmed": float(made.confirmed),
         "tail_shape": float(np.max(seen.tail_shape)),
+        "heavy_controls": float(np.sum(seen.heavy()[len(made.names) :])),
         **heavy,
         "draws": float(chains * made.number),
         "acceptance": float(np.mean(steps.acceptance)),
@@ -77,6 +78,13 @@ def _in_tails(block: Block, values: np.ndarray) -> np.ndarray:
     means = np.where(known, tails, 0.0).sum(1) / np.maximum(known.sum(1), 1)
     inside: np.ndarray = means[enough]
     return inside
+
+
+def narrows(certificates: Mapping[str, float]) -> bool:
+    """Whether a tail is too narrow for the steps, which shorter ones may mend."""
+    accepted = ACCEPTED * certificates["acceptance"]
+    strained = certificates["energy_in_tails"] > STRAINED
+    return certificates["acceptance_in_tails"] < accepted or strained
 
 
 def judged(method: AbstractChains, certificates: dict[str, float], free: bool) -> tuple[Trust, str]:
@@ -176,10 +184,10 @@ def _of_bias(method: AbstractChains, certificates: dict[str, float]) -> Iterator
 
 
 def _of_tails(certificates: dict[str, float]) -> Iterator[str]:
-    names = [name.removeprefix(HEAVY_TAIL) for name in certificates if name.startswith(HEAVY_TAIL)]
-    if certificates["confirmed"] and certificates["tail_shape"] > FEW_DRAWS:
+    if certificates["confirmed"] and certificates["heavy_controls"]:
         yield (
-            f", but the standard deviation of {', '.join(names) or 'an entry of the control'} is "
-            f"ruled by few draws, far out in a tail (k̂ = {certificates['tail_shape']:.2f}): take "
-            "its median and interval, which are known so well, not mean and standard deviation."
+            f", but the standard deviation of {certificates['heavy_controls']:.0f} entries of the "
+            "control is ruled by few draws, far out in a tail (k̂ = "
+            f"{certificates['tail_shape']:.2f}): take medians and intervals, which are known so "
+            "well, not means and standard deviations."
         )
