@@ -36,7 +36,7 @@ Named = dict[str, AbstractPosterior] | Literal["auto"]
 VERY_FEW, FEW = 8, 20  # controls up to which weights are tried, and tempering where modes count
 SMALL_RANK, MANY = 20, 1000  # informed directions up to which SVGD comes first, of more controls
 PARTICLES = 30  # for each of them
-CAREFUL, MANY_GRADIENTS = "nuts_careful", 3_000_000  # NUTS again, by short steps
+CAREFUL = "nuts_careful"  # NUTS again, by short steps, to more accuracy: kurtosis is luck there
 MEANS_APART, SPREAD_APART = 0.2, 0.1  # of standard deviations, where two cannot both be right
 # from that which assumes least
 ASSUMES_LESS = ("nuts", "hmc", "laps", "mclmc", "nested", "tempered", "importance", "svgd")
@@ -229,7 +229,7 @@ def _careful() -> AbstractPosterior:
     """NUTS whose steps are short enough for the narrow end of most hierarchies of scales."""
     from assim.solve.posterior.chains.samplers import NUTS  # slow to import
 
-    return NUTS(acceptance=0.99, max_gradients=MANY_GRADIENTS)
+    return NUTS(acceptance=0.99, accuracy=0.0125, max_gradients=4_000_000)
 
 
 def _several_regions(posterior: Posterior | None) -> bool:

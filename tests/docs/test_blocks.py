@@ -34,7 +34,7 @@ LONG = {  # methods, toys of which tests/analysis/test_own_plugins.py has the li
         "forecast",
         "covariance",
         "observations",
-        "operator",
+        *("operator", "case", "model"),
     ),  # that tests/run and tests/cycle run
 }
 WITH_CODE = [
