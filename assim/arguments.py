@@ -4,10 +4,13 @@ Each check takes the object whose attributes the arguments are, and raises a Val
 its class, the argument, what it must be and what it is.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Annotated, Any
 
+_NAME = re.compile(r"(?:[A-Za-z0-9_]|[^\x00-\x7f])[^\x00-\x1f/\x7f]*")  # as NetCDF has it
+_LONGEST = 200  # bytes of a name, to which files add endings: NetCDF takes 256
 Size = Annotated[int, "size"]  # how many of something arrays have: a case asks whether they fit
 
 
@@ -62,6 +65,37 @@ def a_share(owner: object, *names: str) -> None:
     for name in names:
         if not 0 < (given := getattr(owner, name)) < 1:
             raise _refusal(owner, name, f"lie between 0 and 1, got {given}")
+
+
+def valid_name(name: str) -> str:
+    """A name that a variable of a NetCDF file can have, as those of results must.
+
+    Raises:
+        ValueError: what it must be.
+    """
+    if not (isinstance(name, str) and _NAME.fullmatch(name) and name == name.strip()):
+        raise ValueError(
+            "must be a name that a NetCDF file can have: not empty, first a letter, a digit or _, "
+            f"without '/', line ends or spaces at its ends; got {name!r}"
+        )
+    if (size := len(name.encode(errors="replace"))) > _LONGEST:
+        raise ValueError(f"must be a name of at most {_LONGEST} bytes, got {size}")
+    return name
+
+
+def check_names(owner: str, what: str, *names: str) -> None:
+    """Refuse names that no variable of a NetCDF file can have.
+
+    Args:
+        owner: whose names they are, to begin the message with.
+        what: each of them is.
+        names: to check.
+    """
+    for name in names:
+        try:
+            valid_name(name)
+        except ValueError as error:
+            raise ValueError(f"{owner}: {what} {error}") from None
 
 
 def _refusal(owner: object, name: str, must: str) -> ValueError:

@@ -4,8 +4,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from assim.arguments import a_share, check_settings, hint, not_negative, positive
+from assim.arguments import (
+    a_share,
+    check_names,
+    check_settings,
+    hint,
+    not_negative,
+    positive,
+    valid_name,
+)
 
 
 class Bound(SimpleNamespace):
@@ -46,3 +55,15 @@ def test_what_is_allowed_passes():
 def test_a_name_is_answered_by_the_nearest_or_by_all():
     assert hint("hares", ["hare", "lynx"], "it has") == "did you mean 'hare'?"
     assert hint("wolf", ["hare", "lynx"], "it has") == "it has hare, lynx"
+
+
+@pytest.mark.parametrize("name", ["x", "σ", "a b", "1x", "_", "q (2)", "x" * 200])
+def test_names_that_netcdf_has_are_taken(name, tmp_path):
+    assert valid_name(name) == name
+    xr.Dataset({name: 1.0}).to_netcdf(tmp_path / "x.nc")
+
+
+@pytest.mark.parametrize("name", ["", " ", " a", "a ", "-x", "(x)", "a\nb", "a/b", "x" * 201])
+def test_other_names_are_refused(name):
+    with pytest.raises(ValueError, match="ErrorScale: name must be a name"):
+        check_names("ErrorScale", "name", "good", name)

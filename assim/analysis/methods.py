@@ -23,6 +23,7 @@ from assim.analysis.failures import (
 )
 from assim.analysis.posterior import Posterior, PosteriorRequest, of_ensemble, of_laplace
 from assim.analysis.store import kept_ensemble, to_keep
+from assim.arguments import check_names
 from assim.problem.departure import Problem
 from assim.solve.posterior.ensemble import SEVERAL_MODES, AbstractPosterior, Ensemble, Trust
 from assim.solve.posterior.laplace import Laplace, laplace
@@ -64,6 +65,7 @@ def named(posterior: Methods) -> Named:
     else:
         several = list(posterior) if isinstance(posterior, list | tuple) else [posterior]
         pairs = [(_checked(method).name(), method) for method in several]
+    check_names("analyse", "a posterior's name", *(name for name, _ in pairs))
     by_name: dict[str, AbstractPosterior] = {}
     for name, method in pairs:
         if name in by_name:

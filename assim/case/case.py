@@ -29,7 +29,7 @@ from assim.case.methods import (
 from assim.case.model import ModelTable, ParameterTable
 from assim.case.model_error import ModelErrorTable
 from assim.case.names import foreign_modules
-from assim.case.observations import ObservationTable, held_back_faults, name_instruments
+from assim.case.observations import Name, ObservationTable, held_back_faults, name_instruments
 from assim.case.plugins import Table
 from assim.case.problem import ProblemTable
 from assim.case.toml import LONGEST, override, parse, uses, value_faults, write
@@ -84,7 +84,7 @@ class CaseTable(Table):
     model_error: ModelErrorTable | None = None
     problem: ProblemTable = ProblemTable()
     observations: list[ObservationTable] = Field(min_length=1)
-    quantities: dict[str, QuantityTable] = {}
+    quantities: dict[Name, QuantityTable] = {}
     forecast_impact: ImpactTable | None = None
     predictive: PredictiveTable | None = None
     sloppy: SloppyTable = SloppyTable()

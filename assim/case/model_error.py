@@ -1,10 +1,11 @@
 """The model error of a case, [model_error], whose presence makes the constraint weak."""
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from assim.arguments import valid_name
 from assim.case.plugins import (
     CovarianceTable,
     PriorTable,
@@ -32,7 +33,7 @@ class FieldErrorTable(SpreadTable):
 class AmplitudeTable(Table):
     """A factor on the model error that is estimated."""
 
-    name: str
+    name: Annotated[str, AfterValidator(valid_name)]
     prior: PriorTable
 
 

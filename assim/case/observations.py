@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
+from assim.arguments import valid_name
 from assim.case.failure import Fault
 from assim.case.plugins import CovarianceTable, LikelihoodTable, OperatorTable, PriorTable, Table
 from assim.files.errors import DataError
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from assim.problem.operator import AbstractOperator
     from assim.problem.window import Window
 
+Name = Annotated[str, AfterValidator(valid_name)]  # of what results hold
+
 
 class ErrorTable(Table):
     """Standard deviation of the observation errors, and the prior of a factor on it."""
 
     stdev: float | None = Field(default=None, gt=0)
-    name: str | None = None
+    name: Name | None = None
     prior: PriorTable | None = None
 
     @model_validator(mode="after")
@@ -58,7 +61,7 @@ class BiasTable(Table):
         variable: a variable of the observation file, one number a row.
     """
 
-    name: str
+    name: Name
     prior: PriorTable
     predictor: OperatorTable | None = None
     variable: str | None = None
@@ -122,10 +125,10 @@ class ObservationTable(Table):
     file_keys = ("file",)
 
     file: str
-    variable: str
+    variable: Name
     time: str | None = None
     select: dict[str, int | float | str] = {}
-    name: str | None = None
+    name: Name | None = None
     operator: OperatorTable | None = None
     likelihood: LikelihoodTable = LikelihoodTable(use="Gaussian")
     error: ErrorTable = ErrorTable()

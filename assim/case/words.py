@@ -102,9 +102,9 @@ def _words(problem: Any, location: tuple, whole: type[BaseModel]) -> str:
 
 
 def _is_member(part: str | int) -> bool:
-    """Whether a part of a location is what pydantic calls a member of a union."""
+    """Whether a part of a location is what pydantic calls a member of a union, or a key."""
     return isinstance(part, str) and (
-        part in {"float", "int", "str", "date", "datetime"}
+        part in {"[key]", "float", "int", "str", "date", "datetime"}
         or part.startswith(("list[", "dict[", "literal[", "union[", "constrained-"))
     )
 

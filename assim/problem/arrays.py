@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from assim.arguments import hint
+from assim.arguments import check_names, hint
 from assim.problem.curvilinear import Curvilinear
 
 TIME_UNITS = ("seconds", "minutes", "hours", "days", "weeks", "years", "1")
@@ -112,6 +112,9 @@ class Labels:
     inputs: Mapping[str, Label] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_names("Labels", "a field's name", *self.state)
+        check_names("Labels", "a parameter's name", *self.parameters)
+        check_names("Labels", "a dimension's name", *self.coordinates)
         if self.time_unit not in TIME_UNITS:
             near = hint(self.time_unit, TIME_UNITS, "one of")
             raise ValueError(f"Labels: no time_unit {self.time_unit!r}; {near}")

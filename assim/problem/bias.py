@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from assim.arguments import check_names
 from assim.problem.arrays import Array, Trajectory
 from assim.problem.operator import AbstractOperator, Points
 from assim.problem.prior import AbstractPrior
@@ -24,7 +25,8 @@ class BiasCorrection(eqx.Module):
             (m,), or an operator evaluated on the trajectory.
 
     Raises:
-        ValueError: no coefficient, or a predictor of a coefficient without a prior.
+        ValueError: no coefficient, one whose name no NetCDF file can have, or a predictor of a
+            coefficient without a prior.
     """
 
     priors: dict[str, AbstractPrior]
@@ -39,6 +41,7 @@ class BiasCorrection(eqx.Module):
         given = dict(predictors or {})
         if not priors:
             raise ValueError("BiasCorrection: at least one coefficient with its prior is needed")
+        check_names("BiasCorrection", "a coefficient's name", *priors)
         if unknown := sorted(set(given) - set(priors)):
             raise ValueError(
                 f"BiasCorrection: the predictor of {unknown[0]!r} has no prior; the coefficients "

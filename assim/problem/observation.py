@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.arguments import check_names
 from assim.problem.arrays import Array, Coordinate, Trajectory
 from assim.problem.bias import BiasCorrection
 from assim.problem.covariance import AbstractCovariance, Diagonal
@@ -25,10 +26,16 @@ class ErrorScale(eqx.Module):
     Args:
         name: name of the scale in results.
         prior: its prior, on positive values.
+
+    Raises:
+        ValueError: a name that no NetCDF file can have.
     """
 
     name: str = eqx.field(static=True)
     prior: AbstractPrior
+
+    def __check_init__(self) -> None:
+        check_names("ErrorScale", "name", self.name)
 
 
 class Observations(eqx.Module):
@@ -82,11 +89,13 @@ class Observations(eqx.Module):
         """Check the values and fit the error covariance to their number.
 
         Raises:
-            ValueError: no values, values that are not finite or that the likelihood excludes,
+            ValueError: a name that no NetCDF file can have, no values, values that are not finite
+                or that the likelihood excludes,
                 both a standard deviation and a covariance, a covariance that does not fit or
                 has no inverse, predictors of the bias or weights that do not fit, or weights that
                 differ between values with correlated errors.
         """
+        check_names("Observations", "name", name)
         self.name, self.points, self.operator, self.units = name, points, operator, units
         self.values = jnp.asarray(values, dtype=float)
         self.likelihood = Gaussian() if likelihood is None else likelihood

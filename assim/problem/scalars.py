@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import equinox as eqx
 import jax.numpy as jnp
 
+from assim.arguments import check_names
 from assim.problem.arrays import Array, State, Trajectory, TrajectoryFunction
 from assim.problem.departure import Problem
 from assim.problem.window import Window, integrate
@@ -27,7 +28,12 @@ class Derived:
 
 
 def check_derived(problem: Problem, names: Iterable[str]) -> None:
-    """Raise ValueError where one has the name of a field, parameter, error scale or bias."""
+    """Raise ValueError where one has the name of a field, parameter, error scale or bias.
+
+    So it does where no NetCDF file can have its name.
+    """
+    names = list(names)
+    check_names("analyse", "a quantity's name", *names)
     control = problem.control
     taken = {*control.state, *control.fixed, *control.scales, *control.biases}
     for name in names:
