@@ -58,9 +58,14 @@ class Screen:
         )
 
     def _rests(self, loop: "Loop") -> bool:
-        """Whether the lowest first guess has settled before this loop and others go on."""
-        rests, self._settled = self._settled, loop.inner_iterations == 0
-        if rests and self._settled and loop.running == 0:
+        """Whether the lowest first guess has settled before this loop and others go on.
+
+        So it is where there is no finite cost, as there was none before.
+        """
+        finite = math.isfinite(loop.cost)
+        before = self._settled and not (finite and loop.number <= 1)  # 1: of further first guesses
+        rests, self._settled = before, loop.inner_iterations == 0
+        if rests and self._settled and loop.running == 0 and finite:
             self.say(f"{loop.number:>5} the other first guesses have settled")
         return rests and self._settled
 
