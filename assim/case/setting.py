@@ -23,7 +23,7 @@ from assim.files.times import date_text
 from assim.problem.arrays import Labels
 from assim.problem.constraint import strong_constraint, weak_constraint
 from assim.problem.departure import Problem
-from assim.problem.forcing import forcings, gaps
+from assim.problem.forcing import ShortSeriesError, forcings, gaps
 from assim.problem.model import AbstractDynamics, ModelContractError
 from assim.problem.model_error import ModelError
 from assim.problem.observation import Observations
@@ -108,6 +108,9 @@ class Setting:
             else:
                 options |= {"model_error": error, "formulation": weak.formulation}
                 problem = weak_constraint(self.model, window, *given, **options)
+        except ShortSeriesError as short:
+            what = self._too_short(short, observations)
+            raise self.tables.fault(f"model.{short.series}", what) from short
         except ModelContractError as broken:
             raise self.tables.fault("model", str(broken)) from broken
         except Exception as broken:
@@ -123,6 +126,17 @@ class Setting:
                 raise  # our own mistake, not the case's
             raise self.tables.fault("observations", _traced(broken)) from broken
         return problem
+
+    def _too_short(self, short: ShortSeriesError, observations: Sequence[Observations]) -> str:
+        """That a series does not span the window, in dates, and whose end the window's is."""
+        has, needed = (" to ".join(map(self.date, ends)) for ends in (short.span, short.window))
+        table, why, way = self.tables.window, "", "shorten the window, or give a longer series"
+        if table.times == "observations" and table.end is None and short.span[1] < short.window[1]:
+            names = {o.name for o in observations}
+            files = dict.fromkeys(t.file for t in self.tables.observations if t.called in names)
+            why = f", whose end is the last time of the observations ({', '.join(files)})"
+            way = "see that these times have the right unit, give window.end or a longer series"
+        return f"has values from {has} only, but the window runs from {needed}{why}; {way}"
 
 
 def set_up(case: Case) -> Setting:

@@ -9,6 +9,7 @@ import numpy as np
 
 from assim.arguments import check_settings
 from assim.problem.arrays import Array
+from assim.problem.model import AbstractDynamics
 from assim.problem.window import Window
 
 INTERPOLATIONS = ("linear", "steps")
@@ -161,16 +162,41 @@ def gaps(forcing: Forcing, first: float, last: float) -> list[Gap]:
     return [Gap(float(times[i]), float(times[i + 1]), step) for i in np.flatnonzero(within)]
 
 
-def check_span(model: eqx.Module, window: Window) -> None:
-    """Raise ValueError unless every input of the model has values in the whole window."""
+class ShortSeriesError(ValueError):
+    """An input of a model that does not span the window.
+
+    Args:
+        model: name of its class.
+        series: name of the input.
+        window: first and last time of the window, in the model's unit since the reference.
+        span: those of the series.
+        since: unit and reference in words, where time is physical.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        series: str,
+        window: tuple[float, float],
+        span: tuple[float, float],
+        since: str = "",
+    ) -> None:
+        self.series, self.window, self.span = series, window, span
+        super().__init__(
+            f"{model}: the window runs from {window[0]:g} to {window[1]:g}{since}, but its input "
+            f"{series!r} has values from {span[0]:g} to {span[1]:g} only; shorten the window, or "
+            "give a longer series"
+        )
+
+
+def check_span(model: AbstractDynamics, window: Window) -> None:
+    """Raise ShortSeriesError unless every input of the model has values in the whole window."""
+    since = f" {model.labels().time_unit} since {window.reference}" if window.reference else ""
     first, last = float(window.edges[0]), float(window.edges[-1])
     rounding = _UNITS * float(jnp.finfo(window.edges.dtype).eps)
     least = max(_SLACK * (last - first), rounding * max(abs(first), abs(last)))
     for name, forcing in forcings(model).items():
         slack, (start, end) = max(least, forcing.rounding), forcing.span
         if start > first + slack or end < last - slack:
-            raise ValueError(
-                f"{type(model).__name__}: the window runs from {first:g} to {last:g}, but its "
-                f"input {name!r} has values from {start:g} to {end:g} only; shorten the window, "
-                f"or give a longer series"
-            )
+            kind = type(model).__name__
+            raise ShortSeriesError(kind, name, (first, last), (start, end), since)

@@ -88,6 +88,20 @@ def change(**keys: object) -> object:
     return lambda tank: tank.case["model"]["inflow"].update(keys)
 
 
+def gap(tank: Toy) -> None:
+    """A series without the interval from the third to the fourth day."""
+    pumped().isel(time=[0, 1, 3, 4]).to_netcdf(tank.folder / "inflow.nc")
+
+
+def weeks(tank: Toy) -> None:
+    """Observations whose unit of time is a wrong one."""
+    tank.case["window"] = {"start": "2000-01-01", "times": "observations"}
+    time = {"units": "weeks since 2000-01-01"}
+    tank.observations.assign_coords(time=("obs", [5.0], time)).to_netcdf(
+        tank.folder / "observations.nc"
+    )
+
+
 @pytest.mark.parametrize(
     ("spoil", "code", "message"),
     [
@@ -104,7 +118,25 @@ def change(**keys: object) -> object:
             2,
             "model.dt: takes no time series",
         ),
-        (lambda t: t.case["window"].update(slots=6), 2, "'inflow' has values from 0 to 5 only"),
+        (
+            lambda t: t.case["window"].update(slots=6),
+            2,
+            "model.inflow: has values from 2000-01-01 to 2000-01-06 only, but the window runs from "
+            "2000-01-01 to 2000-01-07; shorten the window, or give a longer series",
+        ),
+        (
+            weeks,
+            2,
+            "but the window runs from 2000-01-01 to 2000-02-05, whose end is the last time of the "
+            "observations (observations.nc); see that these times have the right unit, give "
+            "window.end or a longer series",
+        ),
+        (
+            gap,
+            3,
+            "time_bnds[1] ends at 2000-01-03 00:00:00 and the next starts at 2000-01-04 00:00:00; "
+            "fill the gap with intervals of their own",
+        ),
         (lambda t: pumped("m3 s-1").to_netcdf(t.folder / "inflow.nc"), 3, "got 'm3 s-1'"),
     ],
 )

@@ -15,7 +15,7 @@ from assim.files.read.dimensions import (
     unknown_dimension,
 )
 from assim.files.sources import Source, finite_numbers, name_of, names_near, opened
-from assim.files.times import decode
+from assim.files.times import FileTimes, decode
 from assim.files.units import check_units
 from assim.problem.forcing import Forcing
 
@@ -110,8 +110,8 @@ def _edges(dataset: xr.Dataset, clock: str, where: str) -> xr.DataArray:
     if name is None or name not in dataset.variables:
         raise DataError(
             f"{where}: expected the interval of every value, as it is read as steps, got none; add "
-            f"a variable '{clock}_bnds' (..., 2) and the attribute `bounds` of {clock!r}, or use "
-            f"interpolation = 'linear'"
+            f"a variable '{clock}_bnds' (..., 2) and the attribute `bounds` of {clock!r}; or, "
+            f"where values are those at their times, use interpolation = 'linear'"
         )
     bounds = dataset[name]
     if bounds.ndim != 2 or bounds.shape[1] != 2 or bounds.dims[:1] != dataset[clock].dims:
@@ -120,13 +120,26 @@ def _edges(dataset: xr.Dataset, clock: str, where: str) -> xr.DataArray:
             f"{_shape_of(bounds)} of shape {bounds.shape}; write them as ({clock}, 2)"
         )
     ends = bounds.values
-    gap = np.flatnonzero(ends[1:, 0] != ends[:-1, 1])
-    if gap.size:
-        raise DataError(
-            f"{where}: expected intervals that follow each other, but {name}[{gap[0]}] ends at "
-            f"{ends[gap[0], 1]} and the next starts at {ends[gap[0] + 1, 0]}; fill the gap, or use "
-            f"interpolation = 'linear'"
-        )
-    edges = np.append(ends[:, 0], ends[-1, 1])
     inherited = {k: v for k, v in dataset[clock].attrs.items() if k in ("units", "calendar")}
-    return xr.DataArray(edges, dims=clock, name=name, attrs={**inherited, **bounds.attrs})
+    attributes = {**inherited, **bounds.attrs}
+    if (apart := np.flatnonzero(ends[1:, 0] != ends[:-1, 1])).size:
+        at = int(apart[0])
+        pair = xr.DataArray([ends[at, 1], ends[at + 1, 0]], dims=clock, attrs=attributes)
+        raise DataError(f"{where}: {_apart(decode(pair, where), f'{name}[{at}]')}")
+    edges = np.append(ends[:, 0], ends[-1, 1])
+    return xr.DataArray(edges, dims=clock, name=name, attrs=attributes)
+
+
+def _apart(pair: FileTimes, interval: str) -> str:
+    """That an interval's end is not the next one's start, and what is to be done about it."""
+    end, start = (str(n) for n in pair.numbers) if pair.epoch is None else map(str, pair.dates())
+    way = "let one end where the next starts"
+    if pair.numbers[1] > pair.numbers[0]:
+        way = (
+            "fill the gap with intervals of their own: what held meanwhile, such as the last value "
+            "or 0"
+        )
+    return (
+        f"expected intervals that follow each other, as every value holds over its own, but "
+        f"{interval} ends at {end} and the next starts at {start}; {way}"
+    )
