@@ -47,6 +47,21 @@ class Errors(NamedTuple):
         said = [moments] if self.mean or self.stdev or not self.quantile else []
         return ", ".join([*said, quantiles] if self.quantile else said)
 
+    def beyond(self) -> list[str]:
+        """Those that are larger than may be, in words."""
+        named = (
+            (f"standard deviations are known within {100 * self.stdev:.2f} %", self.stdev),
+            (f"quantiles are known within {100 * self.quantile:.2f} %", self.quantile),
+        )
+        too_large = [
+            f"{words}, not {100 * ACCURATE:.1f} %"
+            for words, error in named
+            if not error <= ACCURATE
+        ]
+        if not self.mean <= CENTRED:
+            too_large.append(f"means are known within {self.mean:.3f}, not {CENTRED}")
+        return too_large
+
 
 def more_draws(number: int, errors: Errors) -> int:
     """How many draws are likely to do where so many have these errors; at most four times them."""

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from assim.statistics.accuracy import ACCURATE, CENTRED, Errors, errors_of_weighted
+from assim.statistics.accuracy import Errors, errors_of_weighted
 from assim.statistics.pareto import (
     FEWEST_TRUSTED,
     TRUSTED_K_HAT,
@@ -12,11 +12,6 @@ from assim.statistics.pareto import (
     Tail,
     pareto_smooth,
     tail_of_squares,
-)
-
-WANTED = (
-    f"wanted are k̂ < {TRUSTED_K_HAT} whatever its error, of squares too, {FEWEST_TRUSTED} draws, "
-    f"{100 * ACCURATE:.1f} % and {CENTRED}"
 )
 
 
@@ -38,6 +33,18 @@ class Weighed(NamedTuple):
     def trusted(self) -> bool:
         """Whether moments may be published."""
         return self.smoothed.trusted() and self.squares.light() and self.errors.excess() <= 1
+
+    def beyond(self) -> str:
+        """Which of the numbers keep moments from being published, in words."""
+        tails = (("k̂", self.smoothed.tail), ("k̂ of squares", self.squares))
+        reasons = [
+            f"{name} with its error, {tail.surely():.2f}, is not below {TRUSTED_K_HAT}"
+            for name, tail in tails
+            if not tail.light()
+        ]
+        if not self.smoothed.effective_draws >= FEWEST_TRUSTED:
+            reasons.append(f"effective draws are fewer than {FEWEST_TRUSTED}")
+        return "; ".join([*reasons, *self.errors.beyond()])
 
     def figures(self) -> str:
         """The numbers in words."""

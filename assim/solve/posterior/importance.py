@@ -15,7 +15,7 @@ from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.proposal import Proposal, about, fitted
 from assim.solve.together import affordable, log_density
 from assim.statistics.pareto import FEWEST_TRUSTED, TRUSTED_K_HAT, USABLE_K_HAT
-from assim.statistics.weighed import WANTED, Weighed, weighed
+from assim.statistics.weighed import Weighed, weighed
 
 Array = jax.Array
 
@@ -213,6 +213,6 @@ def _verdict(best: Weighed) -> tuple[Trust, str]:
         )
     if not best.trusted():
         return Trust.DOUBTFUL, (
-            f"{figures}, but {WANTED}: raise `number`, or run a chain (NUTS or MCLMC)."
+            f"{figures}, but {best.beyond()}: raise `number`, or run a chain (NUTS or MCLMC)."
         )
     return Trust.CERTIFIED, f"{figures}: these moments and quantiles may be published."

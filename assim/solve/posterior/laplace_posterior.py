@@ -8,7 +8,7 @@ import numpy as np
 
 from assim.solve.posterior.gaussian import Gaussian
 from assim.statistics.pareto import TRUSTED_K_HAT, USABLE_K_HAT
-from assim.statistics.weighed import UNWEIGHED, WANTED, Weighed
+from assim.statistics.weighed import UNWEIGHED, Weighed
 
 Array = jax.Array
 
@@ -209,6 +209,6 @@ class LaplacePosterior(eqx.Module):
         if self.weighed.trusted():
             return f"{figures}, and the Laplace posterior is close to the true one."
         return (
-            f"{figures}, but {WANTED}; raise the posterior's certificate, or run Importance or a "
-            "chain (NUTS or MCLMC)."
+            f"{figures}, but {self.weighed.beyond()}: raise the posterior's certificate, or run "
+            "Importance or a chain (NUTS or MCLMC)."
         )

@@ -8,7 +8,7 @@ from assim.solve.posterior.ensemble import Trust
 from assim.solve.posterior.nested.lattice import Solver, Spent
 from assim.solve.posterior.nested.members import Drawn
 from assim.solve.posterior.nested.pattern import MISMATCH
-from assim.statistics.accuracy import ACCURATE, CENTRED, Errors
+from assim.statistics.accuracy import Errors
 
 LOST = 1e-3  # share of weight at which z* may not be found
 CHAIN = "run NUTS, or MCLMC where many directions are informed"
@@ -99,8 +99,5 @@ def _of_members(measured: Measured) -> str:
             f"enough to be corrected by weights, and these are not; {CHAIN}."
         )
     if not errors.excess() <= 1:
-        return (
-            f"{figures(measured)}, but wanted are {100 * ACCURATE:.1f} % and {CENTRED}: raise "
-            f"`number`, or {CHAIN}."
-        )
+        return f"{figures(measured)}, but {'; '.join(errors.beyond())}: raise `number`, or {CHAIN}."
     return ""
