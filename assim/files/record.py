@@ -163,6 +163,7 @@ class Batch:
         self.record, self.kind, self.replaces = Record(directory), kind, (kind, *replaces)
         self.waiting: list[str] = []
         self.finished: list[str] = []
+        self.removed: list[str] = []  # of an earlier batch, which this one does not replace
 
     @contextmanager
     def part(self, name: str) -> Iterator[Path]:
@@ -189,8 +190,10 @@ class Batch:
             with known_as(record.directory / name):
                 flush(path)
         earlier = set(record.names(self.replaces)) - set(self.finished)
+        others = sorted(earlier - set(names))
+        self.removed += [name for name in others if record.owns(name)]
         record.add(self.kind, {name: hash_file(path) for name, path in parts.items()})
-        record.remove([names[-1], *sorted(earlier - set(names))])
+        record.remove([names[-1], *others])
         for name, path in parts.items():
             move(path, record.directory / name)
         self.finished += names

@@ -199,6 +199,17 @@ def test_the_seed_decides(finished: Toy, tmp_path: Path) -> None:
     assert not np.allclose(mean("--seed", "5"), mean("--seed", "4"))
 
 
+def test_scores_of_the_forecast_before_are_removed_and_named(finished: Toy, tmp_path: Path) -> None:
+    out = ("--out", str(tmp_path), "--slots", "3", "--members", "5")
+    first = ask(finished, *out, "--observations", str(finished.folder / "later.nc"))
+    assert first.exit_code == 0 and "Removed" not in first.stdout, first.stderr
+    again = ask(finished, *out, "--observations", str(finished.folder / "later.nc"))
+    assert "Removed" not in again.stdout and (tmp_path / "forecast_feedback.nc").is_file()
+    second = ask(finished, *out)
+    assert "Removed, as of earlier results: forecast_feedback.nc" in second.stdout
+    assert not (tmp_path / "forecast_feedback.nc").exists()
+
+
 def test_until_a_date_is_as_many_whole_slots(finished: Toy, tmp_path: Path) -> None:
     result = ask(finished, "--until", "2000-01-06T12:00:00", "--out", str(tmp_path))
     assert result.exit_code == 0, result.stderr or result.exception

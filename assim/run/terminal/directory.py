@@ -111,6 +111,7 @@ def writing(results: Results, screen: Screen, names: Iterable[str] = ()) -> Iter
             yield
             results.finish()
             screen.written(directory, results.paths)
+            screen.removed(set(results.batch.removed) - set(results.batch.finished))
         except KeyboardInterrupt:
             names = ", ".join(path.name for path in results.paths)
             what = f"written to {directory}: {names}" if names else "nothing written"

@@ -196,6 +196,11 @@ class Screen:
         """Where the results are."""
         self.say(f"Wrote to {directory}: {', '.join(_grouped(directory, paths))}")
 
+    def removed(self, names: Iterable[str]) -> None:
+        """Files of earlier results in whose place others are."""
+        if several := sorted(names):
+            self.say(f"Removed, as of earlier results: {', '.join(several)}", "yellow")
+
 
 def _grouped(directory: Path, paths: Iterable[Path]) -> list[str]:
     """Names of files; several in one folder, or alike up to their first "_", by a pattern."""
