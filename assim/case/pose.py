@@ -15,6 +15,7 @@ from assim.case.observations import ObservationTable, background_checked, proble
 from assim.case.setting import Setting, set_up
 from assim.files.netcdf import hash_file
 from assim.files.read.observations import Instrument
+from assim.files.read.shared import shared_values
 from assim.files.read.states import read_state
 from assim.files.read.tables import ObservedTable
 from assim.files.sources import Source
@@ -65,7 +66,8 @@ class Posed:
     def notes(self) -> list[str]:
         """What is unusual in observations and inputs of the model, but accepted."""
         own = [note for instrument in self.all_instruments for note in instrument.table.notes]
-        return [*dict.fromkeys(own), *self.setting.remarks(self.problem.window.edges)]
+        shared = shared_values(self.all_instruments)
+        return [*dict.fromkeys(own), *shared, *self.setting.remarks(self.problem.window.edges)]
 
     def analysis(self, **given: Any) -> Analysis:
         """The analysis that the case asks for; further arguments are those of `analyse`."""

@@ -20,6 +20,7 @@ from assim.files.errors import DataError, NothingToUseError
 from assim.files.names import COVARIANCE
 from assim.files.netcdf import hash_file
 from assim.files.read.observations import Instrument
+from assim.files.read.shared import shared_values
 from assim.files.read.tables import ObservedTable
 from assim.files.read.windows import TOLERANCE
 from assim.problem.cycled import Rows
@@ -77,7 +78,10 @@ class Incoming:
         if self.watched is not None:
             for number in numbers:
                 _await(self.path(number, window), end, say)
-        return [self.one(number, window) for number in numbers]
+        arrivals = [self.one(number, window) for number in numbers]
+        if window == 0:
+            self.note([*shared_values([a.instrument for a in arrivals if a.instrument])])
+        return arrivals
 
     def table(self, number: int) -> ObservationTable:
         """The case's table of an instrument."""
