@@ -15,6 +15,7 @@ from assim.analysis.analyse import Analysis
 from assim.analysis.evaluation import RARE, chi_squared_degrees, chi_squared_p_value
 from assim.analysis.finding import AbstractFinding, Variable, flagged, flags
 from assim.analysis.posterior import Posterior
+from assim.findings.between_edges import Bent, bent_between_edges
 from assim.findings.consistency import Consistency, consistency
 from assim.findings.residuals import Residuals, probability, residuals_of
 from assim.findings.tolerance import coarse_tolerances
@@ -61,6 +62,7 @@ class Fit(AbstractFinding):
             from the prior median, with the distance.
         uninformed: scalars that no observation depends on.
         coarse: fields for which an absolute tolerance of the integrator is coarse, in words.
+        bent: instruments whose readings err between slot edges, where the trajectory bends.
         time_words: a time in the model's unit, for people: "{} days after 2000-01-01".
     """
 
@@ -74,6 +76,7 @@ class Fit(AbstractFinding):
     outside: dict[str, float]
     uninformed: tuple[str, ...]
     coarse: tuple[str, ...]
+    bent: tuple[Bent, ...]
     time_words: str
 
     @property
@@ -116,6 +119,7 @@ class Fit(AbstractFinding):
             "p_value": self.p_value,
             "outside_prior": self.outside,
             "uninformed": list(self.uninformed),
+            "between_edges": {bent.name: bent.worst for bent in self.bent},
             "instruments": {
                 name: {column: values[k] for column, (_, values) in columns.items()}
                 for k, name in enumerate(self.residuals)
@@ -194,6 +198,9 @@ class Fit(AbstractFinding):
                     "time, or let the model err."
                 )
         yield from self.coarse
+        for bent in self.bent:
+            when = self.time_words.format(f"{bent.time:.6g}")
+            yield f"{bent.name}: {bent.words(when)}."
         if self.uninformed:
             yield f"{', '.join(self.uninformed)}: {UNINFORMED}"
         for name, distance in self.outside.items():
@@ -238,9 +245,10 @@ def goodness_of_fit(analysis: Analysis) -> Fit:
     still = uninformed(analysis.problem, analysis.solution.chi)
     states = analysis.analysis.trajectory.states
     coarse = tuple(field.words for field in coarse_tolerances(analysis.problem.model, states))
-    outside, words = _outside_prior(analysis), _time_words(analysis)
+    bent = bent_between_edges(analysis.problem, analysis.analysis)
+    odd = _outside_prior(analysis), still, coarse, bent, _time_words(analysis)
     if consistent is None:
-        return Fit(*_in_all(analysis), {}, {}, outside, still, coarse, words)
+        return Fit(*_in_all(analysis), {}, {}, *odd)
     residuals = {
         o.name: residuals_of(analysis, o, consistent.instruments[o.name])
         for o in analysis.problem.observations
@@ -248,7 +256,7 @@ def goodness_of_fit(analysis: Analysis) -> Fit:
     squares = {n: (2 * term.cost, 2 * term.expected) for n, term in consistent.terms.items()}
     terms = {name: (*pair, probability(*pair)) for name, pair in squares.items()}
     total = consistent.chi_squared, consistent.degrees, consistent.p_value
-    return Fit(*total, residuals, terms, outside, still, coarse, words)
+    return Fit(*total, residuals, terms, *odd)
 
 
 def _in_all(analysis: Analysis) -> tuple[float, float, float]:

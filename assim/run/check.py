@@ -20,6 +20,7 @@ from assim.case.setting import set_up
 from assim.files.names import FLAGS, WINDOW
 from assim.files.read.observations import Instrument
 from assim.files.read.windows import TOLERANCE
+from assim.findings.between_edges import bent_between_edges
 from assim.findings.derivatives import IdentityTest, TaylorTest, verify
 from assim.findings.tolerance import coarse_tolerances
 from assim.findings.uninformed import UNINFORMED, uninformed
@@ -102,6 +103,8 @@ def check_posed(posed: Posed) -> Iterator[Check]:
     yield from (*_tolerances(problem, chi), *_bounds(problem))
     yield _origin(problem)
     yield from (Check(f"effect of {name}", None, UNINFORMED) for name in uninformed(problem))
+    for bent in bent_between_edges(problem, eqx.filter_jit(problem.simulate)(chi)):
+        yield Check(f"times of {bent.name}", None, bent.words(posed.setting.date(bent.time)))
     yield from _derivatives(problem, chi)
     yield from _expense(problem)
 
