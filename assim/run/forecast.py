@@ -1,22 +1,25 @@
 """A forecast from a finished run: from its directory to forecast.nc and its scores."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.cycle.batches import batch_numbers
 from assim.analysis.forecast import Forecast, StartMembers, forecast, predicted_readings
 from assim.case.case import Case
 from assim.case.failure import Exit, NonFiniteError
+from assim.case.observations import ObservationTable
 from assim.case.setting import Setting, set_up
 from assim.files.errors import DataError
 from assim.files.netcdf import hash_file
 from assim.files.read.observations import Instrument
 from assim.files.read.states import read_trajectory
-from assim.files.read.tables import observed_variables
+from assim.files.read.tables import ObservedTable, observed_variables
+from assim.files.read.windows import with_edges_at
 from assim.files.times import NON_PHYSICAL, date_text
 from assim.files.write.forecast import (
     edges_within,
@@ -27,6 +30,7 @@ from assim.files.write.forecast import (
     scores_summary,
     truth_summary,
 )
+from assim.findings.between_edges import bent_ahead
 from assim.findings.verification import (
     FieldScores,
     Scores,
@@ -37,12 +41,16 @@ from assim.findings.verification import (
     scores,
     sound,
 )
+from assim.problem.model import AbstractODE
 from assim.problem.window import Window
 from assim.run.forecast_start import Origin, origin_of
 from assim.run.terminal.directory import Results, writing
 from assim.run.terminal.screen import Screen, number_text
 
 _SHOWN = 10  # lead times in a table
+_WHOLE = 1e-6  # of a slot: how far from its end a forecast ends there
+_WAY_OUT = "what is said of them here; a case with more slots has shorter ones in its forecast, too"
+_Rows = tuple[ObservationTable, ObservedTable]
 
 
 @dataclass(frozen=True)
@@ -98,10 +106,11 @@ def forecast_case(case: Case, asked: ForecastRequest, screen: Screen) -> Exit:
     origin = origin_of(setting, source, asked.members, seed)
     for warning in origin.warnings:
         screen.say(warning, "bold red")
-    window = _window(setting, origin, asked)
+    rows = _rows(setting, asked.observations)
+    window = _window(setting, origin, _ends(setting, origin, asked, screen), rows)
     screen.notes(setting.remarks(window.edges))
     later = Window(window.edges[len(origin.edges) - 1 :], window.steps, window.reference)
-    instruments = _read(setting, asked.observations, later, screen)
+    instruments = _read(setting, asked.observations, rows, later, screen)
     edges, truth = _true_states(setting, asked.truth, later)
     files = (origin.file, asked.observations, asked.truth)
     inputs = {str(path): hash_file(path) for path in files if path is not None}
@@ -111,27 +120,55 @@ def forecast_case(case: Case, asked: ForecastRequest, screen: Screen) -> Exit:
         verified = [_verify(instrument, ahead, origin.draws, seed) for instrument in instruments]
         outcome = _Outcome(origin, ahead, verified, edges, against_truth(ahead, truth, edges))
         _show(outcome, screen)
+        screen.notes(_bent(outcome, setting))
         _write(outcome, results, asked.keep_members, seed)
     return Exit.DONE
 
 
-def _window(setting: Setting, origin: Origin, asked: ForecastRequest) -> Window:
-    """The slots through which members are run: those of the analysis, then the forecast's."""
-    start = float(origin.edges[-1])
-    number = asked.slots or origin.slots
-    if asked.until is not None:
-        end = _until(setting, asked.until)
-        number = int(np.floor((end - start) / origin.slot + 1e-6))
-        if number < 1:
-            begin, first = setting.date(start), setting.date(start + origin.slot)
-            what = (
-                f"must be a slot after the forecast's start or later: the start is {begin}, the "
-                f"first slot ends at {first}, got {asked.until}"
-            )
-            raise setting.case.fault("--until", what)
-    later = start + origin.slot * np.arange(1, number + 1)
+def _ends(setting: Setting, origin: Origin, asked: ForecastRequest, screen: Screen) -> np.ndarray:
+    """Where the slots of the forecast end: whole ones, and where it may be a part of one."""
+    start, slot = float(origin.edges[-1]), origin.slot
+    if asked.until is None:
+        return start + slot * np.arange(1, (asked.slots or origin.slots) + 1)
+    end, begin = _until(setting, asked.until), setting.date(start)
+    number, parts = int(np.floor((end - start) / slot + 1e-6)), _ends_anywhere(setting)
+    if end <= start or (number < 1 and not parts):
+        first = f", the first slot ends at {setting.date(start + slot)}" * (not parts)
+        what = f"must be {'later than' if parts else 'a slot after'} the forecast's start"
+        got = f"the start is {begin}{first}, got {asked.until}"
+        raise setting.case.fault("--until", f"{what}{'' if parts else ' or later'}: {got}")
+    ends = start + slot * np.arange(1, number + 1)
+    last = ends[-1] if number else start
+    if end - last <= _WHOLE * slot:
+        return ends
+    if parts:
+        return np.append(ends, end)
+    why = "the model has steps" if setting.tables.model_error is None else "model errors have slots"
+    what = f"--until {asked.until} is inside a slot: the forecast ends at {setting.date(last)}"
+    screen.say(f"{what}, after whole slots, as {why}.", "yellow")
+    return ends
+
+
+def _ends_anywhere(setting: Setting) -> bool:
+    """Whether a slot may end at any time: of an ODE, without model errors that belong to slots."""
+    return isinstance(setting.model, AbstractODE) and setting.tables.model_error is None
+
+
+def _window(setting: Setting, origin: Origin, ends: np.ndarray, rows: list[_Rows]) -> Window:
+    """The slots through which members are run: those of the analysis, then the forecast's.
+
+    Where the case has slot edges at its readings, those to compare with have edges, too.
+    """
     try:
-        edges = np.concatenate([origin.edges, later])
+        edges = np.concatenate([origin.edges, ends])
+        window = Window.at(setting.model, edges, origin.reference)
+        by_readings = setting.tables.window.times == "observations" and _ends_anywhere(setting)
+        if not (rows and by_readings):
+            return window
+        own = np.concatenate([origin.edges[-1:], ends])
+        ahead = Window(jnp.asarray(own), window.steps, origin.reference)
+        more = with_edges_at([row for _, row in rows], ahead, setting.labels.time_unit)
+        edges = np.concatenate([origin.edges, more[1:]])
         return Window.at(setting.model, edges, origin.reference)
     except ValueError as error:
         raise setting.case.fault("window", str(error)) from error
@@ -176,8 +213,8 @@ def _run(setting: Setting, origin: Origin, window: Window, seed: int) -> Forecas
     return ahead
 
 
-def _read(setting: Setting, path: Path | None, window: Window, screen: Screen) -> list[Instrument]:
-    """The case's instruments with the rows of a file that are later than the forecast's start."""
+def _rows(setting: Setting, path: Path | None) -> list[_Rows]:
+    """The case's instruments that a file has a variable of, with its rows."""
     if path is None:
         return []
     labels, tables = setting.labels, setting.tables.observations
@@ -190,10 +227,18 @@ def _read(setting: Setting, path: Path | None, window: Window, screen: Screen) -
             f"{path}: expected a variable of the case's instruments ({expected}), the file has "
             f"{', '.join(present) or 'none that has a time'}"
         )
-    instruments = []
-    for table in chosen:
-        rows, edges = table.rows(path, labels), np.asarray(window.edges)
-        times = (rows.ends or rows.times).to_model(labels.time_unit, window.reference, edges)
+    return [(table, table.rows(path, labels)) for table in chosen]
+
+
+def _read(
+    setting: Setting, path: Path | None, several: list[_Rows], window: Window, screen: Screen
+) -> list[Instrument]:
+    """The instruments with the rows of a file that are later than the forecast's start."""
+    instruments, edges = [], np.asarray(window.edges)
+    for table, rows in several:
+        times = (rows.ends or rows.times).to_model(
+            setting.labels.time_unit, window.reference, edges
+        )
         slack = 1e-9 * (edges[-1] - edges[0])
         kept = np.flatnonzero(times > edges[0] + slack)
         if not np.any(times[kept] <= edges[-1] + slack):
@@ -310,6 +355,15 @@ def _show(outcome: _Outcome, screen: Screen) -> None:
         ]
         screen.say()
         screen.table((f"{name} (truth) at lead", "RMSE", "spread", "CRPS"), rows)
+
+
+def _bent(outcome: _Outcome, setting: Setting) -> Iterator[str]:
+    """Instruments that err between slot edges, in words."""
+    several = [verified.instrument.observations for verified in outcome.verified]
+    jumps = setting.tables.model_error is not None
+    given = (outcome.ahead, outcome.origin.draws, jumps)
+    for bent in bent_ahead(setting.model, several, *given):
+        yield f"{bent.name}: {bent.words(setting.date(bent.time), _WAY_OUT)}."
 
 
 def _some(several: Sequence[int]) -> list[int]:

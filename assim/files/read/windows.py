@@ -66,7 +66,7 @@ def window_of(
     reference = None
     if unit != NON_PHYSICAL:
         reference = _first_date(tables, unit) if start is None else str(start)
-    stamps = [t for table in tables for t in (table.times, table.starts, table.ends) if t]
+    stamps = _stamps(tables)
     times = np.concatenate([stamp.to_model(unit, reference) for stamp in stamps])
     spacing = max(stamp.coarseness(unit) for stamp in stamps)
     first = times.min() if start is None else _model_time(start, unit, reference, clock)
@@ -83,6 +83,23 @@ def window_of(
     if isinstance(model, AbstractModel):
         return _stepped(model, edges, spacing, reference)
     return Window.at(model, edges, reference)
+
+
+def with_edges_at(tables: list[ObservedTable], window: Window, unit: str) -> np.ndarray:
+    """Slot edges of a window, and inside it the times of all rows, and ends of their intervals.
+
+    In the model's time unit; a time that rounding took off an edge gives none.
+    """
+    edges, stamps = np.asarray(window.edges), _stamps(tables)
+    times = np.concatenate([stamp.to_model(unit, window.reference, edges) for stamp in stamps])
+    spacing = max(stamp.coarseness(unit) for stamp in stamps)
+    inside = times[(times > edges[0]) & (times < edges[-1])]
+    return _distinct(inside, edges.tolist(), spacing)
+
+
+def _stamps(tables: list[ObservedTable]) -> list[FileTimes]:
+    """Times of all rows, starts and ends of intervals included."""
+    return [t for table in tables for t in (table.times, table.starts, table.ends) if t]
 
 
 def _distinct(times: np.ndarray, given: list[float], spacing: float) -> np.ndarray:
