@@ -19,6 +19,7 @@ from assim.show.page import Section, table
 from assim.show.style import Picture
 
 MOST = 6
+FEW = 60  # slot edges below which each is marked
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,12 @@ class Series:
     mean: np.ndarray | None = None
     truth: tuple[np.ndarray, np.ndarray] | None = None  # its times, and values
     positive: bool = False
+    at_edges: bool = True  # else at the times of readings
+
+    @property
+    def marked(self) -> bool:
+        """Whether slot edges are few, so that lines between them may miss a peak."""
+        return self.at_edges and self.value.size < FEW
 
 
 def twin(run: Run) -> list[str]:
@@ -69,6 +76,11 @@ def _caption(shown: Sequence[Series]) -> str:
     text += ", and the observations." if any(series.observed for series in shown) else "."
     if any(o.stdev is not None for series in shown for o in series.observed):
         text += " Bars: one standard deviation of observation error."
+    if any(series.marked for series in shown):
+        text += (
+            " Drawn at slot edges, which are marked: between them lines are straight, and a peak "
+            "may be missing."
+        )
     return text
 
 
@@ -103,6 +115,7 @@ def _of_no_field(variable: Observed) -> Series:
         *(used.name, used.label, used.units, used.time, used.analysis, used.background),
         stdev=used.analysis_stdev,
         observed=(variable,),
+        at_edges=False,
     )
 
 
@@ -200,7 +213,8 @@ def _draw_series(axes: style.Axes, series: Series) -> None:
     )
     if series.truth is not None:
         axes.plot(*series.truth, color=style.TRUTH, ls=style.TRUTH_DASH, zorder=4, label="truth")
-    axes.plot(time, series.value, color=style.ANALYSIS, label="analysis")
+    mark: dict[str, Any] = {"marker": "o", "markersize": 2.2} if series.marked else {}
+    axes.plot(time, series.value, color=style.ANALYSIS, label="analysis", **mark)
     for observations in series.observed:
         draw_observations(axes, observations)
     _keep_in_view(axes, series)

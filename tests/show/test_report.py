@@ -15,7 +15,14 @@ from assim.show import ReportError, results, write_report
 from assim.show.finished import finished_run
 from assim.show.observed import observed
 from assim.show.report import draw, render
-from assim.show.trajectory import band_of, draw_observations, of_no_field, series_of
+from assim.show.trajectory import (
+    _draw_series,
+    band_of,
+    draw_observations,
+    draw_trajectory,
+    of_no_field,
+    series_of,
+)
 from tests.show import runs
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -477,3 +484,19 @@ def test_a_minimum_that_counts_is_a_warning(lynx_hare):
     text = words(lynx_hare)
     assert "3 other minima were met, the next 1.5 nats above the lowest." in text
     assert 'class="notice unsure">3 other' in text and "more than one mode" in text
+
+
+@pytest.mark.parametrize(("edges", "marked"), [(21, True), (80, False)])
+def test_few_slot_edges_are_marked(lynx_hare, edges, marked):
+    """So that a straight line over a peak is not taken for the solution."""
+    if edges > 21:
+        file = xr.load_dataset(lynx_hare / "trajectory.nc")
+        years = file["time"].values[0] + np.arange(edges).astype("timedelta64[D]") * 90
+        file.interp(time=years).to_netcdf(lynx_hare / "trajectory.nc")
+    with finished_run(lynx_hare) as run:
+        picture = draw_trajectory(run)
+        figure = Figure()
+        _draw_series(axes := figure.subplots(), series_of(run)[0])
+    line = next(line for line in axes.lines if line.get_label() == "analysis")
+    assert (line.get_marker() != "None") == marked
+    assert ("Drawn at slot edges" in picture.caption) == marked
