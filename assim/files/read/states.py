@@ -269,7 +269,11 @@ def _index_of(time: str | float, times: FileTimes) -> int:
     index = int(np.argmin(distance))
     if distance[index] > max(tolerance, float(times.spacing("seconds")[index])):
         near = times.numbers[index] if times.epoch is None else times.dates()[index]
-        raise DataError(f"{times.where}: expected a state at {time}, the nearest is at {near}")
+        raise DataError(
+            f"{times.where}: expected a state at {time}, the nearest is at {near}; give a file "
+            "that has it, or start the window at a time that is there (of a window that assim has "
+            "analysed, trajectory.nc has the state at every slot edge, analysis.nc at its start)"
+        )
     return index
 
 

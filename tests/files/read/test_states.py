@@ -67,6 +67,7 @@ def test_a_state_of_a_trajectory_is_chosen_by_its_date():
 def test_a_trajectory_without_a_date_is_refused():
     rejects(trajectory(), "u", "3 along 'time'", "2000-01-01T00:00:00")
     rejects(trajectory(), "time", "2000-01-02T12", "nearest is at 2000-01-02", time="2000-01-02T12")
+    rejects(trajectory(), "trajectory.nc has the state at every slot edge", time="2000-01-02T12")
     rejects(trajectory(), "expected a date", time=1.0)
     rejects(trajectory("1"), "expected a number", time="2000-01-02")
 
