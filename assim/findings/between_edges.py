@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.analysis.analysed import AnalysedWindow
 from assim.analysis.forecast import Forecast, StartMembers
 from assim.problem.arrays import Grid, Params, State, Trajectory
 from assim.problem.assumed import error_variance
@@ -98,6 +99,19 @@ def bent_ahead(
     )
     bends = own_bends(model, trajectory)
     return tuple(_told(several, trajectory, bends, *map(one, of_errors)))
+
+
+def bent_in_window(
+    model: AbstractDynamics, several: Sequence[Observations], analysed: AnalysedWindow
+) -> tuple[Bent, ...]:
+    """The same of a window of a cycle without model error, at its analysis."""
+    medians = {o.scale.name: o.scale.prior(jnp.zeros(())) for o in several if o.scale is not None}
+    scalars = {**model.parameters, **medians, **analysed.scalars}
+    theta = {name: jnp.asarray(scalars[name]) for name in model.parameters}
+    states = {name: jnp.asarray(value) for name, value in analysed.analysis.items()}
+    edges = jnp.asarray(analysed.window.edges)
+    trajectory = Trajectory(edges, states, theta, Grid.of(analysed.labels))
+    return tuple(_told(several, trajectory, own_bends(model, trajectory), scalars, scalars))
 
 
 def _told(

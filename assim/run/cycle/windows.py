@@ -30,6 +30,7 @@ from assim.files.write.analysed import (
 )
 from assim.files.write.applied import cycle_applied
 from assim.files.write.cycle import cycle_dataset, cycle_summary
+from assim.findings.between_edges import bent_in_window
 from assim.problem.arrays import State
 from assim.problem.cycled import Rows
 from assim.problem.observation import Observations
@@ -137,6 +138,8 @@ class Sequence:
         read = time.perf_counter()
         done = self._analysed(number, carry, edges, true)
         analysed = time.perf_counter()
+        if number == 0 and done.state == ANALYSED:
+            self._say_bent(done.analysed, arrivals)
         window = Window(edges, 1, self.posed.reference)
         with self.ledger.writing(number) as folder:
             self._write(folder, number, done, window, arrivals)
@@ -183,6 +186,15 @@ class Sequence:
         without = window(tuple(_of_no_weight(instrument) for instrument in rows), FORECAST)
         measures = without.measures._replace(status=done.measures.status)
         return self._forecast(number, replace(without, measures=measures), reason)
+
+    def _say_bent(self, analysed: AnalysedWindow, arrivals: list[Arrival]) -> None:
+        """What errs between slot edges, where no model errors bend the trajectory, too."""
+        if self.posed.cycle.problem.control.model_error is not None:
+            return
+        several = [a.instrument.observations for a in arrivals if a.instrument is not None]
+        for bent in bent_in_window(self.posed.setting.model, several, analysed):
+            when = self.posed.setting.date(bent.time)
+            self.screen.notes([f"first window, {bent.name}: {bent.words(when)}."])
 
     def _forecast(self, number: int, done: _Done, reason: str) -> _Done:
         """A window with a forecast in place of an analysis; NonFiniteError where that is none."""
