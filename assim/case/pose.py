@@ -66,7 +66,7 @@ class Posed:
     def notes(self) -> list[str]:
         """What is unusual in observations and inputs of the model, but accepted."""
         own = [note for instrument in self.all_instruments for note in instrument.table.notes]
-        shared = shared_values(self.all_instruments)
+        shared = shared_values(self.instruments, self.held_back)
         return [*dict.fromkeys(own), *shared, *self.setting.remarks(self.problem.window.edges)]
 
     def analysis(self, **given: Any) -> Analysis:

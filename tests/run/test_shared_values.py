@@ -49,3 +49,11 @@ def test_most_of_the_values_must_be_the_same(toy: Toy, rows: int, told: bool) ->
     again["x"].values[:rows] += 0.01
     again.to_netcdf(toy.folder / "again.nc")
     assert ("6 of 12 values" in toy.run(command="check").stdout) == told
+
+
+def test_what_is_held_back_is_not_what_is_assimilated(toy: Toy) -> None:
+    twice(toy)
+    toy.case["observations"][1]["held_back"] = True
+    toy.write_case()
+    said = toy.run(command="check").stdout
+    assert "verifies nothing" in said and "count twice" not in said
