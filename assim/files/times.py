@@ -70,6 +70,12 @@ class FileTimes:
         units = f"{self.unit} since {self.epoch.isoformat(' ')}"
         return np.asarray(cftime.num2date(self.numbers, units, self.epoch.calendar))
 
+    def text(self, place: int) -> str:
+        """One of the times for people: a date to the second, or the number."""
+        if self.epoch is None:
+            return f"at time {self.numbers[place]:.6g}"
+        return _to_second(replace(self, numbers=self.numbers[place : place + 1]).dates()[0])
+
     def to_model(
         self, unit: str, reference: str | None, edges: np.ndarray | None = None
     ) -> np.ndarray:
@@ -256,8 +262,12 @@ def date_text(time: float, unit: str, reference: str | None) -> str:
         return f"{time:g}"
     numbers, attributes = encode(np.asarray(time), unit, reference)
     moment = cftime.num2date(np.round(numbers, 8), attributes["units"], calendar=CALENDAR)
-    text = (moment + timedelta(microseconds=500_000)).strftime("%Y-%m-%dT%H:%M:%S")
-    return text.removesuffix("T00:00:00")
+    return _to_second(moment)
+
+
+def _to_second(moment: cftime.datetime) -> str:
+    rounded = moment + timedelta(microseconds=500_000)
+    return rounded.strftime("%Y-%m-%dT%H:%M:%S").removesuffix("T00:00:00")
 
 
 def _from_datetime64(values: np.ndarray, where: str) -> FileTimes:

@@ -5,7 +5,7 @@ fit the second: a result is certified where both are in order.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -15,16 +15,23 @@ from assim.analysis.analyse import Analysis
 from assim.analysis.evaluation import RARE, chi_squared_degrees, chi_squared_p_value
 from assim.analysis.finding import AbstractFinding, Variable, flagged, flags
 from assim.analysis.posterior import Posterior
+from assim.findings.absorbed import Conflict, conflict
 from assim.findings.between_edges import Bent, bent_between_edges
-from assim.findings.consistency import Consistency, consistency
+from assim.findings.consistency import Consistency, InstrumentFit, consistency
+from assim.findings.linearised import linearised
+from assim.findings.outliers import Naming, naming_of, way_out
 from assim.findings.residuals import Residuals, probability, residuals_of
 from assim.findings.tolerance import coarse_tolerances
 from assim.findings.uninformed import UNINFORMED, uninformed
+from assim.findings.untested import Estimated, estimated_scales, untested
+from assim.problem.observation import Observations
 from assim.solve.posterior.ensemble import Trust
 
 Verdict = Literal["good", "poor", "untested"]
 
 BULK = 3.0  # prior standard deviations within which nearly all of the prior lies
+SUSPECT = 5e-3  # probability, in a sound problem, that a test of what scales absorb is told
+LARGE_TOO = 0.1  # probability of the squares of the others below which they are called large, too
 
 
 LARGE = (
@@ -36,9 +43,14 @@ SMALL = (
     "departures are smaller than the errors stated make likely. Usual causes: errors that are "
     "overstated or correlated, or data that were smoothed or counted twice."
 )
-GROSS = (
-    "A gross error? Look at it, reject it by quality control, or use likelihood = "
-    '"StudentT", which bears with such values.'
+ABSORBED = (
+    "either its prior is not what is known, or it absorbs what the problem cannot follow: a wrong "
+    "unit of the data or of an input, priors of parameters in the wrong place, a model that leaves "
+    "something out, gross errors."
+)
+DISAGREE = (
+    "the data and its prior disagree: is the prior what is known, and are the units of the data "
+    "and of the inputs right? A model that leaves something out moves parameters, too."
 )
 NARROW = "its prior is too narrow, or centred on the wrong place."
 
@@ -48,9 +60,9 @@ class Fit(AbstractFinding):
     """Whether the data agree with the problem as stated.
 
     Tested are χ² in all (from both sides), that of every instrument and of every term of the
-    prior, and the largest residual of every instrument; each kind of test, and each side of χ²,
-    finds a fault in a sound problem with probability 0.001, however many instruments and values
-    there are (Bonferroni).
+    prior, the largest residual of every instrument and, where error scales are estimated, the prior
+    against the data; each kind of test, and each side of χ², finds a fault in a sound problem with
+    probability 0.001, however many instruments and values there are (Bonferroni).
 
     Args:
         chi_squared: χᵀWχ + dᵀd at the minimum.
@@ -64,6 +76,10 @@ class Fit(AbstractFinding):
         coarse: fields for which an absolute tolerance of the integrator is coarse, in words.
         bent: instruments whose readings err between slot edges, where the trajectory bends.
         time_words: a time in the model's unit, for people: "{} days after 2000-01-01".
+        scales: error scales that are estimated, by name.
+        conflict: the prior against the data where such scales are; None where it is not tested.
+        untested: lines that say of what χ² is no test, and why.
+        worst: by instrument, where the largest residual is, and what can be done about it.
     """
 
     name: ClassVar[str] = "fit"
@@ -78,15 +94,17 @@ class Fit(AbstractFinding):
     coarse: tuple[str, ...]
     bent: tuple[Bent, ...]
     time_words: str
+    scales: dict[str, Estimated]
+    conflict: Conflict | None
+    untested: tuple[str, ...]
+    worst: dict[str, tuple[str, str]]
 
     @property
     def verdict(self) -> Verdict:
-        """Good; poor where a test fails; untested where no test can be made."""
+        """Good; poor where a test fails; untested where χ² is none, in all and by instrument."""
         if any(self._faults()):
             return "poor"
-        tests = [self.p_value]
-        for residual in self.residuals.values():
-            tests += [residual.p_value, residual.worst_p_value]
+        tests = [self.p_value, *(residual.p_value for residual in self.residuals.values())]
         return "good" if any(map(math.isfinite, tests)) else "untested"
 
     def judged(self, trust: Trust) -> Trust:
@@ -114,9 +132,11 @@ class Fit(AbstractFinding):
         return {
             "verdict": self.verdict,
             "remarks": self.remarks(),
+            "untested": list(self.untested),
             "chi_squared": self.chi_squared,
             "chi_squared_expected": self.degrees,
             "p_value": self.p_value,
+            "prior_conflict": None if self.conflict is None else vars(self.conflict),
             "outside_prior": self.outside,
             "uninformed": list(self.uninformed),
             "between_edges": {bent.name: bent.worst for bent in self.bent},
@@ -143,6 +163,8 @@ class Fit(AbstractFinding):
         """Every test that fails, in words; then what usually causes it."""
         too_large, gross = list(self._too_large()), list(self._gross_errors())
         yield from (*too_large, *gross, *self._of_terms())
+        if self.conflict is not None and self.conflict.p_value < RARE:
+            yield self._held_back(self.conflict)
         if len(too_large) > bool(gross):  # one value may well be why χ² in all is too large
             yield LARGE
         if self.p_value > 1 - RARE:
@@ -157,28 +179,60 @@ class Fit(AbstractFinding):
             if residual.p_value < self._rare() and not self._is_gross(residual):
                 squares, expected = residual.chi_squared, residual.expected
                 line = _beyond(f"{name}: Σd²", squares, expected, residual.p_value)
-                yield f"{line}, most at {self._worst(residual)}."
+                yield f"{line}, most at {self._worst(name)}."
 
     def _gross_errors(self) -> Iterator[str]:
         """Single values that make nearly all of an excess."""
         for name, residual in self.residuals.items():
             if self._is_gross(residual):
-                yield f"{name}: {self._worst(residual)}, is far from the analysis. {GROSS}"
+                yield self._gross_error(name)
+
+    def _gross_error(self, name: str) -> str:
+        residual, (_, way_out) = self.residuals[name], self.worst[name]
+        line = f"{name}: {self._worst(name)}, is far from the analysis. {way_out}"
+        others, share = residual.without_worst(), residual.worst**2 / residual.chi_squared
+        if others < LARGE_TOO or (math.isfinite(residual.p_value) and share < 0.5):
+            line += (
+                f" Or the errors are understated: those of the others, too, are large (p "
+                f"{_p_words(others)}); state larger ones, or estimate their scale."
+            )
+        return line
 
     def _is_gross(self, residual: Residuals) -> bool:
         """Whether the largest residual is beyond chance and the others are not."""
         rare = self._rare()
         return residual.worst_p_value < rare and not residual.without_worst() < rare
 
+    def _is_scaled(self, name: str) -> bool:
+        """Whether the errors of an instrument have a scale that is estimated."""
+        return any(name in scale.instruments for scale in self.scales.values())
+
     def _rare(self) -> float:
         return RARE / max(len(self.residuals), 1)
 
-    def _worst(self, residual: Residuals) -> str:
+    def _worst(self, name: str) -> str:
+        residual = self.residuals[name]
         if residual.worst_row < 0:
             return "no value in particular"
-        when = self.time_words.format(f"{residual.worst_time:.6g}")
         size = f"{residual.worst:.1f} standard deviations"
-        return f"value {residual.worst_row} (from 0), {when}, with a residual of {size}"
+        if self._is_scaled(name):
+            size += f" of the others (p {_p_words(residual.worst_p_value)})"
+        return f"{self.worst[name][0]}, with a residual of {size}"
+
+    def _held_back(self, conflict: Conflict) -> str:
+        """That the prior keeps parameters from what the data ask for, and a scale absorbs it."""
+        scales = ", ".join(
+            f"{name} would be about {factor * self.scales[name].value:.2g}, not "
+            f"{self.scales[name].value:.2g}"
+            for name, factor in conflict.factors.items()
+        )
+        return (
+            f"{conflict.control}: the data ask for what its prior holds back (p "
+            f"{_p_words(conflict.p_value)}), and the errors absorb it: without priors {scales}. "
+            f"Usual causes: a prior of {conflict.control} that is too narrow or centred on the "
+            "wrong place, a wrong unit of the data or of an input, a model that leaves something "
+            "out."
+        )
 
     def _of_terms(self) -> Iterator[str]:
         for name, (squares, expected, p) in self.terms.items():
@@ -197,6 +251,7 @@ class Fit(AbstractFinding):
                     "that rest on independence are too small; give the errors a correlation in "
                     "time, or let the model err."
                 )
+        yield from self._suspects()
         yield from self.coarse
         for bent in self.bent:
             when = self.time_words.format(f"{bent.time:.6g}")
@@ -206,9 +261,18 @@ class Fit(AbstractFinding):
         for name, distance in self.outside.items():
             yield (
                 f"{name} ends {abs(distance):.1f} prior standard deviations "
-                f"{'above' if distance > 0 else 'below'} its prior median: the data and its prior "
-                "disagree; is the prior what is known?"
+                f"{'above' if distance > 0 else 'below'} its prior median: "
+                f"{ABSORBED if name in self.scales and distance > 0 else DISAGREE}"
             )
+
+    def _suspects(self) -> Iterator[str]:
+        """What tests of less power, where scales are estimated, find suspect and not a fault."""
+        several = max(len(self.residuals), 1)
+        for name, residual in self.residuals.items():
+            if self._is_scaled(name) and self._rare() <= residual.worst_p_value < SUSPECT / several:
+                yield self._gross_error(name)
+        if self.conflict is not None and RARE <= self.conflict.p_value < SUSPECT:
+            yield self._held_back(self.conflict)
 
 
 def verdict_of(analysis: Analysis, posterior: Posterior | None) -> Trust | None:
@@ -234,29 +298,46 @@ def _p_words(p: float) -> str:
     return "< 1e-12" if p < 1e-12 else f"= {p:.1g}"
 
 
-def goodness_of_fit(analysis: Analysis) -> Fit:
+def goodness_of_fit(analysis: Analysis, namings: Mapping[str, Naming] | None = None) -> Fit:
     """Whether the data agree with the problem as stated, at the minimum.
 
     Args:
         analysis: an analysis; without a posterior χ² in all is tested alone.
+        namings: by instrument, what a value is called, of its number among those used; that number
+            and its time where not given.
     """
     known = analysis.findings.get(Consistency.name)
     consistent = known if isinstance(known, Consistency) else consistency(analysis)
-    still = uninformed(analysis.problem, analysis.solution.chi)
+    problem, scales = analysis.problem, estimated_scales(analysis)
+    still = uninformed(problem, analysis.solution.chi)
     states = analysis.analysis.trajectory.states
-    coarse = tuple(field.words for field in coarse_tolerances(analysis.problem.model, states))
-    bent = bent_between_edges(analysis.problem, analysis.analysis)
+    coarse = tuple(field.words for field in coarse_tolerances(problem.model, states))
+    lines = tuple(untested(analysis, scales))
+    bent = bent_between_edges(problem, analysis.analysis)
     odd = _outside_prior(analysis), still, coarse, bent, _time_words(analysis)
     if consistent is None:
-        return Fit(*_in_all(analysis), {}, {}, *odd)
-    residuals = {
-        o.name: residuals_of(analysis, o, consistent.instruments[o.name])
-        for o in analysis.problem.observations
-    }
+        total = _in_all(analysis)
+        return Fit(*total, {}, {}, *odd, scales, None, lines, {})
+    fits, tangent = consistent.instruments, linearised(analysis)
+    residuals = {o.name: residuals_of(analysis, o, fits, tangent) for o in problem.observations}
     squares = {n: (2 * term.cost, 2 * term.expected) for n, term in consistent.terms.items()}
     terms = {name: (*pair, probability(*pair)) for name, pair in squares.items()}
     total = consistent.chi_squared, consistent.degrees, consistent.p_value
-    return Fit(*total, residuals, terms, *odd)
+    opposed = None if tangent is None else conflict(tangent)
+    called = {o.name: naming_of(analysis, o) for o in problem.observations} | dict(namings or {})
+    worst = {
+        o.name: _described(o, residuals[o.name], fits[o.name], called[o.name])
+        for o in problem.observations
+    }
+    return Fit(*total, residuals, terms, *odd, scales, opposed, lines, worst)
+
+
+def _described(
+    o: Observations, residual: Residuals, fit: InstrumentFit, called: Naming
+) -> tuple[str, str]:
+    """Where the largest residual of an instrument is, and what can be done about it."""
+    where = called(residual.worst_row) if residual.worst_row >= 0 else ""
+    return where, way_out(o, fit.error_stdev)
 
 
 def _in_all(analysis: Analysis) -> tuple[float, float, float]:
@@ -277,9 +358,3 @@ def _outside_prior(analysis: Analysis) -> dict[str, float]:
                 index = f"[{', '.join(map(str, place))}]" if w.size > 1 else ""
                 distances[f"{name}{index}"] = float(w[tuple(place)])
     return distances
-
-
-def _time_words(analysis: Analysis) -> str:
-    """How a time of the model is said, with {} in its place."""
-    reference, unit = analysis.problem.window.reference, analysis.problem.model.labels().time_unit
-    return "at time {}" if reference is None else f"{{}} {unit} after {reference}"

@@ -1,6 +1,7 @@
 """Departures of instruments from the analysis, in units of what they should be."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import scipy  # its parts are imported when first used
 
 from assim.analysis.analyse import Analysis
 from assim.findings.consistency import InstrumentFit
+from assim.findings.linearised import Linearised
 from assim.problem.observation import Observations
 
 Pairs = tuple[np.ndarray, np.ndarray]
@@ -15,6 +17,7 @@ Pairs = tuple[np.ndarray, np.ndarray]
 FREE = 0.9  # influence above which the residual of a value is left out
 DEPENDENT = 0.3  # autocorrelation that is told, where it is also beyond chance
 BEYOND_CHANCE = 3.0  # standard deviations, of an autocorrelation
+MANY = 30.0  # degrees of freedom from which the tangent linear is not needed to leave a value out
 FEWEST = 10  # pairs from which a correlation is estimated
 
 
@@ -23,7 +26,9 @@ class Residuals:
     """Departures of one instrument from the analysis, in units of what they should be.
 
     r_i = d_i / √(1 - h_i), d the normalised departure and h the influence of a value: N(0, 1)
-    where the errors are as stated (studentised residuals).
+    where the errors are as stated (studentised residuals). Where their scale is estimated, each is
+    in units of that which the other values give (externally studentised), and has a t distribution
+    (Cook & Weisberg 1982, Residuals and Influence in Regression, section 2.2.2).
 
     Args:
         chi_squared: Σ d².
@@ -31,8 +36,7 @@ class Residuals:
         p_value: probability that Σ d² is larger, by a χ² variable of that expectation.
         worst: the largest |r|; NaN where errors are no Gaussian ones that are independent.
         worst_row: which value that is, counted from 0 among those used; -1 where there is none.
-        worst_time: its time, in the model's unit since the window's reference.
-        worst_p_value: probability that the largest of as many is larger.
+        worst_p_value: probability that the largest of as many is larger, at most (Bonferroni).
         autocorrelation: of r between values of one place that follow one another in time, or
             between neighbours at one time where no place has two; NaN for fewer than ten pairs.
         pairs: number of such pairs.
@@ -44,7 +48,6 @@ class Residuals:
     p_value: float
     worst: float
     worst_row: int
-    worst_time: float
     worst_p_value: float
     autocorrelation: float
     pairs: int
@@ -82,32 +85,123 @@ def probability(squares: float, expected: float) -> float:
     return float(scipy.special.chdtrc(max(expected, 1.0), max(squares, 0.0)))
 
 
-def residuals_of(analysis: Analysis, o: Observations, fit: InstrumentFit) -> Residuals:
-    """Departures of one instrument from the analysis, studentised."""
+def residuals_of(
+    analysis: Analysis,
+    o: Observations,
+    fits: Mapping[str, InstrumentFit],
+    tangent: Linearised | None = None,
+) -> Residuals:
+    """Departures of one instrument from the analysis, studentised.
+
+    Args:
+        analysis: with departures.
+        o: the instrument.
+        fits: consistency of every instrument, by name.
+        tangent: of the problem, where it is known and a scale is estimated.
+    """
     assert analysis.departures is not None
-    departure, weight = np.asarray(analysis.departures.after[o.name]), np.asarray(o.powers())
+    fit, weight = fits[o.name], np.asarray(o.powers())
+    departure = np.asarray(analysis.departures.after[o.name])
     held = (weight > 0) & (fit.influence < FREE)
     studentised = np.where(held, departure / np.sqrt(np.maximum(1 - fit.influence, 1 - FREE)), 0.0)
     is_squared = o.likelihood.chi_squared and bool(o.counted_once())
     expected = 2 * fit.expected if is_squared else math.nan
-    row, worst, p_worst = -1, math.nan, math.nan
-    if is_squared and o.scale is None and o.covariance.independent() and held.any():
-        row = int(np.argmax(np.abs(studentised)))
-        worst = float(np.abs(studentised[row]))
-        p_worst = min(1.0, int(held.sum()) * math.erfc(worst / math.sqrt(2)))
-    correlation, pairs = _autocorrelation(o, studentised, held)
+    worst = math.nan, -1, math.nan
+    if is_squared and o.covariance.independent() and held.any():
+        if o.scale is None:
+            worst = _largest(studentised, math.inf, held)
+        else:
+            others = _of_unknown_scale(analysis, o, fits, tangent, (studentised, departure, held))
+            worst = _largest(*others)
     return Residuals(
         2 * fit.cost,
         expected,
         probability(2 * fit.cost, expected),
-        worst,
-        row,
-        float(o.points.times[row]) if row >= 0 else math.nan,
-        p_worst,
-        correlation,
-        pairs,
+        *worst,
+        *_autocorrelation(o, studentised, held),
         int((weight > 0).sum()),
     )
+
+
+def _of_unknown_scale(
+    analysis: Analysis,
+    o: Observations,
+    fits: Mapping[str, InstrumentFit],
+    tangent: Linearised | None,
+    values: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray | float, np.ndarray]:
+    """Externally studentised residuals, degrees and which are known, of r, d and which are held."""
+    studentised, departure, held = values
+    observations = analysis.problem.observations
+    if tangent is not None:
+        return _of_instrument([e.name for e in observations].index(o.name), tangent, held)
+    those = [fits[e.name] for e in observations if _share(e, o)]
+    return *_by_all(studentised, departure, those), held
+
+
+def _share(first: Observations, second: Observations) -> bool:
+    """Whether the errors of two instruments have one estimated scale."""
+    a, b = first.scale, second.scale
+    return a is not None and b is not None and a.name == b.name
+
+
+def _by_all(
+    studentised: np.ndarray, departure: np.ndarray, those: list[InstrumentFit]
+) -> tuple[np.ndarray, float]:
+    """Externally studentised residuals of many values without the tangent linear, and degrees.
+
+    The squares of the others are Σd² - d_i² at most, which is cautious; NaN for few degrees.
+    """
+    squares = 2 * sum(fit.cost for fit in those)
+    degrees = sum(fit.count - fit.signal for fit in those) - 1
+    if degrees < MANY:
+        return np.full(studentised.shape, math.nan), math.nan
+    left = np.maximum(squares - departure**2, np.finfo(float).tiny)
+    return studentised * np.sqrt(degrees / left), degrees
+
+
+def _largest(
+    residuals: np.ndarray, degrees: np.ndarray | float, held: np.ndarray
+) -> tuple[float, int, float]:
+    """The least probable |r|, which it is, and the probability of such a one among as many."""
+    held = held & np.isfinite(residuals)
+    if not held.any():
+        return math.nan, -1, math.nan
+    p = np.where(held, 2 * scipy.special.stdtr(degrees, -np.abs(residuals)), math.inf)
+    row = int(np.argmin(p)) if np.min(p) > 0 else int(np.argmax(np.abs(residuals) * held))
+    return float(np.abs(residuals[row])), row, min(1.0, int(held.sum()) * float(p[row]))
+
+
+def _of_instrument(
+    number: int, tangent: Linearised, held: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Externally studentised residuals of one instrument, degrees, and which are known."""
+    own = tangent.instrument == number
+    rows = tangent.row[own]
+    ratio, freedom = by_the_others(tangent, tangent.scale[own][0])
+    residuals, degrees, known = np.zeros(held.size), np.ones(held.size), np.zeros(held.size, bool)
+    residuals[rows], degrees[rows] = ratio[own], freedom[own]
+    known[rows] = held[rows] & (degrees[rows] >= 1)
+    return residuals, np.maximum(degrees, 1.0), known
+
+
+def by_the_others(tangent: Linearised, scale: str) -> tuple[np.ndarray, np.ndarray]:
+    """Residuals in units of the scale that all other values of it give, and degrees of freedom.
+
+    With C = I - H, d = Cy and the values S of one scale, those without value i leave the squares
+    Σ_S (d_j - C_ji d_i/C_ii)², of Σ_S (C_jj - C_ji²/C_ii) effective degrees of freedom. The
+    residual is d_i/√C_ii over the root of their ratio, t-distributed where no prior tells of χ.
+
+    Args:
+        tangent: m values of a linear problem.
+        scale: name of the scale; for values of others the numbers mean nothing.
+    """
+    c = tangent.resolution()
+    d, size, same = c @ tangent.innovation, np.maximum(np.diag(c), 1 - FREE), tangent.scale == scale
+    squares = np.sum((d[:, None] - c * (d / size))[same] ** 2, axis=0)
+    degrees = np.sum((np.diag(c)[:, None] - c**2 / size)[same], axis=0)
+    stdev = np.sqrt(squares / np.maximum(degrees, 1.0))
+    return d / np.sqrt(size) / np.where(stdev > 0, stdev, math.inf), degrees
 
 
 def _autocorrelation(o: Observations, residuals: np.ndarray, held: np.ndarray) -> tuple[float, int]:

@@ -150,7 +150,7 @@ def _with_findings(posed: Posed, analysis: Analysis, seconds: dict[str, float]) 
     failures = analysis.failures
     if interrupted(failures):
         with stopping(failures, "fit"):
-            analysis = analysis.with_findings(goodness_of_fit(analysis))
+            analysis = analysis.with_findings(goodness_of_fit(analysis, _namings(posed)))
         return analysis
     with stopping(failures, "findings"):
         for stage, find in _findings_of_every_run(posed, analysis):
@@ -162,11 +162,16 @@ def _with_findings(posed: Posed, analysis: Analysis, seconds: dict[str, float]) 
     return analysis
 
 
+def _namings(posed: Posed) -> dict[str, Callable[[int], str]]:
+    """What a value is called, by instrument: its row of the file."""
+    return {i.observations.name: i.naming for i in posed.instruments}
+
+
 def _findings_of_every_run(posed: Posed, analysis: Analysis) -> Iterator[tuple[str, Find]]:
     """What a run finds, where it applies, and the stage that its time is that of."""
     table = posed.case.checked
     yield "consistency", consistency
-    yield "fit", goodness_of_fit
+    yield "fit", lambda a: goodness_of_fit(a, _namings(posed))
     if posed.impact is not None and analysis.laplace is not None:
         forecast = posed.impact
         yield "impact", lambda a: observation_impact(a, forecast.measure, forecast.window)

@@ -28,16 +28,19 @@ def heading(run: Run) -> list[str]:
 
 
 def _fit(run: Run) -> list[str]:
-    """That the data do not fit the problem as stated, and what does not; nothing where they do."""
+    """That the data do not fit the problem as stated, what does not, and what was not tested."""
     fit = run.summary.get("fit")
-    if fit is None or fit["verdict"] != "poor":
+    if fit is None:
         return []
+    untested = [notice(line, UNSURE) for line in fit["untested"]]
+    if fit["verdict"] != "poor":
+        return untested
     text = (
         "The error bars below are not those of what was measured, however well the posterior of "
         "the problem as stated is known:"
     )
     lines = [paragraph(f"– {remark}") for remark in fit["remarks"]]
-    return [notice(text, POOR, "The data do not fit the problem as stated."), *lines]
+    return [notice(text, POOR, "The data do not fit the problem as stated."), *lines, *untested]
 
 
 def provenance(run: Run) -> list[str]:

@@ -1,5 +1,7 @@
 """Whether the data agree with the problem: faults that were planted, and sound problems."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from assim import (
     likelihood,
     strong_constraint,
 )
+from assim.findings.outliers import when
+from assim.findings.residuals import Residuals
 from assim.problem.covariance import Diagonal
 from assim.problem.operator import PointSample
 from assim.problem.prior import Normal
@@ -41,13 +45,13 @@ def drawn(seed, b=None, noise=None):
     return flat + (rng.normal(0, STDEV, flat.size) if noise is None else noise(rng, flat.size))
 
 
-def analysed(values, posterior=PLAIN, **settings):
+def analysed(values, posterior=PLAIN, narrow=0.5, **settings):
     """The analysis with its fit."""
     times = np.repeat(np.asarray(WINDOW.edges[1:]), SITES)
     points = Points.at(times, {"site": np.tile(np.arange(float(SITES)), SLOTS)})
     given = {"stdev": STDEV, **settings}
     observed = Observations("u", values, points, PointSample("u"), **given)
-    prior = {"b": Normal(0.3, 0.5)}
+    prior = {"b": Normal(0.3, narrow)}
     background = {"u": jnp.zeros(SITES)}
     problem = strong_constraint(MODEL, WINDOW, background, Diagonal(1.0), observed, prior)
     return analyse(problem, posterior=posterior)
@@ -121,6 +125,30 @@ def test_a_gross_error_is_named_with_its_time():
     assert residual.worst_row == 17
     assert 7 < residual.worst < 13
     assert not any("Usual causes: another minimum" in remark for remark in spoilt.remarks())
+
+
+@pytest.mark.parametrize(("squares", "understated"), [(33.0, True), (26.0, False)])
+def test_errors_that_are_understated_are_offered_where_the_others_are_large(squares, understated):
+    """Σd² of 33 or 26 of ten values, 16.8 of them one value's."""
+    p_values = scipy.stats.chi2.sf(squares, 10), 10 * 2 * scipy.stats.norm.sf(4.1)
+    residual = Residuals(squares, 10.0, p_values[0], 4.1, 17, p_values[1], np.nan, 0, 10)
+    spoilt = dataclasses.replace(fit(drawn(3)), residuals={"u": residual})
+    (gross,) = (remark for remark in spoilt.remarks() if "gross error" in remark)
+    assert ("understated" in gross) == understated
+
+
+@pytest.mark.parametrize(
+    ("unit", "reference", "words"),
+    [
+        ("hours", "2024-03-01", "2024-03-02T09:24:00"),
+        ("days", "2024-02-01T12:00:00", "2024-03-05T21:36:00"),
+        ("days", "2024-03-01T04:48+02:00", "33.4 days after 2024-03-01T04:48+02:00"),
+        ("years", "1900-01-01", "33.4 years after 1900-01-01"),
+        ("1", None, "at time 33.4"),
+    ],
+)
+def test_a_time_is_said_as_its_date(unit, reference, words):
+    assert when(33.4, unit, reference) == words
 
 
 def test_residuals_are_studentised():

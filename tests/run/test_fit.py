@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.run.toy import Toy, invoke, observations
@@ -15,6 +16,7 @@ def misfit(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Toy]:
     toy = Toy(tmp_path_factory.mktemp("misfit") / "toy")
     toy.observations = observations()
     toy.observations["x"].values *= 10
+    toy.observations["x"].values[[0, 1]] = np.nan
     toy.case["posterior"] = {"use": "Laplace"}
     return toy.write().run("--strict"), toy
 
@@ -30,6 +32,15 @@ def test_a_misfit_is_never_certified(misfit: tuple[Any, Toy]) -> None:
     assert summary["posterior"]["verdict"] == "doubtful"
     assert summary["fit"]["verdict"] == "poor"
     assert summary["fit"]["instruments"]["x"]["p_value"] < 1e-6
+
+
+def test_the_largest_residual_is_named_by_its_row_of_the_file(misfit: tuple[Any, Toy]) -> None:
+    """Rows that are not used count, too; there are three a day."""
+    result, toy = misfit
+    used = json.loads((toy.out / "summary.json").read_text())["fit"]["instruments"]["x"]
+    row = 2 + used["worst_row"]
+    words = f"row {row} (from 0) of {toy.folder / 'observations.nc'}, 2000-01-0{2 + row // 3}, with"
+    assert words in result.stdout
 
 
 def test_without_strict_it_ends_as_any_other(misfit: tuple[Any, Toy], tmp_path: Path) -> None:
@@ -65,3 +76,17 @@ def test_a_sound_run_is_certified(toy: Toy) -> None:
     assert "do not fit" not in result.stdout
     summary = json.loads((toy.out / "summary.json").read_text())
     assert (summary["verdict"], summary["fit"]["verdict"]) == ("certified", "good")
+
+
+def test_that_nothing_is_tested_is_said_wherever_the_verdict_is(toy: Toy) -> None:
+    toy.observations = observations()
+    prior = {"use": "LogNormal", "median": 2.0, "log_stdev": 0.5}
+    toy.case["observations"][0]["error"] = {"name": "sigma", "prior": prior}
+    toy.case["minimiser"] = {"use": "NewtonCG"}
+    result = toy.write().run()
+    assert result.exit_code == 0, result.stderr
+    line = "Fit of x not tested: the error scale sigma is estimated"
+    assert line in result.stdout
+    assert line in invoke("check", str(toy.out)).stdout
+    page = (toy.out / "report.html").read_text()
+    assert page.index(line) < page.index("<section>")

@@ -78,6 +78,12 @@ class Instrument:
         """Rows not used, by reason."""
         return _counts(self.flags)
 
+    def naming(self, number: int) -> str:
+        """Row and date of a value, of its number among those used."""
+        row, table = int(np.flatnonzero(self.used)[number]), self.table
+        more = " with its means" if self.quality.averages else ""
+        return f"row {row} (from 0) of {table.source}{more}, {table.times.text(row)}"
+
     def check_background(self, innovation: np.ndarray, stdev: np.ndarray) -> "Instrument":
         """The instrument without values whose innovation exceeds the threshold asked for.
 

@@ -114,6 +114,8 @@ class Screen:
             )
         for remark in summary["remarks"]:
             self.say(f"- {remark}")
+        for line in summary["untested"]:
+            self.say(line)
 
     def _compared(self, analysis: "Analysis") -> None:
         """Mean and standard deviation of every scalar by every method, and what each cost."""
