@@ -35,7 +35,7 @@ class Bent(NamedTuple):
 
     Args:
         name: of the instrument.
-        count: how many of its readings, of `total`, err by more than 0.3 of their standard
+        many: how many of its readings, of `total`, err by more than 0.3 of their standard
             deviations.
         total: readings that count.
         worst: the largest such error, in standard deviations of the reading's error.
@@ -43,7 +43,7 @@ class Bent(NamedTuple):
     """
 
     name: str
-    count: int
+    many: int
     total: int
     worst: float
     time: float
@@ -51,7 +51,7 @@ class Bent(NamedTuple):
     def words(self, when: str, way_out: str = WAY_OUT) -> str:
         """For people, with the time of the worst."""
         return (
-            f"{self.count} of {self.total} readings lie between slot edges where the trajectory "
+            f"{self.many} of {self.total} readings lie between slot edges where the trajectory "
             f"bends: taking it to be linear there errs by up to about {self.worst:.2g} standard "
             f"deviations of their errors ({when}), and so does {way_out}"
         )
@@ -193,10 +193,10 @@ def own_bends(
     """
     lengths, states = jnp.diff(trajectory.times), trajectory.states
     if lengths.size == 1 and isinstance(model, AbstractODE):
-        ends = (trajectory.at_start(), trajectory.at_end())
+        both = (trajectory.at_start(), trajectory.at_end())
         first, last = (
             model.tendency(x, trajectory.parameters, t)
-            for x, t in zip(ends, trajectory.times, strict=True)
+            for x, t in zip(both, trajectory.times, strict=True)
         )
         return {name: ((last[name] - first[name]) / lengths[0])[None] for name in states}
     eta = eta or {}

@@ -19,7 +19,7 @@ from assim.findings.absorbed import Conflict, conflict
 from assim.findings.between_edges import Bent, bent_between_edges
 from assim.findings.consistency import Consistency, InstrumentFit, consistency
 from assim.findings.linearised import linearised
-from assim.findings.outliers import Naming, naming_of, way_out
+from assim.findings.outliers import Naming, naming_of, way_out, when
 from assim.findings.residuals import Residuals, probability, residuals_of
 from assim.findings.tolerance import coarse_tolerances
 from assim.findings.uninformed import UNINFORMED, uninformed
@@ -75,7 +75,7 @@ class Fit(AbstractFinding):
         uninformed: scalars that no observation depends on.
         coarse: fields for which an absolute tolerance of the integrator is coarse, in words.
         bent: instruments whose readings err between slot edges, where the trajectory bends.
-        time_words: a time in the model's unit, for people: "{} days after 2000-01-01".
+        clock: unit of time, and date of time zero.
         scales: error scales that are estimated, by name.
         conflict: the prior against the data where such scales are; None where it is not tested.
         untested: lines that say of what χ² is no test, and why.
@@ -93,7 +93,7 @@ class Fit(AbstractFinding):
     uninformed: tuple[str, ...]
     coarse: tuple[str, ...]
     bent: tuple[Bent, ...]
-    time_words: str
+    clock: tuple[str, str | None]
     scales: dict[str, Estimated]
     conflict: Conflict | None
     untested: tuple[str, ...]
@@ -254,8 +254,8 @@ class Fit(AbstractFinding):
         yield from self._suspects()
         yield from self.coarse
         for bent in self.bent:
-            when = self.time_words.format(f"{bent.time:.6g}")
-            yield f"{bent.name}: {bent.words(when)}."
+            moment = when(bent.time, *self.clock)
+            yield f"{bent.name}: {bent.words(moment)}."
         if self.uninformed:
             yield f"{', '.join(self.uninformed)}: {UNINFORMED}"
         for name, distance in self.outside.items():
@@ -314,10 +314,18 @@ def goodness_of_fit(analysis: Analysis, namings: Mapping[str, Naming] | None = N
     coarse = tuple(field.words for field in coarse_tolerances(problem.model, states))
     lines = tuple(untested(analysis, scales))
     bent = bent_between_edges(problem, analysis.analysis)
-    odd = _outside_prior(analysis), still, coarse, bent, _time_words(analysis)
+    common: dict[str, Any] = {
+        "outside": _outside_prior(analysis),
+        "uninformed": still,
+        "coarse": coarse,
+        "bent": bent,
+        "clock": (problem.model.labels().time_unit, problem.window.reference),
+        "scales": scales,
+        "untested": lines,
+    }
     if consistent is None:
         total = _in_all(analysis)
-        return Fit(*total, {}, {}, *odd, scales, None, lines, {})
+        return Fit(*total, {}, {}, **common, conflict=None, worst={})
     fits, tangent = consistent.instruments, linearised(analysis)
     residuals = {o.name: residuals_of(analysis, o, fits, tangent) for o in problem.observations}
     squares = {n: (2 * term.cost, 2 * term.expected) for n, term in consistent.terms.items()}
@@ -329,7 +337,7 @@ def goodness_of_fit(analysis: Analysis, namings: Mapping[str, Naming] | None = N
         o.name: _described(o, residuals[o.name], fits[o.name], called[o.name])
         for o in problem.observations
     }
-    return Fit(*total, residuals, terms, *odd, scales, opposed, lines, worst)
+    return Fit(*total, residuals, terms, **common, conflict=opposed, worst=worst)
 
 
 def _described(

@@ -133,7 +133,7 @@ def test_jumps_of_the_model_error_are_no_bends() -> None:
 def test_a_run_says_so() -> None:
     problem = posed(4, np.array([0.5, 1.25, 2.5, 4.0]))
     fit = goodness_of_fit(assim.analyse(problem, assim.minimiser.GaussNewton(), starts=1))
-    assert fit.bent[0].count == 3
+    assert fit.bent[0].many == 3
     remark = next(r for r in fit.remarks() if "slot edges" in r)
     assert re.search(
         r"^y: 3 of 4 readings .* standard deviations .*at time 0\.5.*more slots", remark
