@@ -33,6 +33,7 @@ class AbstractLikelihood(eqx.Module):
         additive: whether errors y - Hx have one law whatever Hx, so that values may be averaged.
         chi_squared: whether dᵀd is a χ² variable where what is assumed holds.
         uses_covariance: whether the law depends on R and its scale at all.
+        positive: whether it needs predictions above 0.
         samples_density: whether `sample` draws from the density that d evaluates.
     """
 
@@ -40,6 +41,7 @@ class AbstractLikelihood(eqx.Module):
     additive: ClassVar[bool] = False
     chi_squared: ClassVar[bool] = False
     uses_covariance: ClassVar[bool] = True
+    positive: ClassVar[bool] = False
     samples_density: ClassVar[bool] = True
 
     @abc.abstractmethod
@@ -155,7 +157,7 @@ class Gaussian(_AbstractWhitened):
 class LogNormal(AbstractLikelihood):
     """log y = log Hx + N(0, R), with R the covariance of the logarithms."""
 
-    logarithmic = chi_squared = True
+    logarithmic = chi_squared = positive = True
 
     def departures(
         self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
@@ -286,6 +288,7 @@ class Poisson(AbstractLikelihood):
     """
 
     uses_covariance = False
+    positive = True
 
     def departures(
         self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array

@@ -118,7 +118,7 @@ def _finite_guess(posed: Posed) -> tuple[Any, Check]:
     place = f"from the {'background' if given is None else 'first guess'}"
     number = table.minimiser.first_guesses() or most_first_guesses(problem.size())
     first, *others = first_guesses(problem.size(), number, key, given)
-    trouble = non_finite(problem, simulate(first))
+    trouble = non_finite(problem, simulate(first), posed.instruments)
     if trouble is None:
         near = first + 0.1 * jax.random.normal(jax.random.key(0), first.shape)
         usable = non_finite(problem, simulate(near)) is None

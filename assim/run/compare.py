@@ -126,7 +126,7 @@ def _analysed(posed: Posed, tempered: bool, screen: Screen) -> Analysis:
     methods: dict[str, Any] = {"laplace": settings, "importance": Importance()}
     methods |= {"tempered": Tempering()} if tempered else {}
     analysis = posed.analysis(posterior=methods, report=screen.say)
-    require_finite(analysis)
+    require_finite(analysis, posed.instruments)
     for stage, why in analysis.failures.items():
         screen.say(f"Failed, and left out: {spelt(stage)}: {why}", "bold red")
     solution = analysis.solution

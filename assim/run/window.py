@@ -140,7 +140,7 @@ def _analyse(
         analysis = posed.analysis(**given, store=store)
     except StoppedAnalysis as stop:  # what has finished is written
         analysis = stop.analysis
-    require_finite(analysis)
+    require_finite(analysis, posed.instruments)
     analysis = _with_findings(posed, analysis, seconds)
     return dataclasses.replace(analysis, seconds={**seconds, **analysis.seconds})
 
