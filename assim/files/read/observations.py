@@ -45,6 +45,7 @@ from assim.problem.observation import ErrorScale, Observations
 from assim.problem.operator import AbstractOperator, Points, PointSample
 from assim.problem.window import Window
 
+_MANY = 1 / 3  # of the values: so many outside the window may be a mistake in their times
 _NOTICEABLE = 0.01  # of a slot: how far a file's type may move a value and nothing be said
 
 
@@ -206,7 +207,8 @@ def to_instrument(
     flags, within = _flags(table, frame, bias)
     weightless = uncertainty.weightless(table, flags == 0)
     flags[weightless] = WEIGHTLESS
-    notes = (*table.notes, *_rounded(table, frame), *_left_out(table, weightless))
+    notes = (*table.notes, *_outside(table, frame, flags), *_rounded(table, frame))
+    notes += tuple(_left_out(table, weightless))
     rows = SortedTable(replace(table, notes=notes), flags, within, uncertainty, bias)
     rows = thinned(superobbed(rows, frame), frame)
     _check_some_left(rows, frame)
@@ -251,6 +253,18 @@ def _rounded(table: ObservedTable, frame: Frame) -> list[str]:
         f"{table.where}: the times are stored as {table.times.stored}, which at these dates has a "
         f"number every {spacing:.2g} {'' if unit == NON_PHYSICAL else unit}".rstrip()
         + f", {spacing / slot:.1%} of a slot; store them as float64, or count from a later date"
+    ]
+
+
+def _outside(table: ObservedTable, frame: Frame, flags: np.ndarray) -> list[str]:
+    """A note where many of the values that could be used lie outside the window."""
+    outside, used = int(np.sum(flags == WINDOW)), int(np.sum(flags == 0))
+    if not used or outside <= _MANY * (outside + used):
+        return []
+    return [
+        f"{table.where}: {outside} of {outside + used} values that could be used lie outside the "
+        f"window: {next(_spans(table, frame))}; if they are meant to lie within, look at the "
+        "reference date, the unit and the time zone of the times"
     ]
 
 

@@ -142,6 +142,17 @@ def test_fates_of_rows():
     assert instrument.rejected() == {"missing": 1, "background_check": 1, "domain": 1, "window": 2}
 
 
+@pytest.mark.parametrize(("days", "said"), [((0, 1, 2, 3, 6), False), ((0, 1, 2, 6, 7), True)])
+def test_many_values_outside_the_window_are_told_with_both_spans(days, said):
+    dataset = yearly(np.array(days, float))
+    window = read_window(yearly((0.0, 5.0)), Still())
+    notes = [note for note in read(dataset, Still(), window).table.notes if "time zone" in note]
+    assert len(notes) == said
+    if said:
+        assert "2 of 5 values that could be used lie outside the window" in notes[0]
+        assert "the times run from 1900-01-01 to 1900-01-08, the window from 1900-01-01" in notes[0]
+
+
 def test_the_file_is_kept_in_its_order_with_notes():
     dataset = observation_file().isel(obs=[2, 0, 0, 1])
     instrument = read(dataset)
