@@ -138,7 +138,7 @@ def write(tree: dict[str, Any]) -> str:
 def _table(tree: dict[str, Any], path: tuple[str, ...]) -> list[str]:
     """Values first, then sub-tables, then lists of tables."""
     nested = {key: value for key, value in tree.items() if _has_header(value, path)}
-    lines = [f"{_key(key)} = {_value(value)}" for key, value in tree.items() if key not in nested]
+    lines = [f"{_key(key)} = {inline(value)}" for key, value in tree.items() if key not in nested]
     for key, value in nested.items():
         here = (*path, key)
         header = ".".join(_key(part) for part in here)
@@ -162,7 +162,8 @@ def _key(key: str) -> str:
     return key if bare else quoted(key)
 
 
-def _value(value: Any) -> str:
+def inline(value: Any) -> str:
+    """A value as TOML has it on one line."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -172,9 +173,9 @@ def _value(value: Any) -> str:
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
+        return "[" + ", ".join(inline(item) for item in value) + "]"
     if isinstance(value, dict):
-        inside = ", ".join(f"{_key(key)} = {_value(item)}" for key, item in value.items())
+        inside = ", ".join(f"{_key(key)} = {inline(item)}" for key, item in value.items())
         return "{ " + inside + " }" if inside else "{}"
     return repr(value)
 

@@ -1,23 +1,28 @@
 """`assim init`: a commented case to start from, for a twin experiment with a model."""
 
+import inspect
 import os
+import typing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from assim.case.failure import Exit
 from assim.case.model import ModelTable
-from assim.case.names import names, words
-from assim.case.toml import quoted
+from assim.case.names import names, resolve, words
+from assim.case.toml import inline, quoted
 from assim.files.errors import DataError
 from assim.files.netcdf import write_bytes
 from assim.files.times import NON_PHYSICAL
 from assim.problem.arrays import Labels
+from assim.problem.forcing import Forcing
 from assim.problem.model import AbstractDynamics, AbstractModel
 from assim.run.terminal.screen import Screen
 
 _INITIAL, _SPREAD = 1.0, 0.1
 _EDGES = "# observations are made at their edges"
+_PLACEHOLDERS = {int: 10, float: _INITIAL, str: "name", bool: False}
 _ENDS = {  # ten units after the start
     NON_PHYSICAL: "1.0",
     "seconds": '"2000-01-01T00:00:10"',
@@ -37,7 +42,7 @@ title = "Twin experiment with {name}"
 
 [model]
 use = {use}  # constructor arguments go here, by name
-
+{arguments}
 [window]
 start = {start}
 {slots}
@@ -93,12 +98,14 @@ def write_template(use: str, out: Path | None, screen: Screen) -> Exit:
 
 def template(use: str, out: Path) -> str:
     """Text of a case for the model that `use` names."""
-    model = ModelTable.named(use, "model", Path()).build()
+    needed = _needed(use)
+    model = ModelTable.loose({"use": use, **needed}).locate("model", Path()).build()
     labels, physical = model.labels(), model.labels().time_unit != NON_PHYSICAL
     return _TEMPLATE.format(
         name=use.rpartition(":")[2],
         file=out,
         use=quoted(_from(use, out)),
+        arguments="".join(_argument(*pair, labels) for pair in needed.items()),
         start='"2000-01-01"' if physical else "0.0",
         slots=_slots(model),
         fields="".join(_field(name, labels) for name in labels.state),
@@ -110,6 +117,37 @@ def template(use: str, out: Path) -> str:
         spin_up="10.0" if any(label.dims for label in labels.state.values()) else "0.0",
         initial="{ " + ", ".join(f"{name} = {_INITIAL}" for name in labels.state) + " }",
     )
+
+
+def _needed(use: str) -> dict[str, Any]:
+    """Something for every argument that a model must be given: of a series, where it is read."""
+    types = ModelTable.named(use, "model", Path()).types()
+    parameters = inspect.signature(resolve("model", use, Path())).parameters
+    starred = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = [n for n, p in parameters.items() if p.default is p.empty and p.kind not in starred]
+    return {name: _placeholder(name, types.get(name)) for name in required}
+
+
+def _placeholder(name: str, hint: Any) -> Any:
+    kind = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+    if kind is Forcing:
+        return {"file": f"{name}.nc", "variable": name}
+    if name == "integrator":
+        return {"use": "Adaptive"}
+    return _PLACEHOLDERS.get(kind, _INITIAL)
+
+
+def _argument(name: str, value: Any, labels: Labels) -> str:
+    """A line of [model], and what is to stand there."""
+    if not isinstance(value, dict):
+        return f"{name} = {inline(value)}  # must be given: put your own here\n"
+    if "file" not in value:
+        return f"{name} = {inline(value)}\n"
+    label = labels.inputs.get(name)
+    about = "its unit in labels().inputs" if label is None else f"in {label.units}"
+    named = "" if label is None or not label.long_name else f"{label.long_name}, "
+    steps = 'interpolation = "steps" where each value holds over an interval'
+    return f"# {named}{about}; {steps}\n{name} = {inline(value)}\n"
 
 
 def _others(kind: str, chosen: str) -> str:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,41 @@ def test_init_of_a_model_in_a_file(toy: Toy) -> None:
     assert made.exit_code == 0, made.stderr or made.exception
     assert 'use = "../../toy.py:Decay"' in case.read_text()  # wherever both are moved to
     assert not read_case(case).faults and read_case(case).checked.minimiser.starts == "auto"
+
+
+NEEDY = """
+import equinox as eqx
+import jax.numpy as jnp
+from assim import AbstractModel, Forcing, Label, Labels
+
+
+class Needy(AbstractModel):
+    inflow: Forcing
+    size: int = eqx.field(static=True)
+    gain: float
+    calm: bool = True
+    dt: float = 1.0
+    parameters: dict = eqx.field(default_factory=dict)
+
+    def labels(self):
+        inputs = {"inflow": Label((), "m3 day-1", "rate of inflow")}
+        return Labels(state={"x": Label((), "m3")}, inputs=inputs, time_unit="days")
+
+    def step(self, x, theta, t):
+        return {"x": x["x"] + self.gain * self.inflow(t)}
+"""
+
+
+def test_init_of_a_model_that_must_be_given_arguments(tmp_path: Path) -> None:
+    (tmp_path / "needy.py").write_text(NEEDY)
+    result = invoke("init", f"{tmp_path}/needy.py:Needy", "--out", str(tmp_path / "case.toml"))
+    assert result.exit_code == 0, result.stderr or result.exception
+    text = (tmp_path / "case.toml").read_text()
+    series = {"file": "inflow.nc", "variable": "inflow"}
+    model = tomllib.loads(text)["model"]
+    assert model == {"use": "needy.py:Needy", "inflow": series, "size": 10, "gain": 1.0}
+    assert "# rate of inflow, in m3 day-1; interpolation" in text
+    assert "gain = 1.0  # must be given" in text
 
 
 def test_init_of_no_model() -> None:
