@@ -106,6 +106,8 @@ class Analysis:
         parts += [f"{stage} failed" for stage in self.failures]
         known = {name: q for name, q in self.quantities.items() if np.isfinite(q.stddev)}
         parts += [f"{name} = {q.mean:.4g} ± {q.stddev:.3g}" for name, q in known.items()]
+        noted = {name: q for name, q in self.quantities.items() if q.note}
+        parts += [f"{name} = {q.q50:.4g} (median)" for name, q in noted.items()]
         return f"Analysis({', '.join(parts)})"
 
     @property

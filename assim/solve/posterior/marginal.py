@@ -14,6 +14,7 @@ import numpy as np
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.statistics.accuracy import Errors, controlled_moments, errors_of_weighted
+from assim.statistics.pareto import USABLE_K_HAT, tail_shape
 from assim.statistics.weighted import LEVELS, quantile_error, weighted_quantiles
 
 Array = jax.Array
@@ -40,7 +41,8 @@ class Quantity:
     number of draws that it was computed from, and `prior`: 5, 50 and 95 per cent quantiles of as
     many draws from the prior as there are members, NaN where it depends on what has no prior.
     `errors` are those of mean, `stddev` and quantiles, where members are independent or weighted.
-    `stddev` is NaN, and `note` says why, where a few draws far out rule it: it would be luck.
+    `stddev` is NaN, and `note` says why, where a few draws far out rule it: it would be luck. So is
+    `mean` where they rule that, too; `stddev` also where no draw has another value.
     """
 
     mean: float
@@ -78,7 +80,7 @@ def marginals(function: ScalarFunction, posterior: LaplacePosterior) -> dict[str
             quantity = _corrected(here, moments, f[-3:], draws, weights)
         else:
             quantity = _quantity(here, np.array(moments), f[-3:])
-        scalars[name] = without_stddev(quantity, _TAIL) if _far_out(f) else quantity
+        scalars[name] = _without_tail(quantity, f)
     return scalars
 
 
@@ -96,19 +98,26 @@ def _corrected(
     errors = errors._replace(quantile=quantile_error(draws, weights, paired=True, against=True))
     both = np.array([mean, variance + mean**2])
     quantity = _quantity(here, both, at_levels + weighted - unweighted)
-    return _ruled(replace(quantity, errors=errors), ruling_draws(draws, weights))
+    return _ruled(replace(quantity, errors=errors), draws, weights)
 
 
-_TAIL = (
-    "the standard deviation is ruled by values that one draw in a hundred thousand has: take the "
-    "median and the interval"
-)
+_INSTEAD = "take the median and the interval"
+_TAIL = f"ruled by values that one draw in a hundred thousand has: {_INSTEAD}"
 
 
-def _far_out(nodes: np.ndarray) -> bool:
-    """Whether what is beyond `FAR` standard deviations makes a tenth of a variance, or infinity."""
-    square = (nodes - _NODE_WEIGHTS @ nodes) ** 2 * _NODE_WEIGHTS
-    return not square[np.abs(_NODES) > FAR].sum() <= SHARE * square.sum()
+def _without_tail(quantity: Quantity, nodes: np.ndarray) -> Quantity:
+    """Without the moments that its values beyond `FAR` standard deviations make."""
+    if not _far_out((nodes - _NODE_WEIGHTS @ nodes) ** 2):
+        return quantity
+    if _far_out(np.abs(nodes - quantity.q50)):
+        return _without_moments(quantity, f"mean and standard deviation are {_TAIL}")
+    return without_stddev(quantity, f"the standard deviation is {_TAIL}")
+
+
+def _far_out(size: np.ndarray) -> bool:
+    """Whether what is beyond `FAR` makes a tenth of a mean of sizes at the nodes, or infinity."""
+    part = size * _NODE_WEIGHTS
+    return not part[np.abs(_NODES) > FAR].sum() <= SHARE * part.sum()
 
 
 def ruling_draws(values: np.ndarray, weights: np.ndarray) -> float:
@@ -125,15 +134,41 @@ def ruling_draws(values: np.ndarray, weights: np.ndarray) -> float:
     return float(1 / share) if few else math.inf
 
 
-def _ruled(quantity: Quantity, few: float) -> Quantity:
-    """Without a standard deviation that few draws rule."""
+def _ruled(quantity: Quantity, values: np.ndarray, weights: np.ndarray) -> Quantity:
+    """Without a standard deviation that few draws rule, nor a mean that they do."""
+    few = ruling_draws(values, weights)
     if not math.isfinite(few):
         return quantity
-    return without_stddev(
-        quantity,
-        f"the standard deviation is ruled by the {max(few, 1):.0f} draws farthest out: take the "
-        "median and the interval",
-    )
+    which = f"{few:.0f} draws" if few >= 1.5 else "draw"
+    why = f"ruled by the {which} farthest out: {_INSTEAD}"
+    if _mean_is_luck(values, weights):
+        return _without_moments(quantity, f"mean and standard deviation are {why}")
+    return without_stddev(quantity, f"the standard deviation is {why}")
+
+
+def _mean_is_luck(values: np.ndarray, weights: np.ndarray) -> bool:
+    """Whether the tail of r ∝ w |f - median| is too heavy for a mean, or few draws rule that.
+
+    Where its k̂ is 0.7 and more a mean settles too slowly (Vehtari et al. 2024, section 3.2), and
+    from 1 on there is none.
+    """
+    (median,) = weighted_quantiles(values, weights, (0.5,))
+    r = weights * np.abs(values - median)
+    r = np.sort(r / r.sum())
+    return bool(tail_shape(r) >= USABLE_K_HAT or np.sum(r**2) > (2 * LUCKY) ** 2)
+
+
+def _unseen(quantity: Quantity, values: np.ndarray) -> Quantity:
+    """Without a standard deviation where no draw has another value than the others."""
+    if np.ptp(values) > 0:
+        return quantity
+    why = f"no draw of {values.size} has another value, and what is rarer is not seen"
+    return without_stddev(quantity, why)
+
+
+def _without_moments(quantity: Quantity, why: str) -> Quantity:
+    """A scalar of which neither mean nor standard deviation is stated."""
+    return replace(without_stddev(quantity, why), mean=math.nan)
 
 
 def without_stddev(quantity: Quantity, why: str) -> Quantity:
@@ -239,7 +274,8 @@ def _by_draws(values: np.ndarray, drawn: WeightedDraws, here: float) -> Quantity
         errors = errors._replace(quantile=quantile_error(safe, weights, paired=paired))
         if not paired:
             errors = errors.scaled(1 / math.sqrt(drawn.worth * np.sum(weights**2)))
-    return _ruled(replace(quantity, map=here, errors=errors), ruling_draws(f, w))
+    quantity = replace(quantity, map=here, errors=errors)
+    return _unseen(_ruled(quantity, f, w), f[w > 0])
 
 
 def only_map(here: float, units: str = "", long_name: str = "") -> Quantity:
