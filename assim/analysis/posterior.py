@@ -42,10 +42,10 @@ from assim.solve.posterior.marginal import (
     marginals,
     only_map,
     pushed,
-    without_stddev,
+    without_moments,
 )
 from assim.solve.together import affordable
-from assim.statistics.accuracy import ACCURATE, CENTRED, Errors
+from assim.statistics.accuracy import Errors
 
 Array = jax.Array
 
@@ -53,8 +53,8 @@ MORE = "raise the number of draws, or run"
 LOOSER = 4 / 3  # are limits where what members are worth is that of the worst entry of χ
 _TOO_MANY = "How well moments of fields are known by them is not measured: there are too many."
 _HEAVY = (
-    "the standard deviation is ruled by few draws, far out in a tail: take the median and the "
-    "interval"
+    "mean and standard deviation are ruled by few draws, far out in a tail: take the median and "
+    "the interval"
 )
 
 
@@ -240,8 +240,7 @@ def _known(
     if not worst or each[worst].excess() <= looser:
         return posterior
     return posterior.doubted(
-        f"Of {worst}, {each[worst].words()}, but wanted are {100 * ACCURATE:.1f} % and {CENTRED}: "
-        f"{way_out} a chain (NUTS or MCLMC).",
+        f"Of {worst}, {'; '.join(each[worst].beyond())}: {way_out} a chain (NUTS or MCLMC)."
     )
 
 
@@ -312,9 +311,9 @@ def _posterior(
 def _without_luck(
     quantities: dict[str, Quantity], certificates: Mapping[str, float]
 ) -> dict[str, Quantity]:
-    """Scalars without the standard deviations that a certificate calls ruled by few draws."""
+    """Scalars without the moments that a certificate calls ruled by few draws."""
     return {
-        name: without_stddev(scalar, _HEAVY) if HEAVY_TAIL + name in certificates else scalar
+        name: without_moments(scalar, _HEAVY) if HEAVY_TAIL + name in certificates else scalar
         for name, scalar in quantities.items()
     }
 

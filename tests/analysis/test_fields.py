@@ -92,7 +92,10 @@ def test_fields_that_few_members_rule_are_doubtful(chains):
         assim.analyse(growth(slots), posterior=Given(chains)).posterior for slots in (1, 16)
     )
     assert near.trust is Trust.CERTIFIED and near.certificates["field_accuracy"] < 0.015
-    assert far.trust is Trust.DOUBTFUL and "Of fields, standard deviations within" in far.advice
+    assert (
+        far.trust is Trust.DOUBTFUL
+        and "Of fields, standard deviations are known within" in far.advice
+    )
     assert far.certificates["field_accuracy"] > 0.1
     assert "But for that: It is exact." in far.advice
 

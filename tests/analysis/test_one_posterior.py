@@ -242,4 +242,6 @@ def test_quantiles_far_out_in_a_tail_are_known_too_badly_to_be_certified():
     posterior = assim.analyse(known.problem, posterior=assim.posterior.Importance()).posterior
     quantity = posterior.quantities["a"]
     assert np.isnan(quantity.stddev) and quantity.errors.quantile > 0.015
-    assert posterior.trust is Trust.DOUBTFUL and "Of a, quantiles within" in posterior.advice
+    assert (
+        posterior.trust is Trust.DOUBTFUL and "Of a, quantiles are known within" in posterior.advice
+    )

@@ -110,7 +110,7 @@ def _without_tail(quantity: Quantity, nodes: np.ndarray) -> Quantity:
     if not _far_out((nodes - _NODE_WEIGHTS @ nodes) ** 2):
         return quantity
     if _far_out(np.abs(nodes - quantity.q50)):
-        return _without_moments(quantity, f"mean and standard deviation are {_TAIL}")
+        return without_moments(quantity, f"mean and standard deviation are {_TAIL}")
     return without_stddev(quantity, f"the standard deviation is {_TAIL}")
 
 
@@ -142,7 +142,7 @@ def _ruled(quantity: Quantity, values: np.ndarray, weights: np.ndarray) -> Quant
     which = f"{few:.0f} draws" if few >= 1.5 else "draw"
     why = f"ruled by the {which} farthest out: {_INSTEAD}"
     if _mean_is_luck(values, weights):
-        return _without_moments(quantity, f"mean and standard deviation are {why}")
+        return without_moments(quantity, f"mean and standard deviation are {why}")
     return without_stddev(quantity, f"the standard deviation is {why}")
 
 
@@ -166,7 +166,7 @@ def _unseen(quantity: Quantity, values: np.ndarray) -> Quantity:
     return without_stddev(quantity, why)
 
 
-def _without_moments(quantity: Quantity, why: str) -> Quantity:
+def without_moments(quantity: Quantity, why: str) -> Quantity:
     """A scalar of which neither mean nor standard deviation is stated."""
     return replace(without_stddev(quantity, why), mean=math.nan)
 
