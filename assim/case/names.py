@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import sysconfig
 import traceback
@@ -197,8 +198,10 @@ def place(error: BaseException, is_own: Callable[[str], bool]) -> str:
 
 def foreign_modules() -> list[Path]:
     """Files of all loaded modules that come neither with Python and its packages nor with assim."""
-    known = [Path(place).resolve() for place in {*sysconfig.get_paths().values(), sys.prefix}]
-    known = [*known, Path(sys.base_prefix).resolve(), Path(__file__).parents[1].resolve()]
+    places = {*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix}
+    named = {*places, str(Path(__file__).parents[1])}
+    known = tuple(f"{place}{os.sep}" for place in {*named, *map(os.path.realpath, named)})
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    paths = {Path(file).resolve() for file in files if isinstance(file, str)}
-    return sorted(path for path in paths if not any(path.is_relative_to(k) for k in known))
+    foreign = (f for f in files if isinstance(f, str) and not f.startswith(known))
+    paths = {os.path.realpath(file) for file in foreign}
+    return sorted(Path(path) for path in paths if not path.startswith(known))

@@ -79,7 +79,11 @@ def _missing(dataset):
         (lambda d: d, {"units": "K"}, r"dataset: erf: expected units 'K', got 'W m-2'"),
         (lambda d: d, {"unit": "1"}, "expected a number without dates"),
         (lambda d: d, {"interpolation": "cubic"}, "interpolation must be one of"),
-        (_gap, {"interpolation": "steps"}, r"time_bnds\[0\] ends at 365.0 and the next starts at"),
+        (
+            _gap,
+            {"interpolation": "steps"},
+            r"time_bnds\[0\] ends at 2002-01-01 00:00:00 and the next starts at",
+        ),
         (_unbounded, {"interpolation": "steps"}, "expected the interval of every value"),
         (_missing, {}, r"1 of 3 that are missing or infinite \(1 NaN\), the first at"),
         (lambda d: d.isel(time=slice(None, None, -1)), {}, "times must increase"),
