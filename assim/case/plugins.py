@@ -360,9 +360,9 @@ def _nested(name: str, value: Any, path: str, folder: Path, hint: Any) -> Any:
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         return [_nested(name, item, f"{path}.{i}", folder, hint) for i, item in enumerate(value)]
     if isinstance(value, dict) and name in _NESTED:
-        return {
-            key: _nested(name, item, f"{path}.{key}", folder, hint) for key, item in value.items()
-        }
+        if name == _NESTED[name] and not all(isinstance(v, dict) for v in value.values()):
+            raise CaseError([Fault(path, f'add use = "...", the name of the {name} that it is')])
+        return {k: _nested(name, v, f"{path}.{k}", folder, hint) for k, v in value.items()}
     return value
 
 

@@ -84,3 +84,11 @@ def test_a_cycle_has_no_filter(toy: Toy) -> None:
     assert result.exit_code == 2, result.stderr
     assert "problem.digital_filter: a cycle has no digital filter" in result.stderr
     assert "model_error.jump_at_end: the next window of a cycle" in result.stderr
+
+
+def test_a_table_that_names_no_plugin_is_refused(toy: Toy) -> None:
+    """As one key of the default integrator, without its name."""
+    toy.case["model"] = {"use": "Lorenz63", "integrator": {"rtol": 1e-10}}
+    result = toy.write().run()
+    assert result.exit_code == 2
+    assert 'model.integrator: add use = "...", the name of the integrator' in result.stderr
