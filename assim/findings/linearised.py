@@ -56,9 +56,8 @@ def linearised(analysis: Analysis) -> Linearised | None:
     departures, slopes, scales = jax.tree.map(np.asarray, _tangent(problem, chi))
     is_scale = np.asarray(scales) > 0
     counted = [np.flatnonzero(o.counted()) for o in observations]
-    rows = zip(observations, counted, strict=True)
+    rows = [*zip(observations, counted, strict=True)]
     slope = np.concatenate([-slopes[o.name][used] for o, used in rows])[:, ~is_scale]
-    rows = zip(observations, counted, strict=True)
     d = np.concatenate([departures[o.name][used] for o, used in rows])
     sizes = [len(used) for used in counted]
     names = ["" if o.scale is None else o.scale.name for o in observations]

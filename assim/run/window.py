@@ -126,8 +126,7 @@ def _unfinished(posed: Posed, directory: Path, screen: Screen) -> Unfinished:
     free = {"title", "output"}
     decisive = {key: value for key, value in case.tree.items() if key not in free}
     parts = {"case": repr(decisive), "problem": problem_digest(posed.problem), **posed.inputs}
-    code = {str(path): path for path in (*case.code().values(), *foreign_modules())}
-    fingerprint = fingerprint_of(parts, code)
+    fingerprint = fingerprint_of(parts, {str(path): path for path in foreign_modules()})
     return Unfinished(directory, fingerprint, case.title, screen.say)
 
 
