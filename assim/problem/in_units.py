@@ -8,11 +8,14 @@ import numpy as np
 from assim.problem.arrays import Array, Labels, Params, State
 from assim.problem.model import AbstractDynamics, AbstractIntegrator, AbstractODE
 
+_SMALLER = 1e-4  # how much smaller than others a field of zeros may become
+
 
 def of_size(model: AbstractDynamics, values: Mapping[str, Array | np.ndarray]) -> AbstractDynamics:
     """The model with tolerances for fields as large as these values.
 
-    A field of nothing but zeros is taken to be as large as the smallest field of its unit, or 1.
+    A field of nothing but zeros, whose size is not known yet, is taken to become no smaller than
+    1e-4 of the smallest field of its unit, or of 1.
 
     Args:
         model: M.
@@ -24,7 +27,8 @@ def of_size(model: AbstractDynamics, values: Mapping[str, Array | np.ndarray]) -
     largest = {name: float(np.max(np.abs(np.asarray(v)))) for name, v in values.items()}
     known = {name: size for name, size in largest.items() if 0 < size < np.inf}
     same = {name: [s for n, s in known.items() if units[n] == units[name]] for name in units}
-    sizes = {name: known.get(name, min(same[name], default=1.0)) for name in units}
+    least = {name: _SMALLER * min(same[name], default=1.0) for name in units}
+    sizes = {name: known.get(name, least[name]) for name in units}
     return model.of_size({name: jnp.asarray(size) for name, size in sizes.items()})
 
 
@@ -50,6 +54,10 @@ class InUnits(AbstractIntegrator):
     def absolute_tolerance(self) -> float | None:
         """None that is the same for all sizes."""
         return None
+
+    def tolerance_sizes(self) -> State:
+        """The units."""
+        return self.units
 
     def slot_steps(self, length: float) -> int:
         """As the other integrator has it."""

@@ -42,6 +42,10 @@ class _AbstractTimeStepping(eqx.Module):
         """An error of one step that counts as none in every field, in its unit; None for none."""
         return None
 
+    def tolerance_sizes(self) -> State:
+        """Sizes of the fields, in their units, that tolerances follow; empty where none do."""
+        return {}
+
 
 class AbstractDynamics(_AbstractTimeStepping):
     """Anything that carries a state through the slots of a window.
@@ -166,6 +170,10 @@ class AbstractODE(AbstractDynamics):
     def absolute_tolerance(self) -> float | None:
         """As the integrator has it."""
         return self.integrator.absolute_tolerance()
+
+    def tolerance_sizes(self) -> State:
+        """As the integrator has it."""
+        return self.integrator.tolerance_sizes()
 
 
 def scan_slots(

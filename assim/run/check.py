@@ -134,12 +134,17 @@ def _finite_guess(posed: Posed) -> tuple[Any, Check]:
 
 
 def _tolerances(problem: Problem, chi: Any) -> Iterator[Check]:
-    """Absolute tolerances of the integrator that are not far below the values of a field."""
-    if problem.model.absolute_tolerance() is None:
+    """Tolerances of the integrator that are not far below the values of a field."""
+    if not _has_tolerances(problem):
         return
     states = eqx.filter_jit(problem.trajectory)(chi).states
     for coarse in coarse_tolerances(problem.model, states):
-        yield Check("integrator.atol", False if coarse.above else None, coarse.words)
+        yield Check("tolerances", False if coarse.above else None, coarse.words)
+
+
+def _has_tolerances(problem: Problem) -> bool:
+    model = problem.model
+    return model.absolute_tolerance() is not None or bool(model.tolerance_sizes())
 
 
 def _bounds(problem: Problem) -> Iterator[Check]:
@@ -226,7 +231,11 @@ def _derivatives(problem: Problem, chi: Any) -> Iterator[Check]:
         )
         yield Check("tangent linear", False, what)
         return
-    yield from map(_derivative, results)
+    way_out = "; if a smaller rtol of the integrator mends it, its tolerances are too large"
+    for result in results:
+        check = _derivative(result)
+        failed = not check.passed and _has_tolerances(problem)
+        yield check._replace(detail=check.detail + way_out) if failed else check
 
 
 def _derivative(result: TaylorTest | IdentityTest) -> Check:

@@ -22,12 +22,13 @@ from assim import (
     strong_constraint,
 )
 from assim.analysis.forecast import forecast
+from assim.findings.tolerance import coarse_tolerances
 from assim.problem.covariance import Diagonal
 from assim.problem.departure import Problem
 from assim.problem.in_units import of_size
 from assim.problem.operator import PointSample
 from assim.problem.prior import LogNormal, Normal
-from assim.run.check import _tolerances
+from assim.run.check import _derivatives, _tolerances
 
 EDGES = np.linspace(0.0, 10.0, 6)
 
@@ -85,7 +86,7 @@ def test_a_forecast_of_a_small_tracer():
 def test_a_prior_says_the_size_and_zeros_take_that_of_their_unit():
     model = of_size(Tracer(), {"c": jnp.zeros(3), "u": jnp.asarray([-4e-6, 1e-9]), "v": 1e3})
     assert {n: float(v) for n, v in model.integrator.units.items()} == {
-        "c": 1.0,
+        "c": 2.0**-13,
         "u": 2.0**-18,
         "v": 1024.0,
     }
@@ -100,8 +101,34 @@ def test_an_explicit_tolerance_stays_and_is_named_where_it_is_too_large():
     problem = posed(1e-9, Adaptive(atol=1e-8))
     assert problem.model.integrator == Adaptive(atol=1e-8)
     checks = list(_tolerances(problem, jnp.zeros(3)))
-    assert [check.name for check in checks] == ["integrator.atol"] * 2  # of u and of v
+    assert [check.name for check in checks] == ["tolerances"] * 2  # of u and of v
     assert checks[0].passed is False
     assert "atol = 1e-08 of the integrator, where u is about 1e-09" in checks[0].detail
     assert not list(_tolerances(posed(1e-9, Adaptive()), jnp.zeros(3)))
     assert not list(_tolerances(posed(1e3, Adaptive(atol=1e-8)), jnp.zeros(3)))
+
+
+def test_a_field_of_zeros_that_becomes_smaller_than_taken_is_named():
+    """A forced oscillator at rest, whose forcing alone says how far it moves."""
+    window = Window.at(Tracer(), EDGES)
+    seen = Observations("u", [1e-9], Points.at([2.0]), PointSample("u"), 1e-10, units="m")
+    rest = {"c": 1.0, "u": jnp.zeros(()), "v": jnp.zeros(())}
+    problem = strong_constraint(
+        Tracer(), window, rest, observations=seen, parameters={"w": Normal(2.0, 1)}
+    )
+    assert not list(_tolerances(problem, jnp.zeros(1)))
+    states = {"c": np.ones(6), "u": 1e-9 * np.sin(EDGES), "v": 1e-4 * np.ones(6)}
+    (coarse,) = coarse_tolerances(problem.model, states)
+    assert not coarse.above
+    assert (
+        "tolerances of the integrator are for u of about 0.00012, and it is about 9" in coarse.words
+    )
+
+
+def test_a_derivative_that_tolerances_spoil_says_so():
+    problem = posed(1.0, Adaptive(rtol=1e-3))
+    failed = [check for check in _derivatives(problem, 0.1 * jnp.ones(3)) if check.passed is False]
+    assert failed
+    assert all("smaller rtol" in check.detail for check in failed)
+    exact = posed(1.0, Adaptive(rtol=1e-10))
+    assert all(check.passed for check in _derivatives(exact, 0.1 * jnp.ones(3)))
