@@ -4,9 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assim import prior
+from assim import analyse, prior
+from assim.solve.posterior.laplace import Laplace
 from assim.solve.posterior.marginal import Quantity
-from tests.studies.known import Exact, by_quadrature, of_normals, of_values
+from tests.studies.known import FAMILIES, Exact, by_quadrature, of_normals, of_values
 from tests.studies.trust import fault
 
 NORMAL = 1.6448536269514722  # of 95 per cent
@@ -46,6 +47,18 @@ def test_a_tail_rules_a_standard_deviation():
     exact = of_values(1 / w[::-1] ** 2, np.full(w.size, 1 / w.size))
     assert exact.stdev == np.inf
     np.testing.assert_allclose(exact.quantiles[1], 4.0, rtol=1e-3)
+
+
+def test_a_tail_beyond_all_draws_leaves_no_standard_deviation():
+    """A half-Cauchy rate that readings of θ/(1 + θ) hold from above, but not far out."""
+    rng = np.random.default_rng([38, sorted(FAMILIES).index("heavy tails")])
+    known = FAMILIES["heavy tails"](rng)
+    analysis = analyse(known.problem, posterior=Laplace())
+    rate = analysis.posteriors["laplace"].quantities["a"]
+    assert known.exact["a"].stdev == np.inf
+    assert np.isnan(rate.stddev) and "one draw in a hundred thousand" in rate.note
+    quantiles = [rate.q05, rate.q50, rate.q95]
+    np.testing.assert_allclose(quantiles, known.exact["a"].quantiles, rtol=0.02)
 
 
 EXACT = Exact(0.0, 1.0, np.array([-NORMAL, 0.0, NORMAL]))

@@ -149,6 +149,7 @@ def laplace(
         indefinite=indefinite,
         spent=weighing.spent,
         valleys=weighing.valleys,
+        along=weighing.along,
     )
 
 

@@ -61,6 +61,7 @@ class LaplacePosterior(eqx.Module):
         indefinite: whether the exact Hessian has a negative eigenvalue at χ*, so that A is not it.
         spent: evaluations of J for the certificate.
         valleys: where J descends again on lines through χ*, shape (k, n); None where not looked.
+        along: J - J(χ*) along every entry of χ (`valleys.along_entries`); None where not looked.
         log_mass: v - J(χ*) - ½ log |A|, the log of the mass about χ* but for a constant.
         elsewhere: share of the mass about other minima that were met, by the same estimate.
         others: χ of those without which moments are wrong, shape (k, n); None for none.
@@ -77,6 +78,7 @@ class LaplacePosterior(eqx.Module):
     indefinite: bool = False
     spent: int = 0
     valleys: np.ndarray | None = None
+    along: np.ndarray | None = None
     log_mass: float = float("nan")
     elsewhere: float = 0.0
     others: np.ndarray | None = None

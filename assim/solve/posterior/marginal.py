@@ -13,6 +13,7 @@ import numpy as np
 
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
+from assim.solve.posterior.valleys import AWAY, STEP
 from assim.statistics.accuracy import Errors, controlled_moments, errors_of_weighted
 from assim.statistics.pareto import USABLE_K_HAT, tail_shape
 from assim.statistics.weighted import LEVELS, quantile_error, weighted_quantiles
@@ -68,6 +69,7 @@ def marginals(function: ScalarFunction, posterior: LaplacePosterior) -> dict[str
     Gaussian posterior.
     """
     values = _along_coordinates(function, posterior.gaussian, jnp.asarray(_NODES))
+    beyond = _beyond_draws(function, posterior) if values else {}
     sampled: Scalars = {}
     if posterior.sample is not None and values:
         sampled = _each(function, jnp.asarray(posterior.sample[0]))
@@ -80,7 +82,7 @@ def marginals(function: ScalarFunction, posterior: LaplacePosterior) -> dict[str
             quantity = _corrected(here, moments, f[-3:], draws, weights)
         else:
             quantity = _quantity(here, np.array(moments), f[-3:])
-        scalars[name] = _without_tail(quantity, f)
+        scalars[name] = _without_tail(quantity, f, beyond.get(name, _NOTHING))
     return scalars
 
 
@@ -105,19 +107,59 @@ _INSTEAD = "take the median and the interval"
 _TAIL = f"ruled by values that one draw in a hundred thousand has: {_INSTEAD}"
 
 
-def _without_tail(quantity: Quantity, nodes: np.ndarray) -> Quantity:
+class _Beyond(NamedTuple):
+    """Values of a scalar farther out than draws come, and the mass at each by the cost itself."""
+
+    values: np.ndarray
+    mass: np.ndarray
+
+
+_NOTHING = _Beyond(np.zeros(0), np.zeros(0))
+
+
+def _beyond_draws(function: ScalarFunction, posterior: LaplacePosterior) -> dict[str, _Beyond]:
+    """Of each scalar, on the line through χ* along the entry of χ that it depends on.
+
+    The mass of a step h there is exp(J(χ*) - J) h √(A_kk / 2π), that of the conditional density.
+    """
+    if posterior.along is None:
+        return {}
+    gaussian = posterior.gaussian
+    values = _each(function, gaussian.chi[None] + jnp.asarray(AWAY)[:, None])
+    slopes = jax.jacfwd(function)(gaussian.chi)
+    curvature = 1 + np.asarray(gaussian.eigenvectors**2 @ gaussian.eigenvalues)
+    mass = np.exp(-posterior.along) * STEP * np.sqrt(curvature / (2 * np.pi))[:, None]
+    far = np.abs(AWAY) > FAR * np.asarray(gaussian.stdev())[:, None]
+    beyond = {}
+    for name, f in values.items():
+        entry = int(np.argmax(np.abs(np.asarray(slopes[name]))))
+        kept = far[entry] & (mass[entry] > 0)
+        beyond[name] = _Beyond(np.asarray(f)[kept], mass[entry][kept])
+    return beyond
+
+
+def _without_tail(quantity: Quantity, nodes: np.ndarray, beyond: _Beyond) -> Quantity:
     """Without the moments that its values beyond `FAR` standard deviations make."""
-    if not _far_out((nodes - _NODE_WEIGHTS @ nodes) ** 2):
+    centre, median = _NODE_WEIGHTS @ nodes, quantity.q50
+    squares = float(beyond.mass @ (beyond.values - centre) ** 2)
+    if not _far_out((nodes - centre) ** 2, squares):
         return quantity
-    if _far_out(np.abs(nodes - quantity.q50)):
+    sizes = float(beyond.mass @ np.abs(beyond.values - median))
+    if _far_out(np.abs(nodes - median), sizes):
         return without_moments(quantity, f"mean and standard deviation are {_TAIL}")
     return without_stddev(quantity, f"the standard deviation is {_TAIL}")
 
 
-def _far_out(size: np.ndarray) -> bool:
-    """Whether what is beyond `FAR` makes a tenth of a mean of sizes at the nodes, or infinity."""
+def _far_out(size: np.ndarray, beyond: float) -> bool:
+    """Whether what is beyond `FAR` makes a tenth of a mean of sizes, or infinity.
+
+    Args:
+        size: at the nodes of the Gaussian.
+        beyond: what the cost itself puts farther out.
+    """
     part = size * _NODE_WEIGHTS
-    return not part[np.abs(_NODES) > FAR].sum() <= SHARE * part.sum()
+    total, far = part.sum() + beyond, part[np.abs(_NODES) > FAR].sum() + beyond
+    return not (np.isfinite(total) and far <= SHARE * total)
 
 
 def ruling_draws(values: np.ndarray, weights: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Other valleys of J on lines through its minimum, where no first guess may have been."""
+"""J on lines through its minimum: valleys where no first guess may have been, and far tails."""
 
 import jax
 import jax.numpy as jnp
@@ -11,19 +11,19 @@ Array = jax.Array
 FEW = 20  # controls up to which lines are looked along
 REACH, STEP = 6.0, 0.5  # along each, either way, in prior standard deviations
 MOST = 4  # valleys that are looked into
+AWAY = np.arange(-REACH, REACH + STEP / 2, STEP)
 
 
 def on_lines(gaussian: Gaussian) -> Array:
     """Points on lines through χ* along eigenvectors of A and along entries of χ.
 
-    Shape (2n, points, n); no lines above 20 controls.
+    Shape (2n, points, n), points at `AWAY`; no lines above 20 controls.
     """
     n = gaussian.chi.shape[0]
-    away = jnp.arange(-REACH, REACH + STEP / 2, STEP)
     if n > FEW:
-        return jnp.zeros((0, away.size, n))
+        return jnp.zeros((0, AWAY.size, n))
     directions = jnp.concatenate([gaussian.eigenvectors.T, jnp.eye(n)])
-    return gaussian.chi[None, None] + away[None, :, None] * directions[:, None]
+    return gaussian.chi[None, None] + jnp.asarray(AWAY)[None, :, None] * directions[:, None]
 
 
 def valleys(points: np.ndarray, costs: np.ndarray) -> np.ndarray:
@@ -40,3 +40,9 @@ def valleys(points: np.ndarray, costs: np.ndarray) -> np.ndarray:
     candidates = points[:, 1:-1][lower][lowest]
     _, first = np.unique(candidates.round(6), axis=0, return_index=True)
     return candidates[np.sort(first)[:MOST]]
+
+
+def along_entries(costs: np.ndarray) -> np.ndarray | None:
+    """J - J(χ*) along every entry of χ, shape (n, points), from J on all lines; None of none."""
+    along = costs[len(costs) // 2 :]
+    return along - along[:, AWAY.size // 2][:, None] if len(along) else None

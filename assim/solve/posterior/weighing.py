@@ -9,7 +9,7 @@ import numpy as np
 
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.valleys import on_lines, valleys
+from assim.solve.posterior.valleys import along_entries, on_lines, valleys
 from assim.solve.together import affordable, log_density
 from assim.statistics.accuracy import more_draws
 from assim.statistics.pareto import TRUSTED_K_HAT
@@ -29,6 +29,7 @@ class Weighing(NamedTuple):
         at_minimum: v - J(χ*).
         spent: evaluations of J.
         valleys: where J descends again on lines through χ*, shape (k, n).
+        along: J - J(χ*) along every entry of χ at `AWAY`, shape (n, points), or None.
     """
 
     chi: np.ndarray
@@ -36,6 +37,7 @@ class Weighing(NamedTuple):
     at_minimum: float
     spent: int
     valleys: np.ndarray
+    along: np.ndarray | None
 
     def sample(self) -> tuple[np.ndarray, np.ndarray] | None:
         """The draws with their weights, where these correct more than they spoil."""
@@ -74,8 +76,9 @@ def _again(
 def _weighing(problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int) -> Weighing:
     chi, a, logs, *lines = map(np.asarray, _draws(problem, gaussian, key, number))
     judged = weighed(a[1:], logs[1:], against=True)
-    spent = number + lines[1].size
-    return Weighing(chi[1:], judged, float(logs[0]), spent, valleys(*lines))
+    points, costs = lines
+    low, along = valleys(points, costs), along_entries(costs)
+    return Weighing(chi[1:], judged, float(logs[0]), number + costs.size, low, along)
 
 
 @eqx.filter_jit

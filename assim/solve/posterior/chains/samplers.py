@@ -39,7 +39,7 @@ class AbstractHamiltonian(AbstractChains):
     accuracy: float = eqx.field(default=0.015, static=True)
     chains: Size = eqx.field(default=8, static=True)
     warm_up: int = eqx.field(default=180, static=True)
-    acceptance: float = eqx.field(default=0.9, static=True)
+    acceptance: float = eqx.field(default=0.95, static=True)
     max_gradients: int = eqx.field(default=1_000_000, static=True)
     members: Size = eqx.field(default=10_000, static=True)
 

@@ -15,7 +15,7 @@ EDGE = 0.01  # share of draws that met the model's edge above which that edge ma
 ENERGY_FRACTION = 0.3  # below which energies are explored slowly (Betancourt 2016, section 4)
 FEWEST = 20  # of its draws
 TAIL = 0.01  # share of draws at either end of a column that are its tails
-ACCEPTED = 0.5  # of the mean acceptance, below which a tail is too narrow for the steps
+ACCEPTED = 0.75  # of the mean acceptance, below which a tail is too narrow for the steps
 STRAINED = 0.006  # mean square of the energy's change, for each coordinate, above which it is
 NARROW = "estimate what scales it otherwise (Nested), or raise acceptance towards 1"
 
@@ -111,8 +111,8 @@ def judged(method: AbstractChains, certificates: dict[str, float], free: bool) -
 def _doubts(method: AbstractChains, certificates: dict[str, float], free: bool) -> Iterator[str]:
     """Why draws need have nothing to do with the posterior, then why they may be biased."""
     yield from _of_regions(method, certificates, free)
-    yield from _of_places_not_reached(certificates)
     yield from _of_bias(method, certificates)
+    yield from _of_places_not_reached(certificates)
     yield from _of_tails(certificates)
 
 

@@ -36,7 +36,7 @@ def test_correlated_gaussian(method):
 
 @pytest.mark.slow
 def test_banana_without_a_prior_of_its_own():
-    check(NUTS(accuracy=ACCURACY, acceptance=0.9), banana())
+    check(NUTS(accuracy=ACCURACY), banana())
 
 
 @pytest.mark.parametrize("method", [pytest.param(NUTS, marks=pytest.mark.slow), HMC])

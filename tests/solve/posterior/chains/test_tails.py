@@ -24,8 +24,9 @@ def test_quantiles_on_a_half_cauchy_ridge(ridge, method):
     values = np.array([*jax.vmap(problem.scalars)(found.members).values()])
     off = np.quantile(values, (0.05, 0.5, 0.95), axis=1) - exact[:, None]
     assert np.max(np.abs(off)) < 0.02 * (exact[2] - exact[0])
-    assert found.trust is Trust.DOUBTFUL and "not mean and standard deviation" in found.advice
-    assert found.certificates["confirmed"] and found.certificates["accuracy"] <= 0.015
+    assert found.certificates["heavy_controls"] == 0  # χ has a standard deviation, a and b none
+    assert found.trust is Trust.CERTIFIED and found.certificates["confirmed"]
+    assert found.certificates["accuracy"] <= 0.015
     assert all(found.certificates[HEAVY_TAIL + name] > 0.35 for name in ("a", "b"))
 
 
