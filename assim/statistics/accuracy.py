@@ -38,12 +38,12 @@ class Errors(NamedTuple):
         return excess if np.isfinite(sum(self)) else np.inf
 
     def words(self) -> str:
-        """The numbers in words."""
+        """The numbers in words, rounded up."""
         moments = (
-            f"standard deviations within {100 * self.stdev:.1f} % and means within "
-            f"{self.mean:.3f} of one"
+            f"standard deviations within {_up(100 * self.stdev, 1)} % and means within "
+            f"{_up(self.mean, 3)} of one"
         )
-        quantiles = f"quantiles within {100 * self.quantile:.1f} % of their interval"
+        quantiles = f"quantiles within {_up(100 * self.quantile, 1)} % of their interval"
         said = [moments] if self.mean or self.stdev or not self.quantile else []
         return ", ".join([*said, quantiles] if self.quantile else said)
 
@@ -61,6 +61,11 @@ class Errors(NamedTuple):
         if not self.mean <= CENTRED:
             too_large.append(f"means are known within {self.mean:.3f}, not {CENTRED}")
         return too_large
+
+
+def _up(error: float, digits: int) -> str:
+    """An error that is not 0 never reads as 0."""
+    return f"{np.ceil(error * 10**digits - 1e-9) / 10**digits:.{digits}f}"
 
 
 def more_draws(number: int, errors: Errors) -> int:

@@ -42,3 +42,11 @@ def test_the_limit_that_is_missed_is_named(smoothed, errors, squares, words):
     weighed = Weighed(smoothed, errors, squares, 0.0)
     assert weighed.beyond() == words
     assert weighed.trusted() == (not words)
+
+
+def test_an_error_that_is_not_zero_is_not_said_to_be():
+    words = Errors(2e-5, 1e-6, 0.003).words()
+    assert words == (
+        "standard deviations within 0.1 % and means within 0.001 of one, "
+        "quantiles within 0.3 % of their interval"
+    )
