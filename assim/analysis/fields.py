@@ -165,7 +165,7 @@ def corrected(problem: Problem, fitted: LaplacePosterior, stdev: Fields) -> Fiel
     draws, weights = fitted.sample
     half, mirrored = len(draws) // 2, (len(draws) + 1) // 2
     batch = -(-many_together(problem) // 2)
-    sums, done, wanted = None, 0, FEWEST_PAIRS
+    sums, done, pairs_needed = None, 0, FEWEST_PAIRS
     while done < half:
         rows = np.arange(done, min(done + batch, half))
         away = np.zeros((batch, draws.shape[1]))
@@ -175,9 +175,9 @@ def corrected(problem: Problem, fitted: LaplacePosterior, stdev: Fields) -> Fiel
         here, more = _pair_sums(problem, fitted.chi, jnp.asarray(away), jnp.asarray(w))
         sums = more if sums is None else jax.tree.map(np.add, sums, more)
         done += rows.size
-        if done >= wanted or done == half:
+        if done >= pairs_needed or done == half:
             moments = _combined(here, stdev, sums, done)
-            wanted = 2 * done
+            pairs_needed = 2 * done
             if moments.errors.excess() <= 0.5:
                 break
     return moments
@@ -249,7 +249,10 @@ class _Entries(NamedTuple):
 def _combined_entries(
     x: np.ndarray, s: np.ndarray, sums: tuple[Array, ...], mass: np.ndarray, pairs: int
 ) -> _Entries:
-    """With the influence of pair p on the variance a + b, a = we² - 2m we + m² w, b = -β l²/N."""
+    """With the influence of pair p on the variance v: a + b, b = -β l²/N and
+
+    a = we² - 2m we + (m² - v) w.
+    """
     scale = np.array([1 / mass[0], 1 / mass[0], 1 / (2 * pairs)])
     by = lambda v: v.reshape(*v.shape, *[1] * x.ndim)  # noqa: E731
     first, second, square = by(scale) * np.asarray(sums[0])

@@ -128,8 +128,8 @@ def _disagreeing(posteriors: dict[str, Posterior]) -> list[str]:
     certified = [name for name, p in posteriors.items() if p.trust is Trust.CERTIFIED]
     reasons, doubted = [], set()
     for first, second in combinations(certified, 2):
-        one, two = posteriors[first].quantities, posteriors[second].quantities
-        apart = [name for name in one if name in two and _apart(one[name], two[name])]
+        scalars, others = posteriors[first].quantities, posteriors[second].quantities
+        apart = [name for name in scalars if name in others and _apart(scalars[name], others[name])]
         if apart:
             doubted |= {first, second}
             reasons.append(
@@ -141,13 +141,13 @@ def _disagreeing(posteriors: dict[str, Posterior]) -> list[str]:
     return reasons
 
 
-def _apart(one: Quantity, two: Quantity) -> bool:
+def _apart(scalar: Quantity, other: Quantity) -> bool:
     """Whether two estimates are further apart than two right ones."""
-    if not np.isfinite([one.stddev, two.stddev]).all():
+    deviations = (scalar.stddev, other.stddev)
+    if not np.isfinite(deviations).all():
         return False
-    least = min(one.stddev, two.stddev)
-    spread = abs(one.stddev - two.stddev) > SPREAD_APART * max(one.stddev, two.stddev)
-    return bool(spread or abs(one.mean - two.mean) > MEANS_APART * least)
+    spread = max(deviations) - min(deviations) > SPREAD_APART * max(deviations)
+    return bool(spread or abs(scalar.mean - other.mean) > MEANS_APART * min(deviations))
 
 
 def none_started(methods: Named, failures: Failures) -> None:
@@ -211,7 +211,7 @@ def _automatic(
         method = ladder.pop(0)
         if certified(method.name(), method):
             break
-        if ladder and _several_regions(posteriors.get(method.name())):
+        if _several_regions(posteriors.get(method.name())):
             ladder = _between_regions(asked.problem.size(), posteriors) + ladder
     else:
         if asked.problem.size() <= FEW and _narrows(posteriors.get("nuts")):
@@ -224,7 +224,9 @@ def _narrows(posterior: Posterior | None) -> bool:
     """Whether chains met tails that are too narrow for their steps."""
     from assim.solve.posterior.chains.verdict import narrows  # slow to import
 
-    return posterior is not None and narrows(posterior.certificates)
+    if posterior is None or posterior.trust is Trust.FAILED:
+        return False
+    return narrows(posterior.certificates)
 
 
 def _careful() -> AbstractPosterior:

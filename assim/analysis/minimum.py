@@ -11,7 +11,7 @@ import numpy as np
 from assim.analysis.evaluation import RARE, chi_squared_p_value, evaluate
 from assim.problem.departure import Problem
 from assim.solve.minimise.guess import first_guesses
-from assim.solve.minimise.loop import AbstractMinimiser, Solution
+from assim.solve.minimise.loop import AbstractMinimiser, Minimum, Solution, grouped_minima
 from assim.solve.minimise.search import (
     Fits,
     both,
@@ -104,7 +104,8 @@ def about_minimum(
         reached, solution = solution, both(solution, solve(further))
         if solution.chi is not reached.chi:
             fitted = _about(problem, minimiser, solution, settings, key)
-    minima = [(minimum.cost, minimum.chi) for minimum in solution.minima]
+    own = Minimum(float(solution.cost), 0, solution.chi)
+    minima = [(each.cost, each.chi) for each in grouped_minima((own, *solution.minima))]
     share, others = mass_elsewhere(problem, minima, settings, key, fitted)
     return solution, dataclasses.replace(fitted, elsewhere=share, others=others)
 

@@ -49,7 +49,8 @@ from assim.statistics.accuracy import Errors
 
 Array = jax.Array
 
-MORE = "raise the number of draws, or run"
+MORE = "raise the number of draws, or run a chain (NUTS or MCLMC)"
+FINER = "lower the accuracy of the chains, and raise members and max_gradients where they are spent"
 LOOSER = 4 / 3  # are limits where what members are worth is that of the worst entry of χ
 _TOO_MANY = "How well moments of fields are known by them is not measured: there are too many."
 _HEAVY = (
@@ -219,12 +220,18 @@ def _judged(posterior: Posterior, fields: FieldMoments) -> Posterior:
     posterior = _with_field_errors(posterior, fields)
     if posterior.chi.shape[1] > EXACT_LIMIT:
         posterior = replace(posterior, advice=f"{posterior.advice} {_PROBED}")
-    return _known(posterior, fields.errors, "raise the posterior's certificate, or run")
+    return _known(posterior, fields.errors, "raise the posterior's certificate, or run a chain")
 
 
 def _with_field_errors(posterior: Posterior, fields: FieldMoments) -> Posterior:
     known = {"field_accuracy": fields.errors.stdev, "field_mean_error": fields.errors.mean}
     return replace(posterior, certificates={**posterior.certificates, **known})
+
+
+def _without_field_errors(posterior: Posterior, fields: FieldMoments) -> Posterior:
+    if any(np.isfinite(mean).any() for mean in jax.tree.leaves(fields.mean)):
+        return replace(posterior, advice=f"{posterior.advice} {_TOO_MANY}")
+    return posterior.doubted("No member has a finite trajectory, so that no field is stated.")
 
 
 def _known(
@@ -239,15 +246,14 @@ def _known(
     worst = max(each, key=lambda name: each[name].excess(), default="")
     if not worst or each[worst].excess() <= looser:
         return posterior
-    return posterior.doubted(
-        f"Of {worst}, {'; '.join(each[worst].beyond())}: {way_out} a chain (NUTS or MCLMC)."
-    )
+    return posterior.doubted(f"Of {worst}, {'; '.join(each[worst].beyond())}: {way_out}.")
 
 
 def of_ensemble(name: str, ensemble: Ensemble, asked: PosteriorRequest, kind: str) -> Posterior:
     """The posterior that an ensemble of χ stands for, every member pushed through the model."""
     problem, chi = asked.problem, asked.fitted.chi
     drawn = _drawn(ensemble)
+    drawn = drawn._replace(worth=math.nan) if ensemble.judged else drawn
     each = pushed(problem.control.scalars, chi, drawn, {}, many_together(problem))
     scalars = {n: replace(scalar.quantity, draws=None, prior=None) for n, scalar in each.items()}
     fields = of_members(problem, ensemble.members, ensemble.weights, chi, ensemble.worth)
@@ -255,9 +261,10 @@ def of_ensemble(name: str, ensemble: Ensemble, asked: PosteriorRequest, kind: st
     if math.isnan(ensemble.worth):
         return posterior
     if not fields.errors.measured():
-        return _known(replace(posterior, advice=f"{posterior.advice} {_TOO_MANY}"), None, MORE)
+        return _known(_without_field_errors(posterior, fields), None, MORE)
     looser = 1.0 if ensemble.independent() else LOOSER
-    return _known(_with_field_errors(posterior, fields), fields.errors, MORE, looser)
+    way_out = MORE if ensemble.chains == 1 else FINER
+    return _known(_with_field_errors(posterior, fields), fields.errors, way_out, looser)
 
 
 def _drawn(ensemble: Ensemble, mirrored: bool = False) -> WeightedDraws:

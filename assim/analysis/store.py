@@ -8,7 +8,7 @@ import numpy as np
 
 from assim.solve.posterior.ensemble import Ensemble, Trust
 
-_COUNTS = ("gradients", "evaluations", "chains", "worth")
+_COUNTS = ("gradients", "evaluations", "chains", "worth", "judged")
 
 
 class Drawn(NamedTuple):
@@ -70,4 +70,5 @@ def kept_ensemble(drawn: Drawn) -> Ensemble:
         numbers["log_evidence"],
         int(numbers["chains"]),
         numbers["worth"],
+        bool(numbers["judged"]),
     )

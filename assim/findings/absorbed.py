@@ -30,7 +30,7 @@ class Conflict:
         statistic: T.
         p_value: probability of a larger one.
         control: name of the control whose prior makes most of T.
-        factors: of each scale that is estimated, that of the second fit over it.
+        factors: by scale, its value in the second fit over its estimate.
     """
 
     statistic: float
@@ -70,6 +70,8 @@ def _least(of: Linearised, stdev: np.ndarray, weight: np.ndarray) -> float:
 def _free(of: Linearised) -> tuple[dict[str, float], float, float] | None:
     """Scales by the fit without a prior, in units of those estimated, ν, and its least squares."""
     groups = {str(name): of.scale == name for name in np.unique(of.scale) if name}
+    if not groups:  # no value of an instrument whose scale is estimated counts
+        return None
     factors = dict.fromkeys(groups, 1.0)
     for _ in range(_ROUNDS if len(np.unique(of.scale)) > 1 else 1):
         stdev = np.array([factors.get(name, 1.0) for name in of.scale])

@@ -20,7 +20,7 @@ from assim.problem.observation import Observations
 
 Array = jax.Array
 
-TOLD = 0.3  # standard deviations of an observation's error from which the error is told
+NOTICED = 0.3  # standard deviations of an observation's error from which the error is told
 _PARTS = 4  # of a slot, at whose ends the bent trajectory is held
 _ON_EDGE = 1e-9  # of the window: how far from an edge a reading is on it
 _SAME = 0.01  # of an observation's error: what operators that are linear in time agree to
@@ -53,7 +53,7 @@ class Bent(NamedTuple):
         return (
             f"{self.many} of {self.total} readings lie between slot edges where the trajectory "
             f"bends: taking it to be linear there errs by up to about {self.worst:.2g} standard "
-            f"deviations of their errors ({when}), and so does {way_out}"
+            f"deviations of their errors ({when}), which biases {way_out}"
         )
 
 
@@ -68,7 +68,7 @@ def bent_between_edges(problem: Problem, simulation: Simulation) -> tuple[Bent, 
     error, eta = problem.control.model_error, physical.model_error
     bends = own_bends(problem.model, simulation.trajectory, error, eta)
     given = (simulation.seen, bends, physical.scales, physical.biases)
-    return tuple(_told(problem.observations, *given))
+    return tuple(_of_each(problem.observations, *given))
 
 
 def bent_ahead(
@@ -88,17 +88,19 @@ def bent_ahead(
         jumps: whether members have model errors, which bend every one: then at their mean.
     """
 
-    def one(part: Mapping[str, Array | np.ndarray]) -> Params:
+    def typical(part: Mapping[str, Array | np.ndarray]) -> Params:
         values = {name: np.asarray(value) for name, value in part.items()}
         return {n: jnp.asarray(v.mean(axis=0) if jumps else v[0]) for n, v in values.items()}
 
     grid, whole = Grid.of(ahead.labels), ahead.finite
-    trajectory = Trajectory(ahead.window.edges, one(ahead.members), one(ahead.parameters), grid)
+    trajectory = Trajectory(
+        ahead.window.edges, typical(ahead.members), typical(ahead.parameters), grid
+    )
     of_errors = (
         {n: np.asarray(v)[whole] for n, v in p.items()} for p in (draws.scales, draws.biases)
     )
     bends = own_bends(model, trajectory)
-    return tuple(_told(several, trajectory, bends, *map(one, of_errors)))
+    return tuple(_of_each(several, trajectory, bends, *map(typical, of_errors)))
 
 
 def bent_in_window(
@@ -111,10 +113,10 @@ def bent_in_window(
     states = {name: jnp.asarray(value) for name, value in analysed.analysis.items()}
     edges = jnp.asarray(analysed.window.edges)
     trajectory = Trajectory(edges, states, theta, Grid.of(analysed.labels))
-    return tuple(_told(several, trajectory, own_bends(model, trajectory), scalars, scalars))
+    return tuple(_of_each(several, trajectory, own_bends(model, trajectory), scalars, scalars))
 
 
-def _told(
+def _of_each(
     several: Sequence[Observations],
     trajectory: Trajectory,
     bends: State,
@@ -128,8 +130,8 @@ def _told(
             continue
         error = np.abs(errors_between_edges(o, trajectory, bends, scales, biases))
         error = np.where(o.counted() & np.isfinite(error), error, 0.0)
-        if error.size and error.max() > TOLD:
-            row, number = int(np.argmax(error)), int((error > TOLD).sum())
+        if error.size and error.max() > NOTICED:
+            row, number = int(np.argmax(error)), int((error > NOTICED).sum())
             total, time = int(o.counted().sum()), float(o.points.times[row])
             yield Bent(o.name, number, total, float(error[row]), time)
 

@@ -26,6 +26,7 @@ _DECADES = 4.0  # of ε over which the slope must be 2
 _PER_DECADE = 2
 _WIDTH = 0.15  # how far from 2 a local slope may lie
 _RIGHT = 1e-6  # relative error of a derivative that passes: steps that adapt make one
+_NOISE, _SEEN = 1e-4, 3  # largest relative noise of values, and remainders to be seen above it
 _ROUNDING = 30  # units of rounding that a sum of many terms may be off
 
 
@@ -279,11 +280,14 @@ def _stretch(epsilons: np.ndarray, remainders: np.ndarray) -> tuple[float, float
 
 
 def _falls_to(floor: np.ndarray, epsilons: np.ndarray, remainders: np.ndarray) -> bool:
-    """Whether remainders fall as ε² or faster to the floor, and stay there."""
+    """Whether remainders fall as ε² or faster to the floor, and stay there.
+
+    The noise of an integrator whose steps adapt is a floor, too, where enough is seen to fall.
+    """
     if not remainders.size:
         return False
-    # The noise of an integrator whose steps adapt is a floor, too.
-    above = remainders > np.maximum(floor, 10 * remainders.min())
+    noise = np.maximum(floor, min(10 * remainders.min(), _NOISE))
+    above = remainders > (noise if np.sum(remainders > noise) >= _SEEN else floor)
     number = int(above.sum())
     last = _slopes(epsilons[:number], remainders[:number])[-2:]
     return number < above.size and bool(above[:number].all() and np.all(last > 2 - _WIDTH))

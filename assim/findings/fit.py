@@ -190,8 +190,7 @@ class Fit(AbstractFinding):
     def _gross_error(self, name: str) -> str:
         residual, (_, way_out) = self.residuals[name], self.worst[name]
         line = f"{name}: {self._worst(name)}, is far from the analysis. {way_out}"
-        others, share = residual.without_worst(), residual.worst**2 / residual.chi_squared
-        if others < LARGE_TOO or (math.isfinite(residual.p_value) and share < 0.5):
+        if (others := residual.without_worst()) < LARGE_TOO:
             line += (
                 f" Or the errors are understated: those of the others, too, are large (p "
                 f"{_p_words(others)}); state larger ones, or estimate their scale."

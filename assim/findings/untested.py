@@ -1,5 +1,6 @@
 """What of the fit cannot be tested, and what error scales came to that are estimated."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ class Estimated(NamedTuple):
         """What it came to."""
         side = "above" if self.distance > 0 else "below"
         times = " times the errors stated" if self.stated else ""
+        if math.isnan(self.distance):
+            return f"{name}, whose prior has no median, came to {self.value:.3g}{times}"
         return (
             f"{name} came to {self.value:.3g}{times}, {self.value / self.median:.2g} times its "
             f"prior median ({abs(self.distance):.1f} prior standard deviations {side} it)"

@@ -6,9 +6,9 @@ import numpy as np
 import scipy  # its parts are imported when first used
 
 from assim.statistics.pareto import tail_shape
+from assim.statistics.weighted import LEVELS
 
 NUMBERS = 4_000_000  # entries of draws whose autocovariances are formed together
-LEVELS = (0.05, 0.5, 0.95)
 CHANCE = 0.01  # that means of independent half chains raise an error, over all columns
 FEW_DRAWS = 0.35  # k̂ above which a variance is ruled by few draws: k̂ of squares is above 0.7
 TOGETHER = 32  # half chains between which R̂ is formed, about, where there are more

@@ -16,7 +16,8 @@ class Tail(NamedTuple):
 
     Args:
         k_hat: the shape.
-        error: its standard error, (1 + k)/√n of n draws (Smith 1987, Ann. Stat. 15, 1174).
+        error: its standard error, max(1 + k, ½)/√n of n draws (Smith 1987, Ann. Stat. 15, 1174),
+            less as the prior of k holds it: times n/(n + 10).
     """
 
     k_hat: float

@@ -1,15 +1,21 @@
 """Which posteriors are run and which is reported, on problems of three controls."""
 
 import dataclasses
+from functools import partial
+from types import SimpleNamespace
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import assim
+from assim.analysis import methods as choosing
 from assim.analysis.methods import _disagreeing, _general, _ladder, best, named
+from assim.analysis.minimum import about_minimum, search_of
 from assim.models import Lorenz63
+from assim.solve.minimise.loop import minimise
 from tests.studies.known import FAMILIES
 
 START = {"x": jnp.asarray(1.0), "y": jnp.asarray(1.0), "z": jnp.asarray(20.0)}
@@ -217,3 +223,33 @@ def test_a_hierarchy_of_scales_is_reached_by_shorter_steps():
         quantity = posterior.quantities[name]
         assert abs(quantity.mean - exact.mean) < 0.06 * exact.stdev
         np.testing.assert_allclose(quantity.stddev, exact.stdev, rtol=0.045)
+
+
+def test_the_other_of_two_modes_is_the_one_that_is_not_reported(two_modes):
+    """Whichever of minima that tie is χ*, and though it has not settled."""
+    given = (assim.minimiser.GaussNewton(), assim.posterior.Laplace(), jax.random.key(0))
+    search = search_of(two_modes, 4, None, jax.random.key(1), None)
+    solve = partial(minimise, two_modes, given[0])
+    solution = solve(jnp.array([[1.0], [-2.0]]))
+    assert len(solution.minima) == 2
+    for reported, other in (solution.minima, solution.minima[::-1]):
+        tied = dataclasses.replace(solution, chi=reported.chi, cost=reported.cost)
+        fitted = about_minimum(two_modes, given[0], tied, *given[1:], search, solve)[1]
+        np.testing.assert_allclose(fitted.others, np.asarray(other.chi)[None], atol=1e-3)
+
+
+def test_tempering_goes_between_regions_whichever_method_sees_them(two_modes, monkeypatch):
+    """NUTS alone, as the last that was to be tried."""
+    run, failures = [], {}
+
+    def seen(name, method, asked):
+        run.append(name)
+        certified = assim.Trust.CERTIFIED if name == "tempered" else assim.Trust.DOUBTFUL
+        return SimpleNamespace(trust=certified, certificates={"r_hat": 1.5})
+
+    monkeypatch.setattr(choosing, "_run", seen)
+    monkeypatch.setattr(choosing, "_ladder", lambda *_: ([assim.posterior.NUTS()], ""))
+    fitted = SimpleNamespace(rank=lambda: 1, several=lambda: False)
+    asked = SimpleNamespace(settings=None, fitted=fitted, problem=two_modes, report=None)
+    choosing._automatic(asked, {}, failures)
+    assert run == ["laplace", "nuts", "tempered"] and not failures

@@ -74,15 +74,18 @@ class Given(assim.posterior.AbstractPosterior):
     """Draws of the exact posterior, as of eight chains or independent, certified by itself."""
 
     chains: int = eqx.field(default=1, static=True)
+    judged: bool = eqx.field(default=False, static=True)
+    shift: float = eqx.field(default=0.0, static=True)
 
     def name(self):
         return "given"
 
     def sample(self, problem, around, key, report=None):
-        members = around.gaussian.draws(key, 10_000)
+        members = around.gaussian.draws(key, 10_000) + self.shift
         return Ensemble(
             members, equal_weights(10_000), Trust.CERTIFIED, "It is exact.",
             chains=self.chains, worth=10_000.0 if self.chains == 1 else 5000.0,
+            judged=self.judged,
         )  # fmt: skip
 
 
@@ -116,3 +119,17 @@ def test_what_is_too_large_to_be_measured_is_told(monkeypatch):
     posterior = assim.analyse(growth(1), posterior=Given()).posterior
     assert posterior.trust is Trust.CERTIFIED and "is not measured" in posterior.advice
     assert jax.tree.leaves(posterior.trajectory_stdev)
+
+
+def test_a_method_that_judges_scalars_leaves_derived_quantities_and_fields_to_members():
+    end = {"end": assim.Derived(lambda trajectory: trajectory.at_end()["x"], "1")}
+    posterior = assim.analyse(growth(16), posterior=Given(judged=True), quantities=end).posterior
+    assert posterior.quantities["k"].errors is None
+    assert posterior.quantities["end"].errors is not None
+    assert posterior.trust is Trust.DOUBTFUL
+
+
+def test_no_member_with_a_finite_trajectory_is_doubtful():
+    posterior = assim.analyse(growth(1), posterior=Given(shift=1e4)).posterior
+    assert posterior.trust is Trust.DOUBTFUL
+    assert posterior.advice.startswith("No member has a finite trajectory")

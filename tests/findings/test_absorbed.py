@@ -12,6 +12,7 @@ from assim.findings.absorbed import conflict
 from assim.findings.linearised import Linearised, linearised
 from assim.findings.outliers import way_out
 from assim.findings.residuals import by_the_others, residuals_of
+from assim.findings.untested import Estimated
 from assim.problem.operator import PointSample
 from assim.problem.prior import LogNormal
 from assim.solve.posterior.ensemble import Trust
@@ -174,3 +175,13 @@ def test_the_way_out_of_a_gross_error_is_in_the_units_of_the_likelihood(given, w
 def test_untested_errors_are_named():
     (line,) = fit(drawn(2), likelihood=likelihood.StudentT(4.0)).untested
     assert line == "Fit of u not tested: its errors are StudentT, of which χ² is not known."
+
+
+def test_a_scale_whose_prior_has_no_median_is_told_without_it():
+    words = Estimated(("u",), 1.7, np.nan, np.nan, stated=False).words("sigma")
+    assert words == "sigma, whose prior has no median, came to 1.7"
+
+
+def test_no_value_of_an_estimated_scale_is_no_conflict():
+    of = posed(np.ones(4), np.ones((4, 1)), scales=np.full(4, ""))
+    assert conflict(of) is None

@@ -127,11 +127,18 @@ def test_a_gross_error_is_named_with_its_time():
     assert not any("Usual causes: another minimum" in remark for remark in spoilt.remarks())
 
 
-@pytest.mark.parametrize(("squares", "understated"), [(33.0, True), (26.0, False)])
-def test_errors_that_are_understated_are_offered_where_the_others_are_large(squares, understated):
-    """Σd² of 33 or 26 of ten values, 16.8 of them one value's."""
-    p_values = scipy.stats.chi2.sf(squares, 10), 10 * 2 * scipy.stats.norm.sf(4.1)
-    residual = Residuals(squares, 10.0, p_values[0], 4.1, 17, p_values[1], np.nan, 0, 10)
+@pytest.mark.parametrize(
+    ("squares", "number", "worst", "understated"),
+    [(33.0, 10, 4.1, True), (26.0, 10, 4.1, False), (136.0, 101, 6.0, False)],
+)
+def test_errors_that_are_understated_are_offered_where_the_others_are_large(
+    squares, number, worst, understated
+):
+    """Σd² of so many values, the worst among them; 100 others are as large as they may be."""
+    p_values = scipy.stats.chi2.sf(squares, number), number * 2 * scipy.stats.norm.sf(worst)
+    residual = Residuals(
+        squares, float(number), p_values[0], worst, 17, p_values[1], np.nan, 0, number
+    )
     spoilt = dataclasses.replace(fit(drawn(3)), residuals={"u": residual})
     (gross,) = (remark for remark in spoilt.remarks() if "gross error" in remark)
     assert ("understated" in gross) == understated

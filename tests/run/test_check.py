@@ -66,3 +66,25 @@ def test_an_adjoint_off_by_rounding_times_a_thousand_fails() -> None:
 
 def test_a_map_that_is_not_finite_fails() -> None:
     assert not tangent_linear_test(lambda x: jnp.log(-jnp.abs(x["a"])), X).passed
+
+
+def noise(x: dict) -> jax.Array:
+    return jnp.sin(1e9 * x["a"])
+
+
+def test_noise_of_values_is_a_floor_only_where_enough_falls_above_it() -> None:
+    exact = lambda x, v: 3 * x["a"] ** 2 * v["a"]  # noqa: E731
+    cube = lambda size: lambda x: x["a"] ** 3 + size * noise(x)  # noqa: E731
+    assert tangent_linear_test(cube(1e-9), X, tangent=exact).passed
+    assert not tangent_linear_test(cube(0.02), X, tangent=exact).passed
+    assert not tangent_linear_test(noise, X, tangent=lambda x, v: 0 * v["a"]).passed
+    off = lambda x, v: 1.1 * exact(x, v)  # noqa: E731
+    assert not tangent_linear_test(cube(0.02), X, tangent=off).passed
+
+
+def test_a_wrong_tangent_fails_where_values_are_finite_nearby_alone() -> None:
+    def near(x: dict) -> jax.Array:
+        return jnp.where(jnp.max(jnp.abs(x["a"] - X["a"])) < 1e-7, x["a"] ** 3, jnp.nan)
+
+    wrong = lambda x, v: 3.3 * x["a"] ** 2 * v["a"]  # noqa: E731
+    assert not tangent_linear_test(near, X, tangent=wrong).passed

@@ -58,7 +58,7 @@ def next_batch(
             report(f"{tried} first guesses, lowest cost {solution.cost:.8g}")
         return None
     if report is not None and tried == together:
-        report("More first guesses follow: " + _why(solution, fits))
+        report("More first guesses follow: " + _why(solution))
     return guesses[tried : tried + together]
 
 
@@ -66,7 +66,7 @@ def into_valleys(guesses: Array, solution: Solution, valleys: np.ndarray | None)
     """First guesses in other valleys than that of the lowest minimum, or None where there are none.
 
     As many as are minimised together, so that nothing is compiled: others that were not tried yet
-    fill up.
+    fill up, or where all were, the last of them again.
 
     Args:
         guesses: χ in the order in which they are tried, shape (most, n).
@@ -104,12 +104,12 @@ def _led_to_the_lowest(solution: Solution) -> int:
     return solution.minima[0].starts if _settled(solution) and solution.minima else 0
 
 
-def _why(solution: Solution, fits: Fits) -> str:
+def _why(solution: Solution) -> str:
     if not _settled(solution):
         return "the lowest has not settled."
     if _led_to_the_lowest(solution) < min(MET, solution.starts):
         return f"{_led_to_the_lowest(solution)} of {solution.starts} met the lowest minimum."
-    return "the data do not fit at the lowest minimum." if not fits(solution) else "to be sure."
+    return "the data do not fit at the lowest minimum."
 
 
 def both(first: Solution, second: Solution) -> Solution:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.cost import DepartureFunction
-from assim.solve.posterior.ensemble import Ensemble, Report, Trust
+from assim.solve.posterior.ensemble import CHAIN, Ensemble, Report, Trust
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.informed import Informed
 from assim.solve.together import batch_size
@@ -27,7 +27,6 @@ FALSE = 0.01  # probability that chance alone raises a doubt, over all direction
 STUCK, MOVING = 0.05, 0.2  # no more than this share of the chains accept less than this
 VAGUE = 0.03  # relative error of a standard deviation above which chains tell too little of it
 NAMES = ("chains_apart", "chains_shift", "chains_accuracy", "chains_acceptance")
-WAY_OUT = "run NUTS, or MCLMC where many directions are informed"
 
 
 class Stated(NamedTuple):
@@ -133,18 +132,18 @@ class CrossCheck(NamedTuple):
         if not self.acceptance >= MOVING:
             return (
                 "Some of the chains that start from the members hardly move, which checks "
-                f"nothing: {WAY_OUT}."
+                f"nothing: {CHAIN}."
             )
         if not np.max(self.error) <= VAGUE:
             return (
                 f"Chains that start from the members know a standard deviation to "
                 f"{100 * np.max(self.error):.0f} % only, as where a long tail holds much of it, "
-                f"which checks nothing: {WAY_OUT}."
+                f"which checks nothing: {CHAIN}."
             )
         wide = _beyond(np.abs(self.ratio - 1), APART, self.error)
         if not np.any(wide | _beyond(self.shift, SHIFT, self.error_of_shift)):
             return ""
-        return f"{self.agreement()[:-1]}: the members miss the shape of the posterior; {WAY_OUT}."
+        return f"{self.agreement()[:-1]}: the members miss the shape of the posterior; {CHAIN}."
 
     def agreement(self) -> str:
         """How far they are apart, in a sentence."""

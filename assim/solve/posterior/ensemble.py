@@ -19,6 +19,7 @@ Array = jax.Array
 Report = Callable[[str], None]  # is told of progress, a line at a time
 SEVERAL_MODES = 1.2  # R̂ above which more draws alone will hardly help
 HEAVY_TAIL = "heavy_tail_"  # of certificates, before a scalar whose stdev a few draws rule
+CHAIN = "run NUTS, or MCLMC where many directions are informed"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Ensemble:
         chains: members are those of so many chains of equal length, one after the other.
         worth: independent draws that tell as much, where errors are left to be judged by members
             and weights; NaN where the method judges all that is published, or nothing is known.
+        judged: whether the method judges scalars of one entry of χ itself.
     """
 
     members: Array
@@ -49,6 +51,7 @@ class Ensemble:
     log_evidence: float = float("nan")
     chains: int = 1
     worth: float = float("nan")
+    judged: bool = False
 
     def doubted(self, why: str) -> "Ensemble":
         """Not certified, for a reason besides its own, a sentence."""

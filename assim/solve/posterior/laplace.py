@@ -49,8 +49,8 @@ class Laplace(AbstractPosterior):
         eigensolver: "lanczos" or "randomised", above `dense_limit`.
         dense_limit: largest number of controls whose Hessian is formed whole.
         certificate: draws that measure k̂ and correct the Gaussian, 0 for none; up to four times
-            as many where moments are not known well enough, a tenth of them for over 200 controls
-            where that decides.
+            as many where moments are not known well enough, half of them first for over 200
+            controls.
         members: draws that are kept where weights correct nothing, and draws from the prior;
             fewer where χ has over 20,000 entries.
     """
@@ -239,7 +239,8 @@ def exact_hessian(problem: DepartureFunction, chi: Array) -> np.ndarray:
     matrix = np.array(_density_columns(problem, chi))
     away = NEARBY * jax.random.normal(jax.random.key(0), (3, n), chi.dtype).at[0].set(0.0)
     slopes = np.abs(_volume_slopes(problem, chi[None] + away))
-    moving = np.flatnonzero(slopes.max(axis=0) > CONSTANT * slopes.max())
+    slopes = slopes[np.isfinite(slopes).all(axis=1)]  # nearby, the model may not be finite
+    moving = np.flatnonzero(slopes.max(axis=0, initial=0.0) > CONSTANT * slopes.max(initial=0.0))
     if moving.size:
         matrix[moving] += np.asarray(_volume_columns(problem, chi, jnp.eye(n)[moving]))
     return (matrix + matrix.T) / 2

@@ -205,9 +205,12 @@ class LaplacePosterior(eqx.Module):
 
     def _of_weights(self) -> str:
         """What weights of light tail correct, and whether that may be certified."""
-        corrected = self.sample is not None
-        what = "weights correct" if corrected else "nothing corrects, for want of draws,"
-        figures = f"{self.weighed.figures()}: {what} what is published"
+        what = (
+            "weights correct what is published"
+            if self.sample is not None
+            else "too few effective draws to correct the Gaussian, which is published as it is"
+        )
+        figures = f"{self.weighed.figures()}: {what}"
         if self.weighed.trusted():
             return f"{figures}, and the Laplace posterior is close to the true one."
         return (

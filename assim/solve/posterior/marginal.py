@@ -343,5 +343,6 @@ def _quantiles(values: np.ndarray) -> tuple[float, float, float]:
     finite = values[np.isfinite(values)]
     if not finite.size:
         return (float("nan"),) * 3
-    low, middle, high = map(float, np.quantile(finite, LEVELS))
+    equal = np.full(finite.size, 1 / finite.size)
+    low, middle, high = map(float, weighted_quantiles(finite, equal, LEVELS))
     return low, middle, high

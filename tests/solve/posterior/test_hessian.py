@@ -50,3 +50,17 @@ def test_by_parts(make, monkeypatch):
     )
     np.testing.assert_allclose(got, whole(problem, chi), rtol=0, atol=1e-9 * np.abs(got).max())
     assert counted == [expected]
+
+
+def test_the_volume_stays_where_the_model_is_not_finite_nearby(monkeypatch):
+    problem, _ = linear()
+    chi = jnp.zeros(problem.size())
+    whole, slopes = exact_hessian(problem, chi), laplace._volume_slopes
+
+    def not_finite(problem, chi):
+        return np.concatenate([slopes(problem, chi)[:1], np.full((2, chi.shape[1]), np.nan)])
+
+    monkeypatch.setattr(laplace, "_volume_slopes", not_finite)
+    np.testing.assert_array_equal(exact_hessian(problem, chi), whole)
+    monkeypatch.setattr(laplace, "_volume_slopes", lambda problem, chi: 0 * slopes(problem, chi))
+    assert np.abs(exact_hessian(problem, chi) - whole).max() > 0.01

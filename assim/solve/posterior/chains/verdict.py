@@ -17,7 +17,7 @@ FEWEST = 20  # of its draws
 TAIL = 0.01  # share of draws at either end of a column that are its tails
 ACCEPTED = 0.75  # of the mean acceptance, below which a tail is too narrow for the steps
 STRAINED = 0.006  # mean square of the energy's change, for each coordinate, above which it is
-NARROW = "estimate what scales it otherwise (Nested), or raise acceptance towards 1"
+NARROW = "integrate the trajectory out (Nested), or raise acceptance towards 1"
 
 
 class Made(NamedTuple):
@@ -163,7 +163,8 @@ def _of_places_not_reached(certificates: dict[str, float]) -> Iterator[str]:
             f", but in one of its tails the energy of steps changes by "
             f"{certificates['energy_in_tails']:.2g} in the mean square of each coordinate, of all "
             f"by {certificates['energy_variance']:.2g}: the posterior narrows there, and chains "
-            f"turn back where it is too narrow for their steps; {NARROW}."
+            f"turn back where it is too narrow for their steps; integrate the trajectory out "
+            "(Nested), run MCLMC with adjusted = true, or NUTS."
         )
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.solve.posterior.ensemble import CHAIN
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.nested.lattice import (
     APART,
@@ -27,7 +28,6 @@ from assim.solve.posterior.nested.lattice import (
 from assim.solve.posterior.nested.marginal import Marginal, Nesting
 from assim.solve.posterior.nested.members import PAIRS, Drawn, drawn, errors, placed
 from assim.solve.posterior.nested.pattern import dense_pattern, pattern_of
-from assim.solve.posterior.nested.verdict import CHAIN
 from assim.solve.together import affordable, by_columns
 from assim.statistics.accuracy import Errors, more_draws
 
@@ -83,15 +83,15 @@ class Explored(NamedTuple):
         return self.solver.spent
 
     def log_evidence(self) -> float:
-        """Nothing: it is in the shares of cells."""
+        """0: the density is in the shares of cells."""
         return 0.0
 
     def lost(self) -> float:
-        """Beside nodes that were found."""
+        """Share of weight that nodes which were not found may have."""
         return self.lattice.lost
 
     def certificates(self) -> dict[str, float]:
-        """Of the lattice."""
+        """Numbers of the lattice, by name."""
         return {
             "halves_apart": self.apart,
             "minima": float(self.minima),
@@ -99,15 +99,15 @@ class Explored(NamedTuple):
         }
 
     def figures(self) -> str:
-        """Nodes."""
+        """How many nodes, in words."""
         return f"{len(self.lattice.keys)} nodes"
 
     def holds(self) -> str:
-        """It."""
+        """Subject and verb of the verdict."""
         return "the lattice holds"
 
     def doubt(self) -> str:
-        """Where it is cut, coarse or of too few minima."""
+        """Whether the lattice is cut, coarse or of too few minima, with the way out."""
         if self.truncated:
             return (
                 f"The lattice was not finished, as it has too many nodes: raise `most`, or {CHAIN}."
@@ -215,8 +215,8 @@ def counts(node: Node, known: Sequence[Node]) -> bool:
 def solved_at(solver: Solver, psi: np.ndarray, starts: np.ndarray) -> list[Node]:
     """z given every row of ψ, from every row of z."""
     nodes = []
-    for part, found in solver(psi, starts):
-        nodes += [node_of(found, row) for row in range(part.stop - part.start)]
+    for part, solved in solver(psi, starts):
+        nodes += [node_of(solved, row) for row in range(part.stop - part.start)]
     return nodes
 
 

@@ -47,29 +47,29 @@ class Solver:
             part = slice(at, min(at + self.rows, len(psi)))
             extra = ((0, self.rows - (part.stop - at)), (0, 0))
             psi_rows, z_rows = (np.pad(v[part], extra, mode="edge") for v in (psi, starts))
-            wanted = np.arange(self.rows) < part.stop - at
-            rows = map(jnp.asarray, (psi_rows, z_rows, wanted))
+            in_use = np.arange(self.rows) < part.stop - at
+            rows = map(jnp.asarray, (psi_rows, z_rows, in_use))
             solved = jax.tree.map(np.asarray, _solved(self.marginal, tuple(rows)))
-            found = jax.tree.map(lambda v, size=part.stop - at: v[:size], solved)
-            self._count(found)
-            yield part, found
+            conditionals = jax.tree.map(lambda v, size=part.stop - at: v[:size], solved)
+            self._count(conditionals)
+            yield part, conditionals
 
-    def _count(self, found: Conditional) -> None:
+    def _count(self, solved: Conditional) -> None:
         products = self.marginal.pattern.products()
-        gradients = np.sum(found.curvatures) * (1 + products) + np.sum(found.replaced) * products
+        gradients = np.sum(solved.curvatures) * (1 + products) + np.sum(solved.replaced) * products
         self.spent = Spent(
             self.spent.gradients + int(gradients),
-            self.spent.evaluations + int(np.sum(found.trials)),
+            self.spent.evaluations + int(np.sum(solved.trials)),
         )
-        good = np.isfinite(found.log_density)
-        self.mismatch = max(self.mismatch, float(np.max(found.mismatch[good], initial=0.0)))
+        good = np.isfinite(solved.log_density)
+        self.mismatch = max(self.mismatch, float(np.max(solved.mismatch[good], initial=0.0)))
 
 
 @eqx.filter_jit
 def _solved(marginal: Marginal, rows: tuple[Array, ...]) -> Conditional:
-    one = lambda inputs: conditional(marginal, *inputs)  # noqa: E731
-    found: Conditional = jax.lax.map(one, rows)
-    return found
+    solve = lambda inputs: conditional(marginal, *inputs)  # noqa: E731
+    solved: Conditional = jax.lax.map(solve, rows)
+    return solved
 
 
 class Frame(NamedTuple):
@@ -107,10 +107,10 @@ class Node(NamedTuple):
     tried: tuple[Key, ...] = ()  # nodes from whose z it was sought
 
 
-def node_of(found: Conditional, row: int) -> Node:
+def node_of(solved: Conditional, row: int) -> Node:
     """One row of what a program found."""
-    z, variance = np.asarray(found.z)[row], np.asarray(found.variance)[row]
-    return Node(z, variance, float(found.log_density[row]))
+    z, variance = np.asarray(solved.z)[row], np.asarray(solved.variance)[row]
+    return Node(z, variance, float(solved.log_density[row]))
 
 
 Nodes = dict[Key, Node]
@@ -133,10 +133,10 @@ def grown(solver: Solver, frame: Frame, nodes: Nodes, drop: float, most: int) ->
         keys = list(wave)
         psi = frame.at(np.array([key[1:] for key in keys], dtype=float))
         starts = np.stack([wave[key][1] for key in keys])
-        for part, found in solver(psi, starts):
+        for part, solved in solver(psi, starts):
             for row, key in enumerate(keys[part]):
                 before = nodes[key].tried if key in nodes else ()
-                nodes[key] = node_of(found, row)._replace(tried=(*before, wave[key][0]))
+                nodes[key] = node_of(solved, row)._replace(tried=(*before, wave[key][0]))
         wave = _next(nodes, drop)
     return nodes
 

@@ -180,8 +180,8 @@ class _Progress(NamedTuple):
     replaced: Array
 
 
-def conditional(marginal: Marginal, psi: Array, start: Array, wanted: Array | bool) -> Conditional:
-    """z given ψ, by damped Newton steps from `start`; nothing is done where it is not wanted."""
+def conditional(marginal: Marginal, psi: Array, start: Array, in_use: Array | bool) -> Conditional:
+    """z given ψ, by damped Newton steps from `start`; nothing is done where it is not in use."""
 
     def step(p: _Progress) -> _Progress:
         p = jax.lax.cond(p.fresh, lambda: p, lambda: _refreshed(marginal, psi, p))
@@ -199,7 +199,7 @@ def conditional(marginal: Marginal, psi: Array, start: Array, wanted: Array | bo
     zero, n, no = jnp.zeros((), int), start.shape[0], jnp.array(False)
     blank = _Curvature(jnp.zeros(n), jnp.eye(n), no, jnp.zeros(()))
     phi = marginal.phi(psi, start)
-    done = ~(jnp.asarray(wanted) & jnp.isfinite(phi))
+    done = ~(jnp.asarray(in_use) & jnp.isfinite(phi))
     begin = _Progress(start, phi, jnp.zeros(()), blank, no, done, zero, zero, zero)
     end = jax.lax.while_loop(unfinished, step, begin)
     return _finished(end)
@@ -257,8 +257,8 @@ def conditional_mode(psi: Array, marginal: Marginal) -> Array:
     The rule is written in terms of z*(ψ) itself, so that derivatives of any order, forward and
     reverse, follow from it and none goes through the iterations.
     """
-    found = conditional(marginal, psi, marginal.first(psi), True)
-    return jnp.where(jnp.isfinite(found.log_density), found.z, jnp.nan)
+    solved = conditional(marginal, psi, marginal.first(psi), True)
+    return jnp.where(jnp.isfinite(solved.log_density), solved.z, jnp.nan)
 
 
 @conditional_mode.def_jvp

@@ -136,14 +136,14 @@ def drawn(solver: Solver, there: Placed, rng: np.random.Generator) -> Drawn:
     """
     psi, chi, ratios, densities = there.psi, [], [], []
     whole = _white(there, rng)
-    for part, found in solver(psi, there.starts):
+    for part, solved in solver(psi, there.starts):
         extra = solver.rows - (part.stop - part.start)
-        rows = (psi[part], found.z, found.root, found.phi, whole[part])
+        rows = (psi[part], solved.z, solved.root, solved.phi, whole[part])
         padded = [np.pad(v, ((0, extra), *[(0, 0)] * (v.ndim - 1)), mode="edge") for v in rows]
         members, ratio = _lifted(solver.marginal, *map(jnp.asarray, padded))
         chi.append(np.asarray(members)[: part.stop - part.start])
         ratios.append(np.asarray(ratio)[: part.stop - part.start])
-        densities.append(found.log_density)
+        densities.append(solved.log_density)
     density = np.concatenate(densities)
     of_psi = np.zeros_like(density) if there.weighed else density
     density = np.where(np.isfinite(density), of_psi + there.log_share, -np.inf)
@@ -206,7 +206,7 @@ def _weighted(
 def _lifted(
     marginal: Marginal, psi: Array, z: Array, root: Array, phi: Array, white: Array
 ) -> tuple[Array, Array]:
-    def one(inputs: tuple[Array, ...]) -> tuple[Array, Array]:
+    def lift(inputs: tuple[Array, ...]) -> tuple[Array, Array]:
         psi, z, root, phi, white = inputs
         away = solve_triangular(root, white.T, lower=True, trans=1).T
 
@@ -216,7 +216,7 @@ def _lifted(
 
         return jax.vmap(weighed)(away, white)
 
-    lifted: tuple[Array, Array] = jax.lax.map(one, (psi, z, root, phi, white))
+    lifted: tuple[Array, Array] = jax.lax.map(lift, (psi, z, root, phi, white))
     return lifted
 
 

@@ -10,7 +10,14 @@ import numpy as np
 
 from assim.arguments import Size, check_settings, positive
 from assim.solve.cost import DepartureFunction
-from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust, failed
+from assim.solve.posterior.ensemble import (
+    CHAIN,
+    AbstractPosterior,
+    Ensemble,
+    Report,
+    Trust,
+    failed,
+)
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.nested.exploring import Starts, explored, framed, marginal_of
 from assim.solve.posterior.nested.lattice import Frame, Solver
@@ -19,7 +26,6 @@ from assim.solve.posterior.nested.members import Drawn
 from assim.solve.posterior.nested.pattern import dense_pattern
 from assim.solve.posterior.nested.scattered import scattered
 from assim.solve.posterior.nested.verdict import (
-    CHAIN,
     Measured,
     Source,
     not_found,
@@ -111,13 +117,13 @@ class Nested(AbstractPosterior):
         frame = framed(around.gaussian, np.flatnonzero(~problem.of_trajectory()))
         starts = _guesses(problem, form, solver, first)
         ways = _Ways(frame, starts, jax.random.fold_in(second, 1), report)
-        found = self._explored(solver, ways)
-        if not isinstance(found, str) and not sound_pattern(found.solver):
-            solver = _without_pattern(found.solver)
-            found = self._explored(solver, ways)
-        if isinstance(found, str):
-            return failed(around.chi[None], found, *solver.spent)
-        ensemble = _ensemble(problem, found, affordable(self.number, problem.size()), second)
+        source = self._explored(solver, ways)
+        if not isinstance(source, str) and not sound_pattern(source.solver):
+            solver = _without_pattern(source.solver)
+            source = self._explored(solver, ways)
+        if isinstance(source, str):
+            return failed(around.chi[None], source, *solver.spent)
+        ensemble = _ensemble(problem, source, affordable(self.number, problem.size()), second)
         return _within(problem, ensemble, around)
 
     def _explored(self, solver: Solver, ways: "_Ways") -> Source | str:
@@ -162,6 +168,8 @@ def _ensemble(problem: Nesting, source: Source, number: int, key: Array) -> Ense
         spent.gradients,
         spent.evaluations + members.chi.shape[0],
         source.log_evidence() + _log_evidence(problem, form, members),
+        worth=float(1 / (2 * accuracy.stdev**2)),
+        judged=True,
     )
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.solve.posterior.chains.samplers import NUTS
-from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust
+from assim.solve.posterior.ensemble import CHAIN, AbstractPosterior, Ensemble, Report, Trust
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.importance import Importance
 from assim.solve.posterior.laplace_posterior import OUTSIDE, LaplacePosterior
@@ -22,7 +22,6 @@ from assim.solve.posterior.nested.exploring import (
 from assim.solve.posterior.nested.lattice import Frame, Solver, Spent
 from assim.solve.posterior.nested.marginal import Marginal, tilted
 from assim.solve.posterior.nested.members import Drawn, Placed, drawn, errors_of_draws
-from assim.solve.posterior.nested.verdict import CHAIN
 from assim.statistics.accuracy import ACCURATE, Errors
 
 Array = jax.Array
@@ -82,15 +81,15 @@ class Scattered(NamedTuple):
 
     def certificates(self) -> dict[str, float]:
         """Of the draws of ψ."""
-        told = {f"psi_{name}": value for name, value in self.ensemble.certificates.items()}
-        return {**told, "minima": 2.0 if self.several else 1.0}
+        of_psi = {f"psi_{name}": value for name, value in self.ensemble.certificates.items()}
+        return {**of_psi, "minima": 2.0 if self.several else 1.0}
 
     def figures(self) -> str:
-        """Draws."""
+        """How many draws, in words."""
         return f"{len(self.ensemble.members)} draws by {self.method}"
 
     def holds(self) -> str:
-        """They."""
+        """Subject and verb of the verdict."""
         return "draws stand for"
 
     def doubt(self) -> str:

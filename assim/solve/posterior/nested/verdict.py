@@ -4,14 +4,13 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from assim.solve.posterior.ensemble import Trust
+from assim.solve.posterior.ensemble import CHAIN, Trust
 from assim.solve.posterior.nested.lattice import Solver, Spent
 from assim.solve.posterior.nested.members import Drawn
 from assim.solve.posterior.nested.pattern import MISMATCH
 from assim.statistics.accuracy import Errors
 
 LOST = 1e-3  # share of weight at which z* may not be found
-CHAIN = "run NUTS, or MCLMC where many directions are informed"
 
 
 class Source(Protocol):

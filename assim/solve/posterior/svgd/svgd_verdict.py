@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assim.solve.posterior.crosscheck import WAY_OUT
-from assim.solve.posterior.ensemble import Trust
+from assim.solve.posterior.ensemble import CHAIN, Trust
 from assim.solve.posterior.laplace_posterior import LEFT_OUT, LaplacePosterior
 
 RESIDUAL = 0.02  # of Stein's identity, up to which it counts as met
@@ -88,7 +87,7 @@ def _doubts(
         yield (
             f"Log p is -∞ in {100 * share:.0f} per cent of what was tried about the particles: at "
             "such an edge Stein's identity need not hold and nothing here is certain; check the "
-            f"model there, or {WAY_OUT}."
+            f"model there, or {CHAIN}."
         )
     yield from _of_number(measured)
     if measured.rank:
@@ -96,7 +95,7 @@ def _doubts(
     if not (measured.widest <= FURTHER and measured.narrowest >= 1 / FURTHER):
         yield (
             f"Spreads are {measured.narrowest:.2f} to {measured.widest:.2f} of Laplace's, too far "
-            f"from where the particles started to be resolved by {measured.particles}: {WAY_OUT}."
+            f"from where the particles started to be resolved by {measured.particles}: {CHAIN}."
         )
     if not (measured.rank or around.nearly_gaussian()):  # nothing moved, no better than Laplace
         yield around.advice()
@@ -108,7 +107,7 @@ def _of_number(measured: Measured) -> Iterator[str]:
     if number < rank + 1:
         yield (
             f"{number} particles cannot span {rank} informed directions, and have no spread in "
-            f"some: take at least {PER_DIRECTION * rank}, or {WAY_OUT}."
+            f"some: take at least {PER_DIRECTION * rank}, or {CHAIN}."
         )
     noisy = (
         "What the observations leave open changes the score of what they inform by "
@@ -117,14 +116,14 @@ def _of_number(measured: Measured) -> Iterator[str]:
     if measured.free and not measured.noise <= NOISIEST:
         yield (
             f"{noisy}: both depend on each other, and are drawn apart here; lower the cutoff so "
-            f"that both are moved, or {WAY_OUT}."
+            f"that both are moved, or {CHAIN}."
         )
     if measured.free and measured.noise > NOISE and number < (needed := PER_NOISY * rank):
-        yield f"{noisy}: take at least {needed} particles, lower the cutoff, or {WAY_OUT}."
+        yield f"{noisy}: take at least {needed} particles, lower the cutoff, or {CHAIN}."
     if number < (needed := PER_DIRECTION * rank):
         yield (
             f"{number} particles are few for {rank} informed directions: take at least {needed}, "
-            f"or {WAY_OUT}."
+            f"or {CHAIN}."
         )
 
 
@@ -133,10 +132,10 @@ def _of_identity(measured: Measured, plain: bool) -> Iterator[str]:
         remedy = "use SVGD with its polish" if plain else "take more steps of polish or particles"
         yield (
             f"Stein's identity is missed by {measured.residual:.2g}, so that standard deviations "
-            f"may be about as wrong: {remedy}, or {WAY_OUT}."
+            f"may be about as wrong: {remedy}, or {CHAIN}."
         )
     if not measured.ksd <= DISCREPANCY * measured.ksd_of_draws:
         yield (
             f"The Stein discrepancy {measured.ksd:.3g} is above that of independent draws, "
-            f"{measured.ksd_of_draws:.3g}: take more particles, or {WAY_OUT}."
+            f"{measured.ksd_of_draws:.3g}: take more particles, or {CHAIN}."
         )
