@@ -26,10 +26,10 @@ from assim.solve.posterior.nested.lattice import (
     summed,
 )
 from assim.solve.posterior.nested.marginal import Marginal, Nesting
-from assim.solve.posterior.nested.members import PAIRS, Drawn, drawn, errors, placed
+from assim.solve.posterior.nested.members import PAIRS, Drawn, Known, drawn, errors, placed
 from assim.solve.posterior.nested.pattern import dense_pattern, pattern_of
 from assim.solve.together import affordable, by_columns
-from assim.statistics.accuracy import Errors, more_draws
+from assim.statistics.accuracy import more_draws
 
 Array = jax.Array
 Starts = Callable[[np.ndarray, int], np.ndarray]  # z to start from at ψ (N, p), so many of each
@@ -64,16 +64,16 @@ class Explored(NamedTuple):
     unsettled: bool
     truncated: bool
 
-    def members(self, number: int, rng: np.random.Generator) -> tuple[Drawn, Errors]:
+    def members(self, number: int, rng: np.random.Generator) -> tuple[Drawn, Known]:
         """Once more, up to four times as many, where too few were drawn at first."""
         members, accuracy = self._drawn(number, rng)
-        if members.corrected and accuracy.excess() > 1:
-            more = more_draws(number, accuracy)
+        if members.corrected and accuracy.errors.excess() > 1:
+            more = more_draws(number, accuracy.errors)
             n = int(self.solver.marginal.problem.size())
             members, accuracy = self._drawn(affordable(more, n), rng)
         return members, accuracy
 
-    def _drawn(self, number: int, rng: np.random.Generator) -> tuple[Drawn, Errors]:
+    def _drawn(self, number: int, rng: np.random.Generator) -> tuple[Drawn, Known]:
         there = placed(self.lattice, self.frame, max(number // (2 * PAIRS), 1), rng)
         members = drawn(self.solver, there, rng)
         return members, errors(members, there, self.lattice, self.solver.marginal)

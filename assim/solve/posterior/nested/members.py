@@ -220,7 +220,19 @@ def _lifted(
     return lifted
 
 
-def errors(drawn: Drawn, there: Placed, lattice: Summed, marginal: Marginal) -> Errors:
+class Known(NamedTuple):
+    """How well members are known to tell moments.
+
+    Args:
+        errors: of means and standard deviations of χ, the largest.
+        worth: independent draws that know the variance of the worst entry of χ as well.
+    """
+
+    errors: Errors
+    worth: float
+
+
+def errors(drawn: Drawn, there: Placed, lattice: Summed, marginal: Marginal) -> Known:
     """From how successive ψ, each with all its members, differ from what their nodes expect.
 
     Members of one ψ, and antithetic ones, are one draw; what the lattice knows is without error.
@@ -233,16 +245,15 @@ def errors(drawn: Drawn, there: Placed, lattice: Summed, marginal: Marginal) -> 
     expected = np.concatenate([lattice.psi, lattice.z], axis=1)[rows]
     within = np.concatenate([np.zeros_like(lattice.psi), lattice.variance], axis=1)[rows]
     mean = weights @ values
-    variance = weights @ (values - mean) ** 2
     square = (values - mean) ** 2 - (expected - mean) ** 2 - within
     error = [
         np.sqrt(np.sum(np.diff(_of_psi(weights[:, None] * v, there), axis=0) ** 2, axis=0) / 2)
         for v in (values - expected, square)
     ]
-    return _largest(error[0], error[1], variance)
+    return _known(values, weights, error)
 
 
-def errors_of_draws(drawn: Drawn, there: Placed, chains: int) -> Errors:
+def errors_of_draws(drawn: Drawn, there: Placed, chains: int) -> Known:
     """From the sums over each ψ, which are independent, or correlated along so many chains.
 
     √(Σ c²) of the sums c over each ψ, times that of how many they are over how many they are worth.
@@ -258,12 +269,16 @@ def errors_of_draws(drawn: Drawn, there: Placed, chains: int) -> Errors:
         several = whole.reshape(chains, -1, whole.shape[1])
         worth = effective_draws(several) if chains > 1 else np.full(whole.shape[1], len(whole))
         error.append(np.sqrt(np.sum(whole**2, axis=0) * len(whole) / worth))
-    return _largest(error[0], error[1], variance)
+    return _known(values, weights, error)
 
 
-def _largest(mean: np.ndarray, square: np.ndarray, variance: np.ndarray) -> Errors:
-    """From errors of means and of variances."""
-    return Errors(float(np.max(mean / np.sqrt(variance))), float(np.max(square / (2 * variance))))
+def _known(values: np.ndarray, weights: np.ndarray, errors: list[np.ndarray]) -> Known:
+    """From errors of means and of variances; that of N independent draws is √((m₄ - v²)/N)."""
+    away = values - weights @ values
+    variance, fourth = weights @ away**2, weights @ away**4
+    largest = np.max(errors[0] / np.sqrt(variance)), np.max(errors[1] / (2 * variance))
+    square = np.maximum(errors[1], 1e-300) ** 2
+    return Known(Errors(*map(float, largest)), float(np.min((fourth - variance**2) / square)))
 
 
 def _of_psi(values: np.ndarray, there: Placed) -> np.ndarray:

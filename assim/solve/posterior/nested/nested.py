@@ -157,8 +157,8 @@ class _Ways(NamedTuple):
 
 def _ensemble(problem: Nesting, source: Source, number: int, key: Array) -> Ensemble:
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    members, accuracy = source.members(number, rng)
-    measured = Measured(source, members, accuracy)
+    members, known = source.members(number, rng)
+    measured = Measured(source, members, known.errors)
     form, spent = source.solver.marginal.problem, source.spent()
     return Ensemble(
         _moved(form, problem, jnp.asarray(members.chi)),
@@ -168,7 +168,7 @@ def _ensemble(problem: Nesting, source: Source, number: int, key: Array) -> Ense
         spent.gradients,
         spent.evaluations + members.chi.shape[0],
         source.log_evidence() + _log_evidence(problem, form, members),
-        worth=float(1 / (2 * accuracy.stdev**2)),
+        worth=known.worth,
         judged=True,
     )
 

@@ -21,8 +21,8 @@ from assim.solve.posterior.nested.exploring import (
 )
 from assim.solve.posterior.nested.lattice import Frame, Solver, Spent
 from assim.solve.posterior.nested.marginal import Marginal, tilted
-from assim.solve.posterior.nested.members import Drawn, Placed, drawn, errors_of_draws
-from assim.statistics.accuracy import ACCURATE, Errors
+from assim.solve.posterior.nested.members import Drawn, Known, Placed, drawn, errors_of_draws
+from assim.statistics.accuracy import ACCURATE
 
 Array = jax.Array
 
@@ -50,7 +50,7 @@ class Scattered(NamedTuple):
     before: Spent
     several: bool
 
-    def members(self, number: int, rng: np.random.Generator) -> tuple[Drawn, Errors]:
+    def members(self, number: int, rng: np.random.Generator) -> tuple[Drawn, Known]:
         """Two of every ψ, however many are asked for."""
         del number
         psi, weights = np.asarray(self.ensemble.members), np.asarray(self.ensemble.weights)

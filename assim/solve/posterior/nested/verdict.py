@@ -6,7 +6,7 @@ import numpy as np
 
 from assim.solve.posterior.ensemble import CHAIN, Trust
 from assim.solve.posterior.nested.lattice import Solver, Spent
-from assim.solve.posterior.nested.members import Drawn
+from assim.solve.posterior.nested.members import Drawn, Known
 from assim.solve.posterior.nested.pattern import MISMATCH
 from assim.statistics.accuracy import Errors
 
@@ -20,7 +20,7 @@ class Source(Protocol):
     def solver(self) -> Solver:
         """Of z given ψ."""
 
-    def members(self, number: int, rng: np.random.Generator) -> tuple[Drawn, Errors]:
+    def members(self, number: int, rng: np.random.Generator) -> tuple[Drawn, Known]:
         """So many of χ, or about, as ψ's density asks, with their Monte Carlo errors."""
 
     def spent(self) -> Spent:
