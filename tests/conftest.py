@@ -35,15 +35,13 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile quickly where most of the time is compiling: in all but the slow tests.
+    """Compile quickly, and without most optimisations in all but the slow tests.
 
-    XLA reads its flags when it first computes; the second, of XLA's CPU, halves what is left.
+    XLA reads its flags when it first computes; that of its CPU halves the time of compiling.
     """
-    quick = config.option.markexpr == "not slow"
-    jax.config.update("jax_disable_most_optimizations", quick)
-    if quick:
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false"
+    jax.config.update("jax_disable_most_optimizations", config.option.markexpr == "not slow")
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false"
 
 
 @pytest.fixture(autouse=True, scope="module")
