@@ -84,12 +84,12 @@ def run_case(
             screen.say("\n".join(lines(applied(analysis, posed.all_instruments))))
         insisting(analysis.failures, "write", partial(_write_results, posed, analysis, results))
         results.finish()
-        if interrupted(analysis.failures):
-            raise KeyboardInterrupt
-        store.clear()
         if stale := mark_stale(results.directory):
             forecasts = ", ".join(path.name for path in stale)
             screen.say(f"Forecasts of the analysis before are stale, and say so: {forecasts}.")
+        if interrupted(analysis.failures):
+            raise KeyboardInterrupt
+        store.clear()
         _report(case, analysis, results, screen)
     for stage, why in analysis.failures.items():
         screen.say(f"Failed, and left out: {spelt(stage)}: {why}", "bold red")

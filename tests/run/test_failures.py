@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 from assim.analysis import analyse, minimum
+from assim.files.record import together
 from assim.run import window
 from assim.show import report
 from tests.run.toy import Toy
@@ -101,11 +102,16 @@ def test_the_only_method_fails(toy):
 
 
 def test_an_interrupt_keeps_the_methods_before(toy):
+    """Forecasts of the analysis before, which they replace, are stale."""
+    toy.out.mkdir(parents=True)
+    with together(toy.out, "forecast") as batch, batch.part("forecast.json") as path:
+        path.write_text("{}")
     methods = [LAPLACE, {"use": "own.py:Stopped"}, {"use": "own.py:Raising"}]
     said, summary, _ = run(toy, *methods, code=130)
     assert summary["chosen"] == "laplace" and summary["quantities"]["rate"]["stddev"] > 0
     assert summary["failures"] == {"posterior_stopped": "interrupted"}
     assert "interrupted; written to" in said and "summary.json" in said
+    assert "made again" in json.loads((toy.out / "forecast.json").read_text())["stale"]
     stands(toy.out, "analysis", "trajectory", "feedback", "diagnostics", "posterior")
 
 
