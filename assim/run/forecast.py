@@ -115,7 +115,8 @@ def forecast_case(case: Case, asked: ForecastRequest, screen: Screen) -> Exit:
     files = (origin.file, asked.observations, asked.truth)
     inputs = {str(path): hash_file(path) for path in files if path is not None}
     results = Results(case, directory, inputs, kind="forecast")
-    with writing(results, screen, ("forecast.nc", "forecast.json")):
+    scored = ["forecast_feedback.nc"] if instruments else []
+    with writing(results, screen, ("forecast.nc", *scored, "forecast.json")):
         ahead = _run(setting, origin, window, seed)
         verified = [_verify(instrument, ahead, origin.draws, seed) for instrument in instruments]
         outcome = _Outcome(origin, ahead, verified, edges, against_truth(ahead, truth, edges))

@@ -19,6 +19,7 @@ from assim.analysis.failures import (
     stopping,
 )
 from assim.analysis.finding import AbstractFinding
+from assim.analysis.methods import ASSUMES_LESS, CAREFUL
 from assim.analysis.posterior import Posterior
 from assim.case.case import FILES, Case
 from assim.case.failure import Exit
@@ -71,9 +72,7 @@ def run_case(
     with timed(seconds, "read"):
         posed = pose(case)
     results = Results(case, case.directory(out), posed.inputs)
-    keep = case.checked.output.keep
-    names = [f"{name}.nc" for name in FILES if keep is None or name in keep]
-    with writing(results, screen, [*names, "summary.json"]):
+    with writing(results, screen, _names(case)):
         screen.say(case.title, "bold")
         screen.rejected(posed.rejected())
         screen.notes(posed.notes())
@@ -94,6 +93,22 @@ def run_case(
     for stage, why in analysis.failures.items():
         screen.say(f"Failed, and left out: {spelt(stage)}: {why}", "bold red")
     return _exit_code(analysis, screen, strict)
+
+
+def _names(case: Case) -> list[str]:
+    """The files that a run of the case may write, but for those of its report."""
+    methods, output = case.checked.methods(), case.checked.output
+    several = ("laplace", *ASSUMES_LESS, CAREFUL) if isinstance(methods, str) else methods or ()
+    of_each = [f"{what}_{name}" for name in several for what in ("posterior", "trajectory")]
+    names = [name for name in (*FILES, *(of_each if len(several) > 1 else ())) if _kept(case, name)]
+    arviz = [ARVIZ] if output.arviz and several else []
+    return [*(f"{name}.nc" for name in (*names, *arviz)), "summary.json"]
+
+
+def _kept(case: Case, name: str) -> bool:
+    """Whether the case keeps a file, of whichever method it is."""
+    keep = case.checked.output.keep
+    return keep is None or name.split("_")[0] in keep
 
 
 def _exit_code(analysis: Analysis, screen: Screen, strict: bool) -> Exit:
@@ -229,10 +244,7 @@ def _makers(posed: Posed, analysis: Analysis) -> dict[str, Callable[[], xr.Datas
         if name != analysis.chosen:
             makers[f"posterior_{name}"] = partial(posterior_dataset, analysis, posterior)
             makers[f"trajectory_{name}"] = partial(_trajectory, posed, analysis, posterior)
-    keep = posed.case.checked.output.keep
-    return {
-        name: make for name, make in makers.items() if keep is None or name.split("_")[0] in keep
-    }
+    return {name: make for name, make in makers.items() if _kept(posed.case, name)}
 
 
 def _trajectory(posed: Posed, analysis: Analysis, posterior: Posterior | None) -> xr.Dataset:

@@ -210,6 +210,14 @@ def test_scores_of_the_forecast_before_are_removed_and_named(finished: Toy, tmp_
     assert not (tmp_path / "forecast_feedback.nc").exists()
 
 
+def test_scores_stand_in_the_way_of_nothing(finished: Toy, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("assim.run.forecast.forecast", None)  # nothing is computed
+    (tmp_path / "forecast_feedback.nc").write_text("of somebody else")
+    later = ("--observations", str(finished.folder / "later.nc"))
+    result = ask(finished, "--out", str(tmp_path), "--slots", "3", *later)
+    assert result.exit_code == 3 and "forecast_feedback.nc: cannot be written" in result.stderr
+
+
 def test_until_a_date_is_as_many_whole_slots(finished: Toy, tmp_path: Path) -> None:
     result = ask(finished, "--until", "2000-01-06T12:00:00", "--out", str(tmp_path))
     assert result.exit_code == 0, result.stderr or result.exception

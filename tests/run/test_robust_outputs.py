@@ -164,6 +164,26 @@ def test_what_assim_did_not_write_stands(shared: Toy, tmp_path: Path, name: str)
 
 
 @pytest.mark.usefixtures("nothing_computed")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("posterior_svgd.nc", ('posterior=["Laplace","SVGD"]',)),
+        ("trajectory_mine.nc", ('posterior=["Laplace",{use="NUTS",name="mine"}]',)),
+        ("posterior_nuts_careful.nc", ('posterior="auto"',)),
+        ("inference_data.nc", ('posterior="Laplace"', "output.arviz=true")),
+    ],
+)
+def test_whatever_a_run_may_write_is_seen_to_be_free_before(
+    shared: Toy, tmp_path: Path, name: str, options: tuple[str, ...]
+) -> None:
+    (tmp_path / name).write_text("of somebody else")
+    given = [word for option in options for word in ("--set", option)]
+    result = shared.run("--out", str(tmp_path), *given)
+    assert result.exit_code == 3 and f"{name}: cannot be written" in result.stderr, result.output
+    assert listed(tmp_path) == {name: b"of somebody else"}
+
+
+@pytest.mark.usefixtures("nothing_computed")
 def test_results_without_a_record_are_named_all_at_once(
     shared: Toy, finished: Path, tmp_path: Path
 ) -> None:
