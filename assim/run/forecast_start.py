@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.analysis.analyse import Analysis
 from assim.analysis.cycle.plan import Plan
+from assim.analysis.failures import spelt
 from assim.analysis.forecast import Past, StartMembers
 from assim.case.case import Case
 from assim.case.pose import Posed, pose_setting
@@ -23,6 +25,7 @@ from assim.files.read.manifest import STATES, damaged, read_manifest
 from assim.files.read.states import read_state
 from assim.files.write.analysed import read_carry
 from assim.files.write.forecast import attributes_of, read_members
+from assim.files.write.results import certificates
 from assim.problem.departure import Problem
 from assim.problem.model import AbstractDynamics
 from assim.problem.window import Window
@@ -64,8 +67,10 @@ def origin_of(setting: Setting, directory: Path, number: int | None, seed: int) 
     words = attributes_of(path)
     _check_case(case, path, words)
     _check_code(case, path, words)
-    weak = case.checked.model_error is not None
-    start = (_repeated if weak else _of_posterior)(setting, directory, number, seed)
+    if case.checked.model_error is None:
+        start = _of_posterior(setting, directory, number, seed)
+    else:
+        start, words = _repeated(setting, directory, number, seed)
     method = f"{path}, by {words.get('assim_method', 'an unknown method')}"
     return start._replace(file=path, words=method, warnings=(*start.warnings, *_doubts(words)))
 
@@ -202,23 +207,36 @@ def _origin(
     return Origin(draws, edges, slot, slots, window.reference, past, warnings=warnings)
 
 
-def _repeated(setting: Setting, directory: Path, number: int, seed: int) -> Origin:
+def _repeated(
+    setting: Setting, directory: Path, number: int, seed: int
+) -> tuple[Origin, Mapping[str, Any]]:
     """Members at the window's end, its model errors included, which no file holds.
 
-    The analysis is made again from the case's files.
+    The analysis is made again from the case's files, by the methods that the case asks for now.
+    Returned are, too, the certificates of that analysis, which may be others than those in files.
     """
-    posed = pose_setting(setting)
-    _check_problem(directory / "posterior.nc", posed)
+    posed, path = pose_setting(setting), directory / "posterior.nc"
+    _check_problem(path, posed)
+    if posed.posterior is None:
+        what = "a forecast with model error makes the posterior again, and the case asks for none"
+        raise setting.case.fault("posterior", f"{what}; give it as it was when {path} was made")
     analysis = posed.analysis()
     if analysis.posterior is None:
-        raise DataError(_absent(directory))
+        raise DataError(f"{path}: cannot be made again: {' '.join(_failed(analysis))}")
     weights = np.asarray(analysis.posterior.weights)
     chi = analysis.posterior.chi[jnp.asarray(_chosen(weights, number, seed))]
     window = posed.problem.window
     edges = np.asarray(window.edges)
     draws, series = _at_end(posed.problem, chi)
     past = Past(edges, series) if series else None
-    return _origin(draws, window, edges[-1:], weights.size, past)
+    start = _origin(draws, window, edges[-1:], weights.size, past)
+    start = start._replace(warnings=(*start.warnings, *_failed(analysis)))
+    return start, certificates(analysis, analysis.posterior)
+
+
+def _failed(analysis: Analysis) -> list[str]:
+    """What failed as the analysis was made again, in words."""
+    return [f"Failed, and left out: {spelt(s)}: {why}." for s, why in analysis.failures.items()]
 
 
 @eqx.filter_jit

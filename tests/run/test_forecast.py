@@ -37,6 +37,19 @@ def truth(days: tuple[float, ...]) -> xr.Dataset:
     return xr.Dataset({"x": x}, {"time": time, "cell": ("cell", [0.0, 1.0, 2.0], {"units": "m"})})
 
 
+RAISING = """
+import assim
+
+
+class Raising(assim.posterior.AbstractPosterior):
+    def name(self):
+        return "raising"
+
+    def sample(self, problem, around, key, report=None):
+        raise RuntimeError("no such luck")
+"""
+
+
 def posterior(case: Case, number: int = 50) -> xr.Dataset:
     """Members as a run leaves them, of unequal weights."""
     setting = set_up(case)
@@ -267,6 +280,29 @@ def test_a_model_that_is_not_finite(finished: Toy, tmp_path: Path) -> None:
     none = ask(toy, "--slots", "4")
     assert none.exit_code == 5
     assert "any of the 100 members" in none.stderr
+
+
+def test_what_is_said_of_a_repeated_analysis_is_its_own(toy: Toy) -> None:
+    """Its method may be another than that of the file, and may end or fail otherwise."""
+    toy.case["posterior"] = {"use": "Laplace", "certificate": 500}
+    toy.case["window"] = {"start": "2000-01-01", "end": "2000-01-05", "slots": 2}
+    toy.case["model_error"] = {"covariance": {"use": "Diagonal", "stdev": 0.2}}
+    toy.case["output"] = {"keep": ["analysis", "posterior"]}
+    assert toy.write().run().exit_code == 0
+    asked = {
+        "posterior": '[{use="Randomise",members=20},{use="own.py:Raising"}]',
+        "minimiser.n_outer": "1",
+    }
+    (toy.folder / "own.py").write_text(RAISING)
+    options = [word for pair in asked.items() for word in ("--set", "=".join(pair))]
+    result = ask(toy, "--slots", "1", "--members", "10", *options)
+    assert result.exit_code == 0, result.stderr or result.exception
+    said = " ".join(result.stdout.split())
+    assert "by randomise" in said and "by laplace" not in said
+    assert "The analysis has not converged" in said
+    assert "left out: posterior raising: RuntimeError: no such luck" in said
+    none = ask(toy, "--slots", "1", "--set", 'posterior="none"')
+    assert none.exit_code == 2 and "posterior: a forecast with model error" in none.stderr
 
 
 @pytest.mark.slow

@@ -146,7 +146,7 @@ def posterior_dataset(analysis: Analysis, posterior: Posterior | None = None) ->
         "assim_window_inputs": "\n".join(f"{digest}  {name}" for name, digest in window.items()),
         "assim_problem_sha256": problem_digest(analysis.problem),
     }
-    return xr.Dataset(content, coordinates, {**_certificates(analysis, posterior), **made_with})
+    return xr.Dataset(content, coordinates, {**certificates(analysis, posterior), **made_with})
 
 
 def diagnostics_dataset(analysis: Analysis) -> xr.Dataset:
@@ -157,7 +157,7 @@ def diagnostics_dataset(analysis: Analysis) -> xr.Dataset:
     """
     content = encoded(_minimisation(analysis))
     content |= of_findings(analysis.findings, content)
-    return xr.Dataset(content, attrs=_certificates(analysis, analysis.posterior))
+    return xr.Dataset(content, attrs=certificates(analysis, analysis.posterior))
 
 
 def _minimisation(analysis: Analysis) -> dict[str, Variable]:
@@ -216,11 +216,11 @@ def _estimated(
         yield name, Label(units=units, long_name=f"bias coefficient {name}"), draws.biases[name]
 
 
-def _certificates(analysis: Analysis, posterior: Posterior | None) -> dict[str, str | float]:
+def certificates(analysis: Analysis, posterior: Posterior | None) -> dict[str, str | float]:
     """Global attributes: how it ended, and what is known of the posterior's quality."""
-    certificates: dict[str, str | float] = {"assim_status": analysis.solution.status.name.lower()}
+    known: dict[str, str | float] = {"assim_status": analysis.solution.status.name.lower()}
     if posterior is not None:
-        certificates |= {
+        known |= {
             "assim_method": posterior.method,
             "trust": str(posterior.trust),
             "advice": posterior.advice,
@@ -228,9 +228,7 @@ def _certificates(analysis: Analysis, posterior: Posterior | None) -> dict[str, 
             **posterior.certificates,
         }
     if analysis.laplace is not None:
-        certificates["hessian"] = analysis.laplace.hessian
+        known["hessian"] = analysis.laplace.hessian
     return {
-        name: value
-        for name, value in certificates.items()
-        if isinstance(value, str) or isfinite(value)
+        name: value for name, value in known.items() if isinstance(value, str) or isfinite(value)
     }
