@@ -100,8 +100,10 @@ def _check_tables(case: Case) -> None:
     """Refuse tables that a cycle has no use for."""
     tables = case.checked
     what = "a cycle does not compute this; run the window alone"
-    asked = ("forecast_impact", "predictive", "quantities")
-    faults = [Fault(name, what) for name in asked if case.tree.get(name)]
+    asked = ("forecast_impact", "predictive", "quantities", "findings")
+    faults = [Fault(name, what) for name in asked if name in case.tree]
+    if tables.sloppy.profile:
+        faults.append(Fault("sloppy.profile", what))
     if [table.use for table in tables.posterior] != ["Laplace"]:
         what = "the posterior of a cycle's windows is Laplace's; drop the table"
         faults.append(Fault("posterior", what))

@@ -72,6 +72,18 @@ def test_commands_that_need_the_prior_alone_refuse_a_filter(toy: Toy, tmp_path: 
     assert "nothing can be drawn from a prior with a digital filter" in calibrated.stderr
 
 
+def test_a_cycle_refuses_tables_that_it_has_no_use_for(toy: Toy) -> None:
+    """Also where they are empty, as all that they leave out has a default."""
+    (toy.folder).mkdir()
+    (toy.folder / "own.py").write_text("def finding(analysis):\n    return None\n")
+    toy.case |= {"predictive": {}, "sloppy": {"profile": True}, "cycle": {"windows": 2}}
+    toy.case["findings"] = [{"use": "own.py:finding"}]
+    result = toy.write().run()
+    assert result.exit_code == 2, result.stderr
+    for key in ("predictive", "findings", "sloppy.profile"):
+        assert f"{key}: a cycle does not compute this" in result.stderr
+
+
 def test_a_cycle_has_no_filter(toy: Toy) -> None:
     toy.case |= {"problem": {"digital_filter": FILTER}, "cycle": {"windows": 2}}
     del toy.case["posterior"]
