@@ -51,7 +51,7 @@ class Unfinished(AbstractStore):
     def load(self, name: str) -> Drawn | None:
         """What the method has drawn before, where all that decides it is the same."""
         path = self.path(name)
-        if path.is_symlink() or self.folder.is_symlink() or not path.is_file():
+        if self._is_linked(path) or not path.is_file():
             return None
         try:
             drawn = self._read(path, name)
@@ -74,6 +74,16 @@ class Unfinished(AbstractStore):
 
     def save(self, name: str, drawn: Drawn) -> None:
         """Write the file of a method, whole or not at all."""
+        path = self.path(name)
+        try:
+            if self._is_linked(path):
+                raise DataError(f"{path}: is a link, or in a folder that is one; remove it")
+            write_dataset(self._content(name, drawn), path, title=self.title)
+        except (DataError, ValueError, TypeError) as error:
+            self.say(f"{name}: cannot be kept for another run: {error}")
+
+    def _content(self, name: str, drawn: Drawn) -> xr.Dataset:
+        """What the file of a method holds."""
         about = {key: getattr(drawn, key) for key in Drawn._fields[2:]}
         content = {
             "chi": (("member", "control"), drawn.chi, {"long_name": "members", "units": "1"}),
@@ -84,14 +94,15 @@ class Unfinished(AbstractStore):
             "drawn": json.dumps(about, default=float),
             _FINGERPRINT: self.fingerprint,
         }
-        try:
-            write_dataset(xr.Dataset(content, attrs=words), self.path(name), title=self.title)
-        except DataError as error:
-            self.say(f"{name}: cannot be kept for another run: {error}")
+        return xr.Dataset(content, attrs=words)
+
+    def _is_linked(self, path: Path) -> bool:
+        """Whether a link leads to a file below the directory of results."""
+        return any(place.is_symlink() for place in (path, self.folder, self.folder.parent))
 
     def clear(self) -> None:
         """Remove the files, and the folder above where nothing else is in it."""
-        if not self.folder.is_symlink():
+        if not self._is_linked(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):
             self.folder.parent.rmdir()

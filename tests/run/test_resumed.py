@@ -3,16 +3,19 @@
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import xarray as xr
 
+from assim.analysis.store import Drawn
 from assim.case.names import foreign_modules
 from assim.files.record import FOLDER
-from assim.files.unfinished import UNFINISHED, fingerprint_of
+from assim.files.unfinished import UNFINISHED, Unfinished, fingerprint_of
 
 OWN = """
 import os
@@ -118,6 +121,25 @@ def test_a_killed_run_goes_on(stopping, toy):
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert kept(toy) == ["posterior_counted.nc"]
     assert stopping("go on", 0)[0] == 1
+
+
+def test_what_cannot_be_kept_is_told_and_never_raises(tmp_path):
+    """No link is followed, and a certificate may be anything."""
+    said = []
+    store = Unfinished(tmp_path / "results", "print", "Toy", said.append)
+    drawn = Drawn(np.zeros((2, 1)), np.full(2, 0.5), {"seconds": 1.0}, {}, "doubtful", "few")
+    store.save("arrays", drawn._replace(certificates={"k": np.zeros(3)}))
+    assert said.pop().startswith("arrays: cannot be kept for another run")
+    (tmp_path / "elsewhere").mkdir()
+    store.folder.parent.mkdir(parents=True)
+    for link in (store.folder, store.folder.parent):
+        shutil.rmtree(link, ignore_errors=True)
+        link.symlink_to(tmp_path / "elsewhere")
+        store.save("linked", drawn)
+        assert "is a link" in said.pop() and not [*(tmp_path / "elsewhere").iterdir()]
+        link.unlink()
+    store.save("linked", drawn)
+    assert not said and store.load("linked").trust == "doubtful"
 
 
 def test_a_module_that_own_code_imports_counts(tmp_path, monkeypatch):
