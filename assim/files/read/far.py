@@ -38,6 +38,12 @@ def check_far(values: np.ndarray, where: str, scale: Callable[[], float] = float
         raise DataError(f"{where}: {far_words(values, far)}; correct it, or declare it missing")
 
 
+def typical(stdev: np.ndarray) -> float:
+    """The median of the standard deviations that are finite; 0 where none is."""
+    finite = stdev[np.isfinite(stdev)]
+    return float(np.median(finite)) if finite.size else 0.0
+
+
 def far_words(values: np.ndarray, far: np.ndarray, how: str = "larger than all others") -> str:
     """How many values are far, and the first of them."""
     first = np.asarray(values)[far].flat[0]

@@ -20,7 +20,7 @@ from assim.files.read.dimensions import (
     time_variable,
     unknown_dimension,
 )
-from assim.files.read.far import check_far
+from assim.files.read.far import check_far, typical
 from assim.files.sources import File, Source, finite_numbers, name_of, names_near, opened_file
 from assim.files.times import FileTimes, date_text, decode
 from assim.problem.arrays import Array, Label, Labels, State
@@ -224,7 +224,7 @@ def _read(
         check_axis(file, dim)
     values, spread = finite_numbers(array.transpose(*label.dims), where), f"{name}{STDEV}"
     has_spread = variable != spread and file.has(spread)
-    check_far(values, where, lambda: float(np.median(file.dataset[spread])) if has_spread else 0.0)
+    check_far(values, where, lambda: typical(file.dataset[spread].values) if has_spread else 0.0)
     return values
 
 

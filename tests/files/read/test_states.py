@@ -128,6 +128,16 @@ def test_spreads_are_read_where_they_matter_alone():
         read_state(faulty, toy())
 
 
+def test_a_spread_that_is_not_finite_somewhere_hides_no_far_value():
+    for missing in (np.nan, np.inf):
+        faulty = background_file()
+        faulty["u"].values[0, 0] = 1e36
+        faulty["u_stddev"].values[1, 1] = missing
+        rejects(faulty, "u", "1e+36")
+        faulty["u_stddev"].values[:] = missing
+        rejects(faulty, "u", "1e+36")
+
+
 def test_standard_deviations():
     assert set(read_stdev(background_file(), toy())) == {"u"}
     rejects(background_file(), "c_stddev", "there is none", read=read_stdev, fields=["c"])
