@@ -330,7 +330,8 @@ class Case:
 
     def code(self) -> dict[str, Path]:
         """The Python files that the case names, and others in its folder that are loaded."""
-        sources = [use.rpartition(":")[0] for use in uses(self.tree)]
+        names = [*uses(self.tree), *(table.use for table in self.checked.posterior)]
+        sources = [name.rpartition(":")[0] for name in names]  # a posterior may be its name alone
         named = {name: self.input_path(name) for name in sources if name.endswith(".py")}
         known, folder = {path.resolve() for path in named.values()}, self.folder.resolve()
         beside = [path for path in foreign_modules() if path.is_relative_to(folder)]

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from assim.case.case import CaseTable, read_case
 from tests.run.toy import MODEL, Toy
 
@@ -68,6 +70,13 @@ def test_two_cases_share_no_table(toy: Toy) -> None:
     first, second = read_case(path), read_case(path)
     pairs = zip(first.tables.members(), second.tables.members(), strict=True)
     assert all(one is not other for (_, one), (_, other) in pairs)
+
+
+@pytest.mark.parametrize("posterior", ["../own.py:Own", ["Laplace", "../own.py:Own"]])
+def test_a_posterior_that_is_its_name_alone_is_code_too(toy: Toy, posterior: object) -> None:
+    toy.case["posterior"] = posterior
+    case = read_case(toy.write().folder / "case.toml")
+    assert set(case.code()) == {"toy.py", "../own.py"}
 
 
 def test_a_plug_in_is_made_once(toy: Toy) -> None:
