@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -198,10 +199,20 @@ def place(error: BaseException, is_own: Callable[[str], bool]) -> str:
 
 def foreign_modules() -> list[Path]:
     """Files of all loaded modules that come neither with Python and its packages nor with assim."""
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    foreign = {file for file in files if isinstance(file, str) and is_foreign(file)}
+    return sorted({Path(os.path.realpath(file)) for file in foreign})
+
+
+def is_foreign(file: str) -> bool:
+    """Whether code comes neither with Python and its packages nor with assim, and is in a file."""
+    places = (file, os.path.realpath(file))
+    return not file.startswith("<") and not any(place.startswith(_known()) for place in places)
+
+
+@cache
+def _known() -> tuple[str, ...]:
+    """The folders of Python, of its packages and of assim, whichever links lead there."""
     places = {*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix}
     named = {*places, str(Path(__file__).parents[1])}
-    known = tuple(f"{place}{os.sep}" for place in {*named, *map(os.path.realpath, named)})
-    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    foreign = (f for f in files if isinstance(f, str) and not f.startswith(known))
-    paths = {os.path.realpath(file) for file in foreign}
-    return sorted(Path(path) for path in paths if not path.startswith(known))
+    return tuple(f"{place}{os.sep}" for place in {*named, *map(os.path.realpath, named)})

@@ -3,21 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-import assim
 from assim.arguments import nearest
 from assim.case.background import Background
 from assim.case.case import Case, CaseTable
 from assim.case.clock import Clock, text_of
 from assim.case.failure import CaseError, Fault, naming, too_large
 from assim.case.model import with_values
-from assim.case.names import place
+from assim.case.names import is_foreign, place
 from assim.files.read.far import far_values, far_words
 from assim.files.times import date_text
 from assim.problem.arrays import Labels
@@ -253,5 +251,4 @@ def _traced(error: Exception) -> str:
 
 def _place(error: Exception) -> str:
     """Where it was raised, of files that are neither ours nor a library's."""
-    home = str(Path(assim.__file__).parent)
-    return place(error, lambda name: not name.startswith(home) and "site-packages" not in name)
+    return place(error, is_foreign)

@@ -180,9 +180,12 @@ MODELS = [
         setting("observations.0.operator", {"use": "toy.py:Sorry"})(toy),
         setattr(toy, "model", MODEL + SORRY)), 2,
         ("observations.0.operator", "Sorry failed: NotImplementedError: not yet")),
-    Bad("unknown time unit", code('"days"', '"hour"'), 2, ("model", "'hour'", "'hours'")),
+    Bad("unknown time unit", code('"days"', '"hour"'), 2,
+        ("model", "'hour'", "'hours'", "toy.py, line")),
     Bad("raises in its labels", code("cell = Coordinate", "cell = Coordinat"), 2,
         ("model", "NameError", "toy.py, line")),
+    Bad("reads no JSON", code("leak = 0.1", "leak = __import__('json').loads('{')"), 2,
+        ("model", "JSONDecodeError", "toy.py, line")),
 ]  # fmt: skip
 
 
