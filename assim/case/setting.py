@@ -19,7 +19,7 @@ from assim.case.names import is_foreign, place
 from assim.files.read.far import far_values, far_words
 from assim.files.times import date_text
 from assim.problem.arrays import Labels
-from assim.problem.constraint import strong_constraint, weak_constraint
+from assim.problem.constraint import MisfitError, strong_constraint, weak_constraint
 from assim.problem.departure import Problem
 from assim.problem.forcing import ShortSeriesError, forcings, gaps
 from assim.problem.model import AbstractDynamics, ModelContractError
@@ -28,6 +28,11 @@ from assim.problem.observation import Observations
 from assim.problem.prior import AbstractPrior
 from assim.problem.window import Window
 
+_KEYS = {  # of the case, by the argument of a problem
+    "covariance": "background",
+    "digital_filter": "problem.digital_filter",
+    "model_error": "model_error",
+}
 _NOTICEABLE = 0.01  # of a step: how far a file's type may move a value and nothing be said
 
 
@@ -111,6 +116,8 @@ class Setting:
             raise self.tables.fault(f"model.{short.series}", what) from short
         except ModelContractError as broken:
             raise self.tables.fault("model", str(broken)) from broken
+        except MisfitError as misfit:
+            raise self.tables.fault(_KEYS[misfit.part], _traced_if_own(misfit)) from misfit
         except Exception as broken:
             if _place(broken):
                 raise self.tables.fault("model", _traced(broken)) from broken
@@ -247,6 +254,12 @@ def _traced(error: Exception) -> str:
     where = _place(error)
     first_line = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {first_line}{f' ({where})' if where else ''}"
+
+
+def _traced_if_own(misfit: MisfitError) -> str:
+    """What does not fit, with the file and line of a plug-in of the user's own that says so."""
+    cause = misfit.__cause__
+    return _traced(cause) if isinstance(cause, Exception) and _place(cause) else str(misfit)
 
 
 def _place(error: Exception) -> str:

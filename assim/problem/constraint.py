@@ -1,6 +1,7 @@
 """The usual problems, built from a model, a background and observations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -27,6 +28,28 @@ from assim.problem.window import Window
 
 FORMULATIONS = ("forcing", "state")
 VOLUME_LIMIT = 2000  # entries of χ whose matrix is formed where a scale is estimated
+
+
+class MisfitError(ValueError):
+    """A part of a problem that does not fit the others.
+
+    Args:
+        part: the argument by which it was given.
+        why: what does not fit.
+    """
+
+    def __init__(self, part: str, why: str) -> None:
+        super().__init__(why)
+        self.part = part
+
+
+@contextmanager
+def _fitting(part: str) -> Iterator[None]:
+    """Say of errors which argument they are of."""
+    try:
+        yield
+    except ValueError as error:
+        raise MisfitError(part, str(error)) from error
 
 
 def strong_constraint(
@@ -100,11 +123,19 @@ def weak_constraint(
     """
     if formulation not in FORMULATIONS:
         raise ValueError(f"formulation: must be one of {FORMULATIONS}, got {formulation!r}")
-    fitted = model_error.on(model, window)
+    with _fitting("model_error"):
+        fitted = model_error.on(model, window)
     given = (model, window, background, covariance, observations, parameters)
     problem = _problem(*given, fitted, digital_filter)
-    if fitted.bounds:
-        _check_bounds(fitted, problem.control(jnp.zeros(problem.size())).state)
+    with _fitting("model_error"):
+        if fitted.bounds:
+            _check_bounds(fitted, problem.control(jnp.zeros(problem.size())).state)
+        _check_volume(problem)
+        return problem if formulation == "forcing" else problem.as_states()
+
+
+def _check_volume(problem: Problem) -> None:
+    """Refuse to estimate a scale of a control that is too large."""
     if problem.control.has_volume and problem.size() > VOLUME_LIMIT:
         names = ", ".join(problem.control.scales)
         raise ValueError(
@@ -112,7 +143,6 @@ def weak_constraint(
             f"control, {problem.size()} entries, of which at most {VOLUME_LIMIT} may be; fix every "
             "scale, or let one model error serve more slots (every) or fewer fields"
         )
-    return problem if formulation == "forcing" else problem.as_states()
 
 
 def _problem(
@@ -152,9 +182,14 @@ def _problem(
         )
     check_model(model, control.state, control.fixed)
     check_span(model, window)
-    fitted = None if digital_filter is None else digital_filter.on(labels, window)
+    fitted = None if digital_filter is None else _filter(digital_filter, labels, window)
     model = of_size(model, _large(control)) if isinstance(model, AbstractODE) else model
     return Problem(model, window, control, instruments, digital_filter=fitted)
+
+
+def _filter(digital_filter: DigitalFilter, labels: Labels, window: Window) -> DigitalFilter:
+    with _fitting("digital_filter"):
+        return digital_filter.on(labels, window)
 
 
 def _large(control: Control) -> State:
@@ -231,7 +266,8 @@ def _covariance(
     for name in covariance.fields():
         if name in fields:
             raise ValueError(f"covariance: field {name!r} already has a prior of its own")
-    return covariance.on(labels)
+    with _fitting("covariance"):
+        return covariance.on(labels)
 
 
 def _check_instruments(

@@ -136,7 +136,10 @@ def test_no_jump_at_the_end(toy: Toy) -> None:
     ("table", "words"),
     [
         ({}, ("model_error", "give either covariance or fields")),
-        ({**ERROR, "every": 3}, ("groups of 3 slots do not fill a window of 4",)),
+        (
+            {**ERROR, "every": 3},
+            ("model_error: ModelError: groups of 3 slots do not fill a window of 4",),
+        ),
         ({**ERROR, "observed": "during"}, ("model_error.observed", "'before' or 'after'")),
         ({**ERROR, "acts": "tendency", "observed": "before"}, ("model_error", "is for jumps")),
         ({**ERROR, "every": 4, "jump_at_end": False}, ("one group of slots without a jump",)),

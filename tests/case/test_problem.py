@@ -49,7 +49,10 @@ def test_a_digital_filter_is_a_term_of_the_cost(toy: Toy) -> None:
             ("problem.digital_filter.weight.y", "no field 'y'"),
         ),
         ({"weight": {}, "cutoff": 2.5}, ("problem.digital_filter.weight",)),
-        ({"weight": 1.0, "cutoff": 1.5}, ("cutoff must be at least two slots, 2, got 1.5",)),
+        (
+            {"weight": 1.0, "cutoff": 1.5},
+            ("problem.digital_filter: DigitalFilter: cutoff must be at least two slots, 2, got",),
+        ),
         ({"weight": 1.0, "cutoff": 2.5, "use": "x"}, ("problem.digital_filter.use",)),
     ],
 )
