@@ -64,7 +64,7 @@ def origin_of(setting: Setting, directory: Path, number: int | None, seed: int) 
     path = directory / "posterior.nc"
     if not path.is_file():
         raise DataError(_absent(directory))
-    words = attributes_of(path)
+    words: Mapping[str, Any] = attributes_of(path)
     _check_case(case, path, words)
     _check_code(case, path, words)
     if case.checked.model_error is None:
