@@ -150,23 +150,23 @@ INVALID: tuple[Mutation, ...] = (
 
 def results(folder: Path) -> dict[str, np.ndarray]:
     """All numbers of finished files in a folder, by file and variable."""
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for path in sorted(folder.rglob("*.nc")):
         with netCDF4.Dataset(path) as file:
             file.set_auto_maskandscale(False)
             for name, variable in file.variables.items():
                 if variable.dtype is not str and variable.dtype.kind in "iuf":
-                    found[f"{path.relative_to(folder)}: {name}"] = np.array(variable[...])
-    return found
+                    numbers[f"{path.relative_to(folder)}: {name}"] = np.array(variable[...])
+    return numbers
 
 
-def differ(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> list[str]:
+def differ(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> list[str]:
     """Names under which two results have not the same numbers, but for rounding."""
 
     def same(name: str) -> bool:
-        if name not in one or name not in other or one[name].shape != other[name].shape:
+        if name not in first or name not in second or first[name].shape != second[name].shape:
             return False
-        size = np.nanmax(np.abs(np.where(np.isfinite(one[name]), one[name], 0.0)), initial=0.0)
-        return np.allclose(one[name], other[name], rtol=1e-6, atol=1e-6 * size, equal_nan=True)
+        size = np.nanmax(np.abs(np.where(np.isfinite(first[name]), first[name], 0.0)), initial=0.0)
+        return np.allclose(first[name], second[name], rtol=1e-6, atol=1e-6 * size, equal_nan=True)
 
-    return sorted(name for name in one.keys() | other.keys() if not same(name))
+    return sorted(name for name in first.keys() | second.keys() if not same(name))

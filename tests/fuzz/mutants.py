@@ -57,8 +57,8 @@ def case_value(folder: Path, chance: random.Random) -> None:
 def case_inner_value(folder: Path, chance: random.Random) -> None:
     """Another value for a key of an inline table."""
     text = case_text(folder)
-    found = chance.choice(list(re.finditer(r"[{,] *\w+ = ([^,}\n]+)", text)))
-    put_case(folder, text[: found.start(1)] + _literal(chance.choice(ODD)) + text[found.end(1) :])
+    inner = chance.choice(list(re.finditer(r"[{,] *\w+ = ([^,}\n]+)", text)))
+    put_case(folder, text[: inner.start(1)] + _literal(chance.choice(ODD)) + text[inner.end(1) :])
 
 
 def case_key(folder: Path, chance: random.Random) -> None:

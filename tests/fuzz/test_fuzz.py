@@ -1,20 +1,22 @@
 """Mutants end as a command may end: no traceback, no exit 1, no abort, nothing without end.
 
-Those that change nothing have the results of the sound case, and so have those that are invalid
-where they are not refused.
+Those that change nothing have the results of the sound case. Those that are invalid are refused; a
+command that goes on from results, which reads some inputs no more, may have the sound results, too.
 
 They run in a process of their own, whose forks begin before JAX has begun to compute.
 """
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.fuzz.known import differ
-from tests.fuzz.workers import CODES, WRONG, Outcome, table
+from tests.fuzz.workers import ACCEPTED, CODES, WRONG, Fuzz, Outcome, table
 
 FAST, SLOW = 40, 1000
 
@@ -25,6 +27,18 @@ def test_the_table_counts_every_outcome_once() -> None:
     last = table(outcomes).splitlines()[-1]
     assert sum(int(cell) for cell in last.split("|")[2:-1] if cell.strip()) == len(ends)
     assert [outcome.wrong for outcome in outcomes] == [False] * len(CODES) + [True] * len(WRONG)
+
+
+def test_an_invalid_mutant_that_is_accepted_is_wrong(tmp_path: Path) -> None:
+    """Whatever its results; only what goes on from results need not read it."""
+    judged = partial(Fuzz._judged, SimpleNamespace(expected={"window": {}, "forecast": {}}))
+    for kind in ("invalid_key", "invalid_units"):
+        assert judged("done", "window", kind, tmp_path) == ACCEPTED
+        assert judged("not converged", "window", kind, tmp_path) == ACCEPTED
+        assert judged("case refused", "window", kind, tmp_path) == "case refused"
+        assert judged("not finite", "window", kind, tmp_path) == "not finite"
+        assert judged("done", "forecast", kind, tmp_path) == "done"
+    assert judged("done", "window", "neutral_text", tmp_path) == "done"
 
 
 def test_results_differ_by_more_than_rounding() -> None:

@@ -30,7 +30,9 @@ CODES = {
 TRACEBACK, INTERNAL, ABORT, HANG = "traceback", "exit 1", "abort", "hang"
 CHANGED = "changed"  # results, of a mutant that changes nothing, or should have been refused
 NEEDLESS = "needlessly refused"  # one that changes nothing
-WRONG = (TRACEBACK, INTERNAL, ABORT, HANG, CHANGED, NEEDLESS)
+ACCEPTED = "accepted"  # an invalid one, by a command that reads all that is mutated
+WRONG = (TRACEBACK, INTERNAL, ABORT, HANG, CHANGED, NEEDLESS, ACCEPTED)
+RESUMING = ("cycle", "forecast")  # cases whose commands go on from results, and need not read all
 PROGRAMS = ("run.window", "run.cycle.cycle", "run.forecast", "models.advection_diffusion")
 
 
@@ -115,12 +117,14 @@ class Fuzz:
         os.environ["ASSIM_CACHE_DIR"] = str(folder / "programs")
         import_once()
         self.folder, self.workers = folder, workers
-        self.sound = {one.name: make(one, folder / "sound" / one.name, run) for one in SOUND}
-        for one in SOUND:  # which compiles what mutants need, and must go well
-            copy = shutil.copytree(self.sound[one.name], folder / "first" / one.name)
-            code = run(copy, one.command)
-            assert code == 0, f"{one.name}: ended with {code}: {(copy / 'stderr').read_text()}"
-        self.expected = {one.name: results(folder / "first" / one.name / one.out) for one in SOUND}
+        self.sound = {case.name: make(case, folder / "sound" / case.name, run) for case in SOUND}
+        for case in SOUND:  # which compiles what mutants need, and must go well
+            copy = shutil.copytree(self.sound[case.name], folder / "first" / case.name)
+            code = run(copy, case.command)
+            assert code == 0, f"{case.name}: ended with {code}: {(copy / 'stderr').read_text()}"
+        self.expected = {
+            case.name: results(folder / "first" / case.name / case.out) for case in SOUND
+        }
 
     def outcomes(self, seeds: range) -> Iterator[Outcome]:
         """What becomes of the mutants of these seeds, in the order in which they end."""
@@ -144,10 +148,10 @@ class Fuzz:
 
     def _mutant(self, seed: int) -> tuple[int, str, str]:
         chance = random.Random(seed)
-        one = chance.choice(SOUND)
-        copy = shutil.copytree(self.sound[one.name], self.folder / str(seed))
+        sound = chance.choice(SOUND)
+        copy = shutil.copytree(self.sound[sound.name], self.folder / str(seed))
         kind = mutate(copy, chance)
-        return _start(copy, one.command), one.name, kind
+        return _start(copy, sound.command), sound.name, kind
 
     def _outcome(
         self, seed: int, case: str, kind: str, status: int | None, seconds: float
@@ -168,10 +172,12 @@ class Fuzz:
         if end in WRONG or not (neutral or invalid):
             return end
         if end in (CODES[2], CODES[3]):  # other inputs than at first are refused by these commands
-            return NEEDLESS if neutral and case not in ("cycle", "forecast") else end
+            return NEEDLESS if neutral and case not in RESUMING else end
         if invalid and end == CODES[5]:
             return end
-        out = next(one.out for one in SOUND if one.name == case)
+        if invalid and case not in RESUMING:
+            return ACCEPTED
+        out = next(sound.out for sound in SOUND if sound.name == case)
         return CHANGED if differ(self.expected[case], results(copy / out)) else end
 
 
