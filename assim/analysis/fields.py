@@ -57,7 +57,7 @@ def _fields(problem: Problem, chi: Array) -> Fields:
 
 
 def of_members(
-    problem: Problem, members: Array, weights: Array, chi: Array, worth: float = math.nan
+    problem: Problem, members: Array, weights: Array, chi: Array, effective_size: float = math.nan
 ) -> FieldMoments:
     """Mean and standard deviation of every field, about what χ gives.
 
@@ -69,14 +69,14 @@ def of_members(
         members: χ, shape (N, n).
         weights: shape (N,), of sum one.
         chi: χ*.
-        worth: so many independent draws; NaN where errors are not measured.
+        effective_size: so many independent draws; NaN where errors are not measured.
     """
     number, batch = members.shape[0], many_together(problem)
     extra = -(-number // batch) * batch - number
     padded = jnp.pad(members, ((0, extra), (0, 0)), mode="edge")
     w = jnp.pad(weights, (0, extra))
     here = _fields(problem, chi)
-    measured = not math.isnan(worth) and can_be_corrected(here)
+    measured = not math.isnan(effective_size) and can_be_corrected(here)
     total: Any = None
     for at in range(0, number, batch):
         part = slice(at, at + batch)
@@ -88,7 +88,7 @@ def of_members(
     moments = _of_entries(each)
     if not measured:
         return moments
-    scale = float(mass / np.sqrt(square * worth))  # of errors of so many independent draws
+    scale = float(mass / np.sqrt(square * effective_size))  # of errors of so many independent draws
     return moments._replace(errors=moments.errors.scaled(scale))
 
 

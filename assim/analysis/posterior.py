@@ -253,12 +253,12 @@ def of_ensemble(name: str, ensemble: Ensemble, asked: PosteriorRequest, kind: st
     """The posterior that an ensemble of χ stands for, every member pushed through the model."""
     problem, chi = asked.problem, asked.fitted.chi
     drawn = _drawn(ensemble)
-    drawn = drawn._replace(worth=math.nan) if ensemble.judged else drawn
+    drawn = drawn._replace(effective_size=math.nan) if ensemble.judged else drawn
     each = pushed(problem.control.scalars, chi, drawn, {}, many_together(problem))
     scalars = {n: replace(scalar.quantity, draws=None, prior=None) for n, scalar in each.items()}
-    fields = of_members(problem, ensemble.members, ensemble.weights, chi, ensemble.worth)
+    fields = of_members(problem, ensemble.members, ensemble.weights, chi, ensemble.effective_size)
     posterior = _posterior((name, kind), ensemble, scalars, fields, asked)
-    if math.isnan(ensemble.worth):
+    if math.isnan(ensemble.effective_size):
         return posterior
     if not fields.errors.measured():
         return _known(_without_field_errors(posterior, fields), None, MORE)
@@ -269,8 +269,9 @@ def of_ensemble(name: str, ensemble: Ensemble, asked: PosteriorRequest, kind: st
 
 def _drawn(ensemble: Ensemble, mirrored: bool = False) -> WeightedDraws:
     weights = np.asarray(ensemble.weights)
-    worth = math.nan if ensemble.chains > 1 else ensemble.worth  # chains judge their scalars
-    return WeightedDraws(ensemble.members, weights, mirrored, worth)
+    # Chains judge their scalars themselves.
+    size = math.nan if ensemble.chains > 1 else ensemble.effective_size
+    return WeightedDraws(ensemble.members, weights, mirrored, size)
 
 
 def _posterior(

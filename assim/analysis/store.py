@@ -8,7 +8,7 @@ import numpy as np
 
 from assim.solve.posterior.ensemble import Ensemble, Trust
 
-_COUNTS = ("gradients", "evaluations", "chains", "worth", "judged")
+_COUNTS = ("gradients", "evaluations", "chains", "effective_size", "judged")
 
 
 class Drawn(NamedTuple):
@@ -69,6 +69,6 @@ def kept_ensemble(drawn: Drawn) -> Ensemble:
         int(numbers["evaluations"]),
         numbers["log_evidence"],
         int(numbers["chains"]),
-        numbers["worth"],
+        numbers["effective_size"],
         bool(numbers["judged"]),
     )

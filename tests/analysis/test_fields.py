@@ -84,7 +84,7 @@ class Given(assim.posterior.AbstractPosterior):
         members = around.gaussian.draws(key, 10_000) + self.shift
         return Ensemble(
             members, equal_weights(10_000), Trust.CERTIFIED, "It is exact.",
-            chains=self.chains, worth=10_000.0 if self.chains == 1 else 5000.0,
+            chains=self.chains, effective_size=10_000.0 if self.chains == 1 else 5000.0,
             judged=self.judged,
         )  # fmt: skip
 

@@ -124,7 +124,7 @@ def test_eigenvalues_and_degrees_of_freedom(analysis, case):
 def test_certificate_of_a_gaussian(analysis):
     """Equal weights but for rounding."""
     assert analysis.laplace.k_hat < 0.5
-    assert analysis.laplace.weighed.smoothed.effective_draws > 0.999 * 10_000
+    assert analysis.laplace.importance.smoothed.effective_draws > 0.999 * 10_000
     assert "close to the true one" in analysis.laplace.advice()
 
 

@@ -36,8 +36,9 @@ class Ensemble:
         evaluations: evaluations of J alone.
         log_evidence: log p(y) but for the likelihood's constants; NaN where the method gives none.
         chains: members are those of so many chains of equal length, one after the other.
-        worth: independent draws that tell as much, where errors are left to be judged by members
-            and weights; NaN where the method judges all that is published, or nothing is known.
+        effective_size: independent draws that tell as much, where errors are left to be judged by
+            members and weights; NaN where the method judges all that is published, or nothing is
+            known.
         judged: whether the method judges scalars of one entry of χ itself.
     """
 
@@ -50,7 +51,7 @@ class Ensemble:
     evaluations: int = 0
     log_evidence: float = float("nan")
     chains: int = 1
-    worth: float = float("nan")
+    effective_size: float = float("nan")
     judged: bool = False
 
     def doubted(self, why: str) -> "Ensemble":
@@ -68,9 +69,9 @@ class Ensemble:
 
     def independent(self) -> bool:
         """Whether members are worth as many draws as their weights say."""
-        return self.worth > 0.999 * self.effective()
+        return self.effective_size > 0.999 * self.weight_size()
 
-    def effective(self) -> float:
+    def weight_size(self) -> float:
         """1 / Σ w², the number of members that weights are worth; correlation is not counted."""
         return float(1 / np.sum(np.square(np.asarray(self.weights))))
 

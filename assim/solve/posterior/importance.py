@@ -14,8 +14,8 @@ from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, 
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.proposal import Proposal, about, fitted
 from assim.solve.together import affordable, log_density
+from assim.statistics.importance_weights import ImportanceWeights, importance_weights
 from assim.statistics.pareto import FEWEST_TRUSTED, TRUSTED_K_HAT, USABLE_K_HAT
-from assim.statistics.weighed import Weighed, weighed
 
 Array = jax.Array
 
@@ -113,7 +113,7 @@ def _weighted(
 
 class _Round(NamedTuple):
     members: Array
-    weighed: Weighed  # by moments along informed directions
+    importance: ImportanceWeights  # by moments along informed directions
     number: int  # of the round, from 0
 
     def poorness(self) -> tuple[bool, float, float]:
@@ -121,7 +121,7 @@ class _Round(NamedTuple):
 
         The latter, by the delta method, say nothing where few draws count or tails are heavy.
         """
-        smoothed, squares, errors = self.weighed.smoothed, self.weighed.squares, self.weighed.errors
+        smoothed, errors, squares, _ = self.importance
         few = smoothed.effective_draws < FEWEST_TRUSTED
         worst = float(np.max([smoothed.tail.surely(), squares.surely()]))
         worst = worst if np.isfinite(worst) else np.inf
@@ -143,11 +143,11 @@ def _in_rounds(
         latest = _one_round(problem, proposal, now, number, turn)
         spent += number
         if report is not None:
-            report(f"round {turn}: {latest.weighed.figures()}")
+            report(f"round {turn}: {latest.importance.figures()}")
         if best is None or latest.poorness() < best.poorness():
             best = latest
-        smoothed = latest.weighed.smoothed
-        if latest.weighed.trusted() or smoothed.effective_draws == 0:
+        smoothed = latest.importance.smoothed
+        if latest.importance.trusted() or smoothed.effective_draws == 0:
             break
         proposal = fitted(proposal, latest.members, jnp.asarray(smoothed.weights))
     assert best is not None
@@ -161,19 +161,19 @@ def _one_round(
     inside = jnp.isfinite(log_weights)  # the rest has no weight, and may have no trajectory
     members = jnp.where(inside[:, None], chi, proposal.gaussian.chi[None])
     along = np.asarray(proposal.along(members))
-    return _Round(members, weighed(along, np.asarray(log_weights)), turn)
+    return _Round(members, importance_weights(along, np.asarray(log_weights)), turn)
 
 
 def _ensemble(problem: DepartureFunction, best: _Round, spent: int) -> Ensemble:
-    smoothed = best.weighed.smoothed
+    smoothed = best.importance.smoothed
     number = smoothed.weights.size
-    trust, advice = _verdict(best.weighed)
+    trust, advice = _verdict(best.importance)
     some = smoothed.effective_draws > 0
     weights = smoothed.weights if some else np.full(number, 1 / number)
     known = problem.proper() and smoothed.k_hat < USABLE_K_HAT
     variance = max(np.sum(np.square(weights)) - 1 / number, 0.0)  # of log (1/N) Σ w, delta method
     certificates = {
-        **best.weighed.certificates(),
+        **best.importance.certificates(),
         "log_evidence_stdev": float(np.sqrt(variance)) if known else float("nan"),
         "rounds": float(best.number),
     }
@@ -184,12 +184,12 @@ def _ensemble(problem: DepartureFunction, best: _Round, spent: int) -> Ensemble:
         advice,
         certificates,
         evaluations=spent,
-        worth=smoothed.effective_draws,
+        effective_size=smoothed.effective_draws,
         log_evidence=smoothed.log_mean if known else float("nan"),
     )
 
 
-def _verdict(best: Weighed) -> tuple[Trust, str]:
+def _verdict(best: ImportanceWeights) -> tuple[Trust, str]:
     smoothed, figures = best.smoothed, best.figures()
     if smoothed.effective_draws == 0:
         return Trust.FAILED, (

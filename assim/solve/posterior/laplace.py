@@ -139,7 +139,7 @@ def laplace(
     return LaplacePosterior(
         gaussian,
         left_out=float(left_out),
-        weighed=weighing.weighed,
+        importance=weighing.importance,
         log_mass=(log_mass := float(weighing.at_minimum - information / 2)),
         log_evidence=log_mass if known else math.nan,
         hessian=which,

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from assim.solve.posterior.gaussian import Gaussian
+from assim.statistics.importance_weights import NO_WEIGHTS, ImportanceWeights
 from assim.statistics.pareto import TRUSTED_K_HAT, USABLE_K_HAT
-from assim.statistics.weighed import UNWEIGHED, Weighed
 
 Array = jax.Array
 
@@ -52,7 +52,7 @@ class LaplacePosterior(eqx.Module):
         log_evidence: log p(y) but for the likelihood's constants; NaN for an improper prior, and
             where too much is left out.
         hessian: which Hessian A is, and why, in words.
-        weighed: what the weights of the certificate's draws say; NaN where there are none.
+        importance: what the weights of the certificate's draws say; NaN where there are none.
         sample: the certificate's draws of χ (N, n), the second half mirroring the first, with
             their smoothed weights (N,), where these correct it: k̂ < 0.5 and 400 effective draws
             or more; None otherwise.
@@ -71,7 +71,7 @@ class LaplacePosterior(eqx.Module):
     left_out: float
     log_evidence: float
     hessian: str
-    weighed: Weighed = UNWEIGHED
+    importance: ImportanceWeights = NO_WEIGHTS
     sample: tuple[np.ndarray, np.ndarray] | None = None
     flat_variance: float = 0.0
     proper: bool = True
@@ -91,12 +91,12 @@ class LaplacePosterior(eqx.Module):
     @property
     def k_hat(self) -> float:
         """Pareto shape of the importance weights, NaN where not measured."""
-        return self.weighed.smoothed.k_hat
+        return self.importance.smoothed.k_hat
 
     @property
     def outside(self) -> float:
         """Share of the certificate's draws at which log p is -∞; 0 where there are none."""
-        return self.weighed.outside
+        return self.importance.outside
 
     @property
     def eigenvalues(self) -> Array:
@@ -130,7 +130,7 @@ class LaplacePosterior(eqx.Module):
     def certificates(self) -> dict[str, float]:
         """The numbers behind `trust`, by name."""
         return {
-            **self.weighed.certificates(),
+            **self.importance.certificates(),
             "left_out": self.left_out,
             "rank": float(self.rank()),
             "effective_parameters": self.effective_parameters,
@@ -141,7 +141,7 @@ class LaplacePosterior(eqx.Module):
         """CERTIFIED where weights surely correct it, all is in it and no edge is met."""
         whole = not self.indefinite and self.left_out <= LEFT_OUT
         sound = whole and not self.free and self.outside <= OUTSIDE and not self.several()
-        return Trust.CERTIFIED if sound and self.weighed.trusted() else Trust.DOUBTFUL
+        return Trust.CERTIFIED if sound and self.importance.trusted() else Trust.DOUBTFUL
 
     def several(self) -> bool:
         """Whether moments are wrong without other minima, for their mass or their distance."""
@@ -157,7 +157,7 @@ class LaplacePosterior(eqx.Module):
 
     def nearly_gaussian(self) -> bool:
         """Whether k̂ is below 0.5, its error included."""
-        return self.weighed.smoothed.tail.light()
+        return self.importance.smoothed.tail.light()
 
     def advice(self) -> str:
         """What edges, curvature, eigenpairs left out, else k̂ say, in a sentence."""
@@ -187,7 +187,7 @@ class LaplacePosterior(eqx.Module):
             return "k̂ was not measured: nothing is known about how Gaussian the posterior is."
         if self.k_hat < TRUSTED_K_HAT:
             return self._of_weights()
-        k = f"k̂ = {self.weighed.smoothed.tail}"
+        k = f"k̂ = {self.importance.smoothed.tail}"
         if self.k_hat < USABLE_K_HAT:
             return f"{k}: a rough answer: standard deviations may be 10 per cent off, or 30."
         return (
@@ -210,10 +210,10 @@ class LaplacePosterior(eqx.Module):
             if self.sample is not None
             else "too few effective draws to correct the Gaussian, which is published as it is"
         )
-        figures = f"{self.weighed.figures()}: {what}"
-        if self.weighed.trusted():
+        figures = f"{self.importance.figures()}: {what}"
+        if self.importance.trusted():
             return f"{figures}, and the Laplace posterior is close to the true one."
         return (
-            f"{figures}, but {self.weighed.beyond()}: raise the posterior's certificate, or run "
+            f"{figures}, but {self.importance.beyond()}: raise the posterior's certificate, or run "
             "Importance or a chain (NUTS or MCLMC)."
         )

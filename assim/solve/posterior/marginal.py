@@ -238,13 +238,13 @@ class WeightedDraws(NamedTuple):
         members: shape (N, n).
         weights: of the members, shape (N,), of sum one.
         mirrored: whether they are independent but for the second half, which mirrors the first.
-        worth: as of an `Ensemble`; N or 1/Σ w² of independent ones.
+        effective_size: as of an `Ensemble`; N or 1/Σ w² of independent ones.
     """
 
     members: Array
     weights: np.ndarray
     mirrored: bool = False
-    worth: float = math.nan
+    effective_size: float = math.nan
 
 
 class Pushed(NamedTuple):
@@ -309,13 +309,13 @@ def _by_draws(values: np.ndarray, drawn: WeightedDraws, here: float) -> Quantity
     moments = np.array(_moments(f - about, w))
     quantity = _quantity(about, moments, weighted_quantiles(f, w, LEVELS))
     errors = None
-    if drawn.mirrored or not math.isnan(drawn.worth):
+    if drawn.mirrored or not math.isnan(drawn.effective_size):
         safe, weights = np.where(finite, values, 0.0), np.where(finite, drawn.weights, 0.0)
         weights, paired = weights / weights.sum(), drawn.mirrored
         errors = errors_of_weighted(safe[:, None], weights, paired=paired)
         errors = errors._replace(quantile=quantile_error(safe, weights, paired=paired))
         if not paired:
-            errors = errors.scaled(1 / math.sqrt(drawn.worth * np.sum(weights**2)))
+            errors = errors.scaled(1 / math.sqrt(drawn.effective_size * np.sum(weights**2)))
     quantity = replace(quantity, map=here, errors=errors)
     return _unseen(_ruled(quantity, f, w), f[w > 0])
 

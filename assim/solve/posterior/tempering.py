@@ -259,11 +259,11 @@ def _pooled(settings: Tempering, runs: _Run, chi: Array, proper: bool, free: boo
         gradients,
         evaluations,
         log_evidence if proper else float("nan"),
-        worth=_worth(errors),
+        effective_size=_effective_size(errors),
     )
 
 
-def _worth(errors: Errors) -> float:
+def _effective_size(errors: Errors) -> float:
     """Independent Gaussian draws whose moments have these errors; the better known one counts.
 
     Both are the largest over all controls of the scatter between a few runs, hence too large.

@@ -12,8 +12,8 @@ from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.valleys import along_entries, on_lines, valleys
 from assim.solve.together import affordable, log_density
 from assim.statistics.accuracy import more_draws
+from assim.statistics.importance_weights import ImportanceWeights, importance_weights
 from assim.statistics.pareto import TRUSTED_K_HAT
-from assim.statistics.weighed import Weighed, weighed
 
 Array = jax.Array
 
@@ -25,7 +25,8 @@ class Weighing(NamedTuple):
 
     Args:
         chi: shape (N, n); the second half mirrors the first about χ*.
-        weighed: moments along the eigenvectors, corrected from those of the Gaussian.
+        importance: what the weights say of moments along the eigenvectors, corrected from those
+            of the Gaussian.
         at_minimum: v - J(χ*).
         spent: evaluations of J.
         valleys: where J descends again on lines through χ*, shape (k, n).
@@ -33,7 +34,7 @@ class Weighing(NamedTuple):
     """
 
     chi: np.ndarray
-    weighed: Weighed
+    importance: ImportanceWeights
     at_minimum: float
     spent: int
     valleys: np.ndarray
@@ -41,7 +42,7 @@ class Weighing(NamedTuple):
 
     def sample(self) -> tuple[np.ndarray, np.ndarray] | None:
         """The draws with their weights, where these correct more than they spoil."""
-        smoothed = self.weighed.smoothed
+        smoothed = self.importance.smoothed
         return (self.chi, smoothed.weights) if smoothed.usable() else None
 
 
@@ -55,10 +56,10 @@ def weigh(problem: DepartureFunction, gaussian: Gaussian, key: Array, number: in
     full = affordable(number, gaussian.chi.shape[0], 1)
     first = full if gaussian.chi.shape[0] <= FULL_CERTIFICATE else -(-full // 2)
     weighing = _weighing(problem, gaussian, key, min(first, full))
-    now = weighing.weighed
+    now = weighing.importance
     if first < full and not now.trusted() and now.smoothed.k_hat < TRUSTED_K_HAT:
         weighing = _again(problem, gaussian, key, full, weighing)
-        now = weighing.weighed
+        now = weighing.importance
     if now.smoothed.trusted() and now.squares.light() and not now.trusted():
         needed = more_draws(full, now.errors)
         if full < needed == affordable(needed, gaussian.chi.shape[0], 1):
@@ -75,7 +76,7 @@ def _again(
 
 def _weighing(problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int) -> Weighing:
     chi, a, logs, *lines = map(np.asarray, _draws(problem, gaussian, key, number))
-    judged = weighed(a[1:], logs[1:], against=True)
+    judged = importance_weights(a[1:], logs[1:], against=True)
     points, costs = lines
     low, along = valleys(points, costs), along_entries(costs)
     return Weighing(chi[1:], judged, float(logs[0]), number + costs.size, low, along)

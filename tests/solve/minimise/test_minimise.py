@@ -282,7 +282,7 @@ def test_unknown_scale_with_jeffreys_prior(minimiser):
     assert np.isnan(posterior.log_evidence)
     draws, weights = posterior.sample
     mean = weights @ draws[:, 0]
-    error = np.sqrt(1 / posterior.weighed.smoothed.effective_draws / (2 * m))
+    error = np.sqrt(1 / posterior.importance.smoothed.effective_draws / (2 * m))
     exact = (np.log(total / 2) - scipy.special.digamma(m / 2)) / 2
     assert abs(mean - exact) < 4 * error
     spread = np.sqrt(weights @ (draws[:, 0] - mean) ** 2)

@@ -11,8 +11,8 @@ import scipy.stats
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import Laplace, laplace
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
+from assim.statistics.importance_weights import NO_WEIGHTS
 from assim.statistics.pareto import ParetoSmoothed
-from assim.statistics.weighed import UNWEIGHED
 from tests.solve.departures import Misfit
 
 SKEW = 2.0  # of the skewed likelihood
@@ -98,4 +98,4 @@ def given(chi, variance, k_hat=0.1) -> LaplacePosterior:
     vectors = jnp.asarray(np.eye(chi.size)[:, order])
     gaussian = Gaussian(jnp.asarray(chi), jnp.asarray(1 / variance[order] - 1), vectors)
     weights = ParetoSmoothed(np.ones(0), k_hat, 1000.0, 0.0)
-    return LaplacePosterior(gaussian, 0.0, 0.0, "given", UNWEIGHED._replace(smoothed=weights))
+    return LaplacePosterior(gaussian, 0.0, 0.0, "given", NO_WEIGHTS._replace(smoothed=weights))

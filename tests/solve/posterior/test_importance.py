@@ -121,7 +121,7 @@ def test_gaussian_proposal_is_exact_for_a_linear_problem(gaussian_case):
     assert abs(found.log_evidence - case.log_evidence) < 1e-8
     assert found.certificates["k_hat"] < 0.5
     assert found.certificates["log_evidence_stdev"] < 1e-8
-    assert found.effective() == pytest.approx(200)
+    assert found.weight_size() == pytest.approx(200)
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_t_proposal_of_a_linear_problem(gaussian_case):
     assert 0.001 < error < 0.02
     assert abs(found.log_evidence - case.log_evidence) < 4 * error
     mean, stdev = off(found, case.mean, np.sqrt(np.diag(case.covariance)))
-    assert mean < 5 / np.sqrt(found.effective()) and stdev < 5 / np.sqrt(2 * found.effective())
+    assert mean < 5 / np.sqrt(found.weight_size()) and stdev < 5 / np.sqrt(2 * found.weight_size())
     assert found.evaluations == 20_000 and found.gradients == 0
 
 

@@ -151,7 +151,7 @@ def test_scales_over_a_trajectory(exact, ensemble):
     assert np.all(np.abs(stdev / exact.stdev - 1) < 0.015)
     assert abs(ensemble.log_evidence - exact.log_evidence) < 0.01
     assert ensemble.gradients < 25_000
-    assert ensemble.judged and 2000 < ensemble.worth < 2 * ensemble.effective()
+    assert ensemble.judged and 2000 < ensemble.effective_size < 2 * ensemble.weight_size()
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,7 @@ def _ensemble(run: _Run, published: Block, certificates: dict[str, float], free:
         run.gradients,
         run.evaluations,
         chains=chains,
-        worth=certificates["effective_draws"],
+        effective_size=certificates["effective_draws"],
     )
 
 

@@ -225,11 +225,11 @@ class Known(NamedTuple):
 
     Args:
         errors: of means and standard deviations of χ, the largest.
-        worth: independent draws that know the variance of the worst entry of χ as well.
+        effective_size: independent draws that know the variance of the worst entry of χ as well.
     """
 
     errors: Errors
-    worth: float
+    effective_size: float
 
 
 def errors(drawn: Drawn, there: Placed, lattice: Summed, marginal: Marginal) -> Known:

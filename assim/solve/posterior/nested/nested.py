@@ -168,7 +168,7 @@ def _ensemble(problem: Nesting, source: Source, number: int, key: Array) -> Ense
         spent.gradients,
         spent.evaluations + members.chi.shape[0],
         source.log_evidence() + _log_evidence(problem, form, members),
-        worth=known.worth,
+        effective_size=known.effective_size,
         judged=True,
     )
 

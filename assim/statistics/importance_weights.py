@@ -15,7 +15,7 @@ from assim.statistics.pareto import (
 )
 
 
-class Weighed(NamedTuple):
+class ImportanceWeights(NamedTuple):
     """What importance weights say of the draws that they belong to.
 
     Args:
@@ -67,7 +67,7 @@ class Weighed(NamedTuple):
         }
 
 
-UNWEIGHED = Weighed(
+NO_WEIGHTS = ImportanceWeights(
     ParetoSmoothed(np.zeros(0), np.nan, np.nan, np.nan),
     Errors(np.nan, np.nan),
     Tail(np.nan),
@@ -75,7 +75,9 @@ UNWEIGHED = Weighed(
 )
 
 
-def weighed(values: np.ndarray, log_weights: np.ndarray, against: bool = False) -> Weighed:
+def importance_weights(
+    values: np.ndarray, log_weights: np.ndarray, against: bool = False
+) -> ImportanceWeights:
     """Smooth the weights of draws, and judge moments by them.
 
     Args:
@@ -85,8 +87,8 @@ def weighed(values: np.ndarray, log_weights: np.ndarray, against: bool = False) 
             measured (`errors_of_weighted`).
     """
     if not log_weights.size:
-        return UNWEIGHED
+        return NO_WEIGHTS
     smoothed = pareto_smooth(log_weights)
     errors = errors_of_weighted(values, smoothed.weights, paired=against, against=against)
     squares = tail_of_squares(values, log_weights, smoothed.weights)
-    return Weighed(smoothed, errors, squares, float(np.mean(~np.isfinite(log_weights))))
+    return ImportanceWeights(smoothed, errors, squares, float(np.mean(~np.isfinite(log_weights))))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from assim.statistics.accuracy import Errors
+from assim.statistics.importance_weights import ImportanceWeights
 from assim.statistics.pareto import ParetoSmoothed, Tail
-from assim.statistics.weighed import Weighed
 
 GOOD = ParetoSmoothed(np.full(10, 0.1), 0.1, 5000.0, 0.0, 0.05)
 FINE, LIGHT = Errors(0.01, 0.01, 0.01), Tail(0.2, 0.1)
@@ -39,9 +39,9 @@ FINE, LIGHT = Errors(0.01, 0.01, 0.01), Tail(0.2, 0.1)
     ],
 )
 def test_the_limit_that_is_missed_is_named(smoothed, errors, squares, words):
-    weighed = Weighed(smoothed, errors, squares, 0.0)
-    assert weighed.beyond() == words
-    assert weighed.trusted() == (not words)
+    weights = ImportanceWeights(smoothed, errors, squares, 0.0)
+    assert weights.beyond() == words
+    assert weights.trusted() == (not words)
 
 
 def test_an_error_that_is_not_zero_is_not_said_to_be():
