@@ -14,8 +14,9 @@ import cftime
 import numpy as np
 import xarray as xr
 
-from assim.arguments import hint
+from assim.arguments import nearest
 from assim.files.errors import DataError
+from assim.problem.arrays import TIME_UNITS
 
 CALENDAR = "proleptic_gregorian"
 NON_PHYSICAL = "1"
@@ -32,7 +33,6 @@ _UNITS = {  # how long each is, and how else it is spelt
 }
 _SECONDS = {unit: seconds for unit, (seconds, _) in _UNITS.items() if seconds is not None}
 _SPELLINGS = {short: unit for unit, (_, spelt) in _UNITS.items() for short in spelt.split()}
-_MODEL_UNITS = (*_UNITS, NON_PHYSICAL)
 _YEAR_DAYS = {"360_day": 360, "noleap": 365, "365_day": 365, "all_leap": 366, "366_day": 366}
 _ISO = re.compile(
     r"([+-]?\d+)-(\d\d?)-(\d\d?)"
@@ -174,10 +174,10 @@ class FileTimes:
         Raises:
             ValueError: there is no such unit.
         """
-        if unit not in _MODEL_UNITS:
+        if unit not in TIME_UNITS:
             raise ValueError(
                 f"no unit of time is called {unit!r}, as the model's time_unit is; "
-                f"{hint(unit, _MODEL_UNITS)}"
+                f"{nearest(unit, TIME_UNITS)}"
             )
         if (unit == NON_PHYSICAL) != (self.epoch is None):
             want = "a number without dates" if unit == NON_PHYSICAL else "dates (<unit> since ...)"

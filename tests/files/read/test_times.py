@@ -1,3 +1,5 @@
+import re
+
 import cftime
 import numpy as np
 import pytest
@@ -14,9 +16,17 @@ def times(numbers, units, calendar="standard"):
     return decode(xr.Variable("obs", np.asarray(numbers), attrs), "file.nc: time")
 
 
-def test_a_unit_that_there_is_not():
-    with pytest.raises(ValueError, match=r"'hour'.*did you mean 'hours'"):
-        times([1], "days since 1900-01-01").to_model("hour", REFERENCE)
+@pytest.mark.parametrize(
+    ("unit", "hint"),
+    [
+        ("hour", "did you mean 'hours'?"),
+        ("milliseconds", "did you mean 'seconds'?"),  # which a file may have, and no model
+        ("fortnights", "it may be 1, days, hours"),
+    ],
+)
+def test_a_unit_that_there_is_not(unit, hint):
+    with pytest.raises(ValueError, match=re.escape(hint)):
+        times([1], "days since 1900-01-01").to_model(unit, REFERENCE)
 
 
 @pytest.mark.parametrize(
