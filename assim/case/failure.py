@@ -93,13 +93,13 @@ def available() -> int:
     return total
 
 
-def excess(numbers: float, copies: int = _COPIES) -> str | None:
+def excess(numbers: float) -> str | None:
     """What so many numbers take, where that is more than there is; None where it is not."""
-    size, limit = _NUMBER * copies * float(numbers), available()
+    size, limit = _NUMBER * _COPIES * float(numbers), available()
     if size <= limit:
         return None
     return (
-        f"takes some {_gib(size)} of memory ({numbers:.3g} numbers of {_NUMBER} bytes, {copies} "
+        f"takes some {_gib(size)} of memory ({numbers:.3g} numbers of {_NUMBER} bytes, {_COPIES} "
         f"times), and this machine has {_gib(limit)}"
     )
 

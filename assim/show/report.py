@@ -62,7 +62,6 @@ CYCLE: tuple[Section, ...] = (
     APPLIED,
     about.PROVENANCE,
 )
-PICTURES = tuple(dict.fromkeys(name for section in WINDOW + CYCLE for name in section.pictures))
 
 
 def write_report(directory: Path) -> list[Path]:
