@@ -147,7 +147,7 @@ def forecast(
     """
     number = _checked(model, state, parameters)
     check_span(model, window)
-    model = of_size(model, state)
+    model = of_size(model, lambda: state)
     if model_error is not None:
         model_error = dataclasses.replace(model_error, jump_at_end=True)
     fitted = None if model_error is None else model_error.on(model, window)

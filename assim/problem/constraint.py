@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from assim.problem.digital_filter import DigitalFilter
 from assim.problem.forcing import check_span
 from assim.problem.in_units import of_size
 from assim.problem.interpolation import on_axis, reach
-from assim.problem.model import AbstractDynamics, AbstractODE, check_model
+from assim.problem.model import AbstractDynamics, check_model
 from assim.problem.model_error import ModelError
 from assim.problem.observation import Observations
 from assim.problem.prior import AbstractPrior
@@ -183,7 +184,7 @@ def _problem(
     check_model(model, control.state, control.fixed)
     check_span(model, window)
     fitted = None if digital_filter is None else _filter(digital_filter, labels, window)
-    model = of_size(model, _large(control)) if isinstance(model, AbstractODE) else model
+    model = of_size(model, partial(_large, control))
     return Problem(model, window, control, instruments, digital_filter=fitted)
 
 

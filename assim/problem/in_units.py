@@ -1,6 +1,6 @@
 """ODE models integrated in units of their state's own size, so that tolerances follow it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +11,9 @@ from assim.problem.model import AbstractDynamics, AbstractIntegrator, AbstractOD
 _SMALLER = 1e-4  # how much smaller than others a field of zeros may become
 
 
-def of_size(model: AbstractDynamics, values: Mapping[str, Array | np.ndarray]) -> AbstractDynamics:
+def of_size(
+    model: AbstractDynamics, values: Callable[[], Mapping[str, Array | np.ndarray]]
+) -> AbstractDynamics:
     """The model with tolerances for fields as large as these values.
 
     A field of nothing but zeros, whose size is not known yet, is taken to become no smaller than
@@ -19,12 +21,12 @@ def of_size(model: AbstractDynamics, values: Mapping[str, Array | np.ndarray]) -
 
     Args:
         model: M.
-        values: of every field, of any shape.
+        values: gives those of every field, of any shape; asked for where sizes matter alone.
     """
     if not isinstance(model, AbstractODE):
         return model
     units = {name: label.units for name, label in model.labels().state.items()}
-    largest = {name: float(np.max(np.abs(np.asarray(v)))) for name, v in values.items()}
+    largest = {name: float(np.max(np.abs(np.asarray(v)))) for name, v in values().items()}
     known = {name: size for name, size in largest.items() if 0 < size < np.inf}
     same = {name: [s for n, s in known.items() if units[n] == units[name]] for name in units}
     least = {name: _SMALLER * min(same[name], default=1.0) for name in units}

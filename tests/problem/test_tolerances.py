@@ -84,7 +84,9 @@ def test_a_forecast_of_a_small_tracer():
 
 
 def test_a_prior_says_the_size_and_zeros_take_that_of_their_unit():
-    model = of_size(Tracer(), {"c": jnp.zeros(3), "u": jnp.asarray([-4e-6, 1e-9]), "v": 1e3})
+    model = of_size(
+        Tracer(), lambda: {"c": jnp.zeros(3), "u": jnp.asarray([-4e-6, 1e-9]), "v": 1e3}
+    )
     assert {n: float(v) for n, v in model.integrator.units.items()} == {
         "c": 2.0**-13,
         "u": 2.0**-18,

@@ -249,7 +249,7 @@ def _true_trajectory(
     setting: Setting, window: Window, x0: State, theta: Params, key: Array
 ) -> tuple[Trajectory, Trajectory]:
     """The truth, with model errors drawn as the case has them, and as instruments see it."""
-    model, error = of_size(setting.model, x0), setting.model_error()
+    model, error = of_size(setting.model, lambda: x0), setting.model_error()
     if error is None or not setting.tables.experiment().model_error:
         exact = jax.jit(lambda x, p: integrate(model, x, p, window))(x0, theta)
         return exact, exact
