@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.case.case import Case
+from assim.case.cycle import by_window
 from assim.case.failure import Exit, NonFiniteError, naming
 from assim.case.pose import Posed, pose_setting
 from assim.case.pose_cycle import check_cycle, checked_cycle
@@ -195,7 +196,7 @@ def _coverage(posed: Posed) -> Iterator[Check]:
 def _later(posed: Posed, number: int, instrument: Instrument) -> int:
     """Rows of a file of all windows that are outside the first because later ones have them."""
     table = posed.case.checked
-    if table.cycle is None or "{" in table.observations[number].file:
+    if table.cycle is None or by_window(table.observations[number].file):
         return 0
     window, rows = posed.problem.window, instrument.table
     edges, unit = np.asarray(table.whole(window).edges), posed.setting.labels.time_unit

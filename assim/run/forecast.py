@@ -19,7 +19,7 @@ from assim.files.netcdf import hash_file
 from assim.files.read.observations import Instrument
 from assim.files.read.states import read_trajectory
 from assim.files.read.tables import ObservedTable, observed_variables
-from assim.files.read.windows import with_edges_at
+from assim.files.read.windows import TOLERANCE, with_edges_at
 from assim.files.times import NON_PHYSICAL, date_text
 from assim.files.write.forecast import (
     edges_within,
@@ -132,7 +132,7 @@ def _ends(setting: Setting, origin: Origin, asked: ForecastRequest, screen: Scre
     if asked.until is None:
         return start + slot * np.arange(1, (asked.slots or origin.slots) + 1)
     end, begin = _until(setting, asked.until), setting.date(start)
-    number, parts = int(np.floor((end - start) / slot + 1e-6)), _ends_anywhere(setting)
+    number, parts = int(np.floor((end - start) / slot + _WHOLE)), _ends_anywhere(setting)
     if end <= start or (number < 1 and not parts):
         first = f", the first slot ends at {setting.date(start + slot)}" * (not parts)
         what = f"must be {'later than' if parts else 'a slot after'} the forecast's start"
@@ -240,7 +240,7 @@ def _read(
         times = (rows.ends or rows.times).to_model(
             setting.labels.time_unit, window.reference, edges
         )
-        slack = 1e-9 * (edges[-1] - edges[0])
+        slack = TOLERANCE * (edges[-1] - edges[0])
         kept = np.flatnonzero(times > edges[0] + slack)
         if not np.any(times[kept] <= edges[-1] + slack):
             span = " to ".join(setting.date(edges[i]) for i in (0, -1))
