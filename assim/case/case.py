@@ -369,7 +369,7 @@ def _text(path: Path) -> str:
 def _cases_in(folder: Path) -> str:
     """What to name in place of a folder."""
     cases = sorted(str(path) for path in folder.glob("*.toml"))
-    return f"name the case in it, {' or '.join(cases)}" if cases else "and holds no case (*.toml)"
+    return f"name the case in it, {' or '.join(cases)}" if cases else "it holds no case (*.toml)"
 
 
 def read_case(path: Path, assignments: Sequence[str] = ()) -> Case:

@@ -148,6 +148,6 @@ def file_fault(file: str, cycled: bool) -> str | None:
     if not set("{}") & set(_WINDOW.sub("", file)):
         return None
     return (
-        "of what is in braces only {window}, the number of the window, is replaced, as in "
+        "only {window}, the number of the window, may stand in braces, as in "
         f'"{{window}}.nc" or "{{window:04d}}.nc", got {file!r}'
     )

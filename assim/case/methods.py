@@ -145,8 +145,8 @@ def posterior_faults(tables: Sequence[PosteriorTable]) -> list[Fault]:
         if name is None:
             continue
         if re.fullmatch(_NAME, name) is None:
-            what = f"its name, {name!r}, does for no file; give it a name of small letters"
-            faults.append(Fault(table.at(), what))
+            what = f"its name, {name!r}, cannot be part of a file name"
+            faults.append(Fault(table.at(), f"{what}; give it a name of small letters"))
         if name in seen:
             what = f"{seen[name]} is called {name!r} too; give one of them another name"
             faults.append(Fault(table.at(), what))

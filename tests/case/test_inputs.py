@@ -203,5 +203,5 @@ def test_a_value_far_from_all_others_is_told(tank: Toy) -> None:
     far["pump"].values[2] = 1e20
     far.to_netcdf(tank.folder / "inflow.nc")
     posed = pose(read_case(tank.folder / "case.toml"))
-    expected = "model.inflow: one value is 1e+10 times and more larger than all others"
+    expected = "model.inflow: one value, 1e+20, is more than 1e+10 times larger than all others"
     assert any(note.startswith(expected) for note in posed.notes())

@@ -175,7 +175,7 @@ def test_a_folder_is_no_case(toy: Toy) -> None:
         assert result.exit_code == 2, result.output
         assert f"it is a folder; name the case in it, {toy.folder}/case.toml" in result.stderr
     (toy.folder / "case.toml").rename(toy.folder / "case.txt")
-    assert "holds no case (*.toml)" in invoke("run", str(toy.folder)).stderr
+    assert "it is a folder; it holds no case (*.toml)" in invoke("run", str(toy.folder)).stderr
 
 
 def test_results_go_to_a_directory(toy: Toy) -> None:

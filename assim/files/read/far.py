@@ -47,5 +47,5 @@ def typical(stdev: np.ndarray) -> float:
 def far_words(values: np.ndarray, far: np.ndarray, how: str = "larger than all others") -> str:
     """How many values are far, and the first of them."""
     first = np.asarray(values)[far].flat[0]
-    count = "one value is" if far.sum() == 1 else f"{far.sum()} values are"
-    return f"{count} {FAR:.0e} times and more {how}, the first {first:g}"
+    alone, several = f"one value, {first:g}, is", f"{far.sum()} values, the first {first:g}, are"
+    return f"{alone if far.sum() == 1 else several} more than {FAR:.0e} times {how}"
