@@ -92,7 +92,7 @@ def writing(results: Results, screen: Screen, names: Iterable[str] = ()) -> Iter
     Args:
         results: none yet; their directory is made where it is not there.
         screen: where it is said.
-        names: files that are going to be written, which may stand in the way of nothing else.
+        names: files that may be written; nothing else may have these names.
 
     Raises:
         DataError: the directory cannot be written to, holds a cycle over files or something else
