@@ -54,7 +54,7 @@ def classes(hint: Any) -> tuple[type, ...]:
 def admits(hint: Any, value: Any) -> bool:
     """Whether a value of a case file is of the type; where the type says nothing it is."""
     if not isinstance(value, bool | int | float | str | list | dict):
-        return not _is_told(value) or not any(_is_array(k) or k in _SIMPLE for k in options(hint))
+        return not _is_date(value) or not any(_is_array(k) or k in _SIMPLE for k in options(hint))
     return not options(hint) or any(_admits(kind, value) for kind in options(hint))
 
 
@@ -77,7 +77,7 @@ def _all(hint: Any, values: Any) -> bool:
     return all(admits(hint, value) for value in values)
 
 
-def _is_told(value: Any) -> bool:
+def _is_date(value: Any) -> bool:
     """Whether a value is one that TOML has besides those of every language: a date or a time."""
     return type(value).__module__ == "datetime"
 

@@ -41,12 +41,12 @@ _SPELLINGS = {
 _ALIASES = {name: unit for unit, names in _SPELLINGS.items() for name in names.split()}
 
 
-def same_units(one: str, other: str) -> bool:
+def same_units(first: str, second: str) -> bool:
     """Whether two strings spell the same unit: "m s-1", "m/s" and "metres per second" do.
 
     Units that would have to be converted ("km", "m") are different.
     """
-    return one.strip() == other.strip() or _factors(one) == _factors(other)
+    return first.strip() == second.strip() or _factors(first) == _factors(second)
 
 
 def check_units(where: str, got: object, expected: str) -> None:

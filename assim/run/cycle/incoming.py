@@ -78,7 +78,7 @@ class Incoming:
         if self.watched is not None:
             for number in numbers:
                 _await(self.path(number, window), end, say)
-        arrivals = [self.one(number, window) for number in numbers]
+        arrivals = [self.arrival(number, window) for number in numbers]
         if window == 0:
             self.note([*shared_values([a.instrument for a in arrivals if a.instrument])])
         return arrivals
@@ -92,7 +92,7 @@ class Incoming:
         name = self.table(number).file.format(window=window)
         return (self.watched or self.posed.case.folder) / name
 
-    def one(self, number: int, window: int) -> Arrival:
+    def arrival(self, number: int, window: int) -> Arrival:
         """What there is of an instrument for window k, without waiting."""
         path, table = self.path(number, window), self.table(number)
         entry: dict[str, Any] = {"file": table.file.format(window=window)}

@@ -118,7 +118,7 @@ class Sequence:
         before, several = self.ledger.line(number)["observations"], []
         for index, name in enumerate(self.posed.names):
             then = before[name]
-            now = self.incoming.one(index, number) if "digest" in then else None
+            now = self.incoming.arrival(index, number) if "digest" in then else None
             if now is not None and now.entry.get("digest") != then["digest"]:
                 raise DataError(
                     f"window {number} ({self.posed.when(number)}), {name}: {then['file']} is not "
