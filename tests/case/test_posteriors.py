@@ -108,7 +108,7 @@ def test_readings_held_back(toy):
         assert set(file["kept_effective_qc"].values[file["x_effective_qc"].values == 0]) == {1}
         assert np.all(file["x_predictive_q05"] <= file["x_predictive_q95"])
     with xr.open_datatree(toy.out / "inference_data.nc") as tree:
-        assert tree["posterior"]["rate"].shape == (1, 60)
+        assert tree["posterior"]["rate"].shape == (1, 500)  # draws of the certificate
     assert found["sloppy"]["coordinates"] == ["rate"]
     with xr.open_dataset(toy.out / "diagnostics.nc") as file:
         assert "profile_rise" in file and file.sizes["direction"] == 1
