@@ -125,7 +125,8 @@ def _beyond_draws(function: ScalarFunction, posterior: LaplacePosterior) -> dict
     if posterior.along is None:
         return {}
     gaussian = posterior.gaussian
-    values = _each(function, gaussian.chi[None] + jnp.asarray(AWAY)[:, None])
+    away = jnp.asarray(AWAY, gaussian.chi.dtype)
+    values = _each(function, gaussian.chi[None] + away[:, None])
     slopes = jax.jacfwd(function)(gaussian.chi)
     curvature = 1 + np.asarray(gaussian.eigenvectors**2 @ gaussian.eigenvalues)
     mass = np.exp(-posterior.along) * STEP * np.sqrt(curvature / (2 * np.pi))[:, None]

@@ -23,7 +23,8 @@ def on_lines(gaussian: Gaussian) -> Array:
     if n > FEW:
         return jnp.zeros((0, AWAY.size, n))
     directions = jnp.concatenate([gaussian.eigenvectors.T, jnp.eye(n)])
-    return gaussian.chi[None, None] + jnp.asarray(AWAY)[None, :, None] * directions[:, None]
+    away = jnp.asarray(AWAY, gaussian.chi.dtype)
+    return gaussian.chi[None, None] + away[None, :, None] * directions[:, None]
 
 
 def valleys(points: np.ndarray, costs: np.ndarray) -> np.ndarray:
