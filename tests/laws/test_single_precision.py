@@ -1,5 +1,6 @@
 """Covariances, likelihoods and inputs in single precision, by the laws of double precision."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,8 @@ from assim.problem.covariance import Diagonal, Diffusion, Spectral
 from assim.problem.forcing import check_span
 from assim.problem.likelihood import Poisson, StudentT
 from assim.problem.window import Window
+from assim.solve.posterior.gaussian import Gaussian
+from assim.solve.posterior.valleys import on_lines
 from tests.registry import COVARIANCES, LIKELIHOODS
 
 EPS = float(np.finfo(np.float32).eps)
@@ -115,3 +118,13 @@ def test_inputs_reach_as_far_as_rounded_times():
     assert np.isnan(forcing(jnp.float32(100.1)))
     model = TwoLayer(forcing)
     check_span(model, Window.at(model, [0.0, 50.0, float(beyond)]))
+
+
+def test_lines_through_a_minimum_after_some_in_double_precision():
+    """Program after program in one process, each in its own precision."""
+    points = eqx.filter_jit(lambda gaussian: on_lines(gaussian))
+    gaussian = Gaussian(jnp.zeros(2), jnp.zeros(1), jnp.eye(2)[:, :1])
+    with jax.enable_x64(True):
+        double = jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), gaussian)
+        assert points(double).dtype == jnp.float64
+    assert points(gaussian).dtype == jnp.float32
