@@ -14,6 +14,7 @@ from assim.problem.covariance import (
     Dense,
     Diagonal,
     Diffusion,
+    Joint,
     LowRank,
 )
 from assim.problem.operator import PointSample
@@ -134,6 +135,12 @@ def test_times_increase_within_each_block():
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     with pytest.raises(ValueError, match="positions must increase"):
         formed(times, Blocks([Autoregressive(0.2), Autoregressive(0.4)], [3, 1]))
+
+
+def test_a_covariance_of_several_fields_is_refused():
+    joint = Joint(["u"], Diagonal(1.0))
+    with pytest.raises(ValueError, match="error covariance of u must be .* got Joint"):
+        Observations("u", [1.0], Points.at([0.5]), PointSample("u"), covariance=joint)
 
 
 def test_a_covariance_without_an_inverse_is_refused():

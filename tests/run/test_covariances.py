@@ -26,7 +26,14 @@ COVARIANCES: dict[str, dict[str, Any]] = {
     "gaspari_cohn": {"use": "GaspariCohn", "length": LENGTH},
     "low_rank": {"use": "LowRank", "vectors": LOW_RANK, "values": [1.0, 1.0], "stdev": 0.3},
     "sum": {"use": "Sum", "terms": [SPECTRAL, DIAGONAL]},
-    "joint": {"use": "Joint", "fields": ["tracer"], "covariance": SPECTRAL},
+    "joint": {
+        "use": "Joint",
+        "names": ["tracer"],
+        "covariance": {
+            "use": "Kronecker",
+            "factors": [{"use": "Dense", "matrix": [[1.0]]}, SPECTRAL],
+        },
+    },
 }
 METHODS: list[dict[str, Any]] = [
     {"use": "Laplace", "members": 200, "certificate": 500},
