@@ -298,8 +298,8 @@ def _fitted(
         raise ValueError(f"{name}: a covariance is given by covariance=..., not as the stdev")
     if covariance is not None and not isinstance(covariance, AbstractCovariance):
         raise ValueError(
-            f"the error covariance of {name} must be one of a field, such as Diagonal or Dense, got "
-            f"{type(covariance).__name__}: an instrument has one set of values, not several fields"
+            f"the error covariance of {name} must be one of a field, such as Diagonal or Dense, "
+            f"got {type(covariance).__name__}: an instrument has one set of values, not fields"
         )
     given = (
         Diagonal(jnp.asarray(1.0 if stdev is None else stdev)) if covariance is None else covariance

@@ -139,7 +139,7 @@ def test_times_increase_within_each_block():
 
 def test_a_covariance_of_several_fields_is_refused():
     joint = Joint(["u"], Diagonal(1.0))
-    with pytest.raises(ValueError, match="error covariance of u must be .* got Joint"):
+    with pytest.raises(ValueError, match=r"error covariance of u must be .* got Joint"):
         Observations("u", [1.0], Points.at([0.5]), PointSample("u"), covariance=joint)
 
 

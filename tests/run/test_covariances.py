@@ -46,6 +46,7 @@ METHODS: list[dict[str, Any]] = [
     {"use": "Variational"},
     {"use": "Tempering"},
 ]
+RANDOMISED = 5 / np.sqrt(2 * 100)  # five standard errors of deviations by its hundred members
 QUICK = "spectral-as-B"
 
 
@@ -148,4 +149,5 @@ def test_every_method_takes_it(tmp_path, pair):
     for name, about in summary["posterior"].items():
         assert about["trust"] != "failed", (name, about)
         if about["trust"] == "certified":
-            np.testing.assert_allclose(of_file(toy, names[name]), exact, rtol=0.2, err_msg=name)
+            off = RANDOMISED if name == "randomised" else 0.2
+            np.testing.assert_allclose(of_file(toy, names[name]), exact, rtol=off, err_msg=name)
