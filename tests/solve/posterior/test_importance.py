@@ -129,7 +129,7 @@ def test_evidence_of_a_model():
     """The whole engine: a driven linear model against the density of its innovations."""
     case = driven()
     whole = posterior_at(case.problem, _minimum(case), 0)
-    found = Importance(500, "gaussian").sample(case.problem, whole, KEY)
+    found = Importance(4000, "gaussian").sample(case.problem, whole, KEY)
     constant = -np.linalg.slogdet(2 * np.pi * stacked(case)[2])[1] / 2
     exact = innovation_density(case)[1]
     assert abs(found.log_evidence + constant - exact) < 1e-8

@@ -11,6 +11,7 @@ import pytest
 from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.posterior.ensemble import Trust
 from assim.solve.posterior.randomise import Randomise, _verdict, perturbed_analysis
+from assim.statistics.importance_weights import NO_WEIGHTS
 from tests.solve.departures import Misfit, UnknownScale
 from tests.solve.linear import driven, kalman
 from tests.solve.posterior.closed_posteriors import (
@@ -108,7 +109,7 @@ def test_uninformed_coordinate_is_named():
     [
         ({"indefinite": True}, "saddle"),
         ({"left_out": 2.0}, "left out"),
-        ({"outside": 0.5}, "-∞ at 50 per cent"),
+        ({"importance": NO_WEIGHTS._replace(outside=0.5)}, "-∞ at 50 per cent"),
     ],
 )
 def test_laplace_that_is_none_is_not_certified(case, around, changed, words):
