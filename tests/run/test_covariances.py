@@ -142,19 +142,22 @@ def test_it_runs(tmp_path, pair):
     np.testing.assert_allclose(spreads[1], spreads[0], rtol=0.02)
 
 
+def pairs_of(name: str) -> list[str]:
+    """The places that a covariance can take."""
+    return [pair for pair in PAIRS if pair.startswith(f"{name}-as-") and pair not in REFUSED]
+
+
 def methods_at(pair: str) -> list[dict[str, Any]]:
     """Laplace and some of the others: over all its places a covariance meets every method."""
     name = pair.split("-as-")[0]
-    number = [*COVARIANCES].index(name)
-    pairs = [other for other in PAIRS if other.startswith(f"{name}-as-") and other not in REFUSED]
-    first = (pairs.index(pair) + number) % len(pairs)
+    pairs = pairs_of(name)
+    first = (pairs.index(pair) + [*COVARIANCES].index(name)) % len(pairs)
     return [METHODS[0], *METHODS[1 + first :: len(pairs)]]
 
 
 def test_every_covariance_meets_every_method():
     for name in COVARIANCES:
-        pairs = [pair for pair in PAIRS if pair.startswith(f"{name}-as-") and pair not in REFUSED]
-        met = [method["use"] for pair in pairs for method in methods_at(pair)[1:]]
+        met = [method["use"] for pair in pairs_of(name) for method in methods_at(pair)[1:]]
         assert sorted(met) == sorted(method["use"] for method in METHODS[1:])
 
 

@@ -14,6 +14,7 @@ from assim.case.pose_cycle import pose_cycle
 from assim.case.setting import set_up
 from assim.files.fingerprint import digests
 from assim.run.cycle.ledger import Ledger
+from tests.run.test_failures import OWN
 from tests.run.toy import MODEL, Toy, background, invoke, observations
 
 BREAKS = MODEL.replace(
@@ -35,19 +36,6 @@ def truth(days: tuple[float, ...]) -> xr.Dataset:
     time = xr.Variable("time", list(days), {"units": "days since 2000-01-01"})
     x = xr.Variable(("time", "cell"), np.ones((len(days), 3)), {"units": "kg"})
     return xr.Dataset({"x": x}, {"time": time, "cell": ("cell", [0.0, 1.0, 2.0], {"units": "m"})})
-
-
-RAISING = """
-import assim
-
-
-class Raising(assim.posterior.AbstractPosterior):
-    def name(self):
-        return "raising"
-
-    def sample(self, problem, around, key, report=None):
-        raise RuntimeError("no such luck")
-"""
 
 
 def posterior(case: Case, number: int = 50) -> xr.Dataset:
@@ -293,7 +281,7 @@ def test_what_is_said_of_a_repeated_analysis_is_its_own(toy: Toy) -> None:
         "posterior": '[{use="Randomise",members=20},{use="own.py:Raising"}]',
         "minimiser.n_outer": "1",
     }
-    (toy.folder / "own.py").write_text(RAISING)
+    (toy.folder / "own.py").write_text(OWN)
     options = [word for pair in asked.items() for word in ("--set", "=".join(pair))]
     result = ask(toy, "--slots", "1", "--members", "10", *options)
     assert result.exit_code == 0, result.stderr or result.exception
