@@ -125,15 +125,13 @@ def _beyond_draws(function: ScalarFunction, posterior: LaplacePosterior) -> dict
     if posterior.along is None:
         return {}
     gaussian = posterior.gaussian
-    away = jnp.asarray(AWAY, gaussian.chi.dtype)
-    values = _each(function, gaussian.chi[None] + away[:, None])
-    slopes = jax.jacfwd(function)(gaussian.chi)
+    values, entries = _along_entries(function, gaussian.chi)
     curvature = 1 + np.asarray(gaussian.eigenvectors**2 @ gaussian.eigenvalues)
     mass = np.exp(-posterior.along) * STEP * np.sqrt(curvature / (2 * np.pi))[:, None]
     far = np.abs(AWAY) > FAR * np.asarray(gaussian.stdev())[:, None]
     beyond = {}
     for name, f in values.items():
-        entry = int(np.argmax(np.abs(np.asarray(slopes[name]))))
+        entry = int(entries[name])
         kept = far[entry] & (mass[entry] > 0)
         beyond[name] = _Beyond(np.asarray(f)[kept], mass[entry][kept])
     return beyond
@@ -225,6 +223,16 @@ def _along_coordinates(function: ScalarFunction, gaussian: Gaussian, z: Array) -
     """f with every entry of χ at its posterior mean + z standard deviations."""
     stdev = gaussian.stdev()
     return jax.vmap(lambda z: function(gaussian.chi + z * stdev))(z)
+
+
+@eqx.filter_jit
+def _along_entries(function: ScalarFunction, chi: Array) -> tuple[Scalars, Scalars]:
+    """f with every entry of χ `AWAY` from χ*, and which of them it depends on."""
+    away = jnp.asarray(AWAY, chi.dtype)
+    entries = {
+        name: jnp.argmax(jnp.abs(slope)) for name, slope in jax.jacfwd(function)(chi).items()
+    }
+    return jax.vmap(function)(chi[None] + away[:, None]), entries
 
 
 @eqx.filter_jit
