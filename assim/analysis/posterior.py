@@ -49,7 +49,8 @@ from assim.statistics.accuracy import Errors
 
 Array = jax.Array
 
-MORE = "raise the number of draws, or run a chain (NUTS or MCLMC)"
+_CHAIN = "run a chain (NUTS or MCLMC)"
+MORE = f"raise the number of draws, or {_CHAIN}"
 FINER = "lower the accuracy of the chains, and raise members and max_gradients where they are spent"
 LOOSER = 4 / 3  # are limits where what members are worth is that of the worst entry of χ
 _TOO_MANY = "How well moments of fields are known by them is not measured: there are too many."
@@ -220,7 +221,7 @@ def _judged(posterior: Posterior, fields: FieldMoments) -> Posterior:
     posterior = _with_field_errors(posterior, fields)
     if posterior.chi.shape[1] > EXACT_LIMIT:
         posterior = replace(posterior, advice=f"{posterior.advice} {_PROBED}")
-    return _known(posterior, fields.errors, "raise the posterior's certificate, or run a chain")
+    return _known(posterior, fields.errors, f"raise the posterior's certificate, or {_CHAIN}")
 
 
 def _with_field_errors(posterior: Posterior, fields: FieldMoments) -> Posterior:
