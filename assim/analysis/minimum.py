@@ -105,7 +105,8 @@ def about_minimum(
         if solution.chi is not reached.chi:
             fitted = _about(problem, minimiser, solution, settings, key)
     own = Minimum(float(solution.cost), 0, solution.chi)
-    minima = [(each.cost, each.chi) for each in grouped_minima((own, *solution.minima))]
+    distinct = grouped_minima((own, *solution.minima), solution.chi)
+    minima = [(minimum.cost, minimum.chi) for minimum in distinct]
     share, others = mass_elsewhere(problem, minima, settings, key, fitted)
     return solution, dataclasses.replace(fitted, elsewhere=share, others=others)
 

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -104,7 +104,8 @@ class Solution:
             the minimum in prior standard deviations.
         status: how it ended.
         loops: history of the first guess that led there.
-        minima: distinct minima met by converged first guesses, lowest first.
+        minima: distinct minima met by converged first guesses: that at `chi`, if it is one, and
+            the others, lowest first.
         ends: where each first guess ended, in their order, those that never settled included.
         state: the minimiser's last state at χ.
     """
@@ -335,7 +336,7 @@ def _solution(states: Any, history: list[list[Loop]]) -> Solution:
         float(states.gradient_norm[best]),
         status,
         _loops(history, best),
-        distinct_minima(states),
+        grouped_minima(_settled_minima(states), states.chi[best]),
         tuple(map(_end, costs.tolist(), states.status.tolist())),
         jax.tree.map(lambda leaf: leaf[best], states),
     )
@@ -375,20 +376,21 @@ def among_lowest(costs: np.ndarray) -> np.ndarray:
     return costs <= lowest + (1e-9 * max(1.0, abs(lowest)) if np.isfinite(lowest) else 0.0)
 
 
-def distinct_minima(states: Any, tolerance: float = SAME) -> tuple[Minimum, ...]:
-    """Minima that first guesses converged to, grouped by χ within `tolerance`, lowest first."""
+def _settled_minima(states: Any) -> Iterator[Minimum]:
     costs, chis = np.asarray(states.cost), np.asarray(states.chi)
     settled = (np.asarray(states.status) == Status.CONVERGED) & np.isfinite(costs)
-    each = (Minimum(float(costs[k]), 1, chis[k]) for k in np.argsort(costs) if settled[k])
-    return grouped_minima(each, tolerance)
+    return (Minimum(float(costs[k]), 1, chis[k]) for k in np.flatnonzero(settled))
 
 
-def grouped_minima(minima: Iterable[Minimum], tolerance: float = SAME) -> tuple[Minimum, ...]:
-    """Minima given lowest first, those within `tolerance` in χ as one, their starts together."""
+def grouped_minima(minima: Iterable[Minimum], chi: Array) -> tuple[Minimum, ...]:
+    """Minima within `SAME` in χ as one, their starts together.
+
+    That at `chi` stands first, though another be lower by rounding; the others follow by J.
+    """
     groups: list[Minimum] = []
-    for minimum in minima:
+    for minimum in sorted(minima, key=lambda each: (not np.array_equal(each.chi, chi), each.cost)):
         for place, known in enumerate(groups):
-            if np.max(np.abs(np.asarray(minimum.chi) - np.asarray(known.chi))) < tolerance:
+            if np.max(np.abs(np.asarray(minimum.chi) - np.asarray(known.chi))) < SAME:
                 groups[place] = known._replace(starts=known.starts + minimum.starts)
                 break
         else:

@@ -117,9 +117,8 @@ def both(first: Solution, second: Solution) -> Solution:
     lowest = among_lowest(np.array([first.cost, second.cost]))
     tied = [one for one, is_low in zip((first, second), lowest, strict=True) if is_low]
     lower = min(tied, key=lambda solution: not _settled(solution))  # the first that has settled
-    minima = sorted((*first.minima, *second.minima), key=lambda minimum: minimum.cost)
     return dataclasses.replace(
         lower,
-        minima=grouped_minima(minima),
+        minima=grouped_minima((*first.minima, *second.minima), lower.chi),
         ends=first.ends + second.ends,
     )

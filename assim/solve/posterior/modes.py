@@ -44,7 +44,7 @@ def mass_elsewhere(
 
     Args:
         problem: the departure function.
-        minima: J and χ of distinct minima, lowest first.
+        minima: J and χ of distinct minima, that which is reported first, the others by J.
         settings: of the Hessian.
         key: of random draws.
         known: the Laplace posterior about one of them, which is not computed again.

@@ -206,6 +206,15 @@ def test_distinct_minima(minimiser):
     assert abs(solution.loops[-1].cost - solution.cost) < 1e-12
 
 
+def test_of_minima_that_tie_the_reported_one_stands_first():
+    """x² = 1: the left well is met three times, the right one, which settles first, once."""
+    problem = Misfit(lambda chi, data: A * (chi**2 - 1), 1)
+    solution = minimise(problem, GaussNewton(), jnp.array([[-3.0], [-2.9], [1.0 + 1e-9], [-3.1]]))
+    assert [float(np.round(m.chi[0])) for m in solution.minima] == [1.0, -1.0]
+    assert [m.starts for m in solution.minima] == [1, 3]
+    np.testing.assert_array_equal(solution.minima[0].chi, solution.chi)
+
+
 def test_negative_curvature():
     """Newton-CG leaves the ridge between the wells downhill, not to its top."""
     problem = Misfit(wells, 2)
