@@ -36,6 +36,7 @@ from .problem.constraint import weak_constraint as weak_constraint
 from .problem.departure import Problem as Problem
 from .problem.digital_filter import DigitalFilter as DigitalFilter
 from .problem.forcing import Forcing as Forcing
+from .problem.grids import shift as shift
 from .problem.integrator import Adaptive as Adaptive
 from .problem.integrator import FixedStep as FixedStep
 from .problem.model import AbstractIntegrator as AbstractIntegrator

@@ -11,5 +11,6 @@ from assim.models.lorenz63 import Lorenz63 as Lorenz63
 from assim.models.lorenz96 import Lorenz96 as Lorenz96
 from assim.models.lotka_volterra import LotkaVolterra as LotkaVolterra
 from assim.models.rate_and_state import RateAndState as RateAndState
+from assim.models.shallow_water import ShallowWater as ShallowWater
 from assim.models.sir_waterborne import SIRWaterborne as SIRWaterborne
 from assim.models.two_layer import TwoLayer as TwoLayer

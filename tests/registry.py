@@ -15,6 +15,7 @@ from assim.models import (
     Lorenz96,
     LotkaVolterra,
     RateAndState,
+    ShallowWater,
     SIRWaterborne,
     TwoLayer,
 )
@@ -555,6 +556,24 @@ _PREY = _scalars(hare=30.0, lynx=4.0)
 _SLIDING = {"a": 1.0, "b": 0.8, "D_c": 1.3, "k": 0.7, "mu_0": 2.0, "v_0": 0.9}  # all of order one
 _EPIDEMIC = _scalars(S=9000.0, I=300.0, R=700.0, B=10000.0)
 
+_FLOWING = {
+    name: jnp.asarray(value)
+    for name, value in {
+        "gravity": 1.0,
+        "coriolis": 0.5,
+        "beta": 0.1,
+        "drag": 0.1,
+        "viscosity": 0.05,
+        "wind_stress": 300.0,
+    }.items()
+}
+
+
+def _flow(nx: int = 4, ny: int = 3) -> State:
+    wave = _wave(nx * ny).reshape(ny, nx)
+    return {"h": 2 + 0.3 * wave, "u": 0.2 * wave[::-1], "v": 0.1 * wave[:, ::-1]}
+
+
 MODELS = {
     "lorenz63": ModelEntry(Lorenz63, _scalars(x=1.5, y=-1.5, z=25.5), (0.0, 0.05, 0.1)),
     "lorenz96": ModelEntry(lambda: Lorenz96(n=6), lambda: {"x": _wave(6)}, (0.0, 0.1, 0.2)),
@@ -563,6 +582,16 @@ MODELS = {
     ),
     "advection-diffusion-odd": ModelEntry(
         lambda: AdvectionDiffusion(n=7, length=3.0), lambda: {"tracer": _wave(7)}, (0.0, 0.02)
+    ),
+    "shallow-water": ModelEntry(
+        lambda: ShallowWater(nx=4, ny=3, dx=1.0, dt=0.1, parameters=_FLOWING),
+        _flow,
+        (0.0, 0.1, 0.2),
+    ),
+    "shallow-water-closed": ModelEntry(
+        lambda: ShallowWater(10, 9, 1.0, 0.1, closed_x=True, closed_y=True, parameters=_FLOWING),
+        lambda: _flow(10, 9),
+        (0.0, 0.1),
     ),
     "two-layer": ModelEntry(
         lambda: TwoLayer(

@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from assim.problem.arrays import Array, Params, State
 from assim.problem.forcing import event_times
+from assim.problem.grids import walled
 from assim.problem.in_units import InUnits
 from assim.problem.model import THROUGH_STEPS, AbstractIntegrator, AbstractODE, scan_slots
 
@@ -44,7 +45,7 @@ def _flat(ode: AbstractODE, x: State, theta: Params) -> tuple[Array, Callable, _
     def tendency(t: Array, z: Array) -> Array:
         return ravel_pytree(ode.tendency(unravel(z), theta, t))[0]
 
-    return z, unravel, tendency
+    return z, unravel, walled(tendency, z)
 
 
 def _stepper(
@@ -94,8 +95,9 @@ def _explicit_step(
     return z + combine(tableau.b_sol), combine(tableau.b_error)
 
 
-def _term(ode: AbstractODE) -> diffrax.ODETerm:
-    return diffrax.ODETerm(lambda t, x, theta: ode.tendency(x, theta, jnp.asarray(t)))
+def _term(ode: AbstractODE, x: State) -> diffrax.ODETerm:
+    tendency = walled(ode.tendency, x)
+    return diffrax.ODETerm(lambda t, x, theta: tendency(x, theta, jnp.asarray(t)))
 
 
 class Adaptive(AbstractIntegrator):
@@ -173,7 +175,7 @@ class Adaptive(AbstractIntegrator):
         z, unravel, tendency = _flat(ode, x, theta)
         atol = _atol(self)
         advance = _stepper(self.solver, tendency, self.rtol, atol)
-        order = jnp.asarray(self.solver.error_order(_term(ode)))
+        order = jnp.asarray(self.solver.error_order(_term(ode, x)))
         last, none, events = edges.shape[0] - 1, jnp.zeros((), int), event_times(ode, edges)
         saved = jnp.full((last + 1, *z.shape), jnp.nan, z.dtype).at[0].set(z)
         start = _StepsSoFar(edges[0], (edges[1] - edges[0]) / 100, z, saved, none + 1, none)
@@ -213,7 +215,7 @@ class Adaptive(AbstractIntegrator):
             jump_ts=events if events.size else None,
         )
         solution = diffrax.diffeqsolve(
-            _term(ode),
+            _term(ode, x),
             self.solver,
             edges[0],
             edges[-1],
