@@ -3,7 +3,8 @@ results what they say of themselves.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from assim.findings.derivatives import IdentityTest, TaylorTest, verify
 from assim.findings.tolerance import coarse_tolerances
 from assim.findings.uninformed import UNINFORMED, uninformed
 from assim.problem.departure import Problem
+from assim.problem.model import THROUGH_STEPS
 from assim.run.finite import non_finite
 from assim.run.terminal.screen import Screen
 from assim.run.twin.twin import draw
@@ -34,6 +36,11 @@ from assim.show.layout import is_cycle
 from assim.solve.cost import cost, gradient
 from assim.solve.minimise.guess import first_guesses
 from assim.solve.minimise.search import most_first_guesses
+
+DEAR, LONG = 8.0, 60.0  # times J, s: what a gradient and its compiling should not come to
+_WAYS_OUT = (
+    ": that is much; see docs/how-to/grids.md for what makes the steps of a model on a grid slow"
+)
 
 
 def pose_first(case: Case) -> Posed:
@@ -250,19 +257,40 @@ def _derivative(result: TaylorTest | IdentityTest) -> Check:
 
 
 def _expense(problem: Problem) -> Iterator[Check]:
-    """Memory and time of one gradient."""
+    """Memory and time of J and its gradient."""
+    forward, gradient_of = (_timed(problem, function) for function in (cost, gradient))
+    if gradient_of.memory:
+        yield Check("memory", None, f"{_bytes(gradient_of.memory)} for one gradient")
+    ratio = gradient_of.seconds / forward.seconds
+    steps = problem.window.slots * problem.window.steps
+    by_step = problem.model.derivatives(problem.size()) == THROUGH_STEPS
+    each = lambda seconds: f" ({1e6 * seconds / steps:.3g} µs a step)" if by_step else ""  # noqa: E731
+    detail = (
+        f"J in {forward.seconds:.2g} s{each(forward.seconds)}, its gradient in "
+        f"{gradient_of.seconds:.2g} s{each(gradient_of.seconds)}: {ratio:.2g} times J; compiled in "
+        f"{gradient_of.compiling:.1f} s"
+    )
+    if by_step and (ratio > DEAR or gradient_of.compiling > LONG):
+        detail += _WAYS_OUT
+    yield Check("cost", None, detail)
+
+
+class _Timed(NamedTuple):
+    compiling: float  # s
+    seconds: float
+    memory: float  # bytes
+
+
+def _timed(problem: Problem, function: Callable) -> _Timed:
     chi = jnp.zeros(problem.size())
     begin = time.perf_counter()
-    compiled = jax.jit(lambda chi: gradient(problem, chi)).lower(chi).compile()
+    compiled = jax.jit(partial(function, problem)).lower(chi).compile()
     compiling = time.perf_counter() - begin
     memory: Any = compiled.memory_analysis()
-    if memory is not None:
-        names = ("temp_size_in_bytes", "argument_size_in_bytes", "output_size_in_bytes")
-        total = sum(getattr(memory, name, 0) for name in names)
-        yield Check("memory", None, f"{_bytes(total)} for one gradient")
+    names = ("temp_size_in_bytes", "argument_size_in_bytes", "output_size_in_bytes")
+    total = sum(getattr(memory, name, 0) for name in names)
     jax.block_until_ready(compiled(chi))
-    seconds = min(_seconds(compiled, chi) for _ in range(3))
-    yield Check("cost", None, f"{seconds:.2g} s for one gradient, compiled in {compiling:.1f} s")
+    return _Timed(compiling, min(_seconds(compiled, chi) for _ in range(3)), total)
 
 
 def _seconds(function: Any, chi: Any) -> float:
