@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -158,12 +159,12 @@ def _bracket(axis: Coordinate, position: Array) -> _Bracket:
         if n == 1:
             here = jnp.zeros(position.shape, int)
             return _Bracket(here, here, jnp.zeros(position.shape))
-        below = jnp.clip(jnp.searchsorted(values, position, side="right") - 1, 0, n - 2)
+        below = jnp.clip(_interval(values, position), 0, n - 2)
         above = below + 1
         gap, distance = values[above] - values[below], position - values[below]
     else:
         wrapped = values[0] + jnp.mod(position - values[0], axis.period)
-        below = jnp.searchsorted(values, wrapped, side="right") - 1
+        below = _interval(values, wrapped)
         above = jnp.mod(below + 1, n)
         gap = jnp.where(above == 0, axis.period, 0.0) + values[above] - values[below]
         distance = wrapped - values[below]
@@ -198,5 +199,24 @@ def _over_poles(axis: Coordinate, position: Array, bracket: _Bracket) -> tuple[_
 
 def _slot(edges: Array, times: Array) -> tuple[Array, Array]:
     """Slot that holds each time, and the fraction of it that has passed."""
-    slot = jnp.clip(jnp.searchsorted(edges, times, side="right") - 1, 0, edges.shape[0] - 2)
+    slot = jnp.clip(_interval(edges, times), 0, edges.shape[0] - 2)
     return slot, (times - edges[slot]) / (edges[slot + 1] - edges[slot])
+
+
+def _interval(values: Array, positions: Array) -> Array:
+    """Last of the increasing values that is not above each position; -1 where all are.
+
+    Equal distances give it by a division. That is made sure of, and searched for where they differ.
+    """
+    last = values.shape[0] - 1
+    gap = (values[last] - values[0]) / max(last, 1)
+    guess = jnp.clip((positions - values[0]) / gap, 0, last).astype(jnp.int32)
+    guess = guess - (values[guess] > positions)
+    guess = guess + ((guess < last) & (values[jnp.minimum(guess + 1, last)] <= positions))
+    begun = (guess < 0) | (values[jnp.maximum(guess, 0)] <= positions)
+    ended = (guess == last) | (values[jnp.minimum(guess + 1, last)] > positions)
+    return jax.lax.cond(
+        jnp.all(begun & ended),
+        lambda: guess,
+        lambda: jnp.searchsorted(values, positions, side="right") - 1,
+    )

@@ -7,7 +7,7 @@ import pytest
 
 from assim import operator
 from assim.problem.arrays import Coordinate
-from assim.problem.interpolation import reach, stencil
+from assim.problem.interpolation import _interval, reach, stencil
 
 RNG = np.random.default_rng(0)
 
@@ -35,6 +35,31 @@ def test_multilinear_functions_in_three_dimensions_are_exact():
     places = {d: RNG.uniform(a.values[0], a.values[-1], 200) for d, a in axes.items()}
     expected = function(*places.values())
     np.testing.assert_allclose(read(function(z, y, x), axes, places), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [1 + np.arange(7.0), 0.1 * np.arange(1000) + 3, RNG.uniform(0.1, 5, 50).cumsum(), np.array([2.0])],
+    ids=["whole", "tenths", "uneven", "single"],
+)
+def test_intervals_are_those_of_a_search(values):
+    """On every point, beside it, between points and outside, together and one by one."""
+    near = np.concatenate([values, np.nextafter(values, -np.inf), np.nextafter(values, np.inf)])
+    between = RNG.uniform(values[0] - 1, values[-1] + 1, 200)
+    positions = np.concatenate([near, between, [np.nan]])
+    expected = np.searchsorted(values, positions, side="right") - 1
+    interval = jax.jit(_interval)
+    numbers = np.isfinite(positions)
+    np.testing.assert_array_equal(interval(values, positions[numbers]), expected[numbers])
+    np.testing.assert_array_equal(interval(values, positions), expected)
+    several = jax.jit(jax.vmap(_interval, (None, 0)))(values, positions[:, None])
+    np.testing.assert_array_equal(several[:, 0], expected)
+
+
+def test_equal_distances_are_not_searched():
+    """A loop halves the intervals of uneven ones alone: the branch that is not taken."""
+    text = jax.jit(_interval).lower(jnp.arange(9.0), jnp.ones(4)).compile().as_text()
+    assert text.count(" conditional(") == 1 and " while(" in text
 
 
 def test_adjoint():
