@@ -18,7 +18,7 @@ export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-slow study check format docs clean
+.PHONY: help run test test-slow study bench check format docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-slow: $(VENV)/.dev ## the slow tests
 
 study: $(VENV)/.dev ## what takes hours, in batches that are kept: NAME=calibration ARGS=...
 	JAX_ENABLE_X64=1 $(BIN)/python -m tests.studies.$(NAME) $(ARGS)
+
+bench: $(VENV)/.dev ## the engine beside compiled C and NumPy, to out/bench.json
+	$(BIN)/python -m tests.benchmarks.bench
 
 check: $(VENV)/.dev ## style, types and documentation
 	$(BIN)/ruff check .

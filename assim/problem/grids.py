@@ -7,7 +7,7 @@ fusion crosses, in the forward run as in its derivatives.
 """
 
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -19,7 +19,7 @@ from jax.interpreters import ad, batching, mlir
 from assim.problem.arrays import Array
 
 LARGE = 32  # values of a state from which a call costs less than what fusion repeats
-_Function = TypeVar("_Function", bound=Callable)
+_Value = TypeVar("_Value")
 
 
 def is_walled(state: Any) -> bool:
@@ -28,7 +28,7 @@ def is_walled(state: Any) -> bool:
     return jax.default_backend() == "cpu" and values >= LARGE
 
 
-def walled(function: _Function, state: Any) -> _Function:
+def walled(function: Callable[..., _Value], state: Any) -> Callable[..., _Value]:
     """The same function, walled off from XLA's fusion where that pays for states of this size.
 
     The wall stays in derivatives of every mode and order, under `vmap`, `checkpoint` and `scan`,
@@ -42,8 +42,7 @@ def walled(function: _Function, state: Any) -> _Function:
         return function
     program = jax.jit(lambda *args: function(*args))
 
-    @wraps(function)
-    def call(*args: Any) -> Any:
+    def call(*args: Any) -> _Value:
         with set_xla_metadata(inlineable="false"):
             return program(*args)
 

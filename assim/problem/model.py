@@ -1,6 +1,7 @@
 """What a model must offer: a time step or a tendency, and labels."""
 
 import abc
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -13,7 +14,10 @@ from assim.problem.arrays import Array, Labels, Params, State
 from assim.problem.grids import is_walled, walled
 
 Tendency = Callable[[State, Params, Array], State]
-THROUGH_STEPS = "both modes through the steps, checkpointed by slot"
+THROUGH_STEPS = "both modes through the steps, some computed again"
+KEPT_IN_STEPS = 2**21  # bytes of what all steps hold for their derivatives that a gradient keeps
+KEPT_STATES = 2**26  # bytes of states between steps that it keeps
+_HELD = 32  # states that a step holds for its derivatives, about
 
 
 class ModelContractError(ValueError):
@@ -89,10 +93,9 @@ class AbstractModel(AbstractDynamics):
 
     def states(self, x: State, theta: Params, edges: Array, steps: int) -> State:
         """Compose `steps` steps a slot; that they reach the next edge is the window's promise."""
-        step = walled(lambda x, t: self.step(x, theta, t), x)
 
-        def advance(ends: tuple[Array, Array], x: State, index: Array) -> tuple[State, None]:
-            return step(x, ends[0] + index * self.dt), None
+        def advance(ends: tuple[Array, Array], x: State, index: Array) -> State:
+            return self.step(x, theta, ends[0] + index * self.dt)
 
         return scan_slots(advance, x, edges, steps)
 
@@ -179,29 +182,52 @@ class AbstractODE(AbstractDynamics):
 
 
 def scan_slots(
-    step: Callable[[tuple[Array, Array], State, Array], tuple[State, None]],
+    step: Callable[[tuple[Array, Array], State, Array], State],
     x: State,
     edges: Array,
     steps: int,
 ) -> State:
     """States at slot edges by `steps` calls of step((slot start, slot end), x, index) a slot.
 
-    A scan over slots whose body is rematerialised: the memory of a gradient grows with
-    slots + steps, not with their product.
+    What a gradient keeps depends on the size S of a state in bytes, the N slots and their M steps:
+    everything while N M steps hold little; else the state at every step, from which the step is
+    computed again; where those are too many, too, at every slot edge, from which the slot is; and
+    where the states of a slot are too many, at about √M of its steps. Memory is then
+    (N + 2√M) S and what one step holds.
     """
+    slots, size = edges.shape[0] - 1, sum(v.size * v.dtype.itemsize for v in x.values())
+    every, each = slots * steps * size, steps * size
+    again = partial(jax.checkpoint, prevent_cse=False)
+    by_step = _HELD * every > KEPT_IN_STEPS
 
     def slot(x: State, ends: tuple[Array, Array]) -> tuple[State, State]:
-        step_in_slot = partial(step, ends)
-        y, _ = (
-            jax.lax.scan(step_in_slot, x, jnp.arange(steps))
-            if steps > 1
-            else step_in_slot(x, jnp.zeros(()))
-        )
+        advance = walled(partial(step, ends), x)
+        y = _repeated(again(advance) if by_step else advance, x, steps, each > KEPT_STATES)
         return y, y
 
-    body = jax.checkpoint(slot, prevent_cse=False) if steps > 1 else slot
+    body = again(slot) if every > KEPT_STATES and steps > 1 and slots > 1 else slot
     _, later = jax.lax.scan(body, x, (edges[:-1], edges[1:]))
     return {name: jnp.concatenate([x[name][None], later[name]]) for name in x}
+
+
+def _repeated(
+    step: Callable[[State, Array], State], x: State, steps: int, in_pieces: bool
+) -> State:
+    """x after step(x, 0), …, step(x, steps - 1); in about √steps pieces of as many steps."""
+
+    def run(x: State, first: Array | int, number: int) -> State:
+        numbers = first + jnp.arange(number)
+        return jax.lax.scan(lambda x, index: (step(x, index), None), x, numbers)[0]
+
+    if steps == 1:
+        return step(x, jnp.zeros(()))
+    if not in_pieces:
+        return run(x, 0, steps)
+    length = math.isqrt(steps)
+    pieces = steps // length
+    piece = jax.checkpoint(lambda x, first: (run(x, first, length), None), prevent_cse=False)
+    x, _ = jax.lax.scan(piece, x, length * jnp.arange(pieces))
+    return run(x, length * pieces, steps % length) if steps % length else x
 
 
 def rk4_step(tendency: Tendency, x: State, theta: Params, t: Array, dt: float) -> State:

@@ -3,16 +3,16 @@
     python -m tests.benchmarks.bench [--out out/bench.json] [--only GROUP ...]
 
 Every key of `out/bench.json` is one number: `_vs_` a ratio of times, `_s` seconds, `_mb` megabytes.
-Ratios are medians over rounds in which both take turns, so that what else the machine does meets
-both. C is `tests/benchmarks/c`, with adjoints by hand, compiled by `cc -O3 -march=native`; NumPy is
-the same adjoint written with whole arrays. All on one thread, in double precision.
+Ratios are of the fastest of several rounds in which both take turns, so that what else the machine
+does meets both. C is `tests/benchmarks/c`, with adjoints by hand, compiled by `cc -O3
+-march=native`; NumPy is the same adjoint written with whole arrays. All on one thread, in double
+precision.
 """
 
 import argparse
 import ctypes
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -58,13 +58,14 @@ def seconds(run: Run, calls: int) -> float:
 
 
 def ratios(first: Run, *others: Run, rounds: int = 11) -> list[float]:
-    """Time of the first over that of each of the others, medians over rounds in turn."""
+    """Time of the first over that of each of the others: of each its fastest of rounds in turn."""
     every = [first, *others]
     for run in every:
         run()
     calls = [max(1, int(0.05 / seconds(run, 1))) for run in every]
     times = [[seconds(run, n) for run, n in zip(every, calls, strict=True)] for _ in range(rounds)]
-    return [statistics.median(row[0] / row[k] for row in times) for k in range(1, len(every))]
+    own, *rest = (min(column) for column in zip(*times, strict=True))
+    return [own / other for other in rest]
 
 
 # ---- C -------------------------------------------------------------------------------------------

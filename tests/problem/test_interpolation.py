@@ -39,7 +39,12 @@ def test_multilinear_functions_in_three_dimensions_are_exact():
 
 @pytest.mark.parametrize(
     "values",
-    [1 + np.arange(7.0), 0.1 * np.arange(1000) + 3, RNG.uniform(0.1, 5, 50).cumsum(), np.array([2.0])],
+    [
+        1 + np.arange(7.0),
+        0.1 * np.arange(1000) + 3,
+        RNG.uniform(0.1, 5, 50).cumsum(),
+        np.array([2.0]),
+    ],
     ids=["whole", "tenths", "uneven", "single"],
 )
 def test_intervals_are_those_of_a_search(values):
