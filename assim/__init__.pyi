@@ -47,7 +47,7 @@ from .problem.model import rk4_step as rk4_step
 from .problem.model_error import ModelError as ModelError
 from .problem.observation import ErrorScale as ErrorScale
 from .problem.observation import Observations as Observations
-from .problem.operator import Points as Points
+from .problem.points import Points as Points
 from .problem.scalars import Derived as Derived
 from .problem.window import Window as Window
 from .solve.minimise.status import Status as Status

@@ -243,7 +243,7 @@ class ObservationTable(Table):
         import numpy as np
 
         from assim.problem.observation import Observations
-        from assim.problem.operator import Points
+        from assim.problem.points import Points
 
         operator, labels = self.reads(model), model.labels()
         if self.covariance is not None:

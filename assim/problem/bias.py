@@ -8,7 +8,8 @@ import numpy as np
 
 from assim.arguments import check_names
 from assim.problem.arrays import Array, Trajectory
-from assim.problem.operator import AbstractOperator, Points
+from assim.problem.operator import AbstractOperator
+from assim.problem.points import Points
 from assim.problem.prior import AbstractPrior
 
 

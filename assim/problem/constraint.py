@@ -185,7 +185,8 @@ def _problem(
     check_span(model, window)
     fitted = None if digital_filter is None else _filter(digital_filter, labels, window)
     model = of_size(model, partial(_large, control))
-    return Problem(model, window, control, instruments, digital_filter=fitted)
+    places = tuple(o.place(labels, window) for o in instruments)
+    return Problem(model, window, control, instruments, digital_filter=fitted, located=places)
 
 
 def _filter(digital_filter: DigitalFilter, labels: Labels, window: Window) -> DigitalFilter:

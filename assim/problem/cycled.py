@@ -28,7 +28,7 @@ from assim.problem.covariance import (
 )
 from assim.problem.departure import Departures, Problem, Simulation
 from assim.problem.observation import Observations
-from assim.problem.operator import Points
+from assim.problem.points import Points
 from assim.problem.prior import AbstractPrior
 
 STATE, OTHERS = "background", ("biases", "parameters", "scales")
@@ -319,4 +319,5 @@ class Rows(eqx.Module):
 def of_window(problem: Problem, edges: Array, rows: tuple[Rows, ...]) -> Problem:
     """The problem of another window: other slot edges, other observations, all else the same."""
     placed = tuple(r.placed(o) for r, o in zip(rows, problem.observations, strict=True))
-    return eqx.tree_at(lambda p: (p.window.edges, p.observations), problem, (edges, placed))
+    problem = dataclasses.replace(problem, observations=placed, located=())
+    return eqx.tree_at(lambda p: p.window.edges, problem, edges)

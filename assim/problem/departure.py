@@ -16,6 +16,7 @@ from assim.problem.integrator import differentiable_by_jacobian
 from assim.problem.model import AbstractDynamics
 from assim.problem.model_error import parallel_states, sequential_states
 from assim.problem.observation import Observations
+from assim.problem.points import Located
 from assim.problem.window import Window, integrate
 
 
@@ -75,6 +76,8 @@ class Problem(eqx.Module):
             step by step; None for all of them. A digital filter counts once it has its window.
         digital_filter: Jc, fitted to the window; None for none.
         derived: scalar functions of the trajectory that are published with the rest, by name.
+        located: of every instrument where its values lie on slot edges and grid, or None; () if it
+            is found anew in every evaluation. Who changes the window's edges leaves it out.
     """
 
     model: AbstractDynamics
@@ -84,6 +87,7 @@ class Problem(eqx.Module):
     horizon: Array | None = None
     digital_filter: DigitalFilter | None = None
     derived: dict[str, TrajectoryFunction] = eqx.field(default_factory=dict)
+    located: tuple[Located | None, ...] = ()
 
     def __call__(self, chi: Array) -> Departures:
         """Normalised departures of all instruments, the log-normaliser c(χ) and the volume v(χ)."""
@@ -264,7 +268,7 @@ class Problem(eqx.Module):
         physical = physical._replace(model_error=jumps) if self.control.later else physical
         before = self._before(trajectory, physical.model_error)
         seen = _seen(trajectory, before)
-        predictions = {o.name: o.predict(seen, physical.biases) for o in self.observations}
+        predictions = {o.name: o.predict(seen, physical.biases) for o in self._instruments()}
         return Simulation(physical, trajectory, predictions, before)
 
     def cost_terms(self, chi: Array) -> dict[str, Array]:
@@ -312,14 +316,14 @@ class Problem(eqx.Module):
         seen = _seen(trajectory, self._before(trajectory, jumps or physical.model_error))
         scales, none = physical.scales, jnp.zeros(())
         observed, normalisers = [], []
-        for o in self.observations:
+        for o in self._instruments():
             departures = o.departures(seen, scales, physical.biases)
             normaliser = o.normaliser(scales)
             if self.horizon is not None:
                 slack = 1e-6 * (self.window.edges[-1] - self.window.edges[0])
                 counted = o.points.ends <= self.horizon + slack
                 departures = jnp.where(counted, departures, 0.0)
-                normaliser = normaliser * _share(counted, o.powers())
+                normaliser = normaliser * o.share(counted)
             observed.append(departures)
             normalisers.append(normaliser)
         normaliser, filtered = sum(normalisers, none), self._filtered(trajectory)
@@ -332,6 +336,10 @@ class Problem(eqx.Module):
         fixed = self.control.amplitude_scale is None
         logarithms = none if fixed else number * jnp.log(s)
         return _Parts(observed, normaliser, filtered, normalised, logarithms)
+
+    def _instruments(self) -> tuple[Observations, ...]:
+        places = self.located or (None,) * len(self.observations)
+        return tuple(o.on(place) for o, place in zip(self.observations, places, strict=True))
 
     def _before(self, trajectory: Trajectory, jumps: State) -> State:
         """States before jumps where observations see those; else none."""
@@ -390,9 +398,3 @@ class Problem(eqx.Module):
 def _seen(trajectory: Trajectory, before: State) -> Trajectory:
     """The trajectory with the states before jumps, where there are such."""
     return dataclasses.replace(trajectory, states=before) if before else trajectory
-
-
-def _share(counted: Array, weight: Array) -> Array:
-    """Of all weight that on the values counted; 0 where there is none."""
-    total = jnp.sum(weight)
-    return jnp.sum(weight * counted) / jnp.where(total > 0, total, 1.0)

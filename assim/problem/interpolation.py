@@ -1,6 +1,7 @@
 """Fields between grid points and slot edges: indices and weights, linear in the field."""
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,15 +11,9 @@ import numpy as np
 
 from assim.problem.arrays import Array, Coordinate, Trajectory
 from assim.problem.curvilinear import NORTH
+from assim.problem.points import InTime, Located, Points, Stencil
 
 AtEdges = Callable[[Array], Array]
-
-
-class Stencil(NamedTuple):
-    """Grid points round each place, with their weights: value = Σ_k weight_k · field[site_k]."""
-
-    site: Array  # index into the flattened field, shape (corners, m)
-    weight: Array  # they add up to one, shape (corners, m)
 
 
 class _Bracket(NamedTuple):
@@ -37,9 +32,10 @@ def stencil(axes: Mapping[str, Coordinate], places: Mapping[str, Array], m: int)
     pole: between the row at its own longitude and the same row across the pole (for scalars;
     components of vectors change their sign there).
     """
+    xp = _library(*(places[dim] for dim in axes))
     brackets = {dim: _bracket(axis, places[dim]) for dim, axis in axes.items()}
     latitude, longitude = poles(axes)
-    crossing, across = jnp.zeros(m, bool), None
+    crossing, across = xp.zeros(m, bool), None
     if latitude and longitude:
         there = brackets[latitude]
         brackets[latitude], crossing = _over_poles(axes[latitude], places[latitude], there)
@@ -47,18 +43,18 @@ def stencil(axes: Mapping[str, Coordinate], places: Mapping[str, Array], m: int)
     indices, weights = [], []
     for choice in itertools.product((0, 1), repeat=len(axes)):
         sides = dict(zip(axes, choice, strict=True))
-        index, weight = jnp.zeros(m, int), jnp.ones(m)
+        index, weight = xp.zeros(m, int), xp.ones(m)
         for dim, axis in axes.items():
             near = brackets[dim]
             if across is not None and dim == longitude and sides[str(latitude)]:
                 near = _Bracket(
-                    *(jnp.where(crossing, a, b) for a, b in zip(across, near, strict=True))
+                    *(xp.where(crossing, a, b) for a, b in zip(across, near, strict=True))
                 )
             index = index * axis.values.shape[0] + (near.above if sides[dim] else near.below)
             weight = weight * (near.fraction if sides[dim] else 1 - near.fraction)
         indices.append(index)
         weights.append(weight)
-    return Stencil(jnp.stack(indices), jnp.stack(weights))
+    return Stencil(xp.stack(indices), xp.stack(weights))
 
 
 def poles(axes: Mapping[str, Coordinate]) -> tuple[str | None, str | None]:
@@ -101,72 +97,114 @@ def reach(axes: Mapping[str, Coordinate], dim: str) -> tuple[float, float] | Non
     return -90.0 if south else lower, 90.0 if north else upper
 
 
-def in_space(
-    trajectory: Trajectory, variable: str, coordinates: Mapping[str, Array], m: int
-) -> AtEdges:
+def in_space(trajectory: Trajectory, variable: str, points: Points) -> AtEdges:
     """Function of edge indices (m,) that gives the field at each value's place, shape (m,)."""
     axes = {dim: trajectory.grid.axes[dim] for dim in trajectory.grid.dims_of(variable)}
-    field = trajectory.states[variable]
+    field, located = trajectory.states[variable], points.located
     flat = field.reshape(field.shape[0], -1)
-    site, weight = stencil(axes, coordinates, m)
+    if located is None or located.dims != tuple(axes):
+        site, weight = stencil(axes, points.coordinates, points.times.shape[0])
+    else:
+        site, weight = located.stencil
 
     def at(edge: Array) -> Array:
-        return jnp.sum(weight * flat[edge[None, :], site], axis=0)
+        corners = flat[edge[None, :], site]
+        return corners[0] if weight is None else jnp.sum(weight * corners, axis=0)
 
     return at
 
 
-def in_time(edges: Array, times: Array, sample: AtEdges) -> Array:
-    """Linear interpolation between slot edges."""
-    slot, fraction = _slot(edges, times)
+def at_times(trajectory: Trajectory, variable: str, points: Points) -> Array:
+    """The field at the time and place of each value, shape (m,)."""
+    located, dims = points.located, trajectory.grid.dims_of(variable)
+    if located is not None and located.first is not None and located.dims == tuple(dims):
+        whole = trajectory.states[variable].reshape(-1)
+        return whole[located.first : located.first + points.times.shape[0]]
+    return in_time(trajectory, points, "times", in_space(trajectory, variable, points))
+
+
+def in_time(trajectory: Trajectory, points: Points, which: str, sample: AtEdges) -> Array:
+    """Linear interpolation between slot edges to the `which` of points: times, starts or ends."""
+    slot, fraction = _in_slots(trajectory.times, points, which)
+    if fraction is None:
+        return sample(slot)
     return (1 - fraction) * sample(slot) + fraction * sample(slot + 1)
 
 
-def integral(
-    trajectory: Trajectory,
-    variable: str,
-    coordinates: Mapping[str, Array],
-    starts: Array,
-    ends: Array,
-) -> Array:
+def integral(trajectory: Trajectory, variable: str, points: Points) -> Array:
     """Integral of a field, linear between slot edges, over each value's interval, shape (m,).
 
     The field is accumulated once from edge to edge, so that the cost grows with the size of the
     trajectory and the number of values, not with their product.
     """
-    edges, field, m = trajectory.times, trajectory.states[variable], starts.shape[0]
+    edges, field = trajectory.times, trajectory.states[variable]
     lengths = jnp.diff(edges)
     whole = lengths.reshape(-1, *[1] * (field.ndim - 1)) * (field[:-1] + field[1:]) / 2
     summed = jnp.concatenate([jnp.zeros_like(field[:1]), jnp.cumsum(whole, axis=0)])
     grown = Trajectory(edges, {variable: summed}, {}, trajectory.grid)
-    sample = in_space(trajectory, variable, coordinates, m)
-    accumulated = in_space(grown, variable, coordinates, m)
+    sample = in_space(trajectory, variable, points)
+    accumulated = in_space(grown, variable, points)
 
-    def up_to(times: Array) -> Array:
-        slot, fraction = _slot(edges, times)
+    def up_to(which: str) -> Array:
+        slot, fraction = _in_slots(edges, points, which)
+        if fraction is None:
+            return accumulated(slot)
         first, last = sample(slot), sample(slot + 1)
         partial = lengths[slot] * (fraction * first + fraction**2 / 2 * (last - first))
         return accumulated(slot) + partial
 
-    return up_to(ends) - up_to(starts)
+    return up_to("ends") - up_to("starts")
+
+
+def _in_slots(edges: Array, points: Points, which: str) -> InTime:
+    if points.located is None:
+        return InTime(*_slot(edges, getattr(points, which)))
+    in_time: InTime = getattr(points.located, which)
+    return in_time
+
+
+def located(points: Points, edges: Array, axes: Mapping[str, Coordinate]) -> Located:
+    """Where values lie on slot edges and along these axes, in NumPy, once for all evaluations."""
+    several = (np.asarray(t) for t in (points.times, points.starts, points.ends))
+    times, starts, ends = (_whole(*_slot(np.asarray(edges), each)) for each in several)
+    places = {dim: np.asarray(points.coordinates[dim]) for dim in axes}
+    site, weight = stencil(axes, places, times.slot.size)
+    used = np.any(np.asarray(weight) != 0, axis=1)
+    single = bool(used.sum() == 1 and np.all(weight[used] == 1))
+    first = None
+    if single and times.fraction is None:
+        size = math.prod(axis.values.shape[0] for axis in axes.values())
+        entry = np.asarray(times.slot, int) * size + site[used][0]
+        if np.array_equal(entry, entry[0] + np.arange(entry.size)):
+            first = int(entry[0])
+    corners = Stencil(site[used].astype(np.int32), None if single else weight[used])
+    return Located(times, starts, ends, corners, tuple(axes), first)
+
+
+def _whole(slot: np.ndarray, fraction: np.ndarray) -> InTime:
+    """Edges alone where every time is at one."""
+    if np.all((fraction == 0) | (fraction == 1)):
+        return InTime((slot + (fraction == 1)).astype(np.int32), None)
+    return InTime(slot.astype(np.int32), fraction)
 
 
 def _bracket(axis: Coordinate, position: Array) -> _Bracket:
-    values = jnp.asarray(axis.values)
+    xp = _library(position)
+    values = xp.asarray(axis.values)
     n = values.shape[0]
     if axis.period is None:
         position = on_axis(axis, position)
         if n == 1:
-            here = jnp.zeros(position.shape, int)
-            return _Bracket(here, here, jnp.zeros(position.shape))
-        below = jnp.clip(_interval(values, position), 0, n - 2)
+            here = xp.zeros(position.shape, int)
+            return _Bracket(here, here, xp.zeros(position.shape))
+        below = xp.clip(_interval(values, position), 0, n - 2)
         above = below + 1
         gap, distance = values[above] - values[below], position - values[below]
     else:
-        wrapped = values[0] + jnp.mod(position - values[0], axis.period)
+        wrapped = values[0] + xp.mod(position - values[0], axis.period)
         below = _interval(values, wrapped)
-        above = jnp.mod(below + 1, n)
-        gap = jnp.where(above == 0, axis.period, 0.0) + values[above] - values[below]
+        above = xp.mod(below + 1, n)
+        gap = xp.where(above == 0, axis.period, 0.0) + values[above] - values[below]
         distance = wrapped - values[below]
     return _Bracket(below, above, distance / gap)
 
@@ -181,25 +219,27 @@ def _capped(values: Array | np.ndarray) -> tuple[Array | np.bool, Array | np.boo
 
 def _over_poles(axis: Coordinate, position: Array, bracket: _Bracket) -> tuple[_Bracket, Array]:
     """The bracket with positions beyond the last row taken across the pole, and which they are."""
-    values = jnp.asarray(axis.values)
+    xp = _library(position)
+    values = xp.asarray(axis.values)
     if values.shape[0] < 2:
-        return bracket, jnp.zeros(position.shape, bool)
+        return bracket, xp.zeros(position.shape, bool)
     south, north = _capped(values)
     above, below = (position > values[-1]) & north, (position < values[0]) & south
-    crossing, last = above | below, jnp.where(above, values.shape[0] - 1, 0)
-    passed = jnp.where(above, position - values[-1], values[0] - position)
-    width = 2 * jnp.where(above, 90.0 - values[-1], values[0] + 90.0)
-    fraction = passed / jnp.where(crossing & (width > 0), width, 1.0)
+    crossing, last = above | below, xp.where(above, values.shape[0] - 1, 0)
+    passed = xp.where(above, position - values[-1], values[0] - position)
+    width = 2 * xp.where(above, 90.0 - values[-1], values[0] + 90.0)
+    fraction = passed / xp.where(crossing & (width > 0), width, 1.0)
     return _Bracket(
-        jnp.where(crossing, last, bracket.below),
-        jnp.where(crossing, last, bracket.above),
-        jnp.where(crossing, fraction, bracket.fraction),
+        xp.where(crossing, last, bracket.below),
+        xp.where(crossing, last, bracket.above),
+        xp.where(crossing, fraction, bracket.fraction),
     ), crossing
 
 
 def _slot(edges: Array, times: Array) -> tuple[Array, Array]:
     """Slot that holds each time, and the fraction of it that has passed."""
-    slot = jnp.clip(_interval(edges, times), 0, edges.shape[0] - 2)
+    xp = _library(edges, times)
+    slot = xp.clip(_interval(edges, times), 0, edges.shape[0] - 2)
     return slot, (times - edges[slot]) / (edges[slot + 1] - edges[slot])
 
 
@@ -208,6 +248,8 @@ def _interval(values: Array, positions: Array) -> Array:
 
     Equal distances give it by a division. That is made sure of, and searched for where they differ.
     """
+    if _library(values, positions) is np:
+        return np.searchsorted(values, positions, side="right") - 1
     last = values.shape[0] - 1
     gap = (values[last] - values[0]) / max(last, 1)
     guess = jnp.clip((positions - values[0]) / gap, 0, last).astype(jnp.int32)
@@ -220,3 +262,8 @@ def _interval(values: Array, positions: Array) -> Array:
         lambda: guess,
         lambda: jnp.searchsorted(values, positions, side="right") - 1,
     )
+
+
+def _library(*arrays: Array | np.ndarray) -> Any:
+    """NumPy for its own arrays, which are known where a problem is posed; JAX's for others."""
+    return np if all(isinstance(array, np.ndarray) for array in arrays) else jnp

@@ -8,14 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.arguments import check_names
-from assim.problem.arrays import Array, Coordinate, Trajectory
+from assim.problem.arrays import Array, Coordinate, Labels, Trajectory
 from assim.problem.bias import BiasCorrection
 from assim.problem.covariance import AbstractCovariance, Diagonal
 from assim.problem.covariance.explicit import of_rows
 from assim.problem.covariance.root import Axes, check_invertible
+from assim.problem.interpolation import located
 from assim.problem.likelihood import AbstractLikelihood, Gaussian
-from assim.problem.operator import AbstractOperator, Points
+from assim.problem.operator import AbstractOperator
+from assim.problem.points import Located, Points
 from assim.problem.prior import AbstractPrior
+from assim.problem.window import Window
 
 
 class ErrorScale(eqx.Module):
@@ -120,6 +123,22 @@ class Observations(eqx.Module):
         self.covariance = _fitted(name, stdev, covariance, self.values.shape, points)
         _check_weights(name, self.weight, self.covariance)
 
+    def place(self, labels: Labels, window: Window) -> Located | None:
+        """Where its values lie on a grid and slot edges; None while tracing, or without places."""
+        dims, points = self.operator.dims(labels), self.points
+        if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((points, window.edges))):
+            return None
+        if any(dim not in points.coordinates for dim in dims):
+            return None
+        return located(points, window.edges, {dim: labels.coordinates[dim] for dim in dims})
+
+    def on(self, place: Located | None) -> "Observations":
+        """The same, with where its values lie on the grid and slot edges of a problem."""
+        if place is None:
+            return self
+        none = lambda leaf: leaf is None  # noqa: E731
+        return eqx.tree_at(lambda o: o.points.located, self, place, is_leaf=none)
+
     def correction(
         self, trajectory: Trajectory, biases: Mapping[str, Array] | None = None
     ) -> Array:
@@ -167,6 +186,11 @@ class Observations(eqx.Module):
     def counted(self) -> np.ndarray:
         """Which values count, w > 0, booleans of shape (m,)."""
         return np.asarray(self.powers()) > 0
+
+    def share(self, rows: Array) -> Array:
+        """Of Σ w that of these rows, booleans of shape (m,); 0 where there is none."""
+        total = self.count()
+        return jnp.sum(self.powers() * rows) / jnp.where(total > 0, total, 1.0)
 
     def counted_once(self) -> Array:
         """Whether every weight is 0 or 1, so that errors are as R says; traceable."""

@@ -4,40 +4,10 @@ import abc
 from collections.abc import Callable
 
 import equinox as eqx
-import jax.numpy as jnp
 
 from assim.problem.arrays import Array, Labels, Trajectory
-from assim.problem.interpolation import AtEdges, in_space, in_time, integral
-
-
-class Points(eqx.Module):
-    """Where and when an instrument's values were taken.
-
-    Args:
-        times: time of each value in the model's time unit, shape (m,).
-        starts: start of the interval that a value covers; equal to `times` for a reading.
-        ends: end of that interval.
-        coordinates: position of each value along each dimension, shape (m,) each.
-        reference: ISO date at which these times are zero; None where it is not known.
-    """
-
-    times: Array
-    starts: Array
-    ends: Array
-    coordinates: dict[str, Array]
-    reference: str | None = eqx.field(default=None, static=True)
-
-    @staticmethod
-    def at(times: Array, coordinates: dict[str, Array] | None = None) -> "Points":
-        """Readings at single times."""
-        return Points.over(times, times, coordinates)
-
-    @staticmethod
-    def over(starts: Array, ends: Array, coordinates: dict[str, Array] | None = None) -> "Points":
-        """Values that belong to intervals of time."""
-        starts, ends = jnp.asarray(starts, dtype=float), jnp.asarray(ends, dtype=float)
-        places = {name: jnp.asarray(value) for name, value in (coordinates or {}).items()}
-        return Points(ends, starts, ends, places)
+from assim.problem.interpolation import at_times, in_space, in_time, integral
+from assim.problem.points import Points
 
 
 class AbstractOperator(eqx.Module):
@@ -99,8 +69,7 @@ class PointSample(_AbstractOfField):
 
     def __call__(self, trajectory: Trajectory, points: Points) -> Array:
         """Interpolated values."""
-        sample = _in_space(trajectory, self.variable, points)
-        return in_time(trajectory.times, points.times, sample)
+        return at_times(trajectory, self.variable, points)
 
     def units(self, labels: Labels) -> str | None:
         """That of the field."""
@@ -118,7 +87,7 @@ class TimeIntegral(_AbstractOverIntervals):
 
     def __call__(self, trajectory: Trajectory, points: Points) -> Array:
         """Integrals from `points.starts` to `points.ends`."""
-        return _integral(trajectory, self.variable, points)
+        return integral(trajectory, self.variable, points)
 
     def units(self, labels: Labels) -> str | None:
         """Field unit times time unit."""
@@ -133,7 +102,7 @@ class TimeMean(_AbstractOverIntervals):
 
     def __call__(self, trajectory: Trajectory, points: Points) -> Array:
         """Integral over the interval, divided by its length."""
-        return _integral(trajectory, self.variable, points) / (points.ends - points.starts)
+        return integral(trajectory, self.variable, points) / (points.ends - points.starts)
 
     def units(self, labels: Labels) -> str | None:
         """That of the field."""
@@ -151,9 +120,9 @@ class TimeDifference(_AbstractOverIntervals):
 
     def __call__(self, trajectory: Trajectory, points: Points) -> Array:
         """Differences between the ends of the intervals."""
-        sample = _in_space(trajectory, self.variable, points)
-        end = in_time(trajectory.times, points.ends, sample)
-        return self.factor * (end - in_time(trajectory.times, points.starts, sample))
+        sample = in_space(trajectory, self.variable, points)
+        end = in_time(trajectory, points, "ends", sample)
+        return self.factor * (end - in_time(trajectory, points, "starts", sample))
 
     def units(self, labels: Labels) -> str | None:
         """That of the field."""
@@ -190,12 +159,4 @@ class Function(AbstractOperator):
 
 def sample(trajectory: Trajectory, variable: str, points: Points) -> Array:
     """A field at the times and places of `points`, linear in time and space, shape (m,)."""
-    return PointSample(variable)(trajectory, points)
-
-
-def _in_space(trajectory: Trajectory, variable: str, points: Points) -> AtEdges:
-    return in_space(trajectory, variable, points.coordinates, points.times.shape[0])
-
-
-def _integral(trajectory: Trajectory, variable: str, points: Points) -> Array:
-    return integral(trajectory, variable, points.coordinates, points.starts, points.ends)
+    return at_times(trajectory, variable, points)

@@ -118,7 +118,10 @@ def observing(problem: Problem, observations: Observations | Sequence[Observatio
                         f"problem, which has {', '.join(sorted(known)) or 'none'}"
                     )
     kept = problem.digital_filter
-    return Problem(problem.model, problem.window, control, tuple(several), digital_filter=kept)
+    labels = problem.model.labels()
+    places = tuple(o.place(labels, problem.window) for o in several)
+    given = (problem.model, problem.window, control, tuple(several))
+    return Problem(*given, digital_filter=kept, located=places)
 
 
 def counted(problem: Problem) -> Problem:

@@ -1,5 +1,6 @@
 """Where a forecast starts: members of the posterior that a finished run has left."""
 
+import dataclasses
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -298,7 +299,8 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
     carry = read_carry(path, posed.cycle.start())
     asked = MEMBERS if number is None else number
     ahead, newest, slot = _ahead(posed.cycle.plan, np.asarray(posed.edges), done)
-    problem = eqx.tree_at(lambda p: p.window.edges, posed.cycle.problem, jnp.asarray(ahead))
+    first = dataclasses.replace(posed.cycle.problem, located=())
+    problem = eqx.tree_at(lambda p: p.window.edges, first, jnp.asarray(ahead))
     draws = posed.cycle.scheme.draws(problem, carry, asked, jax.random.key(seed), newest)
     if draws is None:
         kind = type(posed.cycle.scheme).__name__

@@ -22,7 +22,8 @@ from assim.files.write.forecast import edges_within
 from assim.problem.arrays import Coordinate, Grid, Label, Labels, Trajectory
 from assim.problem.forcing import Forcing, Gap, check_span, gaps
 from assim.problem.model import AbstractModel
-from assim.problem.operator import Points, PointSample
+from assim.problem.operator import PointSample
+from assim.problem.points import Points
 from assim.problem.window import Window
 
 START = "1992-01-01"

@@ -10,7 +10,8 @@ import pytest
 from assim.problem.covariance import Dense, Diagonal
 from assim.problem.likelihood import Gaussian, Huber, LogNormal, Poisson, StudentT, VariationalQC
 from assim.problem.observation import ErrorScale, Observations
-from assim.problem.operator import Points, PointSample
+from assim.problem.operator import PointSample
+from assim.problem.points import Points
 from assim.problem.prior import Jeffreys
 from tests.registry import LIKELIHOODS
 

@@ -1,5 +1,6 @@
 """Laws of observation operators."""
 
+import dataclasses
 import functools
 
 import equinox as eqx
@@ -9,8 +10,13 @@ import numpy as np
 import pytest
 
 from assim.problem.arrays import Coordinate, Grid, Label, Labels, Trajectory
-from assim.problem.operator import Points, PointSample, TimeDifference, TimeIntegral, TimeMean
+from assim.problem.cycled import Rows, of_window
+from assim.problem.observation import Observations
+from assim.problem.operator import PointSample, TimeDifference, TimeIntegral, TimeMean
+from assim.problem.points import Points
+from assim.problem.window import Window
 from tests.registry import OPERATORS
+from tests.solve.linear import driven
 
 EDGES = np.array([0.0, 0.5, 0.7, 2.0, 2.5])  # irregular on purpose
 PLACES = np.array([0.0, 1.0, 2.5, 3.0])
@@ -70,6 +76,60 @@ def derivatives(name):
 
 U, DU = random_field(1), random_field(2)
 WEIGHTS = jax.random.normal(jax.random.key(3), INTERVALS.times.shape)
+
+
+# ---- places found once ---------------------------------------------------------------------------
+
+SPREAD = {  # times of starts and ends, and places
+    "anywhere": (INTERVALS.starts, INTERVALS.ends, INTERVALS.coordinates["x"]),
+    "at edges": (EDGES[[0, 1, 0]], EDGES[[1, 4, 3]], np.array([0.2, 4.4, 2.7])),
+    "on the grid": (np.array([0.1, 0.6]), np.array([0.3, 2.4]), np.array([3.0, 1.0])),
+    "every value in turn": (
+        np.repeat(EDGES[:-1], 4),
+        np.repeat(EDGES[1:], 4),
+        np.tile(PLACES, 4),
+    ),
+}
+
+
+@pytest.mark.parametrize("spread", SPREAD)
+def test_places_found_once_give_the_same(operator, spread):
+    """Values, and the adjoint, with as few corners and edges as the values need."""
+    starts, ends, places = SPREAD[spread]
+    points = Points.over(starts, ends, {"x": places})
+    instrument = Observations("u", np.zeros(len(places)), points, operator)
+    window = Window(jnp.asarray(EDGES))
+    place = instrument.place(LABELS, window)
+    assert (place.stencil.weight is None) == (spread in ("on the grid", "every value in turn"))
+    assert (place.ends.fraction is None) == (spread in ("at edges", "every value in turn"))
+    assert place.first == (4 if spread == "every value in turn" else None)
+    weights = jnp.sin(1.0 + jnp.arange(len(places)))
+
+    @jax.jit
+    def both_ways(u, placed):
+        value, pull = jax.vjp(lambda u: placed.predict(trajectory(u)), u)
+        return value, pull(weights)[0]
+
+    expected, found = both_ways(U, instrument), both_ways(U, instrument.on(place))
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-14)
+
+
+def test_points_that_are_changed_are_found_anew():
+    points = Observations("u", np.zeros(5), INTERVALS, PointSample("u"))
+    placed = points.on(points.place(LABELS, Window(jnp.asarray(EDGES)))).points
+    assert placed.located is not None
+    assert dataclasses.replace(placed, times=placed.times + 0.1).located is None
+
+
+def test_a_problem_places_its_values_and_another_window_does_not():
+    problem = driven().problem
+    assert all(place is not None for place in problem.located)
+    chi = 0.3 * jnp.ones(problem.size())
+    apart = dataclasses.replace(problem, located=())
+    np.testing.assert_allclose(problem(chi).normalised, apart(chi).normalised, rtol=1e-13)
+    rows = tuple(Rows.of(o) for o in problem.observations)
+    assert of_window(problem, problem.window.edges, rows).located == ()
 
 
 def test_shape(name):

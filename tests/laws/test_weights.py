@@ -9,7 +9,8 @@ import pytest
 
 from assim.problem.covariance import Autoregressive, Blocks, Dense, Diagonal
 from assim.problem.observation import ErrorScale, Observations
-from assim.problem.operator import Points, PointSample
+from assim.problem.operator import PointSample
+from assim.problem.points import Points
 from assim.problem.prior import LogNormal
 from tests.registry import LIKELIHOODS
 

@@ -9,7 +9,8 @@ from assim.models import TwoLayer
 from assim.problem.constraint import strong_constraint
 from assim.problem.forcing import Forcing, check_span, forcings
 from assim.problem.observation import Observations
-from assim.problem.operator import Points, PointSample
+from assim.problem.operator import PointSample
+from assim.problem.points import Points
 from assim.problem.prior import Normal
 from assim.problem.window import Window
 

@@ -42,7 +42,8 @@ from assim.problem.interpolation import reach
 from assim.problem.likelihood import AbstractLikelihood, Gaussian
 from assim.problem.model import AbstractDynamics
 from assim.problem.observation import ErrorScale, Observations
-from assim.problem.operator import AbstractOperator, Points, PointSample
+from assim.problem.operator import AbstractOperator, PointSample
+from assim.problem.points import Points
 from assim.problem.window import Window
 
 _MANY = 1 / 3  # of the values: so many outside the window may be a mistake in their times

@@ -18,7 +18,7 @@ from assim.files.read.quality import error_attributes, stdev_units
 from assim.files.times import decode
 from assim.problem.arrays import Array, Labels, Trajectory
 from assim.problem.covariance import Diagonal
-from assim.problem.operator import Points
+from assim.problem.points import Points
 
 
 def observe(setting: Setting, trajectory: Trajectory, key: Array) -> dict[str, xr.Dataset]:
