@@ -7,6 +7,7 @@ if __name__ != "assim.models":
     )
 
 from assim.models.advection_diffusion import AdvectionDiffusion as AdvectionDiffusion
+from assim.models.burgers import Burgers as Burgers
 from assim.models.lorenz63 import Lorenz63 as Lorenz63
 from assim.models.lorenz96 import Lorenz96 as Lorenz96
 from assim.models.lotka_volterra import LotkaVolterra as LotkaVolterra

@@ -11,6 +11,7 @@ import scipy.stats
 
 from assim.models import (
     AdvectionDiffusion,
+    Burgers,
     Lorenz63,
     Lorenz96,
     LotkaVolterra,
@@ -582,6 +583,11 @@ MODELS = {
     ),
     "advection-diffusion-odd": ModelEntry(
         lambda: AdvectionDiffusion(n=7, length=3.0), lambda: {"tracer": _wave(7)}, (0.0, 0.02)
+    ),
+    "burgers": ModelEntry(
+        lambda: Burgers(5, 0.05, 4.0, {"viscosity": jnp.asarray(0.5)}),
+        lambda: {"u": _wave(5)},
+        (0.0, 0.1, 0.2),
     ),
     "shallow-water": ModelEntry(
         lambda: ShallowWater(nx=4, ny=3, dx=1.0, dt=0.1, parameters=_FLOWING),
