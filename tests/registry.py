@@ -14,6 +14,7 @@ from assim.models import (
     Burgers,
     Lorenz63,
     Lorenz96,
+    Lorenz96TwoLevel,
     LotkaVolterra,
     RateAndState,
     ShallowWater,
@@ -557,6 +558,7 @@ _PREY = _scalars(hare=30.0, lynx=4.0)
 _SLIDING = {"a": 1.0, "b": 0.8, "D_c": 1.3, "k": 0.7, "mu_0": 2.0, "v_0": 0.9}  # all of order one
 _EPIDEMIC = _scalars(S=9000.0, I=300.0, R=700.0, B=10000.0)
 
+_COUPLED = {"F": 3.0, "h": 1.0, "c": 2.0, "b": 1.5}
 _FLOWING = {
     name: jnp.asarray(value)
     for name, value in {
@@ -588,6 +590,13 @@ MODELS = {
         lambda: Burgers(5, 0.05, 4.0, {"viscosity": jnp.asarray(0.5)}),
         lambda: {"u": _wave(5)},
         (0.0, 0.1, 0.2),
+    ),
+    "lorenz96-two-level": ModelEntry(
+        lambda: Lorenz96TwoLevel(
+            4, 2, 0.05, {name: jnp.asarray(value) for name, value in _COUPLED.items()}
+        ),
+        lambda: {"X": _wave(4), "Y": _wave(8) / 3},
+        (0.0, 0.05, 0.1),
     ),
     "shallow-water": ModelEntry(
         lambda: ShallowWater(nx=4, ny=3, dx=1.0, dt=0.1, parameters=_FLOWING),
