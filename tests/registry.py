@@ -12,6 +12,7 @@ import scipy.stats
 from assim.models import (
     AdvectionDiffusion,
     Burgers,
+    KuramotoSivashinsky,
     Lorenz63,
     Lorenz96,
     Lorenz96TwoLevel,
@@ -590,6 +591,9 @@ MODELS = {
         lambda: Burgers(5, 0.05, 4.0, {"viscosity": jnp.asarray(0.5)}),
         lambda: {"u": _wave(5)},
         (0.0, 0.1, 0.2),
+    ),
+    "kuramoto-sivashinsky": ModelEntry(
+        lambda: KuramotoSivashinsky(8, 0.05, 10.0), lambda: {"u": _wave(8)}, (0.0, 0.1, 0.2)
     ),
     "lorenz96-two-level": ModelEntry(
         lambda: Lorenz96TwoLevel(
