@@ -11,6 +11,7 @@ import scipy.stats
 
 from assim.models import (
     AdvectionDiffusion,
+    BarotropicVorticity,
     Burgers,
     KuramotoSivashinsky,
     Lorenz63,
@@ -560,6 +561,13 @@ _SLIDING = {"a": 1.0, "b": 0.8, "D_c": 1.3, "k": 0.7, "mu_0": 2.0, "v_0": 0.9}  
 _EPIDEMIC = _scalars(S=9000.0, I=300.0, R=700.0, B=10000.0)
 
 _COUPLED = {"F": 3.0, "h": 1.0, "c": 2.0, "b": 1.5}
+_TURBULENT = {
+    "beta": 1.0,
+    "drag": 0.1,
+    "viscosity": 0.2,
+    "hyperviscosity": 0.05,
+    "forcing": 0.7,
+}
 _FLOWING = {
     name: jnp.asarray(value)
     for name, value in {
@@ -586,6 +594,13 @@ MODELS = {
     ),
     "advection-diffusion-odd": ModelEntry(
         lambda: AdvectionDiffusion(n=7, length=3.0), lambda: {"tracer": _wave(7)}, (0.0, 0.02)
+    ),
+    "barotropic-vorticity": ModelEntry(
+        lambda: BarotropicVorticity(
+            8, 7, 0.8, 0.1, 2, {name: jnp.asarray(value) for name, value in _TURBULENT.items()}
+        ),
+        lambda: {"vorticity": _wave(56).reshape(7, 8)},
+        (0.0, 0.1, 0.2),
     ),
     "burgers": ModelEntry(
         lambda: Burgers(5, 0.05, 4.0, {"viscosity": jnp.asarray(0.5)}),
