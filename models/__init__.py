@@ -14,6 +14,7 @@ from assim.models.lorenz63 import Lorenz63 as Lorenz63
 from assim.models.lorenz96 import Lorenz96 as Lorenz96
 from assim.models.lorenz96_two_level import Lorenz96TwoLevel as Lorenz96TwoLevel
 from assim.models.lotka_volterra import LotkaVolterra as LotkaVolterra
+from assim.models.quasi_geostrophic import QuasiGeostrophic as QuasiGeostrophic
 from assim.models.rate_and_state import RateAndState as RateAndState
 from assim.models.shallow_water import ShallowWater as ShallowWater
 from assim.models.sir_waterborne import SIRWaterborne as SIRWaterborne

@@ -18,6 +18,7 @@ from assim.models import (
     Lorenz96,
     Lorenz96TwoLevel,
     LotkaVolterra,
+    QuasiGeostrophic,
     RateAndState,
     ShallowWater,
     SIRWaterborne,
@@ -568,6 +569,17 @@ _TURBULENT = {
     "hyperviscosity": 0.05,
     "forcing": 0.7,
 }
+_LAYERED = {
+    "coriolis": 1.0,
+    "beta": 0.5,
+    "reduced_gravity": 0.8,
+    "upper_thickness": 1.0,
+    "lower_thickness": 2.0,
+    "upper_flow": 1.5,
+    "lower_flow": 0.3,
+    "drag": 0.1,
+    "hyperviscosity": 0.02,
+}
 _FLOWING = {
     name: jnp.asarray(value)
     for name, value in {
@@ -616,6 +628,13 @@ MODELS = {
         ),
         lambda: {"X": _wave(4), "Y": _wave(8) / 3},
         (0.0, 0.05, 0.1),
+    ),
+    "quasi-geostrophic": ModelEntry(
+        lambda: QuasiGeostrophic(
+            6, 4, 0.9, 0.05, {name: jnp.asarray(value) for name, value in _LAYERED.items()}
+        ),
+        lambda: {"ssh": _wave(24).reshape(4, 6) / 9, "lower": _wave(24).reshape(4, 6)[::-1] / 15},
+        (0.0, 0.1, 0.2),
     ),
     "shallow-water": ModelEntry(
         lambda: ShallowWater(nx=4, ny=3, dx=1.0, dt=0.1, parameters=_FLOWING),
