@@ -9,6 +9,7 @@ if __name__ != "assim.models":
 from assim.models.advection_diffusion import AdvectionDiffusion as AdvectionDiffusion
 from assim.models.barotropic_vorticity import BarotropicVorticity as BarotropicVorticity
 from assim.models.burgers import Burgers as Burgers
+from assim.models.confined_epidemic import ConfinedEpidemic as ConfinedEpidemic
 from assim.models.kuramoto_sivashinsky import KuramotoSivashinsky as KuramotoSivashinsky
 from assim.models.lorenz63 import Lorenz63 as Lorenz63
 from assim.models.lorenz96 import Lorenz96 as Lorenz96

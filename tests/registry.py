@@ -13,6 +13,7 @@ from assim.models import (
     AdvectionDiffusion,
     BarotropicVorticity,
     Burgers,
+    ConfinedEpidemic,
     KuramotoSivashinsky,
     Lorenz63,
     Lorenz96,
@@ -673,6 +674,15 @@ MODELS = {
             parameters={**_SLIDING, "period": 5.0},
         ),
         _scalars(friction=2.1, log_theta=0.3, log_velocity=0.2),
+        (0.0, 0.3, 1.0),
+    ),
+    "confined-epidemic": ModelEntry(
+        lambda: ConfinedEpidemic(2, INTEGRATORS["tsit5-fixed"]()),
+        lambda: {
+            **_scalars(susceptible=700.0, infectious=20.0, recovered=30.0)(),
+            "in_bed": jnp.asarray([12.0, 5.0]),
+            "convalescent": jnp.asarray([4.0, 2.0]),
+        },
         (0.0, 0.3, 1.0),
     ),
     "sir-waterborne": ModelEntry(
