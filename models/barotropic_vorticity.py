@@ -86,7 +86,7 @@ class BarotropicVorticity(AbstractModel):
     def streamfunction(self, x: State) -> Array:
         """ψ of a state, of mean zero, in m2 s-1."""
         plane = self._plane()
-        return plane.field(-plane.inverse_squares() * plane.modes(x["vorticity"]))
+        return plane.field(plane.modes(x["vorticity"]) * -plane.inverse_squares())
 
     def step(self, x: State, theta: Params, t: Array) -> State:
         """One step of RK4, in which the linear terms are exact."""
@@ -98,7 +98,7 @@ class BarotropicVorticity(AbstractModel):
         forcing = plane.modes(theta["forcing"] * self._forcing())
 
         def tendency(modes: Array) -> Array:
-            return plane.advection(-inverse * modes, modes) + forcing
+            return plane.advection(modes * -inverse, modes) + forcing
 
         modes = damped_rk4_step(tendency, plane.modes(x["vorticity"]), rate, self.dt)
         return {"vorticity": plane.field(modes)}

@@ -76,9 +76,9 @@ class PeriodicPlane(eqx.Module):
         """
         k, l = self.waves()  # noqa: E741
         value = self.field(q)
-        flux_x = self.modes(self.field(-1j * l * psi) * value)
-        flux_y = self.modes(self.field(1j * k * psi) * value)
-        return -1j * k * flux_x - 1j * l * flux_y
+        flux_x = self.modes(self.field(psi * (-1j * l)) * value)
+        flux_y = self.modes(self.field(psi * (1j * k)) * value)
+        return flux_x * (-1j * k) + flux_y * (-1j * l)
 
 
 def damped_rk4_step(tendency: _Tendency, modes: Array, rate: Array, dt: float) -> Array:

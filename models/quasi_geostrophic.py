@@ -148,7 +148,7 @@ class QuasiGeostrophic(AbstractModel):
         along_x = -1j * plane.waves()[0][None, None]
         carried = jnp.diag(flow)[:, :, None, None] + gradient[:, None, None, None] * inversion
         drag = theta["drag"] * np.array([0.0, 1.0])[:, None, None, None]
-        return along_x * carried + drag * plane.squares()[None, None] * inversion
+        return carried * along_x + inversion * drag * plane.squares()[None, None]
 
     def _coupling(self, theta: Params) -> tuple[Array, Array]:
         """F_1 and F_2."""
