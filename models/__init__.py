@@ -1,4 +1,7 @@
-"""Models that come with assim: one file each, written against the public names of `assim` alone."""
+"""Models that come with assim, written against the public names of `assim` alone.
+
+One file each; what flows on a periodic plane share is in `periodic_plane`.
+"""
 
 if __name__ != "assim.models":
     raise ImportError(
