@@ -23,6 +23,7 @@ from assim.models import (
     RateAndState,
     ShallowWater,
     SIRWaterborne,
+    Transport,
     TwoLayer,
 )
 from assim.problem.arrays import Array, Coordinate, Label, Labels, State
@@ -599,6 +600,23 @@ def _flow(nx: int = 4, ny: int = 3) -> State:
     return {"h": 2 + 0.3 * wave, "u": 0.2 * wave[::-1], "v": 0.1 * wave[:, ::-1]}
 
 
+_CARRIED = {
+    "wind_x": 0.7,
+    "wind_y": -0.5,
+    "diffusivity": 0.3,
+    "decay": 0.2,
+    "deposition": 0.3,
+    "release_rate": 2.0,
+    "release_x": 2.2,
+    "release_y": 1.7,
+}
+
+
+def _tracer(*shape: int) -> State:
+    ground = _wave(shape[-2] * shape[-1]).reshape(shape[-2:])
+    return {"concentration": _wave(int(np.prod(shape))).reshape(shape), "emission": 0.2 * ground}
+
+
 MODELS = {
     "lorenz63": ModelEntry(Lorenz63, _scalars(x=1.5, y=-1.5, z=25.5), (0.0, 0.05, 0.1)),
     "lorenz96": ModelEntry(lambda: Lorenz96(n=6), lambda: {"x": _wave(6)}, (0.0, 0.1, 0.2)),
@@ -646,6 +664,24 @@ MODELS = {
         lambda: ShallowWater(10, 9, 1.0, 0.1, closed_x=True, closed_y=True, parameters=_FLOWING),
         lambda: _flow(10, 9),
         (0.0, 0.1),
+    ),
+    "transport": ModelEntry(
+        lambda: Transport(
+            *(5, 4, 1, 1.0, 2.0, 0.1, 1.0),
+            wind_y=Forcing([0.0, 1.0], [0.1, -0.3], "m s-1"),
+            parameters=_CARRIED,
+        ),
+        lambda: _tracer(4, 5),
+        (0.0, 0.1, 0.2),
+    ),
+    "transport-levels": ModelEntry(
+        lambda: Transport(
+            *(4, 5, 3, 1.0, 0.8, 0.1, 0.9),
+            release=Forcing([0.0, 0.1, 1.0], [1.0, 0.5], "1", "steps"),
+            parameters={**_CARRIED, "release_z": 1.1, "vertical_diffusivity": 0.4, "shear": 0.3},
+        ),
+        lambda: _tracer(3, 5, 4),
+        (0.0, 0.1, 0.2),
     ),
     "two-layer": ModelEntry(
         lambda: TwoLayer(
