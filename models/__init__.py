@@ -9,6 +9,7 @@ if __name__ != "assim.models":
         "write `import assim.models` or `from assim.models import ...`"
     )
 
+from assim.models.acoustic import Acoustic as Acoustic
 from assim.models.advection_diffusion import AdvectionDiffusion as AdvectionDiffusion
 from assim.models.barotropic_vorticity import BarotropicVorticity as BarotropicVorticity
 from assim.models.burgers import Burgers as Burgers

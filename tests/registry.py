@@ -10,6 +10,7 @@ import scipy.linalg
 import scipy.stats
 
 from assim.models import (
+    Acoustic,
     AdvectionDiffusion,
     BarotropicVorticity,
     Burgers,
@@ -600,6 +601,11 @@ def _flow(nx: int = 4, ny: int = 3) -> State:
     return {"h": 2 + 0.3 * wave, "u": 0.2 * wave[::-1], "v": 0.1 * wave[:, ::-1]}
 
 
+def _sound(nx: int, ny: int) -> State:
+    wave = _wave(nx * ny).reshape(ny, nx)
+    return {"p": wave - 3, "u": 0.3 * wave[::-1], "v": 0.2 * wave[:, ::-1], "speed": 0.4 * wave}
+
+
 _CARRIED = {
     "wind_x": 0.7,
     "wind_y": -0.5,
@@ -664,6 +670,14 @@ MODELS = {
         lambda: ShallowWater(10, 9, 1.0, 0.1, closed_x=True, closed_y=True, parameters=_FLOWING),
         lambda: _flow(10, 9),
         (0.0, 0.1),
+    ),
+    "acoustic": ModelEntry(
+        lambda: Acoustic(
+            *(6, 5, 1.0, 0.2, [[2.0, 1.5, 0.1], [4.0, 3.0, 0.3]], 2, 1.5),
+            parameters={"density": 1.3, "amplitude": 2.0, "frequency": 1.1},
+        ),
+        lambda: _sound(6, 5),
+        (0.0, 0.2, 0.4),
     ),
     "transport": ModelEntry(
         lambda: Transport(
