@@ -23,5 +23,6 @@ from assim.models.quasi_geostrophic import QuasiGeostrophic as QuasiGeostrophic
 from assim.models.rate_and_state import RateAndState as RateAndState
 from assim.models.shallow_water import ShallowWater as ShallowWater
 from assim.models.sir_waterborne import SIRWaterborne as SIRWaterborne
+from assim.models.torus import Torus as Torus
 from assim.models.transport import Transport as Transport
 from assim.models.two_layer import TwoLayer as TwoLayer

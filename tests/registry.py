@@ -24,6 +24,7 @@ from assim.models import (
     RateAndState,
     ShallowWater,
     SIRWaterborne,
+    Torus,
     Transport,
     TwoLayer,
 )
@@ -678,6 +679,20 @@ MODELS = {
         ),
         lambda: _sound(6, 5),
         (0.0, 0.2, 0.4),
+    ),
+    "torus": ModelEntry(
+        lambda: Torus(
+            *(5, 1.0, 0.05, 0.1, [0.0, 0.6, 1.0], 0.6),
+            heating=Forcing([0.0, 1.0], [2e-3, 1e-3], "MW"),
+            fuelling=Forcing.constant(0.7, "1e19 s-1"),
+            parameters={
+                **{f"chi_{j}": 1.0 - 0.2 * j for j in range(3)},
+                **{f"V_{j}": -0.3 * j for j in range(3)},
+                **{"heating_centre": 0.3, "heating_width": 0.4, "fuelling_width": 0.5},
+            },
+        ),
+        lambda: {"n": 0.5 * _wave(5), "T": 2.0 - jnp.linspace(0.0, 1.0, 5) ** 2},
+        (0.0, 0.1, 0.2),
     ),
     "transport": ModelEntry(
         lambda: Transport(
