@@ -9,7 +9,6 @@ Non-dimensional: a time of 0.05 stands for about six hours of weather. Source: L
 from typing import Annotated
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 

@@ -162,7 +162,6 @@ def _problem(
     _check_names("parameters", parameters or {}, model.parameters, "parameter")
     state, fields = _background(background, labels)
     fixed = {name: jnp.asarray(value, dtype=float) for name, value in model.parameters.items()}
-    biases = {n: p for o in instruments if o.bias for n, p in o.bias.priors.items()}
     control = Control(
         state,
         _covariance(covariance, fields, labels),
@@ -170,7 +169,7 @@ def _problem(
         dict(parameters or {}),
         fixed,
         _scales(instruments, error),
-        biases,
+        {n: p for o in instruments if o.bias for n, p in o.bias.priors.items()},
         error,
         {},
         0 if error is None else error.number(window),
@@ -186,7 +185,7 @@ def _problem(
     fitted = None if digital_filter is None else _filter(digital_filter, labels, window)
     model = of_size(model, partial(_large, control))
     places = tuple(o.place(labels, window) for o in instruments)
-    return Problem(model, window, control, instruments, digital_filter=fitted, located=places)
+    return Problem(model, window, control, instruments, None, fitted, located=places)
 
 
 def _filter(digital_filter: DigitalFilter, labels: Labels, window: Window) -> DigitalFilter:

@@ -301,11 +301,11 @@ class FixedStep(AbstractIntegrator):
         _, unravel, tendency = _flat(ode, x, theta)
         advance = _stepper(self.solver, tendency, self.rtol, _atol(self))
 
-        def take_step(ends: tuple[Array, Array], x: State, index: Array) -> State:
+        def take_step(ends: tuple[Array, Array], x: State, index: Array) -> tuple[State, None]:
             start, end = ends
             h = (end - start) / steps
             t = start + index * h
-            return unravel(advance(t, t + h, ravel_pytree(x)[0])[0])
+            return unravel(advance(t, t + h, ravel_pytree(x)[0])[0]), None
 
         return scan_slots(take_step, x, edges, steps)
 

@@ -24,7 +24,7 @@ class _Bracket(NamedTuple):
     fraction: Array
 
 
-def stencil(axes: Mapping[str, Coordinate], places: Mapping[str, Array], m: int) -> Stencil:
+def stencil(axes: Mapping[str, Coordinate], places: Mapping[str, Any], m: int) -> Stencil:
     """Multilinear weights of m places along any number of axes, in their order.
 
     Along a periodic axis every convention of the positions is right (-180 to 180, 0 to 360).
@@ -168,8 +168,8 @@ def located(points: Points, edges: Array, axes: Mapping[str, Coordinate]) -> Loc
     several = (np.asarray(t) for t in (points.times, points.starts, points.ends))
     times, starts, ends = (_whole(*_slot(np.asarray(edges), each)) for each in several)
     places = {dim: np.asarray(points.coordinates[dim]) for dim in axes}
-    site, weight = stencil(axes, places, times.slot.size)
-    used = np.any(np.asarray(weight) != 0, axis=1)
+    site, weight = map(np.asarray, stencil(axes, places, times.slot.size))
+    used = np.any(weight != 0, axis=1)
     single = bool(used.sum() == 1 and np.all(weight[used] == 1))
     first = None
     if single and times.fraction is None:
@@ -177,15 +177,16 @@ def located(points: Points, edges: Array, axes: Mapping[str, Coordinate]) -> Loc
         entry = np.asarray(times.slot, int) * size + site[used][0]
         if np.array_equal(entry, entry[0] + np.arange(entry.size)):
             first = int(entry[0])
-    corners = Stencil(site[used].astype(np.int32), None if single else weight[used])
+    weights = None if single else jnp.asarray(weight[used])
+    corners = Stencil(jnp.asarray(site[used], jnp.int32), weights)
     return Located(times, starts, ends, corners, tuple(axes), first)
 
 
 def _whole(slot: np.ndarray, fraction: np.ndarray) -> InTime:
     """Edges alone where every time is at one."""
     if np.all((fraction == 0) | (fraction == 1)):
-        return InTime((slot + (fraction == 1)).astype(np.int32), None)
-    return InTime(slot.astype(np.int32), fraction)
+        return InTime(jnp.asarray(slot + (fraction == 1), jnp.int32), None)
+    return InTime(jnp.asarray(slot, jnp.int32), jnp.asarray(fraction))
 
 
 def _bracket(axis: Coordinate, position: Array) -> _Bracket:
@@ -236,14 +237,14 @@ def _over_poles(axis: Coordinate, position: Array, bracket: _Bracket) -> tuple[_
     ), crossing
 
 
-def _slot(edges: Array, times: Array) -> tuple[Array, Array]:
+def _slot(edges: Any, times: Any) -> tuple[Any, Any]:
     """Slot that holds each time, and the fraction of it that has passed."""
     xp = _library(edges, times)
     slot = xp.clip(_interval(edges, times), 0, edges.shape[0] - 2)
     return slot, (times - edges[slot]) / (edges[slot + 1] - edges[slot])
 
 
-def _interval(values: Array, positions: Array) -> Array:
+def _interval(values: Any, positions: Any) -> Any:
     """Last of the increasing values that is not above each position; -1 where all are.
 
     Equal distances give it by a division. That is made sure of, and searched for where they differ.
@@ -264,6 +265,6 @@ def _interval(values: Array, positions: Array) -> Array:
     )
 
 
-def _library(*arrays: Array | np.ndarray) -> Any:
+def _library(*arrays: Any) -> Any:
     """NumPy for its own arrays, which are known where a problem is posed; JAX's for others."""
     return np if all(isinstance(array, np.ndarray) for array in arrays) else jnp

@@ -94,8 +94,8 @@ class AbstractModel(AbstractDynamics):
     def states(self, x: State, theta: Params, edges: Array, steps: int) -> State:
         """Compose `steps` steps a slot; that they reach the next edge is the window's promise."""
 
-        def advance(ends: tuple[Array, Array], x: State, index: Array) -> State:
-            return self.step(x, theta, ends[0] + index * self.dt)
+        def advance(ends: tuple[Array, Array], x: State, index: Array) -> tuple[State, None]:
+            return self.step(x, theta, ends[0] + index * self.dt), None
 
         return scan_slots(advance, x, edges, steps)
 
@@ -182,7 +182,7 @@ class AbstractODE(AbstractDynamics):
 
 
 def scan_slots(
-    step: Callable[[tuple[Array, Array], State, Array], State],
+    step: Callable[[tuple[Array, Array], State, Array], tuple[State, None]],
     x: State,
     edges: Array,
     steps: int,
@@ -201,8 +201,14 @@ def scan_slots(
     by_step = _HELD * every > KEPT_IN_STEPS
 
     def slot(x: State, ends: tuple[Array, Array]) -> tuple[State, State]:
-        advance = walled(partial(step, ends), x)
-        y = _repeated(again(advance) if by_step else advance, x, steps, each > KEPT_STATES)
+        step_in_slot = walled(partial(step, ends), x)
+        step_in_slot = again(step_in_slot) if by_step else step_in_slot
+        if steps == 1:
+            y, _ = step_in_slot(x, jnp.zeros(()))
+        elif each <= KEPT_STATES:
+            y, _ = jax.lax.scan(step_in_slot, x, jnp.arange(steps))
+        else:
+            y = _in_pieces(step_in_slot, x, steps)
         return y, y
 
     body = again(slot) if every > KEPT_STATES and steps > 1 and slots > 1 else slot
@@ -210,24 +216,16 @@ def scan_slots(
     return {name: jnp.concatenate([x[name][None], later[name]]) for name in x}
 
 
-def _repeated(
-    step: Callable[[State, Array], State], x: State, steps: int, in_pieces: bool
-) -> State:
-    """x after step(x, 0), …, step(x, steps - 1); in about √steps pieces of as many steps."""
-
-    def run(x: State, first: Array | int, number: int) -> State:
-        numbers = first + jnp.arange(number)
-        return jax.lax.scan(lambda x, index: (step(x, index), None), x, numbers)[0]
-
-    if steps == 1:
-        return step(x, jnp.zeros(()))
-    if not in_pieces:
-        return run(x, 0, steps)
+def _in_pieces(step: Callable[[State, Array], tuple[State, None]], x: State, steps: int) -> State:
+    """x after all steps, in about √steps pieces of as many, which are computed again."""
     length = math.isqrt(steps)
-    pieces = steps // length
-    piece = jax.checkpoint(lambda x, first: (run(x, first, length), None), prevent_cse=False)
-    x, _ = jax.lax.scan(piece, x, length * jnp.arange(pieces))
-    return run(x, length * pieces, steps % length) if steps % length else x
+    pieces, rest = divmod(steps, length)
+
+    def run(x: State, first: Array | int, number: int = length) -> tuple[State, None]:
+        return jax.lax.scan(step, x, first + jnp.arange(number))
+
+    x, _ = jax.lax.scan(jax.checkpoint(run, prevent_cse=False), x, length * jnp.arange(pieces))
+    return run(x, length * pieces, rest)[0] if rest else x
 
 
 def rk4_step(tendency: Tendency, x: State, theta: Params, t: Array, dt: float) -> State:

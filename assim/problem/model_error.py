@@ -306,9 +306,9 @@ def _forced_states(
         )
     dt = model.dt
 
-    def advance(ends: tuple[Array, Array], x: State, index: Array) -> State:
+    def advance(ends: tuple[Array, Array], x: State, index: Array) -> tuple[State, None]:
         after = model.step(x, theta, ends[0] + index * dt)
-        return {**after, **{name: after[name] + dt * value for name, value in eta.items()}}
+        return {**after, **{name: after[name] + dt * value for name, value in eta.items()}}, None
 
     return scan_slots(advance, x, edges, steps)
 

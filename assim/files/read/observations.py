@@ -59,8 +59,7 @@ class Instrument:
         observations: the rows used, in the table's order.
         flags: effective quality flag of every row, shape (n,); used where 0.
         within: rows in the window and on the grid, with a value or without, shape (n,).
-        readable: these rows, for what the model says of them; their errors are not given, and a
-            missing value is 0.
+        readable: these rows, for what the model says of them; errors unknown, missing values 0.
         quality: what was asked of them.
     """
 
