@@ -107,6 +107,12 @@ def main() -> None:
     help="Seconds to wait for those of one window.",
 )
 @click.option("--strict", is_flag=True, help="Exit with 6 where the result is not certified.")
+@click.option(
+    "--log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Append progress and figures to FILE, a line of JSON for each event.",
+)
 @_QUIET
 def run(
     case: Path,
@@ -116,23 +122,30 @@ def run(
     watch: Path | None,
     timeout: float,
     strict: bool,
+    log: Path | None,
     quiet: bool,
 ) -> int:
     """Run a case: one window or a cycle of them, from its files to finished files."""
-    read = _read(case, assignments)
-    if "cycle" in read.tree:
-        if strict:
-            raise click.UsageError("--strict is for a single window, and this case is a cycle")
-        from assim.run.cycle.cycle import run_cycle
+    from assim.files.log import logging
 
-        screen = _screen(quiet)
-        return run_cycle(read, out, screen, resume=resume, watched=watch, timeout=timeout)
-    if resume or watch:
-        option = "--resume" if resume else "--watch"
-        raise click.UsageError(f"{option} is for a cycle, and this case is a single window")
-    from assim.run.window import run_case
+    with logging(log, {"case": str(case), "set": assignments}) as lines:
+        read = _read(case, assignments)
+        screen = _screen(quiet, lines)
+        if "cycle" in read.tree:
+            if strict:
+                raise click.UsageError("--strict is for a single window, and this case is a cycle")
+            from assim.run.cycle.cycle import run_cycle
 
-    return run_case(read, out, _screen(quiet), _STARTED, strict)
+            code = run_cycle(read, out, screen, resume=resume, watched=watch, timeout=timeout)
+        elif resume or watch:
+            option = "--resume" if resume else "--watch"
+            raise click.UsageError(f"{option} is for a cycle, and this case is a single window")
+        else:
+            from assim.run.window import run_case
+
+            code = run_case(read, out, screen, _STARTED, strict)
+        lines.event("end", exit=int(code), seconds=time.perf_counter() - _STARTED)
+    return code
 
 
 @main.command()
@@ -339,10 +352,10 @@ def _ended(end: SystemExit) -> Exception:
     return CaseError([Fault("", f"{what}; let it raise an error that says what is wrong")])
 
 
-def _screen(quiet: bool = False) -> Any:
+def _screen(quiet: bool = False, log: Any = None) -> Any:
     from assim.run.terminal.screen import Screen
 
-    return Screen(quiet=quiet)
+    return Screen(quiet=quiet, log=log)
 
 
 def _explain(error: BaseException, debug: bool) -> int:

@@ -15,6 +15,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from assim.files.log import Log
+
 if TYPE_CHECKING:
     from assim.analysis.analyse import Analysis
     from assim.analysis.cycle.measures import Measures
@@ -31,9 +33,15 @@ _BOTH, _RATIO = ("RMSE", "spread"), ("spread/RMSE",)  # of one field; of several
 
 
 class Screen:
-    """Plain lines, with tables drawn where the output is a terminal."""
+    """Plain lines, with tables drawn where the output is a terminal.
 
-    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+    A log has the same, quiet or not, as numbers.
+    """
+
+    def __init__(
+        self, console: Console | None = None, quiet: bool = False, log: Log | None = None
+    ) -> None:
+        self.log = log or Log()
         self.console = console or Console(highlight=False, soft_wrap=True)
         if not self.console.is_terminal:
             self.console.width = _WIDTH
@@ -42,17 +50,23 @@ class Screen:
 
     def say(self, text: str = "", style: str | None = None) -> None:
         """One line or several."""
+        if text:
+            self.log.event("message", text=text)
+        self._print(text, style)
+
+    def _print(self, text: str, style: str | None = None) -> None:
         if not self.quiet:
             self.console.print(text, style=style, markup=False)
 
     def loop(self, loop: "Loop") -> None:
         """One outer loop; while others go on, nothing of a lowest first guess that has settled."""
+        self.log.event("loop", **loop._asdict())
         if not self._headed:
-            self.say(_LOOP_HEADING, "bold")
+            self._print(_LOOP_HEADING, "bold")
             self._headed = True
         if self._rests(loop):
             return
-        self.say(
+        self._print(
             f"{loop.number:>5} {loop.cost:>14.8g} {loop.gradient_norm:>14.3e} "
             f"{loop.inner_iterations:>6} {loop.seconds:>9.3f}"
         )
@@ -66,7 +80,7 @@ class Screen:
         before = self._settled and not (finite and loop.number <= 1)  # 1: of further first guesses
         rests, self._settled = before, loop.inner_iterations == 0
         if rests and self._settled and loop.running == 0 and finite:
-            self.say(f"{loop.number:>5} the other first guesses have settled")
+            self._print(f"{loop.number:>5} the other first guesses have settled")
         return rests and self._settled
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
@@ -81,6 +95,7 @@ class Screen:
 
     def results(self, analysis: "Analysis") -> None:
         """Posterior of every scalar quantity, and how far it can be trusted."""
+        self.log.event("result", **_result(analysis))
         self.say()
         if analysis.quantities:
             columns = ("quantity", "mean", "stddev", "5 %", "95 %", "MAP", "units")
@@ -140,15 +155,20 @@ class Screen:
     @contextmanager
     def following(self, windows: int, done: int) -> Iterator[Callable[[int, Any, Any], None]]:
         """A function to call after every window of a cycle, of which some are done before."""
-        if self.quiet:
-            yield lambda number, measures, entry: None
-            return
         dashboard = Dashboard(self.console, windows, done)
-        with dashboard.live or nullcontext():
-            yield dashboard.window
+
+        def follow(number: int, measures: "Measures", entry: Mapping[str, Any]) -> None:
+            numbers = {"number": number, "windows": windows, **_measured(measures)}
+            self.log.event("window", **numbers, state=entry["state"], seconds=entry["seconds"])
+            if not self.quiet:
+                dashboard.window(number, measures, entry)
+
+        with nullcontext() if self.quiet else dashboard.live or nullcontext():
+            yield follow
 
     def cycled(self, summary: dict[str, Any]) -> None:
         """Means over the windows of a cycle."""
+        self.log.event("result", **summary)
         self.say()
         rows = []
         for kind in ("background", "analysis", "smoother"):
@@ -196,12 +216,44 @@ class Screen:
 
     def written(self, directory: Path, paths: Iterable[Path]) -> None:
         """Where the results are."""
-        self.say(f"Wrote to {directory}: {', '.join(_grouped(directory, paths))}")
+        paths = list(paths)
+        self.log.event("written", directory=str(directory), files=[str(path) for path in paths])
+        self._print(f"Wrote to {directory}: {', '.join(_grouped(directory, paths))}")
 
     def removed(self, names: Iterable[str]) -> None:
         """Files of earlier results in whose place others are."""
         if several := sorted(names):
             self.say(f"Removed, as of earlier results: {', '.join(several)}", "yellow")
+
+
+def _result(analysis: "Analysis") -> dict[str, Any]:
+    """Figures of an analysis for a log."""
+    statistics = ("mean", "stddev", "q05", "q50", "q95", "map", "units")
+    return {
+        "status": str(analysis.solution.status),
+        "cost": float(analysis.solution.cost),
+        "quantities": {
+            name: {statistic: getattr(quantity, statistic) for statistic in statistics}
+            for name, quantity in analysis.quantities.items()
+        },
+        "posteriors": {
+            name: {"trust": str(p.trust), "gradients": p.gradients, "seconds": p.seconds}
+            for name, p in analysis.posteriors.items()
+        },
+        "chosen": analysis.chosen,
+    }
+
+
+def _measured(measures: "Measures") -> dict[str, Any]:
+    """Figures of a window for a log."""
+    errors = None if measures.errors is None else measures.errors.analysis
+    return {
+        "observations": measures.number,
+        "chi_squared": measures.chi_squared,
+        "inflation": measures.inflation,
+        "rmse_analysis": errors,
+        "spread_analysis": measures.spreads.analysis,
+    }
 
 
 def _grouped(directory: Path, paths: Iterable[Path]) -> list[str]:

@@ -1,0 +1,58 @@
+"""Progress and figures of a run as lines of JSON, for the program that started it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from io import RawIOBase
+from pathlib import Path
+from typing import Any
+
+from assim.files.errors import DataError, reason
+from assim.files.netcdf import strict
+
+
+class Log:
+    """One line of JSON for everything that happens: its time, its event, and what belongs to it.
+
+    Events are start, message, loop, window, result, written, error and end. Numbers that are not
+    finite are null. A log that can no longer be written is given up; the run goes on.
+    """
+
+    def __init__(self, file: RawIOBase | None = None) -> None:
+        self.file = file
+
+    def event(self, event: str, /, **content: Any) -> None:
+        """Append one line, at once."""
+        if self.file is None:
+            return
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event}
+        try:
+            text = json.dumps(strict(line | content), allow_nan=False, ensure_ascii=False)
+            self.file.write(f"{text}\n".encode())
+        except OSError:
+            self.file = None
+
+
+@contextmanager
+def logging(path: Path | None, start: Mapping[str, Any]) -> Iterator[Log]:
+    """A log that goes on in a file, which begins with `start` and has what ends the run.
+
+    Raises:
+        DataError: a file that cannot be written.
+    """
+    if path is None:
+        yield Log()
+        return
+    try:
+        file = path.open("ab", buffering=0)
+    except OSError as error:
+        raise DataError(f"{path}: no log can be written here ({reason(error)})") from error
+    with file:
+        log = Log(file)
+        log.event("start", **start)
+        try:
+            yield log
+        except BaseException as error:
+            log.event("error", kind=type(error).__name__, text=str(error))
+            raise
