@@ -9,20 +9,16 @@ end in a chain. No test uses the keys of the batches.
 """
 
 import sys
-import zlib
-from collections.abc import Iterator
-from itertools import chain, product
-from typing import Any, NamedTuple, cast
+from itertools import product
 
 import jax
 import numpy as np
 
 import assim
-from assim.analysis.methods import _ladder, best
 from assim.findings.calibration import calibrate
 from assim.problem.departure import Problem
 from assim.solve.cost import DepartureFunction
-from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust
+from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.statistics.uniformity import chi_squared_uniform, choose_bins, ecdf_p_value
 from assim.statistics.uniformity import rank_histogram as histogram
@@ -35,15 +31,8 @@ SIMULATIONS, A_BATCH, OF_AUTO = 1000, 100, 10
 FIRST_KEY = 1000
 
 
-class _Judged(NamedTuple):
-    """What the choice among methods goes by."""
-
-    trust: Trust
-    kind: str
-
-
 class Published(AbstractPosterior):
-    """What `analyse(posterior="auto")` reports: as `assim.analysis.methods` tries and chooses."""
+    """What `analyse(posterior="auto")` reports, from the search for the minimum on."""
 
     def name(self) -> str:
         """Its word in a case."""
@@ -56,22 +45,19 @@ class Published(AbstractPosterior):
         key: jax.Array,
         report: Report | None = None,
     ) -> Ensemble:
-        """The ensemble of the method that is chosen."""
+        """The members of the method that is chosen; `around` is not used."""
         assert isinstance(problem, Problem)
-        ensembles: dict[str, Ensemble] = {}
-        ladder = chain([assim.posterior.Laplace()], ladder_of(around.rank(), problem))
-        for method in ladder:
-            own = jax.random.fold_in(key, zlib.crc32(method.name().encode()))
-            ensembles[method.name()] = method.sample(problem, around, own, report)
-            if ensembles[method.name()].trust is Trust.CERTIFIED:
-                break
-        judged = {name: _Judged(e.trust, name) for name, e in ensembles.items()}
-        return ensembles[best(cast(Any, judged))]
-
-
-def ladder_of(rank: int, problem: Problem) -> Iterator[AbstractPosterior]:
-    """What is tried after Laplace; made when it is needed."""
-    yield from _ladder(rank, problem)[0]
+        seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
+        posterior = assim.analyse(problem, posterior=AUTO, seed=seed, report=report).posterior
+        assert posterior is not None
+        return Ensemble(
+            posterior.chi,
+            posterior.weights,
+            posterior.trust,
+            posterior.advice,
+            dict(posterior.certificates),
+            gradients=posterior.gradients,
+        )
 
 
 def ranked(
