@@ -3,11 +3,11 @@
     ∂c/∂t = -u(z, t) ∂c/∂x - v(z, t) ∂c/∂y + K ∇²c + ∂/∂z (K_z ∂c/∂z) - λ c + s,
     K_z ∂c/∂z = w c - e(x, y) at the ground,    s = rate F(t) N(x; x_s, width²)
 
-SI units. Sources are twofold. A *release* is a place x_s and a rate, which are parameters: a smooth
-Gaussian footprint, of which every cell has its exact share. The *emission* e of every cell of
-the ground is a field of the state that does not change, estimated as the initial state is. Both
-fields and the rate enter linearly, so that the posterior of what is emitted is Gaussian where wind,
-diffusivity and places are known.
+SI units. Sources are twofold. A *release* is a place x_s and a rate, which are parameters: a
+Gaussian footprint at least a cell wide, whose sum over the cells is then its integral to 2 in 10⁸.
+The *emission* e of every cell of the ground is a field of the state that does not change, estimated
+as the initial state is. Both fields and the rate enter linearly, so that the posterior of what is
+emitted is Gaussian where wind, diffusivity and places are known.
 
 In space finite volumes: advection by fluxes of third order biased upwind, linear in c (Wicker and
 Skamarock 2002, Mon. Wea. Rev. 130, 2088-2097, equation 4b), diffusion by differences; time steps by
@@ -59,15 +59,16 @@ class Transport(AbstractModel):
         dx: width of a cell in both horizontal directions, m.
         dz: thickness of a level, m.
         dt: time step, s.
-        width: standard deviation of the footprint of the release, m; in the vertical it is `dz`.
+        width: standard deviation of the footprint of the release, m, at least `dx`; in the vertical
+            it is `dz`.
         wind_x: wind along x, m s-1.
         wind_y: wind along y, m s-1.
         release: factor on the rate of the release at every time, as 1 while it lasts and 0 else.
         parameters: values in place of the defaults, by name.
 
     Raises:
-        ValueError: too few cells or levels, a width, thickness or step that is not positive, or an
-            unknown parameter.
+        ValueError: too few cells or levels, a width, thickness or step that is not positive, a
+            footprint narrower than a cell, or an unknown parameter.
     """
 
     nx: Annotated[int, "size"] = eqx.field(default=32, static=True)
@@ -96,9 +97,12 @@ class Transport(AbstractModel):
             if not isinstance(size, int) or size < least:
                 message = f"{name} must be a whole number of at least {least}, got {size}"
                 raise ValueError(f"Transport: {message}")
-        for name in ("dx", "dz", "dt", "width"):
+        for name in ("dx", "dz", "dt"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"Transport: {name} must be positive, got {getattr(self, name)}")
+        if not self.width >= self.dx:
+            message = f"width must be at least dx = {self.dx:g}, got {self.width}"
+            raise ValueError(f"Transport: {message}")
 
     def labels(self) -> Labels:
         """Concentration and emission, eight or eleven parameters, three inputs."""
@@ -151,16 +155,14 @@ class Transport(AbstractModel):
         }
 
     def _footprint(self, theta: Params) -> Array:
-        """Share of every cell in the release, for its volume: m-3, shape (nz, ny, nx)."""
-        east = _passed(self.nx, self.dx, theta["release_x"], self.width)
-        north = _passed(self.ny, self.dx, theta["release_y"], self.width)
-        shares = jnp.diff(north)[:, None] * jnp.diff(east)[None, :]
+        """Density of the release in the middles of cells, m-3, shape (nz, ny, nx)."""
+        east = _gaussian(self.nx, self.dx, theta["release_x"], self.width)
+        north = _gaussian(self.ny, self.dx, theta["release_y"], self.width)
+        up = jnp.ones(1)
         if self.nz > 1:  # nothing is lost below the ground
-            inner = _passed(self.nz, self.dz, theta["release_z"], self.dz)[1:-1]
-            up = jnp.diff(jnp.concatenate([jnp.zeros(1), inner, jnp.ones(1)]))
-        else:
-            up = jnp.ones(1)
-        return up[:, None, None] * shares[None] / (self.dx**2 * self.dz)
+            passed = ndtr((self.dz * np.arange(1, self.nz) - theta["release_z"]) / self.dz)
+            up = jnp.diff(jnp.concatenate([jnp.zeros(1), passed, jnp.ones(1)]))
+        return up[:, None, None] / self.dz * (north[:, None] * east[None, :])[None]
 
     def _heights(self) -> np.ndarray:
         return self.dz * (np.arange(self.nz) + 0.5) if self.nz > 1 else np.full(1, 10.0)
@@ -169,9 +171,10 @@ class Transport(AbstractModel):
         return _LABELS | (_OF_LEVELS if self.nz > 1 else {})
 
 
-def _passed(n: int, cell: float, at: Array, spread: float) -> Array:
-    """The part of a Gaussian before each face of n cells, shape (n + 1,)."""
-    return ndtr((cell * np.arange(n + 1) - at) / spread)
+def _gaussian(n: int, cell: float, at: Array, spread: float) -> Array:
+    """Of unit integral, in the middles of n cells."""
+    distance = (cell * (np.arange(n) + 0.5) - at) / spread
+    return jnp.exp(-(distance**2) / 2) / (np.sqrt(2 * np.pi) * spread)
 
 
 def _flux(c: Array, speed: Array, exchange: Array, axis: int) -> Array:

@@ -705,7 +705,7 @@ MODELS = {
     ),
     "transport-levels": ModelEntry(
         lambda: Transport(
-            *(4, 5, 3, 1.0, 0.8, 0.1, 0.9),
+            *(4, 5, 3, 1.0, 0.8, 0.1, 1.2),
             release=Forcing([0.0, 0.1, 1.0], [1.0, 0.5], "1", "steps"),
             parameters={**_CARRIED, "release_z": 1.1, "vertical_diffusivity": 0.4, "shear": 0.3},
         ),

@@ -54,7 +54,7 @@ def test_orders_in_space(theta, expected, along):
         nx, ny = (n, 4) if along == "x" else (4, n)
         given = {"diffusivity": theta["diffusivity"], f"wind_{along}": theta["wind_x"]}
         dt = 0.4 / n if theta["wind_x"] else 20.0 / n**2
-        model = Transport(nx, ny, dx=1 / n, dz=1.0, dt=dt, parameters=given)
+        model = Transport(nx, ny, dx=1 / n, dz=1.0, dt=dt, width=1.0, parameters=given)
         at, t = places(model)[1 if along == "x" else 0], 0.08
         variance = 0.08**2
 
@@ -72,7 +72,7 @@ def test_a_puff_is_carried_spreads_and_decays():
     """In a wind that turns, from (0.3, 0.3) by ∫ (u, v) dt, where u is linear in time."""
     theta = {"diffusivity": 0.004, "decay": 1.5, "wind_y": 0.6, "wind_x": 0.2}
     turning = Forcing([0.0, 1.0], [0.0, 1.0], "m s-1")
-    model = Transport(64, 64, 1, 1 / 64, 2.0, 0.01, wind_x=turning, parameters=theta)
+    model = Transport(64, 64, 1, 1 / 64, 2.0, 0.01, 1.0, wind_x=turning, parameters=theta)
     start = clean(model) | {"concentration": jnp.asarray(puff(model, (0.3, 0.3), 0.004))}
     t = 0.5
     end = run(model, start, 50)["concentration"]
@@ -95,7 +95,7 @@ def test_a_plume_of_a_release():
     exact, _ = quad_vec(aged, 0.0, t, epsabs=1e-6)
     end = run(model, clean(model), 60)
     error = np.abs(np.asarray(end["concentration"]) - exact)
-    assert np.max(error) < 0.02 * np.max(exact)
+    assert np.max(error) < 0.01 * np.max(exact)
     assert abs(mass(model, end) - 3.0 * (1 - np.exp(-0.3 * t)) / 0.3) < 1e-9
 
 
@@ -114,7 +114,7 @@ def test_undershoots_are_small_where_a_plume_is_resolved():
 def test_mass_is_what_was_there_and_what_was_emitted():
     theta = {"diffusivity": 0.002, "wind_x": 0.5, "wind_y": -0.3}
     theta |= {"release_rate": 3.0, "release_x": 0.4, "release_y": 0.6}
-    model = Transport(40, 40, 1, 1 / 40, 2.0, 0.01, 1 / 40, parameters=theta)
+    model = Transport(40, 40, 1, 1 / 40, 2.0, 0.01, 2 / 40, parameters=theta)
     emission = np.zeros((40, 40))
     emission[20:22, 18:20] = 100.0
     c = jnp.asarray(puff(model, (0.4, 0.6), 0.001))
@@ -152,10 +152,10 @@ def test_a_release_outside_emits_nothing():
 def test_a_release_lasts_as_long_as_its_series_says():
     theta = CALM | {"release_rate": 2.0, "release_x": 6.0, "release_y": 6.0}
     burst = Forcing([0.0, 0.2, 0.3, 1.0], [0.0, 1.0, 0.0], "1", "steps")
-    model = Transport(12, 12, 1, 1.0, 1.0, 0.1, 0.5, release=burst, parameters=theta)
+    model = Transport(12, 12, 1, 1.0, 1.0, 0.1, 1.0, release=burst, parameters=theta)
     before, after = (mass(model, run(model, clean(model), steps)) for steps in (1, 6))
     assert before == 0
-    assert after == pytest.approx(2.0 * 0.1, rel=1e-9)
+    assert after == pytest.approx(2.0 * 0.1, rel=2e-8)
 
 
 def test_fields_enter_linearly():
@@ -218,7 +218,7 @@ def test_sources_are_at_their_heights():
     ground = clean(model) | {"emission": jnp.full((20, 20), 0.5)}
     there = np.asarray(run(model, ground, 10)["concentration"]).sum(axis=(1, 2)) * 10.0
     height = 10.0 * (np.arange(6) + 0.5)
-    assert there.sum() == pytest.approx(2.0 + 0.5 * 400, rel=1e-12)
+    assert there.sum() == pytest.approx(2.0 + 0.5 * 400, rel=1e-9)
     there[0] -= 0.5 * 400
     np.testing.assert_allclose(np.sum(there * height) / there.sum(), 45.0, atol=3.0)
     assert np.argmax(there) == 4
@@ -230,7 +230,7 @@ def test_sources_are_at_their_heights():
         ({"nx": 3}, "Transport: nx must be a whole number of at least 4, got 3"),
         ({"nz": 0}, "Transport: nz must be a whole number of at least 1, got 0"),
         ({"dz": 0.0}, "Transport: dz must be positive"),
-        ({"width": -1.0}, "Transport: width must be positive"),
+        ({"width": 99.0}, "Transport: width must be at least dx = 100, got 99.0"),
         ({"parameters": {"shear": 0.1}}, "no parameter 'shear'; there are wind_x"),
     ],
 )
