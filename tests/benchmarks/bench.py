@@ -98,6 +98,14 @@ def c_twin(
     return function(*numbers, ctypes.c_double(B_STDEV**2), *arrays), slope
 
 
+def c_forecast(x: np.ndarray, steps: int) -> np.ndarray:
+    """The state so many steps later."""
+    end = np.array(x)
+    numbers = (ctypes.c_int(x.size), ctypes.c_int(steps), *map(ctypes.c_double, (DT, FORCING)))
+    library("lorenz96").forecast(*numbers, pointer(end))
+    return end
+
+
 # ---- NumPy ---------------------------------------------------------------------------------------
 
 
@@ -124,14 +132,21 @@ def stages(x: np.ndarray) -> tuple[np.ndarray, ...]:
     return x2, x3, x + DT * k3, k1, k2, k3
 
 
+def numpy_forecast(x: np.ndarray, steps: int) -> np.ndarray:
+    """The state so many steps later."""
+    for _ in range(steps):
+        *_, x4, k1, k2, k3 = stages(x)
+        x = x + DT / 6 * (k1 + 2 * (k2 + k3) + tendency(x4))
+    return x
+
+
 def numpy_twin(
     background: np.ndarray, observed: np.ndarray, start: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """J and its gradient."""
     path = [start]
     for _ in observed:
-        *_, x4, k1, k2, k3 = stages(path[-1])
-        path.append(path[-1] + DT / 6 * (k1 + 2 * (k2 + k3) + tendency(x4)))
+        path.append(numpy_forecast(path[-1], 1))
     j, slope = 0.0, np.zeros_like(start)
     for x, after, y in zip(path[-2::-1], path[:0:-1], observed[::-1], strict=True):
         departure = after - y
@@ -220,7 +235,9 @@ def ours(steps: int, background: np.ndarray, observed: np.ndarray) -> Run:
     return lambda: jax.block_until_ready(compiled(*given))
 
 
-def theirs(twin: Callable, background: np.ndarray, observed: np.ndarray) -> list[float]:
+def theirs(
+    twin: Callable, forecast: Callable, background: np.ndarray, observed: np.ndarray
+) -> list[float]:
     """The same with SciPy's L-BFGS-B, which has J and its gradient from `twin`."""
     costs = []
     for values in observed:
@@ -228,11 +245,7 @@ def theirs(twin: Callable, background: np.ndarray, observed: np.ndarray) -> list
         function = partial(twin, background, np.ascontiguousarray(values))
         found = minimize(function, background, jac=True, method="L-BFGS-B", options=options)
         costs.append(float(found.fun))
-        x = found.x
-        for _ in values:
-            *_, x4, k1, k2, k3 = stages(x)
-            x = x + DT / 6 * (k1 + 2 * (k2 + k3) + tendency(x4))
-        background = x
+        background = forecast(found.x, len(values))
     return costs
 
 
@@ -242,7 +255,8 @@ def twins() -> Iterator[tuple[str, float]]:
         background, observed = twin_data(40, steps, 100)
         run = ours(steps, background, observed)
         by_c, by_numpy = (
-            partial(theirs, twin, background, observed) for twin in (c_twin, numpy_twin)
+            partial(theirs, *pair, background, observed)
+            for pair in ((c_twin, c_forecast), (numpy_twin, numpy_forecast))
         )
         difference = np.max(np.abs(np.asarray(run()) / np.asarray(by_c()) - 1))
         yield f"twin_cost_difference_w{steps}", float(difference)

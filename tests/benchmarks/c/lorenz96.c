@@ -79,3 +79,16 @@ double twin(int n, int steps, double dt, double forcing, double b2, const double
     free(memory);
     return cost;
 }
+
+/* x, replaced by the state `steps` later. */
+void forecast(int n, int steps, double dt, double forcing, double *x) {
+    double *memory = malloc((size_t)7 * n * sizeof(double)), *s[3], *k[4];
+    for (int i = 0; i < 3; i++) s[i] = memory + (size_t)i * n;
+    for (int i = 0; i < 4; i++) k[i] = memory + (size_t)(3 + i) * n;
+    for (int t = 0; t < steps; t++) {
+        stages(n, x, forcing, dt, s, k);
+        tendency(n, s[2], forcing, k[3]);
+        for (int i = 0; i < n; i++) x[i] += dt / 6 * (k[0][i] + 2 * (k[1][i] + k[2][i]) + k[3][i]);
+    }
+    free(memory);
+}
