@@ -319,5 +319,10 @@ class Rows(eqx.Module):
 def of_window(problem: Problem, edges: Array, rows: tuple[Rows, ...]) -> Problem:
     """The problem of another window: other slot edges, other observations, all else the same."""
     placed = tuple(r.placed(o) for r, o in zip(rows, problem.observations, strict=True))
-    problem = dataclasses.replace(problem, observations=placed, located=())
-    return eqx.tree_at(lambda p: p.window.edges, problem, edges)
+    return dataclasses.replace(at_edges(problem, edges), observations=placed)
+
+
+def at_edges(problem: Problem, edges: Array) -> Problem:
+    """The problem with other slot edges, on which its values have no known places."""
+    window = dataclasses.replace(problem.window, edges=edges)
+    return dataclasses.replace(problem, window=window, located=())

@@ -1,6 +1,5 @@
 """Where a forecast starts: members of the posterior that a finished run has left."""
 
-import dataclasses
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from assim.files.read.states import read_state
 from assim.files.write.analysed import read_carry
 from assim.files.write.forecast import attributes_of, read_members
 from assim.files.write.results import certificates
+from assim.problem.cycled import at_edges
 from assim.problem.departure import Problem
 from assim.problem.model import AbstractDynamics
 from assim.problem.window import Window
@@ -299,8 +299,7 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
     carry = read_carry(path, posed.cycle.start())
     asked = MEMBERS if number is None else number
     ahead, newest, slot = _ahead(posed.cycle.plan, np.asarray(posed.edges), done)
-    first = dataclasses.replace(posed.cycle.problem, located=())
-    problem = eqx.tree_at(lambda p: p.window.edges, first, jnp.asarray(ahead))
+    problem = at_edges(posed.cycle.problem, jnp.asarray(ahead))
     draws = posed.cycle.scheme.draws(problem, carry, asked, jax.random.key(seed), newest)
     if draws is None:
         kind = type(posed.cycle.scheme).__name__
