@@ -33,7 +33,7 @@ def decoded(dataset: xr.Dataset, called: str, stored: netCDF4.Dataset | None = N
         stored: the file that it is of, which knows whether variables are prefilled.
     """
     data_dims = {dim for v in dataset.variables.values() if v.dtype.kind in "iuf" for dim in v.dims}
-    variables = {}
+    variables, unreadable = {}, {}
     for name, variable in dataset.variables.items():
         prefilled = "source" in variable.encoding  # as xarray has what is from a file
         if stored is not None:
@@ -41,10 +41,13 @@ def decoded(dataset: xr.Dataset, called: str, stored: netCDF4.Dataset | None = N
         try:
             variables[name] = _decoded(variable, f"{called}: {name}", prefilled, data_dims)
         except DataError as error:
-            variables[name] = _unreadable(variable, error)
-    attributes = without_faults(dataset.attrs)
-    new = xr.Dataset(variables, attrs=attributes).set_coords(list(dataset.coords))
-    return xr.decode_cf(new, mask_and_scale=False, decode_times=False, decode_timedelta=False)
+            unreadable[name] = _unreadable(variable, error)
+    # The positions along a dimension would be read for their index; these have none.
+    positions = {name: unreadable.pop(name) for name in dataset.dims if name in unreadable}
+    new = xr.Dataset({**variables, **unreadable}, attrs=without_faults(dataset.attrs))
+    new = new.set_coords([name for name in dataset.coords if name not in positions])
+    new = xr.decode_cf(new, mask_and_scale=False, decode_times=False, decode_timedelta=False)
+    return new.assign_coords(xr.Coordinates(positions, indexes={}))
 
 
 def _decoded(

@@ -12,7 +12,7 @@ from assim.files.read import manifest as ledger
 from tests.cycle.files import Files, contents, manifest, steady
 
 WINDOWS = 50
-KILLS = int(os.environ.get("ASSIM_TESTS_KILLS", "20"))
+KILLS = int(os.environ.get("ASSIM_TESTS_KILLS", "10"))
 
 
 def started(files, out, cache, *options):

@@ -206,6 +206,11 @@ def test_a_variable_that_nobody_reads_may_be_faulty(tmp_path):
     extra = observation_file().assign(other=("obs", np.arange(4.0), {"units": "K"}))
     path = stored(tmp_path / "file.nc", extra, "other", scale_factor="2.0", coordinates=[1, 2])
     assert observed(path).rows == 4
+    extra = observation_file().assign_coords(more=("more", np.arange(3.0), {"units": "m"}))
+    path = stored(tmp_path / "positions.nc", extra, "more", scale_factor=0.0)
+    assert observed(path).rows == 4
+    with opened(path) as dataset, pytest.raises(DataError, match="more: expected a finite number"):
+        _ = dataset["more"].values
 
 
 def test_numbers_are_unpacked_as_before(tmp_path):
