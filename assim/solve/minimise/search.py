@@ -39,9 +39,9 @@ def next_batch(
 
     Up to 64 controls four first guesses are minimised together, then four more while fewer than
     three have led to the lowest minimum or while the data do not fit there; at most 64. Of larger
-    problems the first alone, and more, one by one and at most 8, only where it has not settled or
-    the data do not fit. There are no more where 8 have not settled anywhere, and none after 16 that
-    all met one minimum.
+    problems the first alone, and more, one by one and at most 8, only where it settled nowhere or
+    the data do not fit; none where it ran out of loops, as the next would. There are no more where
+    8 have not settled anywhere, and none after 16 that all met one minimum.
 
     Args:
         guesses: χ in the order in which they are tried, shape (most, n).
@@ -85,6 +85,8 @@ def _together(guesses: Array) -> int:
 
 
 def _wants_more(solution: Solution, fits: Fits, together: int) -> bool:
+    if together == 1 and solution.status is Status.OUT_OF_LOOPS:
+        return False
     if not solution.minima:
         return solution.starts - solution.failed_starts < HOPELESS
     if together == 1:

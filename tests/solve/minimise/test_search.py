@@ -14,7 +14,7 @@ from assim.problem.operator import PointSample
 from assim.problem.prior import LogNormal
 from assim.solve.minimise.gauss_newton import GaussNewton
 from assim.solve.minimise.loop import minimise
-from assim.solve.minimise.search import MET, both, most_first_guesses
+from assim.solve.minimise.search import MET, both, most_first_guesses, next_batch
 from assim.solve.minimise.status import Status
 from tests.solve.linear import driven
 
@@ -124,6 +124,19 @@ def test_starts_that_are_given_are_kept():
 def test_a_large_problem_takes_one():
     assert most_first_guesses(64) == 64
     assert most_first_guesses(65) == 8
+
+
+@pytest.mark.parametrize(
+    ("status", "more"),
+    [(Status.OUT_OF_LOOPS, None), (Status.STAGNATED, 1), (Status.CONVERGED, 1)],
+    ids=str,
+)
+def test_a_large_problem_that_is_out_of_loops_takes_no_other(status, more):
+    problem = driven().problem
+    few = minimise(problem, GaussNewton(), jnp.zeros((1, problem.size())))
+    solution = dataclasses.replace(few, status=status, minima=few.minima * (more is not None))
+    guesses = next_batch(jnp.zeros((8, 65)), solution, lambda _: False)
+    assert (guesses is None) if more is None else (guesses.shape == (more, 65))
 
 
 def test_two_solutions_as_one():
