@@ -3,6 +3,7 @@ from .analysis.analyse import analyse as analyse
 from .analysis.cycle.cycle import Cycle as Cycle
 from .analysis.forecast import Forecast as Forecast
 from .analysis.forecast import forecast as forecast
+from .devices import mesh as mesh
 from .files.errors import DataError as DataError
 from .files.read.forcings import read_forcing as read_forcing
 from .files.read.observations import read_observations as read_observations

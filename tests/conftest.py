@@ -28,6 +28,7 @@ if COMPILED not in os.environ:
 
 gc.set_threshold(50_000)  # as the command line does: tracing makes many objects and few circles
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 2)  # for tests of devices; all others use the first
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", os.environ[COMPILED])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)

@@ -37,10 +37,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "arguments": set(),
     "contiguous": set(),
+    "devices": set(),
     # assim/__init__.py
     "assim": {"problem", "solve", "statistics", "analysis", "findings", "files", "couple", "names"},
 }
-LEAVES = {"arguments", "contiguous"}  # files beside the rooms, which every room may import
+LEAVES = {
+    "arguments",
+    "contiguous",
+    "devices",
+}  # files beside the rooms, which every room may import
 NEVER = {  # folder → folders of its own or another room that it may not import
     "files/read": ("files/write",),
     "show": ("files/write",),

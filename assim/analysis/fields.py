@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.devices import each_member
 from assim.problem.arrays import State
 from assim.problem.departure import Problem
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
@@ -120,7 +121,7 @@ def _sums(
 
 def _away(problem: Problem, here: Fields, chi: Array, w: Array) -> tuple[Fields, Array]:
     """x - x* of several χ, and their weights: both nothing where a trajectory is not finite."""
-    fields = jax.vmap(lambda chi: _fields(problem, chi))(chi)
+    fields = each_member(lambda chi: _fields(problem, chi))(chi)
     away = jax.tree.map(lambda a, b: a - b[None], fields, here)
     finite = [jnp.isfinite(a).reshape(w.size, -1).all(axis=1) for a in jax.tree.leaves(away[:2])]
     safe = jax.tree.map(lambda a: jnp.where(jnp.isfinite(a), a, 0.0), away)
@@ -192,7 +193,7 @@ def can_be_corrected(stdev: Fields) -> bool:
 def _pair_sums(problem: Problem, chi: Array, away: Array, w: Array) -> tuple[Fields, _Sums]:
     """x*, and of the pairs χ* ± away, shape (batch, n), with weights (2, batch)."""
     pushed = lambda v: jax.jvp(lambda c: _fields(problem, c), (chi,), (v,))  # noqa: E731
-    several, tangent = jax.vmap(pushed)(away)
+    several, tangent = each_member(pushed)(away)
     here = jax.tree.map(lambda x: x[0], several)
     members = chi[None] + jnp.concatenate([away, -away])
     fields, kept = _away(problem, here, members, w.reshape(-1))

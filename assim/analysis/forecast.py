@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.devices import over_members
 from assim.problem.arrays import Coordinate, Grid, Labels, Params, State, Trajectory
 from assim.problem.forcing import check_span
 from assim.problem.in_units import of_size
@@ -231,7 +232,7 @@ def _states(
         kept = lambda part: {n: jnp.where(finite, v[first:], jnp.nan) for n, v in part.items()}  # noqa: E731
         return kept(states), kept(seen)
 
-    return jax.lax.map(member_states, draws, batch_size=batch)
+    return over_members(member_states, draws, batch)
 
 
 def _series(
@@ -357,4 +358,4 @@ def _readings(
         each = o.likelihood.log_densities(o.values, exact, o.covariance, scale)
         return exact, drawn, jnp.where(jnp.isnan(each), -jnp.inf, each)
 
-    return jax.lax.map(member_readings, given, batch_size=batch)
+    return over_members(member_readings, given, batch)

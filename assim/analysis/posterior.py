@@ -19,6 +19,7 @@ from assim.analysis.fields import (
     of_members,
 )
 from assim.analysis.store import AbstractStore
+from assim.devices import over_members
 from assim.problem.arrays import State, Trajectory, TrajectoryFunction
 from assim.problem.control import Physical
 from assim.problem.departure import Problem
@@ -366,4 +367,4 @@ def _prior_draws(forcing: Problem, number: int, key: Array) -> Array:
 @eqx.filter_jit
 def _mapped(problem: Problem, chi: Array) -> Physical:
     """Control of several χ."""
-    return jax.lax.map(problem.control, chi, batch_size=many_together(problem))
+    return over_members(problem.control, chi, many_together(problem))

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
@@ -54,11 +54,12 @@ FILES = get_args(Kept)[:-1]
 
 
 class RuntimeTable(Table):
-    """Device, precision and seed."""
+    """Device, precision and seed, and how several devices share the work."""
 
     device: Literal["cpu", "gpu"] = "cpu"
     precision: Literal["float64", "float32"] = "float64"
     seed: int = 0
+    mesh: dict[Literal["member", "space"], Annotated[int, Field(ge=1)]] = {}
 
 
 class OutputTable(Table):

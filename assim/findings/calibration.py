@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.devices import over_members
 from assim.findings.truths import Truths, draw_truths
 from assim.problem.departure import Problem
 from assim.problem.predictive import samples_its_density, with_values
@@ -278,8 +279,10 @@ def _minima(problem: Problem, settings: _Settings, truths: Truths, keys: Array) 
         best = jnp.argmin(jnp.where(jnp.isfinite(several.cost), several.cost, jnp.inf))
         return jax.tree.map(lambda leaf: leaf[best], several)
 
-    side_by_side = None if settings.together == 1 else settings.together
-    return jax.lax.map(lowest_minimum, (truths, keys), batch_size=side_by_side)
+    if settings.together == 1:
+        return jax.lax.map(lowest_minimum, (truths, keys))
+    minima: _Minimum = over_members(lowest_minimum, (truths, keys), settings.together)
+    return minima
 
 
 def _simulation(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.devices import over_members
 from assim.problem.departure import Problem
 from assim.problem.predictive import Readings, drawn_readings, prior_draws, with_values
 from assim.solve.cost import negative_log_density
@@ -60,4 +61,4 @@ def _readings(problem: Problem, chi: Array, key: Array) -> tuple[Readings, Array
 
     number = chi.shape[0]
     keys = jax.random.split(key, number)
-    return jax.lax.map(checked_readings, (chi, keys), batch_size=batch_size(problem, number))
+    return over_members(checked_readings, (chi, keys), batch_size(problem))

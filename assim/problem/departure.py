@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from assim.devices import in_space
 from assim.problem.arrays import Array, Grid, Params, State, Trajectory, TrajectoryFunction
 from assim.problem.control import Control, Physical
 from assim.problem.digital_filter import DigitalFilter
@@ -72,8 +73,7 @@ class Problem(eqx.Module):
         window: the slots of the trajectory.
         control: the prior transform x(χ).
         observations: one entry an instrument.
-        horizon: time after which observations do not count yet, where a window is lengthened
-            step by step; None for all of them. A digital filter counts once it has its window.
+        horizon: time until which observations count, where a window is lengthened; None for all.
         digital_filter: Jc, fitted to the window; None for none.
         derived: scalar functions of the trajectory that are published with the rest, by name.
         located: of every instrument where its values lie on slot edges and grid, or None; () if it
@@ -299,7 +299,7 @@ class Problem(eqx.Module):
     def _follow(self, physical: Physical) -> tuple[Trajectory, State]:
         """The trajectory, and the jumps where states are the control."""
         model, window, error = self.model, self.window, self.control.model_error
-        x0, theta = physical.state, physical.parameters
+        x0, theta = in_space(physical.state), physical.parameters
         jumps: State = {}
         if error is None and self.horizon is None:
             states = model.states(x0, theta, window.edges, window.steps)

@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from assim.devices import in_space
 from assim.problem.arrays import Array, Labels, Params, State
 from assim.problem.grids import is_walled, walled
 
@@ -201,8 +202,9 @@ def scan_slots(
     by_step = _HELD * every > KEPT_IN_STEPS
 
     def slot(x: State, ends: tuple[Array, Array]) -> tuple[State, State]:
-        step_in_slot = walled(partial(step, ends), x)
-        step_in_slot = again(step_in_slot) if by_step else step_in_slot
+        apart = walled(partial(step, ends), x)
+        laid_out = lambda x, index: (in_space(apart(x, index)[0]), None)  # noqa: E731
+        step_in_slot = again(laid_out) if by_step else laid_out
         if steps == 1:
             y, _ = step_in_slot(x, jnp.zeros(()))
         elif each <= KEPT_STATES:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.devices import over_members
 from assim.problem.arrays import Array
 from assim.problem.departure import Problem
 from assim.problem.observation import Observations
@@ -160,7 +161,7 @@ def samples_its_density(problem: Problem) -> dict[str, bool]:
 @eqx.filter_jit
 def _predictive(problem: Problem, chi: Array, key: Array, batch: int) -> Predictive:
     keys = jax.random.split(key, chi.shape[0])
-    return jax.lax.map(lambda pair: _of_one(problem, *pair), (chi, keys), batch_size=batch)
+    return over_members(lambda pair: _of_one(problem, *pair), (chi, keys), batch)
 
 
 def _of_one(problem: Problem, chi: Array, key: Array) -> Predictive:

@@ -329,14 +329,14 @@ def _read(path: Path, assignments: tuple[str, ...]) -> Any:
     from assim.case.case import read_case
 
     case = read_case(path, assignments)
-    _configure(case.runtime.device, case.runtime.precision)
+    _configure(case.runtime.device, case.runtime.precision, case.runtime.mesh)
     return case
 
 
-def _configure(device: str = "cpu", precision: str = "float64") -> None:
+def _configure(device: str = "cpu", precision: str = "float64", mesh: Any = None) -> None:
     from assim.run.terminal.runtime import configure
 
-    configure(device, precision)
+    configure(device, precision, mesh or {})
 
 
 def _without_plugins() -> AbstractContextManager[None]:

@@ -18,6 +18,7 @@ from assim.case.case import Case
 from assim.case.pose import Posed, pose_setting
 from assim.case.pose_cycle import pose_cycle
 from assim.case.setting import Setting
+from assim.devices import over_members
 from assim.files.errors import DataError
 from assim.files.fingerprint import WINDOW, digests, problem_digest
 from assim.files.netcdf import hash_file
@@ -258,7 +259,7 @@ def _at_end(problem: Problem, chi: jax.Array) -> tuple[StartMembers, dict[str, j
         white = problem.control.split(chi)["model_error"]
         return draws, {n: jax.vmap(error.in_time.sqrt, 1, 1)(w) for n, w in white.items()}
 
-    return jax.lax.map(start, chi, batch_size=min(len(chi), MEMBERS))
+    return over_members(start, chi, MEMBERS)
 
 
 def _check_problem(path: Path, posed: Posed) -> None:

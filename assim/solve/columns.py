@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from assim.devices import each_member
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.together import COLUMNS
 
@@ -72,13 +73,13 @@ def accumulate(contribution: Callable[[Any], Any], columns: Any) -> Any:
     number = jax.tree.leaves(columns)[0].shape[0]
     total = lambda tree: jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), tree)  # noqa: E731
     if number <= COLUMNS:
-        return total(jax.vmap(contribution)(columns))
+        return total(each_member(contribution)(columns))
     batches = jax.tree.map(_batched, columns)
     first = jax.tree.map(lambda leaf: leaf[0, 0], batches)
     start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(contribution, first))
 
     def add(so_far: Any, several: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, so_far, total(jax.vmap(contribution)(several))), None
+        return jax.tree.map(jnp.add, so_far, total(each_member(contribution)(several))), None
 
     return jax.lax.scan(add, start, batches)[0]
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 
 from assim.contiguous import in_order
+from assim.devices import over_members
 from assim.solve.cost import DepartureFunction, negative_log_density
 
 Array = jax.Array
@@ -23,8 +23,8 @@ def batch_size(problem: DepartureFunction, number: int | None = None) -> int:
 
 def by_columns(push: Callable[[Array], Array], directions: Array) -> Array:
     """push(v) of every row v, shape (rows, …), `COLUMNS` of them integrated together."""
-    together = min(directions.shape[0], COLUMNS)
-    return jax.lax.map(lambda v: in_order(push(v)), directions, batch_size=together)
+    columns: Array = over_members(lambda v: in_order(push(v)), directions, COLUMNS)
+    return columns
 
 
 def affordable(number: int, n: int, least: int = 10) -> int:
@@ -34,9 +34,6 @@ def affordable(number: int, n: int, least: int = 10) -> int:
 
 def log_density(problem: DepartureFunction, chi: Array) -> Array:
     """v - J of many χ in batches, shape (N,); -∞ where it is not finite. Traceable."""
-    number, n = chi.shape
-    batch = batch_size(problem, number)
-    extra = -number % batch
-    rows = jnp.pad(chi, ((0, extra), (0, 0)), mode="edge").reshape(-1, batch, n)
-    densities = jax.lax.map(jax.vmap(lambda chi: -negative_log_density(problem, chi)), rows)
-    return densities.reshape(-1)[:number]
+    density = lambda chi: -negative_log_density(problem, chi)  # noqa: E731
+    densities: Array = over_members(density, chi, batch_size(problem))
+    return densities

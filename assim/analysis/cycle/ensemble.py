@@ -31,6 +31,7 @@ from assim.analysis.cycle.scheme import (
     status,
 )
 from assim.arguments import Size, check_settings, not_negative
+from assim.devices import over_members
 from assim.problem.arrays import Coordinate
 from assim.problem.control import White
 from assim.problem.cycled import OTHERS
@@ -176,7 +177,7 @@ class LETKF(_AbstractFilter):
             return jax.tree.map(square_root(s, d, rho).apply, values)
 
         moved = jax.tree.map(lambda v: jnp.moveaxis(v, -1, 0), columns)
-        after = jax.lax.map(at, (places, moved), batch_size=min(points, TOGETHER))
+        after = over_members(at, (places, moved), TOGETHER)
         return jax.tree.map(lambda v, a: jnp.moveaxis(a, 0, -1).reshape(v.shape), fields, after)
 
 

@@ -21,6 +21,7 @@ from assim.analysis.cycle.scheme import (
 )
 from assim.analysis.forecast import StartMembers
 from assim.arguments import check_settings
+from assim.devices import over_members
 from assim.problem.arrays import Grid, Trajectory
 from assim.problem.control import White
 from assim.problem.cycled import OTHERS, advanced, in_carried_coordinates
@@ -121,7 +122,7 @@ def forecast(problem: Problem, members: White, key: Array) -> White:
 
     number = _size(members)
     keys = jax.random.split(key, number)
-    return jax.lax.map(member_path, (members, keys), batch_size=min(number, TOGETHER))
+    return over_members(member_path, (members, keys), TOGETHER)
 
 
 def read(problem: Problem, paths: White) -> Seen:
@@ -137,7 +138,7 @@ def read(problem: Problem, paths: White) -> Seen:
         departures = [o.departures(trajectory, at.scales, at.biases) for o in instruments]
         return Seen(every.state, predictions, scalars, path, jnp.concatenate(departures))
 
-    return jax.lax.map(read_member, paths, batch_size=min(_size(paths), TOGETHER))
+    return over_members(read_member, paths, TOGETHER)
 
 
 def _size(members: White) -> int:

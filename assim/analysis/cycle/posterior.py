@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from assim.analysis.cycle.plan import Move
 from assim.analysis.cycle.scheme import CycledMoments, Seen, in_physical_units
 from assim.analysis.forecast import StartMembers
+from assim.devices import over_members
 from assim.problem.control import Control, White
 from assim.problem.covariance import AbstractStateCovariance
 from assim.problem.cycled import ERRORS, OTHERS, STATE, Background, CycledProblem
@@ -46,7 +47,7 @@ def by_tangent(
     n, size = gaussian.chi.size, analysis.z.size
     background = look(jnp.zeros(n))
     if n <= WHOLE:
-        prior = jax.lax.map(push, jnp.eye(n), batch_size=min(n, TOGETHER))
+        prior = over_members(push, jnp.eye(n), TOGETHER)
         root = jax.vmap(gaussian.sqrt)(jnp.eye(n))
         posterior = jax.tree.map(lambda columns: jnp.tensordot(root, columns, axes=1), prior)
         return CycledMoments(background, analysis, _stdev(prior), _stdev(posterior), posterior.z)
@@ -57,9 +58,8 @@ def by_tangent(
     values, vectors = randomised_eigenpairs(covariance, size, min(rank, size), for_vectors)
     columns = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None]).T * units[None]
     white = jax.random.normal(for_draws, (rank, n)) / jnp.sqrt(rank)
-    batch = min(rank, TOGETHER)
-    prior = jax.lax.map(push, white, batch_size=batch)
-    posterior = jax.lax.map(push, jax.vmap(gaussian.sqrt)(white), batch_size=batch)
+    prior = over_members(push, white, TOGETHER)
+    posterior = over_members(push, jax.vmap(gaussian.sqrt)(white), TOGETHER)
     return CycledMoments(background, analysis, _stdev(prior), _stdev(posterior), columns)
 
 
@@ -73,9 +73,7 @@ def by_draws(
 ) -> CycledMoments:
     """Moments of draws that the model itself has carried; of the background they are linear."""
     draws = balanced_draws(gaussian, members, key)
-    several = jax.lax.map(
-        lambda chi: seen(problem, chi, move), draws, batch_size=min(members, TOGETHER)
-    )
+    several = over_members(lambda chi: seen(problem, chi, move), draws, TOGETHER)
     return _of_sample(several, len(draws), linear)
 
 
@@ -105,7 +103,7 @@ def by_members(
     def seen_member(given: tuple[Array, White]) -> Seen:
         return seen(problem, gaussian.chi + given[0], move, given[1])
 
-    several = jax.lax.map(seen_member, (moved, members), batch_size=min(number, TOGETHER))
+    several = over_members(seen_member, (moved, members), TOGETHER)
     return _of_sample(several, number, linear)
 
 
@@ -147,10 +145,10 @@ def drawn_members(window: CycledProblem, number: int, key: Array, newest: int) -
     z = m + Σ_k w_k v_k + √s_x B^(1/2) w_x + √s_θ w_θ,        w ~ N(0, I)
     """
     chi = jax.random.normal(key, (number, window.size()))
-    return jax.lax.map(
+    return over_members(
         lambda draw: start_member(window.problem, window.inner(draw), newest),
         chi,
-        batch_size=min(number, TOGETHER),
+        TOGETHER,
     )
 
 

@@ -26,6 +26,7 @@ from assim.analysis.cycle.scheme import (
 )
 from assim.analysis.forecast import StartMembers
 from assim.arguments import Size, positive
+from assim.devices import over_members
 from assim.problem.arrays import State, Trajectory
 from assim.problem.covariance import AbstractStateCovariance
 from assim.problem.departure import Departures, Problem
@@ -274,7 +275,7 @@ def _outcome(increment: Increment, gaussian: Gaussian, cost: Cost) -> Outcome:
 def _stdev(increment: Increment, gaussian: Gaussian) -> tuple[State, State]:
     """Of every field before and after: √ diag sB, and less what the eigenpairs take away."""
     vectors = gaussian.eigenvectors.T
-    pushed = jax.lax.map(increment.of, vectors, batch_size=min(len(vectors), TOGETHER))
+    pushed = over_members(increment.of, vectors, TOGETHER)
     gain = gaussian.eigenvalues / (1 + gaussian.eigenvalues)
     variance = increment.static.variance()
     before, after = {}, {}
@@ -301,7 +302,7 @@ def _predicted_stdev(
         (adjoint,) = back(jnp.zeros_like(value).at[number].set(1.0))
         return jnp.linalg.norm(adjoint), jnp.linalg.norm(gaussian.sqrt(adjoint))
 
-    stdevs = jax.lax.map(row, jnp.arange(value.size), batch_size=min(value.size, TOGETHER))
+    stdevs = over_members(row, jnp.arange(value.size), TOGETHER)
     ends = [
         sum(o.values.size for o in increment.problem.observations[: k + 1])
         for k in range(len(increment.problem.observations) - 1)

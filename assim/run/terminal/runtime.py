@@ -1,13 +1,15 @@
 """Device, precision and compile cache, set before JAX is imported; and what `assim info` prints."""
 
 import logging
+import math
 import os
 import platform
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from assim.case.failure import CaseError, Fault
@@ -38,8 +40,18 @@ def cache_directory() -> Path | None:
     return Path(home).expanduser() / "assim" / "xla"
 
 
-def configure(device: str = "cpu", precision: str = "float64") -> None:
-    """Import JAX on this device and with this precision, quietly, with the compile cache on."""
+def configure(
+    device: str = "cpu",
+    precision: str = "float64",
+    shares: Mapping[str, int] = MappingProxyType({}),
+) -> None:
+    """Import JAX on this device and with this precision, quietly, with the compile cache on.
+
+    Args:
+        device: "cpu", "gpu", or whatever JAX finds.
+        precision: of all numbers.
+        shares: devices by axis of the mesh, "member" and "space"; on a CPU so many are made.
+    """
     if device == "cpu":
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -56,6 +68,22 @@ def configure(device: str = "cpu", precision: str = "float64") -> None:
             what = "JAX finds no GPU here (`assim info` lists the devices); pip install "
             way = "'jax[cuda12]' or 'jax[cuda13]', or set runtime.device = \"cpu\""
             raise CaseError([Fault("runtime.device", what + way)]) from error
+    if shares:
+        _share(device, shares)
+
+
+def _share(device: str, shares: Mapping[str, int]) -> None:
+    import jax
+
+    from assim.devices import mesh
+
+    if device == "cpu":
+        with suppress(RuntimeError):  # JAX is in use already, with the devices that it has
+            jax.config.update("jax_num_cpu_devices", math.prod(shares.values()))
+    try:
+        mesh(**shares)
+    except ValueError as error:
+        raise CaseError([Fault("runtime.mesh", str(error))]) from error
 
 
 def _cache(update: Callable[[str, Any], None]) -> None:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.arguments import below, check_settings, not_negative
+from assim.devices import MEMBER, along, each_member
 from assim.solve.cost import DepartureFunction, gradient
 from assim.solve.minimise.status import Status
 
@@ -287,14 +288,14 @@ def _unsettled(states: Any, tolerance: float | Array) -> Array:
 
 
 def _each(function: Callable) -> Callable:
-    """Mapped over a leading axis: all at once on an accelerator, one after the other on a CPU.
+    """Mapped over a leading axis: one after the other on a CPU, else or on several all at once.
 
     In turn, first guesses that have settled cost nothing, and one that needs many time steps
     does not hold up the others.
     """
-    if jax.default_backend() == "cpu":
+    if jax.default_backend() == "cpu" and along(MEMBER) == 1:
         return partial(jax.lax.map, function)
-    return jax.vmap(function)
+    return each_member(function)
 
 
 _gradient = eqx.filter_jit(gradient)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.devices import over_members
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import CHAIN, Ensemble, Report, Trust
 from assim.solve.posterior.gaussian import Gaussian
@@ -224,8 +225,8 @@ def _moved(
         return place.z, moved
 
     number = starts.shape[0]
-    batch, keys = batch_size(problem, number), jax.random.split(key, number)
-    ends_and_moments: tuple[Array, Moved] = jax.lax.map(chain, (starts, keys), batch_size=batch)
+    batch, keys = batch_size(problem), jax.random.split(key, number)
+    ends_and_moments: tuple[Array, Moved] = over_members(chain, (starts, keys), batch)
     return ends_and_moments
 
 

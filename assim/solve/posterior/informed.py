@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from assim.devices import over_members
 from assim.solve.cost import DepartureFunction, scored_density
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.together import HELD, batch_size
@@ -40,15 +41,12 @@ class Informed(eqx.Module):
 
         As many together as memory allows on every device.
         """
-        batch = batch_size(problem) * jax.device_count()
 
         def density_and_score(particle: tuple[Array, Array]) -> tuple[Array, Array]:
             density, score = scored_density(problem, self.chi(*particle))
             return density, self.shrink * (self.basis.T @ score)
 
-        if a.shape[0] <= batch:
-            return jax.vmap(density_and_score)((a, rest))
-        return jax.lax.map(density_and_score, (a, rest), batch_size=batch)
+        return over_members(density_and_score, (a, rest), batch_size(problem))
 
     def outside(self, white: Array) -> Array:
         """c of white vectors, shape (N, n): drawn from the prior where Laplace knows no better."""

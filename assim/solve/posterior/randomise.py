@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.arguments import Size, check_settings
+from assim.devices import each_member
 from assim.solve.cost import DepartureFunction, Value
 from assim.solve.minimise.gauss_newton import DENSE_LIMIT, GaussNewton, NewtonCG
 from assim.solve.minimise.loop import AbstractMinimiser
@@ -158,7 +159,7 @@ def perturbed_analysis(
 def _analyses(
     problem: DepartureFunction, minimiser: AbstractMinimiser, chi: Array, keys: Array
 ) -> _Member:
-    return jax.vmap(lambda key: perturbed_analysis(problem, minimiser, chi, key))(keys)
+    return each_member(lambda key: perturbed_analysis(problem, minimiser, chi, key))(keys)
 
 
 def _ensemble(problem: DepartureFunction, around: LaplacePosterior, analyses: _Member) -> Ensemble:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.arguments import Size, check_settings, positive
+from assim.devices import over_members
 from assim.solve.cost import DepartureFunction, scored_density
 from assim.solve.posterior.ensemble import (
     AbstractPosterior,
@@ -195,7 +196,7 @@ def _slopes(
         score = score * jnp.minimum(1.0, STEEPEST / (jnp.linalg.norm(score) + 1e-300))
         return density - fit.log_density(white), score + fit.pull(white)
 
-    values, g = jax.lax.map(slope, white, batch_size=batch_size(problem, 2 * half))
+    values, g = over_members(slope, white, batch_size(problem))
     inside = jnp.isfinite(values)
     share = inside / jnp.maximum(jnp.sum(inside), 1)
     g = share[:, None] * g

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from assim.arguments import a_share, check_settings, positive
+from assim.devices import each_member
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import AbstractPosterior
 from assim.solve.posterior.gaussian import Gaussian
@@ -182,7 +183,7 @@ def _starts(
     chi = jnp.concatenate([near, others])
     chi = jnp.where(jnp.concatenate([fine, own])[:, None], chi, gaussian.chi[None])
     moving = jnp.arange(chains) >= chains - far
-    descend = jax.vmap(lambda chi, moving: _descended(problem, chart, chart.z(chi), moving))
+    descend = each_member(lambda chi, moving: _descended(problem, chart, chart.z(chi), moving))
     return descend(chi, moving), own
 
 
@@ -272,13 +273,13 @@ def advance(
         def step(state: Any, key: Array) -> tuple[Any, Step]:
             return method.step(problem, at, state, tuning, key)
 
-        state, steps = jax.vmap(step)(state, jax.random.split(key, chains))
+        state, steps = each_member(step)(state, jax.random.split(key, chains))
         new = method.tuned(tuning, steps)
         tuning = jax.tree.map(lambda new, old: jnp.where(adapting, new, old), new, tuning)
         z = state.position
         virial = -jnp.mean(z * state.logdensity_grad, axis=1)
         chi = jax.vmap(at.chi)(z)
-        scalars = jax.vmap(lambda chi: _scalars(problem, chi))(chi)
+        scalars = each_member(lambda chi: _scalars(problem, chi))(chi)
         return (state, tuning), Block(chi, state.logdensity, virial, scalars, steps)
 
     start = walk.state, walk.tuning

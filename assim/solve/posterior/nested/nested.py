@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.arguments import Size, check_settings, positive
+from assim.devices import over_members
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import (
     CHAIN,
@@ -197,9 +198,8 @@ def _form(problem: Nesting) -> Nesting:
 @eqx.filter_jit
 def _moved(problem: Nesting, to: Nesting, chi: Array) -> Array:
     """χ (N, n) of one form in the other."""
-    moved: Array = jax.lax.map(
-        partial(problem.moved, to=to), chi, batch_size=batch_size(problem, chi.shape[0])
-    )
+    move = partial(problem.moved, to=to)
+    moved: Array = over_members(move, chi, batch_size(problem))
     return moved
 
 

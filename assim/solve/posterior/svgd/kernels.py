@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from assim.devices import over_members
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.together import batch_size
@@ -127,8 +128,8 @@ def _of_members(
     problem: DepartureFunction, members: Array, weights: Array, gaussian: Gaussian
 ) -> Array:
     points = jax.vmap(gaussian.z)(members)
-    batch = batch_size(problem, members.shape[0])
-    density, scores = jax.lax.map(lambda z: gaussian.scored(problem, z), points, batch_size=batch)
+    batch = batch_size(problem)
+    density, scores = over_members(lambda z: gaussian.scored(problem, z), points, batch)
     value = stein_discrepancy(points, scores, weights).value
     return jnp.where(jnp.all(jnp.isfinite(density)), value, jnp.nan)
 
@@ -141,7 +142,4 @@ def _squares(x: Array, points: Array) -> Array:
 def _by_rows(function: Callable[[Any], Array], rows: Any) -> Array:
     """The function of every row, as many rows together as `PAIRS` allows."""
     number = jax.tree.leaves(rows)[0].shape[0]
-    together = max(1, PAIRS // number)
-    if number <= together:
-        return jax.vmap(function)(rows)
-    return jax.lax.map(function, rows, batch_size=together)
+    return over_members(function, rows, max(1, PAIRS // number))

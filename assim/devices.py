@@ -1,0 +1,95 @@
+"""Which devices share the work: members of an ensemble along one axis, a state along another."""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, PartitionSpec
+
+MEMBER, SPACE = "member", "space"
+_State = TypeVar("_State")
+
+
+def mesh(*, member: int = 1, space: int = 1) -> AbstractContextManager[Any]:
+    """Share what follows among `member` × `space` devices; within `with`, no further than that.
+
+    Members, particles, perturbed analyses and chains are dealt out to the devices of `member`, a
+    number of them that divides theirs. Along `space` every field is cut in equal parts along its
+    longest dimension that can be, and with it its trajectory, what a gradient keeps and the control
+    vector; neighbours exchange what stencils reach over.
+
+    Args:
+        member: devices, or groups of them, among which members are shared.
+        space: devices among which a state is.
+
+    Raises:
+        ValueError: fewer than one, or more devices than there are.
+    """
+    devices = jax.devices()
+    if min(member, space) < 1 or member * space > len(devices):
+        raise ValueError(
+            f"mesh: member = {member} and space = {space} ask for {max(member, 1)} × "
+            f"{max(space, 1)} devices; there are {len(devices)} ({devices[0].platform}). On a CPU, "
+            'jax.config.update("jax_num_cpu_devices", N) makes N of its cores, before JAX is used'
+        )
+    shape, automatic = (member, space), (AxisType.Auto, AxisType.Auto)
+    axes = jax.make_mesh(shape, (MEMBER, SPACE), automatic, devices=devices[: member * space])
+    return jax.set_mesh(axes)
+
+
+def along(axis: str) -> int:
+    """Devices along an axis of the mesh that holds here; 1 without one."""
+    return dict(jax.sharding.get_abstract_mesh().shape).get(axis, 1)
+
+
+def in_space(values: _State) -> _State:
+    """Arrays, each cut along the longest of its dimensions that the devices of a state divide."""
+    if along(SPACE) == along(MEMBER) == 1:
+        return values
+    return jax.tree.map(_cut, values)
+
+
+def _cut(value: jax.Array) -> jax.Array:
+    devices = along(SPACE)
+    parts: list[str | None] = [None] * value.ndim
+    sizes = [size if size % devices == 0 else 0 for size in value.shape]
+    if devices > 1 and max(sizes, default=0) > 0:
+        parts[sizes.index(max(sizes))] = SPACE
+    return jax.lax.with_sharding_constraint(value, PartitionSpec(*parts))
+
+
+def each_member(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `vmap`, of rows that are dealt out to the devices of members where those divide them."""
+
+    def every(*rows: Any) -> Any:
+        devices = along(MEMBER)
+        is_dealt = devices > 1 and _number(rows) % devices == 0
+        return jax.vmap(function, spmd_axis_name=MEMBER if is_dealt else None)(*rows)
+
+    return every
+
+
+def over_members(function: Callable[[Any], Any], rows: Any, size: int) -> Any:
+    """The function of every row, in batches of one size: what is mapped is compiled once.
+
+    Args:
+        function: of one row.
+        rows: arrays with one leading dimension.
+        size: rows that the memory of one device holds.
+    """
+    devices, number = along(MEMBER), _number(rows)
+    batches = math.ceil(number / (size * devices))
+    if batches <= 1:
+        return each_member(function)(rows)
+    batch = devices * math.ceil(number / (batches * devices))
+    place = jnp.minimum(jnp.arange(batches * batch), number - 1)  # the last again, to fill up
+    full = jax.tree.map(lambda row: row[place].reshape(batches, batch, *row.shape[1:]), rows)
+    values = jax.lax.map(each_member(function), full)
+    return jax.tree.map(lambda v: v.reshape(batches * batch, *v.shape[2:])[:number], values)
+
+
+def _number(rows: Any) -> int:
+    return jax.tree.leaves(rows)[0].shape[0]
