@@ -4,6 +4,7 @@ x_i(t_k) = M(x_i(t_(k-1)), θ_i) + η_(i,k),        i = 1 … N
 """
 
 import dataclasses
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from assim.problem.model_error import ModelError, sequential_states
 from assim.problem.observation import Observations
 from assim.problem.predictive import BATCH_VALUES
 from assim.problem.window import Window, integrate
+from assim.statistics.scores import quantile_interval
 
 Array = jax.Array
 Fields = dict[str, np.ndarray]
@@ -290,11 +292,15 @@ def _with_moments(
 
 
 def _moments(members: np.ndarray) -> list[np.ndarray]:
-    """Mean, standard deviation and quantiles over the first dimension; NaN of no members."""
+    """Mean, standard deviation and quantiles over the first dimension; NaN of no members.
+
+    Another member lies between the outer quantiles with just their probability.
+    """
     if not len(members):
         return [np.full(members.shape[1:], np.nan)] * (2 + len(QUANTILES))
     stdev = np.std(members, axis=0, ddof=min(1, len(members) - 1))
-    return [np.mean(members, axis=0), stdev, *np.quantile(members, [*QUANTILES.values()], axis=0)]
+    low, high = quantile_interval(members, QUANTILES["q95"] - QUANTILES["q05"])
+    return [np.mean(members, axis=0), stdev, low, np.median(members, axis=0), high]
 
 
 class Readings(NamedTuple):
@@ -333,7 +339,8 @@ def predicted_readings(
     read = forecast.seen or forecast.members
     states = {name: jnp.asarray(value) for name, value in read.items()}
     theta = {name: jnp.asarray(value) for name, value in forecast.parameters.items()}
-    keys = jax.random.split(jax.random.key(seed), forecast.size)
+    own = jax.random.fold_in(jax.random.key(seed), zlib.crc32(observations.name.encode()))
+    keys = jax.random.split(own, forecast.size)
     batch = _batch(forecast.members, forecast.size, forecast.window.slots)
     given = (states, theta, *several, keys)
     grid = Grid.of(forecast.labels)

@@ -72,6 +72,31 @@ def test_quantiles_are_those_of_a_gaussian(linear) -> None:
         assert np.max(np.abs(away)) < 0.12
 
 
+def test_nine_of_ten_new_members_lie_between_the_outer_quantiles_of_few() -> None:
+    """Of 20 standard Gaussians: the expected probability between them, of 100 such samples."""
+    model, inside = Linear(), []
+    window = assim.Window.at(model, STEP * np.arange(2))
+    for seed in range(100):
+        draws = np.random.default_rng(seed).standard_normal((20, N))
+        few = forecast(model, {"x": draws}, {"drift": np.zeros(20)}, window)
+        low, high = (jax.scipy.stats.norm.cdf(few.quantiles[q]["x"][0]) for q in ("q05", "q95"))
+        inside.append(np.mean(high - low))
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.012)
+
+
+def test_instruments_have_errors_of_their_own(linear) -> None:
+    ahead, _, draws = linear
+    points = assim.Points.at(np.asarray(ahead.window.edges)[1:2], {"place": jnp.zeros(1)})
+    noise = []
+    for name in ("a", "b"):
+        reads = assim.operator.PointSample("x")
+        readings = predicted_readings(
+            ahead, assim.Observations(name, np.zeros(1), points, reads, stdev=0.1), draws
+        )
+        noise.append((readings.drawn - readings.exact).ravel())
+    assert abs(np.corrcoef(*noise)[0, 1]) < 0.1
+
+
 def test_trajectories_can_be_kept_from_a_later_edge(linear) -> None:
     found, _, draws = linear
     model = Linear()
