@@ -156,7 +156,7 @@ class Problem(eqx.Module):
                     "or Dense errors, or minimise the window at once"
                 )
         start, end = self.window.edges[0], self.window.edges[-1]
-        ends = [start + (end - start) * (k + 1) / stages for k in range(stages)]
+        ends = [*(start + (end - start) * (k + 1) / stages for k in range(stages - 1)), end]
         return tuple(dataclasses.replace(self, horizon=end) for end in ends)
 
     def as_forcing(self) -> "Problem":
@@ -205,8 +205,7 @@ class Problem(eqx.Module):
             parts = {"later": jax.vmap(error.joint.whiten)(away), "model_error": {}}
         else:
             s = self.control.amplitude(physical.scales)
-            real = {name: eta[: self.control.jumps] for name, eta in jumps.items()}
-            white = {name: value / s for name, value in error.whiten(real).items()}
+            white = {name: value / s for name, value in error.whiten(jumps).items()}
             parts = {"later": {}, "model_error": white}
         return to.control.join({**self.control.split(chi), **parts})
 

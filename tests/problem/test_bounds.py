@@ -92,8 +92,9 @@ def test_it_poses_the_same_problem_as_its_logarithm(formulation, options):
         np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-11)
 
 
-def test_the_two_formulations_are_one_to_one():
-    forcing = walk(True)
+@pytest.mark.parametrize("options", [{}, {"every": 2, "jump_at_end": False}], ids=str)
+def test_the_two_formulations_are_one_to_one(options):
+    forcing = walk(True, **options)
     chi = 0.7 * jax.random.normal(jax.random.key(1), (forcing.size(),))
     states = forcing.as_states()
     there = forcing.moved(chi, states)

@@ -131,6 +131,17 @@ def test_the_filter_waits_for_its_window():
     assert float(last["total"]) == pytest.approx(float(cost(problem, chi)), rel=1e-12)
 
 
+@pytest.mark.parametrize(("slots", "stages"), [(34, 5), (38, 5), (34, 3)])
+def test_the_last_stage_is_the_window(slots, stages):
+    """0.05 · 34 · 5 / 5 is not 1.7 in double precision."""
+    window = assim.Window.regular(MODEL, slots=slots, steps=1)
+    given = (MODEL, window, {"x": START}, Diagonal(1.0), VALUES)
+    problem = assim.strong_constraint(*given, digital_filter=FILTER)
+    *_, before, last = problem.lengthened(stages)
+    assert float(last.horizon) == float(window.edges[-1]) > float(before.horizon)
+    assert float(last.cost_terms(jnp.ones(5))["digital_filter"]) > 0
+
+
 def test_under_weak_constraint_both_formulations_agree():
     """J of the same trajectory, from model errors and from states as the control."""
     error = assim.ModelError(Diagonal(0.3), every=2)
