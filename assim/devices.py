@@ -1,16 +1,19 @@
 """Which devices share the work: members of an ensemble along one axis, a state along another."""
 
+import functools
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, PartitionSpec
 
 MEMBER, SPACE = "member", "space"
 _State = TypeVar("_State")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def mesh(*, member: int = 1, space: int = 1) -> AbstractContextManager[Any]:
@@ -59,6 +62,24 @@ def _cut(value: jax.Array) -> jax.Array:
     if devices > 1 and max(sizes, default=0) > 0:
         parts[sizes.index(max(sizes))] = SPACE
     return jax.lax.with_sharding_constraint(value, PartitionSpec(*parts))
+
+
+def program(function: _Function) -> _Function:
+    """The function compiled, as by `equinox.filter_jit`; what it returns is whole on every process.
+
+    Processes that run together need the values of all devices where they go on in NumPy and files.
+    """
+
+    @functools.wraps(function)
+    def whole(*given: Any, **named: Any) -> Any:
+        values = function(*given, **named)
+        if jax.process_count() == 1:
+            return values
+        arrays, rest = eqx.partition(values, eqx.is_array)
+        return eqx.combine(jax.lax.with_sharding_constraint(arrays, PartitionSpec()), rest)
+
+    compiled: Any = eqx.filter_jit(whole)
+    return compiled
 
 
 def each_member(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,7 +2,12 @@
 
 import functools
 import json
+import os
 import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +16,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 import assim
-from assim.devices import in_space, over_members
+from assim.devices import in_space, over_members, program
 from assim.models import LotkaVolterra, ShallowWater
 from assim.solve.cost import cost, gauss_newton_linearisation, gradient
 from tests.run.toy import Toy
@@ -20,7 +25,7 @@ pytestmark = pytest.mark.skipif(jax.device_count() < 2, reason="needs two device
 WAYS = [{"space": 2}, {"member": 2}]
 
 
-def waves(n: int = 16) -> assim.Problem:
+def waves(n: int = 8) -> assim.Problem:
     """Shallow water seen at random places and times."""
     rng, dx = np.random.default_rng(0), 10e3
     model = ShallowWater(nx=n, ny=n, dx=dx, dt=60.0)
@@ -62,7 +67,7 @@ def numbers(problem: assim.Problem) -> tuple[jax.Array, ...]:
         return cost(problem, chi), gradient(problem, chi), product
 
     chi = 0.1 * jax.random.normal(jax.random.key(1), (6, problem.size()))
-    return jax.jit(lambda chi: over_members(of_one, chi, 2))(chi)
+    return program(lambda chi: over_members(of_one, chi, 2))(chi)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
@@ -75,6 +80,7 @@ def test_the_same_numbers(posed, way):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12 * scale)
 
 
+@pytest.mark.slow
 def test_an_analysis_is_the_same():
     one = assim.analyse(prey(), posterior=assim.posterior.Laplace())
     with assim.mesh(member=2):
@@ -120,6 +126,66 @@ def test_a_case_may_ask_for_devices(tmp_path):
         assert result.exit_code == 0, result.output
         costs.append(json.loads((toy.out / "summary.json").read_text())["cost"]["total"])
     assert costs[0] == pytest.approx(costs[1], rel=1e-10)
+
+
+def in_two_processes(folder: Path, *command: str) -> list[str]:
+    """What both print, each with a device of its own."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    together = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    printed, processes = [folder / "printed0", folder / "printed1"], []
+    for number, path in enumerate(printed):
+        own = {**os.environ, **together, "JAX_PROCESS_ID": str(number)}
+        with path.open("w") as file:
+            processes.append(subprocess.Popen([sys.executable, *command], env=own, stdout=file))
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    return [path.read_text() for path in printed]
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_numbers_of_one(tmp_path):
+    script = """
+from assim.run.terminal.runtime import configure
+configure(shares={"space": 2}, together=True)
+import json, jax, numpy as np
+from tests.test_devices import numbers, minimum, waves
+chi, j = minimum()
+values = [np.asarray(value).tolist() for value in numbers(waves())]
+print(json.dumps([jax.process_count(), j, chi, *values]))
+"""
+    printed = in_two_processes(tmp_path, "-c", script)
+    chi, j = minimum()
+    for text in printed:
+        processes, their_j, their_chi, *theirs = json.loads(text.splitlines()[-1])
+        assert processes == 2
+        assert their_j == pytest.approx(j, rel=1e-10)
+        np.testing.assert_allclose(their_chi, chi, atol=1e-6)
+        for ours, values in zip(alone(waves), theirs, strict=True):
+            scale = np.max(np.abs(ours))
+            np.testing.assert_allclose(values, ours, rtol=1e-10, atol=1e-12 * scale)
+
+
+def minimum() -> tuple[list[float], float]:
+    """χ and J of a window of shallow water."""
+    solution = assim.analyse(waves(), assim.minimiser.GaussNewton(), posterior=None).solution
+    return np.asarray(solution.chi).tolist(), float(solution.cost)
+
+
+def test_a_case_in_two_processes_is_written_once(tmp_path):
+    toy = Toy(tmp_path)
+    toy.case["runtime"] = {"mesh": {"member": 2}}
+    case, log = str(toy.write().folder / "case.toml"), tmp_path / "log.jsonl"
+    options = ["--out", str(toy.out), "--log", str(log)]
+    printed = in_two_processes(tmp_path, "-m", "assim.run.cli", "run", case, *options)
+    assert ["Wrote to" in text for text in printed] == [True, False]
+    together = json.loads((toy.out / "summary.json").read_text())["cost"]["total"]
+    events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    assert events.count("start") == events.count("end") == 1
+    toy.case["runtime"] = {}
+    assert toy.write().run().exit_code == 0
+    single = json.loads((toy.out / "summary.json").read_text())["cost"]["total"]
+    assert together == pytest.approx(single, rel=1e-10)
 
 
 @pytest.mark.parametrize(

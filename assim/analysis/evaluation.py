@@ -3,11 +3,11 @@
 import math
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import scipy  # its parts are imported when first used
 
+from assim.devices import program
 from assim.problem import assumed
 from assim.problem.arrays import State
 from assim.problem.control import Physical
@@ -29,7 +29,7 @@ class Evaluation(NamedTuple):
     squares: Array
 
 
-@eqx.filter_jit
+@program
 def evaluate(problem: Problem, chi: Array) -> Evaluation:
     """What χ stands for, the terms of J, and the normalised departures of every instrument."""
     simulation = problem.simulate(chi)
@@ -41,7 +41,7 @@ def evaluate(problem: Problem, chi: Array) -> Evaluation:
     return Evaluation(simulation, cost, departures, squares)
 
 
-@eqx.filter_jit
+@program
 def fixed(problem: Problem) -> tuple[Physical, Array]:
     """What does not depend on χ: prior standard deviations, and the constant of log p(y | χ)."""
     return problem.control.stdev(), problem.log_constant()
@@ -115,7 +115,7 @@ class Spread(NamedTuple):
     assumed: Assumed
 
 
-@eqx.filter_jit
+@program
 def spread_of(problem: Problem, gaussian: Gaussian, analysis: Simulation, key: Array) -> Spread:
     """All that one pass of columns through the tangent linear gives."""
 

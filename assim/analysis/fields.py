@@ -3,12 +3,11 @@
 import math
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.devices import each_member
+from assim.devices import each_member, program
 from assim.problem.arrays import State
 from assim.problem.departure import Problem
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
@@ -48,7 +47,7 @@ def many_together(problem: Problem) -> int:
     return batch_size(problem, MOST_TOGETHER)
 
 
-@eqx.filter_jit
+@program
 def _fields(problem: Problem, chi: Array) -> Fields:
     simulation = problem.simulate(chi)
     return simulation.trajectory.states, simulation.control.model_error, simulation.predictions
@@ -108,7 +107,7 @@ def _member_entries(
     return _with_errors(x, m, variance, of_mean, of_variance)
 
 
-@eqx.filter_jit
+@program
 def _sums(
     problem: Problem, here: Fields, chi: Array, w: Array, measured: bool
 ) -> tuple[Any, Array, Array]:
@@ -189,7 +188,7 @@ def can_be_corrected(stdev: Fields) -> bool:
     return SUMS * sum(np.size(leaf) for leaf in jax.tree.leaves(stdev)) <= HELD
 
 
-@eqx.filter_jit
+@program
 def _pair_sums(problem: Problem, chi: Array, away: Array, w: Array) -> tuple[Fields, _Sums]:
     """x*, and of the pairs χ* ± away, shape (batch, n), with weights (2, batch)."""
     pushed = lambda v: jax.jvp(lambda c: _fields(problem, c), (chi,), (v,))  # noqa: E731

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.devices import over_members
+from assim.devices import over_members, program
 from assim.problem.arrays import Coordinate, Grid, Labels, Params, State, Trajectory
 from assim.problem.forcing import check_span
 from assim.problem.in_units import of_size
@@ -202,7 +201,7 @@ def _batch(state: Mapping[str, Array | np.ndarray], number: int, slots: int) -> 
     return max(1, min(number, BATCH_VALUES // per_member))
 
 
-@eqx.filter_jit
+@program
 def _states(
     model: AbstractDynamics,
     window: Window,
@@ -349,7 +348,7 @@ def predicted_readings(
     return Readings(np.asarray(exact), np.asarray(drawn), each, observations.counted())
 
 
-@eqx.filter_jit
+@program
 def _readings(
     o: Observations, edges: Array, grid: Grid, given: tuple, batch: int
 ) -> tuple[Array, Array, Array]:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +18,7 @@ from assim.analysis.fields import (
     of_members,
 )
 from assim.analysis.store import AbstractStore
-from assim.devices import over_members
+from assim.devices import over_members, program
 from assim.problem.arrays import State, Trajectory, TrajectoryFunction
 from assim.problem.control import Physical
 from assim.problem.departure import Problem
@@ -352,19 +351,19 @@ def at_minimum(trajectory: Trajectory, derived: Mapping[str, Derived]) -> dict[s
     }
 
 
-@eqx.filter_jit
+@program
 def _values(functions: dict[str, TrajectoryFunction], trajectory: Trajectory) -> dict[str, Array]:
     return {name: jnp.reshape(f(trajectory), ()) for name, f in functions.items()}
 
 
-@eqx.filter_jit
+@program
 def _prior_draws(forcing: Problem, number: int, key: Array) -> Array:
     weight = forcing.weight()
     draws = jax.random.normal(key, (number, weight.shape[0]))
     return jnp.where(weight[None] > 0, draws, jnp.nan)
 
 
-@eqx.filter_jit
+@program
 def _mapped(problem: Problem, chi: Array) -> Physical:
     """Control of several χ."""
     return over_members(problem.control, chi, many_together(problem))

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from assim.case.failure import CaseError, Fault
 from assim.case.plugins import NONE, Plugin
+from assim.devices import program
 from assim.files.errors import DataError
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ class MinimiserTable(Plugin):
         Parameters that the file does not have start from their prior median, as error scales and
         bias coefficients do; model errors start from zero.
         """
-        import equinox as eqx
-
         from assim.files.read.states import read_arrays, read_state
         from assim.files.sources import opened
 
@@ -57,7 +56,7 @@ class MinimiserTable(Plugin):
         _check_within(path, {name: state[name] for name in control.fields}, control.fields)
         _check_within(path, parameters, control.parameters)
         with self.blamed("first_guess"):
-            return eqx.filter_jit(problem.guess)(state, parameters)
+            return program(problem.guess)(state, parameters)
 
 
 def _check_within(

@@ -347,15 +347,15 @@ def background_checked(
     Raises:
         DataError: an instrument has no value left.
     """
-    import equinox as eqx
     import numpy as np
 
+    from assim.devices import program
     from assim.findings.impact import innovation_stdev
 
     if all(instrument.quality.threshold is None for instrument in instruments):
         return instruments
     stdevs = innovation_stdev(problem)
-    predicted = eqx.filter_jit(_at_background)(problem)
+    predicted = program(_at_background)(problem)
     checked = []
     for instrument in instruments:
         name, values = instrument.observations.name, instrument.observations.values

@@ -21,9 +21,21 @@ class Log:
 
     def __init__(self, file: RawIOBase | None = None) -> None:
         self.file = file
+        self.start: Mapping[str, Any] = {}  # what the event before all others has, until it is told
+
+    def begin(self) -> None:
+        """Append the first line, where that was not done by another event."""
+        start, self.start = self.start, {}
+        if start:
+            self.event("start", **start)
+
+    def stop(self) -> None:
+        """Say nothing: another process of the run does."""
+        self.file = None
 
     def event(self, event: str, /, **content: Any) -> None:
         """Append one line, at once."""
+        self.begin()
         if self.file is None:
             return
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event}
@@ -36,7 +48,7 @@ class Log:
 
 @contextmanager
 def logging(path: Path | None, start: Mapping[str, Any]) -> Iterator[Log]:
-    """A log that goes on in a file, which begins with `start` and has what ends the run.
+    """A log that goes on in a file: it begins with `start`, and has the error that ends the run.
 
     Raises:
         DataError: a file that cannot be written.
@@ -50,7 +62,7 @@ def logging(path: Path | None, start: Mapping[str, Any]) -> Iterator[Log]:
         raise DataError(f"{path}: no log can be written here ({reason(error)})") from error
     with file:
         log = Log(file)
-        log.event("start", **start)
+        log.start = start
         try:
             yield log
         except BaseException as error:

@@ -11,6 +11,7 @@ import numpy as np
 
 from assim.analysis.analysed import AnalysedWindow
 from assim.analysis.forecast import Forecast, StartMembers
+from assim.devices import program
 from assim.problem.arrays import Grid, Params, State, Trajectory
 from assim.problem.assumed import error_variance
 from assim.problem.departure import Problem, Simulation
@@ -165,7 +166,7 @@ def _takes(o: Observations, trajectory: Trajectory, biases: Params) -> bool:
     return shape == o.values.shape
 
 
-@eqx.filter_jit
+@program
 def _errors(
     o: Observations,
     trajectory: Trajectory,

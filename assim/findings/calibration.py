@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.devices import over_members
+from assim.devices import over_members, program
 from assim.findings.truths import Truths, draw_truths
 from assim.problem.departure import Problem
 from assim.problem.predictive import samples_its_density, with_values
@@ -260,7 +260,7 @@ class _Minimum(NamedTuple):
     status: Array
 
 
-@eqx.filter_jit
+@program
 def _minima(problem: Problem, settings: _Settings, truths: Truths, keys: Array) -> _Minimum:
     """The lowest minimum for each set of readings, leading dimension simulations."""
 
@@ -316,7 +316,7 @@ def _members(ensemble: Ensemble, number: int) -> np.ndarray | None:
     return chosen
 
 
-_densities = eqx.filter_jit(log_density)
+_densities = program(log_density)
 
 
 def ranked_entries(problem: Problem) -> tuple[list[int], list[str]]:

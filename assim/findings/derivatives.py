@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from assim.devices import program
 from assim.problem.departure import Problem
 from assim.solve.cost import cost
 
@@ -208,7 +208,7 @@ def verify(
         chi = 0.1 * jax.random.normal(jax.random.key(seed), (problem.size(),))
     departures = lambda chi: problem(chi).normalised  # noqa: E731
     j = lambda chi: cost(problem, chi)  # noqa: E731
-    size, length = map(_norm, eqx.filter_jit(_magnitude)(problem, chi))
+    size, length = map(_norm, program(_magnitude)(problem, chi))
     return [
         tangent_linear_test(departures, chi, magnitude=size, seed=seed),
         adjoint_test(departures, chi, seed=seed),

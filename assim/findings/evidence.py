@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.analyse import Analysis
 from assim.analysis.posterior import Posterior
+from assim.devices import program
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import Ensemble, Trust
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
@@ -83,7 +83,7 @@ def bic(
     return Evidence("bic", float(log_likelihood) - penalty)
 
 
-@eqx.filter_jit
+@program
 def _log_likelihood(problem: DepartureFunction, chi: Array) -> tuple[Array, Array]:
     value = problem(chi)
     return -jnp.sum(value.normalised**2) / 2 - value.normaliser, value.normalised

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.analyse import Analysis
 from assim.analysis.finding import AbstractFinding, RowColumn, Variable, flags
+from assim.devices import program
 from assim.problem import assumed
 from assim.problem.arrays import Trajectory
 from assim.problem.departure import Problem, Simulation
@@ -96,7 +96,7 @@ def innovation_stdev(problem: Problem, seed: int = 0) -> dict[str, Array]:
     return _innovation_stdev(problem, free, jax.random.key(seed))
 
 
-@eqx.filter_jit
+@program
 def _innovation_stdev(problem: Problem, flat: Array | None, key: Array) -> dict[str, Array]:
     origin = jnp.zeros(problem.size())
     signal = prior_variance(lambda chi: problem.simulate(chi).predictions, origin, flat, key)
@@ -136,7 +136,7 @@ def observation_impact(
     return Impact(each, float(e[0]), float(e[1]))
 
 
-@eqx.filter_jit
+@program
 def _impact(
     measure: OfForecast, gaussian: Gaussian, analysis: Simulation
 ) -> tuple[dict[str, Array], Array]:

@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from assim.analysis.analyse import Analysis
+from assim.devices import program
 from assim.problem import assumed
 from assim.problem.departure import Problem
 
@@ -81,7 +81,7 @@ def _applies(problem: Problem) -> bool:
     return small and scaled and plain and gaussian and bool(assumed.counted_once(problem))
 
 
-@eqx.filter_jit
+@program
 def _tangent(problem: Problem, chi: Array) -> tuple[dict[str, Array], dict[str, Array], Array]:
     """d and ∂d/∂χ of every instrument at the scales of χ, and 1 for an entry of χ that is one."""
     control = problem.control

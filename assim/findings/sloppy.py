@@ -11,6 +11,7 @@ import numpy as np
 
 from assim.analysis.analyse import Analysis
 from assim.analysis.finding import AbstractFinding, Variable, flagged, flags
+from assim.devices import program
 from assim.problem.departure import Departures
 from assim.solve.cost import DepartureFunction
 from assim.solve.cost import cost as cost_at
@@ -111,7 +112,7 @@ def directions(
     return Directions(tuple(coordinates), values, vectors, prior @ vectors**2, along)
 
 
-@eqx.filter_jit
+@program
 def _covariance(gaussian: Gaussian, entries: Array) -> Array:
     """The block of A⁻¹ = 1 - U diag(λ/(1 + λ)) Uᵀ of some entries."""
     rows = gaussian.eigenvectors[entries]
@@ -187,7 +188,7 @@ def profile(
     )
 
 
-@eqx.filter_jit
+@program
 def _profile(
     problem: DepartureFunction,
     gaussian: Gaussian,

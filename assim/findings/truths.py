@@ -2,12 +2,11 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.devices import over_members
+from assim.devices import over_members, program
 from assim.problem.departure import Problem
 from assim.problem.predictive import Readings, drawn_readings, prior_draws, with_values
 from assim.solve.cost import negative_log_density
@@ -50,7 +49,7 @@ def draw_truths(problem: Problem, number: int, key: Array) -> tuple[Truths, int]
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *kept), tried - had
 
 
-@eqx.filter_jit
+@program
 def _readings(problem: Problem, chi: Array, key: Array) -> tuple[Readings, Array]:
     """One set of readings for each χ, and whether all of them are finite and possible."""
 

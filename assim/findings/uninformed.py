@@ -1,10 +1,10 @@
 """Scalars of the control that no observation depends on: their posterior is their prior."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.devices import program
 from assim.problem.control import Control
 from assim.problem.departure import Problem
 
@@ -73,7 +73,7 @@ def _together(entries: dict[str, tuple[str, int]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-@eqx.filter_jit
+@program
 def _slopes(problem: Problem) -> Array:
     """∇(wᵀd + c) at the background and at draws from the prior, shape (1 + draws, n)."""
     first, second = jax.random.split(jax.random.key(0))

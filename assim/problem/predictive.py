@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.devices import over_members
+from assim.devices import over_members, program
 from assim.problem.arrays import Array
 from assim.problem.departure import Problem
 from assim.problem.observation import Observations
@@ -158,7 +158,7 @@ def samples_its_density(problem: Problem) -> dict[str, bool]:
     }
 
 
-@eqx.filter_jit
+@program
 def _predictive(problem: Problem, chi: Array, key: Array, batch: int) -> Predictive:
     keys = jax.random.split(key, chi.shape[0])
     return over_members(lambda pair: _of_one(problem, *pair), (chi, keys), batch)

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +18,7 @@ from assim.case.failure import Exit, NonFiniteError, naming
 from assim.case.pose import Posed, pose_setting
 from assim.case.pose_cycle import check_cycle, checked_cycle
 from assim.case.setting import set_up
+from assim.devices import program
 from assim.files.names import FLAGS, WINDOW
 from assim.files.read.observations import Instrument
 from assim.files.read.windows import TOLERANCE
@@ -111,7 +111,7 @@ def check_posed(posed: Posed) -> Iterator[Check]:
     yield from (*_tolerances(problem, chi), *_bounds(problem))
     yield _origin(problem)
     yield from (Check(f"effect of {name}", None, UNINFORMED) for name in uninformed(problem))
-    for bent in bent_between_edges(problem, eqx.filter_jit(problem.simulate)(chi)):
+    for bent in bent_between_edges(problem, program(problem.simulate)(chi)):
         yield Check(f"times of {bent.name}", None, bent.words(posed.setting.date(bent.time)))
     yield from _derivatives(problem, chi)
     yield from _expense(problem)
@@ -120,7 +120,7 @@ def check_posed(posed: Posed) -> Iterator[Check]:
 def _finite_guess(posed: Posed) -> tuple[Any, Check]:
     """A first guess at which the model is finite: near where a run starts, or the best of draws."""
     problem, table = posed.problem, posed.case.checked
-    simulate = eqx.filter_jit(problem.simulate)
+    simulate = program(problem.simulate)
     key = jax.random.split(jax.random.key(table.runtime.seed), 4)[0]  # as `analyse` has it
     given = posed.first_guess
     place = f"from the {'background' if given is None else 'first guess'}"
@@ -133,7 +133,7 @@ def _finite_guess(posed: Posed) -> tuple[Any, Check]:
         return near if usable else first, Check("finite", True, place)
     fine = [chi for chi in others if non_finite(problem, simulate(chi)) is None]
     if fine:
-        at = eqx.filter_jit(cost)
+        at = program(cost)
         least = min(fine, key=lambda chi: float(at(problem, chi)))
         share = f"at {len(fine)} of {len(others)} draws from the prior"
         detail = f"{share}, the best of which is checked; {place} {trouble}"
@@ -145,7 +145,7 @@ def _tolerances(problem: Problem, chi: Any) -> Iterator[Check]:
     """Tolerances of the integrator that are not far below the values of a field."""
     if not _has_tolerances(problem):
         return
-    states = eqx.filter_jit(problem.trajectory)(chi).states
+    states = program(problem.trajectory)(chi).states
     for coarse in coarse_tolerances(problem.model, states):
         yield Check("tolerances", False if coarse.above else None, coarse.words)
 

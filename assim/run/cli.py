@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import traceback
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +127,14 @@ def run(
 ) -> int:
     """Run a case: one window or a cycle of them, from its files to finished files."""
     from assim.files.log import logging
+    from assim.run.terminal.runtime import following
 
-    with logging(log, {"case": str(case), "set": assignments}) as lines:
-        read = _read(case, assignments)
+    with logging(log, {"case": str(case), "set": assignments}) as lines, ExitStack() as stack:
+        read = _read(case, assignments, together=True)
+        if follows := stack.enter_context(following(read.results(out))):
+            out, quiet = follows, True
+            lines.stop()
+        lines.begin()
         screen = _screen(quiet, lines)
         if "cycle" in read.tree:
             if strict:
@@ -324,19 +329,20 @@ def info() -> int:
     return 0
 
 
-def _read(path: Path, assignments: tuple[str, ...]) -> Any:
-    """The case, with JAX set up as it says."""
+def _read(path: Path, assignments: tuple[str, ...], together: bool = False) -> Any:
+    """The case, with JAX set up as it says; processes launched `together` share its devices."""
     from assim.case.case import read_case
 
     case = read_case(path, assignments)
-    _configure(case.runtime.device, case.runtime.precision, case.runtime.mesh)
+    runtime = case.runtime
+    _configure(runtime.device, runtime.precision, runtime.mesh, together)
     return case
 
 
-def _configure(device: str = "cpu", precision: str = "float64", mesh: Any = None) -> None:
+def _configure(device: str = "cpu", *settings: Any) -> None:
     from assim.run.terminal.runtime import configure
 
-    configure(device, precision, mesh or {})
+    configure(device, *settings)
 
 
 def _without_plugins() -> AbstractContextManager[None]:

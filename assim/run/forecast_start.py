@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +17,7 @@ from assim.case.case import Case
 from assim.case.pose import Posed, pose_setting
 from assim.case.pose_cycle import pose_cycle
 from assim.case.setting import Setting
-from assim.devices import over_members
+from assim.devices import over_members, program
 from assim.files.errors import DataError
 from assim.files.fingerprint import WINDOW, digests, problem_digest
 from assim.files.netcdf import hash_file
@@ -241,7 +240,7 @@ def _failed(analysis: Analysis) -> list[str]:
     return [f"Failed, and left out: {spelt(s)}: {why}." for s, why in analysis.failures.items()]
 
 
-@eqx.filter_jit
+@program
 def _at_end(problem: Problem, chi: jax.Array) -> tuple[StartMembers, dict[str, jax.Array]]:
     """Members at the window's end, and the white series of their model errors."""
 

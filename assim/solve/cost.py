@@ -4,9 +4,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, Protocol
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
+
+from assim.devices import program
 
 Array = jax.Array
 
@@ -59,7 +60,7 @@ class DepartureFunction(Protocol):
         """Numbers that one evaluation holds, to choose how many run together."""
 
 
-@eqx.filter_jit
+@program
 def cost(problem: DepartureFunction, chi: Array) -> Array:
     """J(χ) = ½ χᵀWχ + ½ dᵀd + c + v, what is minimised; +∞ where it is not finite.
 

@@ -15,6 +15,7 @@ from assim.analysis.cycle.batches import in_batches, newest, placed
 from assim.analysis.cycle.measures import Measures, measures
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.scheme import AbstractScheme, Outcome
+from assim.devices import program
 from assim.problem.arrays import State
 from assim.problem.constraint import check_fit
 from assim.problem.cycled import Rows, in_carried_coordinates, of_window
@@ -211,10 +212,10 @@ def _analyse(
     return strongly_typed(carry), outcome, measures(outcome, move, truth, fresh)
 
 
-_window = eqx.filter_jit(_analyse)
+_window = program(_analyse)
 
 
-@eqx.filter_jit
+@program
 def _scan(
     template: Problem,
     scheme: AbstractScheme,

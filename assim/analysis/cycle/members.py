@@ -21,7 +21,7 @@ from assim.analysis.cycle.scheme import (
 )
 from assim.analysis.forecast import StartMembers
 from assim.arguments import check_settings
-from assim.devices import over_members
+from assim.devices import over_members, program
 from assim.problem.arrays import Grid, Trajectory
 from assim.problem.control import White
 from assim.problem.cycled import OTHERS, advanced, in_carried_coordinates
@@ -160,7 +160,7 @@ def inflated(
     return inflation.after(so_far, given, (number > 0) & (move.shift > 0))
 
 
-@eqx.filter_jit
+@program
 def _start_members(problem: Problem, members: White, newest: int) -> StartMembers:
     blank, join = problem.control.blank(), problem.control.join
     return jax.vmap(lambda z: start_member(problem, join({**blank, **z}), newest))(members)

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
@@ -10,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from assim.analysis.cycle.plan import Move
 from assim.analysis.cycle.scheme import CycledMoments, Seen, in_physical_units
 from assim.analysis.forecast import StartMembers
-from assim.devices import over_members
+from assim.devices import over_members, program
 from assim.problem.control import Control, White
 from assim.problem.covariance import AbstractStateCovariance
 from assim.problem.cycled import ERRORS, OTHERS, STATE, Background, CycledProblem
@@ -138,7 +137,7 @@ def _stdev(columns: Seen) -> Seen:
     return jax.tree.map(lambda c: jnp.sqrt(jnp.sum(c**2, axis=0)), columns)
 
 
-@eqx.filter_jit
+@program
 def drawn_members(window: CycledProblem, number: int, key: Array, newest: int) -> StartMembers:
     """Draws, at a slot edge, of the Gaussian with which a window begins.
 

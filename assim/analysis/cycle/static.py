@@ -26,7 +26,7 @@ from assim.analysis.cycle.scheme import (
 )
 from assim.analysis.forecast import StartMembers
 from assim.arguments import Size, positive
-from assim.devices import over_members
+from assim.devices import over_members, program
 from assim.problem.arrays import State, Trajectory
 from assim.problem.covariance import AbstractStateCovariance
 from assim.problem.departure import Departures, Problem
@@ -236,7 +236,7 @@ class OptimalInterpolation(_AbstractStatic):
         return gaussian, Cost(cost, _square(w), jnp.linalg.norm(d @ g), status(cost))
 
 
-@eqx.filter_jit
+@program
 def _draws(
     problem: Problem, carry: StaticCarry, share: float, number: int, key: Array
 ) -> StartMembers:

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 import xarray as xr
 
 from assim.analysis.analyse import Analysis
 from assim.analysis.finding import Variable, flagged
+from assim.devices import program
 from assim.files.names import MISSING, PASSIVE, Ancillary, Column, time_name, variable_name
 from assim.files.netcdf import axis_attributes, flag_attributes, time_variable
 from assim.files.read.observations import Instrument
@@ -227,8 +227,8 @@ def _corrections(instrument: Instrument, analysis: Analysis) -> list[Column]:
     return columns
 
 
-_predict = eqx.filter_jit(Observations.predict)
-_correct = eqx.filter_jit(Observations.correction)
+_predict = program(Observations.predict)
+_correct = program(Observations.correction)
 
 
 def _spread(values: Array | np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -4,9 +4,11 @@ import logging
 import math
 import os
 import platform
+import shutil
+import tempfile
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
@@ -40,10 +42,26 @@ def cache_directory() -> Path | None:
     return Path(home).expanduser() / "assim" / "xla"
 
 
+_LAUNCHERS = (  # variables with the number of a process, and how many were launched together
+    ("JAX_PROCESS_ID", "JAX_NUM_PROCESSES"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+)
+
+
+def launched() -> tuple[int, int]:
+    """The number of this process among those that a launcher started together, and how many."""
+    for number, processes in _LAUNCHERS:
+        if number in os.environ and processes in os.environ:
+            return int(os.environ[number]), int(os.environ[processes])
+    return 0, 1
+
+
 def configure(
     device: str = "cpu",
     precision: str = "float64",
     shares: Mapping[str, int] = MappingProxyType({}),
+    together: bool = False,
 ) -> None:
     """Import JAX on this device and with this precision, quietly, with the compile cache on.
 
@@ -51,6 +69,7 @@ def configure(
         device: "cpu", "gpu", or whatever JAX finds.
         precision: of all numbers.
         shares: devices by axis of the mesh, "member" and "space"; on a CPU so many are made.
+        together: whether they are those of all processes that were launched with this one.
     """
     if device == "cpu":
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -69,21 +88,50 @@ def configure(
             way = "'jax[cuda12]' or 'jax[cuda13]', or set runtime.device = \"cpu\""
             raise CaseError([Fault("runtime.device", what + way)]) from error
     if shares:
-        _share(device, shares)
+        _share(device, shares, launched() if together else (0, 1))
 
 
-def _share(device: str, shares: Mapping[str, int]) -> None:
+def _share(device: str, shares: Mapping[str, int], process: tuple[int, int]) -> None:
     import jax
 
     from assim.devices import mesh
 
+    (number, processes), devices = process, math.prod(shares.values())
+    if devices % processes:
+        what = f"{devices} devices cannot be dealt out to the {processes} processes of this run"
+        raise CaseError([Fault("runtime.mesh", f"{what}; choose a multiple")])
     if device == "cpu":
         with suppress(RuntimeError):  # JAX is in use already, with the devices that it has
-            jax.config.update("jax_num_cpu_devices", math.prod(shares.values()))
+            jax.config.update("jax_num_cpu_devices", devices // processes)
     try:
+        if processes > 1:
+            jax.config.update("jax_cpu_collectives_implementation", "gloo")
+            jax.distributed.initialize(num_processes=processes, process_id=number)
         mesh(**shares)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         raise CaseError([Fault("runtime.mesh", str(error))]) from error
+
+
+@contextmanager
+def following(directory: Path) -> Iterator[Path | None]:
+    """Where a process writes that follows another one, or None where it is alone or leads.
+
+    All processes of a run compute the same; those that follow begin with a copy of what is in its
+    directory, and what they write is thrown away.
+    """
+    import jax
+
+    if jax.process_count() == 1:
+        yield None
+        return
+    from jax.experimental.multihost_utils import sync_global_devices
+
+    with tempfile.TemporaryDirectory(prefix="assim-") as scratch:
+        own = Path(scratch) / "out" if jax.process_index() else None
+        if own is not None and directory.is_dir():
+            shutil.copytree(directory, own)
+        sync_global_devices("copied")  # before the process that leads writes anything
+        yield own
 
 
 def _cache(update: Callable[[str, Any], None]) -> None:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.arguments import below, check_settings, not_negative
-from assim.devices import MEMBER, along, each_member
+from assim.devices import MEMBER, along, each_member, program
 from assim.solve.cost import DepartureFunction, gradient
 from assim.solve.minimise.status import Status
 
@@ -298,15 +298,15 @@ def _each(function: Callable) -> Callable:
     return each_member(function)
 
 
-_gradient = eqx.filter_jit(gradient)
+_gradient = program(gradient)
 
 
-@eqx.filter_jit
+@program
 def _init(problem: DepartureFunction, minimiser: AbstractMinimiser, guesses: Array) -> Any:
     return strongly_typed(_each(partial(minimiser.init, problem))(guesses))
 
 
-@eqx.filter_jit
+@program
 def _step(problem: DepartureFunction, minimiser: AbstractMinimiser, states: Any) -> Any:
     return strongly_typed(_each(partial(minimiser.step, problem))(states))
 

@@ -4,12 +4,11 @@ from dataclasses import replace
 from statistics import NormalDist
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assim.devices import over_members
+from assim.devices import over_members, program
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import CHAIN, Ensemble, Report, Trust
 from assim.solve.posterior.gaussian import Gaussian
@@ -38,7 +37,7 @@ class Stated(NamedTuple):
     stdev: Array  # likewise; 0 for an axis that is there to fill up
 
 
-@eqx.filter_jit
+@program
 def stated_moments(subspace: Informed, a: Array) -> Stated:
     """Moments of particles a, with all of the complement and not only with the draws of it."""
     laplace, shrink = subspace.gaussian, subspace.shrink
@@ -183,7 +182,7 @@ def _mean(values: Array, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return of_chains.mean(axis=0), of_chains.std(axis=0, ddof=1) / np.sqrt(len(of_chains))
 
 
-@eqx.filter_jit
+@program
 def _starts(gaussian: Gaussian, members: Array, weights: Array, key: Array) -> Array:
     """Members as often as their weights say, no more than once each where those allow it."""
     first, second = jax.random.split(key)
@@ -198,7 +197,7 @@ class _Place(NamedTuple):
     score: Array
 
 
-@eqx.filter_jit
+@program
 def _moved(
     problem: DepartureFunction, stated: Stated, starts: Array, key: Array, settling: Array
 ) -> tuple[Array, Moved]:

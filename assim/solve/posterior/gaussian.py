@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from assim.devices import program
 from assim.solve.cost import DepartureFunction, scored_density
 
 Array = jax.Array
@@ -52,7 +53,7 @@ class Gaussian(eqx.Module):
         gain = self.eigenvalues / (1 + self.eigenvalues)
         return jnp.sqrt(1 - self.eigenvectors**2 @ gain)
 
-    @eqx.filter_jit
+    @program
     def draws(self, key: Array, number: int) -> Array:
         """Draws of χ in antithetic pairs, shape (number, n)."""
         half = jax.random.normal(key, ((number + 1) // 2, self.chi.shape[0]))

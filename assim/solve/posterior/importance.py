@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.arguments import Size, check_settings
+from assim.devices import program
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
@@ -98,7 +99,7 @@ def corrected(
 # ---- rounds --------------------------------------------------------------------------------------
 
 
-@eqx.filter_jit
+@program
 def _weighted(
     problem: DepartureFunction, proposal: Proposal, key: Array, number: int
 ) -> tuple[Array, Array]:

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from assim.devices import over_members
+from assim.devices import over_members, program
 from assim.solve.cost import DepartureFunction, scored_density
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.together import HELD, batch_size
@@ -31,7 +31,7 @@ class Informed(eqx.Module):
         """χ of one particle, shape (n,)."""
         return self.gaussian.chi + self.basis @ (self.shrink * a) + rest
 
-    @eqx.filter_jit
+    @program
     def several(self, a: Array, rest: Array) -> Array:
         """χ of every particle with its own c, shape (N, n)."""
         return jax.vmap(self.chi)(a, rest)
@@ -53,7 +53,7 @@ class Informed(eqx.Module):
         within = (white @ self.basis) * self.mask[None]
         return jax.vmap(self.gaussian.sqrt)(white - within @ self.basis.T)
 
-    @eqx.filter_jit
+    @program
     def antithetic(self, key: Array, number: int) -> Array:
         """c in pairs ±c, independent but for that, shape (number, n)."""
         white = jax.random.normal(key, ((number + 1) // 2, self.gaussian.chi.shape[0]))
@@ -74,7 +74,7 @@ class Informed(eqx.Module):
         rest = self._balanced(jnp.asarray(float(free)), key, pairs, pairs >= free)
         return self._combined(a, rest)
 
-    @eqx.filter_jit
+    @program
     def _balanced(self, free: Array, key: Array, pairs: int, over: bool) -> Array:
         """c whose pairs ±c have the covariance of what is left out, shape (pairs, n).
 
@@ -94,7 +94,7 @@ class Informed(eqx.Module):
             white = jnp.sqrt(free) * q.T
         return self.outside(white)
 
-    @eqx.filter_jit
+    @program
     def _combined(self, a: Array, rest: Array) -> Array:
         """χ of every particle with the pairs ±c that are its own, shape (2·pairs, n)."""
         every = jnp.repeat(a, rest.shape[0] // a.shape[0], axis=0)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.arguments import Size, check_settings
+from assim.devices import program
 from assim.solve.cost import (
     INDEFINITE,
     DepartureFunction,
@@ -178,14 +179,14 @@ def _spectrum(
     return spectrum, "Gauss-Newton Hessian" + why, downwards
 
 
-@eqx.filter_jit
+@program
 def _decomposed(matrix: Array) -> _Spectrum:
     """All eigenpairs of A - I from the matrix A, largest first."""
     values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2 - jnp.eye(matrix.shape[0]))
     return values[::-1], vectors[:, ::-1], jnp.zeros(())
 
 
-@eqx.filter_jit
+@program
 def _eigenpairs(
     problem: DepartureFunction, chi: Array, settings: Laplace, key: Array, exact: bool
 ) -> _Spectrum:
@@ -246,18 +247,18 @@ def exact_hessian(problem: DepartureFunction, chi: Array) -> np.ndarray:
     return (matrix + matrix.T) / 2
 
 
-@eqx.filter_jit
+@program
 def _density_columns(problem: DepartureFunction, chi: Array) -> Array:
     slope = jax.grad(partial(negative_log_density, problem))
     return by_columns(jax.linearize(slope, chi)[1], jnp.eye(chi.shape[0], dtype=chi.dtype))
 
 
-@eqx.filter_jit
+@program
 def _volume_slopes(problem: DepartureFunction, points: Array) -> Array:
     return jax.lax.map(jax.grad(lambda chi: problem(chi).volume), points)
 
 
-@eqx.filter_jit
+@program
 def _volume_columns(problem: DepartureFunction, chi: Array, directions: Array) -> Array:
     slope = jax.grad(lambda chi: problem(chi).volume)
     return by_columns(jax.linearize(slope, chi)[1], directions)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.devices import program
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.valleys import AWAY, STEP
@@ -218,14 +218,14 @@ def without_stddev(quantity: Quantity, why: str) -> Quantity:
     return replace(quantity, stddev=math.nan, note=why, errors=errors)
 
 
-@eqx.filter_jit
+@program
 def _along_coordinates(function: ScalarFunction, gaussian: Gaussian, z: Array) -> Scalars:
     """f with every entry of χ at its posterior mean + z standard deviations."""
     stdev = gaussian.stdev()
     return jax.vmap(lambda z: function(gaussian.chi + z * stdev))(z)
 
 
-@eqx.filter_jit
+@program
 def _along_entries(function: ScalarFunction, chi: Array) -> tuple[Scalars, Scalars]:
     """f with every entry of χ `AWAY` from χ*, and which of them it depends on."""
     away = jnp.asarray(AWAY, chi.dtype)
@@ -235,7 +235,7 @@ def _along_entries(function: ScalarFunction, chi: Array) -> tuple[Scalars, Scala
     return jax.vmap(function)(chi[None] + away[:, None]), entries
 
 
-@eqx.filter_jit
+@program
 def _each(function: ScalarFunction, chi: Array) -> Scalars:
     return jax.vmap(function)(chi)
 

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from assim.devices import program
 from assim.solve.cost import FORWARD_LIMIT, DepartureFunction, gauss_newton_linearisation
 from assim.solve.krylov import Operator, randomised_eigenpairs
 from assim.solve.posterior.gaussian import Gaussian
@@ -72,7 +72,7 @@ def _departures(problem: DepartureFunction) -> int:
     return _no_columns(problem).shape[0]
 
 
-@eqx.filter_jit
+@program
 def _no_columns(problem: DepartureFunction) -> Array:
     """No column, as many rows as d has: traced once for all problems of one structure."""
     blank = jax.ShapeDtypeStruct((problem.size(),), jnp.result_type(float))

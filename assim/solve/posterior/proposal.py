@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
 
+from assim.devices import program
 from assim.solve.posterior.ensemble import blackjax
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import SMALL
@@ -53,7 +54,7 @@ class Proposal(eqx.Module):
         radial = self._radial(jnp.sum(inner**2), jnp.sum(self.informed))
         return gaussian.at(z), self._log_stretch() - rest + radial
 
-    @eqx.filter_jit
+    @program
     def along(self, members: Array) -> Array:
         """Coordinates of χ (N, n) along informed directions, 0 along others, shape (N, r)."""
         a = jax.vmap(self.gaussian.z)(members) @ self.gaussian.eigenvectors
@@ -95,7 +96,7 @@ def about(gaussian: Gaussian, heavy: bool) -> Proposal:
     return Proposal(gaussian, jnp.zeros(rank), jnp.eye(rank), informed, heavy)
 
 
-@eqx.filter_jit
+@program
 def fitted(proposal: Proposal, members: Array, weights: Array) -> Proposal:
     """The same family with the mean and covariance of a weighted ensemble, in what is informed.
 

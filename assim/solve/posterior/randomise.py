@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.arguments import Size, check_settings
-from assim.devices import each_member
+from assim.devices import each_member, program
 from assim.solve.cost import DepartureFunction, Value
 from assim.solve.minimise.gauss_newton import DENSE_LIMIT, GaussNewton, NewtonCG
 from assim.solve.minimise.loop import AbstractMinimiser
@@ -155,7 +155,7 @@ def perturbed_analysis(
     return _Member(end.chi + prior, end.status, loops, inner)
 
 
-@eqx.filter_jit
+@program
 def _analyses(
     problem: DepartureFunction, minimiser: AbstractMinimiser, chi: Array, keys: Array
 ) -> _Member:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.arguments import Size, a_share, check_settings
+from assim.devices import program
 from assim.solve.cost import DepartureFunction, negative_log_density, scored_density
 from assim.solve.posterior.ensemble import (
     AbstractPosterior,
@@ -120,7 +121,7 @@ class _Run(NamedTuple):
     inside: Array  # share of first draws at which the likelihood is not zero
 
 
-@eqx.filter_jit
+@program
 def _run(problem: DepartureFunction, settings: Tempering, gaussian: Gaussian, key: Array) -> _Run:
     """One run from τ = 0 to 1."""
     first, second, loop = jax.random.split(key, 3)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.arguments import Size, check_settings, positive
-from assim.devices import over_members
+from assim.devices import over_members, program
 from assim.solve.cost import DepartureFunction, scored_density
 from assim.solve.posterior.ensemble import (
     AbstractPosterior,
@@ -159,7 +159,7 @@ def _parameters(fit: Approximation) -> tuple[Array, Array, Array]:
     return fit.mean, fit.log_stdev, fit.below
 
 
-@eqx.filter_jit
+@program
 def _advance(
     problem: DepartureFunction, settings: Variational, state: _State, key: Array, part: Array
 ) -> _State:
@@ -206,7 +206,7 @@ def _slopes(
     return (-jnp.sum(g, axis=0), -diagonal, below), bound
 
 
-@eqx.filter_jit
+@program
 def _weighted(
     problem: DepartureFunction, fit: Approximation, key: Array, number: int
 ) -> tuple[Array, Array]:
@@ -215,7 +215,7 @@ def _weighted(
     return chi, log_density(problem, chi) - jax.vmap(fit.log_density)(white)
 
 
-@eqx.filter_jit
+@program
 def _steepness(problem: DepartureFunction, fit: Approximation, key: Array, draws: int) -> Array:
     """The largest slope of the bound by m, in q's own standard deviations, or by log_stdev."""
     (mean, log_stdev, _), _ = _slopes(problem, fit, key, draws)

@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.devices import program
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.valleys import along_entries, on_lines, valleys
@@ -82,7 +82,7 @@ def _weighing(problem: DepartureFunction, gaussian: Gaussian, key: Array, number
     return Weighing(chi[1:], judged, float(logs[0]), number + costs.size, low, along)
 
 
-@eqx.filter_jit
+@program
 def _draws(
     problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int
 ) -> tuple[Array, Array, Array, Array, Array]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from assim.arguments import a_share, check_settings, positive
-from assim.devices import each_member
+from assim.devices import each_member, program
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import AbstractPosterior
 from assim.solve.posterior.gaussian import Gaussian
@@ -247,7 +247,7 @@ def _begun(method: AbstractChains, z: Array, log_density: Array, score: Array, k
     return jax.vmap(method.begin)(z, log_density, score, jax.random.split(key, z.shape[0]))
 
 
-@eqx.filter_jit
+@program
 def set_out(
     method: AbstractChains, problem: DepartureFunction, gaussian: Gaussian, key: Array
 ) -> tuple[Walk, Array]:
@@ -260,7 +260,7 @@ def set_out(
     return Walk(at, _begun(method, *where, keys[2]), method.first_tuning(n)), own
 
 
-@eqx.filter_jit
+@program
 def advance(
     method: AbstractChains, problem: DepartureFunction, walk: Walk, key: Array, adapting: Array
 ) -> tuple[Walk, Block]:
@@ -293,7 +293,7 @@ def _scalars(problem: DepartureFunction, chi: Array) -> Array:
     return jnp.stack([values[name] for name in sorted(values)]) if values else jnp.zeros(0)
 
 
-@eqx.filter_jit
+@program
 def _blank(problem: DepartureFunction) -> dict[str, Array]:
     """No values of them: traced once for all problems of one structure."""
     blank = jax.ShapeDtypeStruct((problem.size(),), jnp.result_type(float))
@@ -313,7 +313,7 @@ class Regrouped(NamedTuple):
     behind: Array  # log of the mass of the largest mode over that of a chain's, nats
 
 
-@eqx.filter_jit
+@program
 def regroup(
     method: AbstractChains, walk: Walk, chi: Array, log_density: Array, key: Array
 ) -> Regrouped:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.devices import program
 from assim.solve.posterior.ensemble import CHAIN
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.nested.lattice import (
@@ -139,7 +140,7 @@ def marginal_of(form: Nesting, chi: Array) -> tuple[Marginal, Spent]:
     return marginal, Spent(PLACES * (1 + z_at.size))
 
 
-@eqx.filter_jit
+@program
 def _hessians(marginal: Marginal, chi: Array) -> Array:
     def whole(chi: Array) -> Array:
         psi, z = chi[marginal.psi_at], chi[marginal.z_at]

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.devices import program
 from assim.solve.posterior.nested.marginal import Conditional, Marginal, conditional
 
 Array = jax.Array
@@ -65,7 +65,7 @@ class Solver:
         self.mismatch = max(self.mismatch, float(np.max(solved.mismatch[good], initial=0.0)))
 
 
-@eqx.filter_jit
+@program
 def _solved(marginal: Marginal, rows: tuple[Array, ...]) -> Conditional:
     solve = lambda inputs: conditional(marginal, *inputs)  # noqa: E731
     solved: Conditional = jax.lax.map(solve, rows)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import cho_solve, solve_triangular
 
+from assim.devices import program
 from assim.solve.cost import DepartureFunction, negative_log_density
 from assim.solve.posterior.nested.pattern import Pattern
 
@@ -274,7 +275,7 @@ def moved_mode(marginal: Marginal, psi: Array, z: Array, direction: Array) -> Ar
     return -jnp.linalg.solve(marginal.hessian(psi, z)[0], cross)
 
 
-@eqx.filter_jit
+@program
 def tilted(marginal: Marginal, psi: Array, z: Array) -> Marginal:
     """The same marginal with z* sought from the plane through z = z*(ψ) along which it moves."""
     columns = jax.lax.map(partial(moved_mode, marginal, psi, z), jnp.eye(psi.size))

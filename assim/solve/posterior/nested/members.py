@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy  # its parts are imported when first used
 from jax.scipy.linalg import solve_triangular
 
+from assim.devices import program
 from assim.solve.posterior.nested.lattice import Frame, Key, Solver, Summed
 from assim.solve.posterior.nested.marginal import Marginal
 from assim.statistics.accuracy import Errors
@@ -202,7 +202,7 @@ def _weighted(
     )
 
 
-@eqx.filter_jit
+@program
 def _lifted(
     marginal: Marginal, psi: Array, z: Array, root: Array, phi: Array, white: Array
 ) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.arguments import Size, check_settings, positive
-from assim.devices import over_members
+from assim.devices import over_members, program
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import (
     CHAIN,
@@ -195,7 +195,7 @@ def _form(problem: Nesting) -> Nesting:
     return states if states.size() == problem.as_forcing().size() else problem.as_forcing()
 
 
-@eqx.filter_jit
+@program
 def _moved(problem: Nesting, to: Nesting, chi: Array) -> Array:
     """χ (N, n) of one form in the other."""
     move = partial(problem.moved, to=to)

@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.devices import program
 from assim.solve.posterior.chains.samplers import NUTS
 from assim.solve.posterior.ensemble import CHAIN, AbstractPosterior, Ensemble, Report, Trust
 from assim.solve.posterior.gaussian import Gaussian
@@ -110,7 +110,7 @@ class Scattered(NamedTuple):
         return ""
 
 
-@eqx.filter_jit
+@program
 def _firsts(marginal: Marginal, psi: Array) -> Array:
     firsts: Array = jax.lax.map(marginal.first, psi)
     return firsts

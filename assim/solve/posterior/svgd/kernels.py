@@ -7,11 +7,10 @@ of particles are met a block of rows at a time, their distances by |x|² + |y|²
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from assim.devices import over_members
+from assim.devices import over_members, program
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.together import batch_size
@@ -123,7 +122,7 @@ def kernelised_stein_discrepancy(
     return float(_of_members(problem, members, weights, gaussian))
 
 
-@eqx.filter_jit
+@program
 def _of_members(
     problem: DepartureFunction, members: Array, weights: Array, gaussian: Gaussian
 ) -> Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from assim.devices import program
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.informed import Informed
 from assim.solve.posterior.svgd.kernels import kernel_matrix, median_bandwidth, stein_force
@@ -43,7 +44,7 @@ def sharding(number: int) -> NamedSharding | None:
     return NamedSharding(mesh, PartitionSpec("particle"))
 
 
-@eqx.filter_jit
+@program
 def started(
     problem: DepartureFunction, informed: Informed, a: Array, rest: Array
 ) -> tuple[Particles, Array]:
@@ -98,7 +99,7 @@ class Transport(eqx.Module):
     share: Array  # bandwidth in units of the median squared distance
     stochastic: bool = eqx.field(static=True)  # with noise, no decay, the bandwidth of the start
 
-    @eqx.filter_jit
+    @program
     def init(self, particles: Particles) -> tuple["optax.OptState", Array]:
         """State of Adam, and the bandwidth of the start."""
         return _adam().init(particles.a), self.bandwidth(particles.a)
@@ -162,7 +163,7 @@ class Polish(NamedTuple):
     steps: Array
 
 
-@eqx.filter_jit
+@program
 def polished(
     problem: DepartureFunction, informed: Informed, particles: Particles, steps: int
 ) -> Polish:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.arguments import Size, check_settings, positive
+from assim.devices import program
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.crosscheck import crosschecked, stated_moments
 from assim.solve.posterior.ensemble import (
@@ -155,7 +156,7 @@ def _metric(
     return metric, missing, spent
 
 
-@eqx.filter_jit
+@program
 def _averaged(
     problem: DepartureFunction, gaussian: Gaussian, key: Array, draws: int, cutoff: float
 ) -> tuple[Gaussian, Cut]:
@@ -176,7 +177,7 @@ def _subspace(gaussian: Gaussian, chosen: np.ndarray) -> Informed:
     return _selected(gaussian, jnp.asarray(order), jnp.asarray(chosen[order]))
 
 
-@eqx.filter_jit
+@program
 def _selected(gaussian: Gaussian, order: Array, keep: Array) -> Informed:
     values = jnp.where(keep, gaussian.eigenvalues[order], 0.0)
     shrink = jnp.where(keep, 1 / jnp.sqrt(1 + values), 0.0)
@@ -204,7 +205,7 @@ def _placed(
 _State = tuple[object, Array]
 
 
-@eqx.filter_jit
+@program
 def _steps(
     problem: DepartureFunction,
     subspace: Informed,
@@ -258,7 +259,7 @@ def _transported(
     return particles, stayed
 
 
-@eqx.filter_jit
+@program
 def _numbers(
     problem: DepartureFunction, subspace: Informed, particles: Particles, key: Array
 ) -> dict[str, Array]:
@@ -287,7 +288,7 @@ def _numbers(
     }
 
 
-@eqx.filter_jit
+@program
 def _against(gaussian: Gaussian, chi: Array) -> dict[str, Array]:
     """Least and largest ratio of the members' standard deviations to Laplace's."""
     ratio = jnp.std(chi, axis=0) / gaussian.stdev()
@@ -306,4 +307,4 @@ def _inside(problem: DepartureFunction, drawn: Array, own: Array) -> tuple[Array
     return kept, float(1 - fine.mean())
 
 
-_densities = eqx.filter_jit(log_density)
+_densities = program(log_density)
