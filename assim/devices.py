@@ -1,6 +1,5 @@
 """Which devices share the work: members of an ensemble along one axis, a state along another."""
 
-import functools
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -55,6 +54,18 @@ def in_space(values: _State) -> _State:
     return jax.tree.map(_cut, values)
 
 
+def laid_out(step: _Function) -> _Function:
+    """A step (x, …) → (x, …) whose states are cut so; the step itself where they are not."""
+    if along(SPACE) == along(MEMBER) == 1:
+        return step
+
+    def cut(x: Any, *rest: Any) -> tuple[Any, ...]:
+        y, *others = step(x, *rest)
+        return in_space(y), *others
+
+    return cut  # type: ignore[return-value]
+
+
 def _cut(value: jax.Array) -> jax.Array:
     devices = along(SPACE)
     parts: list[str | None] = [None] * value.ndim
@@ -64,21 +75,30 @@ def _cut(value: jax.Array) -> jax.Array:
     return jax.lax.with_sharding_constraint(value, PartitionSpec(*parts))
 
 
-def program(function: _Function) -> _Function:
-    """The function compiled, as by `equinox.filter_jit`; what it returns is whole on every process.
+class _Whole(eqx.Module):
+    """A function whose arrays are whole on every process."""
 
-    Processes that run together need the values of all devices where they go on in NumPy and files.
-    """
+    function: Callable[..., Any]
 
-    @functools.wraps(function)
-    def whole(*given: Any, **named: Any) -> Any:
-        values = function(*given, **named)
-        if jax.process_count() == 1:
-            return values
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        return self.function
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        values = self.function(*given, **named)
         arrays, rest = eqx.partition(values, eqx.is_array)
         return eqx.combine(jax.lax.with_sharding_constraint(arrays, PartitionSpec()), rest)
 
-    compiled: Any = eqx.filter_jit(whole)
+
+def program(function: _Function) -> _Function:
+    """The function compiled, as by `equinox.filter_jit`; what it returns is whole on every process.
+
+    Processes that run together, as `jax.distributed.initialize` has it before assim is used, need
+    the values of all devices where they go on in NumPy and files.
+    """
+    together = jax.distributed.is_initialized()
+    compiled: Any = eqx.module_update_wrapper(_Whole(function)) if together else function
+    compiled = eqx.filter_jit(compiled)
     return compiled
 
 

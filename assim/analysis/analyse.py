@@ -247,7 +247,8 @@ def analyse(
         seed: of every random draw.
         progress: called with a `Loop` after every outer loop.
         report: called with a line at a time while a posterior is sampled.
-        store: where what a method has drawn is kept as it comes, and taken from where it is there.
+        store: where outer loops, and what a method has drawn, are kept as they come, and taken from
+            where they are there.
 
     Raises:
         StoppedAnalysis: a KeyboardInterrupt after the first minimum; it has the analysis so far.
@@ -262,7 +263,8 @@ def analyse(
     failures = Failures()
     with timed(seconds, "minimise"):
         windows = (problem,) if stages == 1 else problem.lengthened(stages)
-        solve = partial(minimise_quasi_static, windows, minimiser, progress=progress)
+        to_minimum = partial(minimise_quasi_static, windows, minimiser)
+        solve = partial(to_minimum, progress=progress, checkpoints=store)
         search = search_of(problem, starts, first_guess, keys[0], report)
         solution = solve(search.first())
         with stopping(failures, FIRST_GUESSES):  # which leaves what was reached before

@@ -6,6 +6,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from assim.solve.minimise.checkpoints import AbstractCheckpoint as AbstractCheckpoint
+from assim.solve.minimise.checkpoints import AbstractCheckpoints
+from assim.solve.minimise.checkpoints import Kept as Kept
 from assim.solve.posterior.ensemble import Ensemble, Trust
 
 _COUNTS = ("gradients", "evaluations", "chains", "effective_size", "judged")
@@ -31,8 +34,11 @@ class Drawn(NamedTuple):
     advice: str
 
 
-class AbstractStore(abc.ABC):
-    """Where what each method of one problem has drawn is kept until all of them are done."""
+class AbstractStore(AbstractCheckpoints):
+    """Where what each method of one problem has drawn is kept until all of them are done.
+
+    The outer loops before, too.
+    """
 
     @abc.abstractmethod
     def load(self, name: str) -> Drawn | None:

@@ -1,4 +1,4 @@
-"""What the methods of a run have drawn, a file each, until the run is finished."""
+"""Outer loops of a run, and what its methods have drawn, a file each until it is finished."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from assim.analysis.store import AbstractStore, Drawn
+from assim.analysis.store import AbstractCheckpoint, AbstractStore, Drawn, Kept
 from assim.files.errors import DataError
 from assim.files.netcdf import hash_file, package_version, write_dataset
 from assim.files.record import FOLDER
@@ -41,6 +41,7 @@ class Unfinished(AbstractStore):
     ) -> None:
         self.folder = directory / FOLDER / UNFINISHED
         self.fingerprint, self.title, self.say = fingerprint, title, say
+        self.minimisations = 0
 
     def path(self, name: str) -> Path:
         """The file of a method, whose name may be anything."""
@@ -51,7 +52,7 @@ class Unfinished(AbstractStore):
     def load(self, name: str) -> Drawn | None:
         """What the method has drawn before, where all that decides it is the same."""
         path = self.path(name)
-        if self._is_linked(path) or not path.is_file():
+        if self.is_linked(path) or not path.is_file():
             return None
         try:
             drawn = self._read(path, name)
@@ -74,13 +75,22 @@ class Unfinished(AbstractStore):
 
     def save(self, name: str, drawn: Drawn) -> None:
         """Write the file of a method, whole or not at all."""
-        path = self.path(name)
+        self.write(lambda: self._content(name, drawn), self.path(name), name)
+
+    def begin(self) -> "KeptLoops":
+        """Where the next minimisation is kept."""
+        self.minimisations += 1
+        return KeptLoops(self, self.minimisations)
+
+    def write(self, content: Callable[[], xr.Dataset], path: Path, what: str) -> None:
+        """Write a file, whole or not at all; why it cannot be is told."""
         try:
-            if self._is_linked(path):
+            if self.is_linked(path):
                 raise DataError(f"{path}: is a link, or in a folder that is one; remove it")
-            write_dataset(self._content(name, drawn), path, title=self.title)
+            dataset = content().assign_attrs({_FINGERPRINT: self.fingerprint})
+            write_dataset(dataset, path, title=self.title)
         except (DataError, ValueError, TypeError) as error:
-            self.say(f"{name}: cannot be kept for another run: {error}")
+            self.say(f"{what}: cannot be kept for another run: {error}")
 
     def _content(self, name: str, drawn: Drawn) -> xr.Dataset:
         """What the file of a method holds."""
@@ -89,23 +99,61 @@ class Unfinished(AbstractStore):
             "chi": (("member", "control"), drawn.chi, {"long_name": "members", "units": "1"}),
             "weight": ("member", drawn.weights, {"long_name": "weight", "units": "1"}),
         }
-        words = {
-            "method": name,
-            "drawn": json.dumps(about, default=float),
-            _FINGERPRINT: self.fingerprint,
-        }
+        words = {"method": name, "drawn": json.dumps(about, default=float)}
         return xr.Dataset(content, attrs=words)
 
-    def _is_linked(self, path: Path) -> bool:
+    def is_linked(self, path: Path) -> bool:
         """Whether a link leads to a file below the directory of results."""
         return any(place.is_symlink() for place in (path, self.folder, self.folder.parent))
 
     def clear(self) -> None:
         """Remove the files, and the folder above where nothing else is in it."""
-        if not self._is_linked(self.folder):
+        if not self.is_linked(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):
             self.folder.parent.rmdir()
+
+
+class KeptLoops(AbstractCheckpoint):
+    """The file of the last loop of one minimisation.
+
+    Args:
+        store: whose file it is.
+        number: of the minimisation, from 1.
+    """
+
+    def __init__(self, store: Unfinished, number: int) -> None:
+        self.store, self.number = store, number
+        self.path = store.folder / f"minimum_{number}.nc"
+
+    def last(self) -> Kept | None:
+        """Where it was when an earlier run of the same case was stopped."""
+        if self.store.is_linked(self.path) or not self.path.is_file():
+            return None
+        try:
+            with opened(self.path, exact=True) as file:
+                if file.attrs.get(_FINGERPRINT) != self.store.fingerprint:
+                    return None
+                leaves = [file[f"leaf_{k}"].values for k in range(int(file.attrs["leaves"]))]
+                loop = Kept(int(file.attrs["stage"]), leaves, file["history"].values)
+        except (DataError, ValueError, KeyError, TypeError):
+            return None
+        done = len(loop.history) - loop.stage
+        self.store.say(
+            f"Minimisation {self.number} goes on after {done} outer loops of a run that stopped."
+        )
+        return loop
+
+    def keep(self, loop: Kept) -> None:
+        """Write the file, whole or not at all."""
+        leaves = {
+            f"leaf_{k}": ([f"dim_{k}_{i}" for i in range(leaf.ndim)], leaf)
+            for k, leaf in enumerate(loop.leaves)
+        }
+        history = {"history": (("loop", "start", "number"), loop.history)}
+        words = {"stage": loop.stage, "leaves": len(leaves)}
+        content = lambda: xr.Dataset(leaves | history, attrs=words)  # noqa: E731
+        self.store.write(content, self.path, f"minimisation {self.number}")
 
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, float]:

@@ -14,8 +14,9 @@ from assim.devices import over_members, program
 from assim.findings.truths import Truths, draw_truths
 from assim.problem.departure import Problem
 from assim.problem.predictive import samples_its_density, with_values
+from assim.solve.minimise.compiled import minimise_compiled
 from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
-from assim.solve.minimise.loop import AbstractMinimiser, minimise_compiled
+from assim.solve.minimise.loop import AbstractMinimiser
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Trust
 from assim.solve.posterior.laplace import Laplace, is_small, laplace

@@ -15,8 +15,9 @@ from assim.devices import program
 from assim.problem.departure import Departures
 from assim.solve.cost import DepartureFunction
 from assim.solve.cost import cost as cost_at
+from assim.solve.minimise.compiled import minimise_compiled
 from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
-from assim.solve.minimise.loop import AbstractMinimiser, minimise_compiled
+from assim.solve.minimise.loop import AbstractMinimiser
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import is_small

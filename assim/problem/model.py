@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from assim.devices import in_space
+from assim.devices import laid_out
 from assim.problem.arrays import Array, Labels, Params, State
 from assim.problem.grids import is_walled, walled
 
@@ -203,8 +203,7 @@ def scan_slots(
 
     def slot(x: State, ends: tuple[Array, Array]) -> tuple[State, State]:
         apart = walled(partial(step, ends), x)
-        laid_out = lambda x, index: (in_space(apart(x, index)[0]), None)  # noqa: E731
-        step_in_slot = again(laid_out) if by_step else laid_out
+        step_in_slot = again(laid_out(apart)) if by_step else laid_out(apart)
         if steps == 1:
             y, _ = step_in_slot(x, jnp.zeros(()))
         elif each <= KEPT_STATES:

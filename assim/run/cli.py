@@ -92,7 +92,11 @@ def main() -> None:
 @_CASE
 @_OUT
 @_SET
-@click.option("--resume", is_flag=True, help="Go on with a cycle that was stopped.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with a cycle that was stopped, as a window does in any case.",
+)
 @click.option(
     "--watch",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -142,9 +146,8 @@ def run(
             from assim.run.cycle.cycle import run_cycle
 
             code = run_cycle(read, out, screen, resume=resume, watched=watch, timeout=timeout)
-        elif resume or watch:
-            option = "--resume" if resume else "--watch"
-            raise click.UsageError(f"{option} is for a cycle, and this case is a single window")
+        elif watch:
+            raise click.UsageError("--watch is for a cycle, and this case is a single window")
         else:
             from assim.run.window import run_case
 

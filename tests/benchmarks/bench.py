@@ -37,7 +37,7 @@ from scipy.optimize import minimize
 import assim
 from assim.models import Lorenz96, ShallowWater
 from assim.solve.cost import cost
-from assim.solve.minimise.loop import minimise_compiled
+from assim.solve.minimise.compiled import minimise_compiled
 
 jax.config.update("jax_enable_x64", True)
 

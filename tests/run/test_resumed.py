@@ -15,6 +15,8 @@ from assim.analysis.store import Drawn
 from assim.case.names import foreign_modules
 from assim.files.record import FOLDER
 from assim.files.unfinished import UNFINISHED, Unfinished, fingerprint_of
+from assim.run.terminal.screen import Screen
+from assim.solve.minimise import loop
 
 OWN = """
 import os
@@ -70,9 +72,9 @@ def stopping(toy):
     return run
 
 
-def kept(toy):
+def kept(toy, what="posterior"):
     folder = toy.out / FOLDER / UNFINISHED
-    return sorted(path.name for path in folder.glob("*")) if folder.is_dir() else []
+    return sorted(path.name for path in folder.glob(f"{what}_*")) if folder.is_dir() else []
 
 
 def test_an_interrupted_run_goes_on(stopping, toy):
@@ -150,3 +152,43 @@ def test_a_module_that_own_code_imports_counts(tmp_path, monkeypatch):
     helper.write_text("FACTOR = 2.0\n")
     assert fingerprint_of({}, {str(path): path for path in foreign}) != before
     monkeypatch.delitem(sys.modules, "rates_of_a_tank")
+
+
+@pytest.mark.parametrize("option", [(), ("--resume",)], ids=str)
+def test_a_minimisation_goes_on_after_its_last_loop(toy, monkeypatch, option):
+    """Stopped in its third loop, where it was killed or interrupted; as if it had not been."""
+    toy.case["posterior"] = {"use": "none"}
+    assert toy.write().run().exit_code == 0
+    whole = [xr.load_dataset(toy.out / f"{name}.nc") for name in ("analysis", "diagnostics")]
+    shutil.rmtree(toy.out)
+    monkeypatch.setattr(loop, "LONG", -1.0)
+    shown = Screen.loop
+
+    def stop(screen, row):
+        if row.number == 3:
+            raise KeyboardInterrupt
+        shown(screen, row)
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(Screen, "loop", stop)
+        assert toy.run().exit_code == 130
+    assert kept(toy, "minimum") == ["minimum_1.nc"]
+    result = toy.run(*option)
+    assert result.exit_code == 0 and "Minimisation 1 goes on after 3 outer loops" in result.output
+    for name, before in zip(("analysis", "diagnostics"), whole, strict=True):
+        again = xr.load_dataset(toy.out / f"{name}.nc").drop_attrs()
+        times = [variable for variable in again if variable.startswith("seconds")]
+        xr.testing.assert_identical(again.drop_vars(times), before.drop_attrs().drop_vars(times))
+    assert kept(toy, "minimum") == []
+
+
+def test_loops_of_another_case_are_not_gone_on_with(toy, monkeypatch):
+    toy.case["posterior"] = {"use": "none"}
+    monkeypatch.setattr(loop, "LONG", -1.0)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(Screen, "loop", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert toy.write().run().exit_code == 130
+    assert kept(toy, "minimum") == ["minimum_1.nc"]
+    toy.case["parameters"]["rate"]["prior"]["median"] = 0.11
+    result = toy.write().run()
+    assert result.exit_code == 0 and "goes on" not in result.output

@@ -198,8 +198,8 @@ def test_internal_error_asks_for_a_report(
     assert "ZeroDivisionError" in result.stderr
 
 
-def test_resume_is_for_cycles(shared: Toy) -> None:
-    result = shared.run("--resume")
+def test_watching_is_for_cycles(shared: Toy) -> None:
+    result = shared.run("--watch", str(shared.folder))
     assert result.exit_code == 2
     assert "cycle" in result.stderr
 

@@ -26,8 +26,8 @@ from assim.models import Lorenz96
 from assim.problem.covariance import Diagonal
 from assim.problem.operator import PointSample
 from assim.solve.cost import gauss_newton_linearisation
+from assim.solve.minimise.compiled import minimise_compiled
 from assim.solve.minimise.gauss_newton import GaussNewton
-from assim.solve.minimise.loop import minimise_compiled
 
 N, SLOTS, STEPS, STDEV = 40, 12, 2, 0.5
 TRUE = {"F": jnp.asarray(8.5)}

@@ -16,8 +16,8 @@ from assim import Observations, Points, Status, Window, strong_constraint
 from assim.models import Lorenz96
 from assim.problem.covariance import Diagonal
 from assim.problem.operator import PointSample
+from assim.solve.minimise.compiled import minimise_compiled
 from assim.solve.minimise.gauss_newton import GaussNewton
-from assim.solve.minimise.loop import minimise_compiled
 
 N, SLOTS, VARIANCE = 40, 10, 0.5
 Z90 = 1.6448536269514722

@@ -31,8 +31,9 @@ from assim.problem.arrays import State, Trajectory
 from assim.problem.covariance import AbstractStateCovariance
 from assim.problem.departure import Departures, Problem
 from assim.problem.window import integrate
+from assim.solve.minimise.compiled import minimise_compiled
 from assim.solve.minimise.gauss_newton import GaussNewton
-from assim.solve.minimise.loop import AbstractMinimiser, minimise_compiled
+from assim.solve.minimise.loop import AbstractMinimiser
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import Laplace, local_gaussian
 

@@ -46,12 +46,9 @@ from assim.problem.cycled import (
 )
 from assim.problem.departure import Problem
 from assim.solve.cost import gauss_newton_linearisation
+from assim.solve.minimise.compiled import minimise_compiled, minimise_quasi_static_compiled
 from assim.solve.minimise.gauss_newton import GaussNewton
-from assim.solve.minimise.loop import (
-    AbstractMinimiser,
-    minimise_compiled,
-    minimise_quasi_static_compiled,
-)
+from assim.solve.minimise.loop import AbstractMinimiser
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import Laplace, deflated_traces, dual_gaussian, local_gaussian
 

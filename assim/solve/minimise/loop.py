@@ -16,11 +16,13 @@ import numpy as np
 from assim.arguments import below, check_settings, not_negative
 from assim.devices import MEMBER, along, each_member, program
 from assim.solve.cost import DepartureFunction, gradient
+from assim.solve.minimise.checkpoints import AbstractCheckpoint, AbstractCheckpoints, Kept
 from assim.solve.minimise.status import Status
 
 Array = jax.Array
 
 SAME = 1e-2  # |χ - χ'| of one minimum, in prior standard deviations
+LONG = 1.0  # seconds of an outer loop that is worth a checkpoint
 SETTLED = -1.0  # tolerance that no |∇J| meets: a stage is left where its minimiser has settled
 
 
@@ -170,6 +172,7 @@ def minimise_quasi_static(
     first_guesses: Array,
     progress: Progress | None = None,
     early: Leave = Leave(),  # noqa: B008 (an immutable record of settings)
+    checkpoints: AbstractCheckpoints | None = None,
 ) -> Solution:
     """Minimise a sequence of J, each from the last one's minimum; the solution is of the last.
 
@@ -184,32 +187,63 @@ def minimise_quasi_static(
         first_guesses: χ, shape (n,) or (starts, n); each goes through all stages.
         progress: called after every outer loop, which knows its stage.
         early: when to leave all stages but the last.
+        checkpoints: where loops that take long are kept; it goes on from the last one there.
 
     Raises:
         ValueError: no stages, or stages of several structures.
     """
-    guesses = jnp.reshape(first_guesses, (-1, first_guesses.shape[-1]))
-    history: list[list[Loop]] = []
     leaves = when_to_leave(stages, minimiser, early)
-    for stage, (problem, leave) in enumerate(zip(stages, leaves, strict=True), 1):
-        states = _init(problem, minimiser, guesses)
-        history.append(_row(states, 0.0, stage))
-        for _ in range(int(leave.n_outer)):
-            if not np.any(_unsettled(states, leave.tolerance)):
+    checkpoint = None if checkpoints is None else checkpoints.begin()
+    states = _init(stages[0], minimiser, jnp.reshape(first_guesses, (-1, first_guesses.shape[-1])))
+    reached, states, history = _reached(checkpoint, states)
+    for stage in range(reached, len(stages) + 1):
+        problem, leave = stages[stage - 1], leaves[stage - 1]
+        if stage > reached:
+            states = _init(problem, minimiser, states.chi)
+            history.append(_row(states, 0.0, stage))
+        done = sum(row[0].stage == stage for row in history) - 1
+        for _ in range(done, int(leave.n_outer)):
+            if not np.any(unsettled(states, leave.tolerance)):
                 break
             begin = time.perf_counter()
             states = _step(problem, minimiser, states)
             jax.block_until_ready(states.cost)
             history.append(_row(states, time.perf_counter() - begin, stage))
-            if progress is not None:
-                lowest = int(np.argmax(among_lowest(np.asarray([row.cost for row in history[-1]]))))
-                progress(history[-1][lowest]._replace(number=len(history) - stage))
-        guesses = states.chi
+            _tell(states, history, checkpoint, progress)
     solution = _solution(states, history)
     if solution.status is Status.OUT_OF_LOOPS:  # the last gradient is that before the last step
         norm = float(np.linalg.norm(_gradient(problem, solution.chi)))
         solution = dataclasses.replace(solution, gradient_norm=norm)
     return solution
+
+
+def _reached(
+    checkpoint: AbstractCheckpoint | None, states: Any
+) -> tuple[int, Any, list[list[Loop]]]:
+    """Stage, states and history of what was kept; those of the first guesses where nothing was."""
+    kept = None if checkpoint is None else checkpoint.last()
+    known = None if kept is None else kept.states(states)
+    if kept is None or known is None:
+        return 1, states, [_row(states, 0.0, 1)]
+    whole = {"number", "inner_iterations", "running", "stage"}
+    named = lambda row: zip(Loop._fields, row, strict=True)  # noqa: E731
+    loop = lambda row: Loop(**{n: int(v) if n in whole else v for n, v in named(row)})  # noqa: E731
+    return kept.stage, known, [[loop(row) for row in rows] for rows in kept.history.tolist()]
+
+
+def _tell(
+    states: Any,
+    history: list[list[Loop]],
+    checkpoint: AbstractCheckpoint | None,
+    progress: Progress | None,
+) -> None:
+    """Keep a loop that took long, and report the lowest J of it."""
+    row = history[-1]
+    if checkpoint is not None and row[0].seconds > LONG:
+        checkpoint.keep(Kept.of(row[0].stage, states, history))
+    if progress is not None:
+        lowest = int(np.argmax(among_lowest(np.asarray([loop.cost for loop in row]))))
+        progress(row[lowest]._replace(number=len(history) - row[0].stage))
 
 
 def when_to_leave(
@@ -228,62 +262,8 @@ def when_to_leave(
     return [*[first] * (len(stages) - 1), Leave(minimiser.n_outer, SETTLED)]
 
 
-def minimise_compiled(
-    problem: DepartureFunction,
-    minimiser: AbstractMinimiser,
-    first_guess: Array,
-    leave: Leave | None = None,
-) -> Any:
-    """The same loop inside `lax.while_loop`, for `vmap` over ensembles and `scan` over windows.
-
-    Returns the minimiser's last state: where it settled, or was left as a stage is.
-    """
-    n_outer, tolerance = leave or Leave(minimiser.n_outer, SETTLED)
-
-    def unfinished(carry: tuple[Array, Any]) -> Array:
-        number, state = carry
-        return (number < n_outer) & _unsettled(state, tolerance)
-
-    def advance(carry: tuple[Array, Any]) -> tuple[Array, Any]:
-        number, state = carry
-        return number + 1, minimiser.step(problem, state)
-
-    start = (jnp.zeros((), int), minimiser.init(problem, first_guess))
-    return jax.lax.while_loop(unfinished, advance, start)[1]
-
-
-def minimise_quasi_static_compiled(
-    stages: Sequence[DepartureFunction],
-    minimiser: AbstractMinimiser,
-    first_guess: Array,
-    early: Leave = Leave(),  # noqa: B008 (an immutable record of settings)
-) -> Any:
-    """`minimise_quasi_static` from one first guess, shape (n,), inside one `lax.scan` over stages.
-
-    Arrays that all stages share are not copied. Returns the minimiser's last state.
-    """
-    leaves = when_to_leave(stages, minimiser, early)
-    every = [jax.tree.leaves(eqx.filter(stage, eqx.is_array)) for stage in stages]
-    same = [all(leaf is several[0] for leaf in several) for several in zip(*every, strict=True)]
-    columns = zip(zip(*every, strict=True), same, strict=True)
-    differing = [jnp.stack(several) for several, is_shared in columns if not is_shared]
-    arrays, rest = eqx.partition(stages[0], eqx.is_array)
-    shared, structure = jax.tree.flatten(arrays)
-
-    def stage(state: Any, inputs: tuple[list[Array], Leave]) -> tuple[Any, None]:
-        given = iter(inputs[0])
-        own = [
-            leaf if is_shared else next(given) for leaf, is_shared in zip(shared, same, strict=True)
-        ]
-        problem = eqx.combine(jax.tree.unflatten(structure, own), rest)
-        return minimise_compiled(problem, minimiser, state.chi, inputs[1]), None
-
-    start = minimiser.init(stages[0], first_guess)
-    limits = Leave(*map(jnp.array, zip(*leaves, strict=True)))
-    return jax.lax.scan(stage, start, (differing, limits))[0]
-
-
-def _unsettled(states: Any, tolerance: float | Array) -> Array:
+def unsettled(states: Any, tolerance: float | Array) -> Array:
+    """Which states go on: those still running whose gradient is above a tolerance."""
     return (states.status == Status.RUNNING) & (states.gradient_norm > tolerance)
 
 

@@ -17,8 +17,8 @@ from assim import Observations, Points, Window, strong_constraint
 from assim.models import Lorenz96
 from assim.problem.covariance import Diagonal
 from assim.problem.operator import PointSample
+from assim.solve.minimise.compiled import minimise_compiled, minimise_quasi_static_compiled
 from assim.solve.minimise.gauss_newton import GaussNewton
-from assim.solve.minimise.loop import minimise_compiled, minimise_quasi_static_compiled
 
 N, EACH, STEPS, B_STDEV = 40, 0.1, 2, 0.3
 STAGE = 0.5  # time units by which a window is lengthened

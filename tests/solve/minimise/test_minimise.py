@@ -12,8 +12,9 @@ import scipy.special
 
 from assim import Status
 from assim.solve.cost import cost
+from assim.solve.minimise.compiled import minimise_compiled
 from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
-from assim.solve.minimise.loop import minimise, minimise_compiled
+from assim.solve.minimise.loop import minimise
 from assim.solve.minimise.quasi_newton import LBFGS, Adam
 from assim.solve.posterior.laplace import Laplace, laplace
 from tests.solve.departures import Misfit, UnknownScale, lorenz63, rosenbrock

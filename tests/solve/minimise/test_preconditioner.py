@@ -10,8 +10,9 @@ import pytest
 from assim import Status
 from assim.solve.cost import gauss_newton_linearisation
 from assim.solve.krylov import lanczos
+from assim.solve.minimise.compiled import minimise_compiled
 from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
-from assim.solve.minimise.loop import minimise, minimise_compiled
+from assim.solve.minimise.loop import minimise
 from assim.solve.minimise.preconditioner import Preconditioner, identity, learnt
 from tests.solve.departures import Misfit
 

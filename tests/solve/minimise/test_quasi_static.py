@@ -1,5 +1,7 @@
 """Windows lengthened step by step: stages share what is compiled, and find what a leap misses."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,14 +9,11 @@ import numpy as np
 import pytest
 
 from assim import Status
+from assim.solve.minimise import loop
+from assim.solve.minimise.checkpoints import AbstractCheckpoint, AbstractCheckpoints, Kept
+from assim.solve.minimise.compiled import minimise_compiled, minimise_quasi_static_compiled
 from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
-from assim.solve.minimise.loop import (
-    Leave,
-    minimise,
-    minimise_compiled,
-    minimise_quasi_static,
-    minimise_quasi_static_compiled,
-)
+from assim.solve.minimise.loop import Leave, minimise, minimise_quasi_static
 from assim.solve.minimise.quasi_newton import LBFGS
 from tests.solve.departures import Departures, Misfit, lorenz63
 
@@ -88,6 +87,47 @@ def test_history_shows_the_stages(minimiser):
         costs = [loop.cost for loop in loops if loop.stage == stage]
         assert np.all(np.diff(costs) <= 1e-12)
     assert abs(solution.cost - loops[-1].cost) < 1e-12
+
+
+class Checkpoints(AbstractCheckpoints, AbstractCheckpoint):
+    """Every loop of one minimisation."""
+
+    def __init__(self, *loops):
+        self.all = [*loops]
+
+    def begin(self):
+        return self
+
+    def last(self):
+        return self.all[-1] if self.all else None
+
+    def keep(self, loop):
+        self.all.append(loop)
+
+
+def test_it_goes_on_from_any_checkpoint(monkeypatch):
+    """From every loop of every stage, several first guesses at once, to the same bits."""
+    monkeypatch.setattr(loop, "LONG", -1.0)
+    _, data = convection(1)
+    stages, guesses = lengthened(data, 3), jnp.asarray([[0.0] * 3, [0.5] * 3])
+    solve = partial(minimise_quasi_static, stages, GaussNewton(), guesses)
+    every = Checkpoints()
+    whole = solve(checkpoints=every)
+    assert {kept.stage for kept in every.all} == {1, 2, 3}
+    told = lambda solution: [row._replace(seconds=0) for row in solution.loops]  # noqa: E731
+    for number in range(len(every.all)):
+        before = Checkpoints(*every.all[: number + 1])
+        again = solve(checkpoints=before)
+        np.testing.assert_array_equal(again.chi, whole.chi)
+        assert told(again) == told(whole)
+        assert len(before.all) == len(every.all)
+
+
+def test_what_is_kept_of_another_problem_is_as_nothing():
+    _, data = convection(1)
+    solve = partial(minimise_quasi_static, lengthened(data, 2), GaussNewton(), jnp.zeros(3))
+    other = Kept(2, [np.zeros(3)], np.zeros((1, 1, 7)))
+    np.testing.assert_array_equal(solve(checkpoints=Checkpoints(other)).chi, solve().chi)
 
 
 def test_early_stages_are_left_early():

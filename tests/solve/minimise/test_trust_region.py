@@ -8,9 +8,10 @@ import scipy.optimize
 
 from assim import Status
 from assim.solve.cost import cost
+from assim.solve.minimise.compiled import minimise_compiled
 from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.minimise.globalisation import GLOBALISATIONS, Model
-from assim.solve.minimise.loop import minimise, minimise_compiled
+from assim.solve.minimise.loop import minimise
 from tests.solve.departures import Misfit, rosenbrock
 
 WAY = GLOBALISATIONS["trust_region"]
