@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from pydantic import model_validator
 
 from assim.case.failure import Fault, Trouble
-from assim.case.plugins import PriorTable, SpreadTable, StateCovarianceTable, Table
+from assim.case.plugins import NONE, PriorTable, SpreadTable, StateCovarianceTable, Table
 
 if TYPE_CHECKING:
     from assim.problem.arrays import Array, State
@@ -41,6 +41,16 @@ class FieldTable(SpreadTable):
     def has_spread(self) -> bool:
         """Whether it has a covariance of its own."""
         return self.covariance is not None or self.stdev is not None
+
+    def is_given(self) -> bool:
+        """Whether it leaves neither its values nor their errors to what all fields share."""
+        return self.prior is not None or self.number() is not None or self.has_spread()
+
+    def is_fixed(self) -> bool:
+        """Whether the case says that the field is not estimated."""
+        return self.value is not None or (
+            self.covariance is not None and self.covariance.use == NONE
+        )
 
     def number(self) -> Any:
         """Its value or mean; None where it gives neither."""
@@ -89,10 +99,6 @@ class BackgroundTable(Table):
             from_file, stdev = self._from_file(model, rest, start)
             fields |= from_file
             if (joint := self.joint()) is not None:
-                own = [name for name, field in self.fields.items() if field.has_spread()]
-                if own:
-                    what = "background.covariance is of several fields together: give none to "
-                    raise self.fault(f"fields.{own[0]}", f"{what}single fields")
                 return fields, joint
             spreads |= {n: trouble.attempt(self._spread, model, n, stdev.get(n)) for n in rest}
             trouble.report()
@@ -108,6 +114,29 @@ class BackgroundTable(Table):
 
         covariance = None if self.covariance is None else self.covariance.build()
         return covariance if isinstance(covariance, AbstractStateCovariance) else None
+
+    def shared_faults(self, names: Iterable[str]) -> list[Fault]:
+        """Fields that a covariance of several together leaves out, or that it does not go with.
+
+        `names` are the model's fields.
+        """
+        joint, fields = self.joint(), {name: self.field(name) for name in names}
+        if joint is None or not {*joint.fields()} <= {*fields}:  # an unknown name is told later
+            return []
+        together = joint.fields()
+        shared = f"{self.at('covariance')} is of {' and '.join(together)} together"
+        twice = f"{shared}, with values from the file: give prior, value, mean, stdev or covariance"
+        left = (
+            f"{shared}, and no other can be added to it: name the field there, give prior or "
+            'value, or covariance = { use = "none" } to keep it fixed'
+        )
+        faults = []
+        for name, field in fields.items():
+            if name in together and field.is_given():
+                faults.append(Fault(self.at(f"fields.{name}"), f"{twice} to none of them"))
+            elif name not in together and field.prior is None and not field.is_fixed():
+                faults.append(Fault(self.at(f"fields.{name}"), left))
+        return faults
 
     def own(self, model: "AbstractDynamics", name: str) -> "AbstractCovariance | None":
         """The covariance that a field has in the case, of its own or by the common one."""

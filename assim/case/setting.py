@@ -154,6 +154,7 @@ def set_up(case: Case) -> Setting:
             faults += [Fault("model", broken)] if broken else _names(tables, model.labels())
         if not faults and model is not None:
             faults += too_large(_numbers(tables, model.labels())) + _prior_faults(tables, model)
+            faults += tables.background.shared_faults(model.labels().state)
         if faults or model is None:
             raise CaseError(faults)
         clock = Clock(model.labels().time_unit, tables.window.start)
