@@ -1,6 +1,6 @@
 """The background of a case, [background]: values, priors and covariances of every field."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from pydantic import model_validator
@@ -116,14 +116,25 @@ class BackgroundTable(Table):
         return covariance if isinstance(covariance, AbstractStateCovariance) else None
 
     def shared_faults(self, names: Iterable[str]) -> list[Fault]:
-        """Fields that a covariance of several together leaves out, or that it does not go with.
-
-        `names` are the model's fields.
-        """
+        """A covariance that none of the model's fields takes, or fields that do not go with it."""
         joint, fields = self.joint(), {name: self.field(name) for name in names}
-        if joint is None or not {*joint.fields()} <= {*fields}:  # an unknown name is told later
+        if joint is not None:
+            return self._together_faults(joint.fields(), fields)
+        shared = self.covariance is not None and self.covariance.use != NONE
+        if not shared or not all(field.is_given() for field in fields.values()):
             return []
-        together = joint.fields()
+        what = (
+            "no field takes it, as all have a prior, a value or an error of their own: give it to "
+            "the field that it is meant for, as mean and covariance, or drop the key"
+        )
+        return [Fault(self.at("covariance"), what)]
+
+    def _together_faults(
+        self, together: Collection[str], fields: Mapping[str, FieldTable]
+    ) -> list[Fault]:
+        """Fields that a covariance of several together leaves out, or that are given otherwise."""
+        if not {*together} <= {*fields}:  # told where it is fitted to the model
+            return []
         shared = f"{self.at('covariance')} is of {' and '.join(together)} together"
         twice = f"{shared}, with values from the file: give prior, value, mean, stdev or covariance"
         left = (

@@ -55,3 +55,23 @@ def test_a_joint_covariance_leaves_no_field_out_without_a_word(tmp_path, fields,
 def test_fields_beside_a_joint_covariance_that_say_what_they_are(tmp_path, field) -> None:
     path = case(tmp_path, {"covariance": TOGETHER, "fields": {"z": field}})
     assert set_up(read_case(path)).tables.background.joint().fields() == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"value": 3.0},
+        {"mean": 3.0, "stdev": 0.5},
+        {"stdev": 0.5},
+        {"prior": {"use": "Normal", "mean": 0.0, "stdev": 1.0}},
+    ],
+)
+@pytest.mark.parametrize("covariance", [{"use": "Diagonal", "stdev": 2.0}, {"file": "B.nc"}])
+def test_a_covariance_that_no_field_takes_is_refused(tmp_path, field, covariance) -> None:
+    fields = dict.fromkeys("xyz", field)
+    path = case(tmp_path, {"covariance": covariance, "fields": fields})
+    with pytest.raises(CaseError, match=r"background\.covariance: no field takes it"):
+        set_up(read_case(path))
+    del fields["z"]  # which takes it
+    case(tmp_path, {"covariance": covariance, "fields": fields})
+    assert set_up(read_case(path)).tables.background.says_spread("z")
