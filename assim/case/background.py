@@ -108,6 +108,11 @@ class BackgroundTable(Table):
         """What the case says of a field, if anything."""
         return self.fields.get(name) or FieldTable()
 
+    def gaussian(self, names: Iterable[str]) -> list[str]:
+        """Those of the model's fields that have neither a prior of their own nor a known value."""
+        fields = {name: self.field(name) for name in names}
+        return [n for n, field in fields.items() if field.prior is None and field.value is None]
+
     def joint(self) -> Any:
         """The covariance of several fields together; None where the case has none."""
         from assim.problem.covariance import AbstractStateCovariance

@@ -171,7 +171,8 @@ class CaseTable(Table):
             "starts": table.first_guesses() or 1,
             "stages": table.stages,
         }
-        cycle.method.offer(static=cycle.static(model), **given)
+        names = self.background.gaussian(model.labels().state)
+        cycle.method.offer(static=cycle.static(model, names), **given)
         return cycle.method.made()
 
     def methods(self) -> "dict[str, AbstractPosterior] | str | None":

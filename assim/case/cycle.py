@@ -1,6 +1,7 @@
 """Windows in sequence, [cycle]: their plan and their scheme; a twin experiment, [twin]."""
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
@@ -85,19 +86,28 @@ class CycleTable(Table):
             raise ValueError(f"must leave some of the {windows} windows, got {given}")
         return given
 
-    def static(self, model: "AbstractDynamics") -> "AbstractStateCovariance | None":
-        """The static covariance that the cycle has of its own."""
+    def static(
+        self, model: "AbstractDynamics", names: Sequence[str]
+    ) -> "AbstractStateCovariance | None":
+        """The static covariance that the cycle has of its own; of these fields unless it says.
+
+        Raises:
+            CaseError: the scheme takes none, or its table gives one.
+        """
         from assim.problem.covariance import AbstractStateCovariance
         from assim.problem.covariance.state import state_covariance
 
         if self.covariance is None:
             return None
-        joint, labels = self.covariance.build(), model.labels()
+        given, taken = self.method.model_extra or {}, self.method.types()
+        if "static" not in taken or "static" in given:
+            why = "has one of its own" if "static" in given else "takes no static covariance"
+            raise self.fault("covariance", f"{self.method.use} {why}; drop this key")
+        joint = self.covariance.build()
         if isinstance(joint, AbstractStateCovariance):
             return joint
-        every = {name: self.covariance.of_field(model, name) for name in labels.state}
-        given = {name: own for name, own in every.items() if own is not None}
-        return state_covariance(given, labels.state)
+        every = {name: self.covariance.of_field(model, name) for name in names}
+        return state_covariance({n: own for n, own in every.items() if own is not None}, names)
 
 
 class TwinTable(Table):

@@ -14,6 +14,7 @@ from assim.analysis.forecast import StartMembers
 from assim.problem.arrays import State
 from assim.problem.assumed import is_gaussian
 from assim.problem.control import Physical, White
+from assim.problem.covariance import AbstractStateCovariance
 from assim.problem.cycled import OTHERS
 from assim.problem.departure import Problem
 from assim.solve.minimise.status import Status
@@ -284,4 +285,24 @@ def check_independent(called: str, problem: Problem) -> None:
             raise ValueError(
                 f"{called}: errors of observations must be independent, those of {o.name!r} are "
                 f"{type(o.covariance).__name__}; give stdev, or use ETKF, IEnKS or FourDVar"
+            )
+
+
+def check_static(called: str, static: AbstractStateCovariance | None, problem: Problem) -> None:
+    """Refuse a static covariance without a field of the background's, or with one with a prior."""
+    control = problem.control
+    if static is None:
+        return
+    for name in control.covariance.fields():
+        if name not in static.fields():
+            raise ValueError(
+                f"{called}: the static covariance leaves {name!r} out, so that windows after the "
+                "first would take the field as known, but the background has a covariance of it; "
+                "name it there, too"
+            )
+    for name in control.fields:
+        if name in static.fields():
+            raise ValueError(
+                f"{called}: the static covariance is of {name!r}, which has a prior of its own; "
+                "leave it out there"
             )

@@ -20,6 +20,7 @@ from assim.analysis.cycle.scheme import (
     check_perfect,
     check_scales,
     check_separate,
+    check_static,
     outcome,
     signal,
     status,
@@ -147,6 +148,7 @@ class _AbstractStatic(AbstractScheme):
                 "FourDVar"
             )
         check_perfect(name, problem)
+        check_static(name, self.static, problem)
 
     def start(self, problem: Problem, plan: Plan, key: Array) -> StaticCarry:
         """The case's own background."""

@@ -28,6 +28,7 @@ from assim.analysis.cycle.scheme import (
     CycledMoments,
     Outcome,
     check_inflation,
+    check_static,
     observed,
     outcome,
     signal,
@@ -130,6 +131,7 @@ class FourDVar(AbstractScheme):
         Refuse also inflation, or further first guesses, by what is not known of innovations.
         """
         check_inflation("FourDVar", self.inflation, problem, plan)
+        check_static("FourDVar", self.static, problem)
         if self.starts > 1 and plan.seen > 1:
             raise ValueError(
                 "FourDVar: where observations enter several windows, 2J does not tell whether a "
