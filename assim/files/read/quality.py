@@ -150,7 +150,7 @@ class Uncertainty:
         if table.covariance is not None:
             where = f"{table.where}_covariance"
             check_units(where, table.covariance_units, squared(units))
-        elif table.stdev_units is not None:
+        elif table.stdev is not None:
             check_units(f"{table.where}_stddev", table.stdev_units, units)
 
     def of(self, table: ObservedTable, used: np.ndarray) -> dict[str, Any]:

@@ -166,8 +166,9 @@ def test_the_file_is_kept_in_its_order_with_notes():
 def test_a_grid_becomes_points(order):
     values = np.arange(12.0).reshape(2, 2, 3)
     values[1, 1, 2] = np.nan
+    unit = {"units": UNITS}
     grid = xr.Dataset(
-        {"u": (("time", "y", "x"), values, {"units": UNITS}), "u_stddev": ((), 0.1)},
+        {"u": (("time", "y", "x"), values, unit), "u_stddev": ((), 0.1, unit)},
         {
             "time": ("time", np.array(["2000-01-01", "2000-01-03"], "M8[ns]")),
             "y": ("y", [0.0, 1.0], {"units": "km"}),
@@ -234,6 +235,22 @@ def relabelled(name, **attrs):
 def test_what_cannot_be_used_is_named(dataset, given, words):
     window = read_window(observation_file(), toy())
     rejects(dataset, *words, window=window, **given)
+
+
+def without_units(name):
+    dataset = observation_file()
+    del dataset[name].attrs["units"]
+    return dataset
+
+
+def test_errors_without_units_are_dimensionless():
+    """As all variables without units are: no percentage, and no unit of the values."""
+    given = {"window": read_window(observation_file(), toy())}
+    rejects(without_units("u_stddev"), "u_stddev", "'m s-1'", "no units attribute", **given)
+    stated = read(without_units("u_stddev"), stdev=0.5, **given)  # the file's do not count
+    np.testing.assert_array_equal(stated.observations.covariance.stdev, 0.5)
+    logarithms = read(without_units("u_stddev"), likelihood=LogNormal(), **given)
+    np.testing.assert_array_equal(logarithms.observations.covariance.stdev, 0.1)
 
 
 def test_log_normal_errors_have_no_units():
