@@ -17,7 +17,9 @@ from assim.files.read.dimensions import (
     Select,
     averaged,
     selected,
+    standard_name,
     time_variable,
+    time_variables,
     unknown_dimension,
 )
 from assim.files.read.far import check_far, typical
@@ -125,6 +127,8 @@ def arrays_of(
 ) -> dict[str, Array]:
     """As `read_arrays`, from the variables `<name><suffix>` of an open file."""
     dataset, means = selected(file.dataset, moment.select, file.called)
+    if any(dataset[name].ndim < file.dataset[name].ndim for name in _scalar_times(file, dataset)):
+        moment = moment._replace(time=None)  # `select` says which
     file = file._replace(dataset=dataset)
     return {
         name: jnp.asarray(_read(file, name, f"{name}{suffix}", moment, means)) for name in names
@@ -180,9 +184,13 @@ def _clock(
     file: File, where: str, fits: Callable[[xr.DataArray], bool], chosen: str | None = None
 ) -> str | None:
     """The variable that is the time of a state."""
-    taken = {*file.labels.coordinates, *file.labels.state}
-    unit = file.labels.time_unit
+    unit, taken = file.labels.time_unit, _taken(file)
     return time_variable(file.dataset, unit, where, fits=fits, chosen=chosen, taken=taken)
+
+
+def _taken(file: File) -> set[str]:
+    """Names that mean something else than the time to the model."""
+    return {*file.labels.coordinates, *file.labels.state}
 
 
 def nearest_times(
@@ -229,10 +237,11 @@ def _read(
 
 
 def _at_time(array: xr.DataArray, file: File, label: Label, moment: Moment) -> xr.DataArray:
-    """Drop the time dimension: its only entry, or the one asked for."""
+    """Drop the time dimension: its only entry, or the one asked for; a single time is compared."""
     where, dataset, time = file.where(array.name), file.dataset, moment.time
     others = [dim for dim in array.dims if dim not in label.dims]
     if not others:
+        _check_time(file, where, moment)
         return array
 
     def fits(variable: xr.DataArray) -> bool:
@@ -255,6 +264,25 @@ def _at_time(array: xr.DataArray, file: File, label: Label, moment: Moment) -> x
     if clock is None:
         raise DataError(f"{where}: expected the time {time!r}, but {dim!r} has no coordinate")
     return array.isel({dim: _index_of(time, decode(dataset[clock], f"{where}: {clock}"))})
+
+
+def _check_time(file: File, where: str, moment: Moment) -> None:
+    """Raise DataError where a state without a dimension of time is one of another time."""
+    names = _scalar_times(file, file.dataset)
+    if moment.time is None or not names or moment.clock not in (None, *names):
+        return
+    clock = _clock(file, where, lambda variable: variable.ndim == 0, moment.clock)
+    variable = file.dataset[clock].variable
+    stamp = xr.Variable("instant", np.atleast_1d(variable.values), variable.attrs)
+    _index_of(moment.time, decode(stamp, f"{where}: {clock}"))
+
+
+def _scalar_times(file: File, dataset: xr.Dataset) -> list[str]:
+    """The variables of a file that are the time, and one number; not any date that it has."""
+    unit = file.labels.time_unit
+    names, called = time_variables(dataset, unit, _taken(file)), (time_name(unit), "time", "t")
+    scalar = [name for name in names if dataset[name].ndim == 0]
+    return [n for n in scalar if n in called or standard_name(dataset[n]) is not None]
 
 
 def _index_of(time: str | float, times: FileTimes) -> int:

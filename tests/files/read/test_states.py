@@ -72,6 +72,35 @@ def test_a_trajectory_without_a_date_is_refused():
     rejects(trajectory("1"), "expected a number", time="2000-01-02")
 
 
+def test_a_single_time_that_is_no_dimension_counts_as_one_that_is():
+    """`isel(time=1)` leaves one number, `isel(time=[1])` a dimension of length one."""
+    for taken in (1, [1]):
+        second = trajectory().isel(time=taken)
+        assert read_state(second, toy(), time="2000-01-02")["c"] == 1.5
+        assert read_state(second, toy())["c"] == 1.5  # which asks for no time
+        rejects(second, "time", "2000-01-01", "nearest is at 2000-01-02", time="2000-01-01")
+    number = trajectory("1").isel(time=1)
+    assert read_state(number, toy("1"), time=1.0)["c"] == 1.5
+    rejects(number, "time", "a state at 2.0", "nearest is at 1.0", time=2.0)
+
+
+def test_a_single_time_by_its_standard_name_and_no_other_date():
+    second = trajectory().isel(time=1).rename(time="valid")
+    second["valid"].attrs["standard_name"] = "time"
+    rejects(second, "valid", "nearest is at 2000-01-02", time="2000-01-01")
+    rejects(second, "valid", "nearest is at 2000-01-02", time="2000-01-01", clock="valid")
+    second["valid"].attrs["standard_name"] = "forecast_reference_time"
+    assert read_state(second, toy(), time="2000-01-01")["c"] == 1.5
+    made = second.drop_vars("valid").assign(made=np.datetime64("2024-05-01", "ns"))
+    assert read_state(made, toy(), time="2000-01-01")["c"] == 1.5
+
+
+def test_a_time_that_is_selected_is_taken_whatever_it_is():
+    options = {"time": "2000-01-01", "select": {"time": 1.0}}
+    assert read_state(trajectory(), toy(), **options)["c"] == 1.5
+    np.testing.assert_allclose(read_stdev(trajectory(), toy(), **options)["u"], 1.1)
+
+
 def changed(name, **attrs):
     dataset = background_file()
     dataset[name].attrs.update(attrs)
