@@ -9,7 +9,6 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 from assim.arguments import valid_name
 from assim.case.failure import Fault
 from assim.case.plugins import CovarianceTable, LikelihoodTable, OperatorTable, PriorTable, Table
-from assim.files.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +57,7 @@ class BiasTable(Table):
         name: of the coefficient in results.
         prior: its prior.
         predictor: an operator, evaluated on the trajectory.
-        variable: a variable of the observation file, one number a row.
+        variable: a variable of the observation file, on dimensions of the values.
     """
 
     name: Name
@@ -162,19 +161,16 @@ class ObservationTable(Table):
             self.operator.offer(variable=getattr(self, "variable", None))
         return super().locate(path, folder)
 
-    def rows(
-        self, source: "Source", labels: "Labels", variable: str | None = None
-    ) -> "ObservedTable":
-        """The rows of its variable, or another one, in a file of its layout.
+    def rows(self, source: "Source", labels: "Labels") -> "ObservedTable":
+        """The rows of its variable in a file of its layout.
 
         Raises:
             DataError: they cannot be read.
         """
         from assim.files.read.tables import open_observations
 
-        observed = self.variable if variable is None else variable
-        accept = self.accept if variable is None else None
-        return open_observations(source, observed, labels, self.time, self.select, accept)
+        given = (self.time, self.select, self.accept)
+        return open_observations(source, self.variable, labels, *given)
 
     def reads(self, model: "AbstractDynamics") -> "AbstractOperator":
         """What it reads of the trajectory, where no file can tell.
@@ -229,7 +225,7 @@ class ObservationTable(Table):
                 covariance=None if self.covariance is None else self.covariance.build(),
                 correlated=self.correlated,
             ),
-            bias=self._bias(model.labels(), rows, file, kept),
+            bias=self._bias(model.labels(), file, kept),
             quality=quality,
         )
 
@@ -265,21 +261,19 @@ class ObservationTable(Table):
         )
 
     def _bias(
-        self, labels: "Labels", rows: "ObservedTable", file: "Source", kept: "np.ndarray | None"
+        self, labels: "Labels", file: "Source", kept: "np.ndarray | None"
     ) -> "BiasCorrection | None":
         """The bias correction, its predictors by operator or from the file."""
+        from assim.files.read.predictors import read_predictor
+
         columns, names = {}, [term.name for term in self.bias]
+        given = (self.variable, labels, self.select, self.accept)
         for number, term in enumerate(self.bias):
             if term.name in names[:number]:
                 raise term.fault("name", f"{term.name!r} stands here twice")
             if term.variable is None:
                 continue
-            column = self.rows(file, labels, term.variable).values
-            if kept is not None and kept.size and kept.max() >= column.size:
-                raise DataError(
-                    f"{rows.source}: {term.variable}: expected one predictor for every value of "
-                    f"{rows.variable}, got {column.size} for {kept.max() + 1} or more"
-                )
+            column = read_predictor(file, term.variable, *given)
             columns[term.name] = column if kept is None else column[kept]
         return self._correction(columns)
 

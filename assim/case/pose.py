@@ -113,7 +113,7 @@ def _pose(setting: Setting, sources: Mapping[str, Source], background: Any) -> P
     window = setting.window(rows)
     trouble.faults += _slot_faults(setting, rows)
     made = [
-        trouble.attempt(table.build, model, own, window)
+        trouble.attempt(table.build, model, own, window, source=sources.get(table.file))
         for table, own in zip(tables.observations, rows, strict=True)
     ]
     trouble.report()

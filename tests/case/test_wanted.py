@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from assim.case.case import read_case
+from assim.case.pose import pose, pose_setting
+from assim.case.setting import set_up
 from tests.run.toy import Toy
 
 QUANTITIES = """
@@ -87,6 +90,39 @@ def test_a_bias_is_estimated(toy: Toy) -> None:
     assert abs(after["offset"]["mean"] - before["offset"]["mean"] - 1) < 0.05
     assert abs(after["slope"]["mean"] - before["slope"]["mean"]) < 0.05
     assert after["offset"]["units"] == "kg"
+
+
+def test_a_predictor_lies_beside_its_values(toy: Toy) -> None:
+    """On a grid each value has its own, and one that is flagged takes its value out."""
+    values = toy.observations["x"].values.reshape(4, 3)
+    errors, kg = np.full((4, 3), 0.1), {"units": "kg"}
+    angle = np.arange(12.0).reshape(4, 3)
+    toy.observations = xr.Dataset(
+        {
+            "x": (("time", "cell"), values, kg),
+            "x_stddev": (("time", "cell"), errors, kg),
+            "angle": (("cell", "time"), angle.T),
+            "angle_qc": ("time", [0, 4, 0, 0]),
+        },
+        {
+            "time": ("time", [1.0, 2.0, 3.0, 4.0], {"units": "days since 2000-01-01"}),
+            "cell": ("cell", [0.0, 1.0, 2.0], {"units": "m"}),
+        },
+    )
+    prior = {"use": "Normal", "mean": 0.0, "stdev": 2.0}
+    toy.case["observations"][0]["bias"] = [{"name": "slope", "prior": prior, "variable": "angle"}]
+    toy.write()
+    (instrument,) = pose(read_case(toy.folder / "case.toml")).instruments
+    assert instrument.rejected() == {"operator_failed": 3}
+    predictors = instrument.observations.bias.predictors["slope"]
+    np.testing.assert_array_equal(predictors, np.delete(angle, 1, axis=0).ravel())
+    kept = np.delete(values, 1, axis=0).ravel()
+    np.testing.assert_array_equal(instrument.observations.values, kept)
+    elsewhere = {"observations.nc": toy.observations.assign(angle=2 * toy.observations["angle"])}
+    setting = set_up(read_case(toy.folder / "case.toml"))
+    (instrument,) = pose_setting(setting, elsewhere).instruments
+    doubled = instrument.observations.bias.predictors["slope"]
+    np.testing.assert_array_equal(doubled, 2 * predictors)
 
 
 def test_restart_from_an_analysis(toy: Toy) -> None:

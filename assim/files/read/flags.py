@@ -35,7 +35,7 @@ class Flags(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def _flag_variable(file: File, array: xr.DataArray) -> str | None:
+def flag_variable(file: File, array: xr.DataArray) -> str | None:
     """Name of the flags of a variable: `<v>_qc`, `<v>_QC`, or an ancillary variable that is one.
 
     Raises:
@@ -63,7 +63,7 @@ def _is_flag(name: str, attributes: Mapping[Any, Any]) -> bool:
 
 def flags_of(file: File, array: xr.DataArray, accept: Accepted) -> Flags:
     """Quality flags of the file; zero where it has none."""
-    name = _flag_variable(file, array)
+    name = flag_variable(file, array)
     if name is None:
         if accept is not None:
             raise DataError(
