@@ -62,6 +62,10 @@ class ModelTable(Plugin):
         if unsaid := [name for name in tables if name not in labels.inputs]:
             what = f"labels().inputs of the model must give the units of {unsaid[0]!r}"
             raise self.fault(unsaid[0], what)
+        for name in tables:
+            if lost := [dim for dim in labels.inputs[name].dims if dim not in labels.coordinates]:
+                what = f"labels().coordinates of the model must have its dimension {lost[0]!r}"
+                raise self.fault(name, what)
         trouble = Trouble()
         series = {
             name: trouble.attempt(self._read, name, table, labels, reference)
@@ -75,6 +79,7 @@ class ModelTable(Plugin):
     ) -> "Forcing":
         from assim.files.read.forcings import read_forcing
 
+        dims = labels.inputs[name].dims
         return read_forcing(
             self.file_path(table["file"]),
             table["variable"],
@@ -84,7 +89,7 @@ class ModelTable(Plugin):
             table.get("interpolation", "linear"),
             clock=table.get("time"),
             select=table.get("select"),
-            dims=labels.inputs[name].dims,
+            axes={dim: labels.coordinates[dim] for dim in dims},
         )
 
     def _constructed(

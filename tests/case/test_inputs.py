@@ -8,7 +8,9 @@ import pytest
 import xarray as xr
 
 from assim.case.case import read_case
+from assim.case.failure import CaseError
 from assim.case.pose import pose
+from assim.files.errors import DataError
 from tests.run.toy import Toy
 
 MODEL = '''
@@ -53,7 +55,10 @@ def tank(toy: Toy) -> Toy:
     series = {"file": "inflow.nc", "variable": "pump", "interpolation": "steps"}
     toy.model, toy.background = MODEL, None
     toy.observations = xr.Dataset(
-        {"volume": ("obs", [13.0], {"units": "m3"}), "volume_stddev": ("obs", [0.1])},
+        {
+            "volume": ("obs", [13.0], {"units": "m3"}),
+            "volume_stddev": ("obs", [0.1], {"units": "m3"}),
+        },
         {"time": ("obs", [5.0], {"units": "days since 2000-01-01"})},
     )
     toy.case |= {
@@ -205,3 +210,37 @@ def test_a_value_far_from_all_others_is_told(tank: Toy) -> None:
     posed = pose(read_case(tank.folder / "case.toml"))
     expected = "model.inflow: one value, 1e+20, is more than 1e+10 times larger than all others"
     assert any(note.startswith(expected) for note in posed.notes())
+
+
+RAIN = MODEL.replace(
+    "    def labels(self):\n        return Labels(",
+    """    def labels(self):
+        axes = {dim: Coordinate(np.arange(2.0), "m", dim) for dim in "yx"}
+        return Labels(
+            coordinates=axes,""",
+)
+RAIN = RAIN.replace("import Abs", "import Coordinate, Abs").replace(
+    "as jnp", "as jnp\nimport numpy as np"
+)
+RAIN = RAIN.replace('Label((), "m3 day-1"', 'Label(("y", "x"), "m3 day-1"')
+RAIN = RAIN.replace("self.inflow(t + self.dt / 2)", "self.inflow(t + self.dt / 2)[0, 1]")
+
+
+def test_a_series_of_fields_is_brought_to_the_model_s_grid(tank: Toy) -> None:
+    """The tank stands at y = 0, x = 1 and gets what falls there, however the file is laid out."""
+    (tank.folder / "toy.py").write_text(RAIN, encoding="utf-8")
+    values = np.arange(5.0)[:, None, None] * np.array([[0.0, 1.0], [10.0, 20.0]])
+    rain = pumped().drop_vars("pump").assign(pump=(("time", "y", "x"), values, {"units": "m3/day"}))
+    turned = rain.assign(pump=rain["pump"].transpose("time", "x", "y"))
+    turned.to_netcdf(tank.folder / "inflow.nc")
+    posed = pose(read_case(tank.folder / "case.toml"))
+    trajectory = posed.problem.simulate(np.zeros(1)).trajectory
+    np.testing.assert_allclose(trajectory.states["volume"], [0.0, 0.0, 1.0, 3.0, 6.0, 10.0])
+    upside_down = rain.assign_coords(y=("y", [1.0, 0.0], {"units": "m"}))
+    upside_down.to_netcdf(tank.folder / "inflow.nc")
+    with pytest.raises(DataError, match=r"inflow.nc: y: expected the model's grid, but index 0"):
+        pose(read_case(tank.folder / "case.toml"))
+    model = RAIN.replace('for dim in "yx"', 'for dim in "y"')
+    (tank.folder / "toy.py").write_text(model, encoding="utf-8")
+    with pytest.raises(CaseError, match=r"model.inflow: .*coordinates .* dimension 'x'"):
+        pose(read_case(tank.folder / "case.toml"))

@@ -130,7 +130,7 @@ def of_case(dataset, **keys):
 
 
 def forcing(dataset, **given):
-    return read_forcing(dataset, "T", "days", START, "K", dims=(), **given)
+    return read_forcing(dataset, "T", "days", START, "K", axes={}, **given)
 
 
 def state(dataset, day="1992-01-04", select=None, clock=None):

@@ -1,5 +1,7 @@
 """Time-dependent inputs of a model from files."""
 
+from collections.abc import Collection, Mapping
+
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -14,9 +16,11 @@ from assim.files.read.dimensions import (
     time_variable,
     unknown_dimension,
 )
+from assim.files.read.states import check_lengths, check_places
 from assim.files.sources import Source, finite_numbers, name_of, names_near, opened
 from assim.files.times import FileTimes, decode
 from assim.files.units import check_units
+from assim.problem.arrays import Coordinate
 from assim.problem.forcing import Forcing
 
 
@@ -30,7 +34,7 @@ def read_forcing(
     *,
     clock: str | None = None,
     select: Select | None = None,
-    dims: tuple[str, ...] | None = None,
+    axes: Mapping[str, Coordinate] | None = None,
 ) -> Forcing:
     """Time series F(t) of one variable of a file, in the model's time.
 
@@ -47,10 +51,12 @@ def read_forcing(
         interpolation: "linear" or "steps".
         clock: the variable that is the time; that of the standard name `time` where not given.
         select: by dimension that the model does not know, the label to take, "mean" or "all".
-        dims: dimensions of one value that the model knows; None where any may be.
+        axes: the dimensions of one value, as the model has them: its coordinates in the order of
+            the label of the input, to which the file's are brought; None where any may be.
 
     Raises:
-        DataError: no such variable, other units, or times or values that cannot be used.
+        DataError: no such variable, other units or another grid, or times or values that cannot
+            be used.
     """
     where = f"{name_of(source)}: {variable}"
     with opened(source) as file:
@@ -63,10 +69,9 @@ def read_forcing(
         if units is not None:
             check_units(where, got, units)
         along = _clock(dataset, array, time_unit, where, clock)
-        every = [dim for dim, label in (select or {}).items() if label == ALL]
-        known = array.dims if dims is None else (*dims, *every)
-        if unknown := [str(dim) for dim in array.dims[1:] if dim not in known]:
-            raise DataError(unknown_dimension(array, dataset, unknown, where))
+        if axes is not None:
+            every = [dim for dim, label in (select or {}).items() if label == ALL]
+            array = _on_axes(array, dataset, axes, every, name_of(source))
         edges = _edges(dataset, along, where) if interpolation == "steps" else dataset[along]
         stamps = decode(edges, f"{name_of(source)}: {edges.name}")
         times = stamps.to_model(time_unit, reference)
@@ -74,6 +79,30 @@ def read_forcing(
     unit, rounding = str(got or "1") if units is None else units, stamps.coarseness(time_unit)
     with naming(where):
         return Forcing(jnp.asarray(times), jnp.asarray(values), unit, interpolation, rounding)
+
+
+def _on_axes(
+    array: xr.DataArray,
+    dataset: xr.Dataset,
+    axes: Mapping[str, Coordinate],
+    every: Collection[str],
+    called: str,
+) -> xr.DataArray:
+    """A series with the dimensions of the model's axes after the time, in their order."""
+    where = f"{called}: {array.name}"
+    if unknown := [str(dim) for dim in array.dims[1:] if dim not in (*axes, *every)]:
+        raise DataError(unknown_dimension(array, dataset, unknown, where))
+    if missing := [dim for dim in axes if dim not in array.dims[1:]]:
+        raise DataError(
+            f"{where}: expected the dimensions {(array.dims[0], *axes)}, got {array.dims}; add "
+            f"{missing[0]!r}, as with dataset.expand_dims and dataset.broadcast_like, or correct "
+            "labels().inputs of the model"
+        )
+    check_lengths(array, axes, where)
+    for dim, axis in axes.items():
+        if dim in dataset.variables:
+            check_places(dataset[dim], axis, f"{called}: {dim}")
+    return array.transpose(array.dims[0], *axes, ...)
 
 
 def _clock(

@@ -3,7 +3,7 @@
 Names, dimensions, units and coordinates come from the model's labels, never from shapes.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -25,7 +25,8 @@ from assim.files.read.dimensions import (
 from assim.files.read.far import check_far, typical
 from assim.files.sources import File, Source, finite_numbers, name_of, names_near, opened_file
 from assim.files.times import FileTimes, date_text, decode
-from assim.problem.arrays import Array, Label, Labels, State
+from assim.files.units import check_units
+from assim.problem.arrays import Array, Coordinate, Label, Labels, State
 from assim.problem.model import AbstractDynamics
 
 _TIME_TOLERANCE = 1.0  # seconds: dates are given to the second
@@ -317,7 +318,7 @@ def _check_dims(
 ) -> None:
     """Raise DataError unless an array has the dimensions of a label, in any order."""
     got = {str(dim): size for dim, size in array.sizes.items()}
-    want = {dim: len(file.labels.coordinates[dim].values) for dim in label.dims}
+    want = label.dims
     if selects and set(want) < set(got):
         unknown = [dim for dim in got if dim not in want]
         raise DataError(
@@ -329,23 +330,31 @@ def _check_dims(
             f"{where}: expected the dimensions {label.dims}, got {tuple(got)}; rename them with "
             f"`ncrename -d old,new` or dataset.rename, or drop what the model does not have"
         )
-    for dim, length in want.items():
-        if got[dim] != length:
+    check_lengths(array, {dim: file.labels.coordinates[dim] for dim in want}, where)
+
+
+def check_lengths(array: xr.DataArray, axes: Mapping[str, Coordinate], where: str) -> None:
+    """Raise DataError unless an array is as long as the model's axes."""
+    for dim, axis in axes.items():
+        if array.sizes[dim] != len(axis.values):
             raise DataError(
-                f"{where}: expected {length} points along {dim!r}, as the model's grid has, "
-                f"got {got[dim]}; interpolate to the grid, or change the model's"
+                f"{where}: expected {len(axis.values)} points along {dim!r}, as the model's grid "
+                f"has, got {array.sizes[dim]}; interpolate to the grid, or change the model's"
             )
 
 
 def check_axis(file: File, dim: str) -> None:
     """Raise DataError unless the file's coordinate, where it has one, is the model's."""
-    if not file.has(dim):
-        return
-    axis, where = file.labels.coordinates[dim], file.where(dim)
-    got = finite_numbers(file.dataset[dim], where)
+    if file.has(dim):
+        check_places(file.dataset[dim], file.labels.coordinates[dim], file.where(dim))
+
+
+def check_places(given: xr.DataArray, axis: Coordinate, where: str) -> None:
+    """Raise DataError unless a coordinate of a file is the model's axis."""
+    got, units = finite_numbers(given, where), given.attrs.get("units")
     want = np.asarray(axis.values, float)
-    if "units" in file.dataset[dim].attrs:
-        file.check_units(dim, axis.units)
+    if units is not None:
+        check_units(where, units, axis.units)
     if got.shape != want.shape:
         raise DataError(f"{where}: expected {want.size} points, got the shape {got.shape}")
     if axis.eastward:
@@ -355,7 +364,7 @@ def check_axis(file: File, dim: str) -> None:
         raise DataError(
             f"{where}: expected a monotonic coordinate, but it turns at index "
             f"{int(np.argmax(~(steps * steps[0] > 0))) + 1}; sort it, as with "
-            f"dataset.sortby({dim!r})"
+            f"dataset.sortby({given.name!r})"
         )
     tolerance = _PLACE_TOLERANCE * (np.ptp(want) / max(want.size - 1, 1) or 1.0)
     wrong = ~(np.abs(got - want) <= tolerance)
@@ -364,9 +373,9 @@ def check_axis(file: File, dim: str) -> None:
         raise DataError(
             f"{where}: expected the model's grid, but index {first} is at {got[first]:g} instead "
             f"of {want[first]:g} ({wrong.sum()} of {wrong.size} points differ); interpolate to "
-            f"the grid, or dataset.sortby({dim!r}) where only the direction differs"
+            f"the grid, or dataset.sortby({given.name!r}) where only the direction differs"
         )
-    file.check_units(dim, axis.units)
+    check_units(where, units, axis.units)
 
 
 def _check_positive(values: np.ndarray, where: str) -> None:

@@ -6,6 +6,7 @@ import xarray as xr
 
 from assim.files.errors import DataError
 from assim.files.read.forcings import read_forcing
+from assim.problem.arrays import Coordinate
 
 
 def series(**variables):
@@ -48,6 +49,46 @@ def test_from_a_file(tmp_path):
 def test_several_series():
     agents = xr.Variable(("time", "agent"), np.arange(6.0).reshape(3, 2), {"units": "W m-2"})
     assert read(series(agents=agents), "agents").values.shape == (3, 2)
+
+
+AXES = {"y": Coordinate(np.arange(2.0), "km"), "x": Coordinate(np.arange(2.0), "km")}
+
+
+def on_a_grid(*dims, **coordinates):
+    """Rain of (4t, 4t + 1; 4t + 2, 4t + 3) on (y, x), its dimensions in this order."""
+    rain = xr.Variable(("time", "y", "x"), np.arange(12.0).reshape(3, 2, 2), {"units": "W m-2"})
+    places = {dim: (dim, values, {"units": "km"}) for dim, values in coordinates.items()}
+    return series(rain=rain.transpose(*dims)).assign_coords(places)
+
+
+@pytest.mark.parametrize("places", [{}, {"y": [0.0, 1.0]}, {"y": [0.0, 1.0], "x": [0.0, 1.0]}])
+@pytest.mark.parametrize("order", [("time", "y", "x"), ("time", "x", "y")])
+def test_fields_come_in_the_order_of_the_model(order, places):
+    forcing = read(on_a_grid(*order, **places), "rain", axes=AXES)
+    np.testing.assert_array_equal(forcing.values, np.arange(12.0).reshape(3, 2, 2))
+
+
+def test_members_that_are_all_kept_come_last():
+    values = np.arange(18.0).reshape(3, 2, 3)  # three times, two points, three members
+    several = xr.Variable(("time", "x", "member"), values, {"units": "W m-2"})
+    dataset = series(rain=several.transpose("time", "member", "x"))
+    forcing = read(dataset, "rain", axes={"x": AXES["x"]}, select={"member": "all"})
+    np.testing.assert_array_equal(forcing.values, values)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (on_a_grid("time", "y", "x", y=[1.0, 0.0]), r"dataset: y: .*index 0 is at 1 instead of 0"),
+        (on_a_grid("time", "y", "x", x=[0.0, 1.5]), r"dataset: x: .*index 1 is at 1\.5"),
+        (on_a_grid("time", "y", "x").isel(x=[0]), "expected 2 points along 'x'.* got 1"),
+        (on_a_grid("time", "y", "x").isel(x=0), r"rain: expected the dimensions .*add 'x'"),
+        (on_a_grid("time", "y", "x").rename(x="lon"), r"select = \{ lon = 0 \}"),
+    ],
+)
+def test_fields_on_another_grid_are_refused(dataset, message):
+    with pytest.raises(DataError, match=message):
+        read(dataset, "rain", axes=AXES)
 
 
 def test_without_physical_time():
