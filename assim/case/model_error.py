@@ -1,6 +1,7 @@
 """The model error of a case, [model_error], whose presence makes the constraint weak."""
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -95,7 +96,7 @@ class ModelErrorTable(Table):
         bounds = {name: table.build() for name, table in self.bounds.items()}
         with self.blamed():
             return ModelError(
-                self._covariance(model),
+                self._covariance(model, bounds),
                 in_time,
                 self.every,
                 self.acts,
@@ -105,16 +106,23 @@ class ModelErrorTable(Table):
                 bounds,
             )
 
-    def _covariance(self, model: "AbstractDynamics") -> "StateCovariance":
+    def _covariance(
+        self, model: "AbstractDynamics", bounds: "Mapping[str, Bounds]"
+    ) -> "StateCovariance":
+        """Q, as a plug-in or of single fields; files have the units of what the errors act on."""
+        from assim.files.units import of_model_error
+
         if self.covariance is not None and self.covariance.file is None:
             joint = self.covariance.build()
             if joint is None:
                 raise self.fault("covariance", _NONE)
             return joint
-        spreads = {name: field.spread(model, name) for name, field in self.fields.items()}
+        labels = model.labels()
+        units = {n: of_model_error(n, labels, self.acts, bounds).units for n in labels.state}
+        spreads = {name: field.spread(model, name, units) for name, field in self.fields.items()}
         if self.covariance is not None:
-            names = model.labels().state
-            spreads = {name: self.covariance.of_field(model, name) for name in names} | spreads
+            shared = {n: self.covariance.of_field(model, n, units) for n in labels.state}
+            spreads = shared | spreads
         given = {name: spread for name, spread in spreads.items() if spread is not None}
         if not given:
             raise self.fault("fields", _NONE)

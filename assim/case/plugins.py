@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from assim.problem.covariance import AbstractCovariance, AbstractStateCovariance
     from assim.problem.model import AbstractDynamics
 
+Units = Mapping[str, str] | None  # by field, where they are not its own
 NONE = "none"  # of a posterior or a covariance: there is none
 # Arguments that are themselves plug-ins, or lists of them.
 _NESTED = {
@@ -266,13 +267,13 @@ class StateCovarianceTable(CovarianceTable):
         """The covariance of a plug-in; None for none, and for one from a file."""
         return None if self.use is None else super().made()
 
-    def of_field(self, model: "AbstractDynamics", name: str) -> Any:
-        """The covariance of one field, by plug-in or from the file."""
+    def of_field(self, model: "AbstractDynamics", name: str, units: Units = None) -> Any:
+        """The covariance of one field, by plug-in or from the file, in these units or its own."""
         from assim.files.read.covariances import read_covariance
 
         if self.file is None:
             return self.build()
-        return read_covariance(self.file_path(self.file), model, [name])[name]
+        return read_covariance(self.file_path(self.file), model, [name], units=units)[name]
 
 
 class SpreadTable(Table):
@@ -281,7 +282,9 @@ class SpreadTable(Table):
     stdev: float | None = Field(default=None, gt=0)
     covariance: StateCovarianceTable | None = None
 
-    def spread(self, model: "AbstractDynamics", name: str) -> "AbstractCovariance | None":
+    def spread(
+        self, model: "AbstractDynamics", name: str, units: Units = None
+    ) -> "AbstractCovariance | None":
         """The covariance of a field that the table gives, by stdev, plug-in or file; else None."""
         import jax.numpy as jnp
 
@@ -289,7 +292,7 @@ class SpreadTable(Table):
 
         if self.stdev is not None:
             return Diagonal(jnp.asarray(self.stdev))
-        return None if self.covariance is None else self.covariance.of_field(model, name)
+        return None if self.covariance is None else self.covariance.of_field(model, name, units)
 
 
 def construct(
@@ -388,12 +391,9 @@ def _argument_faults(owner: Callable, given: dict[str, Any], path: str) -> list[
         for name, value in given.items()
         if is_size(types.get(name)) and isinstance(value, int)
     }
-    return (
-        faults
-        + too_large(counts)
-        + [
-            Fault(f"{path}.{name}", f"must be {words(types[name])}, got {value!r}")
-            for name, value in given.items()
-            if name in types and not admits(types[name], value)
-        ]
-    )
+    faults += too_large(counts)
+    return faults + [
+        Fault(f"{path}.{name}", f"must be {words(types[name])}, got {value!r}")
+        for name, value in given.items()
+        if name in types and not admits(types[name], value)
+    ]

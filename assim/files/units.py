@@ -2,8 +2,12 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 
 from assim.files.errors import DataError
+from assim.problem.arrays import Label, Labels
+from assim.problem.bounds import Bounds
 
 _FACTOR = re.compile(r"([A-Za-z_%°µΩ]+)(?:\^|\*\*)?([+-]?\d+)?")
 
@@ -62,6 +66,27 @@ def check_units(where: str, got: object, expected: str) -> None:
         f"{where}: expected units {expected!r}, got {came}; convert the values, or correct the "
         f"attribute `units` of the variable"
     )
+
+
+def with_units(labels: Labels, units: Mapping[str, str]) -> Labels:
+    """The labels of a model with other units of some of its fields."""
+    own = labels.state.items()
+    other = {name: replace(label, units=units.get(name, label.units)) for name, label in own}
+    return replace(labels, state=other)
+
+
+def of_model_error(name: str, labels: Labels, acts: str, bounds: Mapping[str, Bounds]) -> Label:
+    """Label of the model error η of a field, by how it acts, and of the square root of its Q.
+
+    A jump has the field's unit, between bounds none, a tendency that by the model's time.
+    """
+    label, time = labels.state[name], labels.time_unit
+    if name in bounds:
+        return Label(label.dims, "1", f"{bounds[name].words()} of {label.long_name}")
+    if acts == "jump" or time == "1":
+        return label
+    units = f"{time}-1" if label.units == "1" else f"{label.units} {time}-1"
+    return Label(label.dims, units, label.long_name)
 
 
 def squared(units: str) -> str:

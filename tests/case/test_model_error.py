@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from assim.case.case import read_case
+from assim.case.setting import set_up
+from assim.files.errors import DataError
+from assim.files.units import same_units
 from tests.run.toy import Toy
 
 TWIN = {"initial": {"x": 2.0}, "stdev": 0.3, "seed": 3, "parameters": {"rate": 0.2}}
@@ -182,3 +186,32 @@ def test_a_file_of_the_covariance_that_is_not_there_is_an_error_of_data(toy: Toy
     toy.case["model_error"] = {"covariance": {"file": "nothing.nc"}}
     result = toy.write().run()
     assert result.exit_code == 3 and "nothing.nc: there is no such file" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("table", "units"),
+    [
+        ({}, "kg"),
+        ({"acts": "tendency"}, "kg days-1"),
+        ({"bounds": {"x": {"lower": 0.0}}}, "1"),
+    ],
+)
+@pytest.mark.parametrize("place", ["covariance", "fields"])
+def test_a_file_of_q_has_the_units_of_what_the_errors_act_on(
+    toy: Toy, table: dict[str, Any], units: str, place: str
+) -> None:
+    """Those of a jump, of a tendency, or of a logarithm, as trajectory.nc has them."""
+    covariance = {"file": "Q.nc"}
+    given = covariance if place == "covariance" else {"x": {"covariance": covariance}}
+    toy.case["model_error"] = {place: given, **table}
+    toy.write()
+    setting = set_up(read_case(toy.folder / "case.toml"))
+    for written in ("kg", "kg/day", "1"):
+        q = xr.Dataset({"x_stddev": ("cell", [0.1, 0.2, 0.3], {"units": written})})
+        q.to_netcdf(toy.folder / "Q.nc")
+        if same_units(written, units):
+            stdev = setting.model_error().covariance["x"].stdev
+            np.testing.assert_array_equal(stdev, [0.1, 0.2, 0.3])
+        else:
+            with pytest.raises(DataError, match=f"Q.nc: x_stddev: expected units '{units}'"):
+                setting.model_error()

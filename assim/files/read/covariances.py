@@ -1,6 +1,6 @@
 """Covariances in files: written, and read as what the problem knows them by."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from os import PathLike
 
 import numpy as np
@@ -11,7 +11,7 @@ from assim.files.names import COVARIANCE, STDEV
 from assim.files.netcdf import write_dataset
 from assim.files.read.states import arrays_of, check_axis
 from assim.files.sources import File, Source, finite_numbers, opened_file
-from assim.files.units import squared
+from assim.files.units import squared, with_units
 from assim.problem.covariance import (
     AbstractCovariance,
     Dense,
@@ -38,7 +38,11 @@ def write_covariance(
 
 
 def read_covariance(
-    source: Source, model: AbstractDynamics, fields: Iterable[str] | None = None
+    source: Source,
+    model: AbstractDynamics,
+    fields: Iterable[str] | None = None,
+    *,
+    units: Mapping[str, str] | None = None,
 ) -> dict[str, AbstractCovariance]:
     """Covariance of each field v, by the variables that the file has.
 
@@ -53,12 +57,14 @@ def read_covariance(
         source: path of a NetCDF file, or a Dataset.
         model: whose labels the fields must match.
         fields: names that must have one; those that do have one where not given.
+        units: by field, where they are not the field's own: of model errors that act as
+            tendencies they are those per unit of time, within bounds "1".
 
     Raises:
         DataError: no covariance of a field, or one that does not fit.
     """
     suffixes = COVARIANCE, PERTURBATION, STDEV
-    with opened_file(source, model.labels()) as file:
+    with opened_file(source, with_units(model.labels(), units or {})) as file:
         kinds = {
             name: next((s for s in suffixes if file.has(f"{name}{s}")), "")
             for name in file.labels.state

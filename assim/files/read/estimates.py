@@ -10,7 +10,7 @@ from assim.files.names import COVARIANCE, STDEV
 from assim.files.netcdf import attributes, axes, used_dims
 from assim.files.read.covariances import LENGTH, LOCALISATION, OTHER, PERTURBATION, members
 from assim.files.sources import Source, name_of, opened, opened_file
-from assim.files.units import squared
+from assim.files.units import squared, with_units
 from assim.problem.arrays import Coordinate, Labels
 from assim.problem.model import AbstractDynamics
 
@@ -26,6 +26,8 @@ def covariance_from_ensemble(
     form: str = "diffusion",
     localisation: float | Mapping[str, float] | None = None,
     factor: float = 1.0,
+    *,
+    units: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
     """B (or Q) from the spread of an ensemble: factor·X′X′ᵀ/(N - 1), in one of four forms.
 
@@ -41,12 +43,14 @@ def covariance_from_ensemble(
         localisation: for "ensemble", the `GaspariCohn` length in the axes' unit: one for all
             dimensions, or by dimension; None for none.
         factor: on variances.
+        units: of the members, by field, where they are not the field's own: those of tendencies,
+            or of logarithms ("1").
 
     Raises:
         DataError: fields that do not fit, fewer than 2 members, or a dimension of a field that
             the localisation leaves out.
     """
-    labels = model.labels()
+    labels = with_units(model.labels(), units or {})
     samples = _samples(source, labels, fields, "realization")
     return _estimated(labels, samples, form, localisation, factor)
 
@@ -94,7 +98,7 @@ def covariance_from_increments(
     Q = factor·cov(x^a(t_k) - M(x^a(t_(k-1)))), as the error of the model accumulated over a slot
     (Trémolet 2007). It includes the analyses' own errors, for which a `factor` below 1
     allows; the mean, a bias of the model, is taken away. An ensemble of tendencies goes through
-    `covariance_from_ensemble`.
+    `covariance_from_ensemble`, with its `units`.
 
     Args:
         forecasts: states at the end of each slot as forecast from the analysis at its start.

@@ -13,11 +13,11 @@ from assim.analysis.posterior import Posterior
 from assim.files.fingerprint import digests, problem_digest
 from assim.files.names import STDEV, time_name
 from assim.files.netcdf import attributes, axes, used_dims
+from assim.files.units import of_model_error
 from assim.files.write.analysed import edge_dataset, window_dataset
 from assim.files.write.encode import encoded, field_series, of_findings
 from assim.problem.arrays import Array, Label, Labels
 from assim.problem.control import Physical
-from assim.problem.model_error import ModelError
 
 _LOOP = {
     "number": "number of the outer loop",
@@ -82,7 +82,7 @@ def _model_error(
     }
     content = {}
     for name in control.model_error:
-        label = _of_model_error(name, labels.state[name], error, labels.time_unit)
+        label = of_model_error(name, labels, error.acts, error.bounds)
         for suffix, (what, values) in parts.items():
             if name in values:
                 series = np.repeat(np.asarray(values[name], dtype=float), error.every, axis=0)
@@ -91,16 +91,6 @@ def _model_error(
                     (clock, *label.dims), whole, attributes(name, label, what)
                 )
     return content
-
-
-def _of_model_error(name: str, label: Label, error: ModelError, time_unit: str) -> Label:
-    """A jump has the field's unit, between bounds none, a tendency that by the model's time."""
-    if name in error.bounds:
-        return Label(label.dims, "1", f"{error.bounds[name].words()} of {label.long_name}")
-    if error.acts == "jump" or time_unit == "1":
-        return label
-    units = f"{time_unit}-1" if label.units == "1" else f"{label.units} {time_unit}-1"
-    return Label(label.dims, units, label.long_name)
 
 
 def posterior_dataset(analysis: Analysis, posterior: Posterior | None = None) -> xr.Dataset:

@@ -213,6 +213,32 @@ def test_a_file_that_does_not_fit_is_refused(dataset, words):
         assert word in str(error.value)
 
 
+TENDENCY = {"u": "m s-1 days-1", "v": "K days-1"}
+
+
+@pytest.mark.parametrize("form", ["diffusion", "diagonal", "ensemble"])
+def test_tendencies_have_units_of_their_own(form):
+    members = states(5, "realization")
+    for name, unit in {"u": "m s-1 d-1", "v": "K/day"}.items():
+        members[name].attrs["units"] = unit
+    with pytest.raises(DataError, match="expected units 'm s-1'"):
+        covariance_from_ensemble(members, Grid(), form=form)
+    estimate = covariance_from_ensemble(members, Grid(), form=form, units=TENDENCY)
+    for name, variable in estimate.data_vars.items():
+        if name.endswith(("_stddev", "_perturbation")):
+            assert variable.attrs["units"] == TENDENCY[name[0]]
+    assert read_covariance(estimate, Grid(), units=TENDENCY).keys() == {"u", "v"}
+    with pytest.raises(DataError, match="expected units 'm s-1', got 'm s-1 days-1'"):
+        read_covariance(estimate, Grid())
+
+
+def test_a_matrix_of_tendencies_has_their_square():
+    read = read_covariance(dense("K2 day-2"), Grid(), ["v"], units=TENDENCY)
+    np.testing.assert_array_equal(read["v"].variance(), 1.0)
+    with pytest.raises(DataError, match="expected units 'K2 d-2'"):
+        read_covariance(dense("K2"), Grid(), ["v"], units=TENDENCY)
+
+
 def test_a_matrix_that_is_no_covariance_is_refused_by_name():
     dataset = dense()
     dataset["v_covariance"].values[0, 0] = -1.0
