@@ -406,9 +406,11 @@ FEEDBACK = {"flag_values": np.array([0, 1, 10]), "flag_meanings": "pass passive 
 @pytest.mark.parametrize(
     ("flags", "attributes", "accept", "codes"),
     [
-        ([0, 1, 4], {}, None, [0, 1, 4]),
-        ([0, 1, 4], {}, [1], [11, 0, 4]),
-        ([0, 1, 4], {"flag_values": [0, 1, 4]}, None, [0, 1, 4]),
+        ([0, 1, 4], {}, None, [0, 11, 11]),
+        ([0, 1, 4], {}, [1], [11, 0, 11]),
+        ([0, 12, 14, 16, 19, 31], {}, None, [0, 11, 11, 11, 11, 11]),
+        ([0, 1, 4], {"flag_values": [0, 1, 4]}, None, [0, 11, 11]),
+        ([0, 4, 10], FEEDBACK, None, [0, 4, 10]),
         ([0.0, np.nan], {}, None, [0, 10]),
         ([0, 1, 2, 3, 9], NUMBERED, ["good_data", "probably_good_data"], [11, 0, 0, 11, 11]),
         ([0, 1, 2, 3], NUMBERED, [0, "good_data"], [0, 0, 11, 11]),
@@ -450,6 +452,22 @@ def test_flags_that_say_nothing_are_refused(flags, attributes, accept, words):
         read_flags(np.array(flags), attributes, "file: u_qc", accept)
     for word in ("file: u_qc", *words):
         assert word in str(error.value)
+
+
+def test_numbers_without_meanings_are_counted_by_value_with_the_way_to_accept_them():
+    """1 is good to Argo, and 14 says nothing of the window: none of assim's words are theirs."""
+    flags = ("obs", np.array([1, 1, 14, 4], np.int32))
+    with pytest.raises(NothingToUseError) as error:
+        read_observations(observation_file().assign(u_qc=flags), toy())
+    for words in ("4 flagged_in_file", "2 flags of 1", "1 flags of 14", "accept = [1]"):
+        assert words in str(error.value)
+    flags[1][0] = 0
+    dataset = observation_file().assign(u_qc=flags)
+    window = read_window(observation_file(), toy())
+    instrument = made(open_observations(dataset, "u", toy().labels()), toy(), window)
+    assert instrument.rejected() == {"flagged_in_file": 3}
+    (note,) = instrument.table.notes
+    assert "3 of 4 not accepted: 1 flags of 1, 1 flags of 14, 1 flags of 4; without" in note
 
 
 def test_flags_are_named_by_the_variable(tmp_path):

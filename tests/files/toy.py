@@ -9,6 +9,7 @@ import xarray as xr
 
 from assim.analysis.analyse import Analysis, Quantity
 from assim.analysis.posterior import Posterior
+from assim.files.netcdf import flag_attributes
 from assim.files.read.observations import to_instrument
 from assim.files.read.quality import Uncertainty
 from assim.files.read.states import read_state
@@ -112,7 +113,8 @@ def instruments(model, window):
     """Two instruments from two tables; the second has rows of every fate."""
     labels = model.labels()
     second = observation_file((1.0, np.nan, 2.0, 5.0, 9.0))
-    second = second.assign(u_qc=("obs", np.array([0, 0, 1, 0, 0], np.int32)))
+    flags = ("obs", np.array([0, 0, 1, 0, 0], np.int32), flag_attributes("quality flag"))
+    second = second.assign(u_qc=flags)
     scale = ErrorScale("sigma", LogNormal(1.0, 0.5))
     found = []
     for dataset, name, given in ((observation_file(), "u", None), (second, "speed", scale)):

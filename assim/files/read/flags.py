@@ -16,6 +16,7 @@ from assim.files.read.places import check_beside, flat
 from assim.files.sources import File
 
 Accepted = Sequence[int | str] | None
+NOT_ACCEPTED = "not accepted"  # in the note that counts flags
 _GOOD = re.compile(
     r"good|pass|passed|ok|okay|valid|accepted|acceptable|correct|nominal|best|clean|clear|reliable"
     r"|usable|unflagged|normal"
@@ -82,8 +83,8 @@ def read_flags(
 ) -> Flags:
     """Flags of the rows, shape (n,), as assim has them: 0 where accepted, `MISSING` where missing.
 
-    Others keep their number where it means what it means to assim, or nothing in particular, and
-    are `FLAGGED` elsewhere.
+    Others keep their number where it means in the file what it means to assim, and are `FLAGGED`
+    elsewhere.
 
     Args:
         column: as the file has them.
@@ -114,7 +115,14 @@ def read_flags(
         return Flags(codes)
     counts = Counter(meanings.of_each(flags[rejected])).most_common()
     words = ", ".join(f"{count} {meaning}" for meaning, count in counts)
-    return Flags(codes, (f"{where}: {rejected.sum()} of {flags.size} not accepted: {words}",))
+    if accept is None and not meanings.names:
+        most = Counter(flags[rejected].tolist()).most_common(1)[0][0]
+        words += (
+            "; without the attribute `flag_meanings` 0 alone is taken as good: say by "
+            f"accept = [{most}] under [[observations]] which others are"
+        )
+    note = f"{where}: {rejected.sum()} of {flags.size} {NOT_ACCEPTED}: {words}"
+    return Flags(codes, (note,))
 
 
 class Meanings(NamedTuple):
@@ -136,9 +144,10 @@ class Meanings(NamedTuple):
 
     @property
     def own(self) -> bool:
-        """Whether the numbers are those of assim, or have no meaning that is known."""
+        """Whether the file says that its numbers are those of assim."""
         known = zip(self.names, self.values.tolist(), strict=True)
-        return not self.textual and self.masks is None and all(FLAGS.get(v) == n for n, v in known)
+        whole = bool(self.names) and not self.textual and self.masks is None
+        return whole and all(FLAGS.get(value) == name for name, value in known)
 
     def hold(self, flags: np.ndarray) -> np.ndarray:
         """Which meanings each flag has, shape (n, meanings)."""

@@ -22,7 +22,7 @@ from assim.files.names import (
 )
 from assim.files.read.dimensions import Select
 from assim.files.read.far import FAR
-from assim.files.read.flags import Accepted
+from assim.files.read.flags import NOT_ACCEPTED, Accepted
 from assim.files.read.grouping import Frame, SortedTable, superobbed, thinned
 from assim.files.read.quality import (
     QualityControl,
@@ -258,7 +258,7 @@ def _rounded(table: ObservedTable, frame: Frame) -> list[str]:
 
 def _outside(table: ObservedTable, frame: Frame, flags: np.ndarray) -> list[str]:
     """A note where many of the values that could be used lie outside the window."""
-    outside, used = int(np.sum(flags == WINDOW)), int(np.sum(flags == 0))
+    outside, used = int(np.sum((flags == WINDOW) & (table.qc == 0))), int(np.sum(flags == 0))
     if not used or outside <= _MANY * (outside + used):
         return []
     return [
@@ -333,8 +333,7 @@ def _flags(
 
 def _off_grid(table: ObservedTable, frame: Frame) -> np.ndarray:
     """Rows whose place cannot be read."""
-    outside = [np.zeros(table.rows, bool), *_off_axes(table, frame).values()]
-    return np.any(outside, axis=0)
+    return np.any([np.zeros(table.rows, bool), *_off_axes(table, frame).values()], axis=0)
 
 
 def _off_axes(table: ObservedTable, frame: Frame) -> dict[str, np.ndarray]:
@@ -375,9 +374,10 @@ def _check_some_left(rows: SortedTable, frame: Frame) -> None:
     reasons = [f"{count} {reason}" for reason, count in _counts(rows.flags).items()]
     missing = why_missing(rows.table.values[rows.flags == MISSING])
     reasons += [f"of which missing: {missing}"] * bool(missing)
+    flagged = [note for note in rows.table.notes if NOT_ACCEPTED in note]
     raise NothingToUseError(
         f"{rows.table.where}: expected at least one value to use, got none of {rows.flags.size}: "
-        f"{', '.join(reasons) or 'no rows'}; {'; '.join(_spans(rows.table, frame))}"
+        f"{', '.join(reasons) or 'no rows'}; {'; '.join([*flagged, *_spans(rows.table, frame)])}"
     )
 
 

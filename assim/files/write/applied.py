@@ -58,7 +58,7 @@ def _instrument(analysis: Analysis, instrument: Instrument, assimilated: bool) -
         "assimilated": assimilated,
         "likelihood": type(o.likelihood).__name__,
         "independent": o.covariance.independent(),
-        "checks": _checks(instrument),
+        "checks": checks_of(instrument),
     }
     if o.scale is not None:
         content["scale"] = o.scale.name
@@ -77,9 +77,9 @@ def _instrument(analysis: Analysis, instrument: Instrument, assimilated: bool) -
     return strict(content)
 
 
-def _checks(instrument: Instrument) -> dict[str, int]:
-    """Rows that each check which was asked for took out."""
-    quality, flags = instrument.quality, instrument.flags
+def checks_of(instrument: Instrument) -> dict[str, int]:
+    """Rows that each check which was asked for took out, of those that the file does not flag."""
+    quality, flags = instrument.quality, np.where(instrument.table.qc == 0, instrument.flags, 0)
     asked = {
         "bounds": (BOUNDS, quality.lower is not None or quality.upper is not None),
         "background check": (BACKGROUND, quality.threshold is not None),

@@ -139,7 +139,7 @@ def _observed(instrument: Instrument) -> list[Column]:
     table, what = instrument.table, instrument.table.long_name
     columns = [
         Column(None, table.values, what, table.units),
-        Column(Ancillary.QC, table.qc, f"quality flag of {what} in its file", "1"),
+        Column(Ancillary.QC, table.qc, f"whether {what} is accepted by its quality flag", "1"),
     ]
     observations = instrument.observations
     if observations.likelihood.uses_covariance:  # those of the file where a row is not used

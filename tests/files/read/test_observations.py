@@ -5,9 +5,12 @@ import pytest
 import xarray as xr
 
 from assim.files.errors import DataError
+from assim.files.netcdf import flag_attributes
 from assim.files.read.observations import read_observations
+from assim.files.read.quality import QualityControl
 from assim.files.read.tables import open_observations
 from assim.files.read.windows import read_window, window_of
+from assim.files.write.applied import checks_of
 from assim.problem.arrays import Label, Labels
 from assim.problem.covariance import Dense, Diagonal
 from assim.problem.integrator import FixedStep
@@ -134,12 +137,22 @@ def test_non_physical_time():
 
 def test_fates_of_rows():
     dataset = observation_file((1.0, np.nan, 3.0, 4.0, 5.0, 6.0))
-    dataset["u_qc"] = ("obs", [0, 0, 19, 0, 0, 0])
+    dataset["u_qc"] = ("obs", [0, 0, 19, 0, 0, 0], flag_attributes("flag"))
     dataset["x"].values[3] = 2.5
     instrument = read(dataset)
     np.testing.assert_array_equal(instrument.flags, [0, 10, 19, 13, 14, 14])
     np.testing.assert_array_equal(instrument.observations.values, [1.0])
     assert instrument.rejected() == {"missing": 1, "background_check": 1, "domain": 1, "window": 2}
+
+
+def test_a_flag_of_the_file_says_nothing_of_this_window():
+    """What another run left out as outside its window is not outside this one, nor checked here."""
+    dataset = observation_file((1.0, 2.0, 3.0, 4.0))
+    dataset["u_qc"] = ("obs", [0, 14, 14, 12], flag_attributes("flag"))
+    instrument = read(dataset, quality=QualityControl(lower=0.0))
+    assert instrument.rejected() == {"bounds": 1, "window": 2}
+    assert instrument.table.notes == ()
+    assert checks_of(instrument) == {"bounds": 0}
 
 
 @pytest.mark.parametrize(("days", "said"), [((0, 1, 2, 3, 6), False), ((0, 1, 2, 6, 7), True)])

@@ -6,6 +6,7 @@ import xarray as xr
 
 from assim import BiasCorrection, Coordinate
 from assim.files.errors import DataError
+from assim.files.netcdf import flag_attributes
 from assim.files.read.grouping import cells_of
 from assim.files.read.quality import QualityControl, fails_background_check
 from assim.files.read.tables import open_observations
@@ -90,6 +91,7 @@ def test_values_without_a_predictor_cannot_be_predicted():
 def test_thinning_keeps_the_row_nearest_to_the_centre():
     days = [0.1, 0.6, 0.9, 1.5, 1.5, 2.2, 0.4]
     dataset = rows(np.arange(7.0), days, np.zeros(7), u_qc=[0, 0, 0, 0, 0, 0, 1])
+    dataset["u_qc"].attrs = flag_attributes("flag")
     found = read(dataset, **asked(thin_time=1.0, thin_distance=5.0))
     # Day 0: 0.6 (the passive 0.4 does not count); day 1: two alike, the first; day 2: one.
     np.testing.assert_array_equal(found.flags, [16, 0, 16, 0, 16, 0, 1])
