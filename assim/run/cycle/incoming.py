@@ -1,6 +1,7 @@
 """The observations of each window of a cycle as they come in, and what became of every file."""
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from assim.problem.window import Window
 
 USED, MISSING, CORRUPT, EMPTY = "used", "missing", "corrupt", "empty"
 UNUSED = "unused"  # there, in a window that has no analysis
+_FIGURES = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
 _PAUSE = 0.5  # seconds between two looks for a file
 
 
@@ -65,6 +67,7 @@ class Incoming:
     timeout: float = 0.0
     note: Callable[[Sequence[str]], None] = lambda notes: None  # told what is unusual in a file
     read: dict[int, _Sorted] = field(default_factory=dict)
+    told: set[tuple[int, str]] = field(default_factory=set)  # notes without their figures
 
     @cached_property
     def edges(self) -> np.ndarray:
@@ -114,7 +117,7 @@ class Incoming:
             return self.read[number]
         table, labels = self.table(number), self.posed.setting.labels
         opened = table.rows(path, labels)
-        self.note(opened.notes)
+        self._tell(number, opened.notes)
         order = opened.in_order()
         rows = opened.taken(order)
         stamps, shift = rows.ends or rows.times, self.posed.cycle.plan.shift
@@ -126,7 +129,29 @@ class Incoming:
         ordered = _Sorted(rows, order, times, Grouped.by(batches))
         if not by_window(table.file):
             self.read[number] = ordered
+            self._tell(number, self._outside(ordered))
         return ordered
+
+    def _tell(self, number: int, notes: Sequence[str]) -> None:
+        """Notes on an instrument's files, of those that differ in figures the first alone."""
+        fresh = []
+        for note in notes:
+            kind = (number, _FIGURES.sub("", note))
+            if kind not in self.told:
+                self.told.add(kind)
+                fresh.append(note)
+        self.note(fresh)
+
+    def _outside(self, file: _Sorted) -> list[str]:
+        """A note of rows of a file of all windows that lie in none of them."""
+        size = file.batches.of(-1).size + file.batches.of(self.edges.size).size
+        if not size:
+            return []
+        cycle, times = self._when(self.edges), self._when(file.times)
+        return [
+            f"{file.rows.where}: {size} of {file.rows.rows} values lie in no window: the times run "
+            f"from {times}, the cycle from {cycle}"
+        ]
 
     def _read(
         self, file: _Sorted, path: Path, number: int, window: int, entry: dict[str, Any]
@@ -138,6 +163,7 @@ class Incoming:
         stretch = Window(jnp.asarray(self.edges[first : newest + 1]), 1, self.posed.reference)
         kept = file.order[own]
         instrument = self.table(number).build(model, rows, stretch, source=path, kept=kept)
+        self._tell(number, [note for note in instrument.table.notes if note not in rows.notes])
         observations = placed(instrument.observations, model.labels())
         if not observations.covariance.independent():
             table = instrument.table
