@@ -1,6 +1,6 @@
 """Thinning and superobbing: the rows of a table that share a cell of time and space."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -73,6 +73,7 @@ def superobbed(rows: SortedTable, frame: Frame) -> SortedTable:
         return rows
     _check_means(rows, quality)
     everything = _cells(rows.table, frame, quality.superob_time, quality.superob_distance)
+    everything = everything.apart(_intervals(rows.table, frame))
     several = everything.rows(used)
     many = used[several.counts()[several.label] > 1]
     if not many.size:
@@ -115,6 +116,12 @@ def _check_means(rows: SortedTable, quality: QualityControl) -> None:
             f"{where}: values that cover intervals of time cannot be averaged in time; average "
             f"them in space alone, by `superob_distance`"
         )
+
+
+def _intervals(table: ObservedTable, frame: Frame) -> list[np.ndarray]:
+    """Starts and ends of intervals that H may look at: of which no mean stands for others."""
+    sides = (table.starts, table.ends) if frame.operator.reads_intervals() else ()
+    return [frame.times(stamps) for stamps in sides if stamps is not None]
 
 
 def _cells(table: ObservedTable, frame: Frame, length: float | None, distance: Distance) -> "Cells":
@@ -206,6 +213,11 @@ class Cells(NamedTuple):
         label, kept = self.label[order], np.zeros(self.label.size, bool)
         kept[order[np.concatenate([[True], label[1:] != label[:-1]])]] = True
         return kept
+
+    def apart(self, columns: Sequence[np.ndarray]) -> "Cells":
+        """The cells, each divided where these numbers differ."""
+        keys = np.stack([self.label, *columns], axis=1)
+        return self._replace(label=np.unique(keys, axis=0, return_inverse=True)[1].ravel())
 
     def rows(self, which: np.ndarray) -> "Cells":
         """Some of the rows, their cells numbered anew."""

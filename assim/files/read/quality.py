@@ -23,9 +23,10 @@ class QualityControl:
     Cells of time begin at the window's start, those of space at the grid's first point, and those
     of latitude at -90°. They are as long as said, round a ring to the nearest whole number of
     cells. Rows whose times differ share no cell unless a length of time is given, nor those
-    whose positions differ unless a distance is. A distance of longitudes is in degrees of a great
-    circle: cells of a band of latitudes span the more degrees the nearer the pole; where no
-    distance of latitudes is given, they are those on the equator at all latitudes.
+    whose positions differ unless a distance is; no mean mixes intervals that the operator reads.
+    A distance of longitudes is in degrees of a great circle: cells of a band of latitudes span the
+    more degrees the nearer the pole; where no distance of latitudes is given, they are those on
+    the equator at all latitudes.
 
     Args:
         lower: smallest value accepted, in the units of the values.

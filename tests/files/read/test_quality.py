@@ -198,6 +198,22 @@ def test_intervals_are_not_averaged_in_time():
     assert found.used.all()
 
 
+def test_means_in_space_are_of_equal_intervals():
+    """Of a day and of its last quarter, both stamped at its end, no mean is the mean of either."""
+    ends = np.full(5, 1.0)
+    starts = np.array([0.0, 0.75, 0.0, 0.75, 0.0])
+    dataset = rows([1.0, 5.0, 3.0, 9.0, 2.0], ends, [0.1, 0.1, 0.3, 0.3, 1.7])
+    dataset = dataset.assign(time_bnds=(("obs", "nv"), np.stack([starts, ends], axis=1)))
+    dataset["time"].attrs["bounds"] = "time_bnds"
+    found = read(dataset, operator=TimeMean("u"), **asked(superob_distance=1.0))
+    np.testing.assert_array_equal(found.flags, [31, 31, 31, 31, 0, 0, 0])
+    np.testing.assert_array_equal(found.observations.values, [2.0, 2.0, 7.0])
+    np.testing.assert_array_equal(found.observations.points.starts, [0.0, 0.0, 0.75])
+    np.testing.assert_array_equal(found.observations.points.ends, [1.0, 1.0, 1.0])
+    read_at_ends = read(dataset, operator=PointSample("u"), **asked(superob_distance=1.0))
+    np.testing.assert_array_equal(read_at_ends.observations.values, [2.0, 4.5])
+
+
 # ---- cells ---------------------------------------------------------------------------------------
 
 
