@@ -9,12 +9,16 @@ from assim.files.errors import DataError
 from assim.files.names import COVARIANCE, STDEV
 from assim.files.netcdf import attributes, axes, used_dims
 from assim.files.read.covariances import LENGTH, LOCALISATION, OTHER, PERTURBATION, members
-from assim.files.sources import Source, name_of, opened, opened_file
+from assim.files.read.states import times_along
+from assim.files.sources import Source, opened_file
+from assim.files.times import FileTimes
 from assim.files.units import squared, with_units
 from assim.problem.arrays import Coordinate, Labels
 from assim.problem.model import AbstractDynamics
 
 FORMS = ("diffusion", "ensemble", "dense", "diagonal")
+_NUMBER_TOLERANCE, _TIME_TOLERANCE = 1e-6, 1.0  # of numbers, and of dates in seconds
+_REFERENCE = "2000-01-01"  # from which the dates of two files are counted
 _DENSE = 4096  # values of a field whose covariance may be written whole
 Samples = dict[str, np.ndarray]  # by field: (N, *field shape)
 
@@ -63,6 +67,8 @@ def covariance_from_forecasts(
     form: str = "diffusion",
     localisation: float | Mapping[str, float] | None = None,
     factor: float = 0.5,
+    *,
+    clock: str | None = None,
 ) -> xr.Dataset:
     """B from differences of forecasts of two lead times that are valid at the same times.
 
@@ -70,17 +76,18 @@ def covariance_from_forecasts(
     mean difference is taken away.
 
     Args:
-        longer: forecasts of the longer lead time, file or Dataset with a dimension `time` (or
-            `t`) of valid times.
-        shorter: those of the shorter one, at the same times.
+        longer: forecasts of the longer lead time, file or Dataset with a dimension of valid times.
+        shorter: those of the shorter one, at the same times, by date in any unit and calendar.
         model, fields, form, localisation: as for `covariance_from_ensemble`.
         factor: on variances; 0.5 where the two errors are alike and independent, otherwise tuned.
+        clock: the variable that is the valid time; that of the standard name `time`, or called so,
+            where not given.
 
     Raises:
         DataError: fields or times that do not fit, or fewer than 2 times.
     """
     labels = model.labels()
-    samples = _differences(longer, shorter, labels, fields)
+    samples = _differences(longer, shorter, labels, fields, clock)
     return _estimated(labels, samples, form, localisation, factor)
 
 
@@ -92,6 +99,8 @@ def covariance_from_increments(
     form: str = "diffusion",
     localisation: float | Mapping[str, float] | None = None,
     factor: float = 1.0,
+    *,
+    clock: str | None = None,
 ) -> xr.Dataset:
     """Q of a slot from what a forecast over the slot, started at an analysis, missed.
 
@@ -104,12 +113,13 @@ def covariance_from_increments(
         forecasts: states at the end of each slot as forecast from the analysis at its start.
         analyses: analyses at the same times.
         model, fields, form, localisation, factor: as for `covariance_from_ensemble`.
+        clock: as for `covariance_from_forecasts`.
 
     Raises:
         DataError: fields or times that do not fit, or fewer than 2 times.
     """
     labels = model.labels()
-    samples = _differences(analyses, forecasts, labels, fields)
+    samples = _differences(analyses, forecasts, labels, fields, clock)
     return _estimated(labels, samples, form, localisation, factor)
 
 
@@ -119,22 +129,37 @@ def _samples(source: Source, labels: Labels, fields: Iterable[str] | None, dim: 
 
 
 def _differences(
-    minuend: Source, subtrahend: Source, labels: Labels, fields: Iterable[str] | None
+    minuend: Source,
+    subtrahend: Source,
+    labels: Labels,
+    fields: Iterable[str] | None,
+    clock: str | None,
 ) -> Samples:
     """minuend - subtrahend at each of their common valid times."""
-    chosen = None if fields is None else list(fields)
-    with opened(minuend) as first, opened(subtrahend) as second:
-        dim = "time" if "time" in first.sizes else "t"
-        times = [np.asarray(d[dim].values) for d in (first, second) if dim in d.variables]
-        same_units = first[dim].attrs.get("units") == second[dim].attrs.get("units")
-        if len(times) != 2 or not same_units or not np.array_equal(times[0], times[1]):
+    chosen = list(labels.state if fields is None else fields)
+    with opened_file(minuend, labels) as first, opened_file(subtrahend, labels) as second:
+        (dim, times), (other, valid) = (times_along(file, clock) for file in (first, second))
+        if not _same(times, valid):
             raise DataError(
-                f"{name_of(subtrahend)}: {dim}: expected the valid times of "
-                f"{name_of(minuend)}, in the same units; select the common ones, as with "
-                "`cdo select` or dataset.sel"
+                f"{valid.where}: expected the valid times of {first.called}, by date in whatever "
+                "unit and calendar; select the common ones, as with `cdo select` or dataset.sel"
             )
-        a, b = (_samples(d, labels, chosen, dim) for d in (first, second))
+        a, b = members(first, chosen, dim), members(second, chosen, other)
     return {name: a[name] - b[name] for name in a}
+
+
+def _same(first: FileTimes, second: FileTimes) -> bool:
+    """Whether two series of times are the same, to a second or what their types can tell."""
+    if first.numbers.shape != second.numbers.shape or (first.epoch is None) != (
+        second.epoch is None
+    ):
+        return False
+    slack, sides = _NUMBER_TOLERANCE, (first.numbers, second.numbers)
+    if first.epoch is not None:
+        slack = _TIME_TOLERANCE
+        sides = (first.to_model("seconds", _REFERENCE), second.to_model("seconds", _REFERENCE))
+    spacing = np.maximum(first.spacing("seconds"), second.spacing("seconds"))
+    return bool(np.all(np.abs(sides[0] - sides[1]) <= np.maximum(slack, spacing)))
 
 
 def _estimated(

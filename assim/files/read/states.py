@@ -166,13 +166,13 @@ def read_trajectory(
     return states
 
 
-def times_along(file: File) -> tuple[str, FileTimes]:
-    """The dimension of time of a trajectory, and its times.
+def times_along(file: File, chosen: str | None = None) -> tuple[str, FileTimes]:
+    """The dimension of time of a trajectory, and its times, by the variable that is `chosen`.
 
     Raises:
         DataError: there is none, or there are several.
     """
-    clock = _clock(file, file.called, lambda variable: variable.ndim == 1)
+    clock = _clock(file, file.called, lambda variable: variable.ndim == 1, chosen)
     if clock is None:
         name = time_name(file.labels.time_unit)
         raise DataError(f"{file.called}: expected a trajectory, but {name!r} has no coordinate")

@@ -1,3 +1,4 @@
+import cftime
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -269,6 +270,49 @@ def test_other_valid_times_are_refused():
     one = states(4, "time", 1, **days(4))
     with pytest.raises(DataError, match="valid times"):
         covariance_from_forecasts(one, one.assign_coords(time=one["time"] + 1), Grid())
+
+
+def daily(number, first, calendar="standard", unit="days"):
+    """Dates of so many days from the first, as numbers since 2000 in a calendar."""
+    dates = xr.date_range(first, periods=number, calendar=calendar, use_cftime=True)
+    units = f"{unit} since 2000-01-01"
+    numbers = cftime.date2num(dates.to_numpy(), units, calendar)
+    return {"time": ("time", np.asarray(numbers, float), {"units": units, "calendar": calendar})}
+
+
+def test_times_are_the_same_by_date():
+    """29 February is no date of one calendar, and days of equal numbers after it differ by one."""
+    before, after = "2001-02-20", "2001-03-02"  # a year after the leap day
+    longer = states(9, "time", 1, **daily(9, before))
+    expected = covariance_from_forecasts(longer, states(9, "time", 2, **daily(9, before)), Grid())
+    for calendar, unit in (("noleap", "days"), ("standard", "hours"), ("noleap", "hours")):
+        same = states(9, "time", 2, **daily(9, before, calendar, unit))
+        estimate = covariance_from_forecasts(longer, same, Grid())
+        np.testing.assert_array_equal(estimate["v_stddev"], expected["v_stddev"])
+    shifted = states(9, "time", 2, **daily(9, after))
+    shifted["time"].attrs["calendar"] = "noleap"
+    numbers = states(9, "time", 1, **daily(9, after))
+    np.testing.assert_array_equal(numbers["time"], shifted["time"])
+    with pytest.raises(DataError, match=r"time: expected the valid times of dataset, by date"):
+        covariance_from_forecasts(numbers, shifted, Grid())
+    with pytest.raises(DataError, match="expected the valid times"):
+        covariance_from_increments(numbers, shifted, Grid())
+
+
+def test_the_valid_time_may_have_another_name():
+    longer, shorter = (states(9, "time", seed, **days(9)) for seed in (1, 2))
+    expected = covariance_from_forecasts(longer, shorter, Grid())
+    other = shorter.rename(time="valid")
+    other["valid"].attrs["standard_name"] = "time"
+    estimate = covariance_from_forecasts(longer, other, Grid())
+    np.testing.assert_array_equal(estimate["u_stddev"], expected["u_stddev"])
+    for dataset in (longer, shorter):
+        stamps = {"units": "days since 2000-01-01", "standard_name": "time"}
+        dataset["made"] = ("time", dataset["time"].values - 1.0, stamps)
+    with pytest.raises(DataError, match="the time may be 'time' or 'made'"):
+        covariance_from_forecasts(longer, shorter, Grid())
+    estimate = covariance_from_forecasts(longer, shorter, Grid(), clock="time")
+    np.testing.assert_array_equal(estimate["u_stddev"], expected["u_stddev"])
 
 
 def test_scalar_fields_have_a_standard_deviation_only():
