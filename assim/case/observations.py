@@ -146,6 +146,16 @@ class ObservationTable(Table):
             raise ValueError("give either covariance or error.stdev, not both")
         return self
 
+    def faults(self) -> list[Fault]:
+        """As of every table, and errors given to a likelihood that has none."""
+        faults = super().faults()
+        given = {"covariance": self.covariance, "error.stdev": self.error.stdev}
+        keys = [key for key, value in given.items() if value is not None]
+        if faults or not keys or self.likelihood.build().uses_covariance:
+            return faults
+        what = f"{self.likelihood.use} values have no error of their own to give; drop this key"
+        return [Fault(self.at(keys[0]), what)]
+
     @property
     def called(self) -> str:
         """Its name in results: as given, else the variable's."""

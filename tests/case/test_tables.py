@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from assim.case.case import CaseTable, read_case
+from assim.case.failure import CaseError
+from assim.case.setting import set_up
 from tests.run.toy import MODEL, Toy
 
 COUNTED = MODEL.replace(
@@ -85,3 +87,14 @@ def test_a_plug_in_is_made_once(toy: Toy) -> None:
     assert case.tables.faults() == []
     model = case.tables.plain_model()
     assert model is case.tables.model.build() and type(model).made == ["once"]
+
+
+@pytest.mark.parametrize(
+    "given", [{"error": {"stdev": 0.5}}, {"covariance": {"use": "Diagonal", "stdev": 0.5}}]
+)
+def test_counts_are_given_no_error(toy: Toy, given: dict) -> None:
+    """None of a Poisson law would be used."""
+    toy.case["observations"][0] |= {"likelihood": {"use": "Poisson"}, **given}
+    toy.write()
+    with pytest.raises(CaseError, match=r"observations\.0\.(error\.stdev|covariance): Poisson"):
+        set_up(read_case(toy.folder / "case.toml"))

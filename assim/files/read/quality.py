@@ -67,6 +67,11 @@ class QualityControl:
             raise ValueError(
                 f"QualityControl: correlation must lie in [0, 1], got {self.correlation}"
             )
+        if self.correlation and not self.averages:
+            raise ValueError(
+                "QualityControl: correlation is of the errors within a cell of superobbing; give "
+                "superob_time or superob_distance, or drop it"
+            )
         if self.thins and self.averages:
             raise ValueError("QualityControl: give either lengths of thinning or of superobbing")
 

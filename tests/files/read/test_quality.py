@@ -244,6 +244,7 @@ def test_cells_on_the_sphere_keep_their_length():
         ({"threshold": 0.0}, "threshold must be positive"),
         ({"thin_distance": {"x": -1.0}}, "thin_distance must be positive"),
         ({"correlation": 1.5}, "correlation must lie"),
+        ({"correlation": 0.5, "thin_distance": 1.0}, "correlation is of .* superobbing"),
         ({"thin_time": 1.0, "superob_distance": 1.0}, "either"),
     ],
 )
