@@ -266,7 +266,7 @@ class ObservationTable(Table):
             likelihood=self.likelihood.build(),
             scale=self.error.build(),
             units=operator.units(labels) or "1",
-            bias=self._correction({term.name: np.ones(1) for term in self.bias if term.variable}),
+            bias=self.correction({term.name: np.ones(1) for term in self.bias if term.variable}),
             weight=np.zeros(1),
         )
 
@@ -285,9 +285,9 @@ class ObservationTable(Table):
                 continue
             column = read_predictor(file, term.variable, *given)
             columns[term.name] = column if kept is None else column[kept]
-        return self._correction(columns)
+        return self.correction(columns)
 
-    def _correction(self, columns: "Mapping[str, np.ndarray]") -> "BiasCorrection | None":
+    def correction(self, columns: "Mapping[str, np.ndarray]") -> "BiasCorrection | None":
         """The bias correction with these predictors from the file."""
         from assim.problem.bias import BiasCorrection
 

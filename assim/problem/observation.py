@@ -120,7 +120,7 @@ class Observations(eqx.Module):
             if not bias.known(self.values.size).all():
                 raise ValueError(f"{name}: the predictors of its bias must be finite")
         self.weight = _weights(name, weight, self.values.shape)
-        self.covariance = _fitted(name, stdev, covariance, self.values.shape, points)
+        self.covariance = fitted(name, stdev, covariance, self.values.shape, points)
         _check_weights(name, self.weight, self.covariance)
 
     def place(self, labels: Labels, window: Window) -> Located | None:
@@ -308,14 +308,18 @@ def _check_weights(name: str, weight: Array | None, covariance: AbstractCovarian
     )
 
 
-def _fitted(
+def fitted(
     name: str,
     stdev: float | Array | np.ndarray | None,
     covariance: AbstractCovariance | None,
     shape: tuple[int, ...],
     points: Points,
 ) -> AbstractCovariance:
-    """R on the values of one instrument, along their times: a coordinate if they increase."""
+    """R on the values of one instrument, along their times: a coordinate if they increase.
+
+    Raises:
+        ValueError: a stdev and a covariance, or a covariance that does not fit or has no inverse.
+    """
     if stdev is not None and covariance is not None:
         raise ValueError(f"{name}: give either stdev or covariance, not both")
     if isinstance(stdev, AbstractCovariance):

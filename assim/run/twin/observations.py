@@ -1,8 +1,9 @@
 """The observations of a twin experiment: where the case's instruments look at the truth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,21 +18,43 @@ from assim.files.netcdf import axis_attributes, time_variable
 from assim.files.read.quality import error_attributes, stdev_units
 from assim.files.times import decode
 from assim.problem.arrays import Array, Labels, Trajectory
-from assim.problem.covariance import Diagonal
+from assim.problem.covariance import AbstractCovariance
+from assim.problem.observation import fitted
 from assim.problem.points import Points
 
 
-def observe(setting: Setting, trajectory: Trajectory, key: Array) -> dict[str, xr.Dataset]:
+def draw_coefficients(tables: Sequence[ObservationTable], key: Array) -> dict[str, Array]:
+    """True coefficients of all bias corrections, drawn from their priors, by name."""
+    priors = {term.name: term.prior.build() for table in tables for term in table.bias}
+    keys = jax.random.split(_apart(tables, key), max(len(priors), 1))
+    drawn = zip(priors.items(), keys, strict=False)
+    return {name: prior(jax.random.normal(own)) for (name, prior), own in drawn}
+
+
+def observe(
+    setting: Setting, trajectory: Trajectory, coefficients: Mapping[str, Array], key: Array
+) -> dict[str, xr.Dataset]:
     """One dataset for each observation file that the case names.
 
     Values lie at every `every`-th slot edge after the first and at every `stride`-th grid point;
-    a value of an interval covers the time since the edge observed before.
+    a value of an interval covers the time since the edge observed before. Predictors of biases
+    that a case reads from its file are standard normal.
     """
     files: dict[str, list[tuple[ObservationTable, Array]]] = {}
     instruments = setting.tables.observations
     for table, own in zip(instruments, jax.random.split(key, len(instruments)), strict=True):
         files.setdefault(table.file, []).append((table, own))
-    return {name: _file(setting, trajectory, tables) for name, tables in files.items()}
+    apart = jax.random.fold_in(_apart(instruments, key), 1)
+    keys = jax.random.split(apart, len(files))
+    return {
+        name: _file(setting, trajectory, tables, coefficients, own)
+        for (name, tables), own in zip(files.items(), keys, strict=True)
+    }
+
+
+def _apart(tables: Sequence[ObservationTable], key: Array) -> Array:
+    """A key that no instrument has."""
+    return jax.random.fold_in(key, len(tables))
 
 
 def check_keys(tables: Sequence[ObservationTable]) -> None:
@@ -66,16 +89,25 @@ def in_files(
 
 
 def _file(
-    setting: Setting, trajectory: Trajectory, tables: list[tuple[ObservationTable, Array]]
+    setting: Setting,
+    trajectory: Trajectory,
+    tables: list[tuple[ObservationTable, Array]],
+    coefficients: Mapping[str, Array],
+    for_predictors: Array,
 ) -> xr.Dataset:
     """The instruments of one file, each with its key, which share their rows."""
     labels = setting.labels
     operators = [table.reads(setting.model) for table, _ in tables]
     dims = tuple(dict.fromkeys(dim for operator in operators for dim in operator.dims(labels)))
     points = _points(labels, trajectory, dims, setting.tables.experiment())
-    content: dict[str, Any] = {}
+    predictors = _predictors([table for table, _ in tables], points, for_predictors)
+    content: dict[str, Any] = {
+        name: ("obs", column, {"units": "1", "long_name": "predictor of a bias"})
+        for name, column in predictors.items()
+    }
     for table, key in tables:
-        content |= _instrument(setting, table, trajectory, points, key)
+        bias = _bias(table, trajectory, points, predictors, coefficients)
+        content |= _instrument(setting, table, trajectory, points, bias, key)
     clock, reference = time_name(labels.time_unit), setting.clock.reference
     stamps = time_variable(np.asarray(points.times), labels.time_unit, reference, "obs")
     coordinates: dict[str, Any] = {clock: stamps}
@@ -109,14 +141,48 @@ def _points(
     return Points(*times, {d: jnp.asarray(p.ravel()) for d, p in zip(dims, places, strict=True)})
 
 
+def _predictors(
+    tables: Sequence[ObservationTable], points: Points, key: Array
+) -> dict[str, np.ndarray]:
+    """Predictors that the case reads from the file, a standard normal number a row, by variable."""
+    taken = {table.variable for table in tables} | set(points.coordinates)
+    terms = [term for table in tables for term in table.bias if term.variable is not None]
+    for term in terms:
+        if term.variable in taken:
+            what = f"a twin experiment draws predictors, and {term.variable!r} is none to be drawn"
+            raise term.fault("variable", f"{what}; give it a variable of its own")
+    names = sorted({str(term.variable) for term in terms})
+    drawn = jax.random.normal(key, (len(names), points.times.size))
+    return dict(zip(names, np.asarray(drawn), strict=True))
+
+
+def _bias(
+    table: ObservationTable,
+    trajectory: Trajectory,
+    points: Points,
+    predictors: Mapping[str, np.ndarray],
+    coefficients: Mapping[str, Array],
+) -> Array:
+    """b(β) of one instrument; zero where it has no correction."""
+    terms = [term for term in table.bias if term.variable is not None]
+    bias = table.correction({term.name: predictors[str(term.variable)] for term in terms})
+    if bias is None:
+        return jnp.zeros(points.times.shape)
+    return eqx.filter_jit(bias)(trajectory, points, coefficients)
+
+
 def _instrument(
-    setting: Setting, table: ObservationTable, trajectory: Trajectory, points: Points, key: Array
+    setting: Setting,
+    table: ObservationTable,
+    trajectory: Trajectory,
+    points: Points,
+    bias: Array,
+    key: Array,
 ) -> dict[str, Any]:
     """Values of one instrument with errors drawn from its likelihood, and their stdev."""
     operator, likelihood = table.reads(setting.model), table.likelihood.build()
-    stdev, scale = _error(table, not likelihood.uses_covariance)
-    exact = jax.jit(operator)(trajectory, points)
-    error = Diagonal(jnp.asarray(stdev)).on(exact.shape)
+    exact = jax.jit(operator)(trajectory, points) + bias
+    error, scale = _error(table, not likelihood.uses_covariance, points)
     values = np.asarray(likelihood.sample(key, exact, error, jnp.asarray(scale)))
     units = operator.units(setting.labels) or "1"
     words: dict[str, Any] = {"units": units, "long_name": f"observed {table.variable}"}
@@ -126,18 +192,22 @@ def _instrument(
         spread = f"standard deviation of the errors of observed {table.variable}"
         column = (
             "obs",
-            np.full(values.shape, stdev),
+            np.asarray(jnp.sqrt(error.variance())),
             {"units": stdev_units(units, likelihood), "long_name": spread},
         )
         content[f"{table.variable}_stddev"] = column
     return content
 
 
-def _error(table: ObservationTable, needless: bool) -> tuple[float, float]:
-    """Standard deviation of the errors, and the factor on it that the assimilation is to find."""
-    scale = table.error.build()
-    if table.error.stdev is None and scale is None and not needless:
+def _error(
+    table: ObservationTable, needless: bool, points: Points
+) -> tuple[AbstractCovariance, float]:
+    """R of the errors, and the factor on them that the assimilation is to find."""
+    scale, stdev = table.error.build(), table.error.stdev
+    covariance = None if table.covariance is None else table.covariance.build()
+    if stdev is None and covariance is None and scale is None and not needless:
         what = "this key is missing: a twin experiment draws the errors from it"
-        raise table.fault("error.stdev", what)
-    factor = 1.0 if scale is None else float(scale.prior(jnp.zeros(())))
-    return table.error.stdev or 1.0, factor
+        raise table.fault("error.stdev", f"{what}, or from a covariance")
+    with table.blamed("error.stdev" if covariance is None else "covariance"):
+        error = fitted(table.called, stdev, covariance, points.times.shape, points)
+    return error, 1.0 if scale is None else float(scale.prior(jnp.zeros(())))

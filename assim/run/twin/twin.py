@@ -2,8 +2,8 @@
 
 The truth is drawn from the background distribution about a spun-up state, parameters from their
 priors, model errors from their own distribution; the background is that spun-up state, but for
-fields whose value or mean the case gives. The observations are those of the truth, with errors
-drawn from their own likelihoods.
+fields whose value or mean the case gives. The observations are those of the truth, with biases
+drawn from their priors and errors from their own likelihoods and covariances.
 """
 
 import os
@@ -39,7 +39,7 @@ from assim.problem.model_error import sequential_states
 from assim.problem.window import Window, integrate
 from assim.run.finite import first_field
 from assim.run.terminal.screen import Screen
-from assim.run.twin.observations import check_keys, in_files, observe
+from assim.run.twin.observations import check_keys, draw_coefficients, in_files, observe
 
 _NOISE = 1e-2  # breaks the symmetry of a constant initial field; lost in the spin-up
 
@@ -108,7 +108,7 @@ def _twin(setting: Setting) -> dict[str, xr.Dataset]:
     truth = field_series(labels, window, {"": ("", drawn.trajectory.states)})
     dims = {name: set(labels.parameters[name].dims) for name in drawn.parameters}
     known = {n: v for n, v in drawn.parameters.items() if dims[n] <= set(truth.dims)}
-    files[truth_file] = with_scalars(truth, labels, known, {})
+    files[truth_file] = with_scalars(truth, labels, {**known, **drawn.coefficients}, {})
     observed = drawn.observed()
     if tables.cycle is not None:
         observed = in_files(observed, setting, np.asarray(window.edges))
@@ -124,6 +124,7 @@ class Twin(NamedTuple):
     trajectory: Trajectory
     seen: Trajectory  # the same as instruments see it
     parameters: Params
+    coefficients: Mapping[str, Array]  # of bias corrections
     key: Array
 
     def fields(self) -> Background:
@@ -134,7 +135,7 @@ class Twin(NamedTuple):
 
     def observed(self) -> dict[str, xr.Dataset]:
         """The observations of the truth, by the case's names of their files."""
-        return observe(self.setting, self.seen, self.key)
+        return observe(self.setting, self.seen, self.coefficients, self.key)
 
 
 def draw(setting: Setting, window: Window) -> Twin:
@@ -147,7 +148,8 @@ def draw(setting: Setting, window: Window) -> Twin:
     for_errors = jax.random.fold_in(keys[1], 1)
     trajectory, seen = _true_trajectory(setting, window, truth, parameters, for_errors)
     _check_finite(trajectory)
-    return Twin(setting, background, covariance, trajectory, seen, parameters, keys[3])
+    biases = draw_coefficients(setting.tables.observations, keys[3])
+    return Twin(setting, background, covariance, trajectory, seen, parameters, biases, keys[3])
 
 
 def twin_window(setting: Setting) -> Window:
