@@ -284,12 +284,16 @@ def _verify(instrument: Instrument, ahead: Forecast, draws: StartMembers, seed: 
 def _write(outcome: _Outcome, results: Results, members: bool, seed: int) -> None:
     """Write the files, the summary last."""
     ahead, names = outcome.ahead, results.case.checked.output.variables
+    warnings = outcome.origin.warnings
+    words = {"assim_warnings": "\n".join(warnings)} if warnings else {}
     dataset = forecast_dataset(ahead, members=members, names=names)
-    results.dataset("forecast", dataset, "forecast")
+    results.dataset("forecast", dataset.assign_attrs(words), "forecast")
     if outcome.verified:
         instruments, rows, *_ = zip(*outcome.verified, strict=True)
         dataset = forecast_feedback(instruments, rows, ahead.labels, ahead.window)
-        results.dataset("forecast_feedback", dataset, "forecast of observations")
+        results.dataset(
+            "forecast_feedback", dataset.assign_attrs(words), "forecast of observations"
+        )
     results.json("forecast", _summary(outcome, seed))
 
 
@@ -299,6 +303,7 @@ def _summary(outcome: _Outcome, seed: int) -> dict[str, Any]:
     leads, units = lead_times(ahead.window, ahead.labels)
     content: dict[str, Any] = {
         "from": outcome.origin.words,
+        "warnings": list(outcome.origin.warnings),
         "start": outcome.text(0),
         "end": outcome.text(-1),
         "members": ahead.size,

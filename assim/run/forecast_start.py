@@ -1,7 +1,7 @@
 """Where a forecast starts: members of the posterior that a finished run has left."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,13 +26,16 @@ from assim.files.read.states import read_state
 from assim.files.write.analysed import read_carry
 from assim.files.write.forecast import attributes_of, read_members
 from assim.files.write.results import certificates
+from assim.findings.fit import Fit
 from assim.problem.cycled import at_edges
 from assim.problem.departure import Problem
 from assim.problem.model import AbstractDynamics
 from assim.problem.window import Window
+from assim.solve.minimise.status import Status
 from assim.statistics.resampling import systematic
 
 MEMBERS = 100
+_SETTLED = str(Status.CONVERGED)
 _FREE = {  # tables of a case that do not change what its posterior is of
     *("title", "output", "runtime", "twin", "minimiser", "posterior"),
     *("predictive", "findings", "quantities", "forecast_impact", "sloppy"),
@@ -71,7 +74,11 @@ def origin_of(setting: Setting, directory: Path, number: int | None, seed: int) 
     if case.checked.model_error is None:
         start = _of_posterior(setting, directory, number, seed)
     else:
-        start, words = _repeated(setting, directory, number, seed)
+        start, again = _repeated(setting, directory, number, seed)
+        words = {
+            **again,
+            **{key: words[key] for key in (Fit.name,) if key in words},
+        }  # same problem
     method = f"{path}, by {words.get('assim_method', 'an unknown method')}"
     return start._replace(file=path, words=method, warnings=(*start.warnings, *_doubts(words)))
 
@@ -160,6 +167,32 @@ def _doubts(words: Mapping[str, Any]) -> tuple[str, ...]:
         doubts.append(f"The posterior is doubtful: {words.get('advice', '')}")
     if words.get("trust") == "failed":
         doubts.append("The posterior has failed by its own certificates: do not use the spread.")
+    if words.get(Fit.name) == "poor":
+        doubts.append(
+            "The data did not fit the problem as stated, so that its error bars, and the spread "
+            "here, are not those of what was measured: `assim check` of the results says what."
+        )
+    if Fit.name not in words:
+        doubts.append("Whether the data fit was not tested, so that nothing here is certified.")
+    return tuple(doubts)
+
+
+def _of_last_window(lines: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What the manifest's lines of all windows say against the state that is gone on from."""
+    unsettled = [line for line in lines if line.get("minimiser", "none") not in ("none", _SETTLED)]
+    last, doubts = lines[-1], []
+    if last in unsettled:
+        doubts.append(
+            f"The analysis of the last window has not converged ({last['minimiser']}); the "
+            "forecast starts from it all the same."
+        )
+    elif last.get("state") == "forecast":
+        doubts.append(
+            f"The last window was not analysed but forecast ({last.get('reason', '')}): the "
+            "forecast starts from what was known before."
+        )
+    if before := len(unsettled) - (last in unsettled):
+        doubts.append(f"{before} of the windows before have not converged.")
     return tuple(doubts)
 
 
@@ -314,7 +347,8 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
         draws = draws.taken(np.random.default_rng(seed).permutation(size)[:number])
     start = ahead[newest : newest + 1]
     given = (draws, start, slot, posed.cycle.plan.slots, posed.reference)
-    return Origin(*given, file=path, words=f"{path}, by {type(posed.cycle.scheme).__name__}")
+    words = f"{path}, by {type(posed.cycle.scheme).__name__}"
+    return Origin(*given, file=path, words=words, warnings=_of_last_window(lines[1:]))
 
 
 def _ahead(plan: Plan, edges: np.ndarray, done: int) -> tuple[np.ndarray, int, float]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from tests.run.toy import Toy, invoke, observations
 
@@ -32,6 +33,9 @@ def test_a_misfit_is_never_certified(misfit: tuple[Any, Toy]) -> None:
     assert summary["posterior"]["verdict"] == "doubtful"
     assert summary["fit"]["verdict"] == "poor"
     assert summary["fit"]["instruments"]["x"]["p_value"] < 1e-6
+    for name in ("posterior", "diagnostics"):
+        with xr.open_dataset(toy.out / f"{name}.nc") as file:
+            assert (file.attrs["verdict"], file.attrs["fit"]) == ("doubtful", "poor")
 
 
 def test_the_largest_residual_is_named_by_its_row_of_the_file(misfit: tuple[Any, Toy]) -> None:

@@ -56,6 +56,8 @@ def posterior(case: Case, number: int = 50) -> xr.Dataset:
             "assim_config": case.text(),
             "assim_method": "laplace",
             "assim_status": "converged",
+            "trust": "certified",
+            "fit": "good",
             "assim_window_inputs": "\n".join(f"{d}  {name}" for name, d in inside.items()),
         },
     )
@@ -152,6 +154,29 @@ def test_doubts_are_told(finished: Toy, tmp_path: Path) -> None:
     said = ask(toy, "--slots", "1", "--members", "60").stdout
     for words in ("not converged", "has failed", "has 50 members: some of the 60 are the same"):
         assert words in said
+
+
+@pytest.mark.parametrize(
+    ("fit", "words"), [("good", ""), ("poor", "did not fit"), (None, "not tested")]
+)
+def test_a_poor_fit_is_told_and_written(
+    finished: Toy, tmp_path: Path, fit: str | None, words: str
+) -> None:
+    """Where trust is certified, too; and with --quiet in the files."""
+    toy = copied(finished, tmp_path)
+    path = toy.out / "posterior.nc"
+    with xr.open_dataset(path) as file:
+        members = file.load()
+    members.attrs.pop("fit")
+    members.assign_attrs({} if fit is None else {"fit": fit}).to_netcdf(path)
+    later_file = str(toy.folder / "later.nc")
+    result = ask(toy, "--slots", "2", "--members", "20", "--observations", later_file, "--quiet")
+    assert result.exit_code == 0 and not result.stdout, result.stderr or result.exception
+    written = json.loads((toy.out / "forecast.json").read_text())["warnings"]
+    assert len(written) == bool(words) and all(words in warning for warning in written)
+    for name in ("forecast.nc", "forecast_feedback.nc"):
+        with xr.open_dataset(toy.out / name) as file:
+            assert file.attrs.get("assim_warnings", "") == "\n".join(written)
 
 
 def copied(toy: Toy, folder: Path) -> Toy:
@@ -351,6 +376,33 @@ def test_a_cycle_goes_on_from_what_its_last_window_handed_on(cycled: Toy) -> Non
         away = file["x"][0] - np.array([3.0, 2.0, 1.0])
         assert np.all(np.abs(away) < 4 * 0.5 / np.sqrt(500))
         np.testing.assert_allclose(file["x_stddev"][0], 0.5, rtol=0.15)
+
+
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [
+        ({"minimiser": "converged"}, ""),
+        ({"minimiser": "out_of_loops"}, "last window has not converged (out_of_loops)"),
+        (
+            {"minimiser": "none", "state": "forecast", "reason": "no observations"},
+            "no observations",
+        ),
+    ],
+)
+def test_how_a_cycle_ended_is_told(
+    cycled: Toy, tmp_path: Path, ending: dict[str, str], words: str
+) -> None:
+    toy = copied(cycled, tmp_path)
+    path = toy.out / "manifest.jsonl"
+    heading, first, last = map(json.loads, path.read_text().splitlines())
+    lines = heading, {**first, "minimiser": "stagnated"}, {**last, **ending}
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    result = ask(toy, "--slots", "1", "--members", "10")
+    assert result.exit_code == 0, result.stderr or result.exception
+    written = json.loads((toy.out / "forecast.json").read_text())["warnings"]
+    assert written[-1] == "1 of the windows before have not converged."
+    assert len(written) == 1 + bool(words) and words in written[0]
+    assert written[0] in " ".join(result.stdout.split())
 
 
 def test_a_cycle_of_another_case(cycled: Toy, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from assim.analysis.posterior import Posterior
 from assim.files.names import variable_name
 from assim.files.netcdf import time_variable
 from assim.files.write.results import posterior_dataset
+from assim.findings.fit import verdict_of
 from assim.problem.departure import Problem
 from assim.problem.observation import Observations
 from assim.problem.predictive import counted, predictive
@@ -64,7 +65,7 @@ def to_datatree(
             variable_name(o.name): (_row_dim(o), np.asarray(o.values), {"units": o.units})
             for o in observations
         }).assign_coords(places),
-        "sample_stats": _statistics(predicted.log_density, posterior, chains),
+        "sample_stats": _statistics(predicted.log_density, analysis, posterior, chains),
     }  # fmt: skip
     root = xr.Dataset(attrs={"inference_library": "assim", "sampling_method": posterior.method})
     return xr.DataTree.from_dict({"/": root, **{k: v for k, v in tree.items() if v.data_vars}})
@@ -126,12 +127,15 @@ def _row_dim(o: Observations) -> str:
     return f"{variable_name(o.name)}_obs"
 
 
-def _statistics(log_density: dict[str, jax.Array], posterior: Posterior, chains: int) -> xr.Dataset:
+def _statistics(
+    log_density: dict[str, jax.Array], analysis: Analysis, posterior: Posterior, chains: int
+) -> xr.Dataset:
     """Log density of all readings for every draw, and the certificates."""
     total = np.sum([np.asarray(v) for v in log_density.values()], axis=0)
     numbers = {n: v for n, v in posterior.certificates.items() if isfinite(v)}
     content = {"log_likelihood": (("chain", "draw"), _chained(total, chains))}
-    return _numbered(xr.Dataset(content, attrs={"trust": str(posterior.trust), **numbers}))
+    words = {"trust": str(posterior.trust), "verdict": str(verdict_of(analysis, posterior))}
+    return _numbered(xr.Dataset(content, attrs={**words, **numbers}))
 
 
 def _numbered(dataset: xr.Dataset) -> xr.Dataset:

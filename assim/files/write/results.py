@@ -16,6 +16,7 @@ from assim.files.netcdf import attributes, axes, used_dims
 from assim.files.units import of_model_error
 from assim.files.write.analysed import edge_dataset, window_dataset
 from assim.files.write.encode import encoded, field_series, of_findings
+from assim.findings.fit import Fit, verdict_of
 from assim.problem.arrays import Array, Label, Labels
 from assim.problem.control import Physical
 
@@ -207,12 +208,15 @@ def _estimated(
 
 
 def certificates(analysis: Analysis, posterior: Posterior | None) -> dict[str, str | float]:
-    """Global attributes: how it ended, and what is known of the posterior's quality."""
+    """Global attributes: how it ended, and what is known of the fit and of the posterior."""
     known: dict[str, str | float] = {"assim_status": analysis.solution.status.name.lower()}
+    fit = analysis.findings.get(Fit.name)
+    known |= {Fit.name: fit.verdict} if isinstance(fit, Fit) else {}
     if posterior is not None:
         known |= {
             "assim_method": posterior.method,
             "trust": str(posterior.trust),
+            "verdict": str(verdict_of(analysis, posterior)),
             "advice": posterior.advice,
             "log_evidence": posterior.log_evidence,
             **posterior.certificates,
