@@ -1,19 +1,24 @@
 """From a case with a table [cycle] to the cycle that it poses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
 
 from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.scheme import AbstractScheme
 from assim.case.case import Case, CaseTable
 from assim.case.failure import CaseError, Fault, Trouble, naming, too_large
 from assim.case.setting import Setting
+from assim.files.fingerprint import WINDOW, digests
 from assim.files.netcdf import hash_file
 from assim.problem.arrays import Array
 from assim.problem.departure import Problem
+from assim.problem.window import Window
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,13 @@ class PosedCycle:
     def names(self) -> list[str]:
         """Of the instruments."""
         return [o.name for o in self.cycle.problem.observations]
+
+    def series(self, span: Sequence[float] | None = None) -> dict[str, Any]:
+        """sha256 of the series that drive the model, from time to time; of all windows if None."""
+        start, end = np.asarray(self.edges)[[0, -1]].tolist() if span is None else span
+        window = Window(jnp.asarray([start, end]), 1, self.reference)
+        own = digests(self.setting.model, window)
+        return {"span": [start, end], "sha256": {n: d for n, d in own.items() if n != WINDOW}}
 
     def when(self, window: int) -> str:
         """Until when a window has observations."""

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from assim.problem.departure import Problem
-from assim.problem.forcing import Forcing, forcings
+from assim.problem.forcing import Forcing
 from assim.problem.model import AbstractDynamics
 from assim.problem.window import Window
 
@@ -18,8 +18,19 @@ WINDOW = "window"  # what stands for the slot edges among the digests
 def digests(model: AbstractDynamics, window: Window) -> dict[str, str]:
     """sha256 of the slot edges, and of each input of the model inside the window, by name."""
     edges = np.asarray(window.edges)
-    inside = {name: _inside(forcing, edges) for name, forcing in forcings(model).items()}
+    inside = {name: _inside(forcing, edges) for name, forcing in _series(model).items()}
     return {WINDOW: _digest([edges]), **{name: _digest(part) for name, part in inside.items()}}
+
+
+def _series(model: AbstractDynamics) -> dict[str, Forcing]:
+    """The inputs of a model by the names of its fields, those of its parts as `part.name`."""
+    leaves = jax.tree_util.tree_leaves_with_path(model, is_leaf=_is_input)
+    named = {jax.tree_util.keystr(path).lstrip("."): leaf for path, leaf in leaves}
+    return {name: leaf for name, leaf in named.items() if isinstance(leaf, Forcing)}
+
+
+def _is_input(node: object) -> bool:
+    return isinstance(node, Forcing)
 
 
 def problem_digest(problem: Problem) -> str:
@@ -29,8 +40,7 @@ def problem_digest(problem: Problem) -> str:
 
 
 def _numbers(problem: Problem, edges: np.ndarray) -> Iterable[np.ndarray]:
-    is_input = lambda node: isinstance(node, Forcing)  # noqa: E731
-    for leaf in jax.tree.leaves(problem, is_leaf=is_input):
+    for leaf in jax.tree.leaves(problem, is_leaf=_is_input):
         if isinstance(leaf, Forcing):
             yield from _inside(leaf, edges)
         elif eqx.is_array(leaf) and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):

@@ -15,13 +15,13 @@ from assim.analysis.failures import spelt
 from assim.analysis.forecast import Past, StartMembers
 from assim.case.case import Case
 from assim.case.pose import Posed, pose_setting
-from assim.case.pose_cycle import pose_cycle
+from assim.case.pose_cycle import PosedCycle, pose_cycle
 from assim.case.setting import Setting
 from assim.devices import over_members, program
 from assim.files.errors import DataError
 from assim.files.fingerprint import WINDOW, digests, problem_digest
 from assim.files.netcdf import hash_file
-from assim.files.read.manifest import STATES, damaged, read_manifest
+from assim.files.read.manifest import NAME, STATES, changed_inputs, damaged, read_manifest
 from assim.files.read.states import read_state
 from assim.files.write.analysed import read_carry
 from assim.files.write.forecast import attributes_of, read_members
@@ -75,10 +75,8 @@ def origin_of(setting: Setting, directory: Path, number: int | None, seed: int) 
         start = _of_posterior(setting, directory, number, seed)
     else:
         start, again = _repeated(setting, directory, number, seed)
-        words = {
-            **again,
-            **{key: words[key] for key in (Fit.name,) if key in words},
-        }  # same problem
+        fit = {Fit.name: words[Fit.name]} if Fit.name in words else {}  # of the same problem
+        words = {**again, **fit}
     method = f"{path}, by {words.get('assim_method', 'an unknown method')}"
     return start._replace(file=path, words=method, warnings=(*start.warnings, *_doubts(words)))
 
@@ -324,6 +322,7 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
             "differ)"
         )
     posed = pose_cycle(setting)
+    _check_cycle(directory, posed, lines[0])
     done = len(lines) - 1
     name = f"{STATES}/{done - 1:06d}.nc"
     path, digest = directory / name, lines[-1]["files"].get(name, "")
@@ -349,6 +348,31 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
     given = (draws, start, slot, posed.cycle.plan.slots, posed.reference)
     words = f"{path}, by {type(posed.cycle.scheme).__name__}"
     return Origin(*given, file=path, words=words, warnings=_of_last_window(lines[1:]))
+
+
+def _check_cycle(directory: Path, posed: PosedCycle, heading: Mapping[str, Any]) -> None:
+    """Refuse code and files that have changed since the cycle was run, as a window's are.
+
+    Series that drive the model may go on, or differ, after its windows.
+    """
+    case, free = posed.case, posed.tables.model.files()
+    changed = [name for name in changed_inputs(heading, case.input_path) if name not in free]
+    if changed:
+        raise DataError(
+            f"{case.input_path(changed[0])}: is missing or has changed since the cycle in "
+            f"{directory} was run; put it back, or run the cycle again"
+        )
+    if "series" not in heading:
+        what = "does not say what it was made with; run the cycle again"
+        raise DataError(f"{directory / NAME}: {what}")
+    before, now = heading["series"]["sha256"], posed.series(heading["series"]["span"])["sha256"]
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if changed:
+        raise DataError(
+            f"{directory}: was made with another input {changed[0]!r} of the model: inside the "
+            "windows of the cycle it must be the same, and may differ after them alone; give that "
+            "series, or run the cycle again"
+        )
 
 
 def _ahead(plan: Plan, edges: np.ndarray, done: int) -> tuple[np.ndarray, int, float]:

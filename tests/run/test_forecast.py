@@ -356,8 +356,9 @@ def cycled(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     toy.write().out.mkdir()
     later().to_netcdf(toy.folder / "later.nc")
     case = read_case(toy.folder / "case.toml")
-    carry = pose_cycle(set_up(case)).cycle.start()
-    ledger = Ledger.opened(toy.out, case, resume=False)
+    posed = pose_cycle(set_up(case))
+    carry = posed.cycle.start()
+    ledger = Ledger.opened(toy.out, case, resume=False, series=posed.series())
     for window in range(2):
         with ledger.writing(window) as folder:
             (folder / "summary.json").write_text("{}")
@@ -383,10 +384,7 @@ def test_a_cycle_goes_on_from_what_its_last_window_handed_on(cycled: Toy) -> Non
     [
         ({"minimiser": "converged"}, ""),
         ({"minimiser": "out_of_loops"}, "last window has not converged (out_of_loops)"),
-        (
-            {"minimiser": "none", "state": "forecast", "reason": "no observations"},
-            "no observations",
-        ),
+        ({"minimiser": "none", "state": "forecast", "reason": "it was late"}, "it was late"),
     ],
 )
 def test_how_a_cycle_ended_is_told(
@@ -424,6 +422,17 @@ def test_a_carry_that_has_changed(cycled: Toy, tmp_path: Path) -> None:
     damaged = ask(toy)
     assert damaged.exit_code == 3
     assert "has changed since its window" in damaged.stderr
+
+
+def test_a_cycle_whose_model_or_background_has_changed(cycled: Toy, tmp_path: Path) -> None:
+    """As a window's, and as --resume refuses them."""
+    for name in ("toy.py", "background.nc"):
+        toy = copied(cycled, tmp_path / name)
+        path = toy.folder / name
+        path.write_bytes(path.read_bytes() + b"\n")
+        changed = ask(toy)
+        assert changed.exit_code == 3
+        assert f"{name}: is missing or has changed since the cycle" in changed.stderr
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import xarray as xr
 
 from assim.analysis.forecast import Readings
 from assim.case.case import read_case
+from assim.case.pose_cycle import pose_cycle
 from assim.case.setting import set_up
 from assim.case.toml import write
 from assim.files.fingerprint import digests
@@ -17,6 +18,7 @@ from assim.files.netcdf import hash_file
 from assim.files.record import Record, together
 from assim.files.write.forecast import mark_stale
 from assim.findings.verification import judged
+from assim.run.cycle.ledger import Ledger
 from tests.run.toy import invoke
 
 STORE = '''
@@ -152,6 +154,36 @@ def test_a_model_that_has_changed_is_refused(folder: Path) -> None:
     assert "store.py: has changed since" in done.stderr and "run the case again" in done.stderr
     (folder / "store.py").write_text(STORE)
     assert forecast(folder).exit_code == 0
+
+
+def test_a_cycle_takes_other_inputs_after_its_windows_alone(folder: Path) -> None:
+    cycle = {**CASE, "background": {"fields": {"S": {"mean": 15.0, "stdev": 2.0}}}}
+    cycle |= {"window": {"start": "2001-01-01", "slots": 3}, "cycle": {"windows": 2}}
+    cycle["observations"] = [{**CASE["observations"][0], "file": "store.nc"}]
+    (folder / "case.toml").write_text(write(cycle))
+    case, out = read_case(folder / "case.toml"), folder / "cycled"
+    posed = pose_cycle(set_up(case))
+    out.mkdir()
+    ledger = Ledger.opened(out, case, resume=False, series=posed.series())
+    for window in range(2):
+        with ledger.writing(window) as part:
+            (part / "summary.json").write_text("{}")
+        ledger.finish(window, posed.cycle.start(), {"state": "analysed"})
+
+    def ended(rain_of: np.ndarray) -> Any:
+        series(folder, "rain.nc", rain_of)
+        return forecast(folder, "--from", str(out))
+
+    wet = rain(DAYS + 2)
+    wet[WINDOW + 1 :] += 10.0
+    done = ended(wet)
+    assert done.exit_code == 0, done.output
+    for day in (0, WINDOW - 1, WINDOW):
+        wet = rain()
+        wet[day] += 1.0
+        refused = ended(wet)
+        assert refused.exit_code == 3
+        assert "was made with another input 'rain' of the model" in refused.stderr
 
 
 def test_means_and_quantiles_are_of_the_same_members() -> None:

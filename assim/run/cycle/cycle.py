@@ -64,7 +64,7 @@ def run_cycle(
             "--out"
         )
     with writable(directory), alone(directory):
-        ledger = Ledger.opened(directory, case, resume)
+        ledger = Ledger.opened(directory, case, resume, posed.series())
         sequence = Sequence(posed, incoming, ledger, screen)
         results = Results(case, directory, posed.inputs, kind=SERIES)
         screen.say(case.title, "bold")

@@ -12,7 +12,7 @@ from assim.case.case import Case
 from assim.files.errors import DataError
 from assim.files.lines import flush
 from assim.files.netcdf import hash_file, package_version, remove, steady, write_dataset
-from assim.files.read.manifest import STATES, damaged, read_manifest
+from assim.files.read.manifest import STATES, changed_inputs, damaged, read_manifest
 from assim.files.record import Record, known_as, move
 from assim.files.write import manifest
 from assim.files.write.analysed import carry_dataset, read_carry
@@ -38,8 +38,10 @@ class Ledger:
     version: str = field(default_factory=package_version)
 
     @staticmethod
-    def opened(directory: Path, case: Case, resume: bool) -> "Ledger":
+    def opened(directory: Path, case: Case, resume: bool, series: Mapping[str, Any]) -> "Ledger":
         """The directory as a cycle may go on in it.
+
+        Its heading has the checksums of the `series` that drive the model.
 
         Raises:
             DataError: it holds a cycle and `resume` is not asked for, it is of another case, or a
@@ -67,6 +69,7 @@ class Ledger:
         else:
             heading = ledger._heading()
             ledger._check_empty()
+        heading["series"] = dict(series)
         ledger._clear(known)
         for name in (WINDOWS, STATES):
             (directory / name).mkdir(exist_ok=True)
@@ -168,14 +171,11 @@ class Ledger:
                 "changed; undo the change (the title, [output] and cycle.windows, burn_in and "
                 "on_failure may differ), or choose another directory with --out"
             )
-        paths = self._inputs()
-        for name, digest in heading.get("inputs", {}).items():
-            if name not in paths or hash_file(paths[name]) != digest:
-                raise DataError(
-                    f"{self.case.input_path(name)}: is missing or has changed since the cycle in "
-                    f"{self.directory} was begun; put it back, or choose another directory with "
-                    "--out"
-                )
+        if changed := changed_inputs(heading, self.case.input_path):
+            raise DataError(
+                f"{self.case.input_path(changed[0])}: is missing or has changed since the cycle in "
+                f"{self.directory} was begun; put it back, or choose another directory with --out"
+            )
 
     def _heading(self) -> dict[str, Any]:
         return {
