@@ -1,7 +1,7 @@
 """The evidence of an analysis by every method that gives one, and of several problems."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import jax
@@ -189,16 +189,34 @@ def _prior(names: tuple[str, ...], prior: Mapping[str, float] | None) -> dict[st
     return dict(prior)
 
 
+def _no_densities(analysis: Analysis) -> Iterator[str]:
+    """Instruments whose likelihood is no density at the minimum's departures, in words."""
+    best = analysis.analysis
+    for o in analysis.problem.observations:
+        outside = ~np.asarray(o.is_density(best.predictions[o.name], best.control.scales))
+        if outside.any():
+            yield (
+                f"{o.name}: {type(o.likelihood).__name__} is no normalised density at the "
+                f"departures of {outside.sum()} of {outside.size} values, the first number "
+                f"{np.argmax(outside)} of those used, so that there is no evidence that compares: "
+                "leave these values out of all problems, or give a likelihood that is a density "
+                "everywhere, such as StudentT"
+            )
+
+
 def evidence_table(analysis: Analysis) -> tuple[Evidence, ...]:
     """log p(y) by Laplace, BIC and every other method of the analysis, constants included.
 
     BIC counts every entry of χ as a parameter and observations as their weights do.
 
     Raises:
-        ValueError: the analysis has no posterior.
+        ValueError: the analysis has no posterior, or likelihoods are no densities where its
+            departures lie, of which there is no evidence that compares with another.
     """
     if analysis.laplace is None:
         raise ValueError("evidence_table: the analysis has no posterior; ask for one")
+    for line in _no_densities(analysis):
+        raise ValueError(f"evidence_table: {line}")
     problem, constant = analysis.problem, analysis.log_constant
     values = sum(float(o.count()) for o in problem.observations)
     own = (of_laplace(analysis.laplace), bic(problem, analysis.solution.chi, observations=values))

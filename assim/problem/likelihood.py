@@ -91,6 +91,16 @@ class AbstractLikelihood(eqx.Module):
         )
         return slope**-2
 
+    def is_density(
+        self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
+    ) -> Array:
+        """Where p(y | Hx) is that of a normalised density, booleans of shape (m,): everywhere.
+
+        One that is none where departures are large has no evidence there that compares.
+        """
+        del predicted, covariance, scale
+        return jnp.ones(observed.shape, bool)
+
     def log_densities(
         self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
     ) -> Array:
@@ -270,6 +280,12 @@ class VariationalQC(_AbstractWhitened):
     def _root(self, r: Array) -> Array:
         """Bounded by √(2 log(1 + 1/γ))."""
         return r * jnp.sqrt(mixture_ratio(r**2 / 2, self._flat()))
+
+    def is_density(
+        self, observed: Array, predicted: Array, covariance: AbstractCovariance, scale: Array
+    ) -> Array:
+        """Where |r| ≤ w."""
+        return jnp.abs(covariance.whiten(observed - predicted) / scale) <= self.width
 
     def _flat(self) -> float:
         """γ: the flat part over the peak of the Gaussian part."""

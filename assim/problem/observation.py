@@ -171,6 +171,11 @@ class Observations(eqx.Module):
         d = self.likelihood.departures(self.values, predicted, self.covariance, scale)
         return jnp.where(counts, jnp.sqrt(self.weight) * d, 0.0)
 
+    def is_density(self, predicted: Array, scales: Mapping[str, Array]) -> Array:
+        """Where what counts has a normalised density p(y | Hx), booleans of shape (m,)."""
+        given = (self.values, predicted, self.covariance, self.factor(scales))
+        return (self.powers() == 0) | self.likelihood.is_density(*given)
+
     def factor(self, scales: Mapping[str, Array]) -> Array:
         """The scale of its errors; 1 where none is estimated."""
         return jnp.ones(()) if self.scale is None else scales[self.scale.name]

@@ -97,7 +97,11 @@ def compare_cases(cases: Sequence[Case], tempered: bool, out: Path | None, scree
             analysis = _analysed(ready, tempered, screen)
             settled &= analysis.solution.status is Status.CONVERGED
             whole &= not analysis.failures
-            tables[name] = evidence_table(analysis)
+            try:
+                tables[name] = evidence_table(analysis)
+            except ValueError as error:
+                what = str(error).removeprefix("evidence_table: ")
+                raise ready.case.fault("", what) from error
         judged = compare({name: preferred(table) for name, table in tables.items()})
         _show(tables, judged, screen)
         results.json("comparison", _content(tables, judged))

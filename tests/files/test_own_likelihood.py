@@ -69,6 +69,9 @@ class Own(AbstractLikelihood):
     def variance(self):
         return self.own.variance()
 
+    def is_density(self, *given):
+        return self.own.is_density(*given)
+
 
 def table(likelihood):
     file = observation_file(VALUES)

@@ -165,6 +165,22 @@ def test_a_gross_error_costs_no_more_than_the_flat_part():
     assert np.all(np.abs(slope[1:]) < 1e-15)
 
 
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_the_density_has_the_integral_one_where_it_is_one(name):
+    one, hx, r = LIKELIHOODS[name].make(), 3.0, np.sinh(np.linspace(-9.0, 9.0, 40_001))
+    y = hx + STDEV * r
+    if isinstance(one, LogNormal):
+        y = hx * np.exp(STDEV * r[np.abs(r) < 30])
+    if isinstance(one, Poisson):
+        y = np.arange(100.0)
+    each = np.ones(y.size) if isinstance(one, Poisson) else np.gradient(y)
+    given = (jnp.asarray(y), jnp.full(y.size, hx), Diagonal(STDEV).on((y.size,)), jnp.ones(()))
+    density, there = np.exp(one.log_densities(*given)), np.asarray(one.is_density(*given))
+    np.testing.assert_allclose(np.sum(each * np.where(there, density, 0.0)), 1.0, rtol=1e-3)
+    assert there.all() != isinstance(one, VariationalQC)
+    np.testing.assert_array_equal(~there, getattr(one, "width", np.inf) < np.abs(y - hx) / STDEV)
+
+
 def test_own_data_are_accepted(entry):
     assert entry.make().check(jnp.asarray(entry.observed)) is None
 

@@ -69,6 +69,18 @@ def test_an_improper_prior_is_refused(pair, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_likelihood_that_is_no_density_there_is_refused(pair, tmp_path):
+    """Where a reading lies on the flat part beyond ±w, which goes on for ever."""
+    pair[0].case["observations"][0]["likelihood"] = {"use": "VariationalQC"}
+    for toy in pair:
+        toy.observations["x"][3] += 30.0
+        toy.write()
+    _, result = compared(pair, tmp_path / "out")
+    assert result.exit_code == 2 and "VariationalQC is no normalised density" in result.output
+    assert "1 of 12 values, the first number 3 of those used" in result.output
+    assert not (tmp_path / "out/comparison.json").exists()
+
+
 def test_states_as_control_are_refused(pair, tmp_path):
     error = {"fields": {"x": {"stdev": 0.1}}, "formulation": "state"}
     pair[1].case["model_error"] = error
