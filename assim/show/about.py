@@ -31,7 +31,7 @@ def _fit(run: Run) -> list[str]:
     """That the data do not fit the problem as stated, what does not, and what was not tested."""
     fit = run.summary.get("fit")
     if fit is None:
-        return []
+        return [notice("So nothing is certified.", UNSURE, "Whether the data fit was not tested.")]
     untested = [notice(line, UNSURE) for line in fit["untested"]]
     if fit["verdict"] != "poor":
         return untested

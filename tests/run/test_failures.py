@@ -185,9 +185,12 @@ def test_first_guesses_that_follow_lose_none_before(toy, monkeypatch, end, code)
 def test_an_interrupt_after_the_methods_keeps_them(toy, monkeypatch, place, stage, findings):
     """Of a finding that alone is lost; files are written once more."""
     monkeypatch.setattr(window, place, once(KeyboardInterrupt, getattr(window, place)))
-    _, summary, _ = run(toy, LAPLACE, code=130)
+    said, summary, _ = run(toy, LAPLACE, code=130)
     assert summary["quantities"]["rate"]["stddev"] > 0
     assert summary["failures"] == {stage: "interrupted"} and summary["findings"] == findings
+    assert f"laplace ({summary['verdict']})" in said
+    assert ("Whether the data fit was not tested" in said) == (stage == "fit")
+    assert summary["verdict"] == "doubtful" or stage != "fit"
     stands(toy.out, "analysis", "trajectory", "feedback", "diagnostics", "posterior")
 
 

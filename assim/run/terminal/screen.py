@@ -95,6 +95,8 @@ class Screen:
 
     def results(self, analysis: "Analysis") -> None:
         """Posterior of every scalar quantity, and how far it can be trusted."""
+        from assim.findings.fit import verdict_of
+
         self.log.event("result", **_result(analysis))
         self.say()
         if analysis.quantities:
@@ -107,8 +109,7 @@ class Screen:
             self._compared(analysis)
         fit: Any = analysis.findings.get("fit")
         for name, posterior in analysis.posteriors.items():
-            judged = posterior.trust if fit is None else fit.judged(posterior.trust)
-            self.say(f"{name} ({judged}): {posterior.advice}")
+            self.say(f"{name} ({verdict_of(analysis, posterior)}): {posterior.advice}")
         if analysis.choice:
             self.say(analysis.choice)
         reported = analysis.posterior
@@ -120,6 +121,9 @@ class Screen:
     def fit(self, summary: Mapping[str, Any] | None) -> None:
         """Whether the data agree with the problem as stated, and what does not."""
         if summary is None:
+            self.say(
+                "Whether the data fit was not tested, so that nothing is certified.", "bold red"
+            )
             return
         if summary["verdict"] == "poor":
             self.say(
