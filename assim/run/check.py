@@ -31,7 +31,7 @@ from assim.problem.model import THROUGH_STEPS
 from assim.run.finite import non_finite
 from assim.run.terminal.screen import Screen
 from assim.run.twin.twin import draw
-from assim.show.finished import finished_run, methods_of
+from assim.show.finished import finished_run, methods_of, stale_forecast
 from assim.show.layout import is_cycle
 from assim.solve.cost import cost, gradient
 from assim.solve.minimise.guess import first_guesses
@@ -324,14 +324,18 @@ def _span(posed: Posed, first: Any, last: Any) -> str:
 def check_finished(directory: Path, screen: Screen) -> Exit:
     """Repeat how a run ended: its minimisation, the verdict on its posterior, and what is odd.
 
+    What failed is told, too, and forecasts that an analysis made since has left behind.
+
     Raises:
         ReportError: no finished run is there.
     """
     with finished_run(directory) as run:
         screen.say(run.title(), "bold")
         summary = run.summary
+        screen.notes(map(str, summary.get("notes", ())))
         if is_cycle(summary):
             _cycle(summary, screen)
+            screen.failed(summary.get("failures", {}))
             return Exit.DONE
         screen.say(f"{summary['status'].replace('_', ' ').capitalize()}. {summary['advice']}")
         for name, about in methods_of(summary).items():
@@ -339,6 +343,9 @@ def check_finished(directory: Path, screen: Screen) -> Exit:
         if summary["posterior"] is None:
             screen.say("No posterior was asked for.")
         screen.fit(summary.get("fit"))
+        screen.failed(summary["failures"])
+        if stale := stale_forecast(directory):
+            screen.say(f"forecast.json is stale: {stale}.", "bold red")
     return Exit.DONE
 
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from assim.analysis.analyse import Analysis
-from assim.analysis.failures import spelt
 from assim.case.case import Case
 from assim.case.failure import CaseError, Exit, Fault
 from assim.case.pose import Posed, pose
@@ -131,8 +130,7 @@ def _analysed(posed: Posed, tempered: bool, screen: Screen) -> Analysis:
     methods |= {"tempered": Tempering()} if tempered else {}
     analysis = posed.analysis(posterior=methods, report=screen.say)
     require_finite(analysis, posed.instruments)
-    for stage, why in analysis.failures.items():
-        screen.say(f"Failed, and left out: {spelt(stage)}: {why}", "bold red")
+    screen.failed(analysis.failures)
     solution = analysis.solution
     loops = f"{len(solution.loops)} outer loops from {solution.starts} first guesses"
     screen.say(f"J = {solution.cost:.6g} after {loops}. {solution.status.advice}")

@@ -15,7 +15,6 @@ from assim.analysis.failures import (
     insisting,
     interrupted,
     kept,
-    spelt,
     stopping,
 )
 from assim.analysis.finding import AbstractFinding
@@ -90,8 +89,7 @@ def run_case(
             raise KeyboardInterrupt
         store.clear()
         _report(case, analysis, results, screen)
-    for stage, why in analysis.failures.items():
-        screen.say(f"Failed, and left out: {spelt(stage)}: {why}", "bold red")
+    screen.failed(analysis.failures)
     return _exit_code(analysis, screen, strict)
 
 

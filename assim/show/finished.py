@@ -176,13 +176,27 @@ def _read_summary(directory: Path) -> dict[str, Any]:
             f"{directory}: holds no summary.json, so no finished run: {way} "
             f"`assim run CASE.toml --out {directory}{' --resume' if begun else ''}`"
         )
+    return _read_object(path)
+
+
+def stale_forecast(directory: Path) -> str:
+    """What a forecast in the directory says of itself where its analysis was made again since.
+
+    Raises:
+        ReportError: it is no JSON object.
+    """
+    path = directory / "forecast.json"
+    return str(_read_object(path).get("stale", "")) if path.is_file() else ""
+
+
+def _read_object(path: Path) -> dict[str, Any]:
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ReportError(f"{path}: not a JSON file ({error}); run the case again") from error
-    if not isinstance(summary, dict):
-        raise ReportError(f"{path}: expected a JSON object, got {type(summary).__name__}")
-    return summary
+    if not isinstance(content, dict):
+        raise ReportError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    return content
 
 
 def _read_lines(directory: Path) -> tuple[dict[str, Any], ...]:

@@ -81,6 +81,7 @@ _OF_WINDOW: dict[str, tuple[type | None, ...]] = {
     "starts": (int,),
     "failed_starts": (int,),
     "failures": (dict,),
+    "notes": (list,),
 }
 _OF_CYCLE: dict[str, tuple[type | None, ...]] = {
     "status": (str,),

@@ -155,7 +155,7 @@ def observations(run: Run) -> list[str]:
     header = (fate.replace("_", " ") + codes.get(fate, "") for fate in fates)
     rejected = any(fate in codes for fate in fates)
     text = "Numbers in brackets are the flags of rejected values in feedback.nc."
-    notes = [paragraph(note) for note in run.summary.get("notes", [])]
+    notes = [paragraph(note) for note in run.summary["notes"]]
     return [table(("", *header), rows), paragraph(text, "soft") if rejected else "", *notes]
 
 

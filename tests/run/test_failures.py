@@ -13,7 +13,7 @@ from assim.analysis import analyse, minimum
 from assim.files.record import together
 from assim.run import window
 from assim.show import report
-from tests.run.toy import Toy
+from tests.run.toy import Toy, invoke
 
 OWN = """
 import jax.numpy as jnp
@@ -112,6 +112,10 @@ def test_an_interrupt_keeps_the_methods_before(toy):
     assert summary["failures"] == {"posterior_stopped": "interrupted"}
     assert "interrupted; written to" in said and "summary.json" in said
     assert "made again" in json.loads((toy.out / "forecast.json").read_text())["stale"]
+    checked = invoke("check", str(toy.out))
+    assert checked.exit_code == 0, checked.output
+    assert "Failed, and left out: posterior stopped: interrupted" in checked.stdout
+    assert "forecast.json is stale" in checked.stdout
     stands(toy.out, "analysis", "trajectory", "feedback", "diagnostics", "posterior")
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.run.toy import Toy, observations
+from tests.run.toy import Toy, invoke, observations
 
 TWICE = "x and again have the same 12 values at the same times and places in common"
 
@@ -28,6 +28,7 @@ def test_check_and_run_say_so(toy: Toy) -> None:
     assert any(
         TWICE in note for note in json.loads((toy.out / "summary.json").read_text())["notes"]
     )
+    assert TWICE in invoke("check", str(toy.out)).stdout
 
 
 def test_a_cycle_says_so_once(toy: Toy) -> None:

@@ -44,7 +44,7 @@ ALWAYS = {
     "status": "converged", "advice": "", "cost": {}, "gradient_norm": None, "seconds": {},
     "verdict": None, "posterior": None, "chosen": None, "choice": "", "quantities": {},
     "findings": [], "observations": {}, "minima": [], "starts": 1, "failed_starts": 0,
-    "failures": {},
+    "failures": {}, "notes": [],
 }  # fmt: skip
 
 

@@ -218,6 +218,13 @@ class Screen:
         for note in notes:
             self.say(note, "yellow")
 
+    def failed(self, failures: Mapping[str, str]) -> None:
+        """What failed after the minimisation, by stage, and why."""
+        from assim.analysis.failures import spelt
+
+        for stage, why in failures.items():
+            self.say(f"Failed, and left out: {spelt(stage)}: {why}", "bold red")
+
     def written(self, directory: Path, paths: Iterable[Path]) -> None:
         """Where the results are."""
         paths = list(paths)
