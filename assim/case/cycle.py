@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from assim.case.plugins import Plugin, StateCovarianceTable, Table
 
@@ -77,6 +77,16 @@ class CycleTable(Table):
     burn_in: int = Field(0, ge=0)
     on_failure: Annotated[FailureTable, BeforeValidator(_every_failure)] = FailureTable()
     twin: bool = False
+
+    @model_validator(mode="after")
+    def _of_an_experiment(self) -> Self:
+        for key in ("not_converged", "non_finite") if self.twin else ():
+            if getattr(self.on_failure, key) == "forecast":
+                raise ValueError(
+                    f'on_failure.{key} = "forecast": an experiment in memory (twin = true) '
+                    "analyses every window; leave the key out, or run the cycle over files"
+                )
+        return self
 
     @field_validator("burn_in")
     @classmethod

@@ -6,10 +6,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import RawIOBase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assim.files.errors import DataError, reason
 from assim.files.netcdf import strict
+
+if TYPE_CHECKING:
+    from assim.analysis.analyse import Analysis
+    from assim.analysis.cycle.measures import Measures
 
 
 class Log:
@@ -68,3 +72,33 @@ def logging(path: Path | None, start: Mapping[str, Any]) -> Iterator[Log]:
         except BaseException as error:
             log.event("error", kind=type(error).__name__, text=str(error))
             raise
+
+
+def analysis_figures(analysis: "Analysis") -> dict[str, Any]:
+    """Figures of an analysis for a log."""
+    statistics = ("mean", "stddev", "q05", "q50", "q95", "map", "units")
+    return {
+        "status": str(analysis.solution.status),
+        "cost": float(analysis.solution.cost),
+        "quantities": {
+            name: {statistic: getattr(quantity, statistic) for statistic in statistics}
+            for name, quantity in analysis.quantities.items()
+        },
+        "posteriors": {
+            name: {"trust": str(p.trust), "gradients": p.gradients, "seconds": p.seconds}
+            for name, p in analysis.posteriors.items()
+        },
+        "chosen": analysis.chosen,
+    }
+
+
+def window_figures(measures: "Measures") -> dict[str, Any]:
+    """Figures of a window for a log."""
+    errors = None if measures.errors is None else measures.errors.analysis
+    return {
+        "observations": measures.number,
+        "chi_squared": measures.chi_squared,
+        "inflation": measures.inflation,
+        "rmse_analysis": errors,
+        "spread_analysis": measures.spreads.analysis,
+    }

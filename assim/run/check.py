@@ -334,7 +334,7 @@ def check_finished(directory: Path, screen: Screen) -> Exit:
         summary = run.summary
         screen.notes(map(str, summary.get("notes", ())))
         if is_cycle(summary):
-            _cycle(summary, screen)
+            screen.cycled(summary)
             screen.failed(summary.get("failures", {}))
             return Exit.DONE
         screen.say(f"{summary['status'].replace('_', ' ').capitalize()}. {summary['advice']}")
@@ -347,13 +347,6 @@ def check_finished(directory: Path, screen: Screen) -> Exit:
         if stale := stale_forecast(directory):
             screen.say(f"forecast.json is stale: {stale}.", "bold red")
     return Exit.DONE
-
-
-def _cycle(summary: dict[str, Any], screen: Screen) -> None:
-    """How the windows of a cycle ended, and its χ² by value."""
-    states = ", ".join(f"{number} {state}" for state, number in summary["statuses"].items())
-    screen.say(f"{summary['windows']} windows: {states}.")
-    screen.cycled(summary)
 
 
 def _plural(number: int, what: str) -> str:

@@ -228,7 +228,8 @@ def summary(**more):
     """Means of a cycle of two fields in different units."""
     kinds = ("spread", "spread_background", "spread_smoother")
     spreads = {k: None for k in kinds} | {f"{k}_by_field": {"h": 2.0, "u": 0.01} for k in kinds}
-    return {**spreads, "chi_squared": None, "inflation": 1.0, "signal": 3.0, **more}
+    ended = {"windows": 5, "statuses": {"converged": 3, "out_of_loops": 1}}
+    return {**ended, **spreads, "chi_squared": None, "inflation": 1.0, "signal": 3.0, **more}
 
 
 def test_means_are_of_one_unit():
@@ -237,6 +238,7 @@ def test_means_are_of_one_unit():
     screen.cycled(summary(rmse_analysis_by_field={"h": 1.5, "u": 0.02}))
     told = text.getvalue()
     assert "h, analysis" in told and "u, smoother" in told and "1.5" in told and "0.02" in told
+    assert "5 windows: 3 converged, 1 out of loops, 1 with nothing to minimise." in told
     assert "inflation 1, degrees of freedom for signal 3" in told and "chi-squared" not in told
 
 

@@ -1,5 +1,7 @@
 """`assim twin` makes what the case assumes: covariances of errors, biases from their priors."""
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -8,7 +10,8 @@ from assim.case.case import read_case
 from assim.case.pose import pose
 from assim.problem.arrays import Coordinate
 from assim.problem.covariance import Autoregressive
-from tests.run.toy import Toy
+from assim.run.cycle.windows import overall_status
+from tests.run.toy import Toy, invoke
 
 SERIES = {"use": "Autoregressive", "stdev": 0.3, "time": 5.0}
 
@@ -80,6 +83,31 @@ def test_biases_are_drawn_from_their_priors_and_found(known: Toy) -> None:
     coefficients = pose(read_case(known.folder / "case.toml")).analysis().analysis.control.biases
     assert float(coefficients["offset"]) == pytest.approx(offset, abs=0.1)
     assert float(coefficients["tilt"]) == pytest.approx(tilt, abs=0.02)
+
+
+def test_a_cycle_in_memory_says_how_its_windows_ended(toy: Toy) -> None:
+    """With not_converged = "stop" the exit code does, too; what it cannot do is refused."""
+    toy.case |= {"cycle": {"windows": 3, "twin": True}, "twin": {"initial": {"x": 2.0}}}
+    toy.case["window"]["slots"] = 2
+    toy.case["background"] = {"fields": {"x": {"mean": 2.0, "stdev": 1.0}}}
+    toy.case["observations"][0]["error"] = {"stdev": 0.1}
+    toy.case["minimiser"] |= {"n_outer": 1, "tolerance": 1e-12}
+    toy.case.pop("posterior")
+    way = "cycle.on_failure.not_converged"
+    stopped = toy.write().run("--set", f'{way}="stop"')
+    assert stopped.exit_code == 4, stopped.stderr or stopped.exception
+    assert "3 windows: 3 out of loops." in stopped.stdout
+    summary = json.loads((toy.out / "summary.json").read_text())
+    assert summary["status"] == "not_converged" and (toy.out / "diagnostics.nc").is_file()
+    assert "3 windows: 3 out of loops." in invoke("check", str(toy.out)).stdout
+    refused = toy.run("--set", f'{way}="forecast"')
+    assert refused.exit_code == 2 and 'on_failure.not_converged = "forecast"' in refused.stderr
+
+
+def test_the_status_of_a_cycle_is_that_of_what_was_minimised() -> None:
+    ended = [{}, {"converged": 2}, {"converged": 2, "saddle": 1}, {"saddle": 1}]
+    words = ["none", "converged", "partly_converged", "not_converged"]
+    assert [overall_status(counts) for counts in ended] == words
 
 
 def test_a_predictor_that_cannot_be_drawn_is_named(known: Toy) -> None:

@@ -31,6 +31,7 @@ from assim.run.terminal.screen import Screen
 from assim.run.twin.twin import Twin, draw, twin_window
 from assim.show.applied import lines
 from assim.show.report import report_of_results
+from assim.solve.minimise.status import Status
 
 
 def run_cycle(
@@ -194,10 +195,13 @@ def _run_experiment(setting: Setting, directory: Path, screen: Screen) -> Exit:
         measures = jax.tree.map(np.asarray, measures)
         seconds = {"cycle": time.perf_counter() - begin}
         _check_finite(measures)
-        _show(write_series(posed, measures, results, seconds=seconds), screen)
+        summary = write_series(posed, measures, results, seconds=seconds)
+        _show(summary, screen)
         results.finish()
         results.paths += report_of_results(directory, case.checked.output.keep, screen.say)
-    return Exit.DONE
+    insists = posed.tables.cycled().on_failure.not_converged == "stop"
+    missed = set(summary["statuses"]) - {str(Status.CONVERGED)}
+    return Exit.NOT_CONVERGED if insists and missed else Exit.DONE
 
 
 def _check_finite(measures: Measures) -> None:

@@ -339,10 +339,7 @@ def write_series(
     burn_in = posed.tables.cycled().burn_in
     content = cycle_summary(measures, posed.setting.labels, burn_in, posed.names)
     counts = _statuses(measures)
-    status = "converged" if set(counts) <= {"converged"} else "partly_converged"
-    if counts and "converged" not in counts:
-        status = "not_converged"
-    content = {"status": status, "statuses": counts, **content}
+    content = {"status": overall_status(counts), "statuses": counts, **content}
     content["applied"] = cycle_applied(posed.cycle, measures)
     if counted := Counter(states):
         content["states"] = dict(sorted(counted.items()))
@@ -350,6 +347,13 @@ def write_series(
         content["seconds"] = dict(seconds)
     results.json("summary", content)
     return content
+
+
+def overall_status(counts: Mapping[str, int]) -> str:
+    """How a cycle ended whose windows ended so; "none" where nothing was minimised."""
+    if str(Status.CONVERGED) not in counts:
+        return "not_converged" if counts else "none"
+    return "partly_converged" if len(counts) > 1 else "converged"
 
 
 def _statuses(measures: Measures) -> dict[str, int]:

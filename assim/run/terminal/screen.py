@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from assim.files.log import Log
+from assim.files.log import Log, analysis_figures, window_figures
 
 if TYPE_CHECKING:
     from assim.analysis.analyse import Analysis
@@ -97,7 +97,7 @@ class Screen:
         """Posterior of every scalar quantity, and how far it can be trusted."""
         from assim.findings.fit import verdict_of
 
-        self.log.event("result", **_result(analysis))
+        self.log.event("result", **analysis_figures(analysis))
         self.say()
         if analysis.quantities:
             columns = ("quantity", "mean", "stddev", "5 %", "95 %", "MAP", "units")
@@ -162,7 +162,7 @@ class Screen:
         dashboard = Dashboard(self.console, windows, done)
 
         def follow(number: int, measures: "Measures", entry: Mapping[str, Any]) -> None:
-            numbers = {"number": number, "windows": windows, **_measured(measures)}
+            numbers = {"number": number, "windows": windows, **window_figures(measures)}
             self.log.event("window", **numbers, state=entry["state"], seconds=entry["seconds"])
             if not self.quiet:
                 dashboard.window(number, measures, entry)
@@ -171,9 +171,10 @@ class Screen:
             yield follow
 
     def cycled(self, summary: dict[str, Any]) -> None:
-        """Means over the windows of a cycle."""
+        """How the windows of a cycle ended, and means over them."""
         self.log.event("result", **summary)
         self.say()
+        self.say(*_ended(summary))
         rows = []
         for kind in ("background", "analysis", "smoother"):
             spread = "spread" if kind == "analysis" else f"spread_{kind}"
@@ -237,34 +238,14 @@ class Screen:
             self.say(f"Removed, as of earlier results: {', '.join(several)}", "yellow")
 
 
-def _result(analysis: "Analysis") -> dict[str, Any]:
-    """Figures of an analysis for a log."""
-    statistics = ("mean", "stddev", "q05", "q50", "q95", "map", "units")
-    return {
-        "status": str(analysis.solution.status),
-        "cost": float(analysis.solution.cost),
-        "quantities": {
-            name: {statistic: getattr(quantity, statistic) for statistic in statistics}
-            for name, quantity in analysis.quantities.items()
-        },
-        "posteriors": {
-            name: {"trust": str(p.trust), "gradients": p.gradients, "seconds": p.seconds}
-            for name, p in analysis.posteriors.items()
-        },
-        "chosen": analysis.chosen,
-    }
-
-
-def _measured(measures: "Measures") -> dict[str, Any]:
-    """Figures of a window for a log."""
-    errors = None if measures.errors is None else measures.errors.analysis
-    return {
-        "observations": measures.number,
-        "chi_squared": measures.chi_squared,
-        "inflation": measures.inflation,
-        "rmse_analysis": errors,
-        "spread_analysis": measures.spreads.analysis,
-    }
+def _ended(summary: Mapping[str, Any]) -> tuple[str, str | None]:
+    """How the minimisations of a cycle's windows ended, and the style of that."""
+    counts, windows = dict(summary["statuses"]), summary["windows"]
+    number = sum(counts.values())
+    ways = [f"{n} {name.replace('_', ' ')}" for name, n in counts.items()]
+    ways += [f"{windows - number} with nothing to minimise"] * (windows > number)
+    lost = counts.get("converged", 0) < number / 2
+    return f"{windows} windows: {', '.join(ways)}.", "bold red" if lost else None
 
 
 def _grouped(directory: Path, paths: Iterable[Path]) -> list[str]:
