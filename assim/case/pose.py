@@ -67,7 +67,14 @@ class Posed:
         """What is unusual in observations and inputs of the model, but accepted."""
         own = [note for instrument in self.all_instruments for note in instrument.table.notes]
         shared = shared_values(self.instruments, self.held_back)
-        return [*dict.fromkeys(own), *shared, *self.setting.remarks(self.problem.window.edges)]
+        odd = self.setting.remarks(self.problem.window.edges)
+        return [*dict.fromkeys(own), *shared, *odd, *self._unverified()]
+
+    def _unverified(self) -> list[str]:
+        """That no posterior is there to be verified by what is held back."""
+        what = 'held back, but no posterior (use = "none") is there to be verified by it'
+        names = [i.observations.name for i in self.held_back if self.posterior is None]
+        return [f"{name}: {what}; feedback.nc alone has its predictions" for name in names]
 
     def analysis(self, **given: Any) -> Analysis:
         """The analysis that the case asks for; further arguments are those of `analyse`."""
@@ -105,6 +112,7 @@ def pose_setting(
 
 def _pose(setting: Setting, sources: Mapping[str, Source], background: Any) -> Posed:
     case, model, tables, trouble = setting.case, setting.model, setting.tables, Trouble()
+    trouble.faults += _unmet_faults(tables)
     background = background or trouble.attempt(setting.background)
     error = trouble.attempt(setting.model_error)
     truth = trouble.attempt(_truth, setting)
@@ -175,12 +183,21 @@ def _truth(setting: Setting) -> State | None:
 def _impact(setting: Setting, problem: Problem) -> ForecastMeasure | None:
     """The forecast on which the impact of observations is asked."""
     table = setting.tables.forecast_impact
-    if table is None:
-        return None
-    if setting.tables.methods() is None:
-        what = 'needs a posterior, for which the case has use = "none"; give one, or drop the table'
-        raise table.fault("", what)
-    return table.build(problem, setting.clock)
+    return None if table is None else table.build(problem, setting.clock)
+
+
+def _unmet_faults(tables: CaseTable) -> list[Fault]:
+    """What is asked for and needs the posterior that the case has not."""
+    asked = {
+        "quantities": tables.quantities,
+        "forecast_impact": tables.forecast_impact,
+        "predictive": tables.predictive,
+        "sloppy.profile": tables.sloppy.profile,
+        "output.arviz": tables.output.arviz,
+    }
+    what = 'needs a posterior, for which the case has use = "none"; give one, or leave this out'
+    none = tables.methods() is None
+    return [Fault(key, what) for key, value in asked.items() if none and value]
 
 
 def _slot_faults(setting: Setting, rows: Sequence[ObservedTable]) -> list[Fault]:

@@ -240,7 +240,20 @@ def test_impact_on_a_forecast(toy: Toy) -> None:
     [
         ({"quantities": {"q": {"use": "total"}}}, 2, ("quantities.q.use", "file.py:function")),
         ({"quantities": {"q": {"use": "quantities.py:totl"}}}, 2, ("no 'totl'", "total")),
-        ({"quantities": {"rate": {"use": "quantities.py:total"}}}, 2, ("rate", "another")),
+        (
+            {"quantities": {"rate": {"use": "quantities.py:total"}}, "posterior": "Laplace"},
+            2,
+            ("rate", "another"),
+        ),
+        *(
+            (table, 2, (f"{key}: needs a posterior",))
+            for key, table in {
+                "quantities": {"quantities": {"q": {"use": "quantities.py:total"}}},
+                "predictive": {"predictive": {"draws": 500}},
+                "sloppy.profile": {"sloppy": {"profile": True}},
+                "output.arviz": {"output": {"arviz": True}},
+            }.items()
+        ),
         ({"minimiser": {"first_guess": "none.nc"}}, 3, ("none.nc", "no such file")),
         (
             {"forecast_impact": {"file": "background.nc", "time": "2000-02-01"}},
@@ -263,3 +276,9 @@ def test_bad_wishes(toy: Toy, table: dict[str, Any], code: int, words: tuple[str
     assert result.exit_code == code, result.stderr
     for word in words:
         assert word in result.stderr
+
+
+def test_what_is_held_back_without_a_posterior_is_told(toy: Toy) -> None:
+    held_back = {"file": "observations.nc", "variable": "x", "held_back": True, "name": "kept"}
+    toy.case["observations"].append(held_back)
+    assert "kept: held back, but no posterior" in toy.write().run(command="check").stdout

@@ -113,6 +113,8 @@ def test_what_memory_cannot_hold_is_refused_with_the_figures(
     monkeypatch.setattr(failure, "available", lambda: 24 * 2**30)
     monkeypatch.setattr("assim.case.pose.analyse", None)
     key, value = SIZES[name]
+    if key.startswith("predictive"):
+        toy.case |= {"posterior": "Laplace"}
     if key.startswith("cycle"):
         toy.case |= {"posterior": "Laplace"}
         toy.case["background"]["covariance"] = {"use": "Diagonal", "stdev": 1.0}
