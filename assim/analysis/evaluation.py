@@ -48,7 +48,13 @@ def fixed(problem: Problem) -> tuple[Physical, Array]:
 
 
 def chi_squared_degrees(problem: Problem) -> float:
-    """Expectation of 2(J - c - v) at the minimum, where the errors are as stated."""
+    """Expectation of 2(J - c - v) at the minimum, where the errors are as stated.
+
+    NaN where it has no closed form: a scale or an amplitude is estimated, a likelihood's squares
+    are no χ² variables, weights are neither 0 nor 1, or a digital filter has one.
+    """
+    if not bool(assumed.is_gaussian(problem)):
+        return math.nan
     degrees = sum(float(o.count()) for o in problem.observations)
     return degrees - float(assumed.improper(problem))
 
@@ -56,7 +62,7 @@ def chi_squared_degrees(problem: Problem) -> float:
 def chi_squared_p_value(problem: Problem, squares: float) -> float:
     """Probability that 2(J - c - v) is larger; NaN where it is no χ² variable."""
     degrees = chi_squared_degrees(problem)
-    if not (bool(assumed.is_gaussian(problem)) and degrees > 0 and math.isfinite(squares)):
+    if not (degrees > 0 and math.isfinite(squares)):
         return math.nan
     return float(scipy.special.chdtrc(degrees, squares))
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from assim.analysis.analyse import Analysis
-from assim.analysis.evaluation import Assumed, Departed, chi_squared_p_value
+from assim.analysis.evaluation import Assumed, Departed, chi_squared_degrees, chi_squared_p_value
 from assim.analysis.finding import AbstractFinding, RowColumn, Variable, flags
 from assim.problem import assumed as assumptions
 from assim.solve.columns import Array, Moments
@@ -84,7 +84,7 @@ class InstrumentFit(Term):
     Args:
         cost: ½ dᵀd at the analysis.
         expected: its expectation ½ (m - signal), where what was assumed is right; NaN where the
-            error scale is estimated, or a weight is neither 0 nor 1.
+            error scale is estimated, d² is no χ² variable, or a weight is neither 0 nor 1.
         count: m = Σ w, observations as they count.
         signal: degrees of freedom for signal, Σ influence.
         influence: ∂(Hx^a)_i/∂y_i of every observation, the diagonal of HA⁻¹HᵀR⁻¹ (Cardinali,
@@ -183,10 +183,11 @@ class Consistency(AbstractFinding):
             in `instruments`.
         chi_squared: χᵀWχ + dᵀd = 2(J - c - v) at the minimum.
         degrees: its expectation, the number of observations less that of controls that have no
-            prior; NaN where an error scale or amplitude is estimated, as then it has no closed
-            form, nor has what is expected of the instruments and terms concerned; and NaN, as all
-            that is expected and Desroziers' estimates, where a weight is neither 0 nor 1: what
-            the variance of such a value's error is, its likelihood does not say.
+            prior; NaN where an error scale or amplitude is estimated, or a likelihood's squares are
+            no χ² variables, as then it has no closed form, nor has what is expected of the
+            instruments and terms concerned; and NaN, as all that is expected and Desroziers'
+            estimates, where a weight is neither 0 nor 1: what the variance of such a value's error
+            is, its likelihood does not say.
         p_value: probability of a χ² variable of as many degrees to be larger; NaN where the
             errors are not Gaussian, their scale is estimated, or weights are so.
     """
@@ -287,23 +288,23 @@ def consistency(analysis: Analysis) -> Consistency | None:
     }
     signal = {name: max(float(value), 0.0) for name, value in assumed.signal.items()}
     terms = {name: Term(cost[name], value / 2) for name, value in signal.items()}
-    improper = int(assumed.improper)
     if problem.control.later:  # jumps expect what the others leave of the total
-        left = sum(fit.signal for fit in fits.values()) - improper - sum(signal.values())
+        given = int(assumed.improper) + sum(signal.values())
+        left = sum(fit.signal for fit in fits.values()) - given
         squares = cost["model_error"] - float(assumed.normaliser)
         terms["model_error"] = Term(squares, max(left, 0.0) / 2)
     if (filtered := cost.get("digital_filter")) is not None:
         terms["digital_filter"] = Term(filtered, math.nan)
     chi_squared = 2 * sum(part.cost for part in (*fits.values(), *terms.values()))
-    degrees = float(sum(fit.count for fit in fits.values()) - improper)
     scaled, amplified = assumptions.fitted(problem)  # whose scale or amplitude is estimated
-    fits |= {n: replace(fit, expected=math.nan) for n, fit in fits.items() if n in scaled}
+    unknown = {o.name for o in problem.observations if not o.likelihood.chi_squared} | scaled
+    fits |= {n: replace(fit, expected=math.nan) for n, fit in fits.items() if n in unknown}
     terms |= {n: replace(term, expected=math.nan) for n, term in terms.items() if n in amplified}
     if not assumed.counted_once:
         fits = {n: _unexpected(fit) for n, fit in fits.items()}
-        terms, degrees = {n: replace(t, expected=math.nan) for n, t in terms.items()}, math.nan
-    p_value = chi_squared_p_value(problem, chi_squared)
-    return Consistency(fits, terms, chi_squared, math.nan if amplified else degrees, p_value)
+        terms = {n: replace(t, expected=math.nan) for n, t in terms.items()}
+    degrees, p_value = chi_squared_degrees(problem), chi_squared_p_value(problem, chi_squared)
+    return Consistency(fits, terms, chi_squared, degrees, p_value)
 
 
 def _unexpected(fit: InstrumentFit) -> InstrumentFit:

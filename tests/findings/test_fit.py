@@ -207,6 +207,16 @@ def test_without_a_posterior_chi_squared_in_all_is_tested():
     assert fit(drawn(4) * 1000, posterior=None).verdict == "poor"
 
 
+@pytest.mark.parametrize("posterior", [None, PLAIN])
+def test_no_expectation_where_there_is_none(posterior):
+    """E[d²] of a t of 4 degrees of freedom is 5 (ψ(5/2) - ψ(2)) = 1.40, not 1."""
+    robust = fit(drawn(4), posterior=posterior, likelihood=likelihood.StudentT(4.0))
+    assert np.isnan(robust.degrees) and robust.chi_squared > 0
+    assert np.isnan(robust.summary()["chi_squared_expected"])
+    weighed = fit(drawn(4), posterior=posterior, weight=np.full(SITES * SLOTS, 0.5))
+    assert np.isnan(weighed.degrees)
+
+
 def test_the_fit_in_files_and_summary():
     analysis = analysed(drawn(4) * 1000)
     spoilt = finding.goodness_of_fit(analysis)
