@@ -15,7 +15,7 @@ from assim.show.layout import Entry, instruments_in, time_of
 from assim.show.page import GOOD, UNSURE, Section, known, notice, number, paragraph, table
 from assim.show.style import Picture
 
-UNLIKELY = 0.01  # in either tail of χ²: one analysis in fifty is outside by chance
+UNLIKELY = 0.01  # in either tail of χ²: one sound analysis in fifty is outside
 BENT = 0.3  # share of the change of departures that the tangent linear may miss
 
 
@@ -26,7 +26,7 @@ def consistency(run: Run) -> list[str]:
         return []
     instruments = diagnostics["instruments"]
     return [
-        _chi_squared(diagnostics),
+        _chi_squared(diagnostics, run.summary.get("fit")),
         *_remarks(run),
         _instruments(run, instruments),
         _linearity(instruments),
@@ -55,7 +55,7 @@ def _expected(expected: object, stddev: object) -> str:
     return f"{number(expected, 3)} ± {number(stddev, 2)}" if known(expected) is not None else "–"
 
 
-def _chi_squared(diagnostics: Entry) -> str:
+def _chi_squared(diagnostics: Entry, fit: Entry | None) -> str:
     names = ("chi_squared", "chi_squared_expected", "p_value")
     value, degrees, p = (known(diagnostics[name]) for name in names)
     if value is None:
@@ -63,30 +63,24 @@ def _chi_squared(diagnostics: Entry) -> str:
     expected = "–"
     if degrees is not None:
         expected = f"{number(degrees)} ± {number((2 * max(degrees, 0.0)) ** 0.5, 2)}"
-    verdict, text = _judged(p)
+    verdict, text = _judged(p, fit)
     return notice(text, verdict, f"χ² = {number(value, 4)}, expected {expected}.")
 
 
-def _judged(p: float | None) -> tuple[str, str]:
-    """What the probability of a larger χ² says: a verdict, and words."""
+def _judged(p: float | None, fit: Entry | None) -> tuple[str, str]:
+    """What the probability of a larger χ² says: the verdict of the fit, and words."""
     if p is None:
-        return "", (
-            "This is no test where an error scale is estimated or errors are not Gaussian, since "
-            "departures fit such errors by construction, nor where a value has a weight that is "
-            "neither 0 nor 1."
-        )
+        reasons = ", for the reasons at the head of this page" * bool(fit and fit["untested"])
+        return "", f"This is no test{reasons}."
     share = "above 0.99" if p > 0.99 else "below 0.001" if p < 0.001 else number(p, 2)
-    verdict, text = UNSURE, f"A larger χ² has probability {share}. "
-    if p < UNLIKELY:
-        text += "Departures are larger than the errors allow: errors are understated, or the model "
-        text += "or the observation operator is wrong."
-    elif p > 1 - UNLIKELY:
-        text += "Departures are smaller than the errors make likely: errors are overstated, or "
-        text += "their correlations are left out."
-    else:
-        verdict = GOOD
-        text += "Departures and increments are as large as the errors that were assumed."
-    return verdict, text
+    text = f"A larger χ² has probability {share}. "
+    if fit is None:
+        return UNSURE, text + "Whether that is odd was not tested."
+    if fit["verdict"] == "poor":
+        return UNSURE, text + "What does not fit stands at the head of this page."
+    if min(p, 1 - p) < UNLIKELY:
+        return "", text + "One sound analysis in fifty is as far out; no test of the fit fails."
+    return GOOD, text + "Departures and increments are as large as the errors that were assumed."
 
 
 KINDS = ("error", "background")

@@ -39,12 +39,14 @@ def fit(**changes):
     return one | changes
 
 
-def diagnosed(directory, p_value=0.4, **changes):
+def diagnosed(directory, p_value=0.4, of_fit=None, **changes):
     terms = {"background": {"cost": 1.2, "expected": 0.75, "stddev": 0.866}}
     instruments = {"hare": fit(**changes)}
     found = {"chi_squared": 42.5, "chi_squared_expected": 40, "p_value": p_value}
     summary = json.loads((directory / "summary.json").read_text())
     summary["diagnostics"] = {**found, "terms": terms, "instruments": instruments}
+    if of_fit is not None:
+        summary["fit"] = {"verdict": of_fit, "remarks": [], "untested": ["It is Poisson."]}
     runs.write_summary(directory, summary)
     return words(directory)
 
@@ -69,17 +71,24 @@ def test_negative_variances_are_told(lynx_hare):
 
 
 @pytest.mark.parametrize(
-    ("p_value", "verdict", "words"),
+    ("p_value", "fit", "verdict", "words"),
     [
-        (0.4, "good", "are as large as"),
-        (1e-5, "unsure", "errors are understated"),
-        (1 - 1e-5, "unsure", "errors are overstated"),
-        (None, "", "This is no test"),
+        (0.4, "good", "good", "are as large as"),
+        (1e-5, "poor", "unsure", "stands at the head"),
+        (1 - 1e-5, "poor", "unsure", "stands at the head"),
+        (0.4, "poor", "unsure", "stands at the head"),
+        (0.005, "good", "", "probability 0.005. One sound analysis in fifty is as far out"),
+        (0.996, "good", "", "probability above 0.99. One sound analysis in fifty is as far out"),
+        (0.4, None, "unsure", "not tested"),
+        (None, "untested", "", "This is no test, for the reasons at the head of this page."),
+        (None, None, "", "This is no test."),
     ],
 )
-def test_chi_squared_is_judged(lynx_hare, p_value, verdict, words):
-    text = diagnosed(lynx_hare, p_value)
+def test_chi_squared_is_judged_as_the_fit_is(lynx_hare, p_value, fit, verdict, words):
+    """By its limits, and never as wrong where the verdict is good."""
+    text = diagnosed(lynx_hare, p_value, fit)
     assert f'<p class="notice {verdict}"><strong>χ² = ' in text and words in text
+    assert "understated" not in text and "overstated" not in text
 
 
 def test_bent_departures_are_told(lynx_hare):
