@@ -6,12 +6,9 @@ import numpy as np
 
 from assim.show import style
 from assim.show.consistency import expected_cost
-from assim.show.finished import Run
+from assim.show.finished import Run, methods_of
 from assim.show.page import UNSURE, Section, known, notice, number, paragraph, table
 from assim.show.style import Picture
-
-FAR = 10.0  # nats above the lowest minimum, at which another has next to no weight
-
 
 # ---- words ---------------------------------------------------------------------------------------
 
@@ -49,15 +46,22 @@ def minima(run: Run) -> str:
     above = second - lowest if lowest is not None and second is not None else 0.0
     others = f"{len(entries) - 1} other minima were met, the next" if len(entries) > 2 else ""
     text = f"{others or 'Another minimum was met,'} {number(above, 3)} nats above the lowest. "
-    if above > FAR:
-        text += "The results describe the lowest minimum; others hardly count unless far more of "
-        text += "the posterior's volume lies about them."
-    else:
-        text += "The posterior has more than one mode, of which a Gaussian or particles describe "
-        text += "only the lowest: run Tempering, or chains (NUTS or MCLMC)."
+    verdict, what = _about_others(run)
     rows = [(str(k), _six(about["cost"]), about["starts"]) for k, about in enumerate(entries, 1)]
     header = ("Minimum", "cost", "first guesses that led there")
-    return notice(text, UNSURE if above <= FAR else "") + table(header, rows) + lost
+    return notice(text + what, verdict) + table(header, rows) + lost
+
+
+def _about_others(run: Run) -> tuple[str, str]:
+    """How much of the posterior lies about other minima, as its methods say; they judge it."""
+    methods = methods_of(run.summary).values()
+    if not methods:
+        return UNSURE, "No posterior says how much of it lies about them: this is the lowest."
+    shares = [share for about in methods if (share := known(about.get("elsewhere"))) is not None]
+    text = "What that means for a posterior is part of its verdict."
+    if not shares:
+        return "", text
+    return "", f"About {number(100 * shares[0], 2)} per cent of the posterior is there. {text}"
 
 
 # ---- picture -------------------------------------------------------------------------------------

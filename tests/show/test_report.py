@@ -477,13 +477,22 @@ def test_maps_of_a_field_in_two_dimensions(tmp_path):
     assert [p.stem for p in write_report(tmp_path)] == ["report", "hovmoeller", "initial_state"]
 
 
-def test_a_minimum_that_counts_is_a_warning(lynx_hare):
+@pytest.mark.parametrize(
+    ("changes", "notice", "words_of_it"),
+    [
+        ({"elsewhere": 1e-5}, "", "About 0.001 per cent of the posterior is there. What that"),
+        ({}, "", "lowest. What that means for a posterior is part of its verdict."),
+        (None, "unsure", "No posterior says how much of it lies about them"),
+    ],
+)
+def test_other_minima_are_judged_by_the_methods(lynx_hare, changes, notice, words_of_it):
     summary = json.loads((lynx_hare / "summary.json").read_text())
+    summary["posterior"] = None if changes is None else {**summary["posterior"], **changes}
     summary["minima"] = [{"cost": 1.0, "starts": 6}, {"cost": 2.5, "starts": 2}] * 2
     runs.write_summary(lynx_hare, summary)
     text = words(lynx_hare)
     assert "3 other minima were met, the next 1.5 nats above the lowest." in text
-    assert 'class="notice unsure">3 other' in text and "more than one mode" in text
+    assert f'class="notice {notice}">3 other' in text and words_of_it in text
 
 
 @pytest.mark.parametrize(("edges", "marked"), [(21, True), (80, False)])
