@@ -235,5 +235,5 @@ CONSISTENCY = Section(
     "Consistency of errors",
     consistency,
     {"influence": draw_influence},
-    "they need a posterior, and none was asked for.",
+    "no posterior was asked for, or it or they failed: the head of this page says what did.",
 )

@@ -117,7 +117,8 @@ def _draw(axes: style.Axes, about: ScalarDraws, mode: float | None, truth: float
 QUANTITIES = Section(
     "Quantities",
     quantities,
-    missing="no scalar quantity was estimated, or no posterior was asked for.",
+    missing="no scalar quantity was estimated, or there is no posterior: none was asked for, or it "
+    "failed, which the head of this page says.",
 )
 POSTERIOR = Section(
     "Prior and posterior",

@@ -91,6 +91,16 @@ def test_chi_squared_is_judged_as_the_fit_is(lynx_hare, p_value, fit, verdict, w
     assert "understated" not in text and "overstated" not in text
 
 
+def test_what_is_missing_is_not_said_to_be_unasked(lynx_hare):
+    """Of a run with a posterior whose consistency failed."""
+    summary = json.loads((lynx_hare / "summary.json").read_text())
+    summary["failures"] = {"consistency": "RuntimeError: no such luck"}
+    runs.write_summary(lynx_hare, summary)
+    text = words(lynx_hare)
+    assert "Failed, and left out: consistency." in text and "no such luck" in text
+    assert "it or they failed: the head of this page says what did." in text
+
+
 def test_bent_departures_are_told(lynx_hare):
     assert "change of departures of hare." in diagnosed(lynx_hare, nonlinearity=0.5)
 
