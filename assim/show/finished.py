@@ -21,6 +21,7 @@ from assim.files.names import variable_name
 from assim.files.read.manifest import NAME, read_manifest
 from assim.show.layout import TIMES, Entry, check_file, check_summary, is_cycle
 
+_NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+))?")
 STAGES = ("background", "analysis", "truth", "trajectory", "posterior", "diagnostics", "feedback")
 
 
@@ -252,11 +253,21 @@ def units_of(run: Run, instrument: str, suffix: str = "") -> str:
 
 
 def spelt_units(units: object) -> str:
-    """Units as they are printed: m s-1 is m s⁻¹, and 1000 is × 1000."""
+    """Units as they are printed: m s-1 is m s⁻¹, 1e19 m-3 is 10¹⁹ m⁻³, and 1000 is × 1000."""
     text = str(units or "1")
-    if text != "1" and re.fullmatch(r"[\d.e+-]+", text):
-        return f"× {text}"
-    return re.sub(r"(?<=[A-Za-z])\^?-?\d+", lambda p: raised(p.group().removeprefix("^")), text)
+    spelt = " ".join(map(_spelt_unit, text.split(" ")))
+    return f"× {spelt}" if text != "1" and _NUMBER.fullmatch(text) else spelt
+
+
+def _spelt_unit(part: str) -> str:
+    """A factor of units: a number, or a unit with its power."""
+    if (factor := _NUMBER.fullmatch(part)) is None:
+        return re.sub(r"(?<=[A-Za-z])\^?-?\d+", lambda p: raised(p.group().removeprefix("^")), part)
+    mantissa, power = factor.groups()
+    if power is None:
+        return part
+    ten = f"10{raised(int(power))}"
+    return ten if float(mantissa) == 1 else f"{mantissa} × {ten}"
 
 
 def raised(power: object) -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from assim.show import write_report
 from assim.show.consistency import _draw
-from assim.show.finished import finished_run
+from assim.show.finished import finished_run, spelt_units
 from assim.show.layout import time_of
 from assim.show.report import render
 from tests.show import runs
@@ -150,3 +150,24 @@ def test_prior_intervals_stand_beside_the_posterior(lynx_hare):
     prior = xr.load_dataset(lynx_hare / "posterior.nc")["alpha_prior"]
     low, high = np.quantile(prior, (0.05, 0.95))
     assert f"<td>{low:.3g} … {high:.3g}</td>" in words(lynx_hare)
+
+
+@pytest.mark.parametrize(
+    ("units", "spelt"),
+    [
+        ("m s-1", "m s⁻¹"),
+        ("W/m2", "W/m²"),
+        ("kg^2", "kg²"),
+        ("1e19 m-3", "10¹⁹ m⁻³"),
+        ("1e19 s-1", "10¹⁹ s⁻¹"),
+        ("2.5E-3 m2", "2.5 × 10⁻³ m²"),
+        ("1000 kg", "1000 kg"),
+        ("1000", "× 1000"),
+        ("0.001", "× 0.001"),
+        ("1", "1"),
+        (None, "1"),
+        ("%", "%"),
+    ],
+)
+def test_numbers_in_units_are_no_units(units, spelt):
+    assert spelt_units(units) == spelt

@@ -354,7 +354,7 @@ def test_series_are_found_by_what_they_mean(folder):
 
 
 def test_units_that_are_a_small_power_of_ten_are_spelt():
-    assert spelt_units("1e-3") == "× 1e-3"
+    assert spelt_units("1e-3") == "× 10⁻³"
 
 
 # ---- statistics ----------------------------------------------------------------------------------
