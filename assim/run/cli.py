@@ -256,9 +256,10 @@ def compare(
 @click.option("--keep-members", is_flag=True, help="Write every member to forecast.nc.")
 @click.option(
     "--observations",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="File of later observations to score the forecast against.",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="File of later observations to score the forecast against, of one instrument by its name "
+    "or of all whose variable it has; may be given several times.",
 )
 @click.option(
     "--truth",

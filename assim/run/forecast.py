@@ -17,17 +17,16 @@ from assim.case.setting import Setting, set_up
 from assim.files.errors import DataError
 from assim.files.netcdf import hash_file
 from assim.files.read.observations import Instrument
-from assim.files.read.states import read_trajectory
 from assim.files.read.tables import ObservedTable, observed_variables
 from assim.files.read.windows import TOLERANCE, with_edges_at
 from assim.files.times import NON_PHYSICAL, date_text
 from assim.files.write.forecast import (
-    edges_within,
     forecast_dataset,
     forecast_feedback,
     lead_times,
     mean_spread,
-    scores_summary,
+    readings_summary,
+    true_states,
     truth_summary,
 )
 from assim.findings.between_edges import bent_ahead
@@ -45,12 +44,19 @@ from assim.problem.model import AbstractODE
 from assim.problem.window import Window
 from assim.run.forecast_start import Origin, origin_of
 from assim.run.terminal.directory import Results, writing
-from assim.run.terminal.screen import Screen, number_text
+from assim.run.terminal.screen import Screen, score_cells
 
 _SHOWN = 10  # lead times in a table
 _WHOLE = 1e-6  # of a slot: how far from its end a forecast ends there
 _WAY_OUT = "what is said of them here; a case with more slots has shorter ones in its forecast, too"
-_Rows = tuple[ObservationTable, ObservedTable]
+
+
+class _Later(NamedTuple):
+    """Rows of a file of later observations that are an instrument's."""
+
+    table: ObservationTable
+    rows: ObservedTable
+    file: Path
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class ForecastRequest:
     members: int | None = None  # how many
     seed: int | None = None  # of all draws; the case's where None
     keep_members: bool = False  # whether they are written
-    observations: Path | None = None  # file of later observations
+    observations: tuple[str, ...] = ()  # files of later observations, "file" or "instrument=file"
     truth: Path | None = None  # file of the truth
 
 
@@ -100,20 +106,21 @@ class _Outcome:
 def forecast_case(case: Case, asked: ForecastRequest, screen: Screen) -> Exit:
     """Run members of the posterior on from where a finished run ends, and write what they say."""
     setting = set_up(case)
-    source = case.results(asked.source)
-    directory = case.directory(asked.out or asked.source, asked.observations, asked.truth)
     seed = case.checked.runtime.seed if asked.seed is None else asked.seed
-    origin = origin_of(setting, source, asked.members, seed)
+    files = _files(setting, asked.observations)
+    read = [file for _, file in files] + [asked.truth]
+    directory = case.directory(asked.out or asked.source, *read)
+    origin = origin_of(setting, case.results(asked.source), asked.members, seed)
+    rows = _rows(setting, files)
+    origin = origin._replace(warnings=(*origin.warnings, *_shared(rows)))
     for warning in origin.warnings:
         screen.say(warning, "bold red")
-    rows = _rows(setting, asked.observations)
     window = _window(setting, origin, _ends(setting, origin, asked, screen), rows)
     screen.notes(setting.remarks(window.edges))
     later = Window(window.edges[len(origin.edges) - 1 :], window.steps, window.reference)
-    instruments = _read(setting, asked.observations, rows, later, screen)
-    edges, truth = _true_states(setting, asked.truth, later)
-    files = (origin.file, asked.observations, asked.truth)
-    inputs = {str(path): hash_file(path) for path in files if path is not None}
+    instruments = _read(setting, rows, later, screen)
+    edges, truth = true_states(asked.truth, setting.model, later)
+    inputs = {str(path): hash_file(path) for path in (origin.file, *read) if path is not None}
     results = Results(case, directory, inputs, kind="forecast")
     scored = ["forecast_feedback.nc"] if instruments else []
     with writing(results, screen, ("forecast.nc", *scored, "forecast.json")):
@@ -155,7 +162,7 @@ def _ends_anywhere(setting: Setting) -> bool:
     return isinstance(setting.model, AbstractODE) and setting.tables.model_error is None
 
 
-def _window(setting: Setting, origin: Origin, ends: np.ndarray, rows: list[_Rows]) -> Window:
+def _window(setting: Setting, origin: Origin, ends: np.ndarray, rows: list[_Later]) -> Window:
     """The slots through which members are run: those of the analysis, then the forecast's.
 
     Where the case has slot edges at its readings, those to compare with have edges, too.
@@ -168,7 +175,7 @@ def _window(setting: Setting, origin: Origin, ends: np.ndarray, rows: list[_Rows
             return window
         own = np.concatenate([origin.edges[-1:], ends])
         ahead = Window(jnp.asarray(own), window.steps, origin.reference)
-        more = with_edges_at([row for _, row in rows], ahead, setting.labels.time_unit)
+        more = with_edges_at([own.rows for own in rows], ahead, setting.labels.time_unit)
         edges = np.concatenate([origin.edges, more[1:]])
         return Window.at(setting.model, edges, origin.reference)
     except ValueError as error:
@@ -214,13 +221,31 @@ def _run(setting: Setting, origin: Origin, window: Window, seed: int) -> Forecas
     return ahead
 
 
-def _rows(setting: Setting, path: Path | None) -> list[_Rows]:
-    """The case's instruments that a file has a variable of, with its rows."""
-    if path is None:
-        return []
-    labels, tables = setting.labels, setting.tables.observations
+def _files(setting: Setting, given: Sequence[str]) -> list[tuple[str, Path]]:
+    """Files by the name of their instrument, "" where it is that of all that it has."""
+    names = {table.called for table in setting.tables.observations}
+    pairs = [(text, *text.partition("=")[::2]) for text in given]
+    return [(n, Path(f)) if n in names and f else ("", Path(text)) for text, n, f in pairs]
+
+
+def _rows(setting: Setting, files: Sequence[tuple[str, Path]]) -> list[_Later]:
+    """The rows of instruments in the files that are theirs, or that have their variable."""
+    tables, named, several = setting.tables.observations, {name for name, _ in files}, []
+    for name, file in files:
+        others = [table for table in tables if table.called not in named]
+        own = [table for table in tables if table.called == name]
+        for table in own if name else _served(setting, others, file):
+            if any(table is later.table for later in several):
+                what = f"{table.called} is in {file} and in another file; give it one"
+                raise setting.case.fault("--observations", what)
+            several.append(_Later(table, table.rows(file, setting.labels), file))
+    return several
+
+
+def _served(setting: Setting, tables: list[ObservationTable], path: Path) -> list[ObservationTable]:
+    """The instruments whose variable a file has."""
     clocks = dict.fromkeys(table.time for table in tables)
-    present = [name for clock in clocks for name in observed_variables(path, labels, clock)]
+    present = [n for clock in clocks for n in observed_variables(path, setting.labels, clock)]
     chosen = [table for table in tables if table.variable in present]
     if not chosen:
         expected = ", ".join(dict.fromkeys(table.variable for table in tables))
@@ -228,15 +253,28 @@ def _rows(setting: Setting, path: Path | None) -> list[_Rows]:
             f"{path}: expected a variable of the case's instruments ({expected}), the file has "
             f"{', '.join(present) or 'none that has a time'}"
         )
-    return [(table, table.rows(path, labels)) for table in chosen]
+    return chosen
+
+
+def _shared(rows: Sequence[_Later]) -> Iterator[str]:
+    """Instruments that share their rows, and checks that these have not gone through."""
+    for key in dict.fromkeys((own.file, own.table.variable) for own in rows):
+        names = [r.table.called for r in rows if (r.file, r.table.variable) == key]
+        if len(names) > 1:
+            what = f"All rows of {key[1]} in {key[0]} are scored as those of {' and '.join(names)}"
+            yield f"{what}, with the errors of each; --observations NAME=FILE gives each its own."
+    unchecked = [own.table.called for own in rows if own.table.quality.threshold is not None]
+    if unchecked:
+        what = "the background check (quality.threshold) is not made of readings to score against"
+        yield f"{', '.join(unchecked)}: {what}: gross errors count."
 
 
 def _read(
-    setting: Setting, path: Path | None, several: list[_Rows], window: Window, screen: Screen
+    setting: Setting, several: list[_Later], window: Window, screen: Screen
 ) -> list[Instrument]:
     """The instruments with the rows of a file that are later than the forecast's start."""
     instruments, edges = [], np.asarray(window.edges)
-    for table, rows in several:
+    for table, rows, file in several:
         times = (rows.ends or rows.times).to_model(
             setting.labels.time_unit, window.reference, edges
         )
@@ -251,21 +289,9 @@ def _read(
         if earlier := rows.rows - kept.size:
             screen.say(f"{rows.where}: {earlier} values not after the forecast's start, left out.")
         later = rows.taken(kept)
-        instruments.append(table.build(setting.model, later, window, source=path, kept=kept))
+        instruments.append(table.build(setting.model, later, window, source=file, kept=kept))
         screen.notes(instruments[-1].table.notes)
     return instruments
-
-
-def _true_states(
-    setting: Setting, path: Path | None, window: Window
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Numbers of the slot edges at which the truth is known, and every field there."""
-    if path is None:
-        return np.zeros(0, int), {}
-    edges = edges_within(path, setting.labels, window)
-    times = np.asarray(window.edges)[edges]
-    truth = read_trajectory(path, setting.model, times, window.reference)
-    return edges, {name: np.asarray(value) for name, value in truth.items()}
 
 
 def _verify(instrument: Instrument, ahead: Forecast, draws: StartMembers, seed: int) -> _Verified:
@@ -316,13 +342,9 @@ def _summary(outcome: _Outcome, seed: int) -> dict[str, Any]:
     if outcome.verified:
         content["observations"] = {
             verified.instrument.observations.name: {
-                **scores_summary(verified.total),
+                **readings_summary(verified.total, verified.slots, leads),
                 "members_left_out": verified.lost,
                 "rejected": verified.instrument.rejected(),
-                "by_lead": [
-                    {"lead": leads[slot], **scores_summary(of_slot)}
-                    for slot, of_slot in verified.slots.items()
-                ],
             }
             for verified in outcome.verified
         }
@@ -351,9 +373,9 @@ def _show(outcome: _Outcome, screen: Screen) -> None:
                 "bold red",
             )
         slots = verified.slots
-        rows = [(texts[slot], *_cells(slots[slot])) for slot in _some(list(slots))]
+        rows = [(texts[slot], *score_cells(slots[slot])) for slot in _some(list(slots))]
         screen.say()
-        screen.table((f"{name} at lead", *columns), [*rows, ("all", *_cells(verified.total))])
+        screen.table((f"{name} at lead", *columns), [*rows, ("all", *score_cells(verified.total))])
     for name, scored in outcome.truth.items():
         rows = [
             (texts[outcome.edges[i]], *(f"{column[i]:.4g}" for column in scored))
@@ -376,12 +398,3 @@ def _some(several: Sequence[int]) -> list[int]:
     """All of them where they are few, else some evenly spread, the last included."""
     places = np.linspace(0, len(several) - 1, min(len(several), _SHOWN)).round().astype(int)
     return [several[place] for place in places]
-
-
-def _cells(scored: Scores) -> tuple[str, ...]:
-    numbers = (scored.rmse, scored.bias, scored.spread, scored.crps, scored.log_score)
-    return (
-        f"{scored.number:,}",
-        *(number_text(number, ".4g") for number in numbers),
-        f"{100 * scored.coverage.covered:.0f} %",
-    )

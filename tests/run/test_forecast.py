@@ -379,6 +379,52 @@ def test_a_cycle_goes_on_from_what_its_last_window_handed_on(cycled: Toy) -> Non
         np.testing.assert_allclose(file["x_stddev"][0], 0.5, rtol=0.15)
 
 
+@pytest.fixture
+def shared_variable(finished: Toy, tmp_path: Path) -> Toy:
+    """Results of two instruments of one variable, the second of which has values a kilogram on."""
+    toy = copied(finished, tmp_path)
+    own = {"file": "observations.nc", "variable": "x"}
+    tables = [own, {**own, "name": "far", "quality": {"threshold": 3.0}}]
+    toy = Toy(toy.folder, {**toy.case, "observations": tables})
+    toy.write_case()
+    posterior(read_case(toy.folder / "case.toml")).to_netcdf(toy.out / "posterior.nc")
+    further = later()
+    further["x"] = further["x"] + 1.0
+    further["x"].attrs["units"] = "kg"
+    further.to_netcdf(toy.folder / "far.nc")
+    return toy
+
+
+@pytest.mark.parametrize("named", [("far=far.nc",), ("x=later.nc", "far=far.nc")])
+def test_files_of_instruments_that_share_a_variable(
+    shared_variable: Toy, named: tuple[str, ...]
+) -> None:
+    """A file that is no instrument's is that of all that have none."""
+    toy = shared_variable
+    given = [*named] if len(named) > 1 else ["later.nc", *named]
+    files = [f"{name}{equal}{toy.folder / file}" for name, equal, file in (
+        text.rpartition("=") for text in given
+    )]  # fmt: skip
+    options = [option for file in files for option in ("--observations", file)]
+    result = ask(toy, "--slots", "1", "--members", "10", *options)
+    assert result.exit_code == 0, result.stderr or result.exception
+    summary = json.loads((toy.out / "forecast.json").read_text())
+    scored = summary["observations"]
+    assert scored["far"]["bias"] == pytest.approx(scored["x"]["bias"] - 1.0)
+    (unchecked,) = summary["warnings"]
+    assert unchecked.startswith("far: the background check (quality.threshold) is not made")
+
+
+def test_one_file_of_two_instruments_is_told(shared_variable: Toy) -> None:
+    toy, file = shared_variable, str(shared_variable.folder / "later.nc")
+    result = ask(toy, "--slots", "1", "--members", "10", "--observations", file)
+    assert f"All rows of x in {file} are scored as those of x and far" in result.stdout
+    twice = ask(toy, "--observations", f"x={file}", "--observations", f"x={file}")
+    assert twice.exit_code == 2 and "x is in" in twice.stderr
+    whole = ask(toy, "--observations", file, "--observations", str(toy.folder / "far.nc"))
+    assert whole.exit_code == 2 and "--observations: x is in" in whole.stderr
+
+
 @pytest.mark.parametrize(
     ("ending", "words"),
     [

@@ -14,7 +14,7 @@ from assim.files.errors import DataError
 from assim.files.names import STDEV, Ancillary, Column, time_name
 from assim.files.netcdf import attributes, write_json
 from assim.files.read.observations import Instrument
-from assim.files.read.states import nearest_times, times_along
+from assim.files.read.states import nearest_times, read_trajectory, times_along
 from assim.files.record import rewrite
 from assim.files.sources import Source, name_of, opened, opened_file
 from assim.files.times import NON_PHYSICAL, encode
@@ -22,6 +22,7 @@ from assim.files.write.encode import field_series
 from assim.files.write.feedback import flags_column, point_table, used_column
 from assim.findings.verification import FieldScores, Scores, VerifiedReadings
 from assim.problem.arrays import Labels
+from assim.problem.model import AbstractDynamics
 from assim.problem.window import Window
 
 REALIZATION = "realization"
@@ -131,6 +132,14 @@ def scores_summary(scores: Scores) -> dict[str, Any]:
     }
 
 
+def readings_summary(
+    total: Scores, by_slot: Mapping[int, Scores], leads: np.ndarray
+) -> dict[str, Any]:
+    """Scores of all readings of an instrument, and by lead time, for JSON."""
+    slots = [{"lead": leads[slot], **scores_summary(of_slot)} for slot, of_slot in by_slot.items()]
+    return {**scores_summary(total), "by_lead": slots}
+
+
 def truth_summary(fields: Mapping[str, FieldScores], leads: np.ndarray) -> dict[str, Any]:
     """Scores of every field by lead time for JSON."""
     return {name: {"lead": leads, **scores._asdict()} for name, scores in fields.items()}
@@ -196,6 +205,21 @@ def _mark_json(path: Path) -> None:
 def _mark_dataset(path: Path) -> None:
     with netCDF4.Dataset(path, "a") as file:
         file.setncattr("assim_stale", STALE)
+
+
+def true_states(
+    source: Source | None, model: AbstractDynamics, window: Window
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Numbers of the slot edges at which a truth is known, and every field there.
+
+    Raises:
+        DataError: the file has none, or cannot be read.
+    """
+    if source is None:
+        return np.zeros(0, int), {}
+    edges = edges_within(source, model.labels(), window)
+    truth = read_trajectory(source, model, np.asarray(window.edges)[edges], window.reference)
+    return edges, {name: np.asarray(value) for name, value in truth.items()}
 
 
 def edges_within(source: Source, labels: Labels, window: Window) -> np.ndarray:

@@ -20,6 +20,7 @@ from assim.files.log import Log, analysis_figures, window_figures
 if TYPE_CHECKING:
     from assim.analysis.analyse import Analysis
     from assim.analysis.cycle.measures import Measures
+    from assim.findings.verification import Scores
     from assim.solve.minimise.loop import Loop
 
 _WIDTH = 120  # of tables in files and pipes
@@ -264,6 +265,16 @@ def _grouped(directory: Path, paths: Iterable[Path]) -> list[str]:
 def number_text(value: Any, form: str = ".3f") -> str:
     """A number, or a dash where it is not known."""
     return "–" if value is None or not math.isfinite(value) else f"{float(value):{form}}"
+
+
+def score_cells(scores: "Scores") -> tuple[str, ...]:
+    """Scores of readings as the cells of a table."""
+    numbers = (scores.rmse, scores.bias, scores.spread, scores.crps, scores.log_score)
+    return (
+        f"{scores.number:,}",
+        *map(_number, numbers),
+        f"{100 * scores.coverage.covered:.0f} %",
+    )
 
 
 def _number(value: float | None) -> str:
