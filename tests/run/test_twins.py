@@ -110,9 +110,13 @@ def test_the_status_of_a_cycle_is_that_of_what_was_minimised() -> None:
     assert [overall_status(counts) for counts in ended] == words
 
 
-def test_a_predictor_that_cannot_be_drawn_is_named(known: Toy) -> None:
+@pytest.mark.parametrize("variable", ["x", "x_stddev", "cell", "time"])
+def test_a_predictor_that_cannot_be_drawn_is_named(known: Toy, variable: str) -> None:
     prior = {"use": "Normal", "mean": 0.0, "stdev": 1.0}
     table = known.case["observations"][0]
-    table |= {"error": {"stdev": 0.1}, "bias": [{"name": "b", "prior": prior, "variable": "x"}]}
+    table |= {
+        "error": {"stdev": 0.1},
+        "bias": [{"name": "b", "prior": prior, "variable": variable}],
+    }
     result = known.write().run("--force", command="twin")
     assert result.exit_code == 2 and "observations.0.bias.0.variable" in result.stderr

@@ -13,7 +13,7 @@ from assim.analysis.cycle.batches import Grouped, batch_numbers
 from assim.case.cycle import TwinTable, by_window
 from assim.case.observations import ObservationTable
 from assim.case.setting import Setting
-from assim.files.names import time_name
+from assim.files.names import STDEV, time_name
 from assim.files.netcdf import axis_attributes, time_variable
 from assim.files.read.quality import error_attributes, stdev_units
 from assim.files.times import decode
@@ -100,7 +100,9 @@ def _file(
     operators = [table.reads(setting.model) for table, _ in tables]
     dims = tuple(dict.fromkeys(dim for operator in operators for dim in operator.dims(labels)))
     points = _points(labels, trajectory, dims, setting.tables.experiment())
-    predictors = _predictors([table for table, _ in tables], points, for_predictors)
+    clock, reference = time_name(labels.time_unit), setting.clock.reference
+    taken = {clock, f"{clock}_bnds", *dims}
+    predictors = _predictors([table for table, _ in tables], points, taken, for_predictors)
     content: dict[str, Any] = {
         name: ("obs", column, {"units": "1", "long_name": "predictor of a bias"})
         for name, column in predictors.items()
@@ -108,7 +110,6 @@ def _file(
     for table, key in tables:
         bias = _bias(table, trajectory, points, predictors, coefficients)
         content |= _instrument(setting, table, trajectory, points, bias, key)
-    clock, reference = time_name(labels.time_unit), setting.clock.reference
     stamps = time_variable(np.asarray(points.times), labels.time_unit, reference, "obs")
     coordinates: dict[str, Any] = {clock: stamps}
     for dim in dims:
@@ -142,10 +143,10 @@ def _points(
 
 
 def _predictors(
-    tables: Sequence[ObservationTable], points: Points, key: Array
+    tables: Sequence[ObservationTable], points: Points, taken: set[str], key: Array
 ) -> dict[str, np.ndarray]:
     """Predictors that the case reads from the file, a standard normal number a row, by variable."""
-    taken = {table.variable for table in tables} | set(points.coordinates)
+    taken |= {f"{table.variable}{suffix}" for table in tables for suffix in ("", STDEV)}
     terms = [term for table in tables for term in table.bias if term.variable is not None]
     for term in terms:
         if term.variable in taken:
@@ -195,7 +196,7 @@ def _instrument(
             np.asarray(jnp.sqrt(error.variance())),
             {"units": stdev_units(units, likelihood), "long_name": spread},
         )
-        content[f"{table.variable}_stddev"] = column
+        content[f"{table.variable}{STDEV}"] = column
     return content
 
 
