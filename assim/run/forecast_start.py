@@ -89,7 +89,8 @@ def _absent(directory: Path) -> str:
         )
     return (
         f"{directory}: holds an analysis but no posterior.nc, whose members a forecast starts "
-        "from; give the case a table [posterior], keep the file (output.keep), and run it again"
+        "from; where none failed (`assim check` of the directory says so), give the case a table "
+        "[posterior], keep the file (output.keep), and run it again"
     )
 
 
