@@ -112,14 +112,13 @@ def pose_setting(
 
 def _pose(setting: Setting, sources: Mapping[str, Source], background: Any) -> Posed:
     case, model, tables, trouble = setting.case, setting.model, setting.tables, Trouble()
-    trouble.faults += _unmet_faults(tables)
     background = background or trouble.attempt(setting.background)
     error = trouble.attempt(setting.model_error)
     truth = trouble.attempt(_truth, setting)
     rows = [_rows(setting, table, sources, trouble) for table in tables.observations]
     trouble.report()
     window = setting.window(rows)
-    trouble.faults += _slot_faults(setting, rows)
+    trouble.faults += _unmet_faults(tables) + _slot_faults(setting, rows)
     made = [
         trouble.attempt(table.build, model, own, window, source=sources.get(table.file))
         for table, own in zip(tables.observations, rows, strict=True)

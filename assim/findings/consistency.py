@@ -289,8 +289,8 @@ def consistency(analysis: Analysis) -> Consistency | None:
     signal = {name: max(float(value), 0.0) for name, value in assumed.signal.items()}
     terms = {name: Term(cost[name], value / 2) for name, value in signal.items()}
     if problem.control.later:  # jumps expect what the others leave of the total
-        given = int(assumed.improper) + sum(signal.values())
-        left = sum(fit.signal for fit in fits.values()) - given
+        taken = int(assumed.improper) + sum(signal.values())
+        left = sum(fit.signal for fit in fits.values()) - taken
         squares = cost["model_error"] - float(assumed.normaliser)
         terms["model_error"] = Term(squares, max(left, 0.0) / 2)
     if (filtered := cost.get("digital_filter")) is not None:

@@ -52,7 +52,7 @@ _WAY_OUT = "what is said of them here; a case with more slots has shorter ones i
 
 
 class _Later(NamedTuple):
-    """Rows of a file of later observations that are an instrument's."""
+    """An instrument's rows in a file."""
 
     table: ObservationTable
     rows: ObservedTable
@@ -230,9 +230,9 @@ def _files(setting: Setting, given: Sequence[str]) -> list[tuple[str, Path]]:
 
 def _rows(setting: Setting, files: Sequence[tuple[str, Path]]) -> list[_Later]:
     """The rows of instruments in the files that are theirs, or that have their variable."""
-    tables, named, several = setting.tables.observations, {name for name, _ in files}, []
+    tables, named = setting.tables.observations, {name for name, _ in files}
+    others, several = [t for t in tables if t.called not in named], list[_Later]()
     for name, file in files:
-        others = [table for table in tables if table.called not in named]
         own = [table for table in tables if table.called == name]
         for table in own if name else _served(setting, others, file):
             if any(table is later.table for later in several):

@@ -325,10 +325,7 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
     posed = pose_cycle(setting)
     _check_cycle(directory, posed, lines[0])
     done = len(lines) - 1
-    name = f"{STATES}/{done - 1:06d}.nc"
-    path, digest = directory / name, lines[-1]["files"].get(name, "")
-    if damaged(directory, {"files": {name: digest}}):
-        raise DataError(f"{path}: is missing or has changed since its window was finished")
+    path = _carried(directory, lines)
     carry = read_carry(path, posed.cycle.start())
     asked = MEMBERS if number is None else number
     ahead, newest, slot = _ahead(posed.cycle.plan, np.asarray(posed.edges), done)
@@ -349,6 +346,15 @@ def _of_cycle(setting: Setting, directory: Path, number: int | None, seed: int) 
     given = (draws, start, slot, posed.cycle.plan.slots, posed.reference)
     words = f"{path}, by {type(posed.cycle.scheme).__name__}"
     return Origin(*given, file=path, words=words, warnings=_of_last_window(lines[1:]))
+
+
+def _carried(directory: Path, lines: Sequence[Mapping[str, Any]]) -> Path:
+    """The file of what the last window has handed on."""
+    name = f"{STATES}/{len(lines) - 2:06d}.nc"
+    if damaged(directory, {"files": {name: lines[-1]["files"].get(name, "")}}):
+        what = "is missing or has changed since its window was finished"
+        raise DataError(f"{directory / name}: {what}")
+    return directory / name
 
 
 def _check_cycle(directory: Path, posed: PosedCycle, heading: Mapping[str, Any]) -> None:
