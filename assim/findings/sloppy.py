@@ -103,22 +103,30 @@ def directions(
             f"directions: no entry of χ is called {unknown[0]!r}; they are {', '.join(names)}"
         )
     entries = np.array([names.index(name) for name in coordinates])
-    covariance = np.asarray(_covariance(gaussian, jnp.asarray(entries)))
-    prior = np.asarray(weight)[entries]
-    precision = np.linalg.inv((covariance + covariance.T) / 2)
-    values, vectors = np.linalg.eigh((precision + precision.T) / 2 - np.diag(prior))
-    values, vectors = values[::-1], vectors[:, ::-1]
+    root = np.asarray(_root(gaussian, jnp.asarray(entries)), float)
+    prior = np.asarray(weight, float)[entries]
+    values, vectors = _data_directions(root, prior)
     vectors = vectors * np.sign(vectors[np.argmax(np.abs(vectors), axis=0), range(len(entries))])
-    along = np.sqrt(np.einsum("ik,ij,jk->k", vectors, covariance, vectors))
+    along = np.linalg.norm(root.T @ vectors, axis=0)
     return Directions(tuple(coordinates), values, vectors, prior @ vectors**2, along)
 
 
 @program
-def _covariance(gaussian: Gaussian, entries: Array) -> Array:
-    """The block of A⁻¹ = 1 - U diag(λ/(1 + λ)) Uᵀ of some entries."""
-    rows = gaussian.eigenvectors[entries]
-    gain = gaussian.eigenvalues / (1 + gaussian.eigenvalues)
-    return jnp.eye(entries.shape[0]) - (rows * gain[None]) @ rows.T
+def _root(gaussian: Gaussian, entries: Array) -> Array:
+    return gaussian.root(entries)
+
+
+def _data_directions(root: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenpairs of C⁻¹ - W, the largest first, from M with C = MMᵀ and the diagonal of W.
+
+    By the singular values of M, of which small ones are known although C rounds them off.
+    """
+    vectors, singular, _ = np.linalg.svd(root, full_matrices=False)
+    vectors, precision = vectors[:, ::-1], singular[::-1] ** -2
+    if np.all(prior == 1):
+        return precision - 1, vectors
+    values, vectors = np.linalg.eigh((vectors * precision) @ vectors.T - np.diag(prior))
+    return values[::-1], vectors[:, ::-1]
 
 
 @dataclass(frozen=True)
@@ -198,7 +206,7 @@ def _profile(
     minimiser: AbstractMinimiser,
 ) -> tuple[Array, Array, Array, Array]:
     spread = gaussian.covariance(direction)
-    sigma = jnp.sqrt(direction @ spread)
+    sigma = jnp.linalg.norm(gaussian.sqrt(direction))
 
     def conditional_minimum(t: Array) -> tuple[Array, Array, Array]:
         across = _Across(problem, gaussian.chi + t * sigma * direction, direction)

@@ -156,6 +156,21 @@ def test_a_linear_problem_is_exact():
     assert posterior.certificates["field_accuracy"] < 1e-6
 
 
+@pytest.mark.parametrize("width", [1e8, 1e9])
+def test_what_is_known_a_hundred_million_times_better_than_before_is_exact(width):
+    """λ = (0.81 width / 1.2)²: 1 - λ/(1 + λ) is 3 per cent off for one, 0 for the other."""
+    start = {"x": jnp.asarray(1.0)}
+    problem = posed(start, covariance=assim.covariance.Diagonal(width))
+    laplace = assim.posterior.Laplace(certificate=1000)
+    found = assim.analyse(problem, assim.minimiser.GaussNewton(tolerance=1e-12), laplace).posterior
+    h = FACTOR**2
+    stdev = 1 / np.hypot(1 / width, h / NOISE)
+    assert found.trust is Trust.CERTIFIED
+    x = found.quantities["x"]
+    np.testing.assert_allclose((x.mean, x.stddev), (READING / h, stdev), rtol=1e-6)
+    np.testing.assert_allclose(found.trajectory_stdev["x"][0], stdev, rtol=1e-6)
+
+
 def test_what_is_not_corrected_says_so(skewed):
     """Too few draws to know moments by: everything is the Gaussian's, and nothing certified."""
     settings = assim.posterior.Laplace(certificate=100, members=500)

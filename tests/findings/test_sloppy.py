@@ -75,6 +75,16 @@ def test_flat_coordinates_have_no_prior_to_beat():
     assert list(found.informed) == [True, True, False]
 
 
+def test_a_direction_that_is_known_far_better_than_its_prior():
+    """Of a sum read to 1e-9 prior deviations, beside which the difference is left to the prior."""
+    axes = np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2)
+    gaussian = Gaussian(jnp.zeros(2), jnp.array([1e18, 0.5]), jnp.asarray(axes))
+    found = directions(gaussian, jnp.ones(2), ["a", "b"], ["a", "b"])
+    np.testing.assert_allclose(found.eigenvalues, [1e18, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(found.stdev, [1e-9, 1.5**-0.5], rtol=1e-6)
+    assert list(found.informed) == [True, False]
+
+
 def test_unknown_names():
     with pytest.raises(ValueError, match=r"no entry of χ is called 'd'.*a, b, c"):
         directions(gaussian_of(np.eye(3)), jnp.ones(3), NAMES[:3], ["a", "d"])

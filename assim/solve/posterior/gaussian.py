@@ -9,6 +9,8 @@ from assim.solve.cost import DepartureFunction, scored_density
 
 Array = jax.Array
 
+_SMALL = 1e4  # times rounding: variances of which that of a difference from 1 is no small part
+
 
 class Gaussian(eqx.Module):
     """N(χ*, A⁻¹) with A = I + U diag(λ) Uᵀ; it is N(0, I) in the coordinates z = A^(1/2)(χ - χ*).
@@ -44,14 +46,35 @@ class Gaussian(eqx.Module):
         return density, self.sqrt(score)
 
     def covariance(self, v: Array) -> Array:
-        """A⁻¹ v = v - U Λ/(1 + Λ) Uᵀ v."""
-        gain = self.eigenvalues / (1 + self.eigenvalues)
-        return v - self.eigenvectors @ (gain * (self.eigenvectors.T @ v))
+        """A⁻¹ v, A^(-1/2) taken twice: less than v itself, it is no difference from v."""
+        return self.sqrt(self.sqrt(v))
+
+    def root(self, entries: Array) -> Array:
+        """Rows M of some entries of χ, whose covariance is MMᵀ, M = [U (1 + Λ)^(-1/2), 1 - UUᵀ].
+
+        Shape (p, r + n).
+        """
+        rows = self.eigenvectors[entries]
+        unit = jax.nn.one_hot(entries, self.chi.shape[0], dtype=rows.dtype)
+        outside = unit - rows @ self.eigenvectors.T
+        return jnp.concatenate([rows / jnp.sqrt(1 + self.eigenvalues)[None], outside], axis=1)
 
     def stdev(self) -> Array:
-        """Standard deviation of every entry of χ, shape (n,)."""
-        gain = self.eigenvalues / (1 + self.eigenvalues)
-        return jnp.sqrt(1 - self.eigenvectors**2 @ gain)
+        """Standard deviation of every entry of χ, √(Σ u²/(1 + λ) + 1 - Σ u²), shape (n,).
+
+        Where that is small, what is left of the prior is rounding: entries that lie in the span of
+        U, r at most, are then the lengths of their rows of the root.
+        """
+        squares = self.eigenvectors**2
+        within = jnp.sum(squares, axis=1)
+        variance = squares @ (1 / (1 + self.eigenvalues)) + jnp.maximum(1 - within, 0.0)
+        _, entries = jax.lax.top_k(within, squares.shape[1])
+
+        def refined() -> Array:
+            return variance.at[entries].set(jnp.sum(self.root(entries) ** 2, axis=1))
+
+        small = jnp.min(variance) < _SMALL * jnp.finfo(variance.dtype).eps
+        return jnp.sqrt(jax.lax.cond(small, refined, lambda: variance))
 
     @program
     def draws(self, key: Array, number: int) -> Array:

@@ -4,8 +4,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from assim.solve.posterior.ensemble import Trust
+from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import Laplace, laplace, local_gaussian
 from tests.solve.departures import Departures, Misfit
 
@@ -32,6 +34,27 @@ def test_no_edge():
         found = laplace(problem, jnp.array([0.9, 0.0]), Laplace(certificate=draws), KEY)
         assert found.outside == 0
     assert found.trust() is Trust.CERTIFIED
+
+
+@pytest.mark.parametrize("rank", [2, 4])
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+def test_deviations_that_rounding_hides_from_a_difference(rank, dtype):
+    """(1 + λ)^(-1/2) of axes along and across the entries, some left to the prior."""
+    turned = np.array([[0.6, -0.8], [0.8, 0.6]])
+    axes = np.eye(4)
+    axes[1:3, 1:3] = turned
+    values = np.array([1e20, 1e17, 3.0, 0.0])
+    parts = (jnp.asarray(v, dtype) for v in (np.zeros(4), values[:rank], axes[:, :rank]))
+    gaussian = Gaussian(*parts)
+    kept = np.append(values[:rank], np.zeros(4 - rank))
+    exact = (axes / (1 + kept)) @ axes.T
+    close = 1e-12 if dtype == jnp.float64 else 1e-5
+    np.testing.assert_allclose(gaussian.stdev(), np.sqrt(np.diag(exact)), rtol=close)
+    root = np.asarray(gaussian.root(jnp.arange(4)))
+    np.testing.assert_allclose(root @ root.T, exact, rtol=close, atol=close)
+    stiffest = gaussian.covariance(jnp.asarray(axes[:, 1], dtype))
+    if dtype == jnp.float64:
+        np.testing.assert_allclose(axes[:, 1] @ stiffest, 1e-17, rtol=1e-6)
 
 
 class Loose(eqx.Module):
