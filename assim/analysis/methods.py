@@ -296,7 +296,8 @@ def _run(name: str, method: AbstractPosterior, asked: PosteriorRequest) -> Poste
         fitted, spread = asked.fitted, asked.spread
         if own := method != asked.settings:
             first, chi = asked.keys[0], fitted.chi
-            fitted = laplace(problem, chi, method, first)
+            bare = laplace(problem, chi, method, first)  # of this minimum alone
+            fitted = replace(bare, elsewhere=fitted.elsewhere, others=fitted.others)
             at_minimum = evaluate(problem, chi).simulation
             spread = spread_of(problem, fitted.gaussian, at_minimum, first)
         posterior = of_laplace(name, fitted, method, asked, spread, key)

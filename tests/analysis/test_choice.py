@@ -166,12 +166,18 @@ def two_modes():
 
 def test_no_method_about_one_minimum_is_certified_where_two_count(two_modes):
     """Both signs have the same likelihood, and masses in the ratio of their prior densities."""
-    methods = [assim.posterior.Laplace(), assim.posterior.Importance()]
+    methods = {
+        "laplace": assim.posterior.Laplace(),
+        "of_settings_of_its_own": assim.posterior.Laplace(certificate=20_000),
+        "importance": assim.posterior.Importance(),
+    }
     analysis = assim.analyse(two_modes, posterior=methods)
     share = 1 / (1 + np.exp(2 * 0.3 * np.sqrt(2.5)))
     for posterior in analysis.posteriors.values():
         assert posterior.trust is not assim.Trust.CERTIFIED
         assert "Other minima" in posterior.advice
+    own = analysis.posteriors["of_settings_of_its_own"].certificates
+    assert own["elsewhere"] == analysis.laplace.elsewhere
     assert abs(analysis.laplace.elsewhere - share) < 0.05
     there = two_modes.control(jnp.asarray(analysis.laplace.others[0])).parameters["a"]
     np.testing.assert_allclose(there, -np.sqrt(2.5), rtol=0.05)
