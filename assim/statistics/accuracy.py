@@ -47,6 +47,14 @@ class Errors(NamedTuple):
         said = [moments] if self.mean or self.stdev or not self.quantile else []
         return ", ".join([*said, quantiles] if self.quantile else said)
 
+    def moves(self) -> str:
+        """The same numbers as differences, in words, rounded up."""
+        quantiles = f", quantiles by {_up(100 * self.quantile, 1)} % of their interval"
+        return (
+            f"standard deviations by {_up(100 * self.stdev, 1)} %, means by {_up(self.mean, 3)} of "
+            f"one{quantiles if self.quantile else ''}"
+        )
+
     def beyond(self) -> list[str]:
         """Those that are larger than may be, in words."""
         named = (
@@ -101,6 +109,34 @@ def errors_of_weighted(
     e_mean = np.sqrt(np.sum(first**2, axis=0) / variance)
     e_stdev = np.sqrt(np.sum(second**2, axis=0)) / (2 * variance)
     return Errors(float(np.max(e_mean)), float(np.max(e_stdev)))
+
+
+def apart(
+    values: np.ndarray, weights: np.ndarray, others: np.ndarray, of_others: np.ndarray
+) -> Errors:
+    """How far moments of draws are from those of others, the largest of columns that vary.
+
+        |m - m′| / s′        |s / s′ - 1|
+
+    Of draws of shape (N, r) and (M, r) with weights of sum one; values that are not finite are left
+    out, and so are columns without others.
+    """
+    (mean, stdev), (right, spread) = _moments(values, weights), _moments(others, of_others)
+    moves = np.maximum(stdev, spread) > 1e3 * np.finfo(float).eps * np.abs(right)
+    with np.errstate(divide="ignore"):
+        of_mean = np.abs(mean - right)[moves] / spread[moves]
+        of_stdev = np.abs(stdev[moves] / spread[moves] - 1)
+    return Errors(*(float(np.max(away, initial=0.0)) for away in (of_mean, of_stdev)))
+
+
+def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column by its finite values; NaN where there are none."""
+    finite = np.isfinite(values)
+    mass = weights @ finite
+    mass = np.where(mass > 0, mass, np.nan)
+    mean = weights @ np.where(finite, values, 0.0) / mass
+    away = np.where(finite, values - mean, 0.0)
+    return mean, np.sqrt(weights @ away**2 / mass)
 
 
 class Moments(NamedTuple):

@@ -155,10 +155,6 @@ class LaplacePosterior(eqx.Module):
         near = (np.sum((np.asarray(members) - chi) ** 2, axis=1) < away for chi in self.others)
         return sum(not np.any(nearer) for nearer in near)
 
-    def nearly_gaussian(self) -> bool:
-        """Whether k̂ is below 0.5, its error included."""
-        return self.importance.smoothed.tail.light()
-
     def advice(self) -> str:
         """What edges, curvature, eigenpairs left out, else k̂ say, in a sentence."""
         if self.outside > OUTSIDE:

@@ -15,11 +15,14 @@ from assim.solve.minimise.loop import AbstractMinimiser
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
 from assim.solve.posterior.laplace_posterior import LEFT_OUT, OUTSIDE, LaplacePosterior
+from assim.solve.posterior.unweighted import misses, moved_of_laplace
+from assim.statistics.accuracy import Errors
 
 Array = jax.Array
 
 CERTIFIED_SHARE = 0.99  # of members that must have converged: those that do not are not random
 FAILED_SHARE = 0.5
+CORRECT = "correct it by importance weights, or run a chain (NUTS or MCLMC)"
 SAMPLING = 0.1  # relative standard error of standard deviations that is still certified
 
 
@@ -165,27 +168,38 @@ def _analyses(
 def _ensemble(problem: DepartureFunction, around: LaplacePosterior, analyses: _Member) -> Ensemble:
     fine = (analyses.status == Status.CONVERGED) & np.all(np.isfinite(analyses.chi), axis=1)
     share = float(np.mean(fine))
-    trust, advice = _verdict(problem, around, share, int(np.sum(fine)))
-    members = analyses.chi[fine] if fine.any() else np.asarray(around.chi)[None]
+    members = jnp.asarray(analyses.chi[fine] if fine.any() else np.asarray(around.chi)[None])
+    moved = moved_of_laplace(problem, around)
+    trust, advice = _verdict(problem, around, share, members, moved)
     n = members.shape[1]
     products = np.sum(analyses.loops) * n if n <= DENSE_LIMIT else np.sum(analyses.inner)
     loops = int(np.sum(analyses.loops))
+    certificates = {
+        "converged": share,
+        "loops": loops / fine.size,
+        "laplace_k_hat": around.k_hat,
+        "laplace_mean_moved": moved.mean,
+        "laplace_stdev_moved": moved.stdev,
+    }
     return Ensemble(
-        jnp.asarray(members),
+        members,
         equal_weights(len(members)),
         trust,
         advice,
-        {"converged": share, "loops": loops / fine.size, "laplace_k_hat": around.k_hat},
+        certificates,
         gradients=loops + int(products),
         evaluations=loops,
     )
 
 
 def _verdict(
-    problem: DepartureFunction, around: LaplacePosterior, share: float, number: int
+    problem: DepartureFunction,
+    around: LaplacePosterior,
+    share: float,
+    members: Array,
+    moved: Errors,
 ) -> tuple[Trust, str]:
-    figures = f"{share:.0%} of the perturbed analyses converged"
-    correct = "correct it by importance weights, or run a chain (NUTS or MCLMC)"
+    figures, number = f"{share:.0%} of the perturbed analyses converged", len(members)
     if share < FAILED_SHARE or number < 2:
         return Trust.FAILED, (
             f"{figures}: give the minimiser more loops (n_outer), or check the model's derivatives."
@@ -196,12 +210,12 @@ def _verdict(
     if problem.has_normaliser():
         return Trust.DOUBTFUL, (
             f"{figures}. With an estimated error scale their spread is not that of the posterior, "
-            f"for scales too small: {correct}."
+            f"for scales too small: {CORRECT}."
         )
-    if not around.nearly_gaussian():
+    if nonlinear := _nonlinear(around, members, moved):
         return Trust.DOUBTFUL, (
-            f"{figures}. They are draws from the posterior of a linear problem, and Laplace "
-            f"with k̂ = {around.k_hat:.2f} says that this one is not nearly so: {correct}."
+            f"{figures}. They are draws from the posterior of a linear problem, and {nonlinear}, "
+            f"so that this one is not nearly so: {CORRECT}."
         )
     if share < CERTIFIED_SHARE:
         return Trust.DOUBTFUL, (
@@ -210,9 +224,20 @@ def _verdict(
         )
     sampling = 1 / np.sqrt(2 * (number - 1))
     linear = (
-        f"{figures}, and the problem is nearly linear (k̂ = {around.k_hat:.2f}); with {number} "
-        f"members standard deviations are known to {sampling:.0%}"
+        f"{figures}, and the problem is nearly linear (weights of Laplace's draws move standard "
+        f"deviations by {moved.stdev:.1%}); with {number} members these are known to {sampling:.0%}"
     )
     if sampling > SAMPLING:
         return Trust.DOUBTFUL, f"{linear} only: raise `members`."
     return Trust.CERTIFIED, f"{linear}."
+
+
+def _nonlinear(around: LaplacePosterior, members: Array, moved: Errors) -> str:
+    """What says that members are not draws of the posterior; "" where nothing does."""
+    if not np.isfinite(moved.mean):
+        return f"the weights of Laplace's draws (k̂ = {around.k_hat:.2f}) do not tell its moments"
+    if not moved.excess() <= 1:
+        return f"weights move moments of Laplace's draws, {moved.moves()}"
+    if misses(around, members):
+        return "they miss its moments by the weights of Laplace's draws"
+    return ""

@@ -11,8 +11,9 @@ import scipy.stats
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import Laplace, laplace
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
-from assim.statistics.importance_weights import NO_WEIGHTS
-from assim.statistics.pareto import ParetoSmoothed
+from assim.statistics.accuracy import Errors
+from assim.statistics.importance_weights import ImportanceWeights
+from assim.statistics.pareto import ParetoSmoothed, Tail
 from tests.solve.departures import Misfit
 
 SKEW = 2.0  # of the skewed likelihood
@@ -92,10 +93,15 @@ def posterior_at(problem, chi, certificate=1000) -> LaplacePosterior:
 
 
 def given(chi, variance, k_hat=0.1) -> LaplacePosterior:
-    """A Laplace posterior by its mean and its independent variances, whether right or wrong."""
+    """A Laplace posterior by its mean and its independent variances, whether right or wrong.
+
+    Its certificate has equal weights, whatever it says of them.
+    """
     chi, variance = np.asarray(chi, float), np.asarray(variance, float)
     order = np.argsort(variance)
     vectors = jnp.asarray(np.eye(chi.size)[:, order])
     gaussian = Gaussian(jnp.asarray(chi), jnp.asarray(1 / variance[order] - 1), vectors)
-    weights = ParetoSmoothed(np.ones(0), k_hat, 1000.0, 0.0)
-    return LaplacePosterior(gaussian, 0.0, 0.0, "given", NO_WEIGHTS._replace(smoothed=weights))
+    draws, equal = np.asarray(gaussian.draws(jax.random.key(0), 1000)), np.full(1000, 1e-3)
+    weights = ParetoSmoothed(equal, k_hat, 1000.0, 0.0)
+    importance = ImportanceWeights(weights, Errors(0.0, 0.0), Tail(k_hat), 0.0)
+    return LaplacePosterior(gaussian, 0.0, 0.0, "given", importance, (draws, equal))

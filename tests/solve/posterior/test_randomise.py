@@ -11,6 +11,7 @@ import pytest
 from assim.solve.minimise.gauss_newton import GaussNewton, NewtonCG
 from assim.solve.posterior.ensemble import Trust
 from assim.solve.posterior.randomise import Randomise, _verdict, perturbed_analysis
+from assim.statistics.accuracy import Errors
 from assim.statistics.importance_weights import NO_WEIGHTS
 from tests.solve.departures import Misfit, UnknownScale
 from tests.solve.linear import driven, kalman
@@ -104,6 +105,12 @@ def test_uninformed_coordinate_is_named():
     assert found.trust is Trust.DOUBTFUL and "not informed" in found.advice
 
 
+def verdict(case, around, share, number):
+    """Of so many members that are draws of the Laplace posterior."""
+    members, moved = around.gaussian.draws(KEY, number), Errors(0.0, 0.0)
+    return _verdict(case.problem, around, share, members, moved)
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
@@ -113,17 +120,16 @@ def test_uninformed_coordinate_is_named():
     ],
 )
 def test_laplace_that_is_none_is_not_certified(case, around, changed, words):
-    doubted = dataclasses.replace(around, **changed)
-    trust, advice = _verdict(case.problem, doubted, 1.0, 1000)
+    trust, advice = verdict(case, dataclasses.replace(around, **changed), 1.0, 1000)
     assert trust is Trust.DOUBTFUL and words in advice
 
 
 def test_few_members_and_lost_ones_are_not_certified(case, around):
     """Standard deviations of 51 are known to a tenth; one member of fifty that is lost counts."""
     for share, number, words in ((1.0, 2, "71%"), (1.0, 50, "raise `members`"), (0.98, 400, "98%")):
-        trust, advice = _verdict(case.problem, around, share, number)
+        trust, advice = verdict(case, around, share, number)
         assert trust is Trust.DOUBTFUL and words in advice
-    assert _verdict(case.problem, around, 0.995, 51)[0] is Trust.CERTIFIED
+    assert verdict(case, around, 0.995, 51)[0] is Trust.CERTIFIED
 
 
 def test_nonlinear_problem_is_doubtful():

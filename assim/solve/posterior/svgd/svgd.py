@@ -13,6 +13,7 @@ from assim.solve.posterior.ensemble import (
     AbstractPosterior,
     Ensemble,
     Report,
+    Trust,
     equal_weights,
     failed,
 )
@@ -32,6 +33,7 @@ from assim.solve.posterior.svgd.stein_flow import (
     stein_residual,
 )
 from assim.solve.posterior.svgd.svgd_verdict import Measured, verdict
+from assim.solve.posterior.unweighted import moved_of_laplace
 from assim.solve.together import log_density
 
 Array = jax.Array
@@ -140,7 +142,24 @@ class SVGD(AbstractPosterior):
         judged = verdict(measured, around, self.plain, truncated)
         weights, stated = equal_weights(chi.shape[0]), stated_moments(subspace, a)
         ensemble = Ensemble(chi, weights, *judged, certificates, gradients, drawn.shape[0])
+        if rank == 0:
+            ensemble = _if_gaussian(problem, around, ensemble)
         return crosschecked(problem, ensemble, stated, keys[5], report)
+
+
+def _if_gaussian(
+    problem: DepartureFunction, around: LaplacePosterior, ensemble: Ensemble
+) -> Ensemble:
+    """Of particles that nothing moved: certified where Laplace may be published without weights."""
+    if ensemble.trust is not Trust.CERTIFIED:
+        return ensemble
+    moves = moved_of_laplace(problem, around)
+    if moves.excess() <= 1:
+        return ensemble
+    why = (
+        f"weights would move its moments, {moves.moves()}" if moves.measured() else around.advice()
+    )
+    return ensemble.doubted(f"These are draws of Laplace's Gaussian: {why}")
 
 
 def _metric(

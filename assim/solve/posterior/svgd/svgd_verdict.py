@@ -53,7 +53,8 @@ def verdict(
     """Trust, and the first thing that stands against it with its way out.
 
     `truncated` are nats that eigenpairs of the averaged Hessian which were not computed may hold;
-    ∞ where the smallest that was computed is still informed.
+    ∞ where the smallest that was computed is still informed. Where no direction is, whether the
+    Gaussian is the posterior is not looked at here.
     """
     if doubt := next(_doubts(measured, around, plain, truncated), ""):
         return Trust.DOUBTFUL, doubt
@@ -97,8 +98,6 @@ def _doubts(
             f"Spreads are {measured.narrowest:.2f} to {measured.widest:.2f} of Laplace's, too far "
             f"from where the particles started to be resolved by {measured.particles}: {CHAIN}."
         )
-    if not (measured.rank or around.nearly_gaussian()):  # nothing moved, no better than Laplace
-        yield around.advice()
 
 
 def _of_number(measured: Measured) -> Iterator[str]:
