@@ -20,8 +20,10 @@ from assim.solve.posterior.ensemble import (
 )
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import OUTSIDE, UNINFORMED, LaplacePosterior
+from assim.solve.posterior.unweighted import moved
 from assim.solve.together import affordable, batch_size, log_density
-from assim.statistics.pareto import ParetoSmoothed, pareto_smooth
+from assim.statistics.accuracy import Errors
+from assim.statistics.importance_weights import ImportanceWeights, importance_weights
 
 if TYPE_CHECKING:
     import optax
@@ -32,9 +34,13 @@ FULL_LIMIT = 500  # controls up to which a whole covariance is fitted
 STEEPEST = 1e4  # norm of a score beyond which it is shortened: one wild draw moves nothing
 SETTLED = 0.2  # of the bound's slope, in standard deviations, that counts as none
 MEASURED = 400  # draws that it is measured with
-CLOSE = 0.05  # relative, of standard deviations that count as right
 DECAY = 100.0  # of the step, from the first to the last
 PARTS = 10  # in which progress is told
+NARROW = (
+    "reverse Kullback-Leibler fits are too narrow wherever the posterior is not of their family, "
+    "and off where steps were too few; correct it by importance weights, or run a chain (NUTS or "
+    "MCLMC)."
+)
 
 
 class Approximation(eqx.Module):
@@ -126,7 +132,12 @@ class Variational(AbstractPosterior):
         number, measured = affordable(self.number, n), affordable(MEASURED, n)
         chi, log_weights = _weighted(problem, state.fit, second, number)
         slope = float(_steepness(problem, state.fit, first, measured))
-        return _ensemble(self, chi, np.asarray(log_weights), slope, measured, around.free)
+        spent = self._gradients() + 2 * ((measured + 1) // 2)
+        return _ensemble(problem, around, chi, np.asarray(log_weights), slope, spent)
+
+    def _gradients(self) -> int:
+        """Of all steps."""
+        return PARTS * (self.steps // PARTS) * 2 * ((self.draws_per_step + 1) // 2)
 
 
 class _State(NamedTuple):
@@ -226,36 +237,37 @@ def _steepness(problem: DepartureFunction, fit: Approximation, key: Array, draws
 
 
 def _ensemble(
-    settings: Variational,
+    problem: DepartureFunction,
+    around: LaplacePosterior,
     chi: Array,
     log_weights: np.ndarray,
     slope: float,
-    measured: int,
-    free: bool,
+    gradients: int,
 ) -> Ensemble:
-    finite = np.isfinite(log_weights)
-    smoothed = pareto_smooth(log_weights)
+    sound = bool(np.all(np.isfinite(np.asarray(chi)))) and bool(np.isfinite(log_weights).any())
+    along = jax.vmap(around.gaussian.z)(chi) @ around.gaussian.eigenvectors
+    importance = importance_weights(np.asarray(along), log_weights)
+    weights, away = importance.smoothed.weights, Errors(np.nan, np.nan)
+    if sound and importance.smoothed.trusted():
+        away = moved(problem, around.gaussian, chi, weights)
     bound, bound_stdev = _bound(log_weights)
     certificates = {
         "bound": bound,
         "bound_stdev": bound_stdev,
-        "k_hat": smoothed.k_hat,
-        "effective_draws": smoothed.effective_draws,
-        "outside": float(np.mean(~finite)),
+        **importance.certificates(),
         "slope": slope,
-        "stdev_ratio": _stdev_ratio(np.asarray(chi), smoothed.weights),
+        "mean_moved": away.mean,
+        "stdev_moved": away.stdev,
+        "stdev_ratio": _stdev_ratio(np.asarray(chi), weights),
     }
-    sound = bool(np.all(np.isfinite(np.asarray(chi)))) and bool(finite.any())
-    trust, advice = _verdict(certificates, smoothed, sound, free)
-    per_step = 2 * ((settings.draws_per_step + 1) // 2)
     return Ensemble(
         chi,
         equal_weights(chi.shape[0]),
-        trust,
-        advice,
+        *_verdict(importance, away, slope, sound, around.free),
         certificates,
-        gradients=PARTS * (settings.steps // PARTS) * per_step + 2 * ((measured + 1) // 2),
+        gradients=gradients,
         evaluations=chi.shape[0],
+        effective_size=float(chi.shape[0]) if sound else float("nan"),
     )
 
 
@@ -277,9 +289,8 @@ def _stdev_ratio(chi: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _verdict(
-    certificates: dict[str, float], smoothed: ParetoSmoothed, sound: bool, free: bool
+    importance: ImportanceWeights, away: Errors, slope: float, sound: bool, free: bool
 ) -> tuple[Trust, str]:
-    slope = certificates["slope"]
     if not sound:
         return Trust.FAILED, (
             "The fit left every place where the density is finite: lower `step_size`, or run a "
@@ -292,18 +303,15 @@ def _verdict(
             f"The bound still has a slope of {slope:.2g} by a standard deviation: raise "
             "`steps` or `draws_per_step`."
         )
-    if certificates["outside"] > OUTSIDE:
+    if importance.outside > OUTSIDE:
         return Trust.DOUBTFUL, (
-            f"Log p is -∞ at {100 * certificates['outside']:.0f} per cent of the fit's draws: the "
+            f"Log p is -∞ at {100 * importance.outside:.0f} per cent of the fit's draws: the "
             "posterior has an edge that a Gaussian does not; check the model there, or run NUTS."
         )
-    figures = f"k̂ = {smoothed.k_hat:.2f} of the fit as a proposal"
-    if smoothed.trusted():
-        ratio = certificates["stdev_ratio"]
-        figures += f", and weights change standard deviations by up to {abs(1 / ratio - 1):.0%}"
-        if abs(ratio - 1) < CLOSE:
-            return Trust.CERTIFIED, f"{figures}: it is close to the posterior."
-    return Trust.DOUBTFUL, (
-        f"{figures}: reverse Kullback-Leibler fits are too narrow wherever the posterior is not of "
-        "their family; correct it by importance weights, or run a chain (NUTS or MCLMC)."
-    )
+    figures = f"Of the fit as a proposal {importance.figures()}"
+    if not importance.trusted():
+        return Trust.DOUBTFUL, f"{figures}, but {importance.beyond()}: {NARROW}"
+    figures += f"; weights move {away.moves()}"
+    if not away.excess() <= 1:
+        return Trust.DOUBTFUL, f"{figures}: {NARROW}"
+    return Trust.CERTIFIED, f"{figures}: it is close to the posterior."

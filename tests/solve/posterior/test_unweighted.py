@@ -11,8 +11,10 @@ from assim.solve.posterior.ensemble import Trust
 from assim.solve.posterior.laplace import Laplace, laplace
 from assim.solve.posterior.randomise import Randomise
 from assim.solve.posterior.unweighted import misses, moved, moved_of_laplace
+from assim.solve.posterior.variational import Variational
 from assim.statistics.accuracy import apart
 from tests.solve.departures import Misfit
+from tests.solve.posterior.closed_posteriors import given, linear
 
 KEY = jax.random.key(1)
 STRENGTH, READ = 0.3, 0.5
@@ -107,3 +109,15 @@ def test_apart_is_in_the_standard_deviations_of_the_others():
     assert away[:2] == (1.0, 0.5)  # 1 against 3 ± 2, and 1 against 2
     assert apart(values[:, 1:], half, others[:, 1:], half)[:2] == (0.0, 0.0)
     assert apart(values[:, :1], half, others[:, 1:2], half).excess() == np.inf
+
+
+@pytest.mark.parametrize(("shift", "trust"), [(0.0, Trust.CERTIFIED), (0.15, Trust.DOUBTFUL)])
+def test_a_fit_whose_mean_is_off_is_doubtful(shift, trust):
+    """A Gaussian posterior and a start beside its mean, from which steps so short do not move."""
+    case = linear(n=1, m=3)
+    around = given(case.mean + shift * np.sqrt(case.covariance[0]), case.covariance[0])
+    found = Variational(steps=10, step_size=1e-9).sample(case.problem, around, KEY)
+    assert found.certificates["slope"] < 0.2 and abs(found.certificates["stdev_ratio"] - 1) < 0.015
+    np.testing.assert_allclose(found.certificates["mean_moved"], shift, atol=0.01)
+    assert found.trust is trust
+    assert shift == 0 or "weights move standard deviations" in found.advice
