@@ -1,5 +1,6 @@
 """Randomised maximum likelihood: an ensemble of analyses of perturbed priors and observations."""
 
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -23,7 +24,6 @@ Array = jax.Array
 CERTIFIED_SHARE = 0.99  # of members that must have converged: those that do not are not random
 FAILED_SHARE = 0.5
 CORRECT = "correct it by importance weights, or run a chain (NUTS or MCLMC)"
-SAMPLING = 0.1  # relative standard error of standard deviations that is still certified
 
 
 class _Perturbed(NamedTuple):
@@ -189,6 +189,7 @@ def _ensemble(problem: DepartureFunction, around: LaplacePosterior, analyses: _M
         certificates,
         gradients=loops + int(products),
         evaluations=loops,
+        effective_size=float(len(members)) if fine.any() else math.nan,
     )
 
 
@@ -222,13 +223,13 @@ def _verdict(
             f"{figures}; those left out may have something in common: give the minimiser more "
             "loops (n_outer)."
         )
-    sampling = 1 / np.sqrt(2 * (number - 1))
+    sampling = Errors(1 / math.sqrt(number), 1 / math.sqrt(2 * (number - 1)))
     linear = (
-        f"{figures}, and the problem is nearly linear (weights of Laplace's draws move standard "
-        f"deviations by {moved.stdev:.1%}); with {number} members these are known to {sampling:.0%}"
+        f"{figures}, and the problem is nearly linear (weights of Laplace's draws move "
+        f"{moved.moves()}): {number} members know {sampling.words()}"
     )
-    if sampling > SAMPLING:
-        return Trust.DOUBTFUL, f"{linear} only: raise `members`."
+    if not sampling.excess() <= 1:
+        return Trust.DOUBTFUL, f"{linear} only; raise `members`."
     return Trust.CERTIFIED, f"{linear}."
 
 
