@@ -33,6 +33,7 @@ class FieldMoments(NamedTuple):
         model_error: those of η.
         predicted: those of Hx, by instrument.
         errors: of the moments, the largest; NaN where they were not measured.
+        outside: share of the weight whose trajectory is not finite, which all of them leave out.
     """
 
     mean: State
@@ -40,6 +41,7 @@ class FieldMoments(NamedTuple):
     model_error: State
     predicted: State
     errors: Errors = Errors(float("nan"), float("nan"))
+    outside: float = 0.0
 
 
 def many_together(problem: Problem) -> int:
@@ -61,8 +63,9 @@ def of_members(
 ) -> FieldMoments:
     """Mean and standard deviation of every field, about what χ gives.
 
-    Members whose trajectory is not finite are left out. Errors are those of the delta method
-    (`errors_of_weighted`), scaled to the independent draws that the members are worth.
+    Members whose trajectory is not finite are left out, and of the others predictions that are not.
+    Errors are those of the delta method (`errors_of_weighted`), scaled to the independent draws
+    that the members are worth.
 
     Args:
         problem: the problem.
@@ -82,20 +85,28 @@ def of_members(
         part = slice(at, at + batch)
         more = _sums(problem, here, padded[part], w[part], measured)
         total = more if total is None else jax.tree.map(jnp.add, total, more)
-    sums, mass, square = jax.tree.map(np.asarray, total)
-    mass = np.where(mass > 0, mass, np.nan)  # no member has a finite trajectory
-    each = jax.tree.map(lambda x, s: _member_entries(np.asarray(x), s, mass, square), here, sums)
-    moments = _of_entries(each)
+    sums, masses, kept = jax.tree.map(np.asarray, total)
+    each = jax.tree.map(lambda x, *of_x: _member_entries(np.asarray(x), *of_x), here, sums, masses)
+    moments = _of_entries(each)._replace(outside=_outside(kept[0], np.sum(weights)))
     if not measured:
         return moments
+    mass, square = np.where(kept > 0, kept, np.nan)  # no member has a finite trajectory
     scale = float(mass / np.sqrt(square * effective_size))  # of errors of so many independent draws
     return moments._replace(errors=moments.errors.scaled(scale))
 
 
-def _member_entries(
-    x: np.ndarray, sums: np.ndarray, mass: np.ndarray, square: np.ndarray
-) -> "_Entries":
-    """With the errors of independent members, NaN where the sums for them are not there."""
+def _outside(kept: np.ndarray, weights: np.ndarray) -> float:
+    """Share of the sum of weights that was not kept; rounding is none."""
+    share = 1 - float(kept) / float(weights)
+    return share if share > ROUNDING else 0.0
+
+
+def _member_entries(x: np.ndarray, sums: np.ndarray, mass: np.ndarray) -> "_Entries":
+    """With the errors of independent members, NaN where the sums for them are not there.
+
+    `mass` holds Σ w and Σ w² of the members that have a finite value; NaN results from none.
+    """
+    mass, square = np.where(mass[0] > 0, mass[0], np.nan), mass[1]
     m, second = sums[:2] / mass
     variance = np.maximum(second - m**2, 0.0)
     if len(sums) < len(POWERS):
@@ -110,21 +121,41 @@ def _member_entries(
 @program
 def _sums(
     problem: Problem, here: Fields, chi: Array, w: Array, measured: bool
-) -> tuple[Any, Array, Array]:
-    """Σ w^p (x - x*)^q over several χ for (p, q) in POWERS, leading dimension; Σ w and Σ w²."""
-    away, w = _away(problem, here, chi, w)
+) -> tuple[Any, Any, Array]:
+    """Σ w^p (x - x*)^q over several χ for (p, q) in POWERS, leading dimension; Σ w^p of each entry.
+
+    Last, Σ w and Σ w² of those whose trajectory is finite.
+    """
+    away, weights, kept = _away(problem, here, chi, w)
     powers = POWERS if measured else POWERS[:2]
-    of_entries = lambda a: jnp.stack([jnp.tensordot(w**p, a**q, 1) for p, q in powers])  # noqa: E731
-    return jax.tree.map(of_entries, away), jnp.sum(w), jnp.sum(w**2)
+    of_entries = lambda a, w: jnp.stack([_weighed(w**p, a**q) for p, q in powers])  # noqa: E731
+    sums = jax.tree.map(of_entries, away, weights)
+    return sums, jax.tree.map(_with_squares, weights), _with_squares(kept)
 
 
-def _away(problem: Problem, here: Fields, chi: Array, w: Array) -> tuple[Fields, Array]:
-    """x - x* of several χ, and their weights: both nothing where a trajectory is not finite."""
+def _with_squares(w: Array) -> Array:
+    """Σ w and Σ w² over the first axis."""
+    return jnp.stack([jnp.sum(w, axis=0), jnp.sum(w**2, axis=0)])
+
+
+def _weighed(w: Array, a: Array) -> Array:
+    """Σ w a over the first axis, of a weight a row or for every entry."""
+    return jnp.tensordot(w, a, 1) if w.ndim == 1 else jnp.sum(w * a, axis=0)
+
+
+def _away(problem: Problem, here: Fields, chi: Array, w: Array) -> tuple[Fields, Fields, Array]:
+    """x - x* of several χ, the weights of each field, and those of members; 0 where not finite.
+
+    A member has no weight where its trajectory is not finite; predictions have a weight each.
+    """
     fields = each_member(lambda chi: _fields(problem, chi))(chi)
     away = jax.tree.map(lambda a, b: a - b[None], fields, here)
     finite = [jnp.isfinite(a).reshape(w.size, -1).all(axis=1) for a in jax.tree.leaves(away[:2])]
+    kept = jnp.where(jnp.all(jnp.stack(finite), axis=0), w, 0.0)
+    each = lambda a: jnp.where(jnp.isfinite(a), kept.reshape(-1, *[1] * (a.ndim - 1)), 0.0)  # noqa: E731
+    of_states = jax.tree.map(lambda _: kept, away[:2])
     safe = jax.tree.map(lambda a: jnp.where(jnp.isfinite(a), a, 0.0), away)
-    return safe, jnp.where(jnp.all(jnp.stack(finite), axis=0), w, 0.0)
+    return safe, (*of_states, jax.tree.map(each, away[2])), kept
 
 
 # ---- of the Laplace posterior, corrected by weights ----------------------------------------------
@@ -137,13 +168,15 @@ class _Sums(NamedTuple):
         plain: Σ_p s, leading dimension 3.
         products: Σ_p s sᵀ, leading dimensions 3 and 3.
         weighed: Σ_p s Σ w, leading dimension 3.
-        mass: Σ_p (Σ w), and of its square.
+        mass: Σ_p (Σ w), and of its square, leading dimension 2.
+        kept: Σ w of draws whose trajectory is finite, and of all.
     """
 
     plain: Any
     products: Any
     weighed: Any
-    mass: Array
+    mass: Any
+    kept: Array
 
 
 def corrected(problem: Problem, fitted: LaplacePosterior, stdev: Fields) -> FieldMoments:
@@ -195,35 +228,38 @@ def _pair_sums(problem: Problem, chi: Array, away: Array, w: Array) -> tuple[Fie
     several, tangent = each_member(pushed)(away)
     here = jax.tree.map(lambda x: x[0], several)
     members = chi[None] + jnp.concatenate([away, -away])
-    fields, kept = _away(problem, here, members, w.reshape(-1))
-    mass = jnp.sum(kept.reshape(w.shape), axis=0)
+    fields, weights, kept = _away(problem, here, members, w.reshape(-1))
+    in_pairs = lambda v: jnp.sum(v.reshape(2, -1, *v.shape[1:]), axis=0)  # noqa: E731
 
-    def of_entries(linear: Array, e: Array) -> Array:
-        weigh = kept.reshape(-1, *[1] * (e.ndim - 1))
-        sums = [jnp.sum((weigh * f).reshape(2, -1, *e.shape[1:]), axis=0) for f in (e, e**2)]
+    def of_entries(linear: Array, e: Array, w: Array) -> Array:
+        weigh = w.reshape(*w.shape, *[1] * (e.ndim - w.ndim))
+        sums = [in_pairs(weigh * f) for f in (e, e**2)]
         return jnp.stack([*sums, 2 * linear**2], axis=1)
 
-    terms = jax.tree.map(of_entries, tangent, fields)
+    terms = jax.tree.map(of_entries, tangent, fields, weights)
+    masses = jax.tree.map(in_pairs, weights)
+    by_mass = lambda s, m: _weighed(m if m.ndim == 1 else m[:, None], s)  # noqa: E731
     return here, _Sums(
         jax.tree.map(lambda s: jnp.sum(s, axis=0), terms),
         jax.tree.map(lambda s: jnp.einsum("pi...,pj...->ij...", s, s), terms),
-        jax.tree.map(lambda s: jnp.tensordot(mass, s, 1), terms),
-        jnp.stack([jnp.sum(mass), jnp.sum(mass**2)]),
+        jax.tree.map(by_mass, terms, masses),
+        jax.tree.map(_with_squares, masses),
+        jnp.stack([jnp.sum(kept), jnp.sum(w)]),
     )
 
 
 def _combined(here: Fields, stdev: Fields, sums: _Sums, pairs: int) -> FieldMoments:
     """Moments and errors from the sums over so many pairs."""
-    mass = np.asarray(sums.mass)
     each = jax.tree.map(
-        lambda x, s, *sums: _combined_entries(np.asarray(x), np.asarray(s), sums, mass, pairs),
+        lambda x, s, *sums: _combined_entries(np.asarray(x), np.asarray(s), sums, pairs),
         here,
         stdev,
         sums.plain,
         sums.products,
         sums.weighed,
+        sums.mass,
     )
-    return _of_entries(each)
+    return _of_entries(each)._replace(outside=_outside(*np.asarray(sums.kept)))
 
 
 def _of_entries(each: Any) -> FieldMoments:
@@ -247,17 +283,20 @@ class _Entries(NamedTuple):
 
 
 def _combined_entries(
-    x: np.ndarray, s: np.ndarray, sums: tuple[Array, ...], mass: np.ndarray, pairs: int
+    x: np.ndarray, s: np.ndarray, sums: tuple[Array, ...], pairs: int
 ) -> _Entries:
     """With the influence of pair p on the variance v: a + b, b = -β l²/N and
 
     a = we² - 2m we + (m² - v) w.
     """
-    scale = np.array([1 / mass[0], 1 / mass[0], 1 / (2 * pairs)])
-    by = lambda v: v.reshape(*v.shape, *[1] * x.ndim)  # noqa: E731
-    first, second, square = by(scale) * np.asarray(sums[0])
-    products = by(np.outer(scale, scale)) * np.asarray(sums[1])
-    weighed = by(scale / mass[0]) * np.asarray(sums[2])
+    plain, products, weighed, mass = map(np.asarray, sums)
+    mass = np.where(mass > 0, mass, np.nan)  # no draw has a finite value
+    one = np.ones_like(mass[0])
+    scale = np.stack([one / mass[0], one / mass[0], one / (2 * pairs)])
+    scale = scale.reshape(*scale.shape, *[1] * (x.ndim + 1 - scale.ndim))
+    first, second, square = scale * plain
+    products = scale[:, None] * scale[None] * products
+    weighed = scale * weighed / mass[0]
     ww = mass[1] / mass[0] ** 2
     m, v = first, second - first**2
     l_l = products[2, 2] - square**2 / pairs

@@ -32,7 +32,7 @@ from assim.problem.scalars import (
 from assim.solve.columns import EXACT_LIMIT, PROBES
 from assim.solve.posterior.ensemble import HEAVY_TAIL, Ensemble, Report, Trust
 from assim.solve.posterior.laplace import Laplace
-from assim.solve.posterior.laplace_posterior import LaplacePosterior, in_doubt
+from assim.solve.posterior.laplace_posterior import OUTSIDE, LaplacePosterior, in_doubt
 from assim.solve.posterior.marginal import (
     Pushed,
     Quantity,
@@ -218,7 +218,7 @@ def _judged(posterior: Posterior, fields: FieldMoments) -> Posterior:
     """With how well what is published is known, and doubtful where that is not well enough."""
     if not fields.mean:
         return posterior.doubted(_TANGENT)
-    posterior = _with_field_errors(posterior, fields)
+    posterior = _with_field_errors(_with_outside(posterior, fields), fields)
     if posterior.chi.shape[1] > EXACT_LIMIT:
         posterior = replace(posterior, advice=f"{posterior.advice} {_PROBED}")
     return _known(posterior, fields.errors, f"raise the posterior's certificate, or {_CHAIN}")
@@ -229,10 +229,18 @@ def _with_field_errors(posterior: Posterior, fields: FieldMoments) -> Posterior:
     return replace(posterior, certificates={**posterior.certificates, **known})
 
 
-def _without_field_errors(posterior: Posterior, fields: FieldMoments) -> Posterior:
-    if any(np.isfinite(mean).any() for mean in jax.tree.leaves(fields.mean)):
-        return replace(posterior, advice=f"{posterior.advice} {_TOO_MANY}")
-    return posterior.doubted("No member has a finite trajectory, so that no field is stated.")
+def _with_outside(posterior: Posterior, fields: FieldMoments) -> Posterior:
+    """With the share of members that fields leave out, and doubtful where that is not small."""
+    share = {"fields_outside": fields.outside}
+    posterior = replace(posterior, certificates={**posterior.certificates, **share})
+    if fields.outside <= OUTSIDE or posterior.trust is Trust.FAILED:
+        return posterior
+    if fields.outside == 1:
+        return posterior.doubted("No member has a finite trajectory, so that no field is stated.")
+    return posterior.doubted(
+        f"The trajectory is not finite for {100 * fields.outside:.2g} per cent of the posterior, "
+        "which fields leave out: they are those of the rest; check the model there."
+    )
 
 
 def _known(
@@ -259,10 +267,12 @@ def of_ensemble(name: str, ensemble: Ensemble, asked: PosteriorRequest, kind: st
     scalars = {n: replace(scalar.quantity, draws=None, prior=None) for n, scalar in each.items()}
     fields = of_members(problem, ensemble.members, ensemble.weights, chi, ensemble.effective_size)
     posterior = _posterior((name, kind), ensemble, scalars, fields, asked)
-    if math.isnan(ensemble.effective_size):
+    posterior = _with_outside(posterior, fields)
+    if math.isnan(ensemble.effective_size) or fields.outside == 1:
         return posterior
     if not fields.errors.measured():
-        return _known(_without_field_errors(posterior, fields), None, MORE)
+        posterior = replace(posterior, advice=f"{posterior.advice} {_TOO_MANY}")
+        return _known(posterior, None, MORE)
     looser = 1.0 if ensemble.independent() else LOOSER
     way_out = MORE if ensemble.chains == 1 else FINER
     return _known(_with_field_errors(posterior, fields), fields.errors, way_out, looser)

@@ -1,6 +1,7 @@
 """How well fields of members are known: a growth whose trajectory is log-normal."""
 
 import dataclasses
+from statistics import NormalDist
 
 import equinox as eqx
 import jax
@@ -10,17 +11,20 @@ import pytest
 
 import assim
 from assim.analysis.fields import of_members
+from assim.problem.operator import Function, PointSample
 from assim.solve.posterior.ensemble import Ensemble, Trust, equal_weights
 
 
 class Growth(assim.AbstractModel):
-    """x(t + 1) = x(t) exp(k)."""
+    """x(t + 1) = x(t) exp(k); nothing follows t = 1 where x(1) is above the most."""
 
     parameters: dict = eqx.field(default_factory=lambda: {"k": jnp.asarray(0.0)})
+    most: float | jax.Array = np.inf
     dt: float = eqx.field(default=1.0, static=True)
 
     def step(self, x, theta, t):
-        return {"x": x["x"] * jnp.exp(theta["k"])}
+        fails = (t > 0.5) & (x["x"] > self.most)
+        return {"x": jnp.where(fails, jnp.nan, x["x"] * jnp.exp(theta["k"]))}
 
     def labels(self):
         return assim.Labels(
@@ -28,16 +32,16 @@ class Growth(assim.AbstractModel):
         )
 
 
-def growth(slots):
+def growth(slots, most=np.inf, further=()):
     """k ~ N(0, 0.5) and one log-normal reading of x(1): k | y is Gaussian."""
-    model = Growth()
+    model = Growth(most=most)
     read = assim.Observations(
         "x", [1.2], assim.Points.at([1.0]), assim.operator.PointSample("x"), 0.2,
         assim.likelihood.LogNormal(),
     )  # fmt: skip
     priors = {"k": assim.prior.Normal(0.0, 0.5)}
     window = assim.Window.regular(model, slots)
-    return assim.strong_constraint(model, window, {"x": 1.0}, None, read, priors)
+    return assim.strong_constraint(model, window, {"x": 1.0}, None, [read, *further], priors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +72,44 @@ def test_errors_of_fields_are_those_over_repetitions():
         stated.append(fields.errors.stdev)
     scatter = np.std(stdevs) / np.mean(stdevs)
     np.testing.assert_allclose(np.mean(stated), scatter, rtol=0.2)
+
+
+VARIANCE = 1 / (1 / 0.25 + 1 / 0.04)  # of k | y
+MEAN = VARIANCE * np.log(1.2) / 0.04
+
+
+@pytest.mark.parametrize("share", [0.3, 0.002])
+def test_trajectories_that_are_not_finite_are_counted(share):
+    """After the last reading, so that log p is finite for all of them."""
+    most = np.exp(NormalDist(MEAN, VARIANCE**0.5).inv_cdf(1 - share))
+    problem = growth(2, jnp.asarray(most))
+    methods = [assim.posterior.Laplace(), Given()]
+    for posterior in assim.analyse(problem, posterior=methods).posteriors.values():
+        outside = posterior.certificates["fields_outside"]
+        assert abs(outside - share) < 4 * (share / 10_000) ** 0.5
+        assert posterior.quantities["k"].mean == pytest.approx(MEAN, abs=0.03 * VARIANCE**0.5)
+        assert posterior.trust is (Trust.CERTIFIED if share < 0.01 else Trust.DOUBTFUL)
+        told = f"not finite for {100 * outside:.2g} per cent" in posterior.advice
+        assert told == (share > 0.01)
+
+
+def test_predictions_that_are_not_finite_are_left_out_one_by_one():
+    """Of a reading of k^½ that does not count, where k < 0, beside one of k."""
+    points, log = assim.Points.at([1.0]), lambda *read: jnp.log(PointSample("x")(*read))
+    unused = [
+        assim.Observations(name, [1.0], points, Function(read), 1.0, weight=np.zeros(1))
+        for name, read in (("root", lambda *read: jnp.sqrt(log(*read))), ("log", log))
+    ]
+    methods = [assim.posterior.Laplace(), Given()]
+    k = np.linspace(0, MEAN + 9 * VARIANCE**0.5, 400_001)
+    p = np.exp(-((k - MEAN) ** 2) / (2 * VARIANCE))
+    p /= p.sum()
+    stdev = np.sqrt(p @ k - (p @ np.sqrt(k)) ** 2)
+    analysis = assim.analyse(growth(1, further=unused), posterior=methods)
+    for posterior in analysis.posteriors.values():
+        np.testing.assert_allclose(posterior.predicted_stdev["root"], stdev, rtol=0.03)
+        np.testing.assert_allclose(posterior.predicted_stdev["log"], VARIANCE**0.5, rtol=0.015)
+        assert posterior.certificates["fields_outside"] == 0
 
 
 class Given(assim.posterior.AbstractPosterior):
