@@ -61,6 +61,24 @@ class Convergence(NamedTuple):
         return float(np.max(self.reached()))
 
 
+def carried_on(values: np.ndarray) -> np.ndarray:
+    """Columns of (draws, chains, k) in which what is not finite is as the chain's draw before.
+
+    What has no finite draw before is as the first after. Columns with no finite draw are left out;
+    a chain with none stands at the largest of the others, which R̂ sees.
+    """
+    finite = np.isfinite(values)
+    if finite.all():
+        return values
+    known = finite.any((0, 1))
+    values, finite = values[..., known], finite[..., known]
+    draw = np.arange(len(values))[:, None, None]
+    before = np.maximum.accumulate(np.where(finite, draw, -1), axis=0)
+    row = np.where(before < 0, np.argmax(finite, axis=0)[None], before)
+    largest = np.max(values, axis=(0, 1), where=finite, initial=-np.inf)
+    return np.where(finite.any(0)[None], np.take_along_axis(values, row, axis=0), largest)
+
+
 def convergence(draws: np.ndarray) -> Convergence:
     """Convergence of chains of shape (chains, draws, n), column by column.
 

@@ -8,6 +8,7 @@ import scipy.signal
 import scipy.stats
 
 from assim.statistics.convergence import (
+    carried_on,
     convergence,
     effective_draws,
     energy_fraction,
@@ -170,3 +171,28 @@ def test_blocks_of_coordinates_change_nothing(monkeypatch):
     monkeypatch.setattr("assim.statistics.convergence.NUMBERS", 2 * draws[:, :, 0].size)
     for one, other in zip(convergence(draws), whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_what_is_not_finite_is_carried_on():
+    nan, inf = np.nan, np.inf
+    column = np.array([[nan, 1.0, nan], [2.0, inf, nan], [nan, 4.0, -inf], [5.0, nan, nan]])
+    values = np.stack([column, np.full((4, 3), nan), np.ones((4, 3))], axis=2)
+    filled = carried_on(values)
+    expected = [[2.0, 1.0, 5.0], [2.0, 1.0, 5.0], [2.0, 4.0, 5.0], [5.0, 4.0, 5.0]]
+    np.testing.assert_array_equal(filled[..., 0], expected)  # the last chain has none
+    np.testing.assert_array_equal(filled[..., 1], 1.0)
+    assert filled.shape == (4, 3, 2)
+    whole = np.ones((4, 3, 2))
+    assert carried_on(whole) is whole
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5])
+def test_errors_of_what_is_finite_are_those_of_many_repetitions(share):
+    """Of the mean and the standard deviation of the finite values, others being left out."""
+    draws = autoregression(0.8, chains=4, number=600, n=400)
+    absent = np.random.default_rng(1).uniform(size=draws.shape) < share
+    kept = np.where(absent, np.nan, draws)
+    found = convergence(np.swapaxes(carried_on(np.swapaxes(kept, 0, 1)), 0, 1))
+    means, stdevs = np.nanmean(kept, (0, 1)), np.nanstd(kept, (0, 1))
+    assert abs(np.mean(found.mean) / np.std(means) - 1) < 0.25
+    assert abs(np.mean(found.stdev) / np.std(stdevs / np.mean(stdevs)) - 1) < 0.25

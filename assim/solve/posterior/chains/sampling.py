@@ -26,7 +26,7 @@ from assim.solve.posterior.ensemble import Ensemble, Report, equal_weights, fail
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.metric import averaged_cost
 from assim.solve.together import HELD
-from assim.statistics.convergence import Convergence, convergence
+from assim.statistics.convergence import Convergence, carried_on, convergence
 
 Array = jax.Array
 
@@ -129,7 +129,8 @@ def sample_chains(
         confirmed = _drawn(run, warmed.walk, kept, keys[2])
     block = kept.whole()
     published, seen = _published(method, block, confirmed)
-    names = tuple(np.array(scalar_names(problem))[_finite(published)])
+    finite = np.isfinite(published.scalars).any((0, 1))
+    names = tuple(np.array(scalar_names(problem))[finite])
     made = certificates_of(Made(block, seen, names, kept.number, confirmed))
     certificates = {**made, **_of_warm_up(block, np.asarray(own), warmed)}
     return _ensemble(run, published, certificates, around.free)
@@ -216,14 +217,9 @@ def _drawn(run: _Run, walk: Walk, kept: _Kept, key: Array) -> bool:
 
 
 def _looked_at(block: Block) -> Convergence:
-    """Convergence of the finite scalars and of every entry of χ, in this order."""
-    columns = np.concatenate([block.scalars[:, :, _finite(block)], block.chi], axis=2)
+    """Convergence of scalars, by their finite values, and of every entry of χ, in this order."""
+    columns = np.concatenate([carried_on(block.scalars), block.chi], axis=2)
     return convergence(np.swapaxes(columns, 0, 1))
-
-
-def _finite(block: Block) -> np.ndarray:
-    """Which scalars are finite in all draws."""
-    return np.asarray(np.isfinite(block.scalars).all((0, 1)))
 
 
 def _of_warm_up(block: Block, drawn: np.ndarray, warmed: _Warmed) -> dict[str, float]:

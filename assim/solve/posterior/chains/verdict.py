@@ -7,7 +7,7 @@ import numpy as np
 
 from assim.solve.posterior.chains.chains import AbstractChains, Block
 from assim.solve.posterior.ensemble import HEAVY_TAIL, SEVERAL_MODES, Trust
-from assim.statistics.convergence import Convergence, energy_fraction
+from assim.statistics.convergence import Convergence, carried_on, energy_fraction
 
 R_HAT = 1.01  # Vehtari et al. (2021, section 4)
 DIVERGENT = 0.01  # share of divergent trajectories above which tails are not reached
@@ -24,8 +24,8 @@ class Made(NamedTuple):
     """Draws after the warm-up, and what was seen of them."""
 
     block: Block  # leading dimensions (draws, chains)
-    convergence: Convergence  # of finite scalars, then of χ
-    names: tuple[str, ...]  # of finite scalars
+    convergence: Convergence  # of scalars that are finite at all, then of χ
+    names: tuple[str, ...]  # of those scalars
     number: int  # of draws of each chain that were made
     confirmed: bool  # whether accuracy was reached twice
 
@@ -69,7 +69,8 @@ def _in_tails(block: Block, values: np.ndarray) -> np.ndarray:
 
     Tails of which no more than half have a value are left out.
     """
-    columns = np.concatenate([block.scalars, block.chi], axis=2).reshape(values.size, -1)
+    columns = np.concatenate([carried_on(block.scalars), block.chi], axis=2)
+    columns = columns.reshape(values.size, -1)
     count = max(FEWEST, int(TAIL * values.size))
     order = np.argsort(columns, axis=0)
     tails = values.ravel()[np.stack([order[:count], order[-count:]])]

@@ -8,7 +8,7 @@ import pytest
 from assim.solve.posterior.chains import sampling
 from assim.solve.posterior.chains.chains import cost_of_starts
 from assim.solve.posterior.chains.samplers import NUTS
-from assim.solve.posterior.ensemble import Trust
+from assim.solve.posterior.ensemble import HEAVY_TAIL, Trust
 from assim.solve.posterior.laplace import Laplace, laplace
 from assim.solve.posterior.metric import averaged, averaged_cost
 from assim.statistics.convergence import convergence
@@ -187,3 +187,25 @@ def test_metric_by_rows_is_the_metric_by_columns(monkeypatch):
     columns = averaged(target.problem, target.around.gaussian, jax.random.key(0), draws=2)
     for v in np.eye(70)[:5]:
         np.testing.assert_allclose(rows.covariance(v), columns.covariance(v), atol=1e-10)
+
+
+class Tailed(Misfit):
+    """Of χ₀ ~ N(0, 1) the scalar exp(-4 χ₀) where χ₀ < 2.3, and one that is finite nowhere."""
+
+    def scalars(self, chi):
+        return {
+            "absent": jnp.full((), jnp.nan),
+            "tailed": jnp.where(chi[0] < 2.3, jnp.exp(-4 * chi[0]), jnp.nan),
+        }
+
+
+def test_a_scalar_that_is_not_finite_in_one_draw_of_a_hundred_is_judged():
+    """Few draws rule it: it was looked at where all draws are finite alone."""
+    problem = Tailed(lambda chi, data: 3 * chi[1:], 2, 1.0)
+    around = laplace_at(np.zeros(2), np.diag([1.0, 0.1]))
+    found = NUTS(accuracy=0.1, warm_up=50).sample(problem, around, jax.random.key(0))
+    values = np.asarray(jax.vmap(problem.scalars)(found.members)["tailed"])
+    assert 0 < np.mean(np.isnan(values)) < 0.03
+    heavy = [name for name in found.certificates if name.startswith(HEAVY_TAIL)]
+    assert heavy == [f"{HEAVY_TAIL}tailed"]
+    assert found.trust is Trust.CERTIFIED and found.certificates["accuracy"] <= 0.1
