@@ -7,7 +7,8 @@ import pytest
 
 from assim.solve.posterior.chains import sampling
 from assim.solve.posterior.chains.chains import cost_of_starts
-from assim.solve.posterior.chains.samplers import NUTS
+from assim.solve.posterior.chains.samplers import MCLMC, NUTS
+from assim.solve.posterior.chains.verdict import _of_bias
 from assim.solve.posterior.ensemble import HEAVY_TAIL, Trust
 from assim.solve.posterior.laplace import Laplace, laplace
 from assim.solve.posterior.metric import averaged, averaged_cost
@@ -209,3 +210,15 @@ def test_a_scalar_that_is_not_finite_in_one_draw_of_a_hundred_is_judged():
     heavy = [name for name in found.certificates if name.startswith(HEAVY_TAIL)]
     assert heavy == [f"{HEAVY_TAIL}tailed"]
     assert found.trust is Trust.CERTIFIED and found.certificates["accuracy"] <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("outside", "bias", "doubted"),
+    [(0.0, 0.03, True), (1e-4, 0.03, True), (0.009, -0.03, False), (0.009, -0.05, True)],
+)
+def test_the_virial_is_looked_at_whatever_few_draws_met_an_edge(outside, bias, doubted):
+    """Less what the edge itself makes: -0.011 where 0.7 per cent met one 2.5 deviations out."""
+    certificates = {"outside": outside, "bias": bias, "bias_noise": 0.002}
+    doubts = list(_of_bias(MCLMC(), certificates))
+    assert bool(doubts) == doubted and all("too long" in doubt for doubt in doubts)
+    assert not list(_of_bias(MCLMC(adjusted=True), certificates))
