@@ -91,7 +91,7 @@ class Laplace(AbstractPosterior):
 
         `around` is the Laplace posterior with these settings.
         """
-        n = problem.size()
+        n, probes = problem.size(), 3 * PROBES if self.exact(problem) else PROBES
         if around.sample is None:
             number = affordable(self.members, n, 1)
             chi, weights = around.gaussian.draws(key, number), equal_weights(number)
@@ -103,7 +103,7 @@ class Laplace(AbstractPosterior):
             around.trust(),
             around.advice(),
             around.certificates(),
-            gradients=n if n <= self.dense_limit else 2 * self.rank + PROBES,
+            gradients=n if n <= self.dense_limit else 2 * self.rank + probes,
             evaluations=around.spent,
             log_evidence=around.log_evidence,
         )
@@ -199,19 +199,35 @@ def _eigenpairs(
     solver = lanczos_eigenpairs if settings.eigensolver == "lanczos" else randomised_eigenpairs
     first, second = jax.random.split(key)
     values, vectors = solver(misfit, n, min(settings.rank, n), first)
-    return values, vectors, remainder(misfit, vectors, problem.weight(), second)
+    newton = gauss_newton_linearisation(problem, chi).hessian if exact else None
+    return values, vectors, remainder(misfit, vectors, problem.weight(), second, newton)
 
 
-def remainder(misfit: Operator, vectors: Array, weight: Array, key: Array) -> Array:
+def remainder(
+    misfit: Operator, vectors: Array, weight: Array, key: Array, newton: Operator | None = None
+) -> Array:
     """Σ λ ≥ Σ ln(1 + λ) of the rest, estimated from ten probes of the deflated operator's trace.
 
     Where coordinates have no weight, eigenvalues of either sign may cancel in the trace: then
-    √(n - r) (Σ λ²)^½ ≥ Σ |λ| instead, from the same probes.
+    √(n - r) (Σ λ²)^½ ≥ Σ |λ| instead, from the same probes. So they may in an exact Hessian: then
+    Gauss-Newton's trace and √(n - r) (Σ δ²)^½ of the difference, where that is less.
+
+    Args:
+        misfit: v ↦ (A - I)v.
+        vectors: eigenvectors that are known, shape (n, r).
+        weight: diagonal of W.
+        key: of the probes.
+        newton: v ↦ (W + GᵀG)v where A is the exact Hessian, else None.
     """
     n, rank = vectors.shape
     trace, square = deflated_traces(misfit, vectors, key)
     bound = jnp.sqrt((n - rank) * square)
-    return jnp.where(jnp.all(weight > 0), jnp.maximum(trace, 0.0), bound)
+    if newton is None:
+        return jnp.where(jnp.all(weight > 0), jnp.maximum(trace, 0.0), bound)
+    trace, _ = deflated_traces(lambda v: newton(v) - v, vectors, key)
+    _, square = deflated_traces(lambda v: misfit(v) + v - newton(v), vectors, key)
+    less = jnp.maximum(trace, 0.0) + jnp.sqrt((n - rank) * square)
+    return jnp.where(jnp.all(weight > 0), jnp.minimum(less, bound), bound)
 
 
 def deflated_traces(misfit: Operator, vectors: Array, key: Array) -> tuple[Array, Array]:

@@ -57,6 +57,32 @@ def test_deviations_that_rounding_hides_from_a_difference(rank, dtype):
         np.testing.assert_allclose(axes[:, 1] @ stiffest, 1e-17, rtol=1e-6)
 
 
+SIGNS = np.where(np.arange(40) % 2, 0.5, -0.5)
+
+
+def bent(chi, data):
+    """One departure of curvature ±½ at 0, where the Gauss-Newton Hessian is W; and some data."""
+    return jnp.concatenate([(1 + SIGNS @ chi**2 / 2)[None], data @ chi])
+
+
+def test_what_eigenvalues_of_both_signs_leave_out_does_not_cancel():
+    """20 of ½ and 20 of -½, whose logarithms make -5.8: at least 18 in the 36 that are left."""
+    problem = Misfit(bent, 40, 1.0, jnp.zeros((1, 40)))
+    settings = Laplace(hessian="exact", dense_limit=10, rank=4, certificate=0)
+    found = laplace(problem, jnp.zeros(40), settings, KEY)
+    assert found.hessian == "exact Hessian"
+    np.testing.assert_allclose(found.left_out, 18, rtol=0.1)
+    assert np.isnan(found.log_evidence) and "left out" in found.advice()
+
+
+def test_what_an_exact_hessian_leaves_out_of_linear_departures_is_their_trace():
+    """Eight directions with λ = 4, of which two and no curvature are left: 8, whatever n is."""
+    problem = Misfit(lambda chi, data: data @ chi, 40, 1.0, jnp.asarray(2 * np.eye(40)[:8]))
+    settings = Laplace(hessian="exact", dense_limit=10, rank=6, certificate=0)
+    found = laplace(problem, jnp.zeros(40), settings, KEY)
+    np.testing.assert_allclose(found.left_out, 8, rtol=0.3)
+
+
 class Loose(eqx.Module):
     """Six coordinates, the last with neither a prior nor observations."""
 
