@@ -217,7 +217,8 @@ class LeaveOneOut:
 
     Args:
         elpd: Σ of `pointwise`, in nats.
-        stderr: its standard error over the readings; NaN where one of them is not finite.
+        stderr: its standard error over the readings; NaN where one of them is not finite, or there
+            is one alone.
         pointwise: log p(y_i | all other y), shape (m,).
         k_hat: Pareto shape of the weights that leave each reading out; above 0.7 the estimate of
             that reading is not to be trusted.
@@ -258,9 +259,9 @@ def _left_out(log_densities: np.ndarray) -> tuple[float, float]:
 
 
 def _stderr(pointwise: np.ndarray) -> float:
-    if not np.all(np.isfinite(pointwise)) or not pointwise.size:
+    if not np.all(np.isfinite(pointwise)) or pointwise.size < 2:
         return float("nan")
-    return float(np.sqrt(pointwise.size * np.var(pointwise, ddof=1))) if pointwise.size > 1 else 0.0
+    return float(np.sqrt(pointwise.size * np.var(pointwise, ddof=1)))
 
 
 def _weights(draws: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

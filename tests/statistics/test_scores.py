@@ -107,6 +107,13 @@ def test_leave_one_out_of_an_impossible_draw():
     np.testing.assert_array_equal(leave_one_out(holed).pointwise, whole.pointwise)
 
 
+def test_one_reading_has_no_standard_error():
+    """Nor has the only one of several whose draws are not NaN."""
+    logs = np.log([[0.5, np.nan], [0.3, np.nan]])
+    for found in (leave_one_out(logs), leave_one_out(logs[:, :1])):
+        assert np.isfinite(found.elpd) and np.isnan(found.stderr)
+
+
 # ---- ranks and coverage --------------------------------------------------------------------------
 
 
