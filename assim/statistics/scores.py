@@ -93,11 +93,19 @@ def ranks(draws: np.ndarray, observed: np.ndarray, rng: np.random.Generator) -> 
 
     Draws of shape (N, …) that are NaN are left out: with M others and the rank r among them it is
     ⌊(N + 1)(r + u)/(M + 1)⌋, u uniform, so that ranks of different M are of one distribution.
+
+    Raises:
+        ValueError: values all of whose draws are NaN, which have no rank.
     """
     draws, observed = np.asarray(draws), np.asarray(observed)
+    known = np.sum(~np.isnan(draws), axis=0)
+    if absent := int(np.sum(known == 0)):
+        raise ValueError(
+            f"ranks: {absent} of {known.size} values have no draw that is not NaN, and no rank; "
+            "leave them out"
+        )
     tied = np.sum(draws == observed[None], axis=0)
     rank = np.sum(draws < observed[None], axis=0) + rng.integers(0, tied + 1)
-    known = np.sum(~np.isnan(draws), axis=0)
     if np.all(known == len(draws)):
         return rank
     spread = (rank + rng.uniform(size=rank.shape)) / (known + 1)

@@ -195,6 +195,18 @@ def test_chi_squared_against_scipy():
     np.testing.assert_allclose(chi_squared_uniform(counts), expected, rtol=1e-10)
 
 
+def test_what_has_no_draw_has_no_rank():
+    """A random one would fill a histogram evenly, as that of a perfect forecast."""
+    draws = np.array([[1.0, np.nan, np.nan], [2.0, 1.0, np.nan]])
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="1 of 3 values have no draw"):
+        ranks(draws, np.zeros(3), rng)
+    with pytest.raises(ValueError, match="3 of 3 values have no draw"):
+        ranks(draws[:0], np.zeros(3), rng)
+    np.testing.assert_array_equal(ranks(draws[:, :1], np.full(1, 1.5), rng), [1])
+    assert ranks(np.zeros((4, 0)), np.zeros(0), rng).shape == (0,)
+
+
 def test_bins_divide_the_ranks():
     assert [choose_bins(99, n) for n in (10, 40, 100, 200, 10_000)] == [2, 4, 10, 20, 20]
     assert choose_bins(63, 200) == 16
