@@ -38,6 +38,7 @@ VERY_FEW, FEW = 8, 20  # controls up to which weights are tried, and tempering w
 SMALL_RANK, MANY = 20, 1000  # informed directions up to which SVGD comes first, of more controls
 PARTICLES = 30  # for each of them
 CAREFUL = "nuts_careful"  # NUTS again, by short steps, to more accuracy: kurtosis is luck there
+SUM = 1e-6  # by which weights may miss a sum of one: single precision
 MEANS_APART, SPREAD_APART = 0.2, 0.1  # of standard deviations, where two cannot both be right
 # from that which assumes least
 ASSUMES_LESS = ("nuts", "hmc", "laps", "mclmc", "nested", "tempered", "importance", "svgd")
@@ -355,4 +356,9 @@ def _check_ensemble(name: str, ensemble: object, n: int) -> None:
         raise ValueError(
             f"{name}: expected finite members with weights that are not negative, got {odd} of "
             f"{len(members)} that are not so; a method that fails says so by Trust.FAILED"
+        )
+    if not abs((total := float(np.sum(weights, dtype=float))) - 1) <= SUM:
+        raise ValueError(
+            f"{name}: expected weights of sum one, got {total:.7g} of {len(weights)}; divide them "
+            "by their sum"
         )

@@ -28,7 +28,7 @@ class Value(Protocol):
 
     @property
     def volume(self) -> Array:
-        """v, a scalar: ½ log |W + GᵀG| of what estimated scales act over, else 0."""
+        """v, a scalar: ½ log |W + GᵀG| of the trajectory that scales act over, else 0."""
 
 
 class DepartureFunction(Protocol):
@@ -64,7 +64,8 @@ class DepartureFunction(Protocol):
 def cost(problem: DepartureFunction, chi: Array) -> Array:
     """J(χ) = ½ χᵀWχ + ½ dᵀd + c + v, what is minimised; +∞ where it is not finite.
 
-    With v = ½ log |I + GηᵀGη| the mode over an amplitude is that of its marginal density.
+    With v = ½ log |W + GᵀG| over the entries of χ for the trajectory, the mode over error scales
+    and an amplitude is that of their marginal density.
     """
     value = problem(chi)
     return _finite(_density_terms(problem, chi, value) + value.volume)

@@ -12,10 +12,11 @@ import pytest
 
 import assim
 from assim.analysis import methods as choosing
-from assim.analysis.methods import _disagreeing, _general, _ladder, best, named
+from assim.analysis.methods import _check_ensemble, _disagreeing, _general, _ladder, best, named
 from assim.analysis.minimum import about_minimum, search_of
 from assim.models import Lorenz63
 from assim.solve.minimise.loop import minimise
+from assim.solve.posterior.ensemble import Ensemble
 from tests.studies.known import FAMILIES
 
 START = {"x": jnp.asarray(1.0), "y": jnp.asarray(1.0), "z": jnp.asarray(20.0)}
@@ -213,6 +214,24 @@ def test_auto_finds_the_masses_of_two_modes(two_modes):
 def test_what_is_no_posterior(given, said):
     with pytest.raises(ValueError, match=said):
         named(given)
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ([0.5, 0.5, 0.5], r"mine: expected weights of sum one, got 1.5 of 3; divide them"),
+        ([0.0, 0.0, 0.0], "mine: expected weights of sum one, got 0 of 3"),
+        ([1.5, -0.5, 0.0], "mine: expected finite members with weights that are not negative"),
+        ([1.0, np.nan, 0.0], "mine: expected finite members with weights"),
+    ],
+)
+def test_weights_of_a_method_are_checked(weights, said):
+    ensemble = Ensemble(jnp.zeros((3, 2)), jnp.asarray(weights), assim.Trust.CERTIFIED, "")
+    with pytest.raises(ValueError, match=said):
+        _check_ensemble("mine", ensemble, 2)
+    third = jnp.full(3, 1 / 3, jnp.float32)
+    _check_ensemble("mine", dataclasses.replace(ensemble, weights=third), 2)
+    _check_ensemble("mine", dataclasses.replace(ensemble, trust=assim.Trust.FAILED), 2)
 
 
 @pytest.mark.slow
