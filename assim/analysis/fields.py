@@ -20,7 +20,7 @@ Fields = tuple[State, State, State]  # of the trajectory, η, and Hx by instrume
 MOST_TOGETHER = 1000  # draws that are pushed together
 FEWEST_PAIRS = 250  # of antithetic draws, from which moments are taken
 SUMS = 15  # that are kept for every entry of the fields
-POWERS = ((1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (2, 4))  # of weights and of what is summed
+FURTHER = ((2, 1), (2, 2), (2, 3), (2, 4))  # powers of weights and of what is summed, for errors
 ROUNDING = 1e-9  # of a field: standard deviations that count as none
 
 
@@ -34,6 +34,7 @@ class FieldMoments(NamedTuple):
         predicted: those of Hx, by instrument.
         errors: of the moments, the largest; NaN where they were not measured.
         outside: share of the weight whose trajectory is not finite, which all of them leave out.
+        looked_at: of members, every so manieth entry for its errors; 0 for none.
     """
 
     mean: State
@@ -42,6 +43,7 @@ class FieldMoments(NamedTuple):
     predicted: State
     errors: Errors = Errors(float("nan"), float("nan"))
     outside: float = 0.0
+    looked_at: int = 1
 
 
 def many_together(problem: Problem) -> int:
@@ -79,16 +81,17 @@ def of_members(
     padded = jnp.pad(members, ((0, extra), (0, 0)), mode="edge")
     w = jnp.pad(weights, (0, extra))
     here = _fields(problem, chi)
-    measured = not math.isnan(effective_size) and can_be_corrected(here)
+    stride = 0 if math.isnan(effective_size) else -(-_held(here) // HELD)
     total: Any = None
     for at in range(0, number, batch):
         part = slice(at, at + batch)
-        more = _sums(problem, here, padded[part], w[part], measured)
+        more = _sums(problem, here, padded[part], w[part], stride)
         total = more if total is None else jax.tree.map(jnp.add, total, more)
-    sums, masses, kept = jax.tree.map(np.asarray, total)
-    each = jax.tree.map(lambda x, *of_x: _member_entries(np.asarray(x), *of_x), here, sums, masses)
-    moments = _of_entries(each)._replace(outside=_outside(kept[0], np.sum(weights)))
-    if not measured:
+    *sums, kept = jax.tree.map(np.asarray, total)
+    entries = lambda x, *of_x: _member_entries(np.asarray(x), *of_x, stride)  # noqa: E731
+    moments = _of_entries(jax.tree.map(entries, here, *sums))
+    moments = moments._replace(outside=_outside(kept[0], np.sum(weights)), looked_at=stride)
+    if not stride:
         return moments
     mass, square = np.where(kept > 0, kept, np.nan)  # no member has a finite trajectory
     scale = float(mass / np.sqrt(square * effective_size))  # of errors of so many independent draws
@@ -101,36 +104,62 @@ def _outside(kept: np.ndarray, weights: np.ndarray) -> float:
     return share if share > ROUNDING else 0.0
 
 
-def _member_entries(x: np.ndarray, sums: np.ndarray, mass: np.ndarray) -> "_Entries":
+def _member_entries(
+    x: np.ndarray, sums: np.ndarray, further: np.ndarray, mass: np.ndarray, stride: int
+) -> "_Entries":
     """With the errors of independent members, NaN where the sums for them are not there.
 
     `mass` holds Σ w and Σ w² of the members that have a finite value; NaN results from none.
     """
     mass, square = np.where(mass[0] > 0, mass[0], np.nan), mass[1]
-    m, second = sums[:2] / mass
+    m, second = sums / mass
     variance = np.maximum(second - m**2, 0.0)
-    if len(sums) < len(POWERS):
+    if not stride:
         return _Entries(x + m, np.sqrt(variance), math.nan, math.nan)
-    p0, (p1, p2, p3, p4) = square / mass**2, sums[2:] / mass**2
+    some = lambda v: _every(np.broadcast_to(v, x.shape)[None], stride)[0]  # noqa: E731
+    places = tuple(map(some, (x, m, variance, mass, square)))
+    return _Entries(x + m, np.sqrt(variance), *_member_errors(*places, further))
+
+
+def _member_errors(
+    x: np.ndarray,
+    m: np.ndarray,
+    variance: np.ndarray,
+    mass: np.ndarray,
+    square: np.ndarray,
+    further: np.ndarray,
+) -> tuple[float, float]:
+    p0, (p1, p2, p3, p4) = square / mass**2, further / mass**2
     about = m**2 - variance
     of_mean = p2 - 2 * m * p1 + m**2 * p0
     of_variance = p4 - 4 * m * p3 + (4 * m**2 + 2 * about) * p2 - 4 * m * about * p1 + about**2 * p0
-    return _with_errors(x, m, variance, of_mean, of_variance)
+    return _worst_errors(x, variance, of_mean, of_variance)
 
 
 @program
 def _sums(
-    problem: Problem, here: Fields, chi: Array, w: Array, measured: bool
-) -> tuple[Any, Any, Array]:
-    """Σ w^p (x - x*)^q over several χ for (p, q) in POWERS, leading dimension; Σ w^p of each entry.
+    problem: Problem, here: Fields, chi: Array, w: Array, stride: int
+) -> tuple[Any, Any, Any, Array]:
+    """Σ w (x - x*)^q over several χ, q = 1 and 2; of entries that are looked at Σ w^p (x - x*)^q.
 
-    Last, Σ w and Σ w² of those whose trajectory is finite.
+    (p, q) are in FURTHER. Then Σ w and Σ w² of each entry, and of those with a finite trajectory.
     """
     away, weights, kept = _away(problem, here, chi, w)
-    powers = POWERS if measured else POWERS[:2]
-    of_entries = lambda a, w: jnp.stack([_weighed(w**p, a**q) for p, q in powers])  # noqa: E731
-    sums = jax.tree.map(of_entries, away, weights)
-    return sums, jax.tree.map(_with_squares, weights), _with_squares(kept)
+    first = lambda a, w: jnp.stack([_weighed(w, a), _weighed(w, a**2)])  # noqa: E731
+
+    def further(a: Array, w: Array) -> Array:
+        a, w = _every(a, stride), w if w.ndim == 1 else _every(w, stride)
+        return jnp.stack([_weighed(w**p, a**q) for p, q in FURTHER])
+
+    sums = jax.tree.map(first, away, weights)
+    more = jax.tree.map(further if stride else lambda a, _: a[:0], away, weights)
+    return sums, more, jax.tree.map(_with_squares, weights), _with_squares(kept)
+
+
+def _every(v: Any, stride: int) -> Any:
+    """Every so manieth entry of rows (N, …), the last one of them, shape (N, k)."""
+    flat = v.reshape(v.shape[0], -1)
+    return flat[:, (flat.shape[1] - 1) % stride :: stride]
 
 
 def _with_squares(w: Array) -> Array:
@@ -218,7 +247,12 @@ def corrected(problem: Problem, fitted: LaplacePosterior, stdev: Fields) -> Fiel
 
 def can_be_corrected(stdev: Fields) -> bool:
     """Whether memory holds the sums that it takes."""
-    return SUMS * sum(np.size(leaf) for leaf in jax.tree.leaves(stdev)) <= HELD
+    return _held(stdev) <= HELD
+
+
+def _held(fields: Fields) -> int:
+    """Numbers that these sums are, of all entries."""
+    return SUMS * sum(np.size(leaf) for leaf in jax.tree.leaves(fields))
 
 
 @program
@@ -324,10 +358,18 @@ def _with_errors(
     of_variance: np.ndarray,
 ) -> _Entries:
     """Moments about x*, and the worst of their errors, from the variances of the estimates."""
+    errors = _worst_errors(x, variance, of_mean, of_variance)
+    return _Entries(x + m, np.sqrt(np.maximum(variance, 0.0)), *errors)
+
+
+def _worst_errors(
+    x: np.ndarray, variance: np.ndarray, of_mean: np.ndarray, of_variance: np.ndarray
+) -> tuple[float, float]:
+    """Of means in standard deviations, and of these, relative."""
     moves = variance > (ROUNDING * np.abs(x)) ** 2
     safe = np.where(moves, variance, 1.0)
-    worst = [
+    mean, stdev = (
         np.sqrt(np.max(np.where(moves, np.maximum(e, 0.0), 0.0), initial=0.0))
         for e in (of_mean / safe, of_variance / (2 * safe) ** 2)
-    ]
-    return _Entries(x + m, np.sqrt(np.maximum(variance, 0.0)), float(worst[0]), float(worst[1]))
+    )
+    return float(mean), float(stdev)

@@ -53,7 +53,7 @@ _CHAIN = "run a chain (NUTS or MCLMC)"
 MORE = f"raise the number of draws, or {_CHAIN}"
 FINER = "lower the accuracy of the chains, and raise members and max_gradients where they are spent"
 LOOSER = 4 / 3  # are limits where what members are worth is that of the worst entry of χ
-_TOO_MANY = "How well moments of fields are known by them is not measured: there are too many."
+_TOO_MANY = "How well moments of fields are known is measured at one of %d of their entries."
 _HEAVY = (
     "mean and standard deviation are ruled by few draws, far out in a tail: take the median and "
     "the interval"
@@ -270,9 +270,8 @@ def of_ensemble(name: str, ensemble: Ensemble, asked: PosteriorRequest, kind: st
     posterior = _with_outside(posterior, fields)
     if math.isnan(ensemble.effective_size) or fields.outside == 1:
         return posterior
-    if not fields.errors.measured():
-        posterior = replace(posterior, advice=f"{posterior.advice} {_TOO_MANY}")
-        return _known(posterior, None, MORE)
+    if fields.looked_at > 1:
+        posterior = replace(posterior, advice=f"{posterior.advice} {_TOO_MANY % fields.looked_at}")
     looser = 1.0 if ensemble.independent() else LOOSER
     way_out = MORE if ensemble.chains == 1 else FINER
     return _known(_with_field_errors(posterior, fields), fields.errors, way_out, looser)

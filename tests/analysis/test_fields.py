@@ -156,11 +156,14 @@ def test_chains_look_at_derived_quantities():
     assert "heavy_tail_end" in posterior.certificates or not posterior.certificates["confirmed"]
 
 
-def test_what_is_too_large_to_be_measured_is_told(monkeypatch):
-    monkeypatch.setattr("assim.analysis.fields.HELD", 10)
-    posterior = assim.analyse(growth(1), posterior=Given()).posterior
-    assert posterior.trust is Trust.CERTIFIED and "is not measured" in posterior.advice
-    assert jax.tree.leaves(posterior.trajectory_stdev)
+def test_what_is_too_large_to_be_measured_is_looked_at_here_and_there(monkeypatch):
+    """17 edges and a prediction, at the last of each: ruled by few members, or not."""
+    monkeypatch.setattr("assim.analysis.fields.HELD", 100)
+    near, far = (assim.analyse(growth(slots), posterior=Given()).posterior for slots in (1, 16))
+    assert near.trust is Trust.CERTIFIED and "one of" not in near.advice
+    assert far.trust is Trust.DOUBTFUL and "at one of 3 of their entries" in far.advice
+    assert "Of fields, standard deviations are known within" in far.advice
+    assert far.trajectory_stdev["x"].shape == (17,)
 
 
 def test_a_method_that_judges_scalars_leaves_derived_quantities_and_fields_to_members():
