@@ -1,8 +1,9 @@
 """One window of a cycle: a problem whose prior was handed on by the window before.
 
 Everything that outlives a window is one vector z: the state at the window's start (in physical
-units, or in the white coordinate of a field with a prior of its own) and the white coordinates of
-parameters, error scales and bias coefficients. The window's prior is a Gaussian of z,
+units, or in the white coordinate of a field with a prior of its own, `continued` beyond where that
+prior says anything) and the white coordinates of parameters, error scales and bias coefficients.
+The window's prior is a Gaussian of z,
 
     z = m + Σ_k w_k v_k + √s_x B^(1/2) w_x + √s_θ w_θ,         w, w_x, w_θ ~ N(0, I)
 
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.problem.arrays import Array, Labels, Trajectory
+from assim.problem.continued import continued
 from assim.problem.control import AbstractParts, Control, White
 from assim.problem.covariance import (
     AbstractCovariance,
@@ -32,7 +34,6 @@ from assim.problem.points import Points
 from assim.problem.prior import AbstractPrior
 
 STATE, OTHERS = "background", ("biases", "parameters", "scales")
-FARTHEST = 8.0  # prior standard deviations at which a field is held
 ERRORS = "model_error"  # a kind of z where windows overlap: white η of all groups of slots
 
 
@@ -195,8 +196,9 @@ def in_carried_coordinates(problem: Problem) -> Problem:
     """The problem with z, and not its whitened deviation, as what is to be found.
 
     Model errors, and not later states, are part of it: then J's Hessian is I + GᵀG. ValueError for
-    flat priors, an estimated amplitude of model error, whose volume is that of one window, a
-    digital filter, and model error without a jump at the window's end.
+    flat priors, priors of fields whose support is not known, an estimated amplitude of model error,
+    whose volume is that of one window, a digital filter, and model error without a jump at the
+    window's end.
     """
     problem = problem.as_forcing()
     control = problem.control
@@ -218,11 +220,24 @@ def in_carried_coordinates(problem: Problem) -> Problem:
         name: Diagonal(jnp.ones(value.shape)) for name, value in gaussian.items()
     }
     zeros = {name: jnp.zeros_like(value) for name, value in gaussian.items()}
-    return eqx.tree_at(
-        lambda p: (p.control.covariance, p.control.state),
-        problem,
-        (Independent(unit), {**control.state, **zeros}),
+    carried = dataclasses.replace(
+        control,
+        covariance=Independent(unit),
+        state={**control.state, **zeros},
+        fields=_unbounded(control),
     )
+    return dataclasses.replace(problem, control=carried)
+
+
+def _unbounded(control: Control) -> dict[str, AbstractPrior]:
+    """Priors of fields, each of which goes on over all of its support."""
+    fields = {}
+    for name, prior in control.fields.items():
+        try:
+            fields[name] = continued(prior)
+        except ValueError as error:
+            raise ValueError(f"a cycle: field {name!r}: {error}") from None
+    return fields
 
 
 def first_mean(control: Control, batches: int = 1) -> White:
@@ -245,14 +260,8 @@ def advanced(problem: Problem, z: White, trajectory: Trajectory, slot: Array) ->
         **errors,
         **{kind: z[kind] for kind in OTHERS},
         STATE: {name: at[name] for name in z[STATE]},
-        "fields": {name: _white(prior, at[name]) for name, prior in fields.items()},
+        "fields": {name: prior.inverse(at[name]) for name, prior in fields.items()},
     }
-
-
-def _white(prior: AbstractPrior, value: Array) -> Array:
-    """T⁻¹ of a field; of values beyond eight standard deviations, or the support, as of these."""
-    far = jnp.full(value.shape, FARTHEST)
-    return prior.inverse(jnp.clip(value, prior(-far), prior(far)))
 
 
 def shifted(problem: Problem, errors: dict[str, Array], slot: Array) -> dict[str, Array]:

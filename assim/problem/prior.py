@@ -73,6 +73,10 @@ class AbstractPrior(eqx.Module):
     def weight(self) -> float:
         """1, or 0 for an improper prior whose w is flat."""
 
+    def support(self) -> tuple[Array, Array]:
+        """Ends of the values, which may be infinite: T(-∞) and T(∞) where it does not say."""
+        return self(jnp.array(-jnp.inf)), self(jnp.array(jnp.inf))
+
 
 class _AbstractProper(AbstractPrior):
     """A prior that integrates to one."""
@@ -229,6 +233,10 @@ class TruncatedNormal(_AbstractProper):
                 f"TruncatedNormal: the prior excludes its own mean: mean = {self.location} must "
                 f"lie between lower = {self.lower} and upper = {self.upper}"
             )
+
+    def support(self) -> tuple[Array, Array]:
+        """The bounds, which T(±∞) has but for rounding."""
+        return self.lower, self.upper
 
     def _tails(self) -> tuple[Array, Array, Array]:
         """Probability below, inside and above the bounds."""

@@ -18,6 +18,7 @@ from assim.analysis.cycle.scheme import (
     in_physical_units,
     observed,
     outcome,
+    status_after,
 )
 from assim.analysis.forecast import StartMembers
 from assim.arguments import check_settings
@@ -79,6 +80,8 @@ class AbstractEnsembleScheme(AbstractScheme):
         mean = lambda several: jax.tree.map(lambda v: jnp.mean(v, axis=0), several)  # noqa: E731
         spread = lambda several: jax.tree.map(stdev, several)  # noqa: E731
         moments = CycledMoments(mean(before), mean(after), spread(before), spread(after))
+        at = jax.tree.map(lambda leaf: leaf[:, move.shift], after.z)
+        cost = cost._replace(status=status_after(cost.status, at))
         window_outcome = outcome(
             problem,
             moments,
@@ -95,7 +98,7 @@ class AbstractEnsembleScheme(AbstractScheme):
             centre = jnp.mean(members, axis=0)[None]
             return centre + factor * jnp.tensordot(turn, members - centre, axes=1)
 
-        unit, at = jnp.ones(()), jax.tree.map(lambda leaf: leaf[:, move.shift], after.z)
+        unit = jnp.ones(())
         members = {
             kind: {n: grown(v, unit if kind in OTHERS else inflation.applied) for n, v in p.items()}
             for kind, p in at.items()

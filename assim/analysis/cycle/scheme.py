@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from assim.analysis.analysed import Reading, reading
 from assim.analysis.cycle.inflation import Inflation
@@ -122,14 +123,16 @@ class AbstractScheme(eqx.Module):
         return None
 
     def remarks(self, problem: Problem, plan: Plan) -> dict[str, str]:
-        """What `assim check` says of a problem that is taken, by name; nothing by default.
+        """What `assim check` says of a problem that is taken, by name.
+
+        By default, which fields may not leave the bounds of their prior.
 
         Args:
             problem: of the first window, as it was posed.
             plan: how windows lie.
         """
-        del problem, plan
-        return {}
+        del plan
+        return bounded_fields(problem)
 
 
 class Seen(NamedTuple):
@@ -189,6 +192,15 @@ def status(cost: Array, settled: Array | bool = True) -> Array:
     return jnp.where(jnp.isfinite(cost), ended, Status.NON_FINITE.value)
 
 
+def status_after(ended: Array, handed_on: Any) -> Array:
+    """A `Status` as a number: NON_FINITE where what is handed on is not finite.
+
+    So it is where the trajectory has left the support of the prior of a field.
+    """
+    leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(handed_on)]
+    return jnp.where(jnp.all(jnp.stack(leaves)), ended, Status.NON_FINITE.value)
+
+
 def observed(problem: Problem) -> Array:
     """How many observations a window has, as their weights count them."""
     return sum((o.count() for o in problem.observations), jnp.zeros(()))
@@ -230,6 +242,19 @@ def outcome(
         cost.gradient_norm,
         cost.status,
     )
+
+
+def bounded_fields(problem: Problem) -> dict[str, str]:
+    """A remark on every field whose prior has an upper bound, or a lower one that is not 0."""
+    remarks = {}
+    for name, prior in problem.control.fields.items():
+        lower, upper = (np.asarray(end) for end in prior.support())
+        if np.isfinite(upper).any() or np.any(np.isfinite(lower) & (lower != 0)):
+            remarks[f"background.{name}"] = (
+                f"its prior lies between {np.min(lower):g} and {np.max(upper):g}, and so must the "
+                "field in every window: where the model leaves this, the analysis is not finite"
+            )
+    return remarks
 
 
 # ---- what some schemes do not take --------------------------------------------------------------

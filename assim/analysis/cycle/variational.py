@@ -27,11 +27,13 @@ from assim.analysis.cycle.scheme import (
     Cost,
     CycledMoments,
     Outcome,
+    bounded_fields,
     check_inflation,
     check_static,
     observed,
     outcome,
     signal,
+    status_after,
 )
 from assim.analysis.forecast import StartMembers
 from assim.arguments import Size, check_settings, not_negative
@@ -185,7 +187,8 @@ class FourDVar(AbstractScheme):
             moments = by_members(window, gaussian, move, moments)
         elif self.carry == "ensemble":
             moments = by_draws(window, gaussian, move, self.members, for_draws, moments)
-        cost = Cost(last.cost, jnp.sum(last.chi**2) / 2, last.gradient_norm, last.status)
+        ended = status_after(last.status, (moments.analysis.z, moments.columns))
+        cost = Cost(last.cost, jnp.sum(last.chi**2) / 2, last.gradient_norm, ended)
         normalised = jnp.sum(window(jnp.zeros_like(last.chi)).normalised ** 2)
         shares, applied = signal(gaussian.eigenvalues), carry.inflation.applied
         window_outcome = outcome(problem, moments, cost, normalised, shares, applied)
@@ -206,13 +209,14 @@ class FourDVar(AbstractScheme):
         return drawn_members(window, number, key, newest)
 
     def remarks(self, problem: Problem, plan: Plan) -> dict[str, str]:
-        """Whether draws are too few to keep the covariance of what is carried."""
+        """Fields with bounds, and whether draws are too few to keep a covariance."""
+        remarks = bounded_fields(problem)
         if self.carry != "ensemble" or self.localisation is not None:
-            return {}
+            return remarks
         controls = self.controls(problem, plan)
         if self.members >= 2 * controls:
-            return {}
-        return {
+            return remarks
+        return remarks | {
             "members": f"{self.members} members for {controls} controls of a window: two for every "
             'one keep the covariance exactly; give more, a localisation, or carry = "posterior"'
         }
