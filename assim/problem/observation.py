@@ -184,6 +184,11 @@ class Observations(eqx.Module):
         """w of every value, shape (m,)."""
         return jnp.ones(self.values.shape) if self.weight is None else self.weight
 
+    def read_times(self) -> tuple[Array, ...]:
+        """The times of every value that H may look at: of its interval, or its own."""
+        points = self.points
+        return (points.starts, points.ends) if self.operator.reads_intervals() else (points.times,)
+
     def count(self) -> Array:
         """Σ w: how many values there are, as the likelihood counts them."""
         return jnp.asarray(self.values.size) if self.weight is None else jnp.sum(self.weight)

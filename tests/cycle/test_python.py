@@ -1,5 +1,7 @@
 """A cycle from Python: what it is given, what it refuses, and problems of every kind in it."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -90,6 +92,56 @@ def test_what_does_not_belong_to_a_window_is_refused():
         cycle.batches([readings([0.5, 2.5], [1.0, 2.0])], whole.edges)
     with pytest.raises(ValueError, match="expected observations of x, in this order, got y"):
         cycle.batches([readings([0.5], [1.0], "y")], whole.edges)
+
+
+def means(starts, ends):
+    points = assim.Points.over(jnp.asarray(starts), jnp.asarray(ends), {"place": jnp.zeros(2)})
+    return assim.Observations("x", jnp.ones(2), points, assim.operator.TimeMean("x"), 0.3)
+
+
+@pytest.mark.parametrize(
+    ("plan", "refused"),
+    [(Plan(1, 1), True), (Plan(2, 1), False), (Plan(2, 1, "several"), True), (Plan(2, 2), False)],
+)
+def test_an_interval_that_begins_before_its_window_is_refused(plan, refused):
+    """A mean over two shifts; where a batch enters several windows, before the last of them."""
+    cycle = posed(plan, [0.5], [1.0])
+    edges = plan.whole(cycle.problem.window, 4 // plan.shift).edges[:5]
+    given = means([0.0, 1.0], [STEP, 2.0])
+    if refused:
+        with pytest.raises(ValueError, match=r"1 of 2 values of 'x' begin.*window at 1.5"):
+            cycle.batches([given], edges)
+        return
+    (rows,) = cycle.batches([given], edges)
+    assert float(jnp.sum(rows.weight)) == 2
+    blind = dataclasses.replace(given, weight=jnp.array([1.0, 0.0]))
+    (rows,) = posed(Plan(1, 1), [0.5], [1.0]).batches([blind], edges)  # what does not count may
+    assert float(jnp.sum(rows.weight)) == 1
+
+
+def test_a_reading_of_an_interval_is_where_it_is_read():
+    """At a time in the window before the one in which its interval ends."""
+    cycle = posed(Plan(1, 1), [0.5], [1.0])
+    edges = cycle.plan.whole(cycle.problem.window, 4).edges
+    late = means([0.0, 1.0], [STEP, 2.0])
+    points = dataclasses.replace(late.points, times=jnp.array([STEP, 1.25]))
+    read = assim.Observations("x", late.values, points, assim.operator.PointSample("x"), 0.3)
+    with pytest.raises(ValueError, match=r"the first at 1.25, its window at 1.5"):
+        cycle.batches([read], edges)
+    points = dataclasses.replace(points, times=jnp.array([STEP, 1.75]))
+    (rows,) = cycle.batches(
+        [assim.Observations("x", late.values, points, read.operator, 0.3)], edges
+    )
+    assert float(jnp.sum(rows.weight)) == 2
+
+
+def test_rows_that_begin_before_their_window_are_refused():
+    plan = Plan(1, 1)
+    cycle = posed(plan, [0.5], [1.0])
+    problem = dataclasses.replace(cycle.problem, observations=(means([0.0, 0.0], [STEP, STEP]),))
+    cycle, edges = Cycle(problem, cycle.scheme, plan), jnp.array([1.5, 2.0])
+    with pytest.raises(ValueError, match=r"goes from 1.5 to 2, got values of 'x' from 1 to 2"):
+        cycle.window(cycle.start(), 3, edges, (Rows.of(means([1.0, 1.5], [2.0, 2.0])),))
 
 
 def test_a_plan_of_other_slots_is_refused():

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.analysis.cycle.plan import Plan
 from assim.problem.arrays import Labels
 from assim.problem.cycled import Rows
 from assim.problem.observation import Observations
@@ -15,6 +16,7 @@ from assim.problem.observation import Observations
 Array = jax.Array
 
 SLACK = 1e-9  # of a batch: rounding of times
+WITHIN = 1e-6  # of a window: by which a value may lie outside, as `check_fit` has it
 
 
 def batch_numbers(times: np.ndarray, edges: np.ndarray, shift: int) -> np.ndarray:
@@ -65,6 +67,23 @@ def placed(observations: Observations, labels: Labels) -> Observations:
     given = observations.points.coordinates
     places = {dim: given[dim] for dim in observations.operator.dims(labels)}
     return eqx.tree_at(lambda o: o.points.coordinates, observations, places)
+
+
+def check_begun(observations: Observations, edges: np.ndarray, plan: Plan) -> None:
+    """Refuse values that begin before a window which has them: H sees nothing there."""
+    o, edges = observations, np.asarray(edges)
+    numbers = batch_numbers(np.asarray(o.points.ends), edges, plan.shift)
+    first = edges[np.asarray(plan.earliest(numbers))]
+    begin = np.min([np.asarray(times) for times in o.read_times()], axis=0)
+    early = (begin < first - WITHIN * plan.slots * (edges[1] - edges[0])) & o.counted()
+    if early.any():
+        n, at = int(early.sum()), int(np.argmax(early))
+        raise ValueError(
+            f"Cycle: {n} of {o.values.size} values of {o.name!r} begin before the window that has "
+            f"them, the first at {begin[at]:g}, its window at {first[at]:g}; give windows that "
+            'reach so far back (Plan.slots, with overlap "newest"), or leave these values out '
+            "(Observations.subset)"
+        )
 
 
 def in_batches(observations: Observations, edges: np.ndarray, shift: int) -> Rows:

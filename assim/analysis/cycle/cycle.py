@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.analysis.analysed import AnalysedWindow
-from assim.analysis.cycle.batches import in_batches, newest, placed
+from assim.analysis.cycle.batches import WITHIN, check_begun, in_batches, newest, placed
 from assim.analysis.cycle.measures import Measures, measures
 from assim.analysis.cycle.plan import Plan
 from assim.analysis.cycle.scheme import AbstractScheme, Outcome
@@ -144,7 +144,8 @@ class Cycle:
 
         Raises:
             ValueError: instruments that are not those of the problem, values that do not fit the
-                model or are at times outside, or errors that are correlated.
+                model, are at times outside or begin before a window that has them, or errors that
+                are correlated.
         """
         names = [o.name for o in self.problem.observations]
         if names != [o.name for o in observations]:
@@ -155,6 +156,7 @@ class Cycle:
         reference, labels = self.problem.window.reference, self.problem.model.labels()
         for instrument in observations:
             check_fit(instrument, labels, Window(edges, 1, reference))
+            check_begun(instrument, edges, self.plan)
         shift = self.plan.shift
         return tuple(in_batches(placed(o, labels), np.asarray(edges), shift) for o in observations)
 
@@ -166,9 +168,11 @@ class Cycle:
                 f"{len(self.problem.observations)} instruments, got {len(edges)} and {len(rows)}"
             )
         first, last = float(edges[0]), float(edges[-1])
-        slack = 1e-6 * (last - first)  # as `check_fit`
+        slack = WITHIN * (last - first)
         for o, instrument_rows in zip(self.problem.observations, rows, strict=True):
-            times = np.asarray(instrument_rows.points.ends)[np.asarray(instrument_rows.weight) > 0]
+            counted = np.asarray(instrument_rows.weight) > 0
+            seen = instrument_rows.placed(o)
+            times = np.stack([seen.points.ends, *seen.read_times()])[:, counted]
             if np.any((times < first - slack) | (times > last + slack)):
                 raise ValueError(
                     f"Cycle: window {number} goes from {first:g} to {last:g}, got values of "

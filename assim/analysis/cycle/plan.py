@@ -69,6 +69,10 @@ class Plan(eqx.Module):
         """Where window k starts, in slots from the cycle's start."""
         return jnp.maximum(0, window + 1 - self.batches) * self.shift
 
+    def earliest(self, batch: Array | int) -> Array:
+        """Where values of batch k may begin, in slots: with the last window that has them."""
+        return self.first_slot(batch + self.seen - 1)
+
     def move(self, window: Array | int) -> Move:
         """Where window k stands."""
         filled = jnp.minimum(window + 1, self.batches)

@@ -159,7 +159,7 @@ class Incoming:
         """The rows of a window's newest batch as what is to be assimilated."""
         own, model = self._own(file, number, window, entry), self.posed.setting.model
         rows, plan = file.rows.taken(own), self.posed.cycle.plan
-        first, newest = int(plan.first_slot(window)), (window + 1) * plan.shift
+        first, newest = int(plan.earliest(window)), (window + 1) * plan.shift
         stretch = Window(jnp.asarray(self.edges[first : newest + 1]), 1, self.posed.reference)
         kept = file.order[own]
         instrument = self.table(number).build(model, rows, stretch, source=path, kept=kept)
