@@ -184,6 +184,16 @@ def test_tapers_go_the_shorter_way_round_along_the_dimensions_named():
     assert tapers(o, axes, at, {"line": 5.0})[0] == 1
 
 
+def test_tapers_take_longitudes_in_any_turn_on_an_axis_with_ends():
+    """5 degrees west are 355 east, 3 from the grid point at 358, as the operator has it."""
+    points = assim.Points.at(np.zeros(4), {"lon": np.array([-5.0, 355.0, 715.0, 359.0])})
+    o = assim.Observations("x", np.zeros(4), points, assim.operator.PointSample("x"), 1.0)
+    axes = {"lon": Coordinate(np.arange(350.0, 371.0), "degrees_east")}
+    found = tapers(o, axes, {"lon": jnp.array(358.0)}, 6.0)
+    close(found[:3], 0.6848958333333333)  # eq. 4.10 at 1/2
+    assert found[3] > found[0]
+
+
 def test_the_smoother_is_that_of_its_sample():
     given, found = cycle("ienks")
     m, h, constant = augmented()

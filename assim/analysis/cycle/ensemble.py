@@ -36,6 +36,7 @@ from assim.problem.arrays import Coordinate
 from assim.problem.control import White
 from assim.problem.cycled import OTHERS
 from assim.problem.departure import Problem
+from assim.problem.interpolation import on_axis
 from assim.problem.observation import Observations
 from assim.solve.transform import Transform, gauss_newton, none, square_root, taper
 
@@ -193,7 +194,7 @@ def tapers(
         c = radius.get(dim) if isinstance(radius, Mapping) else radius
         if c is None or dim not in o.points.coordinates:
             continue
-        apart = jnp.abs(o.points.coordinates[dim] - place[dim])
+        apart = jnp.abs(on_axis(axis, o.points.coordinates[dim]) - place[dim])
         if axis.period is not None:
             apart = apart % axis.period
             apart = jnp.minimum(apart, axis.period - apart)
