@@ -18,6 +18,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from assim.problem.arrays import Array, Labels, Trajectory
 from assim.problem.continued import continued
@@ -32,6 +33,7 @@ from assim.problem.departure import Departures, Problem, Simulation
 from assim.problem.observation import Observations
 from assim.problem.points import Points
 from assim.problem.prior import AbstractPrior
+from assim.problem.volume import Parabola, orthonormal, volume, volume_by_jacobian
 
 STATE, OTHERS = "background", ("biases", "parameters", "scales")
 ERRORS = "model_error"  # a kind of z where windows overlap: white η of all groups of slots
@@ -105,13 +107,11 @@ class CycledProblem(AbstractParts):
     background: Background
     static: AbstractStateCovariance | None  # B of the state, a share of which is in the prior
     localisation: Localisation | None = None  # of the vectors
+    parabola: Parabola | None = None  # in place of the volume, about one χ
 
     def __call__(self, chi: Array) -> Departures:
-        """Normalised departures and the log-normaliser.
-
-        Without the volume of the problem, whose prior is that of one window alone.
-        """
-        return self.problem(self.inner(chi))._replace(volume=jnp.zeros(()))
+        """Normalised departures, the log-normaliser and the volume over all but error scales."""
+        return self.problem.without_volume(self.inner(chi))._replace(volume=self._volume(chi))
 
     def inner(self, chi: Array, offset: White | None = None) -> Array:
         """χ of the problem: z, to which an offset, as of a member, is added, and model errors."""
@@ -151,7 +151,7 @@ class CycledProblem(AbstractParts):
         return jnp.ones(self.size())
 
     def has_normaliser(self) -> bool:
-        """Whether an error scale is estimated."""
+        """Whether an error scale is estimated, with c and v."""
         return self.problem.has_normaliser()
 
     def proper(self) -> bool:
@@ -163,11 +163,52 @@ class CycledProblem(AbstractParts):
         z = sum(leaf.size for leaf in jax.tree.leaves(self.background.vectors))
         return self.problem.workspace() + z
 
+    def expanded(self, chi: Array) -> "CycledProblem":
+        """The same with v by its second derivatives at χ along directions that move error scales.
+
+        These are all that v has where the departures are linear in the rest: a few columns, each of
+        which costs as much as n of J's without v.
+        """
+        parabola = Parabola.of(self._volume, chi, self._scale_basis())
+        return dataclasses.replace(self, parabola=parabola)
+
     def lengthened(self, stages: int) -> tuple["CycledProblem", ...]:
         """The problem with ever more of its window observed: see `Problem.lengthened`."""
         several = self.problem.lengthened(stages)
         rest = (self.background, self.static, self.localisation)
         return tuple(CycledProblem(stage, *rest) for stage in several)
+
+    def _volume(self, chi: Array) -> Array:
+        """v = ½ log |I + P GᵀG P|, P the projection on what moves no error scale.
+
+        The mode of exp(-J) over z then has the error scales of their own posterior, everything else
+        integrated out, exactly where the departures are linear in that: the joint mode without v
+        has too small ones, by the degrees of freedom for signal that other parts of z take.
+        """
+        if not self.problem.control.scales:
+            return jnp.zeros(())
+        if self.parabola is not None:
+            return self.parabola(chi)
+        if self.problem.model.reverse_of_forward():
+            return self._volume_at(chi)
+        return volume_by_jacobian(self, CycledProblem._volume_at, chi)
+
+    def _volume_at(self, chi: Array) -> Array:
+        basis = self._scale_basis()
+
+        def departures(u: Array) -> Array:
+            moved = chi + u - (basis @ u) @ basis
+            return self.problem.without_volume(self.inner(moved)).normalised
+
+        return volume(departures, jnp.zeros_like(chi), jnp.ones_like(chi))
+
+    def _scale_basis(self) -> Array:
+        """Orthonormal rows that span the directions of χ in which error scales move, (k, n)."""
+
+        def scales(chi: Array) -> Array:
+            return ravel_pytree(self._carried(self.split(chi))["scales"])[0]
+
+        return orthonormal(jax.jacrev(scales)(jnp.zeros(self.size())))
 
     def _carried(self, white: White, offset: White | None = None) -> White:
         """z."""

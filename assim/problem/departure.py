@@ -13,11 +13,11 @@ from assim.devices import in_space
 from assim.problem.arrays import Array, Grid, Params, State, Trajectory, TrajectoryFunction
 from assim.problem.control import Control, Physical
 from assim.problem.digital_filter import DigitalFilter
-from assim.problem.integrator import differentiable_by_jacobian
 from assim.problem.model import AbstractDynamics
 from assim.problem.model_error import parallel_states, sequential_states
 from assim.problem.observation import Observations
 from assim.problem.points import Located
+from assim.problem.volume import volume, volume_by_jacobian
 from assim.problem.window import Window, integrate
 
 
@@ -91,10 +91,13 @@ class Problem(eqx.Module):
 
     def __call__(self, chi: Array) -> Departures:
         """Normalised departures of all instruments, the log-normaliser c(χ) and the volume v(χ)."""
+        return self.without_volume(chi)._replace(volume=self._volume(chi))
+
+    def without_volume(self, chi: Array) -> Departures:
+        """The same with v = 0."""
         parts = self._parts(chi)
-        return Departures(
-            parts.departures(), parts.normaliser + parts.jump_normaliser, self._volume(chi)
-        )
+        normaliser = parts.normaliser + parts.jump_normaliser
+        return Departures(parts.departures(), normaliser, jnp.zeros(()))
 
     def size(self) -> int:
         """Length of χ."""
@@ -370,16 +373,7 @@ class Problem(eqx.Module):
             return jnp.zeros(())
         if self.model.reverse_of_forward():
             return self._volume_of_trajectory(chi)
-        return self._volume_by_jacobian(chi)
-
-    def _volume_by_jacobian(self, chi: Array) -> Array:
-        """The same where the loop over time steps can be differentiated forward alone."""
-        arrays, rest = eqx.partition(self, eqx.is_array)
-
-        def volume(chi: Array, data: tuple) -> Params:
-            return {"volume": eqx.combine(data[0], rest)._volume_of_trajectory(chi)}
-
-        return differentiable_by_jacobian(volume)(chi, (arrays,))["volume"]
+        return volume_by_jacobian(self, Problem._volume_of_trajectory, chi)
 
     def _volume_of_trajectory(self, chi: Array) -> Array:
         white, weight = self.control.split(chi), self.control.split(self.weight())
@@ -390,8 +384,7 @@ class Problem(eqx.Module):
         def departures(block: Array) -> Array:
             return self._parts(self.control.join({**white, **unravel(block)})).departures()
 
-        g = jax.jacfwd(departures)(block)
-        return jnp.sum(jnp.log(jnp.diagonal(jnp.linalg.cholesky(jnp.diag(prior) + g.T @ g))))
+        return volume(departures, block, prior)
 
 
 def _seen(trajectory: Trajectory, before: State) -> Trajectory:

@@ -134,6 +134,13 @@ class FourDVar(AbstractScheme):
         """
         check_inflation("FourDVar", self.inflation, problem, plan)
         check_static("FourDVar", self.static, problem)
+        if problem.control.scales and (controls := self.controls(problem, plan)) > WHOLE:
+            raise ValueError(
+                f"FourDVar: an error scale ({', '.join(problem.control.scales)}) is estimated by "
+                f"forming the matrix of all controls of a window, {controls}, of which at most "
+                f"{WHOLE} may be; fix every scale (Desroziers' estimates in diagnostics.nc say "
+                "whether it is right), or give a lower rank or fewer members"
+            )
         if self.starts > 1 and plan.seen > 1:
             raise ValueError(
                 "FourDVar: where observations enter several windows, 2J does not tell whether a "
@@ -302,12 +309,13 @@ class FourDVar(AbstractScheme):
 
 def _posterior(window: CycledProblem, chi: Array, rank: int, key: Array) -> Gaussian:
     """Laplace's, with the Hessian of Gauss and Newton unless error scales are estimated."""
+    if window.has_normaliser():
+        settings = Laplace(rank, "exact", dense_limit=WHOLE)
+        return local_gaussian(window.expanded(chi), chi, settings, key)
     data = jax.eval_shape(window, chi).normalised.size
-    exact = window.has_normaliser()
-    if data < chi.size and data <= WHOLE and not exact:
+    if data < chi.size and data <= WHOLE:
         return dual_gaussian(window, chi)
-    hessian = "exact" if exact else "gauss_newton"
-    return local_gaussian(window, chi, Laplace(rank, hessian, dense_limit=WHOLE), key)
+    return local_gaussian(window, chi, Laplace(rank, "gauss_newton", dense_limit=WHOLE), key)
 
 
 def _rest(window: CycledProblem, gaussian: Gaussian, key: Array) -> tuple[Array, Array] | None:
