@@ -1,5 +1,8 @@
 """A cycle of a linear model equals the Kalman filter, and its windows' starts the smoother."""
 
+import dataclasses
+import re
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,10 +10,11 @@ import numpy as np
 import pytest
 
 import assim
-from assim.analysis.cycle import posterior, variational
+from assim.analysis.cycle import posterior, signal, static, variational
 from assim.analysis.cycle.cycle import Cycle
 from assim.analysis.cycle.inflation import Inflated, Innovation
 from assim.analysis.cycle.plan import Plan
+from assim.analysis.cycle.static import ThreeDVar
 from assim.analysis.cycle.variational import FourDVar
 from assim.solve.posterior import laplace
 from tests.cycle.toy import (
@@ -231,6 +235,31 @@ def test_adaptive_inflation_is_wang_and_bishops(kept, monkeypatch):
         vectors = np.asarray(carry.background.vectors["background"]["x"])
         p = vectors.T @ vectors
         assert abs(factor - 1.1) > 1e-3 and np.all(np.isfinite(analysed.analysis["x"]))
+
+
+@pytest.mark.parametrize("scheme", [FourDVar, slow(ThreeDVar)])
+def test_signal_counts_directions_that_have_no_vector(scheme, monkeypatch):
+    """One eigenpair of two is kept; the degrees of freedom are those of the Kalman gain."""
+    for module in (posterior, variational, static):
+        monkeypatch.setattr(module, "WHOLE", 1)
+    monkeypatch.setattr(laplace, "PROBES", 10_000)
+    given = twin(scheme(rank=1, minimiser=MINIMISER), Plan(1, 1), 1)
+    ((_, _, measures),) = in_turn(given, 1)
+    p = matrix() @ B @ matrix().T if scheme is FourDVar else B
+    share = np.linalg.eigvalsh(H @ p @ H.T @ np.linalg.inv(H @ p @ H.T + R * np.eye(2)))
+    assert share.min() > 0.5
+    assert float(measures.signal) == pytest.approx(share.sum(), rel=5e-3)
+
+
+@pytest.mark.parametrize("scheme", [FourDVar(rank=5), ThreeDVar(rank=5)])
+def test_fewer_vectors_than_may_be_informed_are_told(scheme, monkeypatch):
+    given = twin(scheme, Plan(1, 1), 1).cycle
+    assert scheme.remarks(given.problem, given.plan) == {}
+    for module in (signal, variational):
+        monkeypatch.setattr(module, "WHOLE", 1)
+    few = dataclasses.replace(scheme, rank=1)
+    remark = few.remarks(given.problem, given.plan)["rank"]
+    assert re.match("1 vectors for [45] controls and 2 observations of a window", remark)
 
 
 def test_inflation_that_is_not_applied_explains_no_innovations():

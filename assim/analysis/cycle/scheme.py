@@ -206,12 +206,6 @@ def observed(problem: Problem) -> Array:
     return sum((o.count() for o in problem.observations), jnp.zeros(()))
 
 
-def signal(eigenvalues: Array) -> Array:
-    """Degrees of freedom for signal, Σ λ/(1 + λ)."""
-    values = jnp.maximum(eigenvalues, 0.0)
-    return jnp.sum(values / (1 + values))
-
-
 def outcome(
     problem: Problem,
     moments: CycledMoments,

@@ -22,9 +22,9 @@ from assim.analysis.cycle.scheme import (
     check_separate,
     check_static,
     outcome,
-    signal,
     status,
 )
+from assim.analysis.cycle.signal import few_vectors, signal
 from assim.analysis.forecast import StartMembers
 from assim.arguments import Size, positive
 from assim.devices import over_members, program
@@ -163,7 +163,10 @@ class _AbstractStatic(AbstractScheme):
         """Forecast, find the increment, and hand on the analysis at the newest edge."""
         free = integrate(problem.model, carry.state, problem.control.fixed, problem.window)
         increment = Increment(problem, free, carry.static, self.share)
-        window_outcome = _outcome(increment, *self.minimum(increment, key))
+        for_minimum, for_rest = key, jax.random.fold_in(key, 1)
+        gaussian, cost = self.minimum(increment, for_minimum)
+        degrees = signal(increment, gaussian, for_rest)
+        window_outcome = _outcome(increment, gaussian, cost, degrees)
         state = {name: value[move.newest] for name, value in window_outcome.analysis.items()}
         return StaticCarry(state, carry.static), window_outcome
 
@@ -188,7 +191,7 @@ class ThreeDVar(_AbstractStatic):
         static: B; the covariance of the first background where None.
         minimiser: of J.
         rank: eigenpairs of the Hessian that standard deviations of the analysis see, of more than
-            1,000 white numbers.
+            1,000 white numbers; in other directions these are those of B.
     """
 
     share: float = eqx.field(default=1.0, converter=float)
@@ -202,6 +205,11 @@ class ThreeDVar(_AbstractStatic):
         settings = Laplace(rank=self.rank, dense_limit=WHOLE, hessian="gauss_newton")
         gaussian = local_gaussian(increment, last.chi, settings, key)
         return gaussian, Cost(last.cost, _square(last.chi), last.gradient_norm, last.status)
+
+    def remarks(self, problem: Problem, plan: Plan) -> dict[str, str]:
+        """Whether more may be informed than has an eigenpair."""
+        static = self.start(problem, plan, jax.random.key(0)).static
+        return few_vectors(problem, sum(static.sizes().values()), self.rank, self.rank)
 
 
 class OptimalInterpolation(_AbstractStatic):
@@ -256,7 +264,7 @@ def _square(v: Array) -> Array:
     return jnp.sum(v**2) / 2
 
 
-def _outcome(increment: Increment, gaussian: Gaussian, cost: Cost) -> Outcome:
+def _outcome(increment: Increment, gaussian: Gaussian, cost: Cost, degrees: Array) -> Outcome:
     """The analysis of a window in numbers; standard deviations are the same at all its edges."""
     edges, w, zero = increment.trajectory.times.size, gaussian.chi, jnp.zeros_like(gaussian.chi)
     before, after = (
@@ -271,8 +279,7 @@ def _outcome(increment: Increment, gaussian: Gaussian, cost: Cost) -> Outcome:
         Seen(after, predicted[1], {}),
     )
     normalised = jnp.sum(increment(zero).normalised ** 2)
-    shares = signal(gaussian.eigenvalues)
-    return outcome(increment.problem, moments, cost, normalised, shares, jnp.ones(()))
+    return outcome(increment.problem, moments, cost, normalised, degrees, jnp.ones(()))
 
 
 def _stdev(increment: Increment, gaussian: Gaussian) -> tuple[State, State]:

@@ -32,9 +32,9 @@ from assim.analysis.cycle.scheme import (
     check_static,
     observed,
     outcome,
-    signal,
     status_after,
 )
+from assim.analysis.cycle.signal import few_vectors, signal
 from assim.analysis.forecast import StartMembers
 from assim.arguments import Size, check_settings, not_negative
 from assim.problem.assumed import is_gaussian
@@ -88,7 +88,9 @@ class FourDVar(AbstractScheme):
             else is carried. By default 1 there, and 0 otherwise.
         forgetting: share of their prior's variance that parameters, scales and biases are given
             back from one window to the next.
-        rank: vectors that keep a carried covariance; a z of no more entries is kept whole.
+        rank: vectors that keep a carried covariance; a z of no more entries is kept whole. And
+            eigenpairs of the Hessian of more than 1,000 controls, where there are as many
+            observations: in other directions the analysis has the spread of the background.
         members: draws for "ensemble"; two for every control of a window (`controls`) keep its
             covariance exactly.
         localisation: of fewer members, a correlation as `GaspariCohn`, the same for all fields:
@@ -197,8 +199,9 @@ class FourDVar(AbstractScheme):
         ended = status_after(last.status, (moments.analysis.z, moments.columns))
         cost = Cost(last.cost, jnp.sum(last.chi**2) / 2, last.gradient_norm, ended)
         normalised = jnp.sum(window(jnp.zeros_like(last.chi)).normalised ** 2)
-        shares, applied = signal(gaussian.eigenvalues), carry.inflation.applied
-        window_outcome = outcome(problem, moments, cost, normalised, shares, applied)
+        degrees = signal(window, gaussian, jax.random.fold_in(key, 5))
+        applied = carry.inflation.applied
+        window_outcome = outcome(problem, moments, cost, normalised, degrees, applied)
         rest = _rest(window, gaussian, for_rest) if self.inflation.adaptive else None
         number = window_outcome.number
         given = (normalised, number, gaussian.eigenvalues, rest)
@@ -216,11 +219,12 @@ class FourDVar(AbstractScheme):
         return drawn_members(window, number, key, newest)
 
     def remarks(self, problem: Problem, plan: Plan) -> dict[str, str]:
-        """Fields with bounds, and whether draws are too few to keep a covariance."""
-        remarks = bounded_fields(problem)
+        """Fields with bounds, and whether draws or vectors are too few to keep a covariance."""
+        controls = self.controls(problem, plan)
+        known = max(WHOLE, self.rank)
+        remarks = bounded_fields(problem) | few_vectors(problem, controls, self.rank, known)
         if self.carry != "ensemble" or self.localisation is not None:
             return remarks
-        controls = self.controls(problem, plan)
         if self.members >= 2 * controls:
             return remarks
         return remarks | {
