@@ -119,6 +119,14 @@ def test_an_interval_that_begins_before_its_window_is_refused(plan, refused):
     assert float(jnp.sum(rows.weight)) == 1
 
 
+@pytest.mark.parametrize(
+    ("plan", "slot"), [(Plan(3, 3), 12), (Plan(3, 1), 2), (Plan(3, 1, "several"), 4)]
+)
+def test_a_batch_begins_with_the_last_window_that_has_it(plan, slot):
+    assert int(plan.earliest(4)) == slot
+    assert int(plan.earliest(0)) == 0
+
+
 def test_a_reading_of_an_interval_is_where_it_is_read():
     """At a time in the window before the one in which its interval ends."""
     cycle = posed(Plan(1, 1), [0.5], [1.0])
