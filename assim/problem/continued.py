@@ -23,15 +23,21 @@ def continued(prior: AbstractPrior) -> AbstractPrior:
     g∘T is a straight line, and T̃ is T.
 
     Raises:
-        ValueError: a support that is not known, or of several kinds.
+        ValueError: a support that is not known, or of several kinds, or a T that does not rise.
     """
     support = _Support.of(prior)
-    ends, slopes = [], []
-    for w in (jnp.array(-BULK), jnp.array(BULK)):
-        end, slope = jax.jvp(lambda w: support.free(prior(w)), (w,), (jnp.ones(()),))
-        ends.append(end)
-        slopes.append(slope)
-    return _Continued(prior, support, (ends[0], ends[1]), (slopes[0], slopes[1]))
+
+    def at(w: float) -> tuple[Array, Array]:
+        end, slope = jax.jvp(lambda w: support.free(prior(w)), (jnp.array(w),), (jnp.ones(()),))
+        if not np.all(np.isfinite(end) & np.isfinite(slope) & (slope > 0)):
+            raise ValueError(
+                f"its prior {type(prior).__name__} does not rise within its support {w:g} standard "
+                f"deviations from its median; keep digits in both tails of T"
+            )
+        return end, slope
+
+    (low, falling), (high, rising) = at(-BULK), at(BULK)
+    return _Continued(prior, support, (low, high), (falling, rising))
 
 
 def support_ends(prior: AbstractPrior) -> tuple[np.ndarray, np.ndarray]:
@@ -66,15 +72,14 @@ class _Support(eqx.Module):
                 f"the prior {type(prior).__name__} has a finite bound at some places alone; give "
                 "it one at all of them, or at none"
             )
-        one = np.ones(lower.shape)
+        bounds: Bounds | None = None
+        origin, unit = np.zeros(lower.shape), np.ones(lower.shape)
         if below.all() and above.all():
             bounds, origin, unit = Bounds(0.0, 1.0), lower, upper - lower
         elif below.all():
-            bounds, origin, unit = Bounds(lower=0.0), lower, one
+            bounds, origin = Bounds(lower=0.0), lower
         elif above.all():
-            bounds, origin, unit = Bounds(upper=0.0), upper, one
-        else:
-            bounds, origin, unit = None, 0 * one, one
+            bounds, origin = Bounds(upper=0.0), upper
         return _Support(bounds, jnp.asarray(origin), jnp.asarray(unit))
 
     def free(self, x: Array) -> Array:

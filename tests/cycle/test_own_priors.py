@@ -1,5 +1,7 @@
 """Fields with a prior of their own, carried for windows far from where that prior has its mass."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -165,11 +167,13 @@ def test_a_straight_line_is_its_own_continuation(name):
     np.testing.assert_allclose(continued(prior)(w), prior(w), rtol=1e-12, atol=1e-12)
 
 
-class Silent(assim.prior.AbstractPrior):
-    """T(w) = w³ + w as one may write it: T(-∞) is no number."""
+class Written(assim.prior.AbstractPrior):
+    """T as somebody may write it."""
+
+    function: Callable = eqx.field(static=True)
 
     def __call__(self, w):
-        return jnp.where(jnp.isinf(w), jnp.nan, w**3 + w)
+        return self.function(w)
 
     def inverse(self, value):
         return value
@@ -184,9 +188,19 @@ class Silent(assim.prior.AbstractPrior):
         return 1.0
 
 
-def test_a_prior_of_unknown_support_is_refused():
-    cycle, _ = posed(Silent(), FourDVar(), [14.0, 3.0])
-    with pytest.raises(ValueError, match=r"field 'x': the support of its prior Silent.*its method"):
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (
+            lambda w: jnp.where(jnp.isinf(w), jnp.nan, w**3 + w),
+            "Written is not known",
+        ),
+        (lambda w: jnp.tanh(9 * w), "does not rise within its support -4"),  # rounded to -1
+    ],
+)
+def test_a_prior_that_cannot_go_on_is_refused(function, says):
+    cycle, _ = posed(Written(function), FourDVar(), [14.0, 3.0])
+    with pytest.raises(ValueError, match=rf"field 'x': .*({says}).*"):
         cycle.check()
 
 
