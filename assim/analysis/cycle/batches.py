@@ -71,9 +71,9 @@ def placed(observations: Observations, labels: Labels) -> Observations:
 
 def check_begun(observations: Observations, edges: np.ndarray, plan: Plan) -> None:
     """Refuse values that begin before a window which has them: H sees nothing there."""
-    o, edges = observations, np.asarray(edges)
+    o = observations
     numbers = batch_numbers(np.asarray(o.points.ends), edges, plan.shift)
-    first = edges[np.asarray(plan.earliest(numbers))]
+    first = edges[np.asarray(plan.earliest(jnp.asarray(numbers)))]
     begin = np.min([np.asarray(times) for times in o.read_times()], axis=0)
     early = (begin < first - WITHIN * plan.slots * (edges[1] - edges[0])) & o.counted()
     if early.any():

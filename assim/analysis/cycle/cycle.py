@@ -154,11 +154,11 @@ class Cycle:
                 f"{', '.join(o.name for o in observations) or 'none'}"
             )
         reference, labels = self.problem.window.reference, self.problem.model.labels()
+        whole, shift = np.asarray(edges), self.plan.shift
         for instrument in observations:
             check_fit(instrument, labels, Window(edges, 1, reference))
-            check_begun(instrument, edges, self.plan)
-        shift = self.plan.shift
-        return tuple(in_batches(placed(o, labels), np.asarray(edges), shift) for o in observations)
+            check_begun(instrument, whole, self.plan)
+        return tuple(in_batches(placed(o, labels), whole, shift) for o in observations)
 
     def _check_window(self, number: int, edges: Array, rows: tuple[Rows, ...]) -> None:
         """Refuse slot edges and observations of another window."""
