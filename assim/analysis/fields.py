@@ -88,7 +88,7 @@ def of_members(
         more = _sums(problem, here, padded[part], w[part], stride)
         total = more if total is None else jax.tree.map(jnp.add, total, more)
     *sums, kept = jax.tree.map(np.asarray, total)
-    entries = lambda x, *of_x: _member_entries(np.asarray(x), *of_x, stride)  # noqa: E731
+    entries = lambda x, a, b, w: _member_entries(np.asarray(x), a, b, w, stride)  # noqa: E731
     moments = _of_entries(jax.tree.map(entries, here, *sums))
     moments = moments._replace(outside=_outside(kept[0], np.sum(weights)), looked_at=stride)
     if not stride:
@@ -117,8 +117,8 @@ def _member_entries(
     if not stride:
         return _Entries(x + m, np.sqrt(variance), math.nan, math.nan)
     some = lambda v: _every(np.broadcast_to(v, x.shape)[None], stride)[0]  # noqa: E731
-    places = tuple(map(some, (x, m, variance, mass, square)))
-    return _Entries(x + m, np.sqrt(variance), *_member_errors(*places, further))
+    errors = _member_errors(some(x), some(m), some(variance), some(mass), some(square), further)
+    return _Entries(x + m, np.sqrt(variance), *errors)
 
 
 def _member_errors(

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +12,7 @@ from assim.analysis.cycle.batches import Grouped, batch_numbers
 from assim.case.cycle import TwinTable, by_window
 from assim.case.observations import ObservationTable
 from assim.case.setting import Setting
+from assim.devices import program
 from assim.files.names import STDEV, time_name
 from assim.files.netcdf import axis_attributes, time_variable
 from assim.files.read.quality import error_attributes, stdev_units
@@ -169,7 +169,7 @@ def _bias(
     bias = table.correction({term.name: predictors[str(term.variable)] for term in terms})
     if bias is None:
         return jnp.zeros(points.times.shape)
-    return eqx.filter_jit(bias)(trajectory, points, coefficients)
+    return program(bias)(trajectory, points, coefficients)
 
 
 def _instrument(

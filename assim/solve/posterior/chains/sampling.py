@@ -218,7 +218,7 @@ def _drawn(run: _Run, walk: Walk, kept: _Kept, key: Array) -> bool:
 
 def _looked_at(block: Block) -> Convergence:
     """Convergence of scalars, by their finite values, and of every entry of χ, in this order."""
-    columns = np.concatenate([carried_on(block.scalars), block.chi], axis=2)
+    columns = np.concatenate([carried_on(np.asarray(block.scalars)), block.chi], axis=2)
     return convergence(np.swapaxes(columns, 0, 1))
 
 

@@ -70,7 +70,7 @@ def _in_tails(block: Block, values: np.ndarray) -> np.ndarray:
 
     Tails of which no more than half have a value are left out.
     """
-    columns = np.concatenate([carried_on(block.scalars), block.chi], axis=2)
+    columns = np.concatenate([carried_on(np.asarray(block.scalars)), block.chi], axis=2)
     columns = columns.reshape(values.size, -1)
     count = max(FEWEST, int(TAIL * values.size))
     order = np.argsort(columns, axis=0)

@@ -118,8 +118,8 @@ class SVGD(AbstractPosterior):
         subspace = _subspace(gaussian, chosen)
         particles, spent = _placed(problem, subspace, self.particles, keys[1])
         if not np.all(np.isfinite(np.asarray(particles.density))):
-            nowhere = jnp.broadcast_to(gaussian.chi[None], (self.particles, n))
-            return failed(nowhere, NO_START, gradients + spent * self.particles)
+            chi = jnp.broadcast_to(gaussian.chi[None], (self.particles, n))
+            return failed(chi, NO_START, gradients + spent * self.particles)
         steps = self.steps if rank else 0
         particles, stayed = _transported(problem, subspace, particles, self, keys[2], steps, report)
         polish = 0 if self.plain or self.stochastic or rank == 0 else self.polish
@@ -128,18 +128,17 @@ class SVGD(AbstractPosterior):
         a, rest = final.particles.a, final.particles.rest
         drawn = subspace.members(a, rest, n - rank, self.members, keys[4])
         chi, outside = _inside(problem, drawn, subspace.several(a, rest))
-        shares = {"stayed": float(stayed), "outside": outside}
         numbers = _numbers(problem, subspace, final.particles, keys[3])
-        numbers = jax.tree.map(float, numbers | _against(around.gaussian, chi)) | shares
+        numbers = jax.tree.map(float, numbers | _against(around.gaussian, chi))
+        numbers |= {"stayed": float(stayed), "outside": outside}
         measured = Measured(**numbers, particles=self.particles, rank=rank, free=n - rank)
-        left = float(missing.nats), float(missing.smallest)
+        left, smallest = float(missing.nats), float(missing.smallest)
         certificates = measured.certificates() | {
             "laplace_k_hat": around.k_hat,
-            "information_left_out": around.left_out + left[0] + _left_out(gaussian, chosen),
+            "information_left_out": around.left_out + left + _left_out(gaussian, chosen),
             "polish_steps": float(final.steps),
         }
-        truncated = left[0] if left[1] <= self.cutoff else np.inf
-        judged = verdict(measured, around, self.plain, truncated)
+        judged = verdict(measured, around, self.plain, left if smallest <= self.cutoff else np.inf)
         weights, stated = equal_weights(chi.shape[0]), stated_moments(subspace, a)
         ensemble = Ensemble(chi, weights, *judged, certificates, gradients, drawn.shape[0])
         if rank == 0:
