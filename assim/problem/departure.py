@@ -62,6 +62,10 @@ class _Parts(NamedTuple):
         """All in one vector."""
         return jnp.concatenate([*self.observed, *self.filtered, *self.jumps])
 
+    def value(self, volume: Array) -> Departures:
+        """With c and this v."""
+        return Departures(self.departures(), self.normaliser + self.jump_normaliser, volume)
+
 
 class Problem(eqx.Module):
     """A data-assimilation problem as the function d(χ) of the whitened control vector.
@@ -91,13 +95,11 @@ class Problem(eqx.Module):
 
     def __call__(self, chi: Array) -> Departures:
         """Normalised departures of all instruments, the log-normaliser c(χ) and the volume v(χ)."""
-        return self.without_volume(chi)._replace(volume=self._volume(chi))
+        return self._parts(chi).value(self._volume(chi))
 
     def without_volume(self, chi: Array) -> Departures:
         """The same with v = 0."""
-        parts = self._parts(chi)
-        normaliser = parts.normaliser + parts.jump_normaliser
-        return Departures(parts.departures(), normaliser, jnp.zeros(()))
+        return self._parts(chi).value(jnp.zeros(()))
 
     def size(self) -> int:
         """Length of χ."""
