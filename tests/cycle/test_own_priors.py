@@ -98,6 +98,7 @@ def test_members_of_a_log_normal_field_are_the_kalman_filter_of_their_logarithms
         np.testing.assert_allclose(found[1], covariance, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_truncated_normal_field_grows_away_from_its_prior():
     """The posterior of where it began, by quadrature over all readings of a place."""
     prior = assim.prior.TruncatedNormal(10.0, 5.0, lower=0.0)
@@ -119,7 +120,10 @@ def test_a_truncated_normal_field_grows_away_from_its_prior():
     assert measures.status == assim.Status.CONVERGED
 
 
-@pytest.mark.parametrize(("scheme", "sound"), [(FourDVar(minimiser=MINIMISER), 1), (ETKF(), 0)])
+@pytest.mark.parametrize(
+    ("scheme", "sound"),
+    [(FourDVar(minimiser=MINIMISER), 1), pytest.param(ETKF(), 0, marks=pytest.mark.slow)],
+)
 def test_a_field_that_leaves_the_bounds_of_its_prior_ends_as_not_finite(scheme, sound):
     """The truth does in the second window, some members in the first; `check` has said so."""
     cycle, values = posed(assim.prior.Uniform(0.0, 100.0), scheme, [30.0, 3.0])
