@@ -1,18 +1,15 @@
 """The command line. Whatever is slow to import is imported inside the commands."""
 
-import gc
 import os
-import sys
 import time
-import traceback
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
-_INTERRUPTED = 130
-_BETWEEN_COLLECTIONS = 50_000  # new objects: tracing makes many that live, and few circles
+from assim.run.terminal.program import Program
+
 _STARTED = time.perf_counter()
 _CASE = click.argument("case", type=click.Path(path_type=Path), metavar="CASE.toml")
 _SET = click.option(
@@ -21,60 +18,6 @@ _SET = click.option(
 )  # fmt: skip
 _QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 _OUT = click.option("--out", type=click.Path(path_type=Path), help="Directory for the results.")
-_DEBUG = click.Option(["--debug"], is_flag=True, help="Show the traceback of an error.")
-_NO_PLUGINS = click.Option(
-    ["--no-plugins"], is_flag=True, help="Refuse models and other code that do not come with assim."
-)
-
-
-class Command(click.Command):
-    """A command; the one place where exceptions become messages and exit codes."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.params.append(_DEBUG)
-        if {param.name for param in self.params} & {"case", "cases", "model"}:
-            self.params.append(_NO_PLUGINS)
-
-    def invoke(self, context: click.Context) -> Any:
-        """Run and exit."""
-        debug, alone = context.params.pop("debug"), context.params.pop("no_plugins", False)
-        try:
-            with _without_plugins() if alone else nullcontext():
-                code = int(super().invoke(context))
-        except click.ClickException:
-            raise
-        except SystemExit as end:
-            code = _explain(_ended(end), debug)
-        except (Exception, KeyboardInterrupt) as error:
-            code = _explain(error, debug)
-        sys.exit(code)
-
-
-class Program(click.Group):
-    """The command line as a program of its own, when called; tests use its method `main`."""
-
-    command_class = Command
-
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        """Run and exit.
-
-        An interrupted program leaves at once: XLA may be compiling in another thread, and crashes
-        where the interpreter takes its time to end.
-        """
-        gc.set_threshold(_BETWEEN_COLLECTIONS)
-        from assim.run.terminal.streams import close, forgive
-
-        forgive()
-        try:
-            return self.main(*arguments, **options)
-        except SystemExit as end:
-            if end.code != _INTERRUPTED:
-                raise
-            close()
-            os._exit(_INTERRUPTED)
-        finally:
-            close()
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -293,7 +236,9 @@ def twin(case: Path, assignments: tuple[str, ...], force: bool) -> int:
     read = _read(case, assignments)
     from assim.run.twin.twin import make_twin
 
-    return make_twin(read, _screen(), force)
+    paths = make_twin(read, force)
+    _screen().written(read.folder, paths)
+    return 0
 
 
 @main.command()
@@ -307,7 +252,7 @@ def init(model: str, out: Path | None) -> int:
     from assim.run.template import write_template
 
     _configure()
-    return write_template(model, out, _screen())
+    return write_template(model, out, _screen().say)
 
 
 @main.command()
@@ -349,36 +294,10 @@ def _configure(device: str = "cpu", *settings: Any) -> None:
     configure(device, *settings)
 
 
-def _without_plugins() -> AbstractContextManager[None]:
-    from assim.case.names import built_in_only
-
-    return built_in_only()
-
-
-def _ended(end: SystemExit) -> Exception:
-    from assim.case.failure import CaseError, Fault
-
-    what = f"the model, or another plug-in, ended the program (SystemExit: {end.code})"
-    return CaseError([Fault("", f"{what}; let it raise an error that says what is wrong")])
-
-
 def _screen(quiet: bool = False, log: Any = None) -> Any:
     from assim.run.terminal.screen import Screen
 
     return Screen(quiet=quiet, log=log)
-
-
-def _explain(error: BaseException, debug: bool) -> int:
-    from assim.case.failure import Exit, exit_code, message
-
-    code = exit_code(error)
-    if code is Exit.INTERNAL:
-        sys.stderr.write("internal error, please report:\n")
-    if debug or code is Exit.INTERNAL:
-        sys.stderr.write("".join(traceback.format_exception(error)))
-    else:
-        sys.stderr.write(f"{message(error)}\n")
-    return int(code)
 
 
 if __name__ == "__main__":

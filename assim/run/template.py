@@ -3,6 +3,7 @@
 import inspect
 import os
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from assim.files.times import NON_PHYSICAL
 from assim.problem.arrays import Labels
 from assim.problem.forcing import Forcing
 from assim.problem.model import AbstractDynamics, AbstractModel
-from assim.run.terminal.screen import Screen
 
 _INITIAL, _SPREAD = 1.0, 0.1
 _EDGES = "# observations are made at their edges"
@@ -83,16 +83,16 @@ seed = 0
 """
 
 
-def write_template(use: str, out: Path | None, screen: Screen) -> Exit:
-    """Write a case for the model that `use` names, to a file or to the screen."""
+def write_template(use: str, out: Path | None, say: Callable[[str], None]) -> Exit:
+    """Write a case for the model that `use` names, to a file, or say it where there is none."""
     text = template(use, Path("case.toml") if out is None else out)
     if out is None:
-        screen.say(text.rstrip("\n"))
+        say(text.rstrip("\n"))
         return Exit.DONE
     if os.path.lexists(out):
         raise DataError(f"{out}: exists; choose another name, or remove it first")
     write_bytes(text.encode(), out)
-    screen.say(f"Wrote {out}")
+    say(f"Wrote {out}")
     return Exit.DONE
 
 

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from assim.case.case import read_case
 from assim.case.failure import Exit, exit_code, message
+from assim.run.terminal.program import Forgiving
 from assim.run.terminal.screen import Screen
-from assim.run.terminal.streams import Forgiving
 from assim.run.window import run_case
 from tests.run.toy import Toy, listed
 

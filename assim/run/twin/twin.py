@@ -19,7 +19,7 @@ import xarray as xr
 
 from assim.case.background import Background
 from assim.case.case import Case
-from assim.case.failure import Exit, NonFiniteError, naming
+from assim.case.failure import NonFiniteError, naming
 from assim.case.setting import Setting, set_up
 from assim.files.errors import DataError
 from assim.files.netcdf import write_dataset
@@ -38,13 +38,12 @@ from assim.problem.model import AbstractDynamics, AbstractModel, check_model
 from assim.problem.model_error import sequential_states
 from assim.problem.window import Window, integrate
 from assim.run.finite import first_field
-from assim.run.terminal.screen import Screen
 from assim.run.twin.observations import check_keys, draw_coefficients, in_files, observe
 
 _NOISE = 1e-2  # breaks the symmetry of a constant initial field; lost in the spin-up
 
 
-def make_twin(case: Case, screen: Screen, force: bool = False) -> Exit:
+def make_twin(case: Case, force: bool = False) -> list[Path]:
     """Write the background, truth and observations of a case, over files only by force."""
     with naming(case.path):
         setting = set_up(case)
@@ -56,8 +55,7 @@ def make_twin(case: Case, screen: Screen, force: bool = False) -> Exit:
         raise DataError(f"{', '.join(standing)}: would be overwritten; give --force to allow it")
     with alone(case.folder):
         _write_together(case, paths)
-    screen.written(case.folder, list(paths))
-    return Exit.DONE
+    return list(paths)
 
 
 def _check_apart(case: Case) -> None:
