@@ -30,7 +30,7 @@ class Exit(enum.IntEnum):
     NOT_CONVERGED = 4
     NON_FINITE = 5
     NOT_CERTIFIED = 6
-    INCOMPLETE = 7  # an analysis, without something that follows from it
+    INCOMPLETE = 7  # an analysis without something that follows from it, a sweep without members
     INTERRUPTED = 130
 
 

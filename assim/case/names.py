@@ -96,6 +96,11 @@ def built_in_only() -> Iterator[None]:
         _of_others.reset(token)
 
 
+def is_built_in_only() -> bool:
+    """Whether plug-ins that do not come with assim are refused here."""
+    return not _of_others.get()
+
+
 def resolve(kind: str, use: Any, folder: Path, expected: tuple[type, ...] = ()) -> Any:
     """The class or function that `use` names: a built-in, "module:Class" or "file.py:Class".
 

@@ -74,6 +74,25 @@ def parse_value(text: str) -> Any:
     return tree["value"] if set(tree) == {"value"} else text
 
 
+def listed_values(text: str) -> list[str] | None:
+    """The values of `V1,V2,…` as they are typed, cut at commas outside of brackets and quotes.
+
+    None where a value is empty, or a bracket or quote has no end.
+    """
+    values, depth, quote = [""], 0, ""
+    for c in text:
+        if quote or c in "\"'":
+            quote = "" if c == quote else quote or c
+        else:
+            depth += (c in "[{") - (c in "]}")
+        if c == "," and not quote and not depth:
+            values.append("")
+        else:
+            values[-1] += c
+    values = [value.strip() for value in values]
+    return values if all(values) and not quote and not depth else None
+
+
 def override(tree: dict[str, Any], assignment: str) -> Fault | None:
     """Set `a.b.0.c=value` in the tree; what is wrong with it, if anything is."""
     path, equals, text = assignment.partition("=")

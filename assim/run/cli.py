@@ -27,7 +27,7 @@ def main() -> None:
 
     A case is one TOML file. Exit codes: 0 done, 1 internal error, 2 usage or case file, 3 input
     data or output directory, 4 not converged, 5 model not finite, 6 not certified (--strict), 7
-    something after the minimum failed, 130 interrupted.
+    something after the minimum, or a member of a sweep, failed, 130 interrupted.
     """
 
 
@@ -173,6 +173,44 @@ def compare(
     from assim.run.compare import compare_cases
 
     return compare_cases(read, tempered, out, _screen(quiet))
+
+
+@main.command()
+@click.argument("cases", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--over",
+    multiple=True,
+    metavar="a.b=V1,V2,...",
+    help="Run with each of these values of the case; repeated, with all combinations.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory for all.")
+@click.option(
+    "--processes", type=click.IntRange(min=1), help="How many run at a time. [default: the CPUs]"
+)
+@click.option("--task", type=click.IntRange(min=1), metavar="I", help="Run part I of N alone.")
+@click.option("--of", "tasks", type=click.IntRange(min=1), metavar="N", help="Number of parts.")
+@click.option("--dask", metavar="ADDRESS", help="Run on a Dask cluster, which sees these folders.")
+@click.option("--dry-run", is_flag=True, help="Run nothing: say what is done and what is left.")
+@_SET
+@_QUIET
+def sweep(quiet: bool, **asked: Any) -> int:
+    """Run many cases, each in a process of its own, and make one table of them: sweep.csv.
+
+    What is finished, and of the same case and inputs, is not run again; what has failed is. Exits
+    with 7 where some of those to be run here have failed.
+    """
+    if (asked["task"] is None) != (asked["tasks"] is None):
+        raise click.UsageError("--task and --of go together: part I of N")
+    if asked["tasks"] is not None and asked["task"] > asked["tasks"]:
+        raise click.UsageError(f"--task: there are {asked['tasks']} parts, got {asked['task']}")
+    if asked["dask"] and asked["processes"]:
+        raise click.UsageError("the Dask cluster says how many run at a time; drop --processes")
+    environment = dict(os.environ)  # of the members: JAX keeps to the CPU here
+    _configure()
+    from assim.run.sweep import Request, run_sweep
+
+    screen = _screen(quiet)
+    return run_sweep(Request(**asked, environment=environment), screen.say, screen.table)
 
 
 @main.command()

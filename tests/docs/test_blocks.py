@@ -34,7 +34,7 @@ LONG = {  # methods, toys of which tests/analysis/test_own_plugins.py has the li
         "forecast",
         "covariance",
         "observations",
-        *("operator", "case", "model"),
+        *("operator", "case", "model", "sweep"),
     ),  # that tests/run and tests/cycle run
 }
 WITH_CODE = [
