@@ -37,27 +37,32 @@ def quantile_error(
             equal weights, which are known.
     """
     plain = np.full(values.size, 1 / values.size)
+    terms = quantile_influence(values, weights)
+    if against:
+        terms = terms - quantile_influence(values, plain)
+    if paired:
+        terms = in_pairs(terms)
+    return moved_quantiles(values, weights, np.sqrt(np.sum(terms**2, axis=0)))
+
+
+def moved_quantiles(values: np.ndarray, weights: np.ndarray, errors: np.ndarray) -> float:
+    """Largest error of the quantiles whose levels have these, in widths; see `quantile_error`."""
     low, high = weighted_quantiles(values, weights, LEVELS[::2])
     if not high > low:
         return 0.0
-    errors = []
-    for level in LEVELS:
-        terms = _influence(values, weights, level)
-        if against:
-            terms = terms - _influence(values, plain, level)
-        if paired:
-            terms = in_pairs(terms)
-        error = np.sqrt(np.sum(terms**2))
-        ends = np.clip((level - error, level + error), 0.0, 1.0)
-        below, above = weighted_quantiles(values, weights, ends)
-        errors.append((above - below) / 2)
-    return float(max(errors) / (high - low))
+    ends = np.clip(np.array(LEVELS) + np.stack([-errors, errors]), 0.0, 1.0)
+    below, above = (weighted_quantiles(values, weights, tuple(levels)) for levels in ends)
+    return float(np.max(above - below) / 2 / (high - low))
 
 
-def _influence(values: np.ndarray, weights: np.ndarray, level: float) -> np.ndarray:
-    """w (1[f ≤ q] - p), whose sum is zero."""
-    quantile = weighted_quantiles(values, weights, (level,))[0]
-    return weights * ((values <= quantile) - level)
+def quantile_influence(
+    values: np.ndarray, weights: np.ndarray, others: np.ndarray | None = None
+) -> np.ndarray:
+    """w (1[f ≤ q] - p) at LEVELS, shape (N, 3), whose sums are zero; of others f at these q."""
+    quantiles = weighted_quantiles(values, weights, LEVELS)
+    f = values if others is None else others
+    below: np.ndarray = f[:, None] <= quantiles
+    return weights[:, None] * (below - np.array(LEVELS))
 
 
 def in_pairs(terms: np.ndarray) -> np.ndarray:

@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.devices import program
+from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.valleys import AWAY, STEP
+from assim.solve.together import batch_size
 from assim.statistics.accuracy import Errors, controlled_moments, errors_of_weighted
 from assim.statistics.pareto import USABLE_K_HAT, tail_shape
 from assim.statistics.weighted import LEVELS, quantile_error, weighted_quantiles
@@ -22,6 +24,7 @@ Array = jax.Array
 Scalars = dict[str, Array]
 ScalarFunction = Callable[[Array], Scalars]
 
+TOGETHER = 1000  # draws whose scalars are computed together, at most
 FAR, SHARE = 4.5, 0.1  # beyond which there are no draws; share of a variance that may be there
 LUCKY = 0.1  # relative error of a standard deviation from which it is not stated, ...
 HEAVY = 10.0  # where the kurtosis of the draws is above this
@@ -182,12 +185,12 @@ def _ruled(quantity: Quantity, values: np.ndarray, weights: np.ndarray) -> Quant
         return quantity
     which = f"{few:.0f} draws" if few >= 1.5 else "draw"
     why = f"ruled by the {which} farthest out: {_INSTEAD}"
-    if _mean_is_luck(values, weights):
+    if mean_is_luck(values, weights):
         return without_moments(quantity, f"mean and standard deviation are {why}")
     return without_stddev(quantity, f"the standard deviation is {why}")
 
 
-def _mean_is_luck(values: np.ndarray, weights: np.ndarray) -> bool:
+def mean_is_luck(values: np.ndarray, weights: np.ndarray) -> bool:
     """Whether the tail of r ∝ w |f - median| is too heavy for a mean, or few draws rule that.
 
     Where its k̂ is 0.7 and more a mean settles too slowly (Vehtari et al. 2024, section 3.2), and
@@ -294,6 +297,11 @@ def pushed(
         )
         scalars[name] = Pushed(quantity, of_members, of_prior)
     return scalars
+
+
+def published(problem: DepartureFunction, chi: Array) -> dict[str, np.ndarray]:
+    """Scalars that a problem publishes of several χ, by name."""
+    return in_batches(problem.scalars, chi, batch_size(problem, TOGETHER))
 
 
 def in_batches(function: ScalarFunction, chi: Array, batch: int) -> dict[str, np.ndarray]:

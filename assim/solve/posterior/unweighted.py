@@ -9,15 +9,13 @@ import numpy as np
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
-from assim.solve.posterior.marginal import in_batches
-from assim.solve.together import batch_size
+from assim.solve.posterior.marginal import published
 from assim.statistics.accuracy import ACCURATE, CENTRED, Errors, apart
 from assim.statistics.weighted import LEVELS, weighted_quantiles
 
 Array = jax.Array
 
 CHANCE = 4.0  # standard errors that a difference may have by chance
-TOGETHER = 1000  # draws whose scalars are computed together
 
 
 def moved(
@@ -30,7 +28,7 @@ def moved(
     draws may be published without them.
     """
     plain = np.full(len(weights), 1 / len(weights))
-    scalars = in_batches(problem.scalars, chi, batch_size(problem, TOGETHER))
+    scalars = published(problem, chi)
     columns = np.column_stack([_linear(gaussian, chi), *scalars.values()])
     quantile = max((_quantiles_moved(v, weights) for v in scalars.values()), default=0.0)
     return apart(columns, plain, columns, weights)._replace(quantile=quantile)

@@ -150,7 +150,7 @@ def test_scales_over_a_trajectory(exact, ensemble):
     assert np.all(np.abs(mean - exact.mean) < 0.03 * exact.stdev)
     assert np.all(np.abs(stdev / exact.stdev - 1) < 0.015)
     assert abs(ensemble.log_evidence - exact.log_evidence) < 0.01
-    assert ensemble.gradients < 25_000
+    assert ensemble.gradients < 40_000 and ensemble.certificates["quantile_error"] > 0
     assert ensemble.judged and 2000 < ensemble.effective_size < 2 * ensemble.weight_size()
 
 
@@ -187,7 +187,7 @@ def test_what_auto_publishes(exact, smoothed):
     """Log scales, scales and states of the posterior that is reported, gradients counted."""
     posterior = analyse(walk(), NewtonCG(), "auto").posterior
     assert posterior.kind == "nested" and posterior.trust is Trust.CERTIFIED
-    assert posterior.gradients < 25_000
+    assert posterior.gradients < 40_000
     for k, (name, known) in enumerate(KNOWN.items()):
         logs = np.log(np.asarray(posterior.draws.scales[name]))
         mean, stdev = weighted(logs, posterior.weights)

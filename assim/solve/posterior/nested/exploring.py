@@ -27,7 +27,7 @@ from assim.solve.posterior.nested.lattice import (
     summed,
 )
 from assim.solve.posterior.nested.marginal import Marginal, Nesting
-from assim.solve.posterior.nested.members import PAIRS, Drawn, Known, drawn, errors, placed
+from assim.solve.posterior.nested.members import PAIRS, Drawn, Known, drawn, errors, placed, pooled
 from assim.solve.posterior.nested.pattern import dense_pattern, pattern_of
 from assim.solve.together import affordable, by_columns
 from assim.statistics.accuracy import more_draws
@@ -66,13 +66,13 @@ class Explored(NamedTuple):
     truncated: bool
 
     def members(self, number: int, rng: np.random.Generator) -> tuple[Drawn, Known]:
-        """Once more, up to four times as many, where too few were drawn at first."""
-        members, accuracy = self._drawn(number, rng)
-        if members.corrected and accuracy.errors.excess() > 1:
-            more = more_draws(number, accuracy.errors)
-            n = int(self.solver.marginal.problem.size())
-            members, accuracy = self._drawn(affordable(more, n), rng)
-        return members, accuracy
+        """With others, up to three times as many, where too few were drawn at first."""
+        first = self._drawn(number, rng)
+        if not first[0].corrected or first[1].errors.excess() <= 1:
+            return first
+        n = int(self.solver.marginal.problem.size())
+        others = affordable(more_draws(number, first[1].errors), n) - number
+        return pooled(first, self._drawn(others, rng)) if others > 0 else first
 
     def _drawn(self, number: int, rng: np.random.Generator) -> tuple[Drawn, Known]:
         there = placed(self.lattice, self.frame, max(number // (2 * PAIRS), 1), rng)

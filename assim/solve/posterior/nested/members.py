@@ -1,5 +1,8 @@
 """Members of χ: ψ in the cells of a lattice or as drawn, then z given ψ, with weights."""
 
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -9,11 +12,13 @@ import scipy  # its parts are imported when first used
 from jax.scipy.linalg import solve_triangular
 
 from assim.devices import program
+from assim.solve.posterior.marginal import mean_is_luck, published, ruling_draws
 from assim.solve.posterior.nested.lattice import Frame, Key, Solver, Summed
 from assim.solve.posterior.nested.marginal import Marginal
 from assim.statistics.accuracy import Errors
 from assim.statistics.convergence import effective_draws
 from assim.statistics.pareto import pareto_smooth
+from assim.statistics.weighted import moved_quantiles, quantile_influence
 
 Array = jax.Array
 
@@ -224,7 +229,8 @@ class Known(NamedTuple):
     """How well members are known to tell moments.
 
     Args:
-        errors: of means and standard deviations of χ, the largest.
+        errors: of means and standard deviations of χ and of scalars, and of quantiles of the
+            latter, the largest.
         effective_size: independent draws that know the variance of the worst entry of χ as well.
     """
 
@@ -232,28 +238,67 @@ class Known(NamedTuple):
     effective_size: float
 
 
+def pooled(first: tuple[Drawn, Known], second: tuple[Drawn, Known]) -> tuple[Drawn, Known]:
+    """Two independent sets of members as one, each by its share of all."""
+    (a, of_a), (b, of_b) = first, second
+    s = len(a.chi) / (len(a.chi) + len(b.chi))
+    t = 1 - s
+    one = Drawn(
+        np.concatenate([a.chi, b.chi]),
+        np.concatenate([a.places, b.places]),
+        np.concatenate([s * a.weights, t * b.weights]),
+        a.corrected and b.corrected,
+        max(a.k_hat, b.k_hat),
+        s * a.mean_log_weight + t * b.mean_log_weight,
+        max(a.shift, b.shift),
+        float(np.logaddexp(np.log(s) + a.log_evidence, np.log(t) + b.log_evidence)),
+        s * a.lost + t * b.lost,
+    )
+    both = zip(of_a.errors, of_b.errors, strict=True)
+    errors = Errors(*(math.hypot(s * of_first, t * of_second) for of_first, of_second in both))
+    return one, Known(errors, 1 / (s**2 / of_a.effective_size + t**2 / of_b.effective_size))
+
+
 def errors(drawn: Drawn, there: Placed, lattice: Summed, marginal: Marginal) -> Known:
     """From how successive ψ, each with all its members, differ from what their nodes expect.
 
     Members of one ψ, and antithetic ones, are one draw; what the lattice knows is without error.
     √(Σ (c_k - c_(k-1))²/2) of the sums c over each ψ, as for strata in their order (Wolter 2007,
-    Introduction to Variance Estimation, chapter 8).
+    Introduction to Variance Estimation, chapter 8). Of scalars a node expects their values at z*;
+    those of ψ alone are in order within each cell.
     """
     at = np.concatenate([np.asarray(marginal.psi_at), np.asarray(marginal.z_at)])
     values, weights = drawn.chi[:, at], drawn.weights
     rows = np.repeat(there.rows[drawn.places], 2 * there.pairs)
-    expected = np.concatenate([lattice.psi, lattice.z], axis=1)[rows]
+    nodes = np.concatenate([lattice.psi, lattice.z], axis=1)
+    expected = nodes[rows]
     within = np.concatenate([np.zeros_like(lattice.psi), lattice.variance], axis=1)[rows]
     mean = weights @ values
     square = (values - mean) ** 2 - (expected - mean) ** 2 - within
-    error = [
-        np.sqrt(np.sum(np.diff(_of_psi(weights[:, None] * v, there), axis=0) ** 2, axis=0) / 2)
-        for v in (values - expected, square)
-    ]
-    return _known(values, weights, error)
+
+    def error(terms: np.ndarray, order: slice | np.ndarray = slice(None)) -> np.ndarray:
+        steps = np.diff(_of_psi(terms, there)[order], axis=0)
+        return np.sqrt(np.sum(steps**2, axis=0) / 2)
+
+    each = [error(weights[:, None] * v) for v in (values - expected, square)]
+    of_nodes = published(marginal.problem, jnp.asarray(nodes[:, np.argsort(at)]))
+    of_scalars = (
+        _of_scalar(f, weights, partial(error, order=_strata(f, there, drawn)), of_nodes[name][rows])
+        for name, f in published(marginal.problem, jnp.asarray(drawn.chi)).items()
+    )
+    return _known(values, weights, each, of_scalars)
 
 
-def errors_of_draws(drawn: Drawn, there: Placed, chains: int) -> Known:
+def _strata(f: np.ndarray, there: Placed, drawn: Drawn) -> slice | np.ndarray:
+    """ψ cell by cell, in each by the scalar f of ψ alone, up and down in turn; else as they are."""
+    each, cells = f.reshape(-1, 2 * there.pairs), there.rows[drawn.places]
+    if not np.all(each == each[:, :1]):
+        return slice(None)
+    turn = np.cumsum(np.diff(cells, prepend=cells[:1]) != 0) % 2
+    return np.lexsort((np.where(turn, -each[:, 0], each[:, 0]), cells))
+
+
+def errors_of_draws(drawn: Drawn, there: Placed, chains: int, marginal: Marginal) -> Known:
     """From the sums over each ψ, which are independent, or correlated along so many chains.
 
     √(Σ c²) of the sums c over each ψ, times that of how many they are over how many they are worth.
@@ -261,24 +306,73 @@ def errors_of_draws(drawn: Drawn, there: Placed, chains: int) -> Known:
     values, weights = drawn.chi, drawn.weights
     mean = weights @ values
     variance = weights @ (values - mean) ** 2
-    error = []
-    for v in (values - mean, (values - mean) ** 2 - variance):
-        sums = _of_psi(weights[:, None] * v, there)
+
+    def error(terms: np.ndarray) -> np.ndarray:
+        sums = _of_psi(terms, there)
         whole = np.zeros((len(there.psi), sums.shape[1]))
         whole[drawn.places] = sums
         several = whole.reshape(chains, -1, whole.shape[1])
         worth = effective_draws(several) if chains > 1 else np.full(whole.shape[1], len(whole))
-        error.append(np.sqrt(np.sum(whole**2, axis=0) * len(whole) / worth))
-    return _known(values, weights, error)
+        return np.sqrt(np.sum(whole**2, axis=0) * len(whole) / worth)
+
+    each = [error(weights[:, None] * v) for v in (values - mean, (values - mean) ** 2 - variance)]
+    scalars = published(marginal.problem, jnp.asarray(values)).values()
+    return _known(values, weights, each, (_of_scalar(f, weights, error) for f in scalars))
 
 
-def _known(values: np.ndarray, weights: np.ndarray, errors: list[np.ndarray]) -> Known:
+def _of_scalar(
+    f: np.ndarray,
+    weights: np.ndarray,
+    error: Callable[[np.ndarray], np.ndarray],
+    expected: np.ndarray | None = None,
+) -> Errors:
+    """Errors of one scalar by its finite values; 0 of moments that are not stated.
+
+    Args:
+        f: its values for members.
+        weights: of these.
+        error: of sums, from their terms, shape (N, k).
+        expected: values whose sums are known; None for none.
+    """
+    finite = np.isfinite(f) & (True if expected is None else np.isfinite(expected))
+    mass = weights @ finite
+    w, f = np.where(finite, weights, 0.0), np.where(finite, f, 0.0)
+    if not mass > 0 or not np.ptp(f[finite & (w > 0)]) > 0:
+        return Errors(0.0, 0.0)
+    w = w / mass
+    mean = w @ f
+    variance = w @ (f - mean) ** 2
+
+    def terms(values: np.ndarray) -> np.ndarray:
+        away = values[:, None] - mean
+        return np.hstack([w[:, None] * away, w[:, None] * (away**2 - variance),
+                          quantile_influence(f, w, values)])  # fmt: skip
+
+    known = 0.0 if expected is None else terms(np.where(finite, expected, 0.0))
+    of_mean, of_variance, *of_levels = error(terms(f) - known)
+    ruled = math.isfinite(ruling_draws(f, w))
+    return Errors(
+        0.0 if ruled and mean_is_luck(f, w) else float(of_mean / np.sqrt(variance)),
+        0.0 if ruled else float(of_variance / (2 * variance)),
+        moved_quantiles(f, w, np.array(of_levels)),
+    )
+
+
+def _known(
+    values: np.ndarray,
+    weights: np.ndarray,
+    errors: list[np.ndarray],
+    of_scalars: Iterable[Errors],
+) -> Known:
     """From errors of means and of variances; that of N independent draws is √((m₄ - v²)/N)."""
     away = values - weights @ values
     variance, fourth = weights @ away**2, weights @ away**4
-    largest = np.max(errors[0] / np.sqrt(variance)), np.max(errors[1] / (2 * variance))
+    of_chi = Errors(
+        float(np.max(errors[0] / np.sqrt(variance))), float(np.max(errors[1] / (2 * variance)))
+    )
+    largest = Errors(*map(max, zip(of_chi, *of_scalars, strict=True)))
     square = np.maximum(errors[1], 1e-300) ** 2
-    return Known(Errors(*map(float, largest)), float(np.min((fourth - variance**2) / square)))
+    return Known(largest, float(np.min((fourth - variance**2) / square)))
 
 
 def _of_psi(values: np.ndarray, there: Placed) -> np.ndarray:

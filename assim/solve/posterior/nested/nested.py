@@ -54,10 +54,10 @@ class Nested(AbstractPosterior):
     ψ, and weights that correct both by the exact density where these may be trusted.
 
     Args:
-        number: members; in a lattice ten of one ψ, and up to four times as many where their moments
-            are not known within 1.5 per cent; in more dimensions so many ψ by weights, twice as
-            many at most by NUTS, with two members each. Fewer where they would hold over 20 million
-            numbers.
+        number: members; in a lattice ten of one ψ, and up to four times as many where moments and
+            quantiles are not known within 1.5 per cent; in more dimensions so many ψ by weights,
+            twice as many at most by NUTS, with two members each. Fewer where they would hold over
+            20 million numbers.
         step: of the lattice, in standard deviations of the Laplace posterior; halved along an axis
             where the two half lattices differ.
         drop: nats below the highest node at which the lattice ends.
@@ -241,6 +241,7 @@ def _certificates(measured: Measured) -> dict[str, float]:
         "effective_draws": float(1 / np.sum(members.weights**2)),
         "accuracy": accuracy.stdev,
         "mean_error": accuracy.mean,
+        "quantile_error": accuracy.quantile,
         "not_found": not_found(measured),
         "mean_log_weight": members.mean_log_weight,
         "shift": members.shift,

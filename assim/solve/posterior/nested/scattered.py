@@ -60,7 +60,8 @@ class Scattered(NamedTuple):
         rows = np.zeros(len(psi), dtype=int)
         there = Placed(psi, starts, log_share, rows, weights, pairs=1, weighed=True)
         members = drawn(self.solver, there, rng)
-        return members, errors_of_draws(members, there, self.ensemble.chains)
+        chains, marginal = self.ensemble.chains, self.solver.marginal
+        return members, errors_of_draws(members, there, chains, marginal)
 
     def spent(self) -> Spent:
         """With what the methods spent: each of their minimisations costs what those of draws do."""
