@@ -141,16 +141,15 @@ class SVGD(AbstractPosterior):
         judged = verdict(measured, around, self.plain, left if smallest <= self.cutoff else np.inf)
         weights, stated = equal_weights(chi.shape[0]), stated_moments(subspace, a)
         ensemble = Ensemble(chi, weights, *judged, certificates, gradients, drawn.shape[0])
-        if rank == 0:
-            ensemble = _if_gaussian(problem, around, ensemble)
+        ensemble = _if_gaussian(problem, around, ensemble, rank)
         return crosschecked(problem, ensemble, stated, keys[5], report)
 
 
 def _if_gaussian(
-    problem: DepartureFunction, around: LaplacePosterior, ensemble: Ensemble
+    problem: DepartureFunction, around: LaplacePosterior, ensemble: Ensemble, rank: int
 ) -> Ensemble:
-    """Of particles that nothing moved: certified where Laplace may be published without weights."""
-    if ensemble.trust is not Trust.CERTIFIED:
+    """Particles that nothing moved are certified where Laplace may be published without weights."""
+    if rank or ensemble.trust is not Trust.CERTIFIED:
         return ensemble
     moves = moved_of_laplace(problem, around)
     if moves.excess() <= 1:
