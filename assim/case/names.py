@@ -209,6 +209,7 @@ def foreign_modules() -> list[Path]:
     return sorted({Path(os.path.realpath(file)) for file in foreign})
 
 
+@cache
 def is_foreign(file: str) -> bool:
     """Whether code comes neither with Python and its packages nor with assim, and is in a file."""
     places = (file, os.path.realpath(file))

@@ -17,6 +17,7 @@ from assim.files.members import MemberFolder
 
 PROGRAM = (sys.executable, "-P", "-m", "assim.run.cli")
 _THREADS = ("PJRT_NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_ALONE = {"JAX_PROCESS_ID": "0", "JAX_NUM_PROCESSES": "1"}  # whatever launched the sweep
 _POLL = 0.05  # seconds between two looks at the processes
 _GRACE = 20.0  # seconds that an interrupted process has to write what it has
 Record = dict[str, Any]
@@ -36,7 +37,7 @@ class Job:
         self.folder.prepare()
         before, paths = self.folder.written_summary(), map(os.path.abspath, sys.path)
         given = {**environment, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
-        given |= dict.fromkeys(_THREADS, str(threads))
+        given |= _ALONE | dict.fromkeys(_THREADS, str(threads))
         with open(self.folder.output, "wb") as output:
             process = subprocess.Popen(
                 (*PROGRAM, *self.command),

@@ -308,7 +308,7 @@ def _show(rows: Sequence[Mapping[str, Any]], say: Say, table: Say) -> None:
     shown = [(row["member"], *(_cell(row.get(key)) for key in columns)) for row in rows[:_SHOWN]]
     table(("member", "", *_FIGURES, "seconds"), shown)
     if len(rows) > _SHOWN:
-        say(f"and {len(rows) - _SHOWN} more, which {TABLE} has")
+        say(f"and {len(rows) - _SHOWN} more")
     failed = [row for row in rows if row["exit"] not in ("", Exit.DONE)]
     for row in failed[:_SHOWN]:
         say(f"{row['member']}: {_words(row)}", "red")

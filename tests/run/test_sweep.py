@@ -32,7 +32,8 @@ here = Path(__file__).parent
 with open(here / "ran", "a") as file:
     file.write(f"{out.name}\\n")
 how = json.loads((here / "how").read_text()).get(out.name, "finish")
-print("begun", os.environ["OMP_NUM_THREADS"], *sys.argv[2:])
+print("begun", *(os.environ[name] for name in ("OMP_NUM_THREADS", "JAX_NUM_PROCESSES")))
+print(*sys.argv[2:])
 if how == "fail":
     sys.exit("the model is not finite\\n  at step 3")
 if how == "die":
@@ -247,7 +248,8 @@ def test_a_member_that_is_killed_touches_no_other(sweep, fake):
     fake.behave(seed_1="die")
     output, rows = sweep("--processes", "1", code=7)
     assert [rows[f"seed={n}"]["exit"] for n in (1, 2, 3)] == ["-9", "0", "0"]
-    assert "killed by SIGKILL, as where memory is full (exit -9): begun" in output
+    assert "killed by SIGKILL, as where memory is full (exit -9): " in output
+    assert rows["seed=1"]["message"].endswith("--set runtime.seed=1")  # the last that it said
 
 
 def test_tasks_share_the_members(sweep, fake):
@@ -292,9 +294,10 @@ def test_an_interrupted_sweep_stops_what_runs_and_keeps_what_is_finished(sweep, 
 
 def test_processes_share_the_cpus(sweep, fake, monkeypatch):
     monkeypatch.setattr(processes, "cpus", lambda: 8)
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "4")  # as of a launcher, whose processes are not these
     _, rows = sweep("--processes", "2")
     said = [MemberFolder(Path(row["folder"])).output.read_text() for row in rows.values()]
-    assert [text.split()[1] for text in said] == ["4", "4", "4"]
+    assert [text.split()[1:3] for text in said] == 3 * [["4", "1"]]
     assert "--set runtime.seed=3" in said[2]
 
 
