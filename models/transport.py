@@ -1,10 +1,11 @@
 """Transport of a tracer in air or water, in two or three dimensions, from sources to be estimated.
 
     ∂c/∂t = -u(z, t) ∂c/∂x - v(z, t) ∂c/∂y + K ∇²c + ∂/∂z (K_z ∂c/∂z) - λ c + s,
-    K_z ∂c/∂z = w c - e(x, y) at the ground,    s = rate F(t) N(x; x_s, width²)
+    K_z ∂c/∂z = w c - e(x, y) at the ground,    s = rate(t) F(t) N(x; x_s, width²)
 
 SI units. Sources are twofold. A *release* is a place x_s and a rate, which are parameters: a
 Gaussian footprint at least a cell wide, whose sum over the cells is then its integral to 2 in 10⁸.
+The rate is one number, or one at each of several times and linear between them.
 The *emission* e of every cell of the ground is a field of the state that does not change, estimated
 as the initial state is. Both fields and the rate enter linearly, so that the posterior of what is
 emitted is Gaussian where wind, diffusivity and places are known.
@@ -15,9 +16,12 @@ RK4. Mass is conserved to rounding but for what is emitted, decays, is deposited
 fronts a linear scheme of this order undershoots zero, by two per cent of the maximum where their
 standard deviation is 1.5 cells; it damps by |u| dx³/12 ∂⁴c/∂x⁴, about |u| dx³/(12 K s²) of what
 diffusion does to a plume of standard deviation s, and an estimate of K is less by so much. What
-enters is clean, what leaves has the concentration of the last cell; nothing passes the top.
+enters is clean, what leaves has the concentration of the last cell; nothing passes the top. A mast
+between the middles of cells is read linearly between them, which makes a plume wider there, by up
+to dx²/4 of its variance along each axis: at the middle of a cell it is read as it is.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import equinox as eqx
@@ -30,13 +34,13 @@ from assim import AbstractModel, Array, Coordinate, Forcing, Label, Labels, Para
 
 _CONCENTRATION, _EMISSION = "kg m-3", "kg m-2 s-1"
 _REFERENCE_HEIGHT = 10.0  # m, of the wind
+_RATE = "release_rate"
 _LABELS = {
     "wind_x": (0.0, "m s-1", "wind along x, in addition to the series"),
     "wind_y": (0.0, "m s-1", "wind along y, in addition to the series"),
     "diffusivity": (10.0, "m2 s-1", "horizontal diffusivity"),
     "decay": (0.0, "s-1", "rate of decay"),
     "deposition": (0.0, "m s-1", "deposition velocity"),
-    "release_rate": (0.0, "kg s-1", "rate of the release"),
     "release_x": (0.0, "m", "x of the release"),
     "release_y": (0.0, "m", "y of the release"),
 }
@@ -45,6 +49,10 @@ _OF_LEVELS = {
     "vertical_diffusivity": (5.0, "m2 s-1", "vertical diffusivity"),
     "shear": (0.0, "1", "exponent of the wind's profile"),
 }
+
+
+def _floats(given: Sequence[float]) -> tuple[float, ...]:
+    return tuple(map(float, given))
 
 
 class Transport(AbstractModel):
@@ -65,11 +73,14 @@ class Transport(AbstractModel):
         wind_x: wind along x, m s-1.
         wind_y: wind along y, m s-1.
         release: factor on the rate of the release at every time, as 1 while it lasts and 0 else.
+        release_times: model times of release_rate_0, release_rate_1, ..., increasing; the rate is
+            constant before the first and after the last. Without any, release_rate at all times.
         parameters: values in place of the defaults, by name.
 
     Raises:
         ValueError: too few cells or levels, a width, thickness or step that is not positive, a
-            footprint narrower than a cell, or an unknown parameter.
+            footprint narrower than a cell, times of a release that do not increase, or an unknown
+            parameter.
     """
 
     nx: Annotated[int, "size"] = eqx.field(default=32, static=True)
@@ -82,6 +93,7 @@ class Transport(AbstractModel):
     wind_x: Forcing = eqx.field(default_factory=lambda: Forcing.constant(0.0, "m s-1"))
     wind_y: Forcing = eqx.field(default_factory=lambda: Forcing.constant(0.0, "m s-1"))
     release: Forcing = eqx.field(default_factory=lambda: Forcing.constant(1.0))
+    release_times: Sequence[float] = eqx.field(default=(), static=True, converter=_floats)
     parameters: Params = eqx.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -104,9 +116,13 @@ class Transport(AbstractModel):
         if not self.width >= self.dx:
             message = f"width must be at least dx = {self.dx:g}, got {self.width}"
             raise ValueError(f"Transport: {message}")
+        if not np.all(np.diff(self.release_times) > 0):
+            raise ValueError(
+                f"Transport: release_times must increase, got {list(self.release_times)}"
+            )
 
     def labels(self) -> Labels:
-        """Concentration and emission, eight or eleven parameters, three inputs."""
+        """Concentration and emission, seven or ten parameters and rates, three inputs."""
         named, levels = self._named(), {}
         if self.nz > 1:
             levels["z"] = Coordinate(self._heights(), "m", "height of the middles of levels")
@@ -142,7 +158,7 @@ class Transport(AbstractModel):
             _convergence(_flux(c, u, theta["diffusivity"] / self.dx, 2), 2) / self.dx
             + _convergence(_flux(c, v, theta["diffusivity"] / self.dx, 1), 1) / self.dx
             - theta["decay"] * c
-            + theta["release_rate"] * self.release(t) * self._footprint(theta)
+            + self._rate(theta, t) * self.release(t) * self._footprint(theta)
         )
         upward = (x["emission"] - theta["deposition"] * c[0])[None]
         if self.nz > 1:
@@ -154,6 +170,13 @@ class Transport(AbstractModel):
             "concentration": change.reshape(x["concentration"].shape),
             "emission": jnp.zeros_like(x["emission"]),
         }
+
+    def _rate(self, theta: Params, t: Array) -> Array:
+        """Of the release, kg s-1."""
+        if not self.release_times:
+            return theta[_RATE]
+        values = jnp.stack([theta[f"{_RATE}_{j}"] for j in range(len(self.release_times))])
+        return jnp.interp(t, jnp.asarray(self.release_times), values)
 
     def _footprint(self, theta: Params) -> Array:
         """Density of the release in the middles of cells, m-3, shape (nz, ny, nx)."""
@@ -169,7 +192,13 @@ class Transport(AbstractModel):
         return self.dz * (np.arange(self.nz) + 0.5) if self.nz > 1 else np.full(1, 10.0)
 
     def _named(self) -> dict[str, tuple[float, str, str]]:
-        return _LABELS | (_OF_LEVELS if self.nz > 1 else {})
+        """Default, unit and words of every parameter."""
+        rates = {
+            f"{_RATE}_{j}": (0.0, "kg s-1", f"rate of the release at {time:g} s")
+            for j, time in enumerate(self.release_times)
+        }
+        rates = rates or {_RATE: (0.0, "kg s-1", "rate of the release")}
+        return _LABELS | rates | (_OF_LEVELS if self.nz > 1 else {})
 
 
 def _gaussian(n: int, cell: float, at: Array, spread: float) -> Array:

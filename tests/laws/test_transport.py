@@ -158,6 +158,16 @@ def test_a_release_lasts_as_long_as_its_series_says():
     assert after == pytest.approx(2.0 * 0.1, rel=2e-8)
 
 
+def test_a_rate_that_changes_is_linear_between_its_times():
+    """Mass is its integral: 0.3 s at 1 kg/s, up to 3 within 0.2 s, which then lasts."""
+    theta = CALM | {"release_x": 6.0, "release_y": 6.0}
+    theta |= {"release_rate_0": 1.0, "release_rate_1": 3.0}
+    model = Transport(12, 12, 1, 1.0, 1.0, 0.1, 1.0, release_times=[0.3, 0.5], parameters=theta)
+    assert "release_rate" not in model.parameters
+    emitted = [mass(model, run(model, clean(model), steps)) for steps in (3, 5, 7)]
+    np.testing.assert_allclose(emitted, [0.3, 0.3 + 0.4, 0.3 + 0.4 + 0.6], rtol=2e-8)
+
+
 def test_fields_enter_linearly():
     theta = {"wind_x": 0.7, "decay": 0.1, "deposition": 0.2}
     model = Transport(6, 5, 3, 1.0, 0.7, 0.02, parameters=theta)
@@ -232,6 +242,11 @@ def test_sources_are_at_their_heights():
         ({"dz": 0.0}, "Transport: dz must be positive"),
         ({"width": 99.0}, "Transport: width must be at least dx = 100, got 99.0"),
         ({"parameters": {"shear": 0.1}}, "no parameter 'shear'; there are wind_x"),
+        ({"release_times": [0.0, 0.0]}, "Transport: release_times must increase, got"),
+        (
+            {"release_times": [0.0], "parameters": {"release_rate": 0.1}},
+            "no parameter 'release_rate'; there are .*release_rate_0",
+        ),
     ],
 )
 def test_bad_arguments(arguments, words):
