@@ -19,7 +19,7 @@ from assim.run.cli import main
 
 CASES = Path(__file__).resolve().parent.parent / "cases"
 LONG = {"climate_energy_balance", "friction_velocity_step", "friction_twin", "sir_waterborne"}
-LONG |= {"lorenz96_twin", "flu_1978", "heat_pulse"}
+LONG |= {"lorenz96_twin", "flu_1978", "heat_pulse", "release_twin"}
 LONG |= {"lorenz63_sakov2012", "lorenz96_sakov2008", "lorenz96_bocquet2013", "lorenz96_sakov2012"}
 LONG |= {f"lorenz95_oops/{name}" for name in ("digital_filter", "outer_loops", "threedvar")}
 OTHERS = ("expected", "published")  # what a run must give; tables of other methods
