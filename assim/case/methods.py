@@ -9,7 +9,6 @@ from pydantic import BeforeValidator, Field
 
 from assim.case.failure import CaseError, Fault
 from assim.case.plugins import NONE, Plugin
-from assim.devices import program
 from assim.files.errors import DataError
 
 if TYPE_CHECKING:
@@ -48,6 +47,8 @@ class MinimiserTable(Plugin):
 
         if self.first_guess is None:
             return None
+        from assim.devices import program
+
         path, control = self.file_path(self.first_guess), problem.control
         state = read_state(path, problem.model, time=start)
         with opened(path) as dataset:

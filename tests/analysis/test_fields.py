@@ -145,6 +145,7 @@ def test_fields_that_few_members_rule_are_doubtful(chains):
     assert "But for that: It is exact." in far.advice
 
 
+@pytest.mark.slow
 def test_chains_look_at_derived_quantities():
     """Of x(10), log-normal of σ = 1.9, whose deviation no draws know: not stated, or right."""
     end = {"end": assim.Derived(lambda trajectory: trajectory.at_end()["x"], "1")}

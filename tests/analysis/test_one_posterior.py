@@ -251,6 +251,7 @@ def test_a_standard_deviation_that_a_certificate_calls_luck_is_not_stated():
     assert np.isfinite(proportional.stddev) and not proportional.note
 
 
+@pytest.mark.slow
 def test_quantiles_far_out_in_a_tail_are_known_too_badly_to_be_certified():
     """a/(1 + a) read as 0.95 ± 0.1, a half-Cauchy: 95 per cent lie below some 350 times the 5."""
     known = curved(saturating, np.full(3, 0.95), 0.1, {"a": assim.prior.HalfCauchy(1.0)})

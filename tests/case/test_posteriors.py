@@ -27,6 +27,7 @@ def summary(toy):
     return json.loads((toy.out / "summary.json").read_text())
 
 
+@pytest.mark.slow
 def test_several_posteriors(toy):
     settings = {"certificate": 500, "members": 60}
     toy.case["posterior"] = [

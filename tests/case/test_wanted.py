@@ -38,6 +38,7 @@ def written(toy: Toy) -> Toy:
     return toy
 
 
+@pytest.mark.slow
 def test_derived_quantities(toy: Toy) -> None:
     toy.case["posterior"] = {"use": "Laplace"}
     toy.case["quantities"] = {
@@ -196,6 +197,7 @@ def test_a_first_guess_that_does_not_fit(
             assert word in result.stderr
 
 
+@pytest.mark.slow
 def test_a_first_guess_is_no_background(toy: Toy) -> None:
     """The minimum, its cost and the files of the background are as without it; it is an input."""
     first = summary(written(toy))

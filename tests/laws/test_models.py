@@ -23,6 +23,8 @@ SLOW = {
     "lotka-volterra-kvaerno5-backpropagation",
     "lotka-volterra-kvaerno5-fixed",
     "rate-and-state-slip-inertia",
+    "shallow-water-closed",
+    "transport-levels",
 }
 # A root found to a tolerance leaves the second derivative of an implicit step with it.
 SYMMETRY = {"lotka-volterra-kvaerno5-fixed": 1e-7}

@@ -1,12 +1,14 @@
 """A cycle says of its first window what `check` says of it: what readings lose between edges."""
 
 import numpy as np
+import pytest
 
 from tests.run.toy import Toy, observations
 
 WORDS = "readings lie between slot edges where the trajectory bends"
 
 
+@pytest.mark.slow
 def test_a_cycle_says_it_once_and_check_the_same(toy: Toy) -> None:
     toy.model = toy.model.replace('theta["rate"] * x["x"]', '5 * theta["rate"] * x["x"]')
     toy.case["window"] |= {"slots": 2, "steps": 2}

@@ -69,6 +69,7 @@ def test_an_improper_prior_is_refused(pair, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_likelihood_that_is_no_density_there_is_refused(pair, tmp_path):
     """Where a reading lies on the flat part beyond ±w, which goes on for ever."""
     pair[0].case["observations"][0]["likelihood"] = {"use": "VariationalQC"}

@@ -295,6 +295,7 @@ def test_a_model_that_is_not_finite(finished: Toy, tmp_path: Path) -> None:
     assert "any of the 100 members" in none.stderr
 
 
+@pytest.mark.slow
 def test_what_is_said_of_a_repeated_analysis_is_its_own(toy: Toy) -> None:
     """Its method may be another than that of the file, and may end or fail otherwise."""
     toy.case["posterior"] = {"use": "Laplace", "certificate": 500}

@@ -31,6 +31,7 @@ def test_check_and_run_say_so(toy: Toy) -> None:
     assert TWICE in invoke("check", str(toy.out)).stdout
 
 
+@pytest.mark.slow
 def test_a_cycle_says_so_once(toy: Toy) -> None:
     toy.case["cycle"] = {"windows": 2, "method": {"use": "FourDVar"}}
     toy.case["window"]["slots"] = 2

@@ -239,7 +239,8 @@ def _tell(
 ) -> None:
     """Keep a loop that took long, and report the lowest J of it."""
     row = history[-1]
-    if checkpoint is not None and row[0].seconds > LONG:
+    some_finite = any(np.isfinite(loop.cost) for loop in row)
+    if checkpoint is not None and row[0].seconds > LONG and some_finite:
         checkpoint.keep(Kept.of(row[0].stage, states, history))
     if progress is not None:
         lowest = int(np.argmax(among_lowest(np.asarray([loop.cost for loop in row]))))

@@ -114,6 +114,7 @@ def edged(chi, data):
     return jnp.where(chi[0] > -0.5, 2 * chi, jnp.nan)
 
 
+@pytest.mark.slow
 def test_edge():
     problem = Misfit(edged, 2, 1.0)
     ensemble = SVGD(steps=100).sample(problem, around(problem), KEY)
