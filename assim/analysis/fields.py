@@ -88,7 +88,7 @@ def of_members(
         more = _sums(problem, here, padded[part], w[part], stride)
         total = more if total is None else jax.tree.map(jnp.add, total, more)
     *sums, kept = jax.tree.map(np.asarray, total)
-    entries = lambda x, a, b, w: _member_entries(np.asarray(x), a, b, w, stride)  # noqa: E731
+    entries = lambda x, *of_x: _member_entries(stride, np.asarray(x), *of_x)  # noqa: E731
     moments = _of_entries(jax.tree.map(entries, here, *sums))
     moments = moments._replace(outside=_outside(kept[0], np.sum(weights)), looked_at=stride)
     if not stride:
@@ -105,7 +105,7 @@ def _outside(kept: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _member_entries(
-    x: np.ndarray, sums: np.ndarray, further: np.ndarray, mass: np.ndarray, stride: int
+    stride: int, x: np.ndarray, sums: np.ndarray, further: np.ndarray, mass: np.ndarray
 ) -> "_Entries":
     """With the errors of independent members, NaN where the sums for them are not there.
 
@@ -117,17 +117,17 @@ def _member_entries(
     if not stride:
         return _Entries(x + m, np.sqrt(variance), math.nan, math.nan)
     some = lambda v: _every(np.broadcast_to(v, x.shape)[None], stride)[0]  # noqa: E731
-    errors = _member_errors(some(x), some(m), some(variance), some(mass), some(square), further)
-    return _Entries(x + m, np.sqrt(variance), *errors)
+    places = tuple(map(some, (x, m, variance, mass, square)))
+    return _Entries(x + m, np.sqrt(variance), *_member_errors(further, *places))
 
 
 def _member_errors(
+    further: np.ndarray,
     x: np.ndarray,
     m: np.ndarray,
     variance: np.ndarray,
     mass: np.ndarray,
     square: np.ndarray,
-    further: np.ndarray,
 ) -> tuple[float, float]:
     p0, (p1, p2, p3, p4) = square / mass**2, further / mass**2
     about = m**2 - variance

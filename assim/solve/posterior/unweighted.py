@@ -67,12 +67,12 @@ def _linear(gaussian: Gaussian, chi: Array) -> np.ndarray:
 
 
 def _quantiles_moved(values: np.ndarray, weights: np.ndarray) -> float:
-    """Of finite values, the largest change in widths of the interval; 0 if that is 0."""
+    """Of finite values, the largest change in widths of the interval; 0 for none."""
     finite = np.isfinite(values) & (weights > 0)
     if not finite.any():
         return 0.0
     f, w = values[finite], weights[finite] / weights[finite].sum()
     plain = np.full(f.size, 1 / f.size)
     before, after = (weighted_quantiles(f, v, LEVELS) for v in (plain, w))
-    width = after[-1] - after[0]
-    return float(np.max(np.abs(before - after)) / width) if width > 0 else 0.0
+    away, width = float(np.max(np.abs(before - after))), float(after[-1] - after[0])
+    return away / width if width > 0 else math.inf if away > 0 else 0.0
