@@ -3,9 +3,11 @@
 make study NAME=scaling
 
 Shallow water, observed at random places and times, a diagonal B; one size varies at a time. Time is
-the fastest of several runs, in processor seconds; memory what the compiler plans. The slope is that
-of their logarithms between neighbouring sizes; theory says 1 for time in each of them, for memory 1
-in the state and, once no more than the kept states grow, at most a half in the steps of a slot.
+the fastest of several runs, in processor seconds; by the clock where devices vary, which share 256²
+cells (space) or 16 members (member). Memory is what the compiler plans for each of them. The slope
+is that of their logarithms between neighbouring sizes; theory says 1 for time in each size, -1 in
+devices; for memory 1 in the state and, once no more than the kept states grow, at most a half in
+the steps of a slot.
 """
 
 import time
@@ -15,6 +17,7 @@ import jax
 import numpy as np
 
 import assim
+from assim.devices import over_members
 from assim.models import ShallowWater
 from assim.solve.cost import gradient
 from tests.studies.batches import Batches
@@ -25,7 +28,10 @@ SIZES = {
     "steps": (10, 30, 100, 300, 1000, 3000),
     "observations": (1000, 10_000, 100_000, 1_000_000),
     "members": (1, 4, 16, 64),
+    "space": (1, 2),
+    "member": (1, 2),
 }
+SHARED = {"space": {"cells": 256}, "member": {"members": 16}}  # among devices
 DX, DT = 10e3, 60.0
 
 
@@ -47,19 +53,27 @@ def posed(cells: int, steps: int, observations: int) -> assim.Problem:
     )
 
 
-def measured(cells: int, steps: int, observations: int, members: int) -> dict[str, float]:
-    """Processor seconds and bytes of the gradients of all members, one after the other."""
-    problem = posed(cells, steps, observations)
-    every = jax.jit(lambda chi: jax.lax.map(lambda one: gradient(problem, one), chi))
+def measured(axis: str, size: int) -> dict[str, float]:
+    """Seconds and bytes of the gradients of all members, one after the other on each device."""
+    sizes = {**BASE, **SHARED.get(axis, {}), axis: size}
+    devices = {way: sizes.pop(way, 1) for way in SHARED}
+    members, clock = (
+        sizes.pop("members"),
+        time.perf_counter if axis in SHARED else time.process_time,
+    )
+    problem = posed(**sizes)
+    of_one = lambda chi: gradient(problem, chi)  # noqa: E731
     chi = 0.1 * jax.random.normal(jax.random.key(0), (members, problem.size()))
-    compiled = every.lower(chi).compile()
-    plan: Any = compiled.memory_analysis()
-    jax.block_until_ready(compiled(chi))
-    seconds = []
-    for _ in range(5):
-        begin = time.process_time()
+    with assim.mesh(**devices):
+        every = jax.jit(lambda chi: over_members(of_one, chi, 1))
+        compiled = every.lower(chi).compile()
+        plan: Any = compiled.memory_analysis()
         jax.block_until_ready(compiled(chi))
-        seconds.append(time.process_time() - begin)
+        seconds = []
+        for _ in range(5):
+            begin = clock()
+            jax.block_until_ready(compiled(chi))
+            seconds.append(clock() - begin)
     return {"seconds": min(seconds), "bytes": float(plan.temp_size_in_bytes)}
 
 
@@ -82,11 +96,12 @@ def table(batches: Batches) -> None:
 
 def main() -> None:
     """Measure what is missing, then print the table."""
+    jax.config.update("jax_num_cpu_devices", 2)
     batches = Batches("scaling")
     for axis, sizes in SIZES.items():
         for size in sizes:
             if not batches.of(axis=axis, size=size):
-                batches.keep(measured(**{**BASE, axis: size}), axis=axis, size=size)
+                batches.keep(measured(axis, size), axis=axis, size=size)
                 print(axis, size, batches.lines[-1], flush=True)
     table(batches)
 
