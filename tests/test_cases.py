@@ -20,6 +20,7 @@ from assim.run.cli import main
 CASES = Path(__file__).resolve().parent.parent / "cases"
 LONG = {"climate_energy_balance", "friction_velocity_step", "friction_twin", "sir_waterborne"}
 LONG |= {"lorenz96_twin", "flu_1978", "heat_pulse", "release_twin"}
+LONG |= {"sea_surface_height", "sea_surface_height/optimal_interpolation"}
 LONG |= {"lorenz63_sakov2012", "lorenz96_sakov2008", "lorenz96_bocquet2013", "lorenz96_sakov2012"}
 LONG |= {f"lorenz95_oops/{name}" for name in ("digital_filter", "outer_loops", "threedvar")}
 OTHERS = ("expected", "published")  # what a run must give; tables of other methods
@@ -47,13 +48,13 @@ CASE = [marked(path) for path in FILES if expectation_of(path).is_file()]
 
 @pytest.fixture(scope="module", params=CASE)
 def finished(request, tmp_path_factory):
-    """What was expected, and the directory with the results."""
+    """What was expected, the directory with the results, and the folder of the case."""
     case = request.param
     out = tmp_path_factory.mktemp(case.parent.name)
     arguments = ["run", str(case), "--out", str(out), "--quiet"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    return tomllib.loads(expectation_of(case).read_text()), out
+    return tomllib.loads(expectation_of(case).read_text()), out, case.parent
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +130,16 @@ def test_diagnostics(expected, finished):
             check_value(name, file[name].values, reference)
 
 
+def test_scores(expected, finished):
+    """What scores.py beside the case says of the results."""
+    if "scores" not in expected:
+        return
+    _, out, folder = finished
+    scores = runpy.run_path(str(folder / "scores.py"))["scores"](out)
+    for name, reference in expected["scores"].items():
+        check_value(name, scores[name], reference)
+
+
 def test_trace(expected, finished):
     """The trace of the posterior covariance of a field at the window's start."""
     if "trace" not in expected:
@@ -139,7 +150,8 @@ def test_trace(expected, finished):
 
 
 def test_quantities(expected, summary):
-    assert {"quantities", "diagnostics"} & set(expected) or "windows" in expected["summary"]
+    kinds = {"quantities", "diagnostics", "scores"}
+    assert kinds & set(expected) or "windows" in expected["summary"]
     for name, wanted in expected.get("quantities", {}).items():
         found = summary["quantities"][name]
         check_moments(name, found["mean"], found["stddev"], wanted)
@@ -154,7 +166,7 @@ def test_trajectory(expected, finished):
 
 
 def test_expectations_name_known_keys(expected):
-    known = {"status", "summary", "quantities", "trajectory", "diagnostics", "trace"}
+    known = {"status", "summary", "quantities", "trajectory", "diagnostics", "trace", "scores"}
     assert set(expected) <= known
 
 
