@@ -84,7 +84,9 @@ class InstrumentFit(Term):
     Args:
         cost: ½ dᵀd at the analysis.
         expected: its expectation ½ (m - signal), where what was assumed is right; NaN where the
-            error scale is estimated, d² is no χ² variable, or a weight is neither 0 nor 1.
+            error scale is estimated, d² is no χ² variable, a weight is neither 0 nor 1, or much of
+            the posterior lies in eigenpairs that were not computed; so are signal and influence
+            then.
         count: m = Σ w, observations as they count.
         signal: degrees of freedom for signal, Σ influence.
         influence: ∂(Hx^a)_i/∂y_i of every observation, the diagonal of HA⁻¹HᵀR⁻¹ (Cardinali,
@@ -303,8 +305,17 @@ def consistency(analysis: Analysis) -> Consistency | None:
     if not assumed.counted_once:
         fits = {n: _unexpected(fit) for n, fit in fits.items()}
         terms = {n: replace(t, expected=math.nan) for n, t in terms.items()}
+    if analysis.laplace is not None and not analysis.laplace.is_whole():
+        fits = {n: _uninformed(fit) for n, fit in fits.items()}
+        terms = {n: replace(t, expected=math.nan) for n, t in terms.items()}
     degrees, p_value = chi_squared_degrees(problem), chi_squared_p_value(problem, chi_squared)
     return Consistency(fits, terms, chi_squared, degrees, p_value)
+
+
+def _uninformed(fit: InstrumentFit) -> InstrumentFit:
+    """The same fit, with NaN for what the eigenpairs that were left out decide."""
+    influence = np.full(fit.influence.shape, math.nan)
+    return replace(fit, expected=math.nan, signal=math.nan, influence=influence)
 
 
 def _unexpected(fit: InstrumentFit) -> InstrumentFit:

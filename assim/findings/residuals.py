@@ -101,9 +101,10 @@ def residuals_of(
     """
     assert analysis.departures is not None
     fit, weight = fits[o.name], np.asarray(o.powers())
+    influence = np.nan_to_num(fit.influence, nan=0.0)  # not known: departures alone are smaller
     departure = np.asarray(analysis.departures.after[o.name])
-    held = (weight > 0) & (fit.influence < FREE)
-    studentised = np.where(held, departure / np.sqrt(np.maximum(1 - fit.influence, 1 - FREE)), 0.0)
+    held = (weight > 0) & (influence < FREE)
+    studentised = np.where(held, departure / np.sqrt(np.maximum(1 - influence, 1 - FREE)), 0.0)
     is_squared = o.likelihood.chi_squared and bool(o.counted_once())
     expected = 2 * fit.expected if is_squared else math.nan
     worst = math.nan, -1, math.nan

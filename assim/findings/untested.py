@@ -70,6 +70,12 @@ def untested(analysis: Analysis, scales: dict[str, Estimated]) -> Iterator[str]:
             f"Fit of {_listed(scale.instruments)} not tested: the error scale {name} is estimated, "
             f"so that χ² says nothing; {scale.words(name)}."
         )
+    if analysis.laplace is not None and not analysis.laplace.is_whole():
+        yield (
+            "Fit of each instrument and term alone not tested: eigenpairs that were not computed "
+            f"hold up to {analysis.laplace.left_out:.3g} nats, and what is expected is not known; "
+            "raise the rank."
+        )
     known = [o for o in analysis.problem.observations if o.scale is None]
     for o in known:
         if not o.likelihood.chi_squared:

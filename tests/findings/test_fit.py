@@ -199,6 +199,20 @@ def test_what_cannot_be_tested_is_untested():
     assert robust.judged(Trust.CERTIFIED) is Trust.CERTIFIED
 
 
+def test_what_eigenpairs_that_are_left_out_decide_is_untested():
+    """With one of many eigenpairs influence, and what instruments and terms expect, are unknown."""
+    few = Laplace(rank=1, dense_limit=1, certificate=0)
+    analysis = analysed(drawn(0), few)
+    assert not analysis.laplace.is_whole()
+    consistency, result = finding.consistency(analysis), finding.goodness_of_fit(analysis)
+    assert all(np.isnan(fit.expected) for fit in consistency.instruments.values())
+    assert np.isnan(consistency.signal)
+    assert all(np.isnan(term.expected) for term in consistency.terms.values())
+    assert result.verdict == "good" and np.isfinite(result.p_value)
+    assert any("raise the rank" in line for line in result.untested)
+    assert not any("is expected" in line for line in result.remarks())
+
+
 def test_without_a_posterior_chi_squared_in_all_is_tested():
     sound = fit(drawn(4), posterior=None)
     assert sound.verdict == "good"

@@ -137,9 +137,13 @@ class LaplacePosterior(eqx.Module):
             "elsewhere": self.elsewhere,
         }
 
+    def is_whole(self) -> bool:
+        """Whether the eigenpairs that were left out hold next to nothing."""
+        return self.left_out <= LEFT_OUT
+
     def trust(self) -> Trust:
         """CERTIFIED where weights surely correct it, all is in it and no edge is met."""
-        whole = not self.indefinite and self.left_out <= LEFT_OUT
+        whole = not self.indefinite and self.is_whole()
         sound = whole and not self.free and self.outside <= OUTSIDE and not self.several()
         return Trust.CERTIFIED if sound and self.importance.trusted() else Trust.DOUBTFUL
 
@@ -171,7 +175,7 @@ class LaplacePosterior(eqx.Module):
             )
         if self.free:
             return UNINFORMED
-        if self.left_out > LEFT_OUT:
+        if not self.is_whole():
             return (
                 f"{self.eigenvalues.size} eigenpairs are too few: up to {self.left_out:.3g} nats "
                 "of what the observations say are left out, so that standard deviations are too "

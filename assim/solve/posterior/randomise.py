@@ -15,7 +15,7 @@ from assim.solve.minimise.gauss_newton import DENSE_LIMIT, GaussNewton, NewtonCG
 from assim.solve.minimise.loop import AbstractMinimiser
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust, equal_weights
-from assim.solve.posterior.laplace_posterior import LEFT_OUT, OUTSIDE, LaplacePosterior
+from assim.solve.posterior.laplace_posterior import OUTSIDE, LaplacePosterior
 from assim.solve.posterior.unweighted import misses, moved_of_laplace
 from assim.statistics.accuracy import Errors
 
@@ -205,7 +205,7 @@ def _verdict(
         return Trust.FAILED, (
             f"{figures}: give the minimiser more loops (n_outer), or check the model's derivatives."
         )
-    whole = around.left_out <= LEFT_OUT and around.outside <= OUTSIDE
+    whole = around.is_whole() and around.outside <= OUTSIDE
     if around.indefinite or around.free or not whole:  # Laplace's minimum is none, or not all
         return Trust.DOUBTFUL, f"{figures}. {around.advice()}"
     if problem.has_normaliser():

@@ -73,7 +73,7 @@ def _doubts(
     """What stands against the particles, each with its way out."""
     if around.indefinite or around.free:
         yield around.advice()
-    if around.left_out > LEFT_OUT:
+    if not around.is_whole():
         yield (
             f"Up to {around.left_out:.3g} nats lie in eigenpairs that were not computed: raise the "
             "rank of the Laplace posterior, or its dense_limit."
