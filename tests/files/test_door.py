@@ -459,7 +459,12 @@ def test_numbers_without_meanings_are_counted_by_value_with_the_way_to_accept_th
     flags = ("obs", np.array([1, 1, 14, 4], np.int32))
     with pytest.raises(NothingToUseError) as error:
         read_observations(observation_file().assign(u_qc=flags), toy())
-    for words in ("4 flagged_in_file", "2 flags of 1", "1 flags of 14", "accept = [1]"):
+    for words in (
+        "4 flagged_in_file",
+        "2 flags of 1",
+        "1 flags of 14",
+        "list all that are by `accept` under [[observations]]",
+    ):
         assert words in str(error.value)
     flags[1][0] = 0
     dataset = observation_file().assign(u_qc=flags)

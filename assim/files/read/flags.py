@@ -116,10 +116,9 @@ def read_flags(
     counts = Counter(meanings.of_each(flags[rejected])).most_common()
     words = ", ".join(f"{count} {meaning}" for meaning, count in counts)
     if accept is None and not meanings.names:
-        most = Counter(flags[rejected].tolist()).most_common(1)[0][0]
         words += (
-            "; without the attribute `flag_meanings` 0 alone is taken as good: say by "
-            f"accept = [{most}] under [[observations]] which others are"
+            "; without the attribute `flag_meanings` 0 alone is taken as good: if the file means "
+            "others, too, or instead, list all that are by `accept` under [[observations]]"
         )
     note = f"{where}: {rejected.sum()} of {flags.size} {NOT_ACCEPTED}: {words}"
     return Flags(codes, (note,))
