@@ -11,12 +11,7 @@ import numpy as np
 from assim.analysis.evaluation import RARE, chi_squared_p_value, evaluate
 from assim.problem.departure import Problem
 from assim.solve.minimise.guess import first_guesses
-from assim.solve.minimise.loop import (
-    AbstractMinimiser,
-    Minimum,
-    Solution,
-    grouped_minima,
-)
+from assim.solve.minimise.loop import AbstractMinimiser, Minimum, Solution, grouped_minima
 from assim.solve.minimise.search import (
     Fits,
     both,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -22,6 +22,7 @@ from assim.files.sources import opened
 UNFINISHED = "unfinished"
 _LIBRARIES = ("jax", "jaxlib", "equinox", "numpy", "blackjax")
 _FINGERPRINT = "assim_fingerprint"
+Content = TypeVar("Content")
 
 
 class Unfinished(AbstractStore):
@@ -51,27 +52,21 @@ class Unfinished(AbstractStore):
 
     def load(self, name: str) -> Drawn | None:
         """What the method has drawn before, where all that decides it is the same."""
-        path = self.path(name)
-        if self.is_linked(path) or not path.is_file():
-            return None
-        try:
-            drawn = self._read(path, name)
-        except (DataError, ValueError, KeyError, TypeError):
-            return None
+        drawn = self.read(self.path(name), lambda file: _drawn(file, name))
         if drawn is not None:
             self.say(f"{name}: drawn before this run was begun again, and taken from there.")
         return drawn
 
-    def _read(self, path: Path, name: str) -> Drawn | None:
-        with opened(path, exact=True) as file:
-            if file.attrs.get(_FINGERPRINT) != self.fingerprint or file.attrs["method"] != name:
-                return None
-            about = json.loads(file.attrs["drawn"])
-            chi, weights = (np.asarray(file[n].values, float) for n in ("chi", "weight"))
-        if chi.ndim != 2 or weights.shape != chi.shape[:1]:
+    def read(self, path: Path, content: Callable[[xr.Dataset], Content | None]) -> Content | None:
+        """What a file of this fingerprint holds; None where there is none that can be read."""
+        if self.is_linked(path) or not path.is_file():
             return None
-        numbers, certificates = (_numbers(about[key]) for key in ("numbers", "certificates"))
-        return Drawn(chi, weights, numbers, certificates, str(about["trust"]), str(about["advice"]))
+        try:
+            with opened(path, exact=True) as file:
+                is_of_this = file.attrs.get(_FINGERPRINT) == self.fingerprint
+                return content(file) if is_of_this else None
+        except (DataError, ValueError, KeyError, TypeError):
+            return None
 
     def save(self, name: str, drawn: Drawn) -> None:
         """Write the file of a method, whole or not at all."""
@@ -128,20 +123,11 @@ class KeptLoops(AbstractCheckpoint):
 
     def last(self) -> Kept | None:
         """Where it was when an earlier run of the same case was stopped."""
-        if self.store.is_linked(self.path) or not self.path.is_file():
-            return None
-        try:
-            with opened(self.path, exact=True) as file:
-                if file.attrs.get(_FINGERPRINT) != self.store.fingerprint:
-                    return None
-                leaves = [file[f"leaf_{k}"].values for k in range(int(file.attrs["leaves"]))]
-                loop = Kept(int(file.attrs["stage"]), leaves, file["history"].values)
-        except (DataError, ValueError, KeyError, TypeError):
-            return None
-        done = len(loop.history) - loop.stage
-        self.store.say(
-            f"Minimisation {self.number} goes on after {done} outer loops of a run that stopped."
-        )
+        loop = self.store.read(self.path, _last_loop)
+        if loop is not None:
+            done = len(loop.history) - loop.stage
+            goes_on = f"Minimisation {self.number} goes on after {done} outer loops"
+            self.store.say(f"{goes_on} of a run that stopped.")
         return loop
 
     def keep(self, loop: Kept) -> None:
@@ -154,6 +140,22 @@ class KeptLoops(AbstractCheckpoint):
         words = {"stage": loop.stage, "leaves": len(leaves)}
         content = lambda: xr.Dataset(leaves | history, attrs=words)  # noqa: E731
         self.store.write(content, self.path, f"minimisation {self.number}")
+
+
+def _drawn(file: xr.Dataset, name: str) -> Drawn | None:
+    if file.attrs["method"] != name:
+        return None
+    about = json.loads(file.attrs["drawn"])
+    chi, weights = (np.asarray(file[n].values, float) for n in ("chi", "weight"))
+    if chi.ndim != 2 or weights.shape != chi.shape[:1]:
+        return None
+    numbers, certificates = (_numbers(about[key]) for key in ("numbers", "certificates"))
+    return Drawn(chi, weights, numbers, certificates, str(about["trust"]), str(about["advice"]))
+
+
+def _last_loop(file: xr.Dataset) -> Kept:
+    leaves = [file[f"leaf_{k}"].values for k in range(int(file.attrs["leaves"]))]
+    return Kept(int(file.attrs["stage"]), leaves, file["history"].values)
 
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
