@@ -76,11 +76,12 @@ def test_what_eigenvalues_of_both_signs_leave_out_does_not_cancel():
 
 
 def test_what_an_exact_hessian_leaves_out_of_linear_departures_is_their_trace():
-    """Eight directions with λ = 4, of which two and no curvature are left: 8, whatever n is."""
-    problem = Misfit(lambda chi, data: data @ chi, 40, 1.0, jnp.asarray(2 * np.eye(40)[:8]))
+    """Of λ = 11 to 4 along the axes, 5 + 4 and no curvature: signs probe a diagonal exactly."""
+    data = jnp.sqrt(jnp.arange(11.0, 3.0, -1.0))[:, None] * jnp.eye(40)[:8]
+    problem = Misfit(lambda chi, data: data @ chi, 40, 1.0, data)
     settings = Laplace(hessian="exact", dense_limit=10, rank=6, certificate=0)
     found = laplace(problem, jnp.zeros(40), settings, KEY)
-    np.testing.assert_allclose(found.left_out, 8, rtol=0.3)
+    np.testing.assert_allclose(found.left_out, 9, rtol=1e-6)
 
 
 class Loose(eqx.Module):
