@@ -104,6 +104,22 @@ def test_an_increment_serves_all_times_of_a_window():
     close(after.state["x"], path[2] + increment)
 
 
+@pytest.mark.parametrize("scheme", [OptimalInterpolation(), ThreeDVar()])
+def test_what_is_measured_far_better_than_forecast_keeps_the_errors_of_the_measurement(scheme):
+    """σ = 10⁻¹⁰ where B has 1: a difference of variances would leave 10⁻⁸ of rounding, or 0."""
+    model, stdev = Linear(), 1e-10
+    window = assim.Window.at(model, STEP * np.arange(2))
+    points = assim.Points.at(jnp.full(N, STEP), {"place": jnp.arange(float(N))})
+    truth = matrix() @ BACKGROUND
+    observed = assim.Observations("x", truth, points, assim.operator.PointSample("x"), stdev)
+    b = assim.covariance.Dense(B)
+    problem = assim.strong_constraint(model, window, {"x": BACKGROUND}, b, observed)
+    key, move = jax.random.key(0), Move(jnp.array(1), jnp.array(1))
+    start = scheme.start(problem, Plan(1, 1), key)
+    _, analysed = eqx.filter_jit(scheme.step)(in_carried_coordinates(problem), start, move, key)
+    np.testing.assert_allclose(analysed.analysis_stdev["x"], stdev, rtol=1e-3)
+
+
 # ---- members -------------------------------------------------------------------------------------
 
 

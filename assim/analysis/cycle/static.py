@@ -283,20 +283,22 @@ def _outcome(increment: Increment, gaussian: Gaussian, cost: Cost, degrees: Arra
 
 
 def _stdev(increment: Increment, gaussian: Gaussian) -> tuple[State, State]:
-    """Of every field before and after: √ diag sB, and less what the eigenpairs take away."""
+    """Of every field before and after: √ diag sB, and √(Σ v²/(1 + λ) + what v leave of diag sB).
+
+    v are the eigenvectors as increments. A rest that rounding alone may have left is none.
+    """
     vectors = gaussian.eigenvectors.T
     pushed = over_members(increment.of, vectors, TOGETHER)
-    gain = gaussian.eigenvalues / (1 + gaussian.eigenvalues)
-    variance = increment.static.variance()
+    variance, rounding = increment.static.variance(), len(vectors) * jnp.finfo(vectors.dtype).eps
     before, after = {}, {}
     for name, value in increment.trajectory.states.items():
-        total = jnp.zeros(value.shape[1:])
-        lost = total
+        before[name] = after[name] = jnp.zeros(value.shape[1:])
         if name in variance:
             total = increment.share * variance[name]
-            lost = jnp.tensordot(gain, pushed[name] ** 2, axes=1)
-        before[name] = jnp.sqrt(total)
-        after[name] = jnp.sqrt(jnp.maximum(total - lost, 0.0))
+            rest = total - jnp.sum(pushed[name] ** 2, axis=0)
+            known = jnp.tensordot(1 / (1 + gaussian.eigenvalues), pushed[name] ** 2, axes=1)
+            before[name] = jnp.sqrt(total)
+            after[name] = jnp.sqrt(jnp.where(rest > rounding * total, rest, 0.0) + known)
     return before, after
 
 
