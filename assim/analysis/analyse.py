@@ -63,7 +63,8 @@ class Analysis:
         cost_analysis: terms of J at the minimum.
         prior_stdev: prior standard deviations of what is estimated.
         chi_squared: χᵀWχ + dᵀd = 2(J - c - v) at the minimum, jumps between states included.
-        log_constant: log p(y | χ) + ½ dᵀd + c, which completes the evidence.
+        log_constant: log p(y | χ) + ½ dᵀd + c, which completes the evidence; NaN where a
+            likelihood is no normalised density at the minimum.
         posteriors: what each method found, by its name; empty without a posterior.
         chosen: name of the one that is reported: of those trusted most that which assumes
             least, chains before particles, weights and Gaussians.
@@ -207,7 +208,7 @@ class Analysis:
         return self.analysis.control.parameters
 
     def log_evidence(self) -> float:
-        """log p(y) by Laplace's method; NaN without a posterior or with an improper prior."""
+        """log p(y) by Laplace's method; NaN without a posterior, or where there is no evidence."""
         if self.laplace is None:
             return float("nan")
         return self.laplace.log_evidence + self.log_constant
@@ -366,7 +367,7 @@ def _at_minimum(
 ) -> tuple[Analysis, dict[str, Array], dict[str, Array]]:
     """Without posteriors and spread; departures of every instrument from background and minimum."""
     before, after = evaluate(problem, jnp.zeros_like(solution.chi)), evaluate(problem, solution.chi)
-    prior_stdev, log_constant = fixed(problem)
+    prior_stdev, log_constant = fixed(problem, after.simulation)
     analysis = Analysis(
         problem,
         solution,

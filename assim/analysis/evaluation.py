@@ -42,9 +42,16 @@ def evaluate(problem: Problem, chi: Array) -> Evaluation:
 
 
 @program
-def fixed(problem: Problem) -> tuple[Physical, Array]:
-    """What does not depend on χ: prior standard deviations, and the constant of log p(y | χ)."""
-    return problem.control.stdev(), problem.log_constant()
+def fixed(problem: Problem, best: Simulation) -> tuple[Physical, Array]:
+    """Prior standard deviations, and the constant of log p(y | χ), which does not depend on χ.
+
+    The constant is NaN where a likelihood is no normalised density at the minimum: then there is
+    no evidence.
+    """
+    given = ((o, best.predictions[o.name], best.control.scales) for o in problem.observations)
+    densities = jnp.stack([jnp.all(o.is_density(predicted, s)) for o, predicted, s in given])
+    constant = jnp.where(jnp.all(densities), problem.log_constant(), jnp.nan)
+    return problem.control.stdev(), constant
 
 
 def chi_squared_degrees(problem: Problem) -> float:

@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import assim
 from assim.findings.evidence import Evidence, bic, compare, of_ensemble, of_laplace, preferred
 from assim.solve.posterior.ensemble import Ensemble, Trust, equal_weights
 from assim.solve.posterior.importance import Importance
+from assim.solve.posterior.laplace import Laplace
+from tests.cycle.toy import BACKGROUND, STEP, B, Linear, N, matrix
 from tests.solve.departures import Misfit
 from tests.solve.posterior.closed_posteriors import affine, linear, posterior_at
 
@@ -145,3 +148,24 @@ def test_ensemble_without_an_error_estimate():
     ensemble = Ensemble(jnp.zeros((2, 1)), equal_weights(2), Trust.DOUBTFUL, "", log_evidence=1.0)
     found = of_ensemble("other", ensemble)
     assert found.log_evidence == 1.0 and np.isnan(found.stdev)
+
+
+def test_no_evidence_where_a_likelihood_is_no_density():
+    """A reading on the flat part of quality control, which goes on for ever; none within ±w."""
+    model = Linear()
+    window, points = assim.Window.at(model, STEP * np.arange(2)), {"place": jnp.arange(float(N))}
+    truth = matrix() @ BACKGROUND
+    for shift, known in ((0.0, True), (100.0, False)):
+        observed = assim.Observations(
+            "x",
+            truth + shift,
+            assim.Points.at(jnp.full(N, STEP), points),
+            assim.operator.PointSample("x"),
+            1.0,
+            likelihood=assim.likelihood.VariationalQC(),
+        )
+        b = assim.covariance.Dense(B)
+        problem = assim.strong_constraint(model, window, {"x": BACKGROUND}, b, observed)
+        analysis = assim.analyse(problem, posterior=Laplace(certificate=0, members=2))
+        assert np.isfinite(analysis.log_evidence()) == known
+        assert np.isfinite(analysis.posterior.log_evidence) == known
