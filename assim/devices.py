@@ -1,6 +1,8 @@
 """Which devices share the work: members of an ensemble along one axis, a state along another."""
 
 import math
+import os
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -37,6 +39,10 @@ def mesh(*, member: int = 1, space: int = 1) -> AbstractContextManager[Any]:
             f"{max(space, 1)} devices; there are {len(devices)} ({devices[0].platform}). On a CPU, "
             'jax.config.update("jax_num_cpu_devices", N) makes N of its cores, before JAX is used'
         )
+    cores = os.cpu_count() or 1
+    if devices[0].platform == "cpu" and len(jax.local_devices()) > cores:
+        taken = f"{len(jax.local_devices())} devices of the CPU share {cores} cores"
+        warnings.warn(f"mesh: {taken}: no faster than as many devices as cores", stacklevel=2)
     shape, automatic = (member, space), (AxisType.Auto, AxisType.Auto)
     axes = jax.make_mesh(shape, (MEMBER, SPACE), automatic, devices=devices[: member * space])
     return jax.set_mesh(axes)

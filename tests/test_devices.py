@@ -200,3 +200,9 @@ def test_a_case_that_asks_for_too_many(tmp_path, mesh, words):
         result = toy.write().run()
     assert result.exit_code == 2
     assert words in result.output
+
+
+def test_more_devices_than_cores_are_said(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    with pytest.warns(UserWarning, match="2 devices of the CPU share 1 cores"), assim.mesh():
+        pass
