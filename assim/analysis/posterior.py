@@ -51,6 +51,7 @@ Array = jax.Array
 
 _CHAIN = "run a chain (NUTS or MCLMC)"
 MORE = f"raise the number of draws, or {_CHAIN}"
+_MORE_WEIGHED = "weigh more draws (raise `certificate` of Laplace)"
 FINER = "lower the accuracy of the chains, and raise members and max_gradients where they are spent"
 LOOSER = 4 / 3  # are limits where what members are worth is that of the worst entry of χ
 _TOO_MANY = "How well moments of fields are known is measured at one of %d of their entries."
@@ -221,7 +222,7 @@ def _judged(posterior: Posterior, fields: FieldMoments) -> Posterior:
     posterior = _with_field_errors(_with_outside(posterior, fields), fields)
     if posterior.chi.shape[1] > EXACT_LIMIT:
         posterior = replace(posterior, advice=f"{posterior.advice} {_PROBED}")
-    return _known(posterior, fields.errors, f"raise the posterior's certificate, or {_CHAIN}")
+    return _known(posterior, fields.errors, f"{_MORE_WEIGHED}, or {_CHAIN}")
 
 
 def _with_field_errors(posterior: Posterior, fields: FieldMoments) -> Posterior:

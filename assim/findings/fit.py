@@ -31,6 +31,7 @@ Verdict = Literal["good", "poor", "untested"]
 
 BULK = 3.0  # prior standard deviations within which nearly all of the prior lies
 SUSPECT = 5e-3  # probability, in a sound problem, that a test of what scales absorb is told
+UNUSUAL = 1e-2  # the same of χ² in all, of an instrument's and of a term of the prior
 LARGE_TOO = 0.1  # probability of the squares of the others below which they are called large, too
 
 
@@ -243,13 +244,8 @@ class Fit(AbstractFinding):
         """What is told and decides nothing."""
         for name, residual in self.residuals.items():
             if residual.dependent:
-                yield (
-                    f"{name}: residuals that follow one another are correlated, "
-                    f"{residual.autocorrelation:.2f}: {residual.count} values inform a mean about "
-                    f"as well as {residual.effective_count:.0f} independent ones, and error bars "
-                    "that rest on independence are too small; give the errors a correlation in "
-                    "time, or let the model err."
-                )
+                yield self._dependent(name, residual)
+        yield from self._unusual()
         yield from self._suspects()
         yield from self.coarse
         for bent in self.bent:
@@ -263,6 +259,39 @@ class Fit(AbstractFinding):
                 f"{'above' if distance > 0 else 'below'} its prior median: "
                 f"{ABSORBED if name in self.scales and distance > 0 else DISAGREE}"
             )
+
+    def _dependent(self, name: str, residual: Residuals) -> str:
+        line = (
+            f"{name}: residuals that follow one another are correlated, "
+            f"{residual.autocorrelation:.2f}: {residual.count} values inform a mean about "
+            f"as well as {residual.effective_count:.0f} independent ones"
+        )
+        if residual.p_value > 1 - UNUSUAL:
+            size = math.sqrt(residual.expected / max(residual.chi_squared, 1e-300))
+            return (
+                f"{line}. But the errors stated are about {size:.3g} times as large as residuals "
+                "are: mend these first, then see whether correlations are left."
+            )
+        return (
+            f"{line}, and error bars that rest on independence are too small; give the errors a "
+            "correlation in time, or let the model err."
+        )
+
+    def _unusual(self) -> Iterator[str]:
+        """Squares that are rare in a sound problem, and not as rare as a fault is."""
+        total, several = (self.chi_squared, self.degrees), len(self.residuals)
+        tests = [("χ²", *total, self.p_value), ("χ²", *total, 1 - self.p_value)]
+        for name, r in self.residuals.items() if several > 1 else ():
+            tests.append((f"{name}: Σd²", r.chi_squared, r.expected, min(1.0, several * r.p_value)))
+        for name, (squares, expected, p) in self.terms.items():
+            what, p = f"{name.replace('_', ' ')}: its term of χ²", min(1.0, len(self.terms) * p)
+            tests.append((what, squares, expected, p))
+        for what, squares, expected, p in tests:
+            if RARE <= p < UNUSUAL:
+                yield (
+                    f"{_beyond(what, squares, expected, p)}, as in 1 of {1 / p:.0f} sound ones: "
+                    "no fault by itself; see the residuals, and what priors and errors rest on."
+                )
 
     def _suspects(self) -> Iterator[str]:
         """What tests of less power, where scales are estimated, find suspect and not a fault."""

@@ -172,6 +172,27 @@ def test_residuals_are_studentised():
     assert np.mean(plain) < np.mean(squares)
 
 
+def test_squares_that_are_rare_and_no_fault_are_said():
+    """p = .004, on either side: good, and said; p = .03: nothing is said."""
+    values = drawn(3)
+    found = fit(values)
+    for p, said in ((0.004, True), (0.03, False)):
+        wanted = scipy.stats.chi2.isf(p, SITES * SLOTS)
+        moved = dataclasses.replace(found, chi_squared=wanted, p_value=p, residuals={}, terms={})
+        assert moved.verdict == "good"
+        assert any(f"1 of {1 / p:.0f} sound" in remark for remark in moved.remarks()) == said
+        few = dataclasses.replace(moved, p_value=1 - p)
+        assert any(f"1 of {1 / p:.0f} sound" in remark for remark in few.remarks()) == said
+
+
+def test_overstated_errors_are_said_before_what_their_correlation_does():
+    """Errors of 3 for residuals of 0.3, that follow one another: ten times too large."""
+    found = fit(drawn(5, noise=autoregressive(0.9)), stdev=10 * STDEV)
+    (remark,) = [r for r in found.remarks() if "follow one another" in r]
+    assert "times as large as residuals" in remark and "too small" not in remark
+    assert 7 < float(remark.split("stated are about ")[1].split(" times")[0]) < 14
+
+
 def test_dependent_residuals_are_said_and_decide_nothing():
     values = drawn(1, noise=autoregressive(0.8))
     dependent = fit(values).residuals["u"]

@@ -132,6 +132,9 @@ class Screen:
                 "of what was measured:",
                 "bold red",
             )
+        if (words := number_text(summary["p_value"], ".1g")) != "–":
+            total, expected = summary["chi_squared"], summary["chi_squared_expected"]
+            self.say(f"χ² = {total:.4g} where {expected:.4g} is expected (p = {words}).")
         for remark in summary["remarks"]:
             self.say(f"- {remark}")
         for line in summary["untested"]:

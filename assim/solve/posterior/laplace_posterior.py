@@ -214,6 +214,6 @@ class LaplacePosterior(eqx.Module):
         if self.importance.trusted():
             return f"{figures}, and the Laplace posterior is close to the true one."
         return (
-            f"{figures}, but {self.importance.beyond()}: raise the posterior's certificate, or run "
-            "Importance or a chain (NUTS or MCLMC)."
+            f"{figures}, but {self.importance.beyond()}: weigh more draws (raise `certificate`), "
+            "or run Importance or a chain (NUTS or MCLMC)."
         )
