@@ -46,9 +46,9 @@ def test_an_estimated_scale_multiplies_the_covariance(known: Toy) -> None:
     """Truth at the median of the scale's prior, as without a covariance."""
     _, _, errors = made(known, covariance=SERIES)
     scale = {"name": "sigma", "prior": {"use": "LogNormal", "median": 2.0, "log_stdev": 0.5}}
-    file, _, scaled = made(known, covariance=SERIES, error=scale)
+    file, truth, scaled = made(known, covariance=SERIES, error=scale)
     np.testing.assert_allclose(scaled, 2.0 * errors, rtol=0, atol=1e-12)
-    assert "x_stddev" not in file
+    assert "x_stddev" not in file and truth["sigma"].item() == pytest.approx(2.0)
 
 
 def test_a_covariance_that_does_not_fit_is_named(known: Toy) -> None:

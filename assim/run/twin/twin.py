@@ -106,11 +106,20 @@ def _twin(setting: Setting) -> dict[str, xr.Dataset]:
     truth = field_series(labels, window, {"": ("", drawn.trajectory.states)})
     dims = {name: set(labels.parameters[name].dims) for name in drawn.parameters}
     known = {n: v for n, v in drawn.parameters.items() if dims[n] <= set(truth.dims)}
-    files[truth_file] = with_scalars(truth, labels, {**known, **drawn.coefficients}, {})
+    scalars = {**known, **drawn.coefficients, **_scales(setting)}
+    files[truth_file] = with_scalars(truth, labels, scalars, {})
     observed = drawn.observed()
     if tables.cycle is not None:
         observed = in_files(observed, setting, np.asarray(window.edges))
     return files | observed
+
+
+def _scales(setting: Setting) -> dict[str, Array]:
+    """Factors on the errors that are drawn, by name: medians of the priors of what is estimated."""
+    scales = [table.error.build() for table in setting.tables.observations]
+    error = setting.model_error() if setting.tables.experiment().model_error else None
+    scales.append(None if error is None else error.scale)
+    return {scale.name: scale.prior(jnp.zeros(())) for scale in scales if scale is not None}
 
 
 class Twin(NamedTuple):
