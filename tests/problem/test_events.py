@@ -49,9 +49,13 @@ def response(forcing: Forcing, time: np.ndarray) -> np.ndarray:
     return np.where(time > BEGIN, mass * np.exp(-K * (time - BEGIN)), 0.0)
 
 
-@pytest.mark.parametrize("forcing", [PULSE, HAT], ids=["steps", "linear"])
-@pytest.mark.parametrize("columns", [64, 0], ids=["forward", "backward"])
-def test_a_pulse_much_shorter_than_a_slot(forcing, columns):
+@pytest.mark.parametrize("columns, forcing", [
+    pytest.param(64, PULSE, id="forward-steps"),
+    pytest.param(64, HAT, id="forward-linear"),
+    pytest.param(0, PULSE, id="backward-steps"),
+    pytest.param(0, HAT, id="backward-linear", marks=pytest.mark.slow),
+])  # fmt: skip
+def test_a_pulse_much_shorter_than_a_slot(columns, forcing):
     model = Dosed(forcing, Adaptive(max_columns=columns))
     window = Window.at(model, [0.0, 20.0, 60.0])
 
