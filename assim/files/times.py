@@ -184,7 +184,7 @@ class FileTimes:
             got = "units '1' or none" if self.epoch is None else f"{self.unit} since {self.epoch}"
             raise DataError(
                 f"{self.where}: expected {want}, as the model's time is in {unit!r}, got {got}; "
-                f"correct the attribute `units` of the time, or the model's time_unit"
+                f"add or correct `units` of the time, or correct the model's time_unit"
             )
 
 

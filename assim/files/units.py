@@ -61,11 +61,10 @@ def check_units(where: str, got: object, expected: str) -> None:
     text = "1" if got is None else str(got)
     if same_units(text, expected):
         return
-    came = "no units attribute" if got is None else f"{text!r}"
-    raise DataError(
-        f"{where}: expected units {expected!r}, got {came}; convert the values, or correct the "
-        f"attribute `units` of the variable"
-    )
+    came, way = f"{text!r}", "convert the values, or correct the attribute `units` of the variable"
+    if got is None:
+        came, way = "no units attribute", f"add `units` = {expected!r} if the values are in that"
+    raise DataError(f"{where}: expected units {expected!r}, got {came}; {way}")
 
 
 def with_units(labels: Labels, units: Mapping[str, str]) -> Labels:

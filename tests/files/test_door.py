@@ -309,7 +309,8 @@ def test_an_axis_of_another_length(tmp_path):
 def test_a_coordinate_without_units_is_refused_where_the_model_has_them(make):
     dataset = make()
     del dataset["x"].attrs["units"]
-    with pytest.raises(DataError, match="x: expected units 'km', got no units attribute"):
+    words = "x: expected units 'km', got no units attribute; add `units` = 'km' if"
+    with pytest.raises(DataError, match=words):
         read_observations(dataset, toy()) if "time" in dataset else read_state(dataset, toy())
 
 
@@ -444,6 +445,12 @@ def test_flags_are_accepted_by_value_and_by_meaning(flags, attributes, accept, c
         ([0, 1], NUMBERED, ["good"], ["'good'", "did you mean 'good_data'?"]),
         ([0, 1], {}, ["good"], ["no meanings"]),
         ([0, 1], {"flag_values": [0, 1], "flag_meanings": "good"}, None, ["1 meanings, 2 values"]),
+        (
+            [0, 1],
+            {"flag_meanings": "good bad"},
+            None,
+            ["2 meanings, 0 values", "add `flag_values`"],
+        ),
         ([0, 1], {**NUMBERED, "flag_values": "low high"}, None, ["`flag_values`"]),
     ],
 )

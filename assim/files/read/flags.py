@@ -266,10 +266,11 @@ def _meanings(attributes: Mapping[str, Any], textual: bool, where: str) -> Meani
         return Meanings(where, (), values[:0], None, textual)
     if len({len(names), values.size, values.size if masks is None else masks.size}) > 1:
         counts = f"{len(names)} meanings, {values.size} values"
+        way = "correct the attributes" if values.size else "add `flag_values`, one a meaning"
         raise DataError(
             f"{where}: expected a word of `flag_meanings` for each of `flag_values` or "
             f"`flag_masks`, got {counts}{'' if masks is None else f', {masks.size} masks'}; "
-            f"correct the attributes, as with `ncatted`"
+            f"{way}, as with `ncatted`"
         )
     return Meanings(
         where, names, values, None if masks is None else masks.astype(np.int64), textual

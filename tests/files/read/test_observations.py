@@ -323,7 +323,9 @@ def test_where_nothing_is_left_spans_and_reasons_are_told():
 def test_units_that_are_not_given_are_told_as_such():
     plain = observation_file()
     del plain["u"].attrs["units"]
-    rejects(plain, "expected units 'm s-1'", "got no units attribute")
+    rejects(plain, "expected units 'm s-1'", "got no units attribute; add `units` = 'm s-1'")
+    with pytest.raises(DataError, match="got 'km h-1'; convert the values, or correct"):
+        read(relabelled("u", units="km h-1"))
 
 
 def test_intervals_must_go_forward():
