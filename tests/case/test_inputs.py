@@ -176,7 +176,8 @@ def test_a_run_says_what_is_unusual_in_its_inputs(tank: Toy) -> None:
     result = tank.run()
     assert result.exit_code == 0, result.stderr
     words = (
-        "volume: 1 values repeat the time and place of another",
+        "volume: 1 values repeat the time and place of another, 1 of them its value, too: each "
+        "counts as an independent observation",
         "no value from 2000-01-04 to 2000-01-08, 4 times its usual step: interpolated",
     )
     report = (tank.out / "report.html").read_text(encoding="utf-8")

@@ -307,7 +307,7 @@ RIGHT = {
             [-7, -2, 3],
         ),
         "outside": lambda: (instrument(row(180, 190, 345, 0), window(1.0)).flags, [13, 13, 13, 0]),
-        "repeated": lambda: (len(rows(row(353, -7)).notes), 1),
+        "repeated": lambda: (len(instrument(row(353, -7), window(1.0)).table.notes), 1),
         "thinning": lambda: (
             instrument(
                 row(352, -8, 3), window(1.0), quality=QualityControl(thin_distance=5.0)

@@ -21,9 +21,9 @@ from assim.files.names import (
     WINDOW,
 )
 from assim.files.read.dimensions import Select
-from assim.files.read.far import FAR
 from assim.files.read.flags import NOT_ACCEPTED, Accepted
 from assim.files.read.grouping import Frame, SortedTable, superobbed, thinned
+from assim.files.read.notes import left_out, repeated, rounded
 from assim.files.read.quality import (
     QualityControl,
     Uncertainty,
@@ -33,7 +33,7 @@ from assim.files.read.quality import (
 from assim.files.read.tables import ObservedTable, open_observations
 from assim.files.read.windows import TOLERANCE, read_window
 from assim.files.sources import Source
-from assim.files.times import NON_PHYSICAL, date_text
+from assim.files.times import date_text
 from assim.files.units import check_units
 from assim.problem.arrays import Labels
 from assim.problem.bias import BiasCorrection
@@ -47,7 +47,6 @@ from assim.problem.points import Points
 from assim.problem.window import Window
 
 _MANY = 1 / 3  # of the values: so many outside the window may be a mistake in their times
-_NOTICEABLE = 0.01  # of a slot: how far a file's type may move a value and nothing be said
 
 
 @dataclass(frozen=True)
@@ -207,8 +206,8 @@ def to_instrument(
     flags, within = _flags(table, frame, bias)
     weightless = uncertainty.weightless(table, flags == 0)
     flags[weightless] = WEIGHTLESS
-    notes = (*table.notes, *_outside(table, frame, flags), *_rounded(table, frame))
-    notes += tuple(_left_out(table, weightless))
+    notes = (*table.notes, *_outside(table, frame, flags), *rounded(table, frame))
+    notes += tuple(left_out(table, weightless))
     rows = SortedTable(replace(table, notes=notes), flags, within, uncertainty, bias)
     rows = thinned(superobbed(rows, frame), frame)
     _check_some_left(rows, frame)
@@ -220,7 +219,9 @@ def to_instrument(
         check_far(rows.table, chosen, rows.uncertainty, frame.quality)
         observations = _made(rows, chosen, called, frame, errors)
         readable = _made(rows, rows.within, called, frame, {})
-    return Instrument(rows.table, observations, rows.flags, rows.within, readable, frame.quality)
+    twice = repeated(rows.table, chosen, independent=observations.covariance.independent())
+    table = replace(rows.table, notes=(*rows.table.notes, *twice))
+    return Instrument(table, observations, rows.flags, rows.within, readable, frame.quality)
 
 
 def _made(
@@ -243,19 +244,6 @@ def _made(
     )
 
 
-def _rounded(table: ObservedTable, frame: Frame) -> list[str]:
-    """A note where the type of the file's times moves values by a part of a slot that matters."""
-    unit, slot = frame.labels.time_unit, float(np.median(np.diff(np.asarray(frame.window.edges))))
-    spacing = table.times.coarseness(unit)
-    if spacing <= _NOTICEABLE * slot:
-        return []
-    return [
-        f"{table.where}: the times are stored as {table.times.stored}, which at these dates has a "
-        f"number every {spacing:.2g} {'' if unit == NON_PHYSICAL else unit}".rstrip()
-        + f", {spacing / slot:.1%} of a slot; store them as float64, or count from a later date"
-    ]
-
-
 def _outside(table: ObservedTable, frame: Frame, flags: np.ndarray) -> list[str]:
     """A note where many of the values that could be used lie outside the window."""
     outside, used = int(np.sum((flags == WINDOW) & (table.qc == 0))), int(np.sum(flags == 0))
@@ -265,16 +253,6 @@ def _outside(table: ObservedTable, frame: Frame, flags: np.ndarray) -> list[str]
         f"{table.where}: {outside} of {outside + used} values that could be used lie outside the "
         f"window: {next(_spans(table, frame))}; if they are meant to lie within, look at the "
         "reference date, the unit and the time zone of the times"
-    ]
-
-
-def _left_out(table: ObservedTable, weightless: np.ndarray) -> list[str]:
-    """A note of values whose errors are so large that they tell nothing."""
-    if not weightless.any():
-        return []
-    return [
-        f"{table.where}: {weightless.sum()} of {table.rows} values are left out, as the standard "
-        f"deviations of their errors are infinite or {FAR:.0e} times the median and more"
     ]
 
 

@@ -26,7 +26,6 @@ from assim.files.times import NON_PHYSICAL, FileTimes, decode
 from assim.problem.arrays import Labels
 
 POINTS = "obs"  # customary dimension of a table of points
-_PLACES = 9  # decimals to which places that are the same agree
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ def open_observations(
         limits = file.dataset[variable].encoding.get(NOTES, ())
         missing = [f"{table.where}: {note}" for note in limits]
         missing += missing_notes(table.values, table.where)
-        return replace(table, notes=(*_notes(table), *missing, *table.notes))
+        return replace(table, notes=(*missing, *table.notes))
 
 
 def _table(
@@ -191,6 +190,7 @@ def _table(
             f"{where}: expected at least one value, its dimensions are {dict(array.sizes)}"
         )
     clock = _clock(file, array, where, chosen)
+    times = decode(file.dataset[clock], file.where(clock))
     starts, ends = _interval(file, clock, array)
     coordinates, flags = positions(file, array), flags_of(file, array, accept)
     known = {str(d) for name in (clock, *coordinates) if file.has(name) for d in file.dims(name)}
@@ -200,7 +200,7 @@ def _table(
         units=str(array.attrs.get("units", "1")),
         units_given="units" in array.attrs,
         long_name=str(array.attrs.get("long_name", variable)),
-        times=_times(file.dataset[clock], array, file.where(clock)),
+        times=_spread(times, file.dataset[clock], array),
         starts=starts,
         ends=ends,
         coordinates=coordinates,
@@ -208,7 +208,7 @@ def _table(
         stdev=_optional(file, f"{variable}{STDEV}", array),
         stdev_units=_units(file, f"{variable}{STDEV}"),
         qc=flags.codes,
-        notes=flags.notes,
+        notes=(*_unordered(times), *flags.notes),
         covariance=_covariance(file, array),
         covariance_units=_units(file, f"{variable}{COVARIANCE}"),
     )
@@ -315,8 +315,8 @@ def _clock(file: File, array: xr.DataArray, where: str, chosen: str | None) -> s
     )
 
 
-def _times(array: xr.DataArray, like: xr.DataArray, where: str) -> FileTimes:
-    times = decode(array, where)
+def _spread(times: FileTimes, array: xr.DataArray, like: xr.DataArray) -> FileTimes:
+    """The times of a variable as one a row."""
     return replace(times, numbers=flat(xr.DataArray(times.numbers, dims=array.dims), like))
 
 
@@ -343,7 +343,8 @@ def _interval(
         )
     inherited = {k: v for k, v in dataset[clock].attrs.items() if k in ("units", "calendar")}
     bounds = bounds.assign_attrs({**inherited, **bounds.attrs})
-    starts, ends = (_times(bounds.isel({pair[0]: side}), like, where) for side in (0, 1))
+    sides = [bounds.isel({pair[0]: side}) for side in (0, 1)]
+    starts, ends = (_spread(decode(side, where), side, like) for side in sides)
     if np.any(starts.numbers >= ends.numbers):
         first = int(np.argmax(starts.numbers >= ends.numbers))
         raise DataError(
@@ -389,11 +390,9 @@ def _units(file: File, name: str) -> str | None:
     return None if units is None else str(units)
 
 
-def _notes(table: ObservedTable) -> tuple[str, ...]:
-    places = [np.round(place, _PLACES) for place in table.coordinates.values()]
-    rows, notes = np.column_stack([table.times.numbers, *places]), []
-    if repeated := len(rows) - len(np.unique(rows, axis=0)):
-        notes.append(f"{table.where}: {repeated} values repeat the time and place of another")
-    if np.any(np.diff(table.times.numbers) < 0):
-        notes.append(f"{table.where}: not in the order of time")
-    return tuple(notes)
+def _unordered(times: FileTimes) -> list[str]:
+    """A note of times of a file, on dimensions of their own, that increase along none of them."""
+    numbers = times.numbers.squeeze()
+    if not numbers.ndim or any(np.all(np.diff(numbers, axis=d) >= 0) for d in range(numbers.ndim)):
+        return []
+    return [f"{times.where}: not in the order of time"]
