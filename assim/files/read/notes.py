@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from assim.files.names import COVARIANCE
 from assim.files.read.far import FAR
 from assim.files.read.grouping import Frame
+from assim.files.read.quality import Uncertainty
 from assim.files.read.tables import ObservedTable
 from assim.files.times import NON_PHYSICAL
 
@@ -55,4 +57,15 @@ def left_out(table: ObservedTable, weightless: np.ndarray) -> list[str]:
     return [
         f"{table.where}: {weightless.sum()} of {table.rows} values are left out, as the standard "
         f"deviations of their errors are infinite or {FAR:.0e} times the median and more"
+    ]
+
+
+def set_aside(table: ObservedTable, given: Uncertainty) -> list[str]:
+    """A note of a covariance in the file that errors given by the user stand in place of."""
+    key = "covariance" if given.covariance is not None else "error.stdev"
+    if table.covariance is None or (given.covariance is None and given.stdev is None):
+        return []
+    return [
+        f"{table.where}{COVARIANCE}: not used, as {key} stands in place of the errors of the file; "
+        f"leave out {key} to use it"
     ]

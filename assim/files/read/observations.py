@@ -23,7 +23,7 @@ from assim.files.names import (
 from assim.files.read.dimensions import Select
 from assim.files.read.flags import NOT_ACCEPTED, Accepted
 from assim.files.read.grouping import Frame, SortedTable, superobbed, thinned
-from assim.files.read.notes import left_out, repeated, rounded
+from assim.files.read.notes import left_out, repeated, rounded, set_aside
 from assim.files.read.quality import (
     QualityControl,
     Uncertainty,
@@ -207,7 +207,7 @@ def to_instrument(
     weightless = uncertainty.weightless(table, flags == 0)
     flags[weightless] = WEIGHTLESS
     notes = (*table.notes, *_outside(table, frame, flags), *rounded(table, frame))
-    notes += tuple(left_out(table, weightless))
+    notes += (*left_out(table, weightless), *set_aside(table, uncertainty))
     rows = SortedTable(replace(table, notes=notes), flags, within, uncertainty, bias)
     rows = thinned(superobbed(rows, frame), frame)
     _check_some_left(rows, frame)

@@ -9,7 +9,7 @@ from assim.files.read.tables import observed_variables, open_observations
 from assim.files.read.windows import read_window
 from assim.problem.covariance import Dense, Diagonal
 from assim.problem.likelihood import LogNormal
-from tests.files.toy import observation_file, toy
+from tests.files.toy import made, observation_file, toy
 
 MATRIX = 0.04 * np.exp(-np.abs(np.subtract.outer(np.arange(4.0), np.arange(4.0))) / 2)
 
@@ -55,6 +55,26 @@ def test_it_goes_before_standard_deviations():
     np.testing.assert_allclose(read(both).covariance.variance(), np.full(4, 0.04))
     given = read(both, stdev=0.3)
     np.testing.assert_allclose(given.covariance.stdev, np.full(4, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [({"stdev": 0.3}, "error.stdev"), ({"covariance": Diagonal(0.3)}, "covariance")],
+)
+def test_errors_that_the_user_gives_stand_in_place_of_it_and_that_is_told(given, key):
+    table, window = (
+        open_observations(correlated(), "u", toy().labels()),
+        read_window(observation_file(), toy()),
+    )
+    instrument = made(table, toy(), window, **given)
+    np.testing.assert_allclose(instrument.observations.covariance.variance(), np.full(4, 0.09))
+    assert instrument.table.notes == (
+        f"dataset: u_covariance: not used, as {key} stands in place of the errors of the file; "
+        f"leave out {key} to use it",
+    )
+    assert made(table, toy(), window).table.notes == ()
+    without = open_observations(observation_file(), "u", toy().labels())
+    assert made(without, toy(), window, **given).table.notes == ()
 
 
 def test_its_covariances_can_be_left_out():
