@@ -494,6 +494,40 @@ def test_flags_are_named_by_the_variable(tmp_path):
         read_observations(observation_file(), toy(), accept=[1])
 
 
+@pytest.mark.parametrize("name", ["quality_flag", "u_qf", "wind_status", "DQ"])
+def test_flags_without_meanings_that_the_variable_names_are_told(name):
+    flags = ("obs", np.array([1, 4, 1, 9], np.int32))
+    dataset = observation_file().assign({name: flags})
+    labels = toy().labels()
+    assert open_observations(dataset, "u", labels).notes == ()  # nobody says that they are of u
+    dataset["u"].attrs["ancillary_variables"] = f"u_stddev {name}"
+    table = open_observations(dataset, "u", labels)
+    assert table.qc.tolist() == [0, 0, 0, 0]
+    assert table.notes == (
+        f"dataset: {name}: `ancillary_variables` of u names it, and it may hold quality flags, but "
+        "without the attribute `flag_meanings` no value was left out by it; if it does, list the "
+        "flags of good values by `accept` under [[observations]]",
+    )
+    accepted = open_observations(dataset, "u", labels, accept=[1])
+    assert accepted.qc.tolist() == [0, 11, 0, 11]
+    (note,) = accepted.notes
+    assert note.startswith(f"dataset: {name}: 2 of 4 not accepted")
+
+
+def test_only_what_may_be_flags_is_told_as_such():
+    count = ("obs", np.arange(4))
+    dataset = observation_file().assign(soundings=count)
+    dataset["u"].attrs["ancillary_variables"] = "u_stddev soundings absent_flag"
+    assert open_observations(dataset, "u", toy().labels()).notes == ()
+    dataset["soundings"].attrs["flag_values"] = [0, 1, 2, 3]
+    (note,) = open_observations(dataset, "u", toy().labels()).notes
+    assert "soundings" in note
+    several = dataset.assign(u_flag=count)
+    several["u"].attrs["ancillary_variables"] = "soundings u_flag"
+    with pytest.raises(DataError, match="expected one variable of quality flags, got soundings, u"):
+        open_observations(several, "u", toy().labels(), accept=[1])
+
+
 def test_characters_on_the_dimension_of_the_values(tmp_path):
     path = stored(tmp_path / "file.nc", observation_file(), "u")
     with netCDF4.Dataset(path, "a") as file:

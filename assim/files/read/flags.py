@@ -26,6 +26,7 @@ _BAD = re.compile(
     r"|failed|unknown|missing|partly|partially"
 )
 _WORKED = re.compile(r"checked|performed|verified|tested")
+_FLAG = re.compile(r"(?i)(?:^|_)(?:qc|qf|dq|flags?|quality|status)(?:_|\d*$)")  # of a name
 _NOTHING = re.compile(r"(no|not)_(any_)?(error|flag|issue|problem|fault|defect)(s|ged)?(_\w+)?")
 
 
@@ -36,8 +37,10 @@ class Flags(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def flag_variable(file: File, array: xr.DataArray) -> str | None:
+def flag_variable(file: File, array: xr.DataArray, accept: Accepted = None) -> str | None:
     """Name of the flags of a variable: `<v>_qc`, `<v>_QC`, or an ancillary variable that is one.
+
+    Where the case says which flags to `accept`, also one that may be one.
 
     Raises:
         DataError: there are several ancillary ones.
@@ -45,8 +48,9 @@ def flag_variable(file: File, array: xr.DataArray) -> str | None:
     for name in (f"{array.name}{QC}", f"{array.name}{QC.upper()}"):
         if file.has(name):
             return name
-    own = str(array.attrs.get("ancillary_variables", "")).split()
-    names = [n for n in own if file.has(n) and _is_flag(n, file.dataset[n].attrs)]
+    names = [name for name in _beside(file, array) if _is_flag(file.dataset[name].attrs)]
+    if not names and accept is not None:
+        names = _perhaps_flags(file, array)
     if len(names) > 1:
         raise DataError(
             f"{file.where(array.name)}: expected one variable of quality flags, got "
@@ -56,15 +60,26 @@ def flag_variable(file: File, array: xr.DataArray) -> str | None:
     return names[0] if names else None
 
 
-def _is_flag(name: str, attributes: Mapping[Any, Any]) -> bool:
+def _beside(file: File, array: xr.DataArray) -> list[str]:
+    """The ancillary variables of a variable that are not assim's own flags."""
+    names = str(array.attrs.get("ancillary_variables", "")).split()
+    return [name for name in names if file.has(name) and not name.endswith(Ancillary.EFFECTIVE_QC)]
+
+
+def _is_flag(attributes: Mapping[Any, Any]) -> bool:
     standard = str(attributes.get("standard_name", ""))
-    is_flag = "flag_meanings" in attributes or standard.endswith(("status_flag", "quality_flag"))
-    return is_flag and not name.endswith(Ancillary.EFFECTIVE_QC)
+    return "flag_meanings" in attributes or standard.endswith(("status_flag", "quality_flag"))
+
+
+def _perhaps_flags(file: File, array: xr.DataArray) -> list[str]:
+    """Ancillary variables that may be flags by their name, or by flags without meanings."""
+    names, attributes = _beside(file, array), {"flag_values", "flag_masks"}
+    return [n for n in names if _FLAG.search(n) or attributes & set(file.dataset[n].attrs)]
 
 
 def flags_of(file: File, array: xr.DataArray, accept: Accepted) -> Flags:
     """Quality flags of the file; zero where it has none."""
-    name = flag_variable(file, array)
+    name = flag_variable(file, array, accept)
     if name is None:
         if accept is not None:
             raise DataError(
@@ -72,10 +87,20 @@ def flags_of(file: File, array: xr.DataArray, accept: Accepted) -> Flags:
                 f"them {array.name}{QC}, name them in the attribute `ancillary_variables` of "
                 f"{array.name}, or leave out accept"
             )
-        return Flags(np.zeros(array.size, np.int32))
+        notes = tuple(_unread(file, array, each) for each in _perhaps_flags(file, array))
+        return Flags(np.zeros(array.size, np.int32), notes)
     flags, where = file.dataset[name], file.where(name)
     check_beside(array, file, name)
     return read_flags(flat(flags, array), flags.attrs, where, accept)
+
+
+def _unread(file: File, array: xr.DataArray, name: str) -> str:
+    """A note that what may be the flags of a variable left out nothing, and how it would."""
+    return (
+        f"{file.where(name)}: `ancillary_variables` of {array.name} names it, and it may hold "
+        f"quality flags, but without the attribute `flag_meanings` no value was left out by it; "
+        f"if it does, list the flags of good values by `accept` under [[observations]]"
+    )
 
 
 def read_flags(

@@ -43,8 +43,8 @@ def read_predictor(
             raise DataError(f"{file.called}: there is no variable {variable!r}; {near}")
         array, values = dataset[variable], dataset[observed]
         check_beside(values, file, variable)
-        flagged_by = flag_variable(file, array)
-        shared = flagged_by is not None and flagged_by == flag_variable(file, values)
+        flagged_by, observed_by = (flag_variable(file, each, accept) for each in (array, values))
+        shared = flagged_by is not None and flagged_by == observed_by
         flags = flags_of(file, array, accept if shared else None).codes.reshape(array.shape)
         good = np.where(flags == 0, numbers(np.asarray(array.values), where), np.nan)
         like = values.isel(dict.fromkeys((dim for dim in means if dim in values.dims), 0))

@@ -57,12 +57,13 @@ def test_a_flagged_predictor_is_none():
     np.testing.assert_array_equal(read(flagged), [10, 20, np.nan, np.nan, 50, 60])
 
 
-def test_flags_that_the_values_share_are_accepted_with_them():
-    flags = ("time", np.array([1, 4]), MEANINGS)
+@pytest.mark.parametrize(("attributes", "accept"), [(MEANINGS, ["good_data"]), ({}, [1])])
+def test_flags_that_the_values_share_are_accepted_with_them(attributes, accept):
+    flags = ("time", np.array([1, 4]), attributes)
     shared = gridded().assign(quality=flags)
     for name in ("u", "angle"):
         shared[name].attrs["ancillary_variables"] = "quality"
-    column = read_predictor(shared, "angle", "u", toy().labels(), accept=["good_data"])
+    column = read_predictor(shared, "angle", "u", toy().labels(), accept=accept)
     np.testing.assert_array_equal(column, [10, 20, 30, np.nan, np.nan, np.nan])
 
 
