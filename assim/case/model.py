@@ -92,6 +92,25 @@ class ModelTable(Plugin):
             axes={dim: labels.coordinates[dim] for dim in dims},
         )
 
+    def remarks(self, time_unit: str) -> list[str]:
+        """Series that are read as linear between times, unasked, though values have intervals."""
+        from assim.files.read.forcings import intervals_of
+
+        remarks = []
+        for name, table in self.series().items():
+            if "interpolation" in table:
+                continue
+            path, given = self.file_path(table["file"]), {"clock": table.get("time")}
+            select = table.get("select")
+            bounds = intervals_of(path, table["variable"], time_unit, select=select, **given)
+            if bounds is not None:
+                remarks.append(
+                    f"{self.at(name)}: read as linear between its times, though {bounds} gives "
+                    f'each value of {table["file"]} an interval: say interpolation = "steps" '
+                    'where values hold over these, as means do, or "linear"'
+                )
+        return remarks
+
     def _constructed(
         self, series: Mapping[str, Any], known_faults: tuple[Fault, ...] = ()
     ) -> "AbstractDynamics":

@@ -38,11 +38,15 @@ _NOTICEABLE = 0.01  # of a step: how far a file's type may move a value and noth
 
 @dataclass(frozen=True)
 class Setting:
-    """A case with its model and its clock, before any data are read."""
+    """A case with its model and its clock, before any data but those that drive it are read.
+
+    `notes` say how series that drive the model were read where a user may not expect it.
+    """
 
     case: Case
     model: AbstractDynamics
     clock: Clock
+    notes: tuple[str, ...] = ()
 
     @property
     def tables(self) -> CaseTable:
@@ -70,7 +74,7 @@ class Setting:
     def remarks(self, edges: Any) -> list[str]:
         """What of the series that drive the model, between slot edges, a user may not expect."""
         first, last = float(edges[0]), float(edges[-1])
-        remarks = []
+        remarks = list(self.notes)
         for name, forcing in forcings(self.model).items():
             for gap in gaps(forcing, first, last):
                 span = f"{self.date(gap.start)} to {self.date(gap.end)}"
@@ -159,7 +163,8 @@ def set_up(case: Case) -> Setting:
             raise CaseError(faults)
         clock = Clock(model.labels().time_unit, tables.window.start)
         driven = with_values(tables.model.driven(clock.reference), tables.parameters)
-        return Setting(case, driven, clock)
+        notes = tables.model.remarks(model.labels().time_unit)
+        return Setting(case, driven, clock, tuple(notes))
 
 
 def _numbers(tables: CaseTable, labels: Labels) -> dict[str, float]:

@@ -187,6 +187,37 @@ def test_a_run_says_what_is_unusual_in_its_inputs(tank: Toy) -> None:
             assert note in place
 
 
+@pytest.mark.parametrize(
+    ("keys", "methods", "told"),
+    [
+        ({}, {}, True),
+        ({}, {"cell_methods": "time: mean"}, True),
+        ({}, {"cell_methods": "time: point"}, False),
+        ({"interpolation": "linear"}, {}, False),
+        ({"interpolation": "steps"}, {}, False),
+    ],
+)
+def test_a_mean_over_intervals_is_not_read_as_linear_in_silence(
+    tank: Toy, keys: dict, methods: dict, told: bool
+) -> None:
+    days = xr.DataArray([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], dims="time")
+    series = pumped().pad(time=(0, 1), mode="edge").assign_coords(time=days)
+    series["time_bnds"] = (("time", "nv"), np.stack([days, days + 1.0], axis=1))
+    series["time"].attrs = pumped()["time"].attrs
+    series["pump"].attrs |= methods
+    series.to_netcdf(tank.folder / "inflow.nc")
+    tank.case["model"]["inflow"] = {"file": "inflow.nc", "variable": "pump", **keys}
+    tank.write_case()
+    posed = pose(read_case(tank.folder / "case.toml"))
+    (tank.folder / "inflow.nc").unlink()  # notes are told after the run, too
+    note = (
+        "model.inflow: read as linear between its times, though time_bnds gives each value of "
+        'inflow.nc an interval: say interpolation = "steps" where values hold over these, as means '
+        'do, or "linear"'
+    )
+    assert posed.notes() == [note] * told
+
+
 def test_an_ensemble_of_series_needs_a_choice(tank: Toy) -> None:
     ensemble = pumped().expand_dims(number=[0, 1]).transpose("time", "nv", "number")
     ensemble = ensemble.assign(time_bnds=pumped()["time_bnds"])

@@ -22,6 +22,12 @@ def standard_name(variable: xr.Variable | xr.DataArray) -> str | None:
     return name.strip() if isinstance(name, str) else None
 
 
+def bounds_of(dataset: xr.Dataset, clock: str) -> str | None:
+    """The variable that a time names as its bounds, whether or not it is there."""
+    variable = dataset[clock]
+    return variable.attrs.get("bounds") or variable.encoding.get("bounds")
+
+
 def time_variables(dataset: xr.Dataset, unit: str, taken: Iterable[str] = ()) -> list[str]:
     """Variables that may be the time: by standard name, or by name where they have no such.
 

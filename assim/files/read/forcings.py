@@ -1,5 +1,6 @@
 """Time-dependent inputs of a model from files."""
 
+import re
 from collections.abc import Collection, Mapping
 
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from assim.files.read.dimensions import (
     ALL,
     Select,
     averaged,
+    bounds_of,
     selected,
     time_variable,
     unknown_dimension,
@@ -81,6 +83,29 @@ def read_forcing(
         return Forcing(jnp.asarray(times), jnp.asarray(values), unit, interpolation, rounding)
 
 
+def intervals_of(
+    source: Source,
+    variable: str,
+    time_unit: str,
+    *,
+    clock: str | None = None,
+    select: Select | None = None,
+) -> str | None:
+    """The bounds that give each value of a series an interval of time; None where it has none.
+
+    Bounds of values that are said to be those at points of time (`cell_methods`) do not count.
+    Arguments are those of `read_forcing`.
+    """
+    where = f"{name_of(source)}: {variable}"
+    with opened(source) as file:
+        dataset, means = selected(file, select, where)
+        array = averaged(dataset[variable], means)
+        along = _clock(dataset, array, time_unit, where, clock)
+        name, methods = bounds_of(dataset, along), str(array.attrs.get("cell_methods", ""))
+        points = re.search(rf"\b({along}|time): point\b", methods) is not None
+        return name if name in dataset.variables and not points else None
+
+
 def _on_axes(
     array: xr.DataArray,
     dataset: xr.Dataset,
@@ -135,7 +160,7 @@ def _shape_of(array: xr.DataArray) -> str:
 
 def _edges(dataset: xr.Dataset, clock: str, where: str) -> xr.DataArray:
     """Edges of the intervals, from bounds that follow each other."""
-    name = dataset[clock].attrs.get("bounds")
+    name = bounds_of(dataset, clock)
     if name is None or name not in dataset.variables:
         raise DataError(
             f"{where}: expected the interval of every value, as it is read as steps, got none; add "

@@ -13,6 +13,7 @@ from assim.files.read.dimensions import (
     ALL,
     MEAN,
     Select,
+    bounds_of,
     selected,
     standard_name,
     time_variable,
@@ -325,7 +326,7 @@ def _interval(
 ) -> tuple[FileTimes | None, FileTimes | None]:
     """Start and end of every value's interval, from the bounds of the time variable."""
     dataset = file.dataset
-    name = dataset[clock].attrs.get("bounds") or dataset[clock].encoding.get("bounds")
+    name = bounds_of(dataset, clock)
     if name is None:
         return None, None
     where = file.where(name)

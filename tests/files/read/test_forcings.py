@@ -41,6 +41,14 @@ def test_linear_between_times():
     np.testing.assert_allclose(forcing(2.0), 1.5, rtol=1e-12)
 
 
+def test_bounds_that_xarray_has_moved_to_the_encoding():
+    """As `open_dataset` does with `decode_coords="all"`."""
+    moved = series()
+    moved.time.encoding["bounds"] = moved.time.attrs.pop("bounds")
+    found = read(moved, interpolation="steps")
+    np.testing.assert_array_equal(found.times, read(series(), interpolation="steps").times)
+
+
 def test_from_a_file(tmp_path):
     series().to_netcdf(tmp_path / "forcing.nc")
     np.testing.assert_allclose(read(tmp_path / "forcing.nc")(3.0), 3.0, rtol=1e-12)
