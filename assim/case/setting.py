@@ -16,7 +16,7 @@ from assim.case.clock import Clock, text_of
 from assim.case.failure import CaseError, Fault, naming, too_large
 from assim.case.model import with_values
 from assim.case.names import is_foreign, place
-from assim.files.read.far import far_values, far_words
+from assim.files.read.far import far_values, far_words, likely_fills
 from assim.files.times import date_text
 from assim.problem.arrays import Labels
 from assim.problem.constraint import MisfitError, strong_constraint, weak_constraint
@@ -87,6 +87,9 @@ class Setting:
             values = np.asarray(forcing.values)
             if (far := far_values(values)).any():
                 remarks.append(f"model.{name}: {far_words(values, far)}: used as it is")
+            else:
+                fills = [fill for fill in likely_fills(values) if fill.customary]
+                remarks += [f"model.{name}: {fill.words()}: used as it is" for fill in fills]
         return remarks
 
     def background(self) -> Background:

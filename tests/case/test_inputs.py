@@ -218,6 +218,17 @@ def test_a_mean_over_intervals_is_not_read_as_linear_in_silence(
     assert posed.notes() == [note] * told
 
 
+def test_a_fill_value_of_a_series_that_nobody_declared_is_told(tank: Toy) -> None:
+    series = pumped()
+    series["pump"].values[1:3] = -999.0
+    series.to_netcdf(tank.folder / "inflow.nc")
+    (note,) = pose(read_case(tank.folder / "case.toml")).notes()
+    assert note == (
+        "model.inflow: 2 values are exactly -999, and all others lie from 0.5 to 4.5: likely a "
+        "fill value that nobody declared: used as it is"
+    )
+
+
 def test_an_ensemble_of_series_needs_a_choice(tank: Toy) -> None:
     ensemble = pumped().expand_dims(number=[0, 1]).transpose("time", "nv", "number")
     ensemble = ensemble.assign(time_bnds=pumped()["time_bnds"])

@@ -21,7 +21,7 @@ from assim.case.pose import pose
 from assim.files.errors import DataError, NothingToUseError
 from assim.files.missing import Missing, marked, why_missing
 from assim.files.read.covariances import read_covariance
-from assim.files.read.far import far_values
+from assim.files.read.far import far_values, likely_fills
 from assim.files.read.flags import read_flags
 from assim.files.read.forcings import read_forcing
 from assim.files.read.observations import read_observations
@@ -337,6 +337,71 @@ def test_values_far_from_all_others():
     assert not far_values(np.array([1e-30, 1e-30, 1.0])).any()  # a pulse
     assert not far_values(10.0 ** np.arange(-30, 30)).any()  # of any size
     assert not far_values(np.array([1.0, 1e20, 1e20, 1e20])).any()  # the others are the most
+
+
+NEAR = (10.0, 10.5, 11.0, 12.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ((*NEAR, -999.0, -999.0), [(-999.0, 2, True)]),
+        ((*NEAR, np.float32(-99.9), np.float32(-99.9)), [(np.float32(-99.9), 2, True)]),
+        ((*NEAR, -9999.0), [(-9999.0, 1, True)]),
+        ((*NEAR, -32768.0, np.nan, -32768.0), [(-32768.0, 2, True)]),
+        ((*NEAR, 9.96921e36, 9.96921e36), [(9.96921e36, 2, True)]),
+        ((*NEAR, -777.0, -777.0, -777.0), [(-777.0, 3, False)]),
+        ((*NEAR, -999.0, -999.0, 1e20, 1e20), [(1e20, 2, True)]),  # one after the other
+        ((*NEAR, -777.0, -777.0), []),  # twice may be chance
+        ((*NEAR, -999.5), []),  # an outlier that is no customary number
+        ((*NEAR, 0.0, 0.0, 0.0), []),  # nothing there
+        ((998.0, 998.2, 999.0, 999.0), []),  # pressures in hPa
+        ((-95.0, -94.0, -99.0, -99.0), []),  # brightness in dB
+        ((0.0, 0.0, 1e20), []),  # of what unit nobody knows
+        ((1.0, 1.1, 5.0, 5.0, 5.0), []),  # the others are fewer
+        ((5.0,), []),
+        ((), []),
+    ],
+)
+def test_numbers_that_are_likely_fill_values(values, found):
+    fills = likely_fills(np.array(values, float))
+    assert [(fill.value, fill.rows, fill.customary) for fill in fills] == found
+
+
+def test_a_fill_value_that_nobody_declared_is_told_with_the_ways_out():
+    file, labels = observation_file((1.0, -999.0, 2.0, 3.0, -999.0, 1.5)), toy().labels()
+    window, table = read_window(file, toy()), open_observations(file, "u", labels)
+    (note,) = made(table, toy(), window).table.notes
+    assert note.startswith(
+        "dataset: u: 2 values are exactly -999, and all others lie from 1 to 3: likely a fill "
+        "value that nobody declared; declare it missing"
+    )
+    assert "`_FillValue`" in note and "quality.lower = -499 under" in note
+    out = made(table, toy(), window, quality=QualityControl(lower=-499))
+    assert (out.rejected(), out.table.notes) == ({"bounds": 2}, ())
+    right = made(table, toy(), window, quality=QualityControl(lower=-1000))
+    assert (right.rejected(), right.table.notes) == ({}, ())
+    file["u"].attrs["missing_value"] = -999.0
+    (note,) = made(open_observations(file, "u", labels), toy(), window).table.notes
+    assert "2 of 6 missing: 2 missing_value" in note
+
+
+def test_numbers_far_from_all_others_are_called_fill_values_where_they_are_alike():
+    likely = "likely a fill value that nobody declared"
+    for values, told in (((1e20, 1e20), True), ((1e20, 3e20), False), ((1e20,), True)):
+        with pytest.raises(DataError, match=re.escape("more than 1e+10 times larger")) as error:
+            read_observations(observation_file((1.0, 2.0, 3.0, *values)), toy())
+        assert (likely in str(error.value)) == told
+
+
+@pytest.mark.parametrize("fill", [-999.0, -32768.0])
+def test_backgrounds_with_a_fill_value_that_nobody_declared_are_refused(fill):
+    filled = background_file()
+    filled["u"].values[0, :2] = fill
+    with pytest.raises(
+        DataError, match=f"u: 2 values are exactly {fill:g}, and all.*likely a fill"
+    ):
+        read_state(filled, toy())
 
 
 @pytest.mark.parametrize("size", [1e20, -1e20])

@@ -1,12 +1,70 @@
 """Values so far from all others that they hardly are values: a fill value that nobody declared."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from assim.files.errors import DataError
 
 FAR = 1e10  # times: more than one quantity varies, less than the usual fill values are away
+_SEVERAL, _MANY_SPANS = 3, 10  # a number that nobody writes for nothing: how often, how far off
+_NINES = (-99, -99.9, -999, -999.9, -999.99, -9999, -9999.9, -9999.99, -99999, -999999)
+_OTHERS = (999, 9999, 99999, 999999, -32768, -32767, 32767, 1e30, 1e35, 1e36, 9.96921e36)
+_CUSTOMARY = np.array([*_NINES, *_OTHERS, 1e20, -1e20, -1e30, -1e34, 3.4028235e38])
+_LIKELY = "likely a fill value that nobody declared"
+
+
+class Fill(NamedTuple):
+    """A number that `rows` of the values are, exactly, and the others, from low to high, are not.
+
+    It is `customary` where it is one that is written for what is missing.
+    """
+
+    value: float
+    rows: int
+    low: float
+    high: float
+    customary: bool
+
+    @property
+    def between(self) -> float:
+        """A bound that leaves it out and lets all others in."""
+        return (self.value + (self.low if self.value < self.low else self.high)) / 2
+
+    def words(self) -> str:
+        """What is to be said of it."""
+        times = "one value is" if self.rows == 1 else f"{self.rows} values are"
+        others = f"all others lie from {self.low:g} to {self.high:g}"
+        return f"{times} exactly {self.value:g}, and {others}: {_LIKELY}"
+
+
+def likely_fills(values: np.ndarray) -> list[Fill]:
+    """The smallest and the largest of the values, where they stand for nothing, it seems.
+
+    It is further from all others than these are from each other, and than half its size. A
+    customary one that is there once is ten times as far; and so is another, which is not 0, and is
+    there three times and more, though seldomer than the others. Where all others are 0, what the
+    unit is nobody knows: nothing is then said of numbers of 1e10 and more.
+    """
+    finite, found = values[np.isfinite(values)], []
+    for value in (finite.min(), finite.max()) if finite.size else ():
+        others = finite[finite != value]
+        if not others.size:
+            continue
+        low, high, rows = float(others.min()), float(others.max()), finite.size - others.size
+        fill = Fill(float(value), rows, low, high, _is_customary(value))
+        apart, span = max(low - value, value - high), high - low
+        often = value != 0 and _SEVERAL <= rows < others.size and span > 0
+        far = _MANY_SPANS * span if rows == 1 or not fill.customary else span
+        unknown = low == high == 0 and abs(value) >= FAR
+        if (fill.customary or often) and not unknown and apart > max(far, abs(value) / 2):
+            found.append(fill)
+    return found
+
+
+def _is_customary(value: float) -> bool:
+    return bool(np.any(np.isclose(value, _CUSTOMARY, rtol=1e-6, atol=0)))
 
 
 def far_values(values: np.ndarray, scale: float = 0.0) -> np.ndarray:
@@ -28,8 +86,13 @@ def far_values(values: np.ndarray, scale: float = 0.0) -> np.ndarray:
 def check_far(values: np.ndarray, where: str, scale: Callable[[], float] = float) -> None:
     """Raise DataError where some values of a field are far from all others and from a scale.
 
+    So are customary fill values below that, as -999.
+
     The scale is asked for where it matters alone.
     """
+    for fill in likely_fills(values):
+        if fill.customary and abs(fill.value) < FAR:
+            raise DataError(f"{where}: {fill.words()}; correct these values, or declare it missing")
     sizes = np.sort(np.abs(values), axis=None)[values.size // 2 - 1 :]  # the larger half
     if not np.any(sizes[1:] > FAR * sizes[:-1]):
         return
@@ -46,6 +109,9 @@ def typical(stdev: np.ndarray) -> float:
 
 def far_words(values: np.ndarray, far: np.ndarray, how: str = "larger than all others") -> str:
     """How many values are far, and the first of them."""
-    first = np.asarray(values)[far].flat[0]
+    these = np.asarray(values)[far]
+    first, alike = these.flat[0], np.ptp(these) == 0
     alone, several = f"one value, {first:g}, is", f"{far.sum()} values, the first {first:g}, are"
-    return f"{alone if far.sum() == 1 else several} more than {FAR:.0e} times {how}"
+    words = f"{alone if far.sum() == 1 else several} more than {FAR:.0e} times {how}"
+    repeated = alike and (far.sum() > 1 or _is_customary(first))
+    return f"{words}, and {_LIKELY}" if repeated else words

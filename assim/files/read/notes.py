@@ -3,9 +3,9 @@
 import numpy as np
 
 from assim.files.names import COVARIANCE
-from assim.files.read.far import FAR
+from assim.files.read.far import FAR, likely_fills
 from assim.files.read.grouping import Frame
-from assim.files.read.quality import Uncertainty
+from assim.files.read.quality import QualityControl, Uncertainty
 from assim.files.read.tables import ObservedTable
 from assim.files.times import NON_PHYSICAL
 
@@ -69,3 +69,18 @@ def set_aside(table: ObservedTable, given: Uncertainty) -> list[str]:
         f"{table.where}{COVARIANCE}: not used, as {key} stands in place of the errors of the file; "
         f"leave out {key} to use it"
     ]
+
+
+def filled(table: ObservedTable, used: np.ndarray, quality: QualityControl) -> list[str]:
+    """A note of values used that are likely a fill value, where the case gives no bound there."""
+    notes = []
+    for fill in likely_fills(table.values[used]):
+        side = "lower" if fill.value < fill.low else "upper"
+        if getattr(quality, side) is None:
+            bound = f"quality.{side} = {fill.between:g} under [[observations]]"
+            notes.append(
+                f"{table.where}: {fill.words()}; declare it missing in the file, as by "
+                "`_FillValue` or `valid_range`, or leave it out by a bound, "
+                f"{bound}; one that lets it in says that it is right"
+            )
+    return notes

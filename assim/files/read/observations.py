@@ -23,7 +23,7 @@ from assim.files.names import (
 from assim.files.read.dimensions import Select
 from assim.files.read.flags import NOT_ACCEPTED, Accepted
 from assim.files.read.grouping import Frame, SortedTable, superobbed, thinned
-from assim.files.read.notes import left_out, repeated, rounded, set_aside
+from assim.files.read.notes import filled, left_out, repeated, rounded, set_aside
 from assim.files.read.quality import (
     QualityControl,
     Uncertainty,
@@ -220,7 +220,8 @@ def to_instrument(
         observations = _made(rows, chosen, called, frame, errors)
         readable = _made(rows, rows.within, called, frame, {})
     twice = repeated(rows.table, chosen, independent=observations.covariance.independent())
-    table = replace(rows.table, notes=(*rows.table.notes, *twice))
+    odd = filled(rows.table, chosen, frame.quality)
+    table = replace(rows.table, notes=(*rows.table.notes, *odd, *twice))
     return Instrument(table, observations, rows.flags, rows.within, readable, frame.quality)
 
 
