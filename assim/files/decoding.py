@@ -16,6 +16,7 @@ from xarray.core import indexing
 from assim.files.attributes import check_packing, checked_texts, without_faults
 from assim.files.errors import DataError
 from assim.files.missing import NOTES, Rules, marked
+from assim.files.valid import with_valid_time
 
 _PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
 Read = Callable[[np.ndarray], np.ndarray]
@@ -24,8 +25,8 @@ Read = Callable[[np.ndarray], np.ndarray]
 def decoded(dataset: xr.Dataset, called: str, stored: netCDF4.Dataset | None = None) -> xr.Dataset:
     """The dataset with missing numbers as NaN, packed ones unpacked, and characters as text.
 
-    Times stay numbers. The dataset may be decoded by xarray: it is then only searched for what
-    xarray does not know to be missing.
+    Times stay numbers, and that of forecasts is added by `with_valid_time`. The dataset may be
+    decoded by xarray: it is then only searched for what xarray does not know to be missing.
 
     Args:
         dataset: as xarray reads it with `decode_cf=False`, or of any origin.
@@ -47,7 +48,7 @@ def decoded(dataset: xr.Dataset, called: str, stored: netCDF4.Dataset | None = N
     new = xr.Dataset({**variables, **unreadable}, attrs=without_faults(dataset.attrs))
     new = new.set_coords([name for name in dataset.coords if name not in positions])
     new = xr.decode_cf(new, mask_and_scale=False, decode_times=False, decode_timedelta=False)
-    return new.assign_coords(xr.Coordinates(positions, indexes={}))
+    return with_valid_time(new.assign_coords(xr.Coordinates(positions, indexes={})))
 
 
 def _decoded(

@@ -85,6 +85,27 @@ def grib():
     )
 
 
+def parts(lead_unit="hours", calendar="standard"):
+    """A file of forecasts with the time at which they began, and how long they had run."""
+    file = grib().drop_vars("valid_time")
+    file["time"].attrs["calendar"] = calendar
+    hours = 24.0 * file["step"].values
+    if lead_unit is None:  # as xarray decodes both
+        begin = ((), np.datetime64(START, "ns"), {"standard_name": "forecast_reference_time"})
+        step = (hours * 3600e9).astype("timedelta64[ns]")
+        file = file.assign_coords(time=begin)
+        return file.assign_coords(step=("step", step, {"standard_name": "forecast_period"}))
+    units = {"units": lead_unit, "standard_name": "forecast_period"}
+    return file.assign_coords(step=("step", hours, units))
+
+
+def called_valid_time():
+    """The same by name alone."""
+    file = grib()
+    del file["valid_time"].attrs["standard_name"]
+    return file
+
+
 def twice():
     """Two variables that may be the time, of which the second is a day later."""
     time = {"units": DAYS, "standard_name": "time"}
@@ -185,6 +206,35 @@ RIGHT = {
         "background": lambda: (state(grib()), 3.0),
         "truth": lambda: (truth(grib(), 1.0, 3.0), [1, 3]),
         "forecast": lambda: (edges_within(grib(), LABELS, window(3.0, 3)), [1, 3]),
+    },
+    "time by its name, valid_time": {
+        "observations": lambda: (days(called_valid_time()), [0.5, 1, 3]),
+        "forcing": lambda: (forcing(called_valid_time()).times, [0.5, 1, 3]),
+        "background": lambda: (state(called_valid_time()), 3.0),
+        "one background": lambda: (state(called_valid_time().isel(step=2)), 3.0),
+        "after a standard name": lambda: (
+            days(series().assign_coords(valid_time=("time", [9.0, 9.0, 9.0], {"units": DAYS}))),
+            [1, 2, 4],
+        ),
+    },
+    "time in two parts": {
+        "observations": lambda: (days(parts()), [0.5, 1, 3]),
+        "decoded": lambda: (days(parts(None)), [0.5, 1, 3]),
+        "another calendar": lambda: (days(parts(calendar="noleap")), [0.5, 1, 3]),
+        "variables": lambda: (observed_variables(parts(), LABELS) == ["T"], True),
+        "forcing": lambda: (forcing(parts()).times, [0.5, 1, 3]),
+        "background": lambda: (state(parts()), 3.0),
+        "one background": lambda: (state(parts().isel(step=2)), 3.0),
+        "truth": lambda: (truth(parts(), 1.0, 3.0), [1, 3]),
+        "two beginnings": lambda: (
+            days(
+                parts()
+                .isel(step=[0, 2])
+                .assign_coords(time=("run", [0.0, 1.0], parts()["time"].attrs))
+                .assign(T=(("run", "step"), np.ones((2, 2)), {"units": "K"}))
+            ),
+            [0.5, 3, 1.5, 4],
+        ),
     },
     "time by its key": {
         "observations": lambda: (days(twice(), clock="landed"), [2, 3, 5]),
@@ -343,11 +393,23 @@ REFUSED = {
         "truth": (lambda: truth(twice(), 1.0), "'time' or 'landed'"),
     },
     "no time": {
-        "observations": (lambda: days(grib().drop_vars("valid_time")), 'is none.*time = "name"'),
-        "forcing": (lambda: forcing(grib().drop_vars("valid_time")), 'time = "name"'),
-        "truth": (lambda: truth(grib().drop_vars("valid_time"), 1.0), "trajectory"),
+        "observations": (lambda: days(parts("1")), 'is none.*time = "name"'),
+        "forcing": (lambda: forcing(parts("1")), 'time = "name"'),
+        "truth": (lambda: truth(parts("1"), 1.0), "trajectory"),
         "no such variable": (lambda: days(grib(), clock="valid"), "did you mean 'valid_time'"),
         "other dimensions": (lambda: forcing(grib(), clock="time"), "not on the dimensions"),
+    },
+    "another time than the window's start": {
+        "its parts": (
+            lambda: state(parts().isel(step=0)),
+            r"time \+ step: expected a state at 1992-01-04, the nearest is at 1992-01-01 12:00:00",
+        ),
+        "decoded": (lambda: state(parts(None).isel(step=0)), r"time \+ step: expected a state"),
+        "on a dimension": (lambda: state(parts().isel(step=[0])), r"time \+ step: expected a st"),
+        "valid_time": (
+            lambda: state(called_valid_time().isel(step=0)),
+            "valid_time: expected a state at 1992-01-04, the nearest is at 1992-01-01 12:00:00",
+        ),
     },
     "dates of other calendars": {
         "observations": (lambda: days(series([59.0], "360_day")), "1992-02-30.*convert_calendar"),

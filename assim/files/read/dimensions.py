@@ -9,6 +9,7 @@ import xarray as xr
 from assim.arguments import hint
 from assim.files.errors import DataError
 from assim.files.names import time_name
+from assim.files.valid import VALID_TIME
 
 Select = Mapping[str, int | float | str]
 MEAN, ALL = "mean", "all"
@@ -31,7 +32,8 @@ def bounds_of(dataset: xr.Dataset, clock: str) -> str | None:
 def time_variables(dataset: xr.Dataset, unit: str, taken: Iterable[str] = ()) -> list[str]:
     """Variables that may be the time: by standard name, or by name where they have no such.
 
-    Dates of no such name count where nothing else does; reference times and periods never do.
+    `valid_time` counts where nothing else does, and then any dates; reference times and periods
+    never do.
     `taken` are names that mean something else to the model.
     """
     others = {str(variable.attrs.get("bounds")) for variable in dataset.variables.values()}
@@ -40,7 +42,8 @@ def time_variables(dataset: xr.Dataset, unit: str, taken: Iterable[str] = ()) ->
     unnamed = [name for name, variable in known.items() if standard_name(variable) is None]
     usual = [name for name in (time_name(unit), "time", "t") if name in unnamed][:1]
     named = [name for name, variable in known.items() if standard_name(variable) == _TIME]
-    return [*usual, *named] or [name for name in unnamed if known[name].dtype.kind == "M"]
+    dates = [name for name in unnamed if known[name].dtype.kind == "M"]
+    return [*usual, *named] or [name for name in unnamed if name == VALID_TIME] or dates
 
 
 def time_variable(

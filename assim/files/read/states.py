@@ -26,6 +26,7 @@ from assim.files.read.far import check_far, typical
 from assim.files.sources import File, Source, finite_numbers, name_of, names_near, opened_file
 from assim.files.times import FileTimes, date_text, decode
 from assim.files.units import check_units
+from assim.files.valid import VALID_TIME
 from assim.problem.arrays import Array, Coordinate, Label, Labels, State
 from assim.problem.model import AbstractDynamics
 
@@ -281,7 +282,8 @@ def _check_time(file: File, where: str, moment: Moment) -> None:
 def _scalar_times(file: File, dataset: xr.Dataset) -> list[str]:
     """The variables of a file that are the time, and one number; not any date that it has."""
     unit = file.labels.time_unit
-    names, called = time_variables(dataset, unit, _taken(file)), (time_name(unit), "time", "t")
+    names = time_variables(dataset, unit, _taken(file))
+    called = (time_name(unit), "time", "t", VALID_TIME)
     scalar = [name for name in names if dataset[name].ndim == 0]
     return [n for n in scalar if n in called or standard_name(dataset[n]) is not None]
 
