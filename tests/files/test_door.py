@@ -404,6 +404,13 @@ def test_backgrounds_with_a_fill_value_that_nobody_declared_are_refused(fill):
         read_state(filled, toy())
 
 
+def test_a_cell_among_zeros_may_be_a_source():
+    source = background_file()
+    source["u"].values[...] = 0.0
+    source["u"].values[0, 0] = 999.0
+    assert np.max(read_state(source, toy())["u"]) == 999.0
+
+
 @pytest.mark.parametrize("size", [1e20, -1e20])
 def test_observations_far_from_all_others_are_refused_unless_a_bound_lets_them_in(size):
     far = observation_file((1.0, size, 2.0, 3.0))

@@ -86,12 +86,13 @@ def far_values(values: np.ndarray, scale: float = 0.0) -> np.ndarray:
 def check_far(values: np.ndarray, where: str, scale: Callable[[], float] = float) -> None:
     """Raise DataError where some values of a field are far from all others and from a scale.
 
-    So are customary fill values below that, as -999.
+    So are customary fill values below that, as -999, among values that vary: one cell of 999 among
+    zeros may be a source.
 
     The scale is asked for where it matters alone.
     """
     for fill in likely_fills(values):
-        if fill.customary and abs(fill.value) < FAR:
+        if fill.customary and abs(fill.value) < FAR and fill.low < fill.high:
             raise DataError(f"{where}: {fill.words()}; correct these values, or declare it missing")
     sizes = np.sort(np.abs(values), axis=None)[values.size // 2 - 1 :]  # the larger half
     if not np.any(sizes[1:] > FAR * sizes[:-1]):
