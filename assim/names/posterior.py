@@ -1,6 +1,7 @@
 """Methods that quantify uncertainty, and what they give."""
 
 from assim.analysis.posterior import Posterior as Posterior
+from assim.analysis.time_invariant import TimeInvariant as TimeInvariant
 from assim.solve.posterior.chains.laps import LAPS as LAPS
 from assim.solve.posterior.chains.samplers import HMC as HMC
 from assim.solve.posterior.chains.samplers import MCLMC as MCLMC
