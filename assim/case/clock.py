@@ -22,7 +22,8 @@ class Clock:
         """A date or number of the case as model time; `path` is where it stands."""
         import numpy as np
 
-        from assim.files.times import CALENDAR, FileTimes, date
+        from assim.files.dates import CALENDAR, date
+        from assim.files.times import FileTimes
 
         if not self.physical:
             if not isinstance(value, int | float):

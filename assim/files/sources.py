@@ -1,7 +1,8 @@
 """Where data are read from: a NetCDF file or a dataset in memory."""
 
+import ctypes
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -47,16 +48,44 @@ def opened(source: Source, *, exact: bool = False) -> Iterator[xr.Dataset]:
     if not path.is_file():
         raise DataError(_absent(path))
     try:
-        with closing(xr.backends.NetCDF4DataStore.open(str(path))) as store:
-            yield _read(path, store, exact)
+        with _library(path) as file:
+            yield _read(path, xr.backends.NetCDF4DataStore(file), exact)
     except DataError:
         raise
-    except (OSError, RuntimeError, EOFError) as error:
+    except (OSError, RuntimeError, EOFError, AttributeError) as error:
+        if isinstance(error, AttributeError) and not _is_of_library(error):
+            raise
         raise DataError(
             f"{path}: expected a readable NetCDF file, got the error {reason(error)!r}; it may be "
             f"truncated or of another format: look at it with `ncdump -h`, and copy or make it "
             f"again"
         ) from error
+
+
+@contextmanager
+def _library(path: Path) -> Iterator[netCDF4.Dataset]:
+    """The open file, which is closed in the end unless the netCDF library failed in it.
+
+    The library may free what it could not read whole once more when it closes a damaged file, by
+    which the program would abort. Such a file stays open as long as the program lives.
+    """
+    file, keep = netCDF4.Dataset(str(path)), False
+    try:
+        yield file
+    except Exception as error:
+        keep = _is_of_library(error)
+        raise
+    finally:
+        if keep:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(file))
+        else:
+            file.close()
+
+
+def _is_of_library(error: BaseException) -> bool:
+    """Whether an error, or one that it came of, is of the netCDF library."""
+    before = error.__cause__ or error.__context__
+    return "NetCDF: " in str(error) or (before is not None and _is_of_library(before))
 
 
 def _read(path: Path, store: xr.backends.NetCDF4DataStore, exact: bool) -> xr.Dataset:

@@ -15,10 +15,10 @@ import numpy as np
 import xarray as xr
 
 from assim.arguments import nearest
+from assim.files.dates import CALENDAR, date, dates_of, words
 from assim.files.errors import DataError
 from assim.problem.arrays import TIME_UNITS
 
-CALENDAR = "proleptic_gregorian"
 NON_PHYSICAL = "1"
 _UNITS = {  # how long each is, and how else it is spelt
     "nanoseconds": (1e-9, "ns"),
@@ -34,11 +34,6 @@ _UNITS = {  # how long each is, and how else it is spelt
 _SECONDS = {unit: seconds for unit, (seconds, _) in _UNITS.items() if seconds is not None}
 _SPELLINGS = {short: unit for unit, (_, spelt) in _UNITS.items() for short in spelt.split()}
 _YEAR_DAYS = {"360_day": 360, "noleap": 365, "365_day": 365, "all_leap": 366, "366_day": 366}
-_ISO = re.compile(
-    r"([+-]?\d+)-(\d\d?)-(\d\d?)"
-    r"(?:[T ]\s*(\d\d?)(?::(\d\d?)(?::(\d\d?(?:\.\d*)?))?)?)?"
-    r"\s*(?:Z|UTC|GMT|([+-])(\d\d?):?(\d\d))?"
-)
 _WRITTEN = {"weeks": "days", "years": "days"}  # the others are written in the model's unit
 _REFORM = (1582, 10, 15)  # from here the mixed calendar "standard" is `CALENDAR`
 _MIDNIGHT = 1e-9  # days: how much earlier a number may be and still mean midnight
@@ -65,16 +60,17 @@ class FileTimes:
     stored: str = "float64"
 
     def dates(self) -> np.ndarray:
-        """The times as cftime dates, of the numbers' shape."""
+        """The times as cftime dates, of the numbers' shape; DataError for a year without dates."""
         assert self.epoch is not None, self.where
         units = f"{self.unit} since {self.epoch.isoformat(' ')}"
-        return np.asarray(cftime.num2date(self.numbers, units, self.epoch.calendar))
+        return dates_of(self.numbers, units, self.epoch.calendar, self.where)
 
     def text(self, place: int) -> str:
         """One of the times for people: a date to the second, or the number."""
         if self.epoch is None:
             return f"at time {self.numbers[place]:.6g}"
-        return _to_second(replace(self, numbers=self.numbers[place : place + 1]).dates()[0])
+        units = f"{self.unit} since {self.epoch.isoformat(' ')}"
+        return words(float(self.numbers[place]), units, self.epoch.calendar)
 
     def to_model(
         self, unit: str, reference: str | None, edges: np.ndarray | None = None
@@ -234,40 +230,12 @@ def encode(
     }
 
 
-def date(text: str | None, calendar: str, where: str) -> cftime.datetime:
-    """A date in ISO 8601 as a date of the calendar.
-
-    Raises:
-        DataError: text that is no date, or a date that the calendar does not have.
-    """
-    match = _ISO.fullmatch(str(text).strip())
-    try:
-        if match is None:
-            raise ValueError("not of this form")
-        year, month, day, hour, minute = (int(part or 0) for part in match.group(1, 2, 3, 4, 5))
-        start = cftime.datetime(year, month, day, hour, minute, calendar=calendar)
-        east = timedelta(hours=int(match[8] or 0), minutes=int(match[9] or 0))
-        moment = start + timedelta(seconds=float(match[6] or 0))
-        return moment + east if match[7] == "-" else moment - east
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"{where}: expected a date such as 1900-01-01 or 1900-01-01T12:00:00 of the calendar "
-            f"{calendar!r}, got {text!r} ({error})"
-        ) from error
-
-
 def date_text(time: float, unit: str, reference: str | None) -> str:
-    """A model time for people: a date to the second, or the number where it is not physical."""
+    """A model time for people: a date to the second, or the number where there is none."""
     if unit == NON_PHYSICAL:
         return f"{time:g}"
     numbers, attributes = encode(np.asarray(time), unit, reference)
-    moment = cftime.num2date(np.round(numbers, 8), attributes["units"], calendar=CALENDAR)
-    return _to_second(moment)
-
-
-def _to_second(moment: cftime.datetime) -> str:
-    rounded = moment + timedelta(microseconds=500_000)
-    return rounded.strftime("%Y-%m-%dT%H:%M:%S").removesuffix("T00:00:00")
+    return words(round(float(numbers), 8), attributes["units"], CALENDAR)
 
 
 def _from_datetime64(values: np.ndarray, where: str) -> FileTimes:
@@ -348,7 +316,7 @@ def _days_later(days: np.ndarray, first: cftime.datetime, where: str) -> np.ndar
     start = cftime.datetime(first.year, 1, 1, calendar=CALENDAR)
     units = f"days since {first.isoformat(' ')}"
     later = []
-    for day, own in zip(days, cftime.num2date(days, units, first.calendar), strict=True):
+    for day, own in zip(days, dates_of(days, units, first.calendar, where), strict=True):
         try:
             same = cftime.datetime(own.year, own.month, own.day, calendar=CALENDAR)
         except ValueError:

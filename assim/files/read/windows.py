@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from assim.files.dates import CALENDAR, date
 from assim.files.errors import DataError
 from assim.files.read.dimensions import Select
 from assim.files.read.flags import Accepted
 from assim.files.read.tables import ObservedTable, observed_variables, open_observations
 from assim.files.sources import Source
-from assim.files.times import CALENDAR, NON_PHYSICAL, FileTimes, date, date_text
+from assim.files.times import NON_PHYSICAL, FileTimes, date_text
 from assim.problem.model import AbstractDynamics, AbstractModel
 from assim.problem.window import Window
 

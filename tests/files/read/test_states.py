@@ -1,4 +1,5 @@
 import jax.numpy as jnp
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
@@ -192,8 +193,11 @@ def test_files_that_cannot_be_read(tmp_path):
     rejects(path, "expected a readable NetCDF file")
 
 
-def test_a_file_damaged_inside_is_refused(tmp_path):
-    """The header reads well; only the values of a variable do not."""
+def test_a_file_damaged_inside_is_refused(tmp_path, monkeypatch):
+    """The header reads well; only the values of a variable do not.
+
+    The library may abort where it closes such a file; any other is closed, whatever is wrong.
+    """
     path = tmp_path / "background.nc"
     values = np.random.default_rng(0).normal(size=(2, 50_000))
     big = xr.Dataset({"u": (("y", "x"), values, {"units": "m s-1"})})
@@ -201,8 +205,31 @@ def test_a_file_damaged_inside_is_refused(tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 4000] = bytes(4000)
     path.write_bytes(content)
+    files = []
+
+    class Collected(netCDF4.Dataset):
+        def __init__(self, *given):
+            super().__init__(*given)
+            files.append(self)
+
+    monkeypatch.setattr(netCDF4, "Dataset", Collected)
+    with pytest.raises(DataError, match="never"), opened(path) as dataset:
+        raise DataError("never met")
     with pytest.raises(DataError, match="truncated"), opened(path) as dataset:
         dataset["u"].load()
+    assert [file.isopen() for file in files] == [False, True]
+
+
+def test_an_attribute_that_the_library_cannot_read(tmp_path, monkeypatch):
+    """As of netCDF4 an AttributeError, which is not the user's."""
+    path = tmp_path / "background.nc"
+    write_dataset(state_dataset(toy().labels(), state(), 0.0, "2000-01-01"), path, title="b")
+
+    def attributes(_):
+        raise AttributeError("NetCDF: Can't open HDF5 attribute")
+
+    monkeypatch.setattr(xr.backends.NetCDF4DataStore, "get_attrs", attributes)
+    rejects(path, "Can't open HDF5 attribute", "ncdump")
 
 
 @pytest.mark.parametrize(

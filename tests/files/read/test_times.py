@@ -167,6 +167,7 @@ def test_date_text():
     assert date_text(1.0, "years", REFERENCE) == "1901-01-01"
     assert date_text(36.0, "hours", REFERENCE) == "1900-01-02T12:00:00"
     assert date_text(2.5, "1", None) == "2.5"
+    assert date_text(1e40, "days", "1900-01-01") == "1e+40 days since 1900-01-01 00:00:00"
 
 
 def test_times_as_xarray_writes_irregular_ones(tmp_path):
@@ -178,3 +179,16 @@ def test_times_as_xarray_writes_irregular_ones(tmp_path):
         assert file["time"].attrs["units"].startswith("nanoseconds")
         found = decode(file["time"], "time").to_model("days", "2020-03-01")
     np.testing.assert_allclose(found, [0.10530609130, 1.0], atol=1e-9)
+
+
+@pytest.mark.parametrize("calendar", ["proleptic_gregorian", "standard", "360_day"])
+@pytest.mark.parametrize("unit", ["years", "days"])
+def test_numbers_in_years_that_no_date_has(unit, calendar):
+    """Told as numbers where only a text is asked; no date where a calendar is."""
+    stamps = times([0.0, 1e40], "days since 1900-01-01", calendar)
+    assert "1e+40" in stamps.text(1)
+    if unit == "days" and calendar != "360_day":
+        assert stamps.to_model(unit, REFERENCE)[1] == 1e40
+        return
+    with pytest.raises(DataError, match=r"time: .*in years that no date has"):
+        stamps.to_model(unit, REFERENCE)
