@@ -2,8 +2,8 @@
 
 What a script needs stands at the top; families are namespaces: `assim.prior`, `assim.likelihood`,
 `assim.covariance`, `assim.operator`, `assim.minimiser`, `assim.posterior`, `assim.scheme`,
-`assim.finding`, `assim.derivatives`, `assim.plot`. All are listed in `__init__.pyi` and imported
-when first used: `import assim` alone loads nothing heavy.
+`assim.finding`, `assim.foreign`, `assim.derivatives`, `assim.plot`. All are listed in
+`__init__.pyi` and imported when first used: `import assim` alone loads nothing heavy.
 """
 
 import lazy_loader

@@ -17,6 +17,7 @@ from .findings.calibration import calibrate as calibrate
 from .names import covariance as covariance
 from .names import derivatives as derivatives
 from .names import finding as finding
+from .names import foreign as foreign
 from .names import likelihood as likelihood
 from .names import minimiser as minimiser
 from .names import operator as operator

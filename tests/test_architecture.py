@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "show",
     },
     "arguments": set(),
+    "cache": set(),
     "contiguous": set(),
     "devices": set(),
     # assim/__init__.py
@@ -43,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 LEAVES = {
     "arguments",
+    "cache",
     "contiguous",
     "devices",
 }  # files beside the rooms, which every room may import

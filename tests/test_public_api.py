@@ -54,7 +54,7 @@ def test_list_is_complete():
 
 def test_names_fit_on_one_screen():
     """What a script needs, and families: a new method or finding belongs to a family."""
-    assert len(dir(assim)) <= 55
+    assert len(dir(assim)) <= 56
 
 
 def test_every_name_is_documented():

@@ -1,6 +1,7 @@
 from . import covariance as covariance
 from . import derivatives as derivatives
 from . import finding as finding
+from . import foreign as foreign
 from . import likelihood as likelihood
 from . import minimiser as minimiser
 from . import operator as operator

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from assim.cache import cache_directory
 from assim.case.failure import CaseError, Fault
 from assim.case.names import kinds, names, words
 
@@ -29,17 +30,6 @@ _PACKAGES = (
     "netCDF4",
 )
 _EXTRAS = ("matplotlib",)
-
-
-def cache_directory() -> Path | None:
-    """Where compiled programs are kept between runs; None where ASSIM_CACHE_DIR is "off"."""
-    chosen = os.environ.get("ASSIM_CACHE_DIR", "")
-    if chosen.lower() in {"off", "none", "0"}:
-        return None
-    if chosen:
-        return Path(chosen).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "assim" / "xla"
 
 
 _LAUNCHERS = (  # variables with the number of a process, and how many were launched together

@@ -1,0 +1,72 @@
+"""What models outside JAX share: a step that is a primitive, and what they say of themselves."""
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from assim.couple import primitives
+from assim.couple.code import ADJOINT, TANGENT, Code
+from assim.problem.arrays import Array, Labels, Params, State
+from assim.problem.model import AbstractModel, ModelContractError
+
+
+class AbstractForeignModel(AbstractModel):
+    """A model whose step is that of a code outside JAX."""
+
+    code: eqx.AbstractVar[Code]
+
+    def labels(self) -> Labels:
+        """Those that it was made with."""
+        return self.code.labels
+
+    def step(self, x: State, theta: Params, t: Array) -> State:
+        """One step of the code.
+
+        Raises:
+            ModelContractError: a field or parameter that is not there, of another shape than
+                `labels` says, or not in double precision.
+        """
+        code = self.code
+        for what, names, given in (
+            ("field", code.fields, x),
+            ("parameter", code.parameters, theta),
+        ):
+            for name in names:
+                if name not in given:
+                    have = ", ".join(given) or "none"
+                    raise ModelContractError(
+                        f"{code.name}: no {what} {name!r} was given, but {have}"
+                    )
+                _check(code, what, name, jnp.asarray(given[name]))
+        return primitives.step(code, x, theta, jnp.asarray(t, float))
+
+    def derivatives(self, columns: int) -> str:
+        """By the code's own tangent and adjoint, as far as it brings them."""
+        del columns
+        code, own = self.code, ("its own {}", "no {}")
+        tangent = "differences of steps" if code.by_differences else own[not code.has(TANGENT)]
+        adjoint = own[not code.has(ADJOINT)].format("adjoint")
+        return (
+            f"through the steps by {tangent.format('tangent')} and {adjoint}, state by state; "
+            "second derivatives by differences of them"
+        )
+
+    def may_end_early(self) -> str:
+        """That steps failed, where some did."""
+        calls, code = self.code.failures()
+        return (
+            f"{calls} steps of {self.code.name} failed, the last with code {code}" if calls else ""
+        )
+
+
+def _check(code: Code, what: str, name: str, value: Array) -> None:
+    """Refuse an array of another shape or type than the code reads from its memory."""
+    shape = code.labels.shape(name)
+    if value.shape != shape:
+        raise ModelContractError(
+            f"{code.name}: {what} {name!r} has shape {value.shape}, and its labels say {shape}"
+        )
+    if value.dtype != jnp.float64:
+        raise ModelContractError(
+            f"{code.name}: {what} {name!r} is {value.dtype}, and the code computes in double "
+            'precision: jax.config.update("jax_enable_x64", True), or runtime.precision = "float64"'
+        )

@@ -1,0 +1,3 @@
+"""Models outside JAX: codes with a step, and what there is of its tangent and adjoint."""
+
+from assim.couple.c_model import CModel as CModel
