@@ -8,10 +8,9 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from assim.couple.code import ADJOINT, STEP, TANGENT, Code
-from assim.couple.foreign import AbstractForeignModel
+from assim.couple.foreign import DIFFERENCES, AbstractForeignModel
 from assim.problem.arrays import Labels, Params
 
-DIFFERENCES = "differences"
 Symbol = str | int | None  # by name in the library, or by address
 
 

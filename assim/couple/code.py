@@ -135,7 +135,8 @@ class Code:
 
     def _settled(self, code: int, out: list[np.ndarray]) -> list[np.ndarray]:
         if code < 0:
-            raise StoppedError(f"{self.name}: {self.stopped or f'it returned {code}'}")
+            why = f"{type(self.stopped).__name__}: {self.stopped}" if self.stopped else ""
+            raise StoppedError(f"{self.name}: {why or f'it returned {code}'}")
         if code > 0:
             self._failures, self._code = self._failures + 1, code
             for value in out:

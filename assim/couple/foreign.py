@@ -8,6 +8,8 @@ from assim.couple.code import ADJOINT, TANGENT, Code
 from assim.problem.arrays import Array, Labels, Params, State
 from assim.problem.model import AbstractModel, ModelContractError
 
+DIFFERENCES = "differences"  # of steps, for a tangent
+
 
 class AbstractForeignModel(AbstractModel):
     """A model whose step is that of a code outside JAX."""

@@ -1,3 +1,4 @@
 """Models outside JAX: codes with a step, and what there is of its tangent and adjoint."""
 
 from assim.couple.c_model import CModel as CModel
+from assim.couple.python_model import PythonModel as PythonModel
