@@ -116,7 +116,12 @@ class ModelTable(Plugin):
     ) -> "AbstractDynamics":
         given = {"use": self.use, **(self.model_extra or {}), **series}
         path, folder = self.at(), self._folder
-        return construct(self.kind, given, path, folder, known_faults=known_faults)
+        model = construct(self.kind, given, path, folder, known_faults=known_faults)
+        if not isinstance(model, load("assim.problem.model:AbstractDynamics")):
+            kind = type(model).__name__
+            raise self.fault("use", f"{self.use} must return a model, it returned {kind}")
+        dynamics: AbstractDynamics = model
+        return dynamics
 
 
 def _is_series(value: Any) -> bool:

@@ -18,7 +18,7 @@ from assim.arguments import hint, nearest
 
 _WORDS = {"posterior": ("auto", "none"), "covariance": ("none",)}  # that name no class
 _PLACES = {"model": "assim.models", "integrator": "assim.problem.integrator"}
-_FUNCTIONS = ("operator", "quantity", "finding")  # kinds that are, or may be, functions
+_FUNCTIONS = ("model", "operator", "quantity", "finding")  # kinds that are, or may be, functions
 _ALSO = {"covariance": "assim.problem.covariance:AbstractStateCovariance"}
 _KINDS = {  # the class of every plug-in of a kind, and the names of those that come with assim
     "model": ("assim.problem.model:AbstractDynamics", ""),

@@ -8,6 +8,7 @@ import numpy as np
 
 from assim.analysis.analyse import Analysis, analyse
 from assim.analysis.finding import AbstractFinding
+from assim.case.brought import derivative_faults
 from assim.case.case import Case, CaseTable
 from assim.case.failure import Fault, Trouble, naming, too_large
 from assim.case.findings import ForecastMeasure
@@ -136,6 +137,8 @@ def _pose(setting: Setting, sources: Mapping[str, Source], background: Any) -> P
     checked = background_checked(problem, assimilated)
     problem = problem if checked is assimilated else posed(checked)
     trouble.faults += _size_faults(tables, problem, made) + problem_faults(problem, held_back)
+    if tables.cycle is None:  # whose schemes differ in what they need
+        trouble.faults += derivative_faults(problem, tables.minimiser.build(), tables.methods())
     trouble.report()
     return Posed(
         setting,

@@ -99,12 +99,15 @@ class Code:
         if self.number is not None:
             trampoline.explain(self.number, f"{self.name}: {type(why).__name__}: {why}")
 
-    def call(self, operation: str, given: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def call(
+        self, operation: str, given: Sequence[np.ndarray], before: float = 0.0
+    ) -> list[np.ndarray]:
         """The operation of one member, called from Python.
 
         Args:
             operation: "step", "tangent" or "adjoint".
             given: fields, parameters, time and what the operation adds, in its order.
+            before: what stands in the results before they are written.
 
         Returns:
             fields; of the adjoint, parameters follow; all NaN where the code failed.
@@ -117,7 +120,7 @@ class Code:
         x, theta, t = arrays[:fields], arrays[fields:][:parameters], arrays[fields + parameters]
         rest = arrays[fields + parameters + 1 :]
         like = x + theta if operation == ADJOINT else x
-        out = [np.empty_like(value) for value in like]
+        out = [np.full_like(value, before) for value in like]
         groups = {
             STEP: [out],
             TANGENT: [rest[:fields], rest[fields:], out],

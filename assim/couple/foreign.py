@@ -1,12 +1,15 @@
 """What models outside JAX share: a step that is a primitive, and what they say of themselves."""
 
+from collections.abc import Iterator
+
 import equinox as eqx
 import jax.numpy as jnp
 
 from assim.couple import primitives
 from assim.couple.code import ADJOINT, TANGENT, Code
+from assim.couple.trials import trials
 from assim.problem.arrays import Array, Labels, Params, State
-from assim.problem.model import AbstractModel, ModelContractError
+from assim.problem.model import AbstractModel, ModelContractError, Trial
 
 DIFFERENCES = "differences"  # of steps, for a tangent
 
@@ -51,6 +54,16 @@ class AbstractForeignModel(AbstractModel):
             f"through the steps by {tangent.format('tangent')} and {adjoint}, state by state; "
             "second derivatives by differences of them"
         )
+
+    def lacks(self) -> tuple[str, ...]:
+        """What the code does not bring."""
+        code = self.code
+        no_tangent = not (code.has(TANGENT) or code.by_differences)
+        return ("tangent",) * no_tangent + ("adjoint",) * (not code.has(ADJOINT))
+
+    def trials(self, x: State, theta: Params, t: float) -> Iterator[Trial]:
+        """Its calls repeated, in another order, by several threads, and timed."""
+        yield from trials(self.code, x, theta, t)
 
     def may_end_early(self) -> str:
         """That steps failed, where some did."""

@@ -2,9 +2,9 @@
 
 import abc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -23,6 +23,14 @@ _HELD = 32  # states that a step holds for its derivatives, about
 
 class ModelContractError(ValueError):
     """A model that breaks its contract: wrong keys, shapes, dtypes or labels."""
+
+
+class Trial(NamedTuple):
+    """One property of a model, found by calling it."""
+
+    name: str
+    passed: bool | None  # None: for information
+    detail: str
 
 
 class _AbstractTimeStepping(eqx.Module):
@@ -75,6 +83,15 @@ class AbstractDynamics(_AbstractTimeStepping):
         """This model where values of each field are of this size, if its accuracy asks for it."""
         del sizes
         return self
+
+    def lacks(self) -> tuple[str, ...]:
+        """Which of "tangent" and "adjoint" cannot be had of it; JAX derives both of its own."""
+        return ()
+
+    def trials(self, x: State, theta: Params, t: float) -> Iterator[Trial]:
+        """What calling it at this state shows, where JAX does not see what it computes."""
+        del x, theta, t
+        return iter(())
 
 
 class AbstractModel(AbstractDynamics):

@@ -27,7 +27,8 @@ from assim.findings.derivatives import IdentityTest, TaylorTest, verify
 from assim.findings.tolerance import coarse_tolerances
 from assim.findings.uninformed import UNINFORMED, uninformed
 from assim.problem.departure import Problem
-from assim.problem.model import THROUGH_STEPS
+from assim.problem.model import THROUGH_STEPS, Trial
+from assim.run.check_step import step_checks
 from assim.run.finite import non_finite
 from assim.run.terminal.screen import Screen
 from assim.run.twin.twin import draw
@@ -109,6 +110,12 @@ def check_posed(posed: Posed) -> Iterator[Check]:
     chi, finite = _finite_guess(posed)
     yield finite
     yield from (*_tolerances(problem, chi), *_bounds(problem))
+    for result in step_checks(problem, chi):
+        yield Check(*result) if isinstance(result, Trial) else _derivative(result)
+    if missing := problem.model.lacks():
+        what = f"not checked: the model brings no {' and no '.join(missing)} of its step"
+        yield Check("derivatives of J", None, what)
+        return
     yield _origin(problem)
     yield from (Check(f"effect of {name}", None, UNINFORMED) for name in uninformed(problem))
     for bent in bent_between_edges(problem, program(problem.simulate)(chi)):

@@ -56,3 +56,18 @@ int counting(In x, In theta, double t, Out y, void *context) {
     pthread_mutex_unlock(&lock);
     return 0;
 }
+
+/* Changes its argument. */
+int spoiling(In x, In theta, double t, Out y, void *context) {
+    (void)theta, (void)t, (void)context;
+    y[0][0] = x[0][0] + 1;
+    ((double *)x[0])[0] *= 2;
+    return 0;
+}
+
+/* Adds to its result. */
+int adding(In x, In theta, double t, Out y, void *context) {
+    (void)theta, (void)t, (void)context;
+    y[0][0] += x[0][0];
+    return 0;
+}

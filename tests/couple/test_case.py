@@ -1,0 +1,120 @@
+"""Models outside JAX in cases: named by a function, checked, refused where they lack something."""
+
+import pytest
+from click.testing import CliRunner
+
+from assim.case.toml import write
+from assim.run import cli
+from tests.run.toy import background, observations, tables
+
+MODEL = '''
+"""Three cells that decay, and leak to their neighbours, in NumPy."""
+
+import numpy as np
+
+from assim import Coordinate, Label, Labels, foreign
+
+LABELS = Labels(
+    state={"x": Label(("cell",), "kg", "amount")},
+    parameters={"rate": Label((), "day-1", "rate of decay")},
+    coordinates={"cell": Coordinate(np.arange(3.0), "m", "cell")},
+    time_unit="days",
+)
+
+
+def step(x, theta, t):
+    x = x["x"]
+    decay = theta["rate"] * x**2 / (1 + x**2)
+    return {"x": x - decay + 0.1 * (np.roll(x, 1) - x)}
+
+
+def tangent(x, theta, t, dx, dtheta):
+    x, v = x["x"], dx["x"]
+    decay = dtheta["rate"] * x**2 / (1 + x**2) + theta["rate"] * 2 * x * v / (1 + x**2) ** 2
+    return {"x": v - decay + 0.1 * (np.roll(v, 1) - v)}
+
+
+def adjoint(x, theta, t, by):
+    x, w = x["x"], by["x"]
+    bx = w - theta["rate"] * 2 * x * w / (1 + x**2) ** 2 + 0.1 * (np.roll(w, -1) - w)
+    return {"x": bx}, {"rate": -np.sum(w * x**2 / (1 + x**2))}
+
+
+def whole():
+    return foreign.PythonModel(step, LABELS, 1.0, {"rate": 0.1}, tangent=tangent, adjoint=adjoint)
+
+
+def alone():
+    return foreign.PythonModel(step, LABELS, 1.0, {"rate": 0.1})
+
+
+def forward():
+    return foreign.PythonModel(step, LABELS, 1.0, {"rate": 0.1}, tangent="differences")
+
+
+def wrong():
+    flipped = lambda *given: ({"x": -adjoint(*given)[0]["x"]}, adjoint(*given)[1])
+    return foreign.PythonModel(step, LABELS, 1.0, {"rate": 0.1}, tangent=tangent, adjoint=flipped)
+
+
+def nothing():
+    return 3
+'''
+
+
+@pytest.fixture
+def run(tmp_path):
+    """`assim COMMAND` on a case with this model, and what it printed."""
+    (tmp_path / "toy.py").write_text(MODEL)
+    background().to_netcdf(tmp_path / "background.nc")
+    observations().to_netcdf(tmp_path / "observations.nc")
+
+    def run(command, name, **changed):
+        case = tables() | {"model": {"use": f"toy.py:{name}"}} | changed
+        (tmp_path / "case.toml").write_text(write(case))
+        out = ["--out", str(tmp_path / "out")] if command == "run" else []
+        result = CliRunner().invoke(cli.main, [command, str(tmp_path / "case.toml"), *out])
+        return result.exit_code, " ".join(result.output.split())
+
+    return run
+
+
+def test_run(run):
+    code, said = run("run", "whole", posterior={"use": "Laplace"})
+    assert code == 0, said
+
+
+def test_check(run):
+    code, said = run("check", "whole")
+    assert code == 0, said
+    for name in ("same again", "no memory", "arguments", "results", "tangent of a step"):
+        assert f"pass {name}" in said, said
+    assert "pass adjoint of a step" in said and "its own tangent and its own adjoint" in said
+    assert "time of a call" in said and "µs" in said
+
+
+def test_check_finds_a_wrong_adjoint(run):
+    code, said = run("check", "wrong")
+    assert code == 2 and "FAIL adjoint of a step" in said and "pass tangent of a step" in said
+
+
+def test_methods_that_need_more_than_it_brings(run):
+    code, said = run("run", "alone", posterior={"use": "Laplace"})
+    assert code == 2
+    assert "minimiser: PythonModel(step): this needs the tangent of the step" in said
+    assert "posterior: PythonModel(step): this needs the" in said
+
+
+def test_few_controls_by_differences(run):
+    laplace = {"use": "Laplace", "hessian": "gauss_newton"}
+    code, said = run("run", "forward", posterior=laplace)
+    assert code == 0, said
+    code, said = run("run", "forward", posterior={"use": "Laplace"})
+    assert code == 2 and "needs the adjoint" in said and "minimiser:" not in said
+    code, said = run("check", "forward", posterior=laplace)
+    assert code == 0 and "brings no adjoint of its step" in said, said
+
+
+def test_function_that_returns_no_model(run):
+    code, said = run("check", "nothing")
+    assert code == 2 and "toy.py:nothing must return a model, it returned int" in said
