@@ -18,10 +18,10 @@ export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-slow study bench check format docs clean
+.PHONY: help run test test-slow test-coupling study bench check format docs clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## run a case (CASE=..., by default lynx and hare)
 	$(BIN)/assim run $(CASE)
@@ -31,6 +31,9 @@ test: check ## every check, then the tests but for the slow ones
 
 test-slow: $(VENV)/.dev ## the slow tests
 	$(BIN)/python -m pytest -m slow $(ON_WORKERS) $(PYTEST_ARGS)
+
+test-coupling: $(VENV)/.dev ## models outside JAX; what needs a compiler is skipped where there is none
+	$(BIN)/python -m pytest tests/couple $(ON_WORKERS) $(PYTEST_ARGS)
 
 study: $(VENV)/.dev ## what takes hours, in batches that are kept: NAME=calibration ARGS=...
 	JAX_ENABLE_X64=1 $(BIN)/python -m tests.studies.$(NAME) $(ARGS)

@@ -8,11 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import assim
-from assim.models import Lorenz96
+from assim.models import Lorenz96, ShallowWater
 
 SOURCES = Path(__file__).parent / "c"
 COMPILER = shutil.which("cc") or shutil.which("gcc")
@@ -50,3 +51,50 @@ def lorenz96(n: int = 40, *flags: str, **given: Any) -> assim.foreign.CModel:
 def chaotic(n: int = 40, seed: int = 0) -> np.ndarray:
     """A state about F."""
     return 8 + 2 * np.random.default_rng(seed).standard_normal(n)
+
+
+class Basin(ctypes.Structure):
+    """`Model` of benchmarks/c/shallow_water.c."""
+
+    _fields_ = (
+        ("n", ctypes.c_int),
+        *((name, ctypes.c_double) for name in ("dx", "dt", "gravity", "drag", "viscosity")),
+        *((name, ctypes.c_void_p) for name in ("coriolis", "wind")),
+    )
+
+
+WATER = {"step": "water_step", "tangent": "water_tangent", "adjoint": "water_adjoint"}
+_CONSTANTS = {
+    "gravity": 9.81,
+    "coriolis": 1e-4,
+    "beta": 1e-11,
+    "drag": 1e-6,
+    "viscosity": 50.0,
+    "wind_stress": 0.1,
+}
+
+
+def shallow_water(n: int, **given: Any) -> tuple[assim.foreign.CModel, ShallowWater]:
+    """The same periodic water in C and in JAX; in C its constants are no parameters."""
+    own = {name: jnp.asarray(value) for name, value in _CONSTANTS.items()}
+    theirs = ShallowWater(nx=n, ny=n, dt=60.0, parameters=own)
+    coriolis = _CONSTANTS["coriolis"] + _CONSTANTS["beta"] * 10e3 * (np.arange(n) - n / 2)
+    wind = -_CONSTANTS["wind_stress"] / 1000 * np.cos(2 * np.pi * (np.arange(n) + 0.5) / n)
+    numbers = (_CONSTANTS[name] for name in ("gravity", "drag", "viscosity"))
+    basin = Basin(n, 10e3, 60.0, *numbers, coriolis.ctypes.data, wind.ctypes.data)
+    _KEPT.append((basin, coriolis, wind))
+    labels = theirs.labels()
+    labels = assim.Labels(labels.state, {}, labels.coordinates, labels.time_unit)
+    given = {**WATER, "context": ctypes.addressof(basin), "thread_safe": True, **given}
+    return assim.foreign.CModel(library("shallow_water"), labels, 60.0, **given), theirs
+
+
+def hill(n: int) -> dict[str, Any]:
+    """A hill of water on a flow."""
+    x, y = np.meshgrid(*2 * [(np.arange(n) + 0.5) / n])
+    start = {
+        "h": 100 + 2 * np.exp(-((x - 0.5) ** 2 + (y - 0.5) ** 2) / 0.01),
+        "u": 0.1 * np.sin(2 * np.pi * y),
+        "v": 0.05 * np.cos(2 * np.pi * x),
+    }
+    return {name: jnp.asarray(value) for name, value in start.items()}
