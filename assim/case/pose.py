@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from assim.analysis.analyse import Analysis, analyse
+from assim.analysis.brought import unmet_derivatives
 from assim.analysis.finding import AbstractFinding
-from assim.case.brought import derivative_faults
 from assim.case.case import Case, CaseTable
 from assim.case.failure import Fault, Trouble, naming, too_large
 from assim.case.findings import ForecastMeasure
@@ -130,15 +130,13 @@ def _pose(setting: Setting, sources: Mapping[str, Source], background: Any) -> P
     assimilated = [instrument for table, instrument in pairs if not table.held_back]
 
     def posed(instruments: Sequence[Instrument]) -> Problem:
-        observed = [instrument.observations for instrument in instruments]
-        return setting.problem(window, background, observed, error)
+        return setting.problem(window, background, [i.observations for i in instruments], error)
 
     problem = posed(assimilated)
     checked = background_checked(problem, assimilated)
     problem = problem if checked is assimilated else posed(checked)
-    trouble.faults += _size_faults(tables, problem, made) + problem_faults(problem, held_back)
-    if tables.cycle is None:  # whose schemes differ in what they need
-        trouble.faults += derivative_faults(problem, tables.minimiser.build(), tables.methods())
+    trouble.faults += _size_faults(tables, problem, made) + _derivative_faults(tables, problem)
+    trouble.faults += problem_faults(problem, held_back)
     trouble.report()
     return Posed(
         setting,
@@ -153,6 +151,14 @@ def _pose(setting: Setting, sources: Mapping[str, Source], background: Any) -> P
         inputs={n: hash_file(path) for n, path in case.inputs().items() if n not in sources},
         held_back=tuple(instrument for _, instrument in held_back),
     )
+
+
+def _derivative_faults(tables: CaseTable, problem: Problem) -> list[Fault]:
+    """Methods of a window that need derivatives which its model does not bring."""
+    if tables.cycle is not None:  # whose schemes differ in what they need
+        return []
+    unmet = unmet_derivatives(problem, tables.minimiser.build(), tables.methods())
+    return [Fault(path, what) for path, what in unmet.items()]
 
 
 def _size_faults(

@@ -24,11 +24,11 @@ from assim.files.read.observations import Instrument
 from assim.files.read.windows import TOLERANCE
 from assim.findings.between_edges import bent_between_edges
 from assim.findings.derivatives import IdentityTest, TaylorTest, verify
+from assim.findings.steps import step_checks
 from assim.findings.tolerance import coarse_tolerances
 from assim.findings.uninformed import UNINFORMED, uninformed
 from assim.problem.departure import Problem
 from assim.problem.model import THROUGH_STEPS, Trial
-from assim.run.check_step import step_checks
 from assim.run.finite import non_finite
 from assim.run.terminal.screen import Screen
 from assim.run.twin.twin import draw

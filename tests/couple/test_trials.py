@@ -63,7 +63,7 @@ def test_results_that_are_added_to():
 
 def taylor(given):
     """The derivative checks of one step, as `assim check` has them."""
-    from assim.run.check_step import step_checks
+    from assim.findings.steps import step_checks
 
     window = assim.Window.regular(given, slots=1)
     seen = assim.Observations(

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from assim.analysis.methods import base_settings
-from assim.case.failure import Fault
 from assim.problem.departure import Problem
 from assim.problem.model import ModelContractError
 from assim.solve.cost import scored_density
@@ -17,11 +16,11 @@ from assim.solve.posterior.ensemble import AbstractPosterior
 from assim.solve.posterior.laplace import local_gaussian
 
 
-def derivative_faults(
+def unmet_derivatives(
     problem: Problem,
     minimiser: AbstractMinimiser,
     methods: Mapping[str, AbstractPosterior] | str | None,
-) -> list[Fault]:
+) -> dict[str, str]:
     """Methods that need derivatives which the model lacks, found before it has run a step.
 
     What a method needs is asked of its own program, which is translated and not run.
@@ -30,9 +29,12 @@ def derivative_faults(
         problem: the question.
         minimiser: how J is minimised.
         methods: ways to quantify uncertainty by name, "auto", or None.
+
+    Returns:
+        what is wrong, by "minimiser" or "posterior".
     """
     if not problem.model.lacks():
-        return []
+        return {}
     settings = base_settings(methods or {})  # type: ignore[arg-type]
     asked: list[tuple[str, Callable[..., Any]]] = [
         ("minimiser", lambda p, chi: minimiser.step(p, minimiser.init(p, chi)))
@@ -43,10 +45,10 @@ def derivative_faults(
     several = [] if methods is None or isinstance(methods, str) else list(methods.values())
     if methods == "auto" or any(method is not settings for method in several):
         asked.append(("posterior", scored_density))
-    faults: dict[str, Fault] = {}
+    unmet: dict[str, str] = {}
     for path, function in asked:
         try:
             jax.jit(partial(function, problem)).lower(jnp.zeros(problem.size()))
         except ModelContractError as error:
-            faults.setdefault(path, Fault(path, str(error)))
-    return list(faults.values())
+            unmet.setdefault(path, str(error))
+    return unmet
