@@ -40,6 +40,7 @@ study: $(VENV)/.dev ## what takes hours, in batches that are kept: NAME=calibrat
 
 bench: $(VENV)/.dev ## the engine beside compiled C and NumPy, to out/bench.json
 	$(BIN)/python -m tests.benchmarks.bench
+	$(BIN)/python -m tests.benchmarks.coupling
 
 check: $(VENV)/.dev ## style, types and documentation
 	$(BIN)/ruff check .
