@@ -31,6 +31,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("problem", "solve", "statistics", "analysis", "findings", "files", "couple", "case"),
         *("show", "assim"),
     },
+    "host": {
+        *("problem", "solve", "statistics", "analysis", "findings", "files", "couple", "case"),
+        *("run", "assim"),
+    },
     "names": {
         *("problem", "solve", "statistics", "analysis", "findings", "files", "couple", "case"),
         "show",
@@ -634,6 +638,8 @@ PLANTED: dict[str, list[dict[str, str]]] = {
         {"assim/couple/code.py": "from assim.analysis import analyse"},
         {"assim/show/plot.py": "from assim.problem import prior"},
         {"assim/files/states.py": "from assim.run import cli"},
+        {"assim/run/cli.py": "from assim.host import engine"},
+        {"assim/host/engine.py": "from assim.show import plot"},
         {"assim/__init__.py": "import assim.show.plot"},
     ],
     "doors": [

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from pydantic import model_validator
+from pydantic import PrivateAttr, model_validator
 
 from assim.case.failure import Fault, Trouble
 from assim.case.plugins import NONE, PriorTable, SpreadTable, StateCovarianceTable, Table
@@ -86,6 +86,12 @@ class BackgroundTable(Table):
     covariance: StateCovarianceTable | None = None
     fields: dict[str, FieldTable] = {}
 
+    _offered: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    def offer(self, values: Mapping[str, Any]) -> None:
+        """Values of fields, which stand for those that neither a table nor a file provides."""
+        self._offered = {} if self.file is not None else dict(values)
+
     def build(self, model: "AbstractDynamics", start: str | float) -> "Background":
         """Values or priors of all fields at the start, and covariances of the Gaussian ones."""
         labels, trouble = model.labels(), Trouble(self._unsaid(model.labels().state))
@@ -96,8 +102,8 @@ class BackgroundTable(Table):
         trouble.report()
         rest = [name for name in labels.state if name not in fields]
         if rest:
-            from_file, stdev = self._from_file(model, rest, start)
-            fields |= from_file
+            values, stdev = self._values(model, rest, start)
+            fields |= values
             if (joint := self.joint()) is not None:
                 return fields, joint
             spreads |= {n: trouble.attempt(self._spread, model, n, stdev.get(n)) for n in rest}
@@ -173,16 +179,19 @@ class BackgroundTable(Table):
         )
         tables = self.fields.items()
         said = {n for n, t in tables if t.prior is not None or t.number() is not None}
+        said |= {*self._offered}
         missing = [] if self.file is not None else [name for name in names if name not in said]
         return [Fault(self.at(f"fields.{name}"), what) for name in missing]
 
-    def _from_file(
+    def _values(
         self, model: "AbstractDynamics", names: list[str], start: str | float
     ) -> "tuple[State, State]":
-        """Fields, and those standard deviations that are needed and there."""
+        """Fields, offered or from the file, and its standard deviations, if needed and there."""
         from assim.files.read.states import read_state, read_stdev
 
-        assert self.file is not None
+        if self.file is None:
+            shapes, offered = model.labels().shapes(), self._offered
+            return {n: self.array(f"fields.{n}", offered[n], shapes[n]) for n in names}, {}
         path = self.file_path(self.file)
         values = read_state(path, model, names, start, clock=self.time, select=self.select)
         without = [name for name in names if not self.says_spread(name)]
@@ -201,8 +210,9 @@ class BackgroundTable(Table):
             return self.own(model, name)
         if stdev is not None:
             return Diagonal(stdev)
+        in_file = "" if self.file is None else f"or {name}_stddev in {self.file}, "
         what = (
-            f"no covariance: give stdev or covariance, or {name}_stddev in {self.file}, or "
+            f"no covariance: give stdev or covariance, {in_file}or "
             'covariance = { use = "none" } to keep the field fixed'
         )
         raise self.fault(f"fields.{name}", what)

@@ -15,16 +15,19 @@ from assim.analysis.failures import (
     insisting,
     interrupted,
     kept,
+    spelt,
     stopping,
 )
 from assim.analysis.finding import AbstractFinding
 from assim.analysis.methods import ASSUMES_LESS, CAREFUL
 from assim.analysis.posterior import Posterior
+from assim.analysis.stages import Due, Ended, Stage, Stages, to_the_end
 from assim.case.case import FILES, Case
 from assim.case.failure import Exit
 from assim.case.findings import PredictiveTable
 from assim.case.names import foreign_modules
-from assim.case.pose import Posed, pose
+from assim.case.pose import Posed, pose_setting
+from assim.case.setting import Setting, set_up
 from assim.files.fingerprint import problem_digest
 from assim.files.unfinished import Unfinished, fingerprint_of
 from assim.files.write.applied import applied
@@ -69,9 +72,27 @@ def run_case(
     """
     seconds = {} if started is None else {"import": time.perf_counter() - started}
     with timed(seconds, "read"):
-        posed = pose(case)
+        setting = set_up(case)
+    return Exit(to_the_end(stages_of_case(setting, out, screen, seconds, strict)).code)
+
+
+def stages_of_case(
+    setting: Setting,
+    out: Path | None,
+    screen: Screen,
+    seconds: dict[str, float],
+    strict: bool = False,
+) -> Stages:
+    """The stages of `run_case`: the window is posed, and then analysed and written.
+
+    Wall times are added to those of stages before.
+    """
+    case = setting.case
+    with timed(seconds, "read"):
+        posed = pose_setting(setting)
     results = Results(case, case.directory(out), posed.inputs)
     with writing(results, screen, _names(case)):
+        yield Stage(posed.problem, Due(*_ends(posed)))
         screen.say(case.title, "bold")
         screen.rejected(posed.rejected())
         screen.notes(posed.notes())
@@ -90,7 +111,15 @@ def run_case(
         store.clear()
         _report(case, analysis, results, screen)
     screen.failed(analysis.failures)
-    return _exit_code(analysis, screen, strict)
+    slots = posed.problem.window.slots
+    yield Stage(posed.problem, None, analysis.analysed_window(), slots)
+    return _ended(analysis, screen, strict)
+
+
+def _ends(posed: Posed) -> tuple[float, float]:
+    """The window's start and end."""
+    edges = posed.problem.window.edges
+    return float(edges[0]), float(edges[-1])
 
 
 def _names(case: Case) -> list[str]:
@@ -109,16 +138,18 @@ def _kept(case: Case, name: str) -> bool:
     return keep is None or name.split("_")[0] in keep
 
 
-def _exit_code(analysis: Analysis, screen: Screen, strict: bool) -> Exit:
+def _ended(analysis: Analysis, screen: Screen, strict: bool) -> Ended:
     """Not converged before incomplete, and that before not certified, where it is asked for."""
     status = analysis.solution.status
     if status is not Status.CONVERGED:
-        screen.say(f"Not converged. {status.advice}", "bold red")
-        return Exit.NOT_CONVERGED
+        words = f"Not converged. {status.advice}"
+        screen.say(words, "bold red")
+        return Ended(Exit.NOT_CONVERGED, words)
     if analysis.failures:
-        return Exit.INCOMPLETE
+        failed = [f"{spelt(stage)}: {why}" for stage, why in analysis.failures.items()]
+        return Ended(Exit.INCOMPLETE, f"Failed, and left out: {'; '.join(failed)}")
     certified = verdict_of(analysis, analysis.posterior) is Trust.CERTIFIED
-    return Exit.NOT_CERTIFIED if strict and not certified else Exit.DONE
+    return Ended(Exit.NOT_CERTIFIED if strict and not certified else Exit.DONE)
 
 
 def _report(case: Case, analysis: Analysis, results: Results, screen: Screen) -> None:

@@ -112,7 +112,7 @@ def test_kinds_of_the_control(walk):
     assert set(walk.control.blank()) == set(Control.blank(walk.as_states().control))
 
 
-ROOMS = ("problem", "solve", "analysis", "case")
+ROOMS = ("problem", "solve", "analysis", "case", "host")
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from assim.analysis.cycle.measures import Measures
+from assim.analysis.stages import Ended, Stages, to_the_end
 from assim.case.case import Case
 from assim.case.cycle import by_window
 from assim.case.failure import CaseError, Exit, Fault, Interrupted, NonFiniteError, naming
@@ -33,6 +34,11 @@ from assim.show.applied import lines
 from assim.show.report import report_of_results
 from assim.solve.minimise.status import Status
 
+_NOTHING_USED = (
+    "No observation was used in any window: manifest.jsonl says why, window by window. Put the "
+    "files right, and run the cycle again in another directory (--out)."
+)
+
 
 def run_cycle(
     case: Case,
@@ -49,12 +55,27 @@ def run_cycle(
     so many seconds in a folder that is watched.
     """
     setting = set_up(case)
-    directory = case.directory(out, *_awaited(case, watched))
     if setting.tables.cycled().twin:
         if resume or watched is not None:
             what = "an experiment in memory has neither files to go on from nor any to wait for"
             raise case.fault("cycle.twin", what)
-        return _run_experiment(setting, directory, screen)
+        return _run_experiment(setting, case.directory(out), screen)
+    stages = stages_of_cycle(setting, out, screen, resume=resume, watched=watched, timeout=timeout)
+    return Exit(to_the_end(stages).code)
+
+
+def stages_of_cycle(
+    setting: Setting,
+    out: Path | None,
+    screen: Screen,
+    *,
+    resume: bool = False,
+    watched: Path | None = None,
+    timeout: float = 0.0,
+) -> Stages:
+    """The stages of `run_cycle`: the cycle is posed, and then its windows come one by one."""
+    case = setting.case
+    directory = case.directory(out, *_awaited(case, watched))
     if watched is not None:
         _check_watched(case)
     posed = pose_cycle(setting)
@@ -71,14 +92,17 @@ def run_cycle(
         screen.say(case.title, "bold")
         _say_first(ledger, posed, screen, resume)
         results.withdraw("diagnostics.nc", "summary.json")
-        code = _all_windows(sequence, results, screen)
+        ended = yield from _all_windows(sequence, results, screen)
         summary = sequence.series(results)
         results.finish()
         if summary:
             _show(summary, screen)
         results.paths += report_of_results(directory, case.checked.output.keep, screen.say)
         screen.written(directory, results.paths)
-    return _used_nothing(screen) if code is Exit.DONE and not summary["observations"] else code
+    if ended.code is Exit.DONE and not summary["observations"]:
+        ended = Ended(Exit.DATA, _NOTHING_USED)
+        screen.say(ended.words, "bold red")
+    return ended
 
 
 def _show(summary: dict[str, Any], screen: Screen) -> None:
@@ -108,15 +132,6 @@ def _say_first(ledger: Ledger, posed: PosedCycle, screen: Screen, resume: bool) 
         )
 
 
-def _used_nothing(screen: Screen) -> Exit:
-    screen.say(
-        "No observation was used in any window: manifest.jsonl says why, window by window. Put "
-        "the files right, and run the cycle again in another directory (--out).",
-        "bold red",
-    )
-    return Exit.DATA
-
-
 def _check_watched(case: Case) -> None:
     """Refuse to wait for what never comes: only files of single windows do."""
     faults = [
@@ -132,14 +147,14 @@ def _check_watched(case: Case) -> None:
         raise CaseError(faults, str(case.path))
 
 
-def _all_windows(sequence: Sequence, results: Results, screen: Screen) -> Exit:
+def _all_windows(sequence: Sequence, results: Results, screen: Screen) -> Stages:
     """Every window that is left, and the series so far where something stops them."""
     windows, ledger = sequence.posed.tables.cycled().windows, sequence.ledger
     try:
-        sequence.run()
+        yield from sequence.run()
     except Stopped as stop:
         screen.say(str(stop), "bold red")
-        return stop.code
+        return Ended(stop.code, str(stop))
     except (Exception, KeyboardInterrupt) as error:
         with suppress(DataError):  # what stopped the windows is what is told
             sequence.series(results)
@@ -150,7 +165,7 @@ def _all_windows(sequence: Sequence, results: Results, screen: Screen) -> Exit:
         if ledger.done:
             screen.say(f"{finished}; --resume goes on from there.")
         raise
-    return Exit.DONE
+    return Ended(Exit.DONE)
 
 
 class Experiment(NamedTuple):

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from assim.analysis.analysed import AnalysedWindow, Reading
 from assim.analysis.cycle.batches import joined
 from assim.analysis.cycle.measures import Measures
+from assim.analysis.stages import Due, Stage
 from assim.case.failure import Exit, NonFiniteError
 from assim.case.pose_cycle import PosedCycle
 from assim.files.errors import DataError
@@ -90,8 +91,8 @@ class Sequence:
         """The case as the files of every window tell it."""
         return self.posed.case.decisive()
 
-    def run(self) -> None:
-        """Every window that is not finished yet."""
+    def run(self) -> Iterator[Stage]:
+        """Every window that is not finished yet, with a pause before each and after the last."""
         cycle, windows = self.posed.cycle, self.posed.tables.cycled().windows
         carry = self.ledger.carry(cycle.start())
         truth = self._truth()
@@ -99,8 +100,26 @@ class Sequence:
         for number in range(max(0, self.ledger.done - cycle.plan.seen + 1), self.ledger.done):
             self.recent.append(self._again(number))
         with self.screen.following(windows, self.ledger.done) as follow:
+            stage = self._stage(self.ledger.done)
             for number in range(self.ledger.done, windows):
-                carry = self._window(number, carry, truth, follow)
+                yield stage
+                done = self._window(number, carry, truth, follow)
+                carry = done.carry
+                stage = self._stage(number + 1)._replace(
+                    analysed=done.analysed, newest=int(cycle.plan.move(number).newest)
+                )
+                self._stop_unless_accepted(number, done)
+            yield stage
+
+    def _stage(self, number: int) -> Stage:
+        """Where the cycle stands with so many windows finished."""
+        posed, plan, due, resumed = self.posed, self.posed.cycle.plan, None, None
+        newest = plan.newest(posed.edges, posed.tables.cycled().windows)
+        if number < len(newest):
+            due = Due(float(posed.edges[plan.first_slot(number)]), float(newest[number]))
+        if number:
+            resumed = float(newest[number - 1]), self.ledger.folder(number - 1)
+        return Stage(posed.cycle.problem, due, resumed=resumed)
 
     def series(self, results: Results) -> dict[str, Any]:
         """Write the series and the summary of all finished windows, if there are any."""
@@ -129,7 +148,7 @@ class Sequence:
             several.append(None if now is None else now.rows)
         return tuple(several)
 
-    def _window(self, number: int, carry: Any, truth: State | None, follow: Any) -> Any:
+    def _window(self, number: int, carry: Any, truth: State | None, follow: Any) -> _Done:
         """One window, from its observations to its line of the manifest."""
         begin = time.perf_counter()
         arrivals = self.incoming.of(number, self.screen.say)
@@ -154,8 +173,7 @@ class Sequence:
         }  # fmt: skip
         self.ledger.finish(number, done.carry, entry)
         follow(number, done.measures, entry)
-        self._stop_unless_accepted(number, done)
-        return done.carry
+        return done
 
     def _analysed(self, number: int, carry: Any, edges: jax.Array, truth: State | None) -> _Done:
         """The analysis of a window, or the forecast where the case says so."""

@@ -1,0 +1,88 @@
+"""The arrays of a host: registered once, read and written in place."""
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from assim.arguments import nearest
+from assim.host.errors import HostError
+
+if TYPE_CHECKING:
+    from assim.problem.arrays import Labels
+
+_KINDS = {4: ctypes.c_float, 8: ctypes.c_double}  # by the bytes of a number
+
+
+def at_address(
+    name: str,
+    address: int,
+    size: int,
+    extents: Sequence[int],
+    strides: Sequence[int] | None = None,
+) -> np.ndarray:
+    """The array that begins at an address of the host, without a copy.
+
+    Args:
+        name: what it is called, for messages.
+        address: of the first element.
+        size: bytes of a number, 4 or 8.
+        extents: along every dimension, the last of which varies fastest where no strides are given.
+        strides: from one element to the next, in elements, along every dimension.
+
+    Raises:
+        HostError: a null pointer, a negative extent, or numbers of another size.
+    """
+    if not address:
+        raise HostError(f"{name}: the pointer is null; give the address of the first element")
+    if size not in _KINDS:
+        raise HostError(f"{name}: numbers have 4 or 8 bytes, got {size}")
+    if any(extent < 1 for extent in extents):
+        raise HostError(f"{name}: extents must be positive, got {tuple(extents)}")
+    kind = _KINDS[size]
+    first = np.ctypeslib.as_array((kind * 1).from_address(address))
+    if strides is None:
+        strides = [int(np.prod(extents[axis + 1 :])) for axis in range(len(extents))]
+    steps = [stride * size for stride in strides]
+    return np.lib.stride_tricks.as_strided(first, tuple(extents), tuple(steps))
+
+
+def check_array(name: str, array: Any) -> np.ndarray:
+    """The array, if values can be written into it.
+
+    Raises:
+        HostError: it is no array of float64 or float32, or read-only.
+    """
+    if not isinstance(array, np.ndarray):
+        raise HostError(f"{name}: expected a NumPy array, got {type(array).__name__}")
+    if array.dtype not in (np.float64, np.float32):
+        raise HostError(f"{name}: expected float64 or float32, got {array.dtype}")
+    if not array.flags.writeable:
+        raise HostError(f"{name}: the array is read-only, and the analysis is written into it")
+    return array
+
+
+def check_fit(arrays: Mapping[str, np.ndarray], labels: "Labels") -> None:
+    """Raise HostError unless every array is a field or parameter of the model, of its shape."""
+    known = [*labels.state, *labels.parameters]
+    for name, array in arrays.items():
+        if name not in known:
+            raise HostError(
+                f"{name}: the model of the case has no field or parameter of this name; "
+                f"{nearest(name, known)}"
+            )
+        if array.shape != (shape := labels.shape(name)):
+            dims = (labels.state.get(name) or labels.parameters[name]).dims
+            of = f" ({', '.join(dims)})" if dims else ""
+            raise HostError(
+                f"{name}: the model of the case has the shape {shape}{of}, the registered array "
+                f"{array.shape}"
+            )
+
+
+def write(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:
+    """Write values into the arrays of their names; others stay as they are."""
+    for name, array in arrays.items():
+        if name in values:
+            array[...] = np.asarray(values[name])

@@ -1,0 +1,47 @@
+"""What a host is told: actions, codes of errors, and misuse of the engine."""
+
+import enum
+
+from assim.case.failure import Exit, exit_code, message
+
+MISUSE = 20  # calls out of order, names, shapes and pointers that are none
+
+
+class Action(enum.IntEnum):
+    """What a host does next."""
+
+    NOTHING = 0  # go on: nothing was due
+    ANALYSED = 1  # go on: the arrays hold the analysis at the time of the call
+    RESTART = 2  # set the clock to `time`: the arrays hold the analysis there
+    STOP = 3  # as ANALYSED, and it was the last: stop, or go on with a forecast
+
+
+class HostError(ValueError):
+    """A call that a host should not have made; the engine is as it was before."""
+
+
+class EndedError(RuntimeError):
+    """A run that ended otherwise than well; what it has written stands.
+
+    Args:
+        code: how it ended, as the exit code of `assim run`.
+        text: the same in words.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        self.code = code
+        super().__init__(text)
+
+
+def code_of(error: BaseException) -> int:
+    """The code of an error: that of `assim run`, or MISUSE; never 0."""
+    if isinstance(error, HostError):
+        return MISUSE
+    return int(error.code if isinstance(error, EndedError) else exit_code(error))
+
+
+def words_of(error: BaseException) -> str:
+    """An error in plain words; one of ours with its kind."""
+    if code_of(error) == Exit.INTERNAL:
+        return f"internal error, please report: {type(error).__name__}: {error}"
+    return message(error)

@@ -1,0 +1,104 @@
+"""A small Lorenz-96 twin on files, of one window or of a cycle, and hosts that step it in NumPy."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from assim.case.toml import write
+
+N, DT, SLOTS, STEPS, F = 12, 0.05, 4, 2, 8.0
+END = SLOTS * STEPS * DT
+
+
+def tendency(x: np.ndarray, f: float = F) -> np.ndarray:
+    """Lorenz (1996), eq. 1."""
+    return (np.roll(x, -1) - np.roll(x, 2)) * np.roll(x, 1) - x + f
+
+
+def step(x: np.ndarray, f: float = F) -> np.ndarray:
+    """One classical Runge-Kutta step."""
+    k1 = tendency(x, f)
+    k2 = tendency(x + DT / 2 * k1, f)
+    k3 = tendency(x + DT / 2 * k2, f)
+    k4 = tendency(x + DT * k3, f)
+    return x + DT * (k1 + 2 * k2 + 2 * k3 + k4) / 6
+
+
+def background() -> np.ndarray:
+    """The state at the window's start that the hosts begin with."""
+    x = F + np.sin(np.arange(N))
+    for _ in range(200):
+        x = step(x)
+    return x
+
+
+def observed(windows: int = 1, seed: int = 1) -> xr.Dataset:
+    """Every second site at every slot edge but the first, with errors of 0.5."""
+    rng = np.random.default_rng(seed)
+    x, rows = background() + rng.standard_normal(N), []
+    for number in range(1, windows * SLOTS + 1):
+        for _ in range(STEPS):
+            x = step(x)
+        rows += [(number * STEPS * DT, site, x[site]) for site in range(0, N, 2)]
+    time, site, value = np.array(rows).T
+    value = value + 0.5 * rng.standard_normal(len(value))
+    return xr.Dataset(
+        {"x": ("obs", value, {"units": "1"})},
+        {"time": ("obs", time, {"units": "1"}), "site": ("obs", site, {"units": "1"})},
+    )
+
+
+def tables(**changed: Any) -> dict[str, Any]:
+    """A case whose background is the host's."""
+    return {
+        "title": "Host",
+        "model": {"use": "Lorenz96", "n": N, "dt": DT},
+        "window": {"start": 0.0, "slots": SLOTS, "steps": STEPS},
+        "background": {"covariance": {"use": "Diagonal", "stdev": 1.0}},
+        "observations": [{"file": "observations.nc", "variable": "x", "error": {"stdev": 0.5}}],
+        "minimiser": {"use": "GaussNewton", "starts": 1, "tolerance": 1e-12, "n_outer": 20},
+        "posterior": {"use": "none"},
+        "output": {"keep": ["analysis", "trajectory"]},
+        **changed,
+    }
+
+
+def cycle(windows: int = 3) -> dict[str, Any]:
+    """The tables of windows in sequence."""
+    method = {"use": "FourDVar", "carry": "ensemble", "members": 8}
+    cycle = {"windows": windows, "method": method}
+    return tables(cycle=cycle, posterior={"use": "Laplace"})
+
+
+def written(folder: Path, case: dict[str, Any], windows: int = 1) -> Path:
+    """The case file, with its observations beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "case.toml").write_text(write(case), encoding="utf-8")
+    observed(windows).to_netcdf(folder / "observations.nc")
+    return folder / "case.toml"
+
+
+def by_itself(folder: Path, case: dict[str, Any], out: Path, windows: int = 1) -> None:
+    """Run the case by the engine alone, with the same background in a file."""
+    from rich.console import Console
+
+    from assim.case.case import read_case
+    from assim.run.cycle.cycle import run_cycle
+    from assim.run.terminal.screen import Screen
+    from assim.run.window import run_case
+
+    ring = ("site", np.arange(float(N)), {"units": "1"})
+    values = {"x": ("site", background(), {"units": "1"})}
+    case = {**case, "background": {**case["background"], "file": "background.nc"}}
+    path = written(folder, case, windows)
+    xr.Dataset(values, {"site": ring}).to_netcdf(folder / "background.nc")
+    run = run_cycle if "cycle" in case else run_case
+    assert run(read_case(path), out, Screen(Console(), quiet=True)) == 0
+
+
+def opened(path: Path) -> xr.Dataset:
+    """A file of results, in memory."""
+    with xr.open_dataset(path, decode_times=False) as file:
+        return file.load()
