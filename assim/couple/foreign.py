@@ -51,9 +51,13 @@ class AbstractForeignModel(AbstractModel):
         tangent = "differences of steps" if code.by_differences else own[not code.has(TANGENT)]
         adjoint = own[not code.has(ADJOINT)].format("adjoint")
         return (
-            f"through the steps by {tangent.format('tangent')} and {adjoint}, state by state; "
-            "second derivatives by differences of them"
+            f"through the steps by {tangent.format('tangent')} and {adjoint}; "
+            f"{self.second_derivatives()}"
         )
+
+    def second_derivatives(self) -> str:
+        """By differences, as no code brings them."""
+        return "with the model's second derivatives by differences of its tangents and adjoints"
 
     def lacks(self) -> tuple[str, ...]:
         """What the code does not bring."""

@@ -88,6 +88,10 @@ class AbstractDynamics(_AbstractTimeStepping):
         """Which of "tangent" and "adjoint" cannot be had of it; JAX derives both of its own."""
         return ()
 
+    def second_derivatives(self) -> str:
+        """How second derivatives of the model are had, in words; empty where JAX derives them."""
+        return ""
+
     def trials(self, x: State, theta: Params, t: float) -> Iterator[Trial]:
         """What calling it at this state shows, where JAX does not see what it computes."""
         del x, theta, t

@@ -1,6 +1,7 @@
 """Models outside JAX in cases: named by a function, checked, refused where they lack something."""
 
 import pytest
+import xarray as xr
 from click.testing import CliRunner
 
 from assim.case.toml import write
@@ -79,9 +80,13 @@ def run(tmp_path):
     return run
 
 
-def test_run(run):
+def test_run(run, tmp_path):
     code, said = run("run", "whole", posterior={"use": "Laplace"})
     assert code == 0, said
+    with xr.open_dataset(tmp_path / "out" / "posterior.nc") as found:
+        assert found.attrs["hessian"].startswith(
+            "exact Hessian, with the model's second derivatives"
+        )
 
 
 def test_check(run):

@@ -222,7 +222,9 @@ def certificates(analysis: Analysis, posterior: Posterior | None) -> dict[str, s
             **posterior.certificates,
         }
     if analysis.laplace is not None:
-        known["hessian"] = analysis.laplace.hessian
+        hessian, by = analysis.laplace.hessian, analysis.problem.model.second_derivatives()
+        exact = by if hessian.startswith("exact") else ""
+        known["hessian"] = f"{hessian}, {exact}" if exact else hessian
     return {
         name: value for name, value in known.items() if isinstance(value, str) or isfinite(value)
     }
