@@ -7,7 +7,8 @@
 SI units. Pressure p at the middle of a cell, u on its western and v on its southern face; in time
 leapfrog, velocities half a step before pressure. Of second order, and without σ the energy
 ½ p²/(ρ c²) + ½ ρ u⁻ u⁺ (u⁻ before and u⁺ after p) is conserved to rounding. The scheme of Virieux
-(1984), Geophysics 49, 1933-1957, equations 3 and 4, with ρ c² for the shear modulus; w is Ricker's
+(1984), Geophysics 49, 1933-1957, equations 3 and 4, with ρ c² for the shear modulus; with `order`
+4 the differences in space are those of Levander (1988), Geophysics 53, 1425-1436. w is Ricker's
 wavelet.
 
 The wave speed c is a field of the state that does not change: estimated as the initial state is,
@@ -44,16 +45,20 @@ class Acoustic(AbstractModel):
         nx: cells along x, at least 4.
         ny: cells along y, at least 4.
         dx: width of a cell in both directions, m; ten or more a wavelength.
-        dt: time step, s; stable while c dt/dx is below 0.7.
+        dt: time step, s; stable while c dt/dx is below 0.7, or 0.6 with order 4.
         shots: x (m), y (m) and t (s) of every source: where, and when its wavelet is largest.
         edge: cells of the absorbing layer at each end of either direction; 0 for a periodic domain.
         reference_speed: wave speed for which the layers are made, m s-1.
+        order: of the differences in space, 2 or 4. At ten cells a wavelength waves are up to 1.6 %
+            slow with 2, and 0.07 % with 4; steps of a twenty-fifth of a period hasten them by
+            0.26 %.
         parameters: defaults of the density ρ (kg m-3), amplitude A (Pa m2 s-1) and frequency f (Hz)
             of the wavelets.
 
     Raises:
         ValueError: too few cells, a width, step or speed that is not positive, shots that are not
-            three numbers each or lie outside, or layers that leave no room between them.
+            three numbers each or lie outside, layers that leave no room between them, or an order
+            that is neither 2 nor 4.
     """
 
     nx: Annotated[int, "size"] = eqx.field(default=64, static=True)
@@ -65,6 +70,7 @@ class Acoustic(AbstractModel):
     )
     edge: int = eqx.field(default=12, static=True)
     reference_speed: float = eqx.field(default=2000.0, static=True)
+    order: int = eqx.field(default=2, static=True)
     parameters: Params = eqx.field(default_factory=_defaults)
 
     def __check_init__(self) -> None:
@@ -78,6 +84,8 @@ class Acoustic(AbstractModel):
         if not 0 <= 2 * self.edge < min(self.nx, self.ny):
             message = f"edge must be from 0 to less than half of nx and ny, got {self.edge}"
             raise ValueError(f"Acoustic: {message}")
+        if self.order not in (2, 4):
+            raise ValueError(f"Acoustic: order must be 2 or 4, got {self.order}")
         for shot in self.shots:
             east, north = self.nx * self.dx, self.ny * self.dx
             if len(shot) != 3 or not (0 <= shot[0] <= east and 0 <= shot[1] <= north):
@@ -117,12 +125,19 @@ class Acoustic(AbstractModel):
         p, rate = x["p"], self.dt / self.dx
         of_p, of_u, of_v = self._decay(0.5, 0.5), self._decay(0.0, 0.5), self._decay(0.5, 0.0)
         push = rate / theta["density"]
-        u = of_u * (of_u * x["u"] - push * (p - shift(p, 1, _X)))
-        v = of_v * (of_v * x["v"] - push * (p - shift(p, 1, _Y)))
-        divergence = shift(u, -1, _X) - u + shift(v, -1, _Y) - v
+        u = of_u * (of_u * x["u"] - push * self._difference(p, 0, _X))
+        v = of_v * (of_v * x["v"] - push * self._difference(p, 0, _Y))
+        divergence = self._difference(u, 1, _X) + self._difference(v, 1, _Y)
         change = -rate * theta["density"] * x["speed"] ** 2 * divergence
         change = change + self.dt * self._source(theta, t + self.dt / 2)
         return {"p": of_p * (of_p * p + change), "u": u, "v": v, "speed": x["speed"]}
+
+    def _difference(self, a: Array, after: int, axis: int) -> Array:
+        """dx ∂a/∂x half a cell before each value, or after it where `after` is 1."""
+        near = shift(a, -after, axis) - shift(a, 1 - after, axis)
+        if self.order == 2:
+            return near
+        return 9 / 8 * near - (shift(a, -1 - after, axis) - shift(a, 2 - after, axis)) / 24
 
     def _source(self, theta: Params, t: Array) -> Array:
         """Of the pressure, Pa s-1, shape (ny, nx)."""

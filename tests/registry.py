@@ -680,6 +680,14 @@ MODELS = {
         lambda: _sound(6, 5),
         (0.0, 0.2, 0.4),
     ),
+    "acoustic-fourth-order": ModelEntry(
+        lambda: Acoustic(
+            *(6, 5, 1.0, 0.2, [[2.0, 1.5, 0.1]], 2, 1.5, 4),
+            parameters={"density": 1.3, "amplitude": 2.0, "frequency": 1.1},
+        ),
+        lambda: _sound(6, 5),
+        (0.0, 0.2, 0.4),
+    ),
     "torus": ModelEntry(
         lambda: Torus(
             *(5, 1.0, 0.05, 0.1, [0.0, 0.6, 1.0], 0.6),
