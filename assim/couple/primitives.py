@@ -153,7 +153,7 @@ def _bind(operation: str, code: Code, *given: Array) -> list[Array]:
 def _abstract(operation: str, *given: Any, code: Code, members: int, shared: Any) -> list[Any]:
     del shared
     return [
-        jax.core.ShapedArray((members, *shape) if members else shape, given[0].dtype)
+        given[0].update(shape=(members, *shape) if members else shape, weak_type=False)
         for shape in code.shapes(operation)
     ]
 
