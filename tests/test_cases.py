@@ -19,7 +19,7 @@ from assim.run.cli import main
 
 CASES = Path(__file__).resolve().parent.parent / "cases"
 LONG = {"climate_energy_balance", "friction_velocity_step", "friction_twin", "sir_waterborne"}
-LONG |= {"lorenz96_twin", "flu_1978", "heat_pulse", "release_twin"}
+LONG |= {"lorenz96_twin", "flu_1978", "heat_pulse", "release_twin", "full_waveform"}
 LONG |= {"sea_surface_height", "sea_surface_height/optimal_interpolation"}
 LONG |= {"lorenz63_sakov2012", "lorenz96_sakov2008", "lorenz96_bocquet2013", "lorenz96_sakov2012"}
 LONG |= {f"lorenz95_oops/{name}" for name in ("digital_filter", "outer_loops", "threedvar")}
