@@ -116,7 +116,7 @@ class ModelTable(Plugin):
     ) -> "AbstractDynamics":
         given = {"use": self.use, **(self.model_extra or {}), **series}
         path, folder = self.at(), self._folder
-        model = construct(self.kind, given, path, folder, known_faults=known_faults)
+        model = construct(self.kind, given, path, folder, self._offered, known_faults)
         if not isinstance(model, load("assim.problem.model:AbstractDynamics")):
             kind = type(model).__name__
             raise self.fault("use", f"{self.use} must return a model, it returned {kind}")

@@ -114,6 +114,44 @@ class Engine:
         self.arrays[name] = check_array(name, array)
 
     @_kept
+    def register_model(
+        self,
+        step: Procedure,
+        tangent: Procedure | None = None,
+        adjoint: Procedure | None = None,
+        *,
+        context: int = 0,
+        thread_safe: bool = False,
+    ) -> None:
+        """Make the host's own step the model of the window, in place of what [model] has.
+
+        Args:
+            step: function in Python or address of a C function, as the class that the case names by
+                `model.use` calls it.
+            tangent: that of its tangent linear, where there is one.
+            adjoint: that of its adjoint.
+            context: address that C functions are handed.
+            thread_safe: whether several threads may be in them at once.
+
+        Raises:
+            HostError: no function, a class of [model] that takes none, or a call after `start`.
+        """
+        self._before_start("register_model")
+        given = {"step": step, "tangent": tangent, "adjoint": adjoint}
+        for name, function in given.items():
+            if not (callable(function) or function or (function is None and name != "step")):
+                what = "a function, or the address of one"
+                raise HostError(f"register_model: {name} must be {what}, got {function!r}")
+        table = self.case.checked.model
+        takes = table.takes()
+        if "step" not in takes:
+            raise HostError(
+                f"register_model: {table.use} (model.use) takes no step of a host; name a class "
+                "that does, as CModel"
+            )
+        table.offer(library=None, context=context, thread_safe=thread_safe, **given)
+
+    @_kept
     def start(self, t: float) -> Action:
         """Pose the problem, at the start of the window, before the first step.
 
@@ -170,6 +208,11 @@ class Engine:
             self.action = Action.NOTHING
             return Action.NOTHING
         return self._arrived(t)
+
+    def seen(self, last: float) -> None:
+        """Take note of steps up to a time before which nothing was due, of which nobody told."""
+        if last > self._last:
+            self._last = last
 
     @_kept
     def spread(self, name: str, out: np.ndarray | None = None) -> np.ndarray:

@@ -306,6 +306,20 @@ def report(directory: Path) -> int:
     return 0
 
 
+@main.group()
+def coupling() -> None:
+    """What programs in other languages need to hold the engine."""
+
+
+@coupling.command("build")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory for it.")
+def build_coupling(out: Path) -> int:
+    """Compile libassim with its C header, Fortran module, pkg-config and CMake packages."""
+    from assim.run.coupling import build_library
+
+    return build_library(out, _screen())
+
+
 @main.command()
 def info() -> int:
     """Print versions, devices, the compile cache, and every built-in name that `use` may have."""

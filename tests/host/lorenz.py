@@ -29,7 +29,7 @@ def step(x: np.ndarray, f: float = F) -> np.ndarray:
 def background() -> np.ndarray:
     """The state at the window's start that the hosts begin with."""
     x = F + np.sin(np.arange(N))
-    for _ in range(200):
+    for _ in range(40):
         x = step(x)
     return x
 

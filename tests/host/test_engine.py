@@ -109,6 +109,8 @@ MISUSE = {
     "no array": (lambda e, x: e.register("F", 8.0), "expected a NumPy array, got float"),
     "read-only": (lambda e, x: e.register("F", np.broadcast_to(1.0, ())), "read-only"),
     "twice": (lambda e, x: e.register("x", x), "registered already"),
+    "model of the case": (lambda e, x: e.register_model(lorenz.step), "takes no step of a host"),
+    "no function": (lambda e, x: e.register_model(0), "step must be a function, or the address"),
     "advance first": (lambda e, x: e.advance(DT), "call start before the first step"),
     "spread first": (lambda e, x: e.spread("x"), "no analysis yet"),
     "wrong start": (lambda e, x: e.start(1.0), "starts at t = 0"),
