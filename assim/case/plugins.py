@@ -187,11 +187,6 @@ class Plugin(Table):
         """Types of the arguments that it takes, where they are annotated."""
         return hints(named_by(self.kind, self.use, self.at(), self._folder))
 
-    def takes(self) -> tuple[str, ...]:
-        """Names of the arguments that it takes."""
-        owner = named_by(self.kind, self.use, self.at(), self._folder)
-        return tuple(inspect.signature(owner).parameters)
-
     def counts(self) -> dict[str, int]:
         """Its arguments that are declared to be sizes, by their dotted paths."""
         given, types = self.model_extra or {}, self.types()

@@ -143,8 +143,7 @@ class Engine:
                 what = "a function, or the address of one"
                 raise HostError(f"register_model: {name} must be {what}, got {function!r}")
         table = self.case.checked.model
-        takes = table.takes()
-        if "step" not in takes:
+        if "step" not in table.types():
             raise HostError(
                 f"register_model: {table.use} (model.use) takes no step of a host; name a class "
                 "that does, as CModel"

@@ -5,6 +5,8 @@ import enum
 from assim.case.failure import Exit, exit_code, message
 
 MISUSE = 20  # calls out of order, names, shapes and pointers that are none
+STOPPED = 22  # a function of the program's own model stopped the analysis
+_STOP = "ABORTED: "  # how XLA begins the words of such a function
 
 
 class Action(enum.IntEnum):
@@ -34,14 +36,17 @@ class EndedError(RuntimeError):
 
 
 def code_of(error: BaseException) -> int:
-    """The code of an error: that of `assim run`, or MISUSE; never 0."""
+    """The code of an error: that of `assim run`, MISUSE or STOPPED; never 0."""
     if isinstance(error, HostError):
         return MISUSE
+    if isinstance(error, RuntimeError) and str(error).startswith(_STOP):
+        return STOPPED
     return int(error.code if isinstance(error, EndedError) else exit_code(error))
 
 
 def words_of(error: BaseException) -> str:
     """An error in plain words; one of ours with its kind."""
-    if code_of(error) == Exit.INTERNAL:
+    code = code_of(error)
+    if code == Exit.INTERNAL:
         return f"internal error, please report: {type(error).__name__}: {error}"
-    return message(error)
+    return message(error).removeprefix(_STOP)

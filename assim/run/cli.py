@@ -315,9 +315,12 @@ def coupling() -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory for it.")
 def build_coupling(out: Path) -> int:
     """Compile libassim with its C header, Fortran module, pkg-config and CMake packages."""
-    from assim.run.coupling import build_library
+    from assim.couple.build import build
+    from assim.files.netcdf import package_version
 
-    return build_library(out, _screen())
+    screen, out = _screen(), out.resolve()
+    screen.written(out, build(out, package_version(), screen.say))
+    return 0
 
 
 @main.command()

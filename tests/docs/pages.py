@@ -8,11 +8,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
-CODE = {"python", "toml", "console"}  # blocks of these languages are run
+CODE = {"python", "toml", "console", "fortran"}  # blocks of these languages are run
 PLAIN = {"text"}  # equations, and what programs print
 
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
-_FILE = re.compile(r"# file: (\S+)\n")
+_FILE = re.compile(r"[#!] file: (\S+)\n")
 _EXIT = re.compile(r"# exit (\d+)\b")
 
 

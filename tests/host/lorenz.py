@@ -102,3 +102,67 @@ def opened(path: Path) -> xr.Dataset:
     """A file of results, in memory."""
     with xr.open_dataset(path, decode_times=False) as file:
         return file.load()
+
+
+# ---- a host's own step, with its tangent and adjoint ---------------------------------------------
+
+
+def described(**changed: Any) -> dict[str, Any]:
+    """The case of a host whose own step is the window's model, with the forcing estimated."""
+    model = {
+        "use": "HostModel",
+        "dt": DT,
+        "fields": {"x": {"dims": ["site"], "long_name": "Lorenz-96 variable"}},
+        "coordinates": {"site": {"size": N, "period": float(N)}},
+        "parameters": {"F": {"value": F, "long_name": "forcing"}},
+    }
+    prior = {"use": "Normal", "mean": F, "stdev": 0.5}
+    return tables(model=model, parameters={"F": {"prior": prior}}, **changed)
+
+
+def linear(x: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """The tangent linear of the tendency at x."""
+    down, up = np.roll(x, -1) - np.roll(x, 2), np.roll(v, -1) - np.roll(v, 2)
+    return up * np.roll(x, 1) + down * np.roll(v, 1) - v
+
+
+def transposed(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Its adjoint."""
+    right, left = np.roll(x, 2) * np.roll(w, 1), np.roll(x, -1) * np.roll(w, -2)
+    return right - left + (np.roll(x, -2) - np.roll(x, 1)) * np.roll(w, -1) - w
+
+
+TO, WEIGHTS = DT * np.array([0.0, 0.5, 0.5, 1.0]), DT * np.array([1.0, 2.0, 2.0, 1.0]) / 6
+
+
+def stages(x: np.ndarray, f: float) -> list[np.ndarray]:
+    """The states of the four stages of a step."""
+    several, k = [], np.zeros(N)
+    for to in TO:
+        several.append(x + to * k)
+        k = tendency(several[-1], f)
+    return several
+
+
+def host_step(x: Any, theta: Any, t: float) -> Any:
+    """As `register_model` takes it."""
+    return {"x": step(x["x"], float(theta["F"]))}
+
+
+def host_tangent(x: Any, theta: Any, t: float, dx: Any, dtheta: Any) -> Any:
+    k, v = np.zeros(N), dx["x"].copy()
+    for y, to, weight in zip(stages(x["x"], float(theta["F"])), TO, WEIGHTS, strict=True):
+        k = linear(y, dx["x"] + to * k) + dtheta["F"]
+        v += weight * k
+    return {"x": v}
+
+
+def host_adjoint(x: Any, theta: Any, t: float, by: Any) -> Any:
+    k, w, g = np.zeros(N), by["x"].copy(), 0.0
+    several = zip(stages(x["x"], float(theta["F"])), TO, WEIGHTS, strict=True)
+    for y, to, weight in reversed(list(several)):
+        k = weight * by["x"] + k
+        v, g = transposed(y, k), g + k.sum()
+        w += v
+        k = to * v
+    return {"x": w}, {"F": g}

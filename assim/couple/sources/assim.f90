@@ -14,7 +14,7 @@ module assim
   integer(c_int), parameter, public :: assim_data = 3, assim_not_converged = 4
   integer(c_int), parameter, public :: assim_non_finite = 5, assim_incomplete = 7
   integer(c_int), parameter, public :: assim_interrupted = 130, assim_misuse = 20
-  integer(c_int), parameter, public :: assim_no_python = 21
+  integer(c_int), parameter, public :: assim_no_python = 21, assim_stopped = 22
   integer(c_int), parameter, public :: assim_nothing = 0, assim_analysed = 1, assim_restart = 2
   integer(c_int), parameter, public :: assim_stop = 3
   integer(c_int), parameter, public :: assim_at_start = 1, assim_resume = 2, assim_print = 4

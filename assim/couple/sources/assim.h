@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-/* What is returned: 0, the exit codes of `assim run`, and two more. */
+/* What is returned: 0, the exit codes of `assim run`, and three more. */
 enum {
   ASSIM_SUCCESS = 0,
   ASSIM_INTERNAL = 1,
@@ -27,7 +27,8 @@ enum {
   ASSIM_INCOMPLETE = 7,    /* the analysis stands, something after it failed */
   ASSIM_INTERRUPTED = 130,
   ASSIM_MISUSE = 20,       /* calls out of order, null pointers, names and shapes of no field */
-  ASSIM_NO_PYTHON = 21     /* no Python, or no assim in it */
+  ASSIM_NO_PYTHON = 21,    /* no Python, or no assim in it */
+  ASSIM_STOPPED = 22       /* a function of the program's own model stopped the analysis */
 };
 
 /* What the program does next. */
