@@ -32,8 +32,8 @@ test: check ## every check, then the tests but for the slow ones
 test-slow: $(VENV)/.dev ## the slow tests
 	$(BIN)/python -m pytest -m slow $(ON_WORKERS) $(PYTEST_ARGS)
 
-test-coupling: $(VENV)/.dev ## models outside JAX; what needs a compiler is skipped where there is none
-	$(BIN)/python -m pytest tests/couple $(ON_WORKERS) $(PYTEST_ARGS)
+test-coupling: $(VENV)/.dev ## codes outside JAX, both ways; what needs a compiler is skipped where there is none
+	$(BIN)/python -m pytest tests/couple tests/host -m "not slow" $(ON_WORKERS) $(PYTEST_ARGS)
 
 study: $(VENV)/.dev ## what takes hours, in batches that are kept: NAME=calibration ARGS=...
 	JAX_ENABLE_X64=1 $(BIN)/python -m tests.studies.$(NAME) $(ARGS)

@@ -18,7 +18,7 @@ from assim.arguments import hint, nearest
 
 _WORDS = {"posterior": ("auto", "none"), "covariance": ("none",)}  # that name no class
 _PLACES = {"model": "assim.models", "integrator": "assim.problem.integrator"}
-_DESCRIBED = {"HostModel": "assim.couple.host_model"}  # models that a case describes
+_DESCRIBED = {"HostModel": "assim.couple.host_model:host_model"}  # models that a case describes
 _FUNCTIONS = ("model", "operator", "quantity", "finding")  # kinds that are, or may be, functions
 _ALSO = {"covariance": "assim.problem.covariance:AbstractStateCovariance"}
 _KINDS = {  # the class of every plug-in of a kind, and the names of those that come with assim
@@ -119,7 +119,7 @@ def resolve(kind: str, use: Any, folder: Path, expected: tuple[type, ...] = ()) 
     if kind in ("quantity", "finding"):
         raise UnknownNameError(f'must be "file.py:function", got {use!r}')
     if kind == "model" and use in _DESCRIBED:
-        return load(f"{_DESCRIBED[use]}:{use}")
+        return load(_DESCRIBED[use])
     if use not in names(kind):
         known = [*names(kind), *words(kind)]
         near = hint(use, known, "those that come with assim are")

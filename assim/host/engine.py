@@ -126,15 +126,16 @@ class Engine:
         """Make the host's own step the model of the window, in place of what [model] has.
 
         Args:
-            step: function in Python or address of a C function, as the class that the case names by
-                `model.use` calls it.
+            step: function in Python or address of a C function, as `PythonModel` or `CModel` has
+                it; all three are of one kind.
             tangent: that of its tangent linear, where there is one.
             adjoint: that of its adjoint.
             context: address that C functions are handed.
             thread_safe: whether several threads may be in them at once.
 
         Raises:
-            HostError: no function, a class of [model] that takes none, or a call after `start`.
+            HostError: no function, functions of both kinds, a [model] that takes none, or a call
+                after `start`.
         """
         self._before_start("register_model")
         given = {"step": step, "tangent": tangent, "adjoint": adjoint}
@@ -142,13 +143,15 @@ class Engine:
             if not (callable(function) or function or (function is None and name != "step")):
                 what = "a function, or the address of one"
                 raise HostError(f"register_model: {name} must be {what}, got {function!r}")
+        if len({callable(function) for function in given.values() if function is not None}) > 1:
+            raise HostError("register_model: give functions in Python, or addresses, not both")
         table = self.case.checked.model
         if "step" not in table.types():
             raise HostError(
-                f"register_model: {table.use} (model.use) takes no step of a host; name a class "
-                "that does, as CModel"
+                f"register_model: {table.use} (model.use) takes no step of a host; describe "
+                'the model of the program, use = "HostModel"'
             )
-        table.offer(library=None, context=context, thread_safe=thread_safe, **given)
+        table.offer(context=context, thread_safe=thread_safe, **given)
 
     @_kept
     def start(self, t: float) -> Action:

@@ -8,7 +8,7 @@ import pytest
 
 from assim.case.failure import CaseError
 from assim.couple import trampoline
-from assim.couple.host_model import HostModel
+from assim.couple.host_model import host_model
 from assim.host import Action, Engine
 from tests.host import lorenz
 from tests.host.lorenz import END, N
@@ -51,7 +51,7 @@ def test_the_analysis_is_that_of_the_model_in_jax(tmp_path: Path):
 
 def test_what_a_function_raises_ends_the_analysis_and_not_the_host(tmp_path: Path):
     def broken(*given: object) -> None:
-        raise FloatingPointError("it has lost its way")
+        raise RuntimeError("it has lost its way")
 
     functions = lorenz.host_step, broken, broken
     engine, x, _ = started(tmp_path, lorenz.described(), *functions)
@@ -60,7 +60,12 @@ def test_what_a_function_raises_ends_the_analysis_and_not_the_host(tmp_path: Pat
         with pytest.raises(Exception, match="it has lost its way"):
             engine.advance(END)
         assert (x == before).all()
-        assert engine.last_error == "HostModel: FloatingPointError: it has lost its way"
+        assert engine.last_error == "PythonModel(host_step): RuntimeError: it has lost its way"
+
+
+def test_a_step_alone_is_refused_where_derivatives_are_needed(tmp_path: Path):
+    with pytest.raises(CaseError, match=r"minimiser: .*needs the tangent of the step"):
+        started(tmp_path, lorenz.described(), lorenz.host_step)
 
 
 def test_without_a_host_the_case_says_what_it_lacks(tmp_path: Path):
@@ -85,4 +90,4 @@ FIELD, PLACE = {"x": {"dims": ["site"]}}, {"site": {"size": 3}}
 def test_a_description_that_is_none(given: dict, words: str):
     whole = {"dt": 0.1, "fields": FIELD, "coordinates": PLACE, "step": lorenz.host_step, **given}
     with pytest.raises(ValueError, match=words):
-        HostModel(**whole)
+        host_model(**whole)
