@@ -183,9 +183,13 @@ class Engine:
         check_fit(self.arrays, setting.labels)
         self._check_start(setting, t)
         stages = self._stages_of(setting)
-        stage = next(stages)
+        try:
+            action = self._begin(next(stages), t)
+        except BaseException:
+            stages.close()
+            raise
         self._stages = stages
-        return self._done(self._begin(stage, t))
+        return self._done(action)
 
     # ---- in the time loop ------------------------------------------------------------------------
 

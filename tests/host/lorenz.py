@@ -34,14 +34,14 @@ def background() -> np.ndarray:
     return x
 
 
-def observed(windows: int = 1, seed: int = 1) -> xr.Dataset:
-    """Every second site at every slot edge but the first, with errors of 0.5."""
+def observed(edges: int = SLOTS, steps: int = STEPS, seed: int = 1) -> xr.Dataset:
+    """Every second site at so many slot edges after the first, with errors of 0.5."""
     rng = np.random.default_rng(seed)
     x, rows = background() + rng.standard_normal(N), []
-    for number in range(1, windows * SLOTS + 1):
-        for _ in range(STEPS):
+    for number in range(1, edges + 1):
+        for _ in range(steps):
             x = step(x)
-        rows += [(number * STEPS * DT, site, x[site]) for site in range(0, N, 2)]
+        rows += [(number * steps * DT, site, x[site]) for site in range(0, N, 2)]
     time, site, value = np.array(rows).T
     value = value + 0.5 * rng.standard_normal(len(value))
     return xr.Dataset(
@@ -76,7 +76,8 @@ def written(folder: Path, case: dict[str, Any], windows: int = 1) -> Path:
     """The case file, with its observations beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "case.toml").write_text(write(case), encoding="utf-8")
-    observed(windows).to_netcdf(folder / "observations.nc")
+    window = case["window"]
+    observed(windows * window["slots"], window["steps"]).to_netcdf(folder / "observations.nc")
     return folder / "case.toml"
 
 

@@ -58,6 +58,22 @@ def test_a_host_that_was_stopped_goes_on(alone: list[np.ndarray], tmp_path: Path
         np.testing.assert_allclose(x, alone[2], rtol=0, atol=1e-10)
 
 
+@pytest.mark.coupling
+def test_memory_stays_flat(tmp_path: Path):
+    """A window after the first ones adds nothing that stays: 2 kB each, as measured over 1,000."""
+    many = 60
+    case = {**lorenz.cycle(many), "window": {"start": 0.0, "slots": 1, "steps": 1}}
+    path, used = lorenz.written(tmp_path, case, many), []
+    with Engine(path, tmp_path / "out") as engine:
+        engine.register("x", lorenz.background())
+        engine.start(0.0)
+        for number in range(1, many + 1):
+            engine.advance(number * lorenz.DT)
+            used.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
+        assert engine.action is Action.STOP
+    assert used[-2] - used[19] < 2**20  # the last one writes the series of all
+
+
 def test_only_a_cycle_is_gone_on_with(tmp_path: Path):
     with pytest.raises(HostError, match="only a cycle"):
         Engine(lorenz.written(tmp_path, lorenz.tables()), resume=True)

@@ -1,6 +1,8 @@
 """A host in C: the same analyses as a host in Python has, and nothing that brings it down."""
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.host import lorenz
-from tests.host.programs import HERE, compiled_c, library, ran
+from tests.host.programs import HERE, compiled_c, compiler, library, ran
 
 pytestmark = pytest.mark.coupling
 WINDOWS = 3
@@ -24,6 +26,34 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("library")
     return compiled_c(HERE / "host.c", library(folder), folder / "host")
+
+
+def test_a_program_finds_the_library_by_its_packages(program: Path, tmp_path: Path):
+    """By CMake and by pkg-config; what they link is what runs."""
+    lib, made = program.parent, tmp_path / "made"
+    (tmp_path / "CMakeLists.txt").write_text(PROJECT.format(source=HERE / "host.c"))
+    where = f"-Dassim_DIR={lib}/lib/cmake/assim"
+    for words in (("-S", tmp_path, "-B", made, where), ("--build", made)):
+        subprocess.run([compiler("cmake"), *map(str, words)], check=True, capture_output=True)
+    found = {**os.environ, "PKG_CONFIG_PATH": f"{lib}/lib/pkgconfig"}
+    asked = [compiler("pkg-config"), "--cflags", "--libs", "assim_fortran"]
+    flags = subprocess.run(asked, check=True, capture_output=True, text=True, env=found).stdout
+    by_flags = tmp_path / "by_flags"
+    words = [compiler("gcc"), "-std=c11", str(HERE / "host.c"), "-o", str(by_flags)]
+    subprocess.run([*words, *flags.split(), "-lm"], check=True)
+    for path in (made / "host", by_flags):
+        done = subprocess.run([path, "run", "nowhere.toml", "out"], env=NO_PYTHON, text=True)
+        assert done.returncode == 21
+
+
+NO_PYTHON = {**os.environ, "ASSIM_PYTHON": "/nowhere/python3"}
+PROJECT = """
+cmake_minimum_required(VERSION 3.18)
+project(host C)
+find_package(assim REQUIRED)
+add_executable(host {source})
+target_link_libraries(host PRIVATE assim::assim m)
+"""
 
 
 def values(text: str) -> np.ndarray:
