@@ -128,7 +128,7 @@ def test_without_the_tangent_linear_many_values_are_judged_more_cautiously():
 
 
 def test_what_a_scale_came_to_is_said_where_nothing_is_tested():
-    sound = fit(drawn(3), scale=SCALE)
+    sound = fit(drawn(4), scale=SCALE)
     assert sound.verdict == "untested" and not sound.remarks()
     (line,) = sound.untested
     value, distance = sound.scales["sigma"].value, sound.scales["sigma"].distance
@@ -136,7 +136,7 @@ def test_what_a_scale_came_to_is_said_where_nothing_is_tested():
     assert line.startswith("Fit of u not tested: the error scale sigma is estimated, so that χ²")
     assert f"sigma came to {value:.3g} times the errors stated" in line
     assert json.loads(json.dumps(sound.summary()))["untested"] == [line]
-    assert not fit(drawn(3)).untested
+    assert not fit(drawn(4)).untested
 
 
 def test_a_prior_far_from_the_truth_is_named_though_the_scale_absorbs_it():

@@ -111,10 +111,9 @@ def test_plain_svgd_is_not_on_lorenz63():
     assert not calibration.uniform
 
 
-@pytest.mark.parametrize("name", ["svgd", "nuts", "mclmc"])
-def test_lynx_and_hare_is_uniform(name):
-    """The eight controls, and the log density as above."""
-    check_uniform(lynx_hare(), METHODS[name], 100, density=name != "svgd")
+def test_lynx_and_hare_is_uniform():
+    """The eight controls by particles; chains, an hour of them, are the study `calibration`'s."""
+    check_uniform(lynx_hare(), METHODS["svgd"], 100, density=False)
 
 
 def test_plain_svgd_is_not_on_lynx_and_hare():

@@ -44,4 +44,9 @@ def test_a_funnel_is_told(method):
     problem, around = random_walk()
     found = method.sample(problem, around, jax.random.key(0))
     assert judged(found) != "wrong"
-    assert found.trust is Trust.DOUBTFUL and "too narrow for their steps" in found.advice
+    assert found.trust is Trust.DOUBTFUL
+    told = (
+        "too narrow for their steps",
+        "a narrow region is not reached",
+    )  # acceptance, or what diverged
+    assert any(words in found.advice for words in told), found.advice
