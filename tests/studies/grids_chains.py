@@ -1,11 +1,12 @@
 """Cases on grids against long chains: heat pulses, and full-waveform inversion.
 
-make study NAME=grids_chains [ARGS="--chains 2 heat_pulse full_waveform_shot"]
+make study NAME=grids_chains [ARGS="--chains 2 full_waveform_shot"]
 
 NUTS, a batch by each seed, with every estimated parameter and every value of the initial fields.
 Against all batches together: the Laplace Gaussian of Gauss-Newton's Hessian and of the exact one,
 and the posterior that the case publishes. `full_waveform_shot` has one shot in the middle of the
-well, in wider cells; `full_waveform` itself takes hours, and runs where it is asked for.
+well, in wider cells. Both run where they are asked for: with 24 GB of memory, shared with others,
+the chain of one shot was killed before its first draw, and that of the whole case takes hours.
 
 Means are off in standard deviations of the chains; standard deviations relative to theirs. The
 chains' own standard error of a mean is that of their effective draws, of all batches together.
@@ -46,7 +47,7 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "full_waveform_shot": ("full_waveform", SHOT),
     "full_waveform": ("full_waveform", {}),
 }
-QUICK = ("heat_pulse", "full_waveform_shot")
+QUICK = ("heat_pulse",)
 DRAWS, TOGETHER = 20_000, 500  # of a Gaussian, and how many are made physical at once
 SHORT = {"accuracy": 0.03, "warm_up": 80, "chains": 4}  # batches of NUTS, which add up
 HESSIANS = {"laplace": "gauss_newton", "laplace_exact": "exact"}
