@@ -1,13 +1,14 @@
 """libassim for programs in C, C++ and Fortran: its sources, compiled into a directory."""
 
-import os
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+
+from assim.couple.compilers import compiler
 
 SOURCES = ("assim.h", "assim.c", "assim.f90", "descriptor.c")
 _C, _FORTRAN = ("cc", "gcc", "clang"), ("gfortran", "flang-new", "ifx")
@@ -69,7 +70,7 @@ def build(directory: Path, version: str, say: Callable[[str], None]) -> list[Pat
     shutil.copy(source / "assim.h", include)
     paths = [include / "assim.h", _library(source, lib)]
     packages = {"assim": ("Data assimilation inside a program", "")}
-    if (fortran := _compiler("FC", _FORTRAN)) is None:
+    if (fortran := compiler("FC", _FORTRAN)) is None:
         say("No Fortran compiler here (gfortran; FC names another): the Fortran module is left out")
     else:
         paths += _module(fortran, source, include, lib)
@@ -85,8 +86,8 @@ def build(directory: Path, version: str, say: Callable[[str], None]) -> list[Pat
 
 def _library(source: Path, lib: Path) -> Path:
     """libassim.so, linked to the shared library of this Python."""
-    compiler = _compiler("CC", _C)
-    if compiler is None:
+    c = compiler("CC", _C)
+    if c is None:
         raise BuildError("there is no C compiler here: install gcc, or name one in CC")
     folder = Path(str(sysconfig.get_config_var("LIBDIR")))
     shared = folder / str(sysconfig.get_config_var("LDLIBRARY"))
@@ -97,7 +98,7 @@ def _library(source: Path, lib: Path) -> Path:
         )
     made = lib / "libassim.so"
     _run(
-        *(compiler, "-O2", "-std=c11", "-D_GNU_SOURCE", "-shared", "-fPIC", "-frounding-math"),
+        *(c, "-O2", "-std=c11", "-D_GNU_SOURCE", "-shared", "-fPIC", "-frounding-math"),
         f"-I{sysconfig.get_path('include')}",
         *(f'-DASSIM_PYTHON="{sys.executable}"', f'-DASSIM_LIBPYTHON="{shared}"'),
         *(str(source / "assim.c"), "-o", str(made), str(shared), f"-Wl,-rpath,{folder}"),
@@ -108,24 +109,19 @@ def _library(source: Path, lib: Path) -> Path:
 
 def _module(fortran: str, source: Path, include: Path, lib: Path) -> list[Path]:
     """assim.mod and what it calls."""
-    compiler = _compiler("CC", _C)
-    assert compiler is not None
+    c = compiler("CC", _C)
+    assert c is not None
     parts = [source / "module.o", source / "descriptor.o"]
     into = "-J" if "gfortran" in Path(fortran).name else "-module-dir"
     module = (*("-c", str(source / "assim.f90")), into, str(include), "-o", str(parts[0]))
     _run(fortran, "-O2", "-fPIC", *module)
-    _run(compiler, "-O2", "-fPIC", "-c", str(source / "descriptor.c"), "-o", str(parts[1]))
+    _run(c, "-O2", "-fPIC", "-c", str(source / "descriptor.c"), "-o", str(parts[1]))
     made = lib / "libassim_fortran.a"
     made.unlink(missing_ok=True)
     _run("ar", "rcs", str(made), *map(str, parts))
     for part in parts:
         part.unlink()
     return [include / "assim.mod", made]
-
-
-def _compiler(variable: str, known: Sequence[str]) -> str | None:
-    named = os.environ.get(variable)
-    return next(filter(None, map(shutil.which, (named,) if named else known)), None)
 
 
 def _run(*command: str) -> None:

@@ -4,7 +4,6 @@ import ctypes
 import hashlib
 import os
 import platform
-import shutil
 import subprocess
 import tempfile
 import warnings
@@ -15,6 +14,7 @@ from pathlib import Path
 import jax
 
 from assim.cache import cache_directory
+from assim.couple.compilers import compiler
 
 TARGET = "assim_call"
 _COMPILERS = ("c++", "g++", "clang++")
@@ -49,8 +49,11 @@ def library() -> ctypes.CDLL | None:
 def _built() -> Path:
     """The file of the trampoline for this jaxlib, compiled unless it is in the cache."""
     source = resources.files("assim.couple").joinpath("trampoline.cpp").read_bytes()
-    compiler = _compiler()
-    said = (*_FLAGS, compiler, platform.machine(), jax.lib.__version__)
+    found = compiler("CXX", _COMPILERS)
+    if found is None:
+        named = os.environ.get("CXX")
+        raise FileNotFoundError(f"there is none of {named or ', '.join(_COMPILERS)}")
+    said = (*_FLAGS, found, platform.machine(), jax.lib.__version__)
     digest = hashlib.sha256(source + "\0".join(said).encode()).hexdigest()[:16]
     folder = cache_directory() or Path(tempfile.mkdtemp(prefix="assim-"))
     path = folder / f"trampoline-{digest}.so"
@@ -60,18 +63,10 @@ def _built() -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         text, made = Path(scratch) / "trampoline.cpp", Path(scratch) / path.name
         text.write_bytes(source)
-        command = [compiler, *_FLAGS, f"-I{jax.ffi.include_dir()}", str(text), "-o", str(made)]
+        command = [found, *_FLAGS, f"-I{jax.ffi.include_dir()}", str(text), "-o", str(made)]
         subprocess.run(command, check=True, capture_output=True, text=True)
         os.replace(made, path)  # whole or not there, whoever else compiles it now
     return path
-
-
-def _compiler() -> str:
-    named = os.environ.get("CXX")
-    for name in (named,) if named else _COMPILERS:
-        if found := shutil.which(name):
-            return found
-    raise FileNotFoundError(f"there is none of {named or ', '.join(_COMPILERS)}")
 
 
 def add(step: int, tangent: int, adjoint: int, context: int, parallel: bool) -> int | None:
