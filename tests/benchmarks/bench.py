@@ -38,6 +38,8 @@ import assim
 from assim.models import Lorenz96, ShallowWater
 from assim.solve.cost import cost
 from assim.solve.minimise.compiled import minimise_compiled
+from tests.benchmarks.basin import CONSTANTS, basin
+from tests.benchmarks.basin import DT as WATER_DT
 
 jax.config.update("jax_enable_x64", True)
 
@@ -269,31 +271,13 @@ def twins() -> Iterator[tuple[str, float]]:
 # ---- shallow water -------------------------------------------------------------------------------
 
 
-class CModel(ctypes.Structure):
-    """`Model` of c/shallow_water.c."""
-
-    _fields_ = [
-        ("n", ctypes.c_int),
-        *((name, ctypes.c_double) for name in ("dx", "dt", "gravity", "drag", "viscosity")),
-        *((name, ctypes.c_void_p) for name in ("coriolis", "wind")),
-    ]
-
-
-PARAMETERS = {
-    "gravity": 9.81,
-    "coriolis": 1e-4,
-    "beta": 1e-11,
-    "drag": 1e-6,
-    "viscosity": 50.0,
-    "wind_stress": 0.1,
-}
 STEPS = 20
 
 
 def water(n: int) -> tuple[ShallowWater, assim.Window, dict[str, jax.Array]]:
     """The model, a window of two slots, and a hill of water on a flow."""
-    parameters = {name: jnp.asarray(value) for name, value in PARAMETERS.items()}
-    model = ShallowWater(nx=n, ny=n, dt=60.0, parameters=parameters)
+    parameters = {name: jnp.asarray(value) for name, value in CONSTANTS.items()}
+    model = ShallowWater(nx=n, ny=n, dt=WATER_DT, parameters=parameters)
     x, y = np.meshgrid(*2 * [(np.arange(n) + 0.5) / n])
     start = {
         "h": 100 + 2 * np.exp(-((x - 0.5) ** 2 + (y - 0.5) ** 2) / 0.01),
@@ -306,11 +290,7 @@ def water(n: int) -> tuple[ShallowWater, assim.Window, dict[str, jax.Array]]:
 
 def c_water(n: int, start: np.ndarray, with_gradient: bool) -> np.ndarray:
     """The state after `STEPS` steps, or the gradient of half its squares."""
-    y = 10e3 * (np.arange(n) - n / 2)
-    coriolis = PARAMETERS["coriolis"] + PARAMETERS["beta"] * y
-    wind = -PARAMETERS["wind_stress"] / 1000 * np.cos(2 * np.pi * (np.arange(n) + 0.5) / n)
-    numbers = (PARAMETERS[name] for name in ("gravity", "drag", "viscosity"))
-    model = CModel(n, 10e3, 60.0, *numbers, pointer(coriolis), pointer(wind))
+    model = basin(n)
     end, gradient = np.empty_like(start), np.empty_like(start)
     run = partial(
         library("shallow_water").shallow_water, ctypes.byref(model), pointer(start), STEPS

@@ -14,6 +14,7 @@ import pytest
 
 import assim
 from assim.models import Lorenz96, ShallowWater
+from tests.benchmarks.basin import CONSTANTS, DT, basin
 
 SOURCES = Path(__file__).parent / "c"
 COMPILER = shutil.which("cc") or shutil.which("gcc")
@@ -53,40 +54,19 @@ def chaotic(n: int = 40, seed: int = 0) -> np.ndarray:
     return 8 + 2 * np.random.default_rng(seed).standard_normal(n)
 
 
-class Basin(ctypes.Structure):
-    """`Model` of benchmarks/c/shallow_water.c."""
-
-    _fields_ = (
-        ("n", ctypes.c_int),
-        *((name, ctypes.c_double) for name in ("dx", "dt", "gravity", "drag", "viscosity")),
-        *((name, ctypes.c_void_p) for name in ("coriolis", "wind")),
-    )
-
-
 WATER = {"step": "water_step", "tangent": "water_tangent", "adjoint": "water_adjoint"}
-_CONSTANTS = {
-    "gravity": 9.81,
-    "coriolis": 1e-4,
-    "beta": 1e-11,
-    "drag": 1e-6,
-    "viscosity": 50.0,
-    "wind_stress": 0.1,
-}
 
 
 def shallow_water(n: int, **given: Any) -> tuple[assim.foreign.CModel, ShallowWater]:
     """The same periodic water in C and in JAX; in C its constants are no parameters."""
-    own = {name: jnp.asarray(value) for name, value in _CONSTANTS.items()}
-    theirs = ShallowWater(nx=n, ny=n, dt=60.0, parameters=own)
-    coriolis = _CONSTANTS["coriolis"] + _CONSTANTS["beta"] * 10e3 * (np.arange(n) - n / 2)
-    wind = -_CONSTANTS["wind_stress"] / 1000 * np.cos(2 * np.pi * (np.arange(n) + 0.5) / n)
-    numbers = (_CONSTANTS[name] for name in ("gravity", "drag", "viscosity"))
-    basin = Basin(n, 10e3, 60.0, *numbers, coriolis.ctypes.data, wind.ctypes.data)
-    _KEPT.append((basin, coriolis, wind))
+    own = {name: jnp.asarray(value) for name, value in CONSTANTS.items()}
+    theirs = ShallowWater(nx=n, ny=n, dt=DT, parameters=own)
+    context = basin(n)
+    _KEPT.append(context)
     labels = theirs.labels()
     labels = assim.Labels(labels.state, {}, labels.coordinates, labels.time_unit)
-    given = {**WATER, "context": ctypes.addressof(basin), "thread_safe": True, **given}
-    return assim.foreign.CModel(library("shallow_water"), labels, 60.0, **given), theirs
+    given = {**WATER, "context": ctypes.addressof(context), "thread_safe": True, **given}
+    return assim.foreign.CModel(library("shallow_water"), labels, DT, **given), theirs
 
 
 def hill(n: int) -> dict[str, Any]:
