@@ -64,7 +64,7 @@ class TimeInvariant(eqx.Module):
         _check(problem)
         errors, rest = _entries(problem)
         order = _by_time(problem, len(errors))
-        zero = problem.simulate(jnp.zeros(problem.size()))
+        zero = program(problem.simulate)(jnp.zeros(problem.size()))
         blocks, others = _sensitivities(problem, errors, rest, order)
         gram = _gram(blocks, blocks) + others @ others.T
         found = TimeInvariant(

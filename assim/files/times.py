@@ -62,15 +62,16 @@ class FileTimes:
     def dates(self) -> np.ndarray:
         """The times as cftime dates, of the numbers' shape; DataError for a year without dates."""
         assert self.epoch is not None, self.where
-        units = f"{self.unit} since {self.epoch.isoformat(' ')}"
-        return dates_of(self.numbers, units, self.epoch.calendar, self.where)
+        return dates_of(self.numbers, self._since(self.epoch), self.epoch.calendar, self.where)
+
+    def _since(self, epoch: cftime.datetime) -> str:
+        return f"{self.unit} since {epoch.isoformat(' ')}"
 
     def text(self, place: int) -> str:
         """One of the times for people: a date to the second, or the number."""
         if self.epoch is None:
             return f"at time {self.numbers[place]:.6g}"
-        units = f"{self.unit} since {self.epoch.isoformat(' ')}"
-        return words(float(self.numbers[place]), units, self.epoch.calendar)
+        return words(float(self.numbers[place]), self._since(self.epoch), self.epoch.calendar)
 
     def to_model(
         self, unit: str, reference: str | None, edges: np.ndarray | None = None
