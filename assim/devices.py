@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -13,6 +14,9 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, PartitionSpec
 
 MEMBER, SPACE = "member", "space"
+POOL = "PJRT_NPROC"  # variable with the threads of XLA's pool on a CPU, read when JAX is first used
+_THREADS = 4  # of that pool for each device: one that factorises a batch waits in it for others
+_IS_DEALT: ContextVar[bool] = ContextVar("_IS_DEALT", default=False)  # where members are traced
 _State = TypeVar("_State")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -30,7 +34,8 @@ def mesh(*, member: int = 1, space: int = 1) -> AbstractContextManager[Any]:
         space: devices among which a state is.
 
     Raises:
-        ValueError: fewer than one, or more devices than there are.
+        ValueError: fewer than one, or more devices than there are; or so few threads on a CPU that
+            devices would wait for one another without end.
     """
     devices = jax.devices()
     if min(member, space) < 1 or member * space > len(devices):
@@ -39,13 +44,30 @@ def mesh(*, member: int = 1, space: int = 1) -> AbstractContextManager[Any]:
             f"{max(space, 1)} devices; there are {len(devices)} ({devices[0].platform}). On a CPU, "
             'jax.config.update("jax_num_cpu_devices", N) makes N of its cores, before JAX is used'
         )
-    cores = os.cpu_count() or 1
-    if devices[0].platform == "cpu" and len(jax.local_devices()) > cores:
-        taken = f"{len(jax.local_devices())} devices of the CPU share {cores} cores"
+    cores, made = os.cpu_count() or 1, len(jax.local_devices())
+    if devices[0].platform == "cpu" and member * space > 1 and threads() < threads_for(made):
+        raise ValueError(
+            f"mesh: {made} devices of the CPU share a pool of {threads()} threads, in which "
+            "factorisations of batches can wait for one another without end; set "
+            f'os.environ["{POOL}"] = "{threads_for(made)}" before JAX is used'
+        )
+    if devices[0].platform == "cpu" and made > cores:
+        taken = f"{made} devices of the CPU share {cores} cores"
         warnings.warn(f"mesh: {taken}: no faster than as many devices as cores", stacklevel=2)
     shape, automatic = (member, space), (AxisType.Auto, AxisType.Auto)
     axes = jax.make_mesh(shape, (MEMBER, SPACE), automatic, devices=devices[: member * space])
     return jax.set_mesh(axes)
+
+
+def threads() -> int:
+    """Threads of XLA's pool on a CPU, as XLA counts them when JAX is first used."""
+    asked = [os.environ[name] for name in (POOL, "NPROC") if name in os.environ]
+    return int(asked[0]) if asked and asked[0].isdigit() else len(os.sched_getaffinity(0))
+
+
+def threads_for(devices: int) -> int:
+    """Threads with which so many devices of a CPU never wait for one another; 1 for one."""
+    return _THREADS * devices if devices > 1 else 1
 
 
 def along(axis: str) -> int:
@@ -109,12 +131,20 @@ def program(function: _Function) -> _Function:
 
 
 def each_member(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As `vmap`, of rows that are dealt out to the devices of members where those divide them."""
+    """As `vmap`, of rows that are dealt out to the devices of members where those divide them.
+
+    Rows within a row that is dealt out stay together on its device.
+    """
 
     def every(*rows: Any) -> Any:
         devices = along(MEMBER)
-        is_dealt = devices > 1 and _number(rows) % devices == 0
-        return jax.vmap(function, spmd_axis_name=MEMBER if is_dealt else None)(*rows)
+        if devices == 1 or _number(rows) % devices or _IS_DEALT.get():
+            return jax.vmap(function)(*rows)
+        before = _IS_DEALT.set(True)
+        try:
+            return jax.vmap(function, spmd_axis_name=MEMBER)(*rows)
+        finally:
+            _IS_DEALT.reset(before)
 
     return every
 
@@ -127,7 +157,7 @@ def over_members(function: Callable[[Any], Any], rows: Any, size: int) -> Any:
         rows: arrays with one leading dimension.
         size: rows that the memory of one device holds.
     """
-    devices, number = along(MEMBER), _number(rows)
+    devices, number = 1 if _IS_DEALT.get() else along(MEMBER), _number(rows)
     batches = math.ceil(number / (size * devices))
     if batches <= 1:
         return each_member(function)(rows)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("PJRT_NPROC", "8")  # threads that two devices need, and XLA reads at first
 os.environ["ASSIM_CACHE_DIR"] = "off"  # not the user's: see COMPILED
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Processes that all use every core wait for one another: a factorisation can take 10 × as long.

@@ -206,3 +206,38 @@ def test_more_devices_than_cores_are_said(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     with pytest.warns(UserWarning, match="2 devices of the CPU share 1 cores"), assim.mesh():
         pass
+
+
+def test_too_few_threads_are_refused(monkeypatch):
+    monkeypatch.setenv("PJRT_NPROC", "2")
+    with pytest.raises(ValueError, match=r"2 devices .* a pool of 2 threads.*PJRT_NPROC.* = .8"):
+        assim.mesh(member=2)
+
+
+SEVERAL_STARTS = """
+from assim.run.terminal.runtime import configure
+configure(shares={"member": 2})
+import jax
+import numpy as np
+import assim
+from assim.models import Lorenz96
+model = Lorenz96(n=40)
+window = assim.Window.regular(model, slots=2, steps=2)
+points = assim.Points.at(np.full(40, window.edges[-1]), {"site": np.arange(40.0)})
+seen = assim.Observations("x", np.ones(40), points, assim.operator.PointSample("x"), stdev=1.0)
+background = {"x": 8 * np.sin(np.arange(40.0))}
+problem = assim.strong_constraint(model, window, background, assim.covariance.Diagonal(1.0), seen)
+with assim.mesh(member=2):
+    minimum = assim.analyse(problem, starts=4, posterior=None)
+print(minimum.solution.status)
+"""
+
+
+def test_two_devices_that_factorise_do_not_wait_for_one_another():
+    """Four searches, whose columns are not dealt out again, and factorisations on both devices."""
+    without = {k: v for k, v in os.environ.items() if k not in ("PJRT_NPROC", "XLA_FLAGS")}
+    printed = subprocess.run(
+        [sys.executable, "-c", SEVERAL_STARTS],
+        env=without, check=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert printed.stdout.strip() == "converged"

@@ -84,13 +84,14 @@ def configure(
 def _share(device: str, shares: Mapping[str, int], process: tuple[int, int]) -> None:
     import jax
 
-    from assim.devices import mesh
+    from assim.devices import POOL, mesh, threads, threads_for
 
     (number, processes), devices = process, math.prod(shares.values())
     if devices % processes:
         what = f"{devices} devices cannot be dealt out to the {processes} processes of this run"
         raise CaseError([Fault("runtime.mesh", f"{what}; choose a multiple")])
     if device == "cpu":
+        os.environ[POOL] = str(max(threads(), threads_for(devices // processes)))
         with suppress(RuntimeError):  # JAX is in use already, with the devices that it has
             jax.config.update("jax_num_cpu_devices", devices // processes)
     try:
