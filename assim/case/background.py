@@ -1,15 +1,17 @@
 """The background of a case, [background]: values, priors and covariances of every field."""
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from pydantic import PrivateAttr, model_validator
 
 from assim.case.failure import Fault, Trouble
 from assim.case.plugins import NONE, PriorTable, SpreadTable, StateCovarianceTable, Table
+from assim.files.errors import DataError
 
 if TYPE_CHECKING:
-    from assim.problem.arrays import Array, State
+    from assim.problem.arrays import Array, Labels, State
     from assim.problem.covariance import AbstractCovariance
     from assim.problem.covariance.state import StateCovariance
     from assim.problem.model import AbstractDynamics
@@ -109,6 +111,16 @@ class BackgroundTable(Table):
             spreads |= {n: trouble.attempt(self._spread, model, n, stdev.get(n)) for n in rest}
             trouble.report()
         return fields, {name: part for name, part in spreads.items() if part is not None}
+
+    def remarks(self, labels: "Labels") -> list[str]:
+        """Fields of the file that are means or sums over time, and read as states at a time."""
+        from assim.files.read.cells import states_read_at_times
+
+        names = [name for name in labels.state if self.field(name).mean is None]
+        if self.file is not None:
+            with suppress(DataError):  # which is told where the file is read
+                return states_read_at_times(self.file_path(self.file), labels, names, self.time)
+        return []
 
     def field(self, name: str) -> FieldTable:
         """What the case says of a field, if anything."""

@@ -167,6 +167,7 @@ def set_up(case: Case) -> Setting:
         clock = Clock(model.labels().time_unit, tables.window.start)
         driven = with_values(tables.model.driven(clock.reference), tables.parameters)
         notes = tables.model.remarks(model.labels().time_unit)
+        notes += tables.background.remarks(model.labels())
         return Setting(case, driven, clock, tuple(notes))
 
 

@@ -75,8 +75,28 @@ def _decoded(
         return marked(real, rules.reasons(raw, real))
 
     if rules.tests or packing:
-        return _lazy(variable, kept, encoding, read)
+        return _lazy(variable, _flags_as_read(kept, packing, dtype), encoding, read)
     return xr.Variable(variable.dims, variable.data, attributes, variable.encoding)
+
+
+def _flags_as_read(
+    attributes: Mapping[str, Any], packing: Mapping[str, Any], dtype: np.dtype
+) -> dict[str, Any]:
+    """Attributes whose flags, stored in the variable's type, are counted as its numbers are read.
+
+    So -128 of bytes without sign is 128, as `_Unsigned` has it of the numbers.
+    """
+    new, bound = dict(attributes), 2 ** (8 * dtype.itemsize)
+    sign = {("true", "i"): 1, ("false", "u"): -1}.get(
+        (str(packing.get("_Unsigned")), dtype.kind), 0
+    )
+    for name in {"flag_values", "flag_masks"} & set(new) if sign else ():
+        flags = np.asarray(new[name])
+        if flags.dtype.kind in "iu":
+            whole = flags.astype(np.int64)
+            other = whole < 0 if sign > 0 else whole >= bound // 2
+            new[name] = np.where(other, whole + sign * bound, whole)
+    return new
 
 
 def _stored_type(variable: xr.Variable, is_decoded: bool) -> np.dtype:

@@ -205,8 +205,24 @@ def decode(variable: xr.DataArray | xr.Variable, where: str) -> FileTimes:
     if units in ("", NON_PHYSICAL):
         return FileTimes(numbers, NON_PHYSICAL, None, where, stored)
     calendar = variable.attrs.get("calendar", "standard")
+    _check_leap_seconds(str(calendar), str(variable.attrs.get("units_metadata", "")), where)
     times = _from_numbers(numbers, units, str(calendar), where)
     return times if times.numbers is not numbers else replace(times, stored=stored)
+
+
+def _check_leap_seconds(calendar: str, metadata: str, where: str) -> None:
+    """Refuse a clock that counts leap seconds, which dates here do not.
+
+    Raises:
+        DataError: the calendar is TAI, or `units_metadata` says that leap seconds are counted.
+    """
+    if calendar.lower() == "tai" or re.search(r"leap_seconds:\s*utc", metadata.lower()):
+        got = f'calendar = "{calendar}"' if calendar.lower() == "tai" else f'"{metadata}"'
+        raise DataError(
+            f"{where}: expected times without leap seconds, got {got}; subtract those between "
+            "the epoch and each time, as the package astropy does, and say "
+            'units_metadata = "leap_seconds: none" and calendar = "standard"'
+        )
 
 
 def encode(

@@ -20,6 +20,7 @@ from assim.case.case import read_case
 from assim.case.pose import pose
 from assim.files.errors import DataError, NothingToUseError
 from assim.files.missing import Missing, marked, why_missing
+from assim.files.names import FLAGGED
 from assim.files.read.covariances import read_covariance
 from assim.files.read.far import far_values, likely_fills
 from assim.files.read.flags import read_flags
@@ -552,6 +553,44 @@ def test_numbers_without_meanings_are_counted_by_value_with_the_way_to_accept_th
     assert instrument.rejected() == {"flagged_in_file": 3}
     (note,) = instrument.table.notes
     assert "3 of 4 not accepted: 1 flags of 1, 1 flags of 14, 1 flags of 4; without" in note
+
+
+@pytest.mark.parametrize(
+    ("meaning", "good"),
+    [
+        ("no_error", True),
+        ("no_errors_detected", True),
+        ("not_flagged", True),
+        ("no_error_estimate_available", False),
+        ("no_fault_check_performed", False),
+        ("no_flag_assigned", False),
+    ],
+)
+def test_flags_that_nothing_was_found_are_not_those_that_nothing_was_looked_for(meaning, good):
+    attributes = {"flag_values": [0, 1], "flag_meanings": f"{meaning} spike"}
+    if good:
+        assert list(read_flags(np.array([0, 1]), attributes, "file: u_qc").codes) == [0, FLAGGED]
+    else:
+        with pytest.raises(DataError, match=f"{meaning}.*accept"):
+            read_flags(np.array([0, 1]), attributes, "file: u_qc")
+
+
+@pytest.mark.parametrize("accept", [["interpolated"], ["good", "interpolated"]])
+def test_flags_of_bytes_without_sign_are_counted_as_their_numbers(tmp_path, accept):
+    """In NetCDF-3 bit 7 of a byte is -128 in the masks, and 128 in the flags as read."""
+    path = tmp_path / "unsigned.nc"
+    observation_file().to_netcdf(path, format="NETCDF3_CLASSIC")
+    meanings = {"flag_masks": np.array([1, -128], "i1"), "flag_meanings": "interpolated failed"}
+    if "good" in accept:
+        meanings = {"flag_values": np.array([0, 1, -127, -128], "i1"),
+                    "flag_meanings": "good interpolated both failed"}  # fmt: skip
+    with netCDF4.Dataset(path, "a") as file:
+        flags = file.createVariable("u_qc", "i1", ("obs",))
+        flags.setncatts({**meanings, "_Unsigned": "true"})
+        flags.set_auto_maskandscale(False)
+        flags[:] = np.array([0, 1, 129, 128], np.uint8).view("i1")
+    table = open_observations(str(path), "u", toy().labels(), accept=accept)
+    assert list(table.qc) == [0, 0, FLAGGED, FLAGGED]
 
 
 def test_flags_are_named_by_the_variable(tmp_path):

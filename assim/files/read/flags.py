@@ -27,7 +27,10 @@ _BAD = re.compile(
 )
 _WORKED = re.compile(r"checked|performed|verified|tested")
 _FLAG = re.compile(r"(?i)(?:^|_)(?:qc|qf|dq|flags?|quality|status)(?:_|\d*$)")  # of a name
-_NOTHING = re.compile(r"(no|not)_(any_)?(error|flag|issue|problem|fault|defect)(s|ged)?(_\w+)?")
+_NOTHING = re.compile(
+    r"(no|not)_(any_)?(error|flag|issue|problem|fault|defect)(s|ged)?"
+    r"(_(found|detected|seen|set|raised|reported|known|present))?"
+)
 
 
 class Flags(NamedTuple):

@@ -1,6 +1,5 @@
 """Time-dependent inputs of a model from files."""
 
-import re
 from collections.abc import Collection, Mapping
 
 import jax.numpy as jnp
@@ -9,6 +8,7 @@ import xarray as xr
 
 from assim.files.errors import DataError, naming
 from assim.files.names import time_name
+from assim.files.read.cells import POINT, method_in_time
 from assim.files.read.dimensions import (
     ALL,
     Select,
@@ -91,19 +91,22 @@ def intervals_of(
     clock: str | None = None,
     select: Select | None = None,
 ) -> str | None:
-    """The bounds that give each value of a series an interval of time; None where it has none.
+    """What gives each value of a series an interval of time; None where nothing does.
 
-    Bounds of values that are said to be those at points of time (`cell_methods`) do not count.
-    Arguments are those of `read_forcing`.
+    That is a variable of bounds, or a method in `cell_methods`, unless this says that values are
+    those at points of time. Arguments are those of `read_forcing`.
     """
     where = f"{name_of(source)}: {variable}"
     with opened(source) as file:
         dataset, means = selected(file, select, where)
         array = averaged(dataset[variable], means)
         along = _clock(dataset, array, time_unit, where, clock)
-        name, methods = bounds_of(dataset, along), str(array.attrs.get("cell_methods", ""))
-        points = re.search(rf"\b({along}|time): point\b", methods) is not None
-        return name if name in dataset.variables and not points else None
+        method, bounds = method_in_time(array, along), bounds_of(dataset, along)
+        if method == POINT:
+            return None
+        if bounds in dataset.variables:
+            return bounds
+        return f'cell_methods ("time: {method}")' if method else None
 
 
 def _on_axes(

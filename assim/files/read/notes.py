@@ -8,6 +8,7 @@ from assim.files.read.grouping import Frame
 from assim.files.read.quality import QualityControl, Uncertainty
 from assim.files.read.tables import ObservedTable
 from assim.files.times import NON_PHYSICAL
+from assim.problem.bias import BiasCorrection
 
 _NOTICEABLE = 0.01  # of a slot: how far a file's type may move a value and nothing be said
 _PLACES = 9  # decimals to which places that are the same agree
@@ -84,3 +85,14 @@ def filled(table: ObservedTable, used: np.ndarray, quality: QualityControl) -> l
                 f"{bound}; one that lets it in says that it is right"
             )
     return notes
+
+
+def filled_predictors(where: str, bias: BiasCorrection | None, used: np.ndarray) -> list[str]:
+    """A note of the numbers of a bias's predictors that are likely a fill value."""
+    columns = {} if bias is None else bias.columns()
+    return [
+        f"{where}: predictor of the bias {name!r}: {fill.words()}; declare it missing in the file, "
+        "as by `_FillValue` or `valid_range`"
+        for name, column in columns.items()
+        for fill in likely_fills(column[used])
+    ]

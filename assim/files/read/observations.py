@@ -20,10 +20,11 @@ from assim.files.names import (
     WEIGHTLESS,
     WINDOW,
 )
+from assim.files.read.cells import MEAN, POINT
 from assim.files.read.dimensions import Select
 from assim.files.read.flags import NOT_ACCEPTED, Accepted
 from assim.files.read.grouping import Frame, SortedTable, superobbed, thinned
-from assim.files.read.notes import filled, left_out, repeated, rounded, set_aside
+from assim.files.read.notes import filled, filled_predictors, left_out, repeated, rounded, set_aside
 from assim.files.read.quality import (
     QualityControl,
     Uncertainty,
@@ -42,7 +43,7 @@ from assim.problem.interpolation import reach
 from assim.problem.likelihood import AbstractLikelihood, Gaussian
 from assim.problem.model import AbstractDynamics
 from assim.problem.observation import ErrorScale, Observations
-from assim.problem.operator import AbstractOperator, PointSample
+from assim.problem.operator import AbstractOperator, PointSample, TimeMean
 from assim.problem.points import Points
 from assim.problem.window import Window
 
@@ -197,7 +198,7 @@ def to_instrument(
         DataError: units, positions, intervals or errors that do not fit.
     """
     labels, uncertainty = model.labels(), uncertainty or Uncertainty()
-    operator = _default_operator(table, labels) if operator is None else operator
+    operator, said = _operator(table, labels) if operator is None else (operator, [])
     frame = Frame(labels, window, operator, quality or QualityControl())
     _check_units(table, operator, labels)
     uncertainty.check_units(table)
@@ -207,7 +208,7 @@ def to_instrument(
     weightless = uncertainty.weightless(table, flags == 0)
     flags[weightless] = WEIGHTLESS
     notes = (*table.notes, *_outside(table, frame, flags), *rounded(table, frame))
-    notes += (*left_out(table, weightless), *set_aside(table, uncertainty))
+    notes += (*left_out(table, weightless), *set_aside(table, uncertainty), *said)
     rows = SortedTable(replace(table, notes=notes), flags, within, uncertainty, bias)
     rows = thinned(superobbed(rows, frame), frame)
     _check_some_left(rows, frame)
@@ -221,6 +222,7 @@ def to_instrument(
         readable = _made(rows, rows.within, called, frame, {})
     twice = repeated(rows.table, chosen, independent=observations.covariance.independent())
     odd = filled(rows.table, chosen, frame.quality)
+    odd += filled_predictors(table.where, rows.bias, chosen)
     table = replace(rows.table, notes=(*rows.table.notes, *odd, *twice))
     return Instrument(table, observations, rows.flags, rows.within, readable, frame.quality)
 
@@ -257,13 +259,26 @@ def _outside(table: ObservedTable, frame: Frame, flags: np.ndarray) -> list[str]
     ]
 
 
-def _default_operator(table: ObservedTable, labels: Labels) -> AbstractOperator:
+def _operator(table: ObservedTable, labels: Labels) -> tuple[AbstractOperator, list[str]]:
+    """What reads a field as the file says that its values are, and a note where that is odd."""
     if table.variable not in labels.state:
         raise DataError(
             f"{table.where}: expected a field of the model, got {table.variable!r}; "
             f"{hint(table.variable, labels.state)} (or give an operator)"
         )
-    return PointSample(table.variable)
+    if table.method == MEAN and table.starts is not None:
+        return TimeMean(table.variable), [
+            f"{table.where}: read as means over the intervals of its times, as cell_methods says "
+            '"time: mean" (operator TimeMean; PointSample reads values at their times)'
+        ]
+    if table.method in ("", POINT):
+        return PointSample(table.variable), []
+    way = "name the intervals by the attribute `bounds` of the time, and " * (table.starts is None)
+    return PointSample(table.variable), [
+        f"{table.where}: read as values at their times, though cell_methods says "
+        f'"time: {table.method}"; {way}give the operator that predicts them, '
+        "such as TimeMean or TimeIntegral; operator PointSample says that this is meant"
+    ]
 
 
 def _check_units(table: ObservedTable, operator: AbstractOperator, labels: Labels) -> None:

@@ -9,11 +9,11 @@ import xarray as xr
 from assim.files.errors import DataError, NothingToUseError
 from assim.files.missing import NOTES, missing_notes
 from assim.files.names import COVARIANCE, STDEV, is_ancillary
+from assim.files.read.cells import intervals, method_in_time, spread
 from assim.files.read.dimensions import (
     ALL,
     MEAN,
     Select,
-    bounds_of,
     selected,
     standard_name,
     time_variable,
@@ -21,7 +21,7 @@ from assim.files.read.dimensions import (
     unknown_dimension,
 )
 from assim.files.read.flags import Accepted, flags_of
-from assim.files.read.places import check_beside, column, flat, positions
+from assim.files.read.places import check_beside, column, positions
 from assim.files.sources import File, Source, names_near, opened_file
 from assim.files.times import NON_PHYSICAL, FileTimes, decode
 from assim.problem.arrays import Labels
@@ -46,6 +46,7 @@ class ObservedTable:
         notes: what is unusual but accepted, for people.
         covariance: of the values' errors, shape (n, n), which goes before `stdev`; likewise.
         units_given: whether the file gives the units, which are "1" where it does not.
+        method: how each value stands for its interval, as "mean"; "" where nobody says.
     """
 
     source: str
@@ -64,6 +65,7 @@ class ObservedTable:
     covariance: np.ndarray | None = None
     covariance_units: str | None = None
     units_given: bool = True
+    method: str = ""
 
     @property
     def where(self) -> str:
@@ -192,7 +194,7 @@ def _table(
         )
     clock = _clock(file, array, where, chosen)
     times = decode(file.dataset[clock], file.where(clock))
-    starts, ends = _interval(file, clock, array)
+    starts, ends = intervals(file, clock, array)
     coordinates, flags = positions(file, array), flags_of(file, array, accept)
     known = {str(d) for name in (clock, *coordinates) if file.has(name) for d in file.dims(name)}
     table = ObservedTable(
@@ -201,7 +203,7 @@ def _table(
         units=str(array.attrs.get("units", "1")),
         units_given="units" in array.attrs,
         long_name=str(array.attrs.get("long_name", variable)),
-        times=_spread(times, file.dataset[clock], array),
+        times=spread(times, file.dataset[clock], array),
         starts=starts,
         ends=ends,
         coordinates=coordinates,
@@ -212,6 +214,7 @@ def _table(
         notes=(*_unordered(times), *flags.notes),
         covariance=_covariance(file, array),
         covariance_units=_units(file, f"{variable}{COVARIANCE}"),
+        method=method_in_time(array, clock),
     )
     return table, known
 
@@ -314,45 +317,6 @@ def _clock(file: File, array: xr.DataArray, where: str, chosen: str | None) -> s
         f"{where}: expected the time {others[0]!r} on the dimensions of the values {array.dims}, "
         f"got {dataset[others[0]].dims}; {way}"
     )
-
-
-def _spread(times: FileTimes, array: xr.DataArray, like: xr.DataArray) -> FileTimes:
-    """The times of a variable as one a row."""
-    return replace(times, numbers=flat(xr.DataArray(times.numbers, dims=array.dims), like))
-
-
-def _interval(
-    file: File, clock: str, like: xr.DataArray
-) -> tuple[FileTimes | None, FileTimes | None]:
-    """Start and end of every value's interval, from the bounds of the time variable."""
-    dataset = file.dataset
-    name = bounds_of(dataset, clock)
-    if name is None:
-        return None, None
-    where = file.where(name)
-    if not file.has(name):
-        raise DataError(
-            f"{where}: {clock!r} names it as its bounds, but there is no such variable; add it, "
-            f"or drop the attribute `bounds`"
-        )
-    bounds = dataset[name]
-    pair = [dim for dim in bounds.dims if dim not in dataset[clock].dims]
-    if len(pair) != 1 or bounds.sizes[pair[0]] != 2:
-        raise DataError(
-            f"{where}: expected the dimensions of {clock!r} and one of length 2, got "
-            f"{dict(bounds.sizes)}"
-        )
-    inherited = {k: v for k, v in dataset[clock].attrs.items() if k in ("units", "calendar")}
-    bounds = bounds.assign_attrs({**inherited, **bounds.attrs})
-    sides = [bounds.isel({pair[0]: side}) for side in (0, 1)]
-    starts, ends = (_spread(decode(side, where), side, like) for side in sides)
-    if np.any(starts.numbers >= ends.numbers):
-        first = int(np.argmax(starts.numbers >= ends.numbers))
-        raise DataError(
-            f"{where}: every interval must end after it starts, row {first} does not "
-            f"({starts.numbers[first]:g} to {ends.numbers[first]:g})"
-        )
-    return starts, ends
 
 
 def _optional(file: File, name: str, like: xr.DataArray) -> np.ndarray | None:

@@ -7,7 +7,9 @@ import xarray as xr
 from assim.files.read.quality import QualityControl
 from assim.files.read.tables import open_observations
 from assim.files.read.windows import read_window
+from assim.problem.bias import BiasCorrection
 from assim.problem.covariance import Dense
+from assim.problem.prior import Normal
 from tests.files.toy import UNITS, made, observation_file, toy
 
 TWICE, TAKEN = "repeat the time and place of another", [0, 1, 1, 1, 2, 3]
@@ -71,3 +73,9 @@ def test_stations_each_in_the_order_of_its_times():
     assert open_observations(dataset, "u", toy().labels()).notes == ()
     turned = dataset.isel(obs=[1, 0, 2])
     assert open_observations(turned.isel(y=[1]), "u", toy().labels()).notes
+
+
+def test_a_fill_value_of_a_predictor_that_nobody_declared_is_told():
+    bias = BiasCorrection({"slope": Normal(0.0, 1.0)}, {"slope": [1.0, 2.0, -9999.0, 4.0]})
+    (note,) = instrument(observation_file(), bias=bias).table.notes
+    assert note.startswith("dataset: u: predictor of the bias 'slope': one value is exactly -9999")

@@ -137,6 +137,22 @@ def test_bad_times_are_named(numbers, units, calendar, words):
         times(numbers, units, calendar)
 
 
+@pytest.mark.parametrize(
+    ("calendar", "metadata", "words"),
+    [
+        ("tai", None, 'calendar = "tai"'),
+        ("standard", "leap_seconds: utc", '"leap_seconds: utc"'),
+    ],
+)
+def test_clocks_that_count_leap_seconds_are_refused(calendar, metadata, words):
+    attrs = {"units": "seconds since 1980-01-06", "calendar": calendar}
+    attrs |= {} if metadata is None else {"units_metadata": metadata}
+    with pytest.raises(DataError, match=f"file.nc: time: .*without leap seconds, got {words}"):
+        decode(xr.Variable("obs", [1.0], attrs), "file.nc: time")
+    without = {**attrs, "calendar": "standard", "units_metadata": "leap_seconds: none"}
+    assert decode(xr.Variable("obs", [1.0], without), "file.nc: time").numbers == 1
+
+
 def test_missing_date_is_named():
     stamps = xr.Variable("obs", np.array(["1900-01-02", "NaT"], "M8[ns]"))
     with pytest.raises(DataError, match="1 of 2 are missing, the first at index 1"):
