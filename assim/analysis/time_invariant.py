@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from assim.devices import over_members, program
 from assim.problem.arrays import Array
@@ -45,6 +46,7 @@ class TimeInvariant(eqx.Module):
     errors: Array  # entries of χ that are η, shape (T, n)
     rest: Array  # and those that are ξ, shape (r,)
     order: Array  # rows of d by time, shape (Tm,)
+    reached: Array  # the state at the end, at random controls: model, priors and Q in numbers
     predicted: dict[str, Array]  # by every instrument at χ = 0
     observations: tuple[Observations, ...]
     gram: Array  # GGᵀ, shape (Tm, Tm)
@@ -74,6 +76,7 @@ class TimeInvariant(eqx.Module):
             errors,
             rest,
             order,
+            _reached(problem, _random(problem)),
             zero.predictions,
             problem.observations,
             gram,
@@ -125,7 +128,7 @@ class TimeInvariant(eqx.Module):
         return ExactPosterior(self, d, known, factor)
 
     def _compare(self, problem: Problem) -> None:
-        chi = jax.random.normal(jax.random.key(0), (problem.size(),))
+        chi = _random(problem)
         change = _change(problem, chi)[self.order]
         off = float(jnp.linalg.norm(self.forward(chi) - change) / jnp.linalg.norm(change))
         if not off < CLOSE[chi.dtype.itemsize]:
@@ -134,6 +137,18 @@ class TimeInvariant(eqx.Module):
                 "linear problem that does not change in time: the model or an operator is not "
                 "linear, a forcing, an error or Q changes with time, or errors are correlated"
             )
+
+
+def _random(problem: Problem) -> Array:
+    """Controls that differ in every entry."""
+    return jax.random.normal(jax.random.key(0), (problem.size(),))
+
+
+@program
+def _reached(problem: Problem, chi: Array) -> Array:
+    """All fields at the end of the window, in a row."""
+    states = problem.simulate(chi).trajectory.states
+    return ravel_pytree(jax.tree.map(lambda field: field[-1], states))[0]
 
 
 @program
@@ -179,15 +194,22 @@ class ExactPosterior(eqx.Module):
     def predict(self, other: TimeInvariant) -> dict[str, Prediction]:
         """What instruments of another map would read, by name, as that has it.
 
-        The other map has the same controls: the same problem with other observations, such as of
-        what is to be warned of.
+        The other map is of the same problem with other observations, such as of what is to be
+        warned of.
 
         Raises:
-            ValueError: other controls.
+            ValueError: another problem: other controls, or another state at the end for the same.
         """
-        same = self.map.errors.shape == other.errors.shape and self.map.rest.size == other.rest.size
-        if not (same and bool(jnp.all(self.map.errors == other.errors))):
+        mine = self.map
+        same = mine.errors.shape == other.errors.shape and mine.rest.size == other.rest.size
+        if not (same and bool(jnp.all(mine.errors == other.errors))):
             raise ValueError("predict: expected a map of the same controls, got one of others")
+        off = jnp.linalg.norm(mine.reached - other.reached) / jnp.linalg.norm(mine.reached)
+        if not off < CLOSE[mine.reached.dtype.itemsize]:
+            raise ValueError(
+                "predict: expected a map of the same problem with other observations, got one of "
+                f"another model, background, B or Q: the same controls lead {off:.1g} elsewhere"
+            )
         mean, variance = _moments(self, other)
         readings, start = {}, 0
         for o in other.observations:

@@ -167,3 +167,6 @@ def test_values_that_do_not_fit(found):
     other = posed(observed(times=np.asarray(short.edges[1:])), window=short)
     with pytest.raises(ValueError, match="map of the same controls"):
         found.posterior().predict(TimeInvariant.of(other))
+    doubled = posed(covariance=Diagonal(2.0))
+    with pytest.raises(ValueError, match="another model, background, B or Q"):
+        found.posterior().predict(TimeInvariant.of(doubled))
