@@ -59,6 +59,6 @@ class Parabola(eqx.Module):
         return Parabola(chi, slope, (matrix + matrix.T) / 2)
 
     def __call__(self, chi: Array) -> Array:
-        """Its value at χ."""
+        """Its value at χ, up to that at the centre."""
         away = chi - self.chi
         return self.slope @ away + away @ self.matrix @ away / 2
