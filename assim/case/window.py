@@ -44,14 +44,12 @@ class WindowTable(Table):
         self, model: "AbstractDynamics", clock: Clock, observed: "Sequence[ObservedTable]" = ()
     ) -> "Window":
         """The window, whose slots may have their edges at the times of observed rows."""
-        from assim.problem.model import AbstractModel
-
         end = None if self.end is None else clock.time(self.end, self.at("end"))
         if end is not None and end <= clock.start:
             raise self.fault("end", f"must be later than the start, got {self.end}")
         if self.times == "observations":
             return self.of_observations(model, observed)
-        if self.times is None and end is None and not isinstance(model, AbstractModel):
+        if self.times is None and end is None and model.time_step() is None:
             raise self.fault("end", "this key is missing: slots of an ODE model need an end")
         times = [clock.time(t, self.at(f"times.{n}")) for n, t in enumerate(self.times or ())]
         with self.blamed():
@@ -72,14 +70,13 @@ class WindowTable(Table):
         """The window with these slot edges, or with slots of one length."""
         import numpy as np
 
-        from assim.problem.model import AbstractModel
         from assim.problem.window import Window
 
         if self.times is not None:
             edges = [*({clock.start} - set(times)), *times]
             return Window.at(model, edges, clock.reference)
         assert self.slots is not None
-        if end is None and isinstance(model, AbstractModel):
+        if end is None and model.time_step() is not None:
             return Window.regular(model, self.slots, self.steps, clock.start, clock.reference)
         assert end is not None
         regular = np.linspace(clock.start, end, self.slots + 1)

@@ -84,6 +84,10 @@ class AbstractDynamics(_AbstractTimeStepping):
         del sizes
         return self
 
+    def time_step(self) -> float | None:
+        """The time of which every slot is a whole multiple; None where slots may end at any."""
+        return None
+
     def lacks(self) -> tuple[str, ...]:
         """Which of "tangent" and "adjoint" cannot be had of it; JAX derives both of its own."""
         return ()
@@ -121,20 +125,29 @@ class AbstractModel(AbstractDynamics):
 
         return scan_slots(advance, x, edges, steps)
 
+    def time_step(self) -> float | None:
+        """`dt`."""
+        return self.dt
+
     def slot_steps(self, length: float) -> int:
         """Number of steps of `dt` in a slot: its length must be a multiple of `dt`."""
-        steps = round(length / self.dt)
-        if steps < 1 or abs(steps * self.dt - length) > 1e-6 * self.dt * max(steps, 1):
-            raise ValueError(
-                f"{type(self).__name__}: a slot of length {length:g} is not a whole number of "
-                f"steps dt = {self.dt:g}; put the slot edges on the model's steps"
-            )
-        return steps
+        return whole_steps(type(self).__name__, length, self.dt)
 
     def derivatives(self, columns: int) -> str:
         """Through the steps themselves."""
         del columns
         return THROUGH_STEPS
+
+
+def whole_steps(called: str, length: float, dt: float) -> int:
+    """Number of steps of `dt` in a slot of this length; ValueError where it is no whole one."""
+    steps = round(length / dt)
+    if steps < 1 or abs(steps * dt - length) > 1e-6 * dt * max(steps, 1):
+        raise ValueError(
+            f"{called}: a slot of length {length:g} is not a whole number of "
+            f"steps dt = {dt:g}; put the slot edges on the model's steps"
+        )
+    return steps
 
 
 class AbstractIntegrator(_AbstractTimeStepping):

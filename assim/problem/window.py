@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.problem.arrays import Array, Grid, Params, State, Trajectory
-from assim.problem.model import AbstractDynamics, AbstractModel
+from assim.problem.model import AbstractDynamics
 
 
 class Window(eqx.Module):
@@ -52,7 +52,7 @@ class Window(eqx.Module):
                 f"edge {where + 1} is {edges[where + 1]:g}; sort them and drop repeated ones"
             )
         steps = {model.slot_steps(float(length)) for length in lengths}
-        if len(steps) > 1 and isinstance(model, AbstractModel):
+        if len(steps) > 1 and model.time_step() is not None:
             raise ValueError(
                 f"Window: all slots of a stepping model must have the same number of steps, "
                 f"got {sorted(steps)}; give regular slots, or use an AbstractODE"
@@ -61,7 +61,7 @@ class Window(eqx.Module):
 
     @staticmethod
     def regular(
-        model: AbstractModel,
+        model: AbstractDynamics,
         slots: int,
         steps: int = 1,
         start: float = 0.0,
@@ -70,11 +70,17 @@ class Window(eqx.Module):
         """Window of `slots` equal slots of `steps` model steps each.
 
         Raises:
-            ValueError: fewer than one slot or step.
+            ValueError: fewer than one slot or step, or a model without a time step.
         """
+        dt = model.time_step()
+        if dt is None:
+            raise ValueError(
+                f"Window: {type(model).__name__} has no time step to make slots of; give the slot "
+                "edges to Window.at"
+            )
         if slots < 1 or steps < 1:
             raise ValueError(f"Window: slots and steps must be positive, got {slots} and {steps}")
-        edges = start + model.dt * steps * np.arange(slots + 1)
+        edges = start + dt * steps * np.arange(slots + 1)
         return Window(jnp.asarray(edges), steps, reference)
 
 

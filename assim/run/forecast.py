@@ -40,7 +40,6 @@ from assim.findings.verification import (
     scores,
     sound,
 )
-from assim.problem.model import AbstractODE
 from assim.problem.window import Window
 from assim.run.forecast_start import Origin, origin_of
 from assim.run.terminal.directory import Results, writing
@@ -159,7 +158,7 @@ def _ends(setting: Setting, origin: Origin, asked: ForecastRequest, screen: Scre
 
 def _ends_anywhere(setting: Setting) -> bool:
     """Whether a slot may end at any time: of an ODE, without model errors that belong to slots."""
-    return isinstance(setting.model, AbstractODE) and setting.tables.model_error is None
+    return setting.model.time_step() is None and setting.tables.model_error is None
 
 
 def _window(setting: Setting, origin: Origin, ends: np.ndarray, rows: list[_Later]) -> Window:

@@ -18,7 +18,7 @@ from assim.files.netcdf import write_bytes
 from assim.files.times import NON_PHYSICAL
 from assim.problem.arrays import Labels
 from assim.problem.forcing import Forcing
-from assim.problem.model import AbstractDynamics, AbstractModel
+from assim.problem.model import AbstractDynamics
 
 _INITIAL, _SPREAD = 1.0, 0.1
 _EDGES = "# observations are made at their edges"
@@ -164,7 +164,7 @@ def _from(use: str, out: Path) -> str:
 
 
 def _slots(model: AbstractDynamics) -> str:
-    if isinstance(model, AbstractModel):
+    if model.time_step() is not None:
         return f"slots = 10              {_EDGES}\nsteps = 1               # model steps a slot"
     end = _ENDS[model.labels().time_unit]
     return f"end = {end}\nslots = 10              {_EDGES}"

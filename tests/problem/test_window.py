@@ -35,6 +35,12 @@ def test_bad_sizes(slots, steps):
         Window.regular(Decay(), slots, steps)
 
 
+def test_no_regular_slots_without_a_time_step():
+    ode = Tendency(lambda x, theta, t: x, 1, integrator=Adaptive())
+    with pytest.raises(ValueError, match="Tendency has no time step.*Window.at"):
+        Window.regular(ode, 4)
+
+
 def test_regular_is_at():
     """Also with edges that carry the rounding of decimal fractions."""
     regular = Window.regular(Decay(), 4, 3, start=10.0, reference="2000-01-01")

@@ -12,7 +12,7 @@ from assim.files.read.flags import Accepted
 from assim.files.read.tables import ObservedTable, observed_variables, open_observations
 from assim.files.sources import Source
 from assim.files.times import NON_PHYSICAL, FileTimes, date_text
-from assim.problem.model import AbstractDynamics, AbstractModel
+from assim.problem.model import AbstractDynamics
 from assim.problem.window import Window
 
 TOLERANCE = 1e-9  # of the window's length: rounding in the files' times
@@ -81,8 +81,8 @@ def window_of(
             f"run from {date_text(times.min(), unit, reference)} to "
             f"{date_text(times.max(), unit, reference)}); move `start` and `end`"
         )
-    if isinstance(model, AbstractModel):
-        return _stepped(model, edges, spacing, reference)
+    if (dt := model.time_step()) is not None:
+        return _stepped(model, dt, edges, spacing, reference)
     return Window.at(model, edges, reference)
 
 
@@ -138,14 +138,14 @@ def _model_time(moment: str | float, unit: str, reference: str | None, times: Fi
 
 
 def _stepped(
-    model: AbstractModel, edges: np.ndarray, spacing: float, reference: str | None
+    model: AbstractDynamics, dt: float, edges: np.ndarray, spacing: float, reference: str | None
 ) -> Window:
     """Regular slots of whole steps that meet the edges, or slots of one step."""
-    gaps, slack = np.diff(edges) / model.dt, max(_WHOLE, min(2 * spacing / model.dt, _FRACTION))
+    gaps, slack = np.diff(edges) / dt, max(_WHOLE, min(2 * spacing / dt, _FRACTION))
     whole = np.round(gaps).astype(int)
     if np.all(whole >= 1) and np.allclose(gaps, whole, rtol=0, atol=slack):
         steps = math.gcd(*whole.tolist())
         slots = int(whole.sum()) // steps
     else:
-        steps, slots = 1, math.ceil((edges[-1] - edges[0]) / model.dt - 1e-9)
+        steps, slots = 1, math.ceil((edges[-1] - edges[0]) / dt - 1e-9)
     return Window.regular(model, slots, steps, float(edges[0]), reference)

@@ -34,7 +34,7 @@ from assim.problem.covariance import (
 )
 from assim.problem.forcing import check_span
 from assim.problem.in_units import of_size
-from assim.problem.model import AbstractDynamics, AbstractModel, check_model
+from assim.problem.model import AbstractDynamics, check_model
 from assim.problem.model_error import sequential_states
 from assim.problem.window import Window, integrate
 from assim.run.finite import first_field
@@ -202,9 +202,9 @@ def _centred(setting: Setting, state: State) -> State:
 
 def _spin_up_window(model: AbstractDynamics, start: float, length: float) -> Window:
     """One slot that ends where the window starts."""
-    if isinstance(model, AbstractModel):
-        steps = max(1, round(length / model.dt))
-        return Window.regular(model, 1, steps, start - steps * model.dt)
+    if (dt := model.time_step()) is not None:
+        steps = max(1, round(length / dt))
+        return Window.regular(model, 1, steps, start - steps * dt)
     return Window.at(model, [start - length, start])
 
 
