@@ -65,6 +65,12 @@ def _scheme(about: Mapping[str, Any]) -> str:
     settings = "; ".join(f"{name} {_value(value)}" for name, value in about["settings"].items())
     size = f"{about['controls']:,} controls, {about['observations']:,.6g} observations"
     text = f"{about['scheme']} in {about['windows']:,} windows: {size}; {settings or 'no settings'}"
+    if "failed_members" in about:
+        failed = {key: f"{value:,.0f}" for key, value in about["failed_members"].items()}
+        text += (
+            f"; {failed['sum']} members were not finite and are left out, in "
+            f"{failed['windows']} windows, at most {failed['most']} in one"
+        )
     if "inflation" not in about:
         return text + "."
     factor = about["inflation"]

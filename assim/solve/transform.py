@@ -34,6 +34,28 @@ def none(number: int) -> Transform:
     return Transform(jnp.zeros(number), jnp.eye(number))
 
 
+def completed(members: Array, present: Array, stood_for: Array | None = None) -> Array:
+    """As many members with the mean and covariance of those that are present.
+
+        x_i ← x̄ + √((K-1)/(M-1)) (x_i - x̄),        and x̄ for those that are absent
+
+    with x̄ the mean of the M that are present. Where all are, nothing changes; fewer than two have
+    no covariance, and give NaN.
+
+    Args:
+        members: of anything, shape (N, …); those that are absent may be NaN.
+        present: which of them there are, shape (N,).
+        stood_for: K, of how many the covariance was; N where not given. Where some have been
+            absent before, it was that of fewer.
+    """
+    there = present.reshape(-1, *[1] * (members.ndim - 1))
+    number, before = jnp.sum(present), len(members) if stood_for is None else stood_for
+    mean = jnp.sum(jnp.where(there, members, 0.0), axis=0)[None] / number
+    wider = jnp.sqrt((before - 1) / (number - 1))
+    away = wider * jnp.where(there, members - mean, 0.0)
+    return jnp.where(jnp.all(present), members, mean + away)
+
+
 def anomalies(members: Array) -> Array:
     """X_i = (x_i - x̄)/√(N-1), shape (N, …)."""
     return (members - jnp.mean(members, axis=0)[None]) / jnp.sqrt(members.shape[0] - 1)

@@ -37,7 +37,7 @@ def test_bad_sizes(slots, steps):
 
 def test_no_regular_slots_without_a_time_step():
     ode = Tendency(lambda x, theta, t: x, 1, integrator=Adaptive())
-    with pytest.raises(ValueError, match="Tendency has no time step.*Window.at"):
+    with pytest.raises(ValueError, match=r"Tendency has no time step.*Window\.at"):
         Window.regular(ode, 4)
 
 

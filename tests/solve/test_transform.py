@@ -8,6 +8,7 @@ import pytest
 from assim.problem.covariance.gaspari_cohn import gaspari_cohn
 from assim.solve.transform import (
     anomalies,
+    completed,
     gauss_newton,
     none,
     rotation,
@@ -68,6 +69,19 @@ def test_gauss_newton_arrives_from_anywhere_where_the_model_is_linear(ensemble):
     expected = square_root(*departures(ensemble))
     close(found.apply(x), expected.apply(x))
     close(found.mean, expected.mean)
+
+
+def test_members_that_are_there_stand_for_those_that_are_not(ensemble):
+    x = np.asarray(ensemble[0])
+    present = np.array([True, False, True, True, False, True])
+    there = x[present]
+    lost = jnp.asarray(np.where(present[:, None], x, np.nan))
+    for members in (lost, completed(lost, jnp.asarray(present))):
+        after = completed(members, jnp.asarray(present), N if members is lost else 4)
+        close(np.mean(after, axis=0), there.mean(axis=0))
+        close(np.cov(np.asarray(after).T), np.cov(there.T))
+    np.testing.assert_array_equal(completed(ensemble[0], jnp.ones(N, bool)), x)
+    assert np.all(np.isnan(completed(ensemble[0], jnp.arange(N) == 2)))
 
 
 def test_without_observations_nothing_changes(ensemble):

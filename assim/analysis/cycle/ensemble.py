@@ -16,6 +16,7 @@ from assim.analysis.cycle.members import (
     forecast,
     innovation,
     read,
+    without_failed,
 )
 from assim.analysis.cycle.plan import Move, Plan
 from assim.analysis.cycle.posterior import TOGETHER
@@ -38,7 +39,14 @@ from assim.problem.cycled import OTHERS
 from assim.problem.departure import Problem
 from assim.problem.interpolation import on_axis
 from assim.problem.observation import Observations
-from assim.solve.transform import Transform, gauss_newton, none, square_root, taper
+from assim.solve.transform import (
+    Transform,
+    completed,
+    gauss_newton,
+    none,
+    square_root,
+    taper,
+)
 
 Array = jax.Array
 
@@ -68,10 +76,11 @@ class _AbstractFilter(AbstractEnsembleScheme):
     ) -> tuple[EnsembleCarry, Outcome]:
         """Forecast, transform, and hand on the members at the newest edge."""
         for_errors, for_rotation = jax.random.split(key)
-        before = read(problem, forecast(problem, carry.members, for_errors))
+        paths = forecast(problem, carry.members, for_errors)
+        before, present = without_failed(read(problem, paths))
         after = read(problem, self.analysed(problem, before))
         cost = _cost(before, after)
-        return self.handed_on(problem, carry, before, after, cost, move, for_rotation)
+        return self.handed_on(problem, carry, before, after, cost, move, for_rotation, present)
 
 
 class ETKF(_AbstractFilter):
@@ -256,19 +265,23 @@ class IEnKS(AbstractEnsembleScheme):
         self, problem: Problem, carry: EnsembleCarry, move: Move, key: Array
     ) -> tuple[EnsembleCarry, Outcome]:
         """Minimise J in the space of the members, and hand on those of its posterior."""
-        before = read(problem, forecast(problem, carry.members, key))
-        last = self._minimum(problem, carry, before, key)
+        before, began = without_failed(read(problem, forecast(problem, carry.members, key)))
+        last = self._minimum(problem, carry, before, began, key)
         total, settled = last.cost(), last.change <= self.tolerance
         background = jnp.sum(last.transform.mean**2) / 2
         cost = Cost(total, background, last.gradient_norm, status(total, settled))
-        return self.handed_on(problem, carry, before, last.ensemble, cost, move, key)
+        given = (before, last.ensemble, cost, move, key, last.present)
+        return self.handed_on(problem, carry, *given)
 
     def _minimum(
-        self, problem: Problem, carry: EnsembleCarry, before: Seen, key: Array
+        self, problem: Problem, carry: EnsembleCarry, before: Seen, began: Array, key: Array
     ) -> "_Iterate":
-        """Iterate until w stays where it is; a step after which J is higher is halved."""
+        """Iterate until w stays where it is; a step after which J is higher is halved.
+
+        Where members fail, at first or later, the background is that of the others from there on.
+        """
         far, unit = jnp.array(jnp.inf), jnp.ones(())
-        first = _Iterate(jnp.zeros((), int), none(self.members), before, far, unit, far)
+        first = _Iterate(jnp.zeros((), int), none(self.members), before, far, unit, far, began)
 
         def unfinished(last: _Iterate) -> Array:
             return (last.number < self.iterations) & (last.change > self.tolerance)
@@ -280,12 +293,14 @@ class IEnKS(AbstractEnsembleScheme):
             after = gauss_newton(last.transform, s, d)
             step = after.mean - w
             after = after._replace(mean=w + last.length * step)
-            ensemble = read(
-                problem, forecast(problem, jax.tree.map(after.apply, carry.members), key)
-            )
+            there = last.present
+            moved = jax.tree.map(lambda v: after.apply(completed(v, there)), carry.members)
+            paths = forecast(problem, moved, key)
+            ensemble, present = without_failed(read(problem, paths), there)
             number, change = last.number + 1, jnp.linalg.norm(step)
             length = jnp.minimum(1.0, 2 * last.length)
-            lower = _Iterate(number, after, ensemble, change, length, jnp.linalg.norm(slope))
+            norm = jnp.linalg.norm(slope)
+            lower = _Iterate(number, after, ensemble, change, length, norm, present)
             higher = last._replace(number=number, change=change, length=last.length / 2)
             # the first members are wider than any after them: their J is no measure of these
             begins = (last.number == 0) & jnp.isfinite(lower.cost())
@@ -305,6 +320,7 @@ class _Iterate(NamedTuple):
         change: |δw| of the last full step.
         length: share of the next step that is taken.
         gradient_norm: |∇J| where the last step that was taken began.
+        present: which members the model has carried all through, shape (N,).
     """
 
     number: Array
@@ -313,6 +329,7 @@ class _Iterate(NamedTuple):
     change: Array
     length: Array
     gradient_norm: Array
+    present: Array
 
     def cost(self) -> Array:
         """J(w), with the mean of the members' departures."""

@@ -88,6 +88,7 @@ class Measures(NamedTuple):
         inflation: of the background of this window.
         gradient_norm: |∇J|.
         status: how the minimisation ended, one of `STATUSES`.
+        failed_members: members that are left out, as they are not finite.
     """
 
     errors: Errors | None
@@ -102,6 +103,7 @@ class Measures(NamedTuple):
     inflation: Array
     gradient_norm: Array
     status: Array
+    failed_members: Array
 
 
 def measures(
@@ -136,6 +138,7 @@ def measures(
         outcome.inflation,
         outcome.gradient_norm,
         jnp.where(outcome.status == Status.RUNNING, int(Status.OUT_OF_LOOPS), outcome.status),
+        outcome.failed_members,
     )
 
 

@@ -27,7 +27,7 @@ from assim.problem.arrays import Grid, Trajectory
 from assim.problem.control import White
 from assim.problem.cycled import OTHERS, advanced, in_carried_coordinates
 from assim.problem.departure import Problem
-from assim.solve.transform import anomalies, rotation, stdev
+from assim.solve.transform import anomalies, completed, rotation, stdev
 
 Array = jax.Array
 
@@ -72,10 +72,12 @@ class AbstractEnsembleScheme(AbstractScheme):
         cost: Cost,
         move: Move,
         key: Array,
+        present: Array,
     ) -> tuple[EnsembleCarry, Outcome]:
         """The analysis in numbers, and the members where the next window starts.
 
-        Anomalies of the state are inflated there, and all of them rotated where that is asked for.
+        Anomalies of the state are inflated there, and all of them rotated where that is asked for,
+        or where members failed: so the others are spread over the places of these, too.
         """
         mean = lambda several: jax.tree.map(lambda v: jnp.mean(v, axis=0), several)  # noqa: E731
         spread = lambda several: jax.tree.map(stdev, several)  # noqa: E731
@@ -89,10 +91,12 @@ class AbstractEnsembleScheme(AbstractScheme):
             jnp.sum(moments.background.departures**2),
             jnp.sum(moments.analysis_stdev.departures**2),
             carry.inflation.applied,
+            jnp.sum(~present),
         )
         inflation = inflated(self.inflation, carry.inflation, problem, before, move)
         rotate = self.rotate & (window_outcome.number > 0) & (move.shift > 0)
-        turn = jnp.where(rotate, rotation(key, self.members), jnp.eye(self.members))
+        turns = rotate | ~jnp.all(present)
+        turn = jnp.where(turns, rotation(key, self.members), jnp.eye(self.members))
 
         def grown(members: Array, factor: Array) -> Array:
             centre = jnp.mean(members, axis=0)[None]
@@ -142,6 +146,20 @@ def read(problem: Problem, paths: White) -> Seen:
         return Seen(every.state, predictions, scalars, path, jnp.concatenate(departures))
 
     return over_members(read_member, paths, TOGETHER)
+
+
+def without_failed(seen: Seen, among: Array | None = None) -> tuple[Seen, Array]:
+    """Members with the moments of those that are finite all through, and which these are.
+
+    Args:
+        seen: of all members.
+        among: those that were left out before are False, and stand at the mean of the others.
+    """
+    judged = jax.tree.leaves((seen.states, seen.z, seen.departures))
+    rows = [jnp.all(jnp.isfinite(leaf.reshape(len(leaf), -1)), axis=1) for leaf in judged]
+    present = jnp.all(jnp.stack(rows if among is None else [among, *rows]), axis=0)
+    before = None if among is None else jnp.sum(among)
+    return jax.tree.map(lambda leaf: completed(leaf, present, before), seen), present
 
 
 def _size(members: White) -> int:

@@ -44,6 +44,7 @@ class Outcome(NamedTuple):
         inflation: factor on the standard deviations of the carried covariance.
         gradient_norm: |∇J| at the last linearisation.
         status: a `Status` as a number.
+        failed_members: members that are left out, as they are not finite.
     """
 
     background: State
@@ -62,6 +63,7 @@ class Outcome(NamedTuple):
     inflation: Array
     gradient_norm: Array
     status: Array
+    failed_members: Array
 
 
 class AbstractScheme(eqx.Module):
@@ -213,6 +215,7 @@ def outcome(
     normalised: Array,
     degrees: Array,
     inflation: Array,
+    failed: Array | int = 0,
 ) -> Outcome:
     """The analysis of a window; `normalised`, `inflation` as in `Outcome`; `degrees` for signal."""
     before, after, before_stdev, after_stdev, _ = moments
@@ -235,6 +238,7 @@ def outcome(
         inflation,
         cost.gradient_norm,
         cost.status,
+        jnp.asarray(failed),
     )
 
 

@@ -102,6 +102,10 @@ def cycle_applied(cycle: "Cycle", measures: "Measures") -> dict[str, Any]:
     }
     if known.size:
         content["inflation"] = {"mean": known.mean(), "least": known.min(), "most": known.max()}
+    failed = np.asarray(measures.failed_members)
+    if failed.any():
+        windows = int(np.sum(failed > 0))
+        content["failed_members"] = {"sum": failed.sum(), "windows": windows, "most": failed.max()}
     return strict(content)
 
 

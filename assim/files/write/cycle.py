@@ -28,6 +28,7 @@ _SCALARS = {
     "number": "observations, as their weights count them",
     "inflation": "factor on the carried standard deviations",
     "gradient_norm": "norm of the gradient at the last linearisation",
+    "failed_members": "members that are left out, as they are not finite",
 }
 _INNOVATIONS = {
     "number": "number of observations of",

@@ -159,6 +159,8 @@ class Sequence:
         analysed = time.perf_counter()
         if number == 0 and done.state == ANALYSED:
             self._say_bent(done.analysed, arrivals)
+        failed = {"failed_members": n} if (n := int(done.measures.failed_members)) else {}
+        self._say_failed(number, n)
         window = Window(edges, 1, self.posed.reference)
         with self.ledger.writing(number) as folder:
             self._write(folder, number, done, window, arrivals)
@@ -166,6 +168,7 @@ class Sequence:
         entries = [_entry(arrival, done.state) for arrival in arrivals]
         entry = {
             **done.ending,
+            **failed,
             "observations": dict(zip(self.posed.names, entries, strict=True)),
             "seconds": {
                 "read": read - begin, "analyse": analysed - read, "write": written - analysed
@@ -196,7 +199,8 @@ class Sequence:
         reason = reason if finite else "the analysis is not finite"
         if not finite and policy.non_finite == "stop":
             raise NonFiniteError(
-                f"window {number} ({self.posed.when(number)}): {reason}; `assim check` looks for "
+                f"window {number} ({self.posed.when(number)}): {reason}{self._from_model()}; "
+                "`assim check` looks for "
                 "what is not finite in the model or its gradient; where these are sound, give more "
                 "inflation or a share of the static covariance (cycle.method), or let the cycle go "
                 'on without it: cycle.on_failure.non_finite = "forecast" with --resume'
@@ -214,13 +218,25 @@ class Sequence:
             when = self.posed.setting.date(bent.time)
             self.screen.notes([f"first window, {bent.name}: {bent.words(when)}."])
 
+    def _say_failed(self, number: int, failed: int) -> None:
+        """How many members are left out, and what the model says of it."""
+        if failed:
+            members = "1 member is" if failed == 1 else f"{failed} members are"
+            left = f"window {number} ({self.posed.when(number)}): {members} left out, not finite"
+            self.screen.notes([f"{left}{self._from_model()}"])
+
+    def _from_model(self) -> str:
+        """Why its trajectories may not be finite, as the model has it."""
+        said = self.posed.setting.model.may_end_early()
+        return f"; {said}" if said else ""
+
     def _forecast(self, number: int, done: _Done, reason: str) -> _Done:
         """A window with a forecast in place of an analysis; NonFiniteError where that is none."""
         if not _finite((done.carry, done.analysed.analysis)):
             raise NonFiniteError(
-                f"window {number} ({self.posed.when(number)}): the forecast itself is not finite; "
-                "`assim check` says where; look at the model's step, its parameters and the "
-                "background"
+                f"window {number} ({self.posed.when(number)}): the forecast itself is not finite"
+                f"{self._from_model()}; `assim check` says where; look at the model's step, its "
+                "parameters and the background"
             )
         return replace(done, state=FORECAST, reason=reason)
 

@@ -154,7 +154,7 @@ def draw(setting: Setting, window: Window) -> Twin:
     parameters = _parameters(setting, keys[2])
     for_errors = jax.random.fold_in(keys[1], 1)
     trajectory, seen = _true_trajectory(setting, window, truth, parameters, for_errors)
-    _check_finite(trajectory)
+    _check_finite(trajectory, setting.model)
     biases = draw_coefficients(setting.tables.observations, keys[3])
     return Twin(setting, background, covariance, trajectory, seen, parameters, biases, keys[3])
 
@@ -189,7 +189,7 @@ def _spun_up(setting: Setting, key: Array) -> State:
         window = _spin_up_window(model, setting.clock.start, table.spin_up)
         check_span(model, window)
     trajectory = jax.jit(lambda x: integrate(model, x, _fixed(model), window))(state)
-    _check_finite(trajectory)
+    _check_finite(trajectory, model)
     return trajectory.at_end()
 
 
@@ -307,11 +307,12 @@ def _parameters(setting: Setting, key: Array) -> Params:
     return parameters
 
 
-def _check_finite(trajectory: Trajectory) -> None:
+def _check_finite(trajectory: Trajectory, model: AbstractDynamics) -> None:
     if (first := first_field(trajectory)) is not None:
         name, edge = first
+        said = model.may_end_early()
         raise NonFiniteError(
             f"the model is not finite in the twin experiment: field {name!r} first at model "
             f"time {float(trajectory.times[edge]):g}; check twin.initial, the priors, and the "
-            "model's step"
+            f"model's {model.written}{f'. {said}' if said else ''}"
         )
