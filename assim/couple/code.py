@@ -1,9 +1,10 @@
 """The functions of a simulation code outside JAX: what a model calls, and how it is called."""
 
+import abc
 import ctypes
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,11 +40,50 @@ class StoppedError(RuntimeError):
     """A foreign model that stops the whole program."""
 
 
-class Code:
-    """A step with what there is of its tangent and adjoint, as addresses of C functions.
+class AbstractCode(abc.ABC):
+    """What the primitives ask of a step outside JAX.
 
     Two are equal only if they are the same object, so that it can be a constant of a compiled
-    program, in which it stands by its number in the trampoline's table.
+    program.
+
+    Args:
+        name: of the model, to begin messages with.
+        labels: of its fields and parameters, in the order in which they are handed over.
+        by_differences: whether differences of steps stand for the tangent.
+    """
+
+    missing: ClassVar[Mapping[str, str]] = _MISSING  # what to do without an operation
+    number: int | None = None  # in the trampoline's table; None where it is called back from XLA
+
+    def __init__(self, name: str, labels: Labels, by_differences: bool = False) -> None:
+        self.name, self.labels, self.by_differences = name, labels, by_differences
+        self.fields, self.parameters = tuple(labels.state), tuple(labels.parameters)
+
+    @abc.abstractmethod
+    def has(self, operation: str) -> bool:
+        """Whether the code brings this operation."""
+
+    @abc.abstractmethod
+    def of_members(
+        self, operation: str, members: int, shared: Sequence[bool], given: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """The operation of every member; of one without a leading dimension where it is 0."""
+
+    def require(self, operation: str) -> None:
+        """Raise ModelContractError where the code does not bring this operation."""
+        if not self.has(operation):
+            raise ModelContractError(f"{self.name}: {self.missing[operation]}")
+
+    def shapes(self, operation: str) -> list[tuple[int, ...]]:
+        """Shapes of what an operation returns: fields, of the adjoint with parameters."""
+        names = self.fields + (self.parameters if operation == ADJOINT else ())
+        return [self.labels.shape(name) for name in names]
+
+
+class Code(AbstractCode):
+    """A step with what there is of its tangent and adjoint, as addresses of C functions.
+
+    In a compiled program it stands by its number in the trampoline's table.
 
     Args:
         name: of the model, to begin messages with.
@@ -65,10 +105,9 @@ class Code:
         by_differences: bool = False,
         keep: Any = None,
     ) -> None:
-        self.name, self.labels, self.keep = name, labels, keep
-        self.by_differences = by_differences
+        super().__init__(name, labels, by_differences)
+        self.keep = keep
         self.functions, self.context, self.parallel = dict(functions), context, parallel
-        self.fields, self.parameters = tuple(labels.state), tuple(labels.parameters)
         self.stopped: BaseException | None = None
         self._alone, self._failures, self._code = threading.Lock(), 0, 0
         step, tangent, adjoint = (self.functions.get(operation, 0) for operation in OPERATIONS)
@@ -77,16 +116,6 @@ class Code:
     def has(self, operation: str) -> bool:
         """Whether the code brings this operation."""
         return operation in self.functions
-
-    def require(self, operation: str) -> None:
-        """Raise ModelContractError where the code does not bring this operation."""
-        if not self.has(operation):
-            raise ModelContractError(f"{self.name}: {_MISSING[operation]}")
-
-    def shapes(self, operation: str) -> list[tuple[int, ...]]:
-        """Shapes of what an operation returns: fields, of the adjoint with parameters."""
-        names = self.fields + (self.parameters if operation == ADJOINT else ())
-        return [self.labels.shape(name) for name in names]
 
     def failures(self) -> tuple[int, int]:
         """Calls that returned a code above 0 since the model was made, and the last code."""

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from assim.couple import primitives
-from assim.couple.code import ADJOINT, TANGENT, Code
+from assim.couple.code import ADJOINT, TANGENT, AbstractCode, Code
 from assim.couple.trials import trials
 from assim.problem.arrays import Array, Labels, Params, State
 from assim.problem.model import AbstractModel, ModelContractError, Trial
@@ -30,19 +30,8 @@ class AbstractForeignModel(AbstractModel):
             ModelContractError: a field or parameter that is not there, of another shape than
                 `labels` says, or not in double precision.
         """
-        code = self.code
-        for what, names, given in (
-            ("field", code.fields, x),
-            ("parameter", code.parameters, theta),
-        ):
-            for name in names:
-                if name not in given:
-                    have = ", ".join(given) or "none"
-                    raise ModelContractError(
-                        f"{code.name}: no {what} {name!r} was given, but {have}"
-                    )
-                _check(code, what, name, jnp.asarray(given[name]))
-        return primitives.step(code, x, theta, jnp.asarray(t, float))
+        check_given(self.code, x, theta)
+        return primitives.step(self.code, x, theta, jnp.asarray(t, float))
 
     def derivatives(self, columns: int) -> str:
         """By the code's own tangent and adjoint, as far as it brings them."""
@@ -77,7 +66,17 @@ class AbstractForeignModel(AbstractModel):
         )
 
 
-def _check(code: Code, what: str, name: str, value: Array) -> None:
+def check_given(code: AbstractCode, x: State, theta: Params) -> None:
+    """Raise ModelContractError unless every field and parameter is there as the labels say."""
+    for what, names, given in (("field", code.fields, x), ("parameter", code.parameters, theta)):
+        for name in names:
+            if name not in given:
+                have = ", ".join(given) or "none"
+                raise ModelContractError(f"{code.name}: no {what} {name!r} was given, but {have}")
+            _check(code, what, name, jnp.asarray(given[name]))
+
+
+def _check(code: AbstractCode, what: str, name: str, value: Array) -> None:
     """Refuse an array of another shape or type than the code reads from its memory."""
     shape = code.labels.shape(name)
     if value.shape != shape:

@@ -10,7 +10,7 @@ from assim.arguments import nearest
 from assim.couple.c_model import CModel
 from assim.couple.foreign import AbstractForeignModel
 from assim.couple.python_model import PythonModel
-from assim.problem.arrays import Coordinate, Label, Labels
+from assim.problem.arrays import Coordinate, Label, Labels, Params
 
 Function = Callable[..., Any] | int | None  # in Python, or the address of a C function
 
@@ -56,11 +56,8 @@ def host_model(
             "HostModel: the step is that of a program that holds the engine, and gives it by "
             "assim_register_model (Engine.register_model in Python); run that program"
         )
-    labels = _labels(fields, coordinates or {}, parameters or {}, time_unit)
-    defaults = {
-        name: jnp.broadcast_to(jnp.asarray(table["value"], float), labels.shape(name))
-        for name, table in (parameters or {}).items()
-    }
+    tables = (fields, coordinates or {}, parameters or {}, time_unit)
+    labels, defaults = described("HostModel", *tables)
     own: dict[str, Any] = {"tangent": tangent, "adjoint": adjoint}
     if callable(step):
         return PythonModel(step, labels, dt, defaults, **own)
@@ -68,13 +65,25 @@ def host_model(
     return CModel(None, labels, dt, defaults, step=step, **own)
 
 
-def _labels(
+def described(
+    model: str,
     fields: Mapping[str, Mapping[str, Any]],
     coordinates: Mapping[str, Mapping[str, Any]],
     parameters: Mapping[str, Mapping[str, Any]],
     time_unit: str,
-) -> Labels:
-    """The labels that tables of a case describe."""
+) -> tuple[Labels, Params]:
+    """The labels that tables of a case describe, and the parameters' defaults.
+
+    Args:
+        model: what the case calls it, to begin messages with.
+        fields: by name the table of each, and so the others.
+        coordinates: of dimensions.
+        parameters: with `value`.
+        time_unit: of the labels.
+
+    Raises:
+        ValueError: tables that do not go together.
+    """
     kinds = {
         "fields": (fields, ("dims", "units", "long_name")),
         "coordinates": (coordinates, ("values", "size", "units", "long_name", "period")),
@@ -85,24 +94,29 @@ def _labels(
             for key in table:
                 if key not in known:
                     near = nearest(key, known)
-                    raise ValueError(f"HostModel: {kind}.{name} takes no key {key!r}; {near}")
+                    raise ValueError(f"{model}: {kind}.{name} takes no key {key!r}; {near}")
             if kind == "parameters" and "value" not in table:
-                raise ValueError(f"HostModel: parameters.{name} needs its default, as `value`")
-    return Labels(
+                raise ValueError(f"{model}: parameters.{name} needs its default, as `value`")
+    labels = Labels(
         {name: _label(table) for name, table in fields.items()},
         {name: _label(table) for name, table in parameters.items()},
-        {name: _coordinate(name, table) for name, table in coordinates.items()},
+        {name: _coordinate(model, name, table) for name, table in coordinates.items()},
         time_unit,
     )
+    defaults = {
+        name: jnp.broadcast_to(jnp.asarray(table["value"], float), labels.shape(name))
+        for name, table in parameters.items()
+    }
+    return labels, defaults
 
 
 def _label(table: Mapping[str, Any]) -> Label:
     return Label(tuple(table.get("dims", ())), table.get("units", "1"), table.get("long_name", ""))
 
 
-def _coordinate(name: str, table: Mapping[str, Any]) -> Coordinate:
+def _coordinate(model: str, name: str, table: Mapping[str, Any]) -> Coordinate:
     if ("values" in table) == ("size" in table):
-        raise ValueError(f"HostModel: coordinates.{name} needs either `values` or `size`")
+        raise ValueError(f"{model}: coordinates.{name} needs either `values` or `size`")
     values = table.get("values", np.arange(float(table.get("size", 0))))
     words = (table.get("units", "1"), table.get("long_name", ""), table.get("period"))
     return Coordinate(np.asarray(values, float), *words)

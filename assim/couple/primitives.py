@@ -29,7 +29,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from assim.couple import trampoline
-from assim.couple.code import ADJOINT, OPERATIONS, STEP, TANGENT, Code
+from assim.couple.code import ADJOINT, OPERATIONS, STEP, TANGENT, AbstractCode
 from assim.problem.arrays import Array, Params, State
 from assim.problem.model import ModelContractError
 
@@ -38,7 +38,7 @@ _STENCIL = ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))  # of a first 
 Arrays = Sequence[Array]
 
 
-def step(code: Code, x: State, theta: Params, t: Array) -> State:
+def step(code: AbstractCode, x: State, theta: Params, t: Array) -> State:
     """The state after one step of the code, differentiable as the code's own derivatives allow."""
     given = [x[n] for n in code.fields] + [theta[n] for n in code.parameters]
     shared = (True,) * (len(given) + 1)
@@ -53,7 +53,7 @@ def _evaluate(
     operation: str,
     road: Callable[..., Any],
     *given: Array,
-    code: Code,
+    code: AbstractCode,
     members: int,
     shared: tuple[bool, ...],
 ) -> list[Array]:
@@ -69,7 +69,7 @@ def _evaluate(
 
 
 def _by_trampoline(
-    operation: str, code: Code, members: int, shared: Any, like: Any, *given: Array
+    operation: str, code: AbstractCode, members: int, shared: Any, like: Any, *given: Array
 ) -> Any:
     """Through XLA's foreign function interface: no Python in between, and no copy."""
     if code.number is None:
@@ -81,7 +81,7 @@ def _by_trampoline(
 
 
 def _by_callback(
-    operation: str, code: Code, members: int, shared: Any, like: Any, *given: Array
+    operation: str, code: AbstractCode, members: int, shared: Any, like: Any, *given: Array
 ) -> Any:
     """Back through Python."""
 
@@ -121,12 +121,12 @@ def _along(function: Callable[..., list[Array]], z: Arrays, u: Arrays) -> list[A
     ]
 
 
-def _tangent_of_steps(code: Code, *given: Array) -> list[Array]:
+def _tangent_of_steps(code: AbstractCode, *given: Array) -> list[Array]:
     z, t, v = _parted(code, given)
     return _along(lambda *z: _bind(STEP, code, *z, t), z, v)
 
 
-def _difference(operation: str, code: Code, *given: Array) -> list[Array]:
+def _difference(operation: str, code: AbstractCode, *given: Array) -> list[Array]:
     """Of tangents or adjoints of one vector, along a direction u."""
     number = len(code.fields) + len(code.parameters)
     z, t, rest = _parted(code, given)
@@ -134,13 +134,13 @@ def _difference(operation: str, code: Code, *given: Array) -> list[Array]:
     return _along(lambda *z: _bind(operation, code, *z, t, *fixed), z, u)
 
 
-def _parted(code: Code, given: Arrays) -> tuple[Arrays, Array, Arrays]:
+def _parted(code: AbstractCode, given: Arrays) -> tuple[Arrays, Array, Arrays]:
     """Fields with parameters, t, and the rest."""
     number = len(code.fields) + len(code.parameters)
     return given[:number], given[number], given[number + 1 :]
 
 
-def _bind(operation: str, code: Code, *given: Array) -> list[Array]:
+def _bind(operation: str, code: AbstractCode, *given: Array) -> list[Array]:
     """An operation of one member."""
     primitive, shared = KINDS[operation].primitive, (True,) * len(given)
     values: list[Array] = primitive.bind(*given, code=code, members=0, shared=shared)
@@ -150,7 +150,9 @@ def _bind(operation: str, code: Code, *given: Array) -> list[Array]:
 # ---- what JAX asks of primitives -----------------------------------------------------------------
 
 
-def _abstract(operation: str, *given: Any, code: Code, members: int, shared: Any) -> list[Any]:
+def _abstract(
+    operation: str, *given: Any, code: AbstractCode, members: int, shared: Any
+) -> list[Any]:
     del shared
     return [
         given[0].update(shape=(members, *shape) if members else shape, weak_type=False)
@@ -159,7 +161,7 @@ def _abstract(operation: str, *given: Any, code: Code, members: int, shared: Any
 
 
 def _batched(
-    primitive: Primitive, given: Any, dims: Any, *, code: Code, members: int, shared: Any
+    primitive: Primitive, given: Any, dims: Any, *, code: AbstractCode, members: int, shared: Any
 ) -> Any:
     """Members lead; a second `vmap` makes one long dimension of both."""
     number = next(g.shape[d] for g, d in zip(given, dims, strict=True) if d is not None)
@@ -188,7 +190,7 @@ class _Kind(NamedTuple):
     transposed: tuple[tuple[str, int | None], ...]  # of each group: the kind, and its other group
 
 
-def _groups(code: Code, kind: _Kind, given: Sequence[Any]) -> list[Sequence[Any]]:
+def _groups(code: AbstractCode, kind: _Kind, given: Sequence[Any]) -> list[Sequence[Any]]:
     """Arguments after t by group: what the value is linear in."""
     fields, number = len(code.fields), len(code.fields) + len(code.parameters)
     first = fields if kind.operation == ADJOINT else number
@@ -197,7 +199,9 @@ def _groups(code: Code, kind: _Kind, given: Sequence[Any]) -> list[Sequence[Any]
     return [given[a:b] for a, b in pairwise(ends)]
 
 
-def _bound(kind: str, code: Code, members: int, *parts: tuple[Arrays, Sequence[bool]]) -> Any:
+def _bound(
+    kind: str, code: AbstractCode, members: int, *parts: tuple[Arrays, Sequence[bool]]
+) -> Any:
     """A primitive of arguments in parts, each with its marks."""
     given = [value for values, _ in parts for value in values]
     marks = tuple(mark for _, own in parts for mark in own)
@@ -205,7 +209,7 @@ def _bound(kind: str, code: Code, members: int, *parts: tuple[Arrays, Sequence[b
 
 
 def _derivative(
-    name: str, given: Any, tangents: Any, *, code: Code, members: int, shared: Any
+    name: str, given: Any, tangents: Any, *, code: AbstractCode, members: int, shared: Any
 ) -> tuple[Any, Any]:
     """Linear in every group, and by the curved kind in z."""
     kind, number = KINDS[name], len(code.fields) + len(code.parameters)
@@ -240,7 +244,7 @@ def _is_zero(values: Sequence[Any]) -> bool:
 
 
 def _transposed(
-    name: str, cotangents: Any, *given: Any, code: Code, members: int, shared: Any
+    name: str, cotangents: Any, *given: Any, code: AbstractCode, members: int, shared: Any
 ) -> list[Any]:
     """In the one group of arguments of which values are not known."""
     kind, number = KINDS[name], len(code.fields) + len(code.parameters)
@@ -278,7 +282,12 @@ KINDS = {
 
 
 def _values(
-    name: str, road: Callable[..., Any], *given: Array, code: Code, members: int, shared: Any
+    name: str,
+    road: Callable[..., Any],
+    *given: Array,
+    code: AbstractCode,
+    members: int,
+    shared: Any,
 ) -> list[Array]:
     """What a primitive computes: an operation of the code, or a difference of some."""
     if name in OPERATIONS:
@@ -287,13 +296,15 @@ def _values(
     return _of_members(one, members, shared, given)
 
 
-def _implemented(name: str, *given: Array, code: Code, members: int, shared: Any) -> list[Array]:
+def _implemented(
+    name: str, *given: Array, code: AbstractCode, members: int, shared: Any
+) -> list[Array]:
     """Outside any program: one of its own, compiled once for the same code."""
     return _program(name, code, members, shared)(*given)
 
 
 @cache
-def _program(name: str, code: Code, members: int, shared: Any) -> Any:
+def _program(name: str, code: AbstractCode, members: int, shared: Any) -> Any:
     bind = partial(KINDS[name].primitive.bind, code=code, members=members, shared=shared)
     return jax.jit(bind)
 
