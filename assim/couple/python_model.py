@@ -62,25 +62,42 @@ class PythonModel(AbstractForeignModel):
             TANGENT: None if differences else tangent,
             ADJOINT: adjoint,
         }
-        own = {operation: function for operation, function in given.items() if function is not None}
-        for operation, function in own.items():
-            if not callable(function):
+        for operation, function in given.items():
+            if function is not None and not callable(function):
                 raise ValueError(f"PythonModel: {operation} must be a function, got {function!r}")
         name = f"PythonModel({getattr(step, '__name__', type(step).__name__)})"
-        made: list[Code] = []
-        stop = lambda why: made[0].stop(why)  # noqa: E731
-        calls = {
-            operation: SIGNATURES[operation](_Call(labels, operation, function, stop))
-            for operation, function in own.items()
-        }
-        addresses = {
-            operation: ctypes.cast(call, ctypes.c_void_p).value or 0
-            for operation, call in calls.items()
-        }
-        self.code = Code(name, labels, addresses, by_differences=differences, keep=calls)
-        made.append(self.code)
+        self.code = python_code(name, labels, given, differences)
         self.dt = dt
         self.parameters = {n: jnp.asarray(v, float) for n, v in (parameters or {}).items()}
+
+
+def python_code(
+    name: str,
+    labels: Labels,
+    functions: Mapping[str, Callable[..., Any] | None],
+    by_differences: bool = False,
+) -> Code:
+    """Functions of Python, by operation, as those of C that the engine calls.
+
+    Args:
+        name: of the model.
+        labels: of its fields and parameters.
+        functions: as `PythonModel` has them; None for those that there are not.
+        by_differences: whether differences of steps stand for the tangent.
+    """
+    made: list[Code] = []
+    stop = lambda why: made[0].stop(why)  # noqa: E731
+    calls = {
+        operation: SIGNATURES[operation](_Call(labels, operation, function, stop))
+        for operation, function in functions.items()
+        if function is not None
+    }
+    addresses = {
+        operation: ctypes.cast(call, ctypes.c_void_p).value or 0
+        for operation, call in calls.items()
+    }
+    made.append(Code(name, labels, addresses, by_differences=by_differences, keep=calls))
+    return made[0]
 
 
 class _Call:
