@@ -1,5 +1,6 @@
 """A program as the code of a model: its runs, several at once, and those that failed."""
 
+import _thread
 import shutil
 import tempfile
 import threading
@@ -12,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from assim.couple.code import ADJOINT, STEP, TANGENT, AbstractCode, StoppedError
-from assim.couple.program import Program, RunError
+from assim.couple.program import Program, RunError, RunStopped
 
 _KEPT = 20  # work directories of failed runs, lest they fill a disk
 _TOLD = 100  # failures that are remembered
+_AGAIN = 0.01  # s until Ctrl-C is told again, when XLA has returned
 _INSTEAD = (
     "without one there are forecasts, twins, the ensemble schemes of a cycle (ETKF, LETKF, IEnKS), "
     'and up to 16 controls, with tangent = "differences", GaussNewton with '
@@ -80,6 +82,8 @@ class Process(AbstractCode):
     ) -> list[np.ndarray]:
         """One slot of every member, as many at once as there are workers.
 
+        Ctrl-C ends them all; it is raised where XLA has returned, as it would be lost inside.
+
         Args:
             operation: "step".
             members: how many; 0 for one, without a leading dimension.
@@ -92,23 +96,36 @@ class Process(AbstractCode):
         self.require(operation)
         names = (*self.fields, *self.parameters)
         marks = shared if members else (True,) * len(given)
+        stop = threading.Event()
 
         def one(member: int) -> dict[str, np.ndarray]:
             own = [v if s else v[member] for v, s in zip(given, marks, strict=True)]
             span = float(own[-1][0]), float(own[-1][1])
-            return self.run(dict(zip(names, own[:-1], strict=True)), span, member)
+            return self.run(dict(zip(names, own[:-1], strict=True)), span, member, stop)
 
         with ThreadPoolExecutor(self.workers) as pool:
-            several = list(pool.map(one, range(max(1, members))))
+            try:
+                several = list(pool.map(one, range(max(1, members))))
+            except BaseException as error:
+                stop.set()
+                pool.shutdown(cancel_futures=True)
+                if not isinstance(error, KeyboardInterrupt):
+                    raise
+                threading.Timer(_AGAIN, _thread.interrupt_main).start()
+                several = [self._lost()] * max(1, members)
         stacked = [np.stack([own[name] for own in several]) for name in self.fields]
         return stacked if members else [value[0] for value in stacked]
 
     def run(
-        self, values: Mapping[str, np.ndarray], span: tuple[float, float], member: int = 0
+        self,
+        values: Mapping[str, np.ndarray],
+        span: tuple[float, float],
+        member: int = 0,
+        stop: threading.Event | None = None,
     ) -> dict[str, np.ndarray]:
-        """One slot of one member; NaN where the program fails, or has failed before."""
-        lost = {name: np.full(self.labels.shape(name), np.nan) for name in self.fields}
-        if not all(np.all(np.isfinite(value)) for value in values.values()):
+        """One slot of one member; NaN where the program fails, has failed before, or is stopped."""
+        lost, stop = self._lost(), stop or threading.Event()
+        if stop.is_set() or not all(np.all(np.isfinite(value)) for value in values.values()):
             return lost
         try:
             prefix = f"assim-member{member:04d}-"
@@ -116,7 +133,9 @@ class Process(AbstractCode):
         except OSError as error:
             raise self._unprepared(error) from error
         try:
-            state = self.program.run(values, span, member, directory)
+            state = self.program.run(values, span, member, directory, stop)
+        except RunStopped:
+            state = lost
         except RunError as error:
             self._note(member, span, str(error), directory)
             return lost
@@ -124,6 +143,9 @@ class Process(AbstractCode):
             raise self._unprepared(error) from error
         _remove(directory)
         return state
+
+    def _lost(self) -> dict[str, np.ndarray]:
+        return {name: np.full(self.labels.shape(name), np.nan) for name in self.fields}
 
     def _unprepared(self, error: OSError) -> StoppedError:
         return StoppedError(f"{self.name}: a work directory cannot be prepared: {error}")

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,11 +25,16 @@ LOG = "assim.log"  # in a work directory: what the program printed
 FIELDS = ("folder", "input", "output", "start", "end", "duration", "member")
 _FIELD = re.compile(r"\{([A-Za-z_]\w*)(?::([+0-9.]*[a-z]))?\}")
 _GRACE = 2.0  # s from the request to end to the end without asking
+_LOOK = 0.5  # s after which is looked whether a run is to be stopped
 _TOLD = 300  # characters of what a program printed last
 
 
 class RunError(RuntimeError):
     """A run that failed: the state is lost from there on, and nothing else."""
+
+
+class RunStopped(Exception):
+    """A run that was ended because nobody waits for it any more."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class Program:
         span: tuple[float, float],
         member: int,
         directory: Path,
+        stop: threading.Event,
     ) -> dict[str, np.ndarray]:
         """The state at the end of one slot.
 
@@ -84,9 +91,11 @@ class Program:
             span: times of the slot's start and end.
             member: number of the member.
             directory: an empty one, in which the program runs.
+            stop: ends the program when it is set.
 
         Raises:
             RunError: the program failed, or left no state that can be read whole.
+            RunStopped: `stop` was set.
             OSError: the directory cannot be prepared.
         """
         fields = self._fields(values, span, member)
@@ -98,7 +107,7 @@ class Program:
         own = {name: values[name] for name in self.variables}
         write_restart(directory / self.input, self.labels, self.variables, own, self.like)
         words = [filled(word, fields, "command") for word in self.command]
-        _execute(words, directory, self.timeout)
+        _execute(words, directory, self.timeout, stop)
         return self._state(directory)
 
     def _fields(
@@ -153,7 +162,9 @@ def fields_of(text: str) -> set[str]:
     return {match.group(1) for match in _FIELD.finditer(text)}
 
 
-def _execute(command: Sequence[str], directory: Path, timeout: float | None) -> None:
+def _execute(
+    command: Sequence[str], directory: Path, timeout: float | None, stop: threading.Event
+) -> None:
     """Run a command to its end; RunError where that is not as it should be."""
     with open(directory / LOG, "wb") as log:
         try:
@@ -168,7 +179,7 @@ def _execute(command: Sequence[str], directory: Path, timeout: float | None) -> 
         except OSError as error:
             raise RunError(f"cannot be started: {error}") from error
         try:
-            code = process.wait(timeout)
+            code = _waited(process, timeout, stop)
         except subprocess.TimeoutExpired:
             _end(process)
             still = f"was still running after {timeout:g} s, and has been ended"
@@ -180,6 +191,19 @@ def _execute(command: Sequence[str], directory: Path, timeout: float | None) -> 
         signalled = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         how = f"was ended by {signalled}" if code < 0 else f"returned {code}"
         raise RunError(f"{how}{_said(directory)}")
+
+
+def _waited(process: subprocess.Popen[bytes], timeout: float | None, stop: threading.Event) -> int:
+    """What a program returns; TimeoutExpired or RunStopped where that is not awaited."""
+    last = float("inf") if timeout is None else time.monotonic() + timeout
+    while not stop.is_set():
+        left = last - time.monotonic()
+        try:
+            return process.wait(max(0.0, min(_LOOK, left)))
+        except subprocess.TimeoutExpired:
+            if left <= _LOOK:
+                raise
+    raise RunStopped
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

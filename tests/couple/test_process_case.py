@@ -128,6 +128,30 @@ def test_what_needs_derivatives_is_refused(folder):
     assert kept(folder) == []
 
 
+@pytest.mark.slow
+def test_a_few_controls_by_differences_of_runs(folder):
+    case = tables()
+    one = {k: v for k, v in case.items() if k != "cycle"}
+    one["window"] = {"start": "2000-01-01", "slots": 2, "steps": 2}
+    one["observations"] = [{**case["observations"][0], "file": "observations.nc"}]
+    one |= {
+        "minimiser": {"use": "GaussNewton"},
+        "posterior": {"use": "Laplace", "hessian": "gauss_newton", "certificate": 0},
+    }
+    assert invoke(folder, "twin", one)[0] == 0
+    found = []
+    for name, model in (
+        ("ours", {**described(), "tangent": "differences"}),
+        ("theirs", {"use": "plain.py:plain"}),
+    ):
+        code, said = invoke(folder, "run", {**one, "model": model}, "--out", str(folder / name))
+        assert code == 0, said
+        summary = json.loads((folder / name / "summary.json").read_text())
+        rate = summary["quantities"]["rate"]
+        found.append((summary["cost"]["total"], rate["mean"], rate["stddev"]))
+    np.testing.assert_allclose(*found, rtol=1e-6)
+
+
 def test_a_failed_member_is_left_out_and_told(folder):
     assert invoke(folder, "twin", tables())[0] == 0
     case = tables(members=12) | {"model": described("die:3.3")}

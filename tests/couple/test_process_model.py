@@ -1,6 +1,8 @@
 """A program by restart files: numbers as of the same model in JAX, and what fails is told."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -214,6 +216,37 @@ def test_what_hangs_is_ended_with_all_that_it_started(tmp_path):
             return
         time.sleep(0.05)
     raise AssertionError("the child still runs")
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import jax
+jax.config.update("jax_enable_x64", True)
+from tests.couple.cells import X, cells
+model = cells("hang", scratch=sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever has started this
+
+def interrupt():
+    while not any(os.path.exists(f"{sys.argv[1]}/{d}/assim.log") for d in os.listdir(sys.argv[1])):
+        time.sleep(0.01)
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt).start()
+try:
+    jax.block_until_ready(jax.jit(lambda x: model.step(x, model.parameters, 0.0))(X))
+    time.sleep(5.0)  # whatever comes next is what is interrupted
+except KeyboardInterrupt:
+    print("interrupted", model.failures(), os.listdir(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_runs(tmp_path):
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=55)
+    assert done.stdout == "interrupted () []\n", done.stderr
 
 
 # ---- check ---------------------------------------------------------------------------------------
