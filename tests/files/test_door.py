@@ -738,10 +738,11 @@ def test_files_are_opened_in_one_place():
         for path in root.rglob("*.py")
         if "xr.open_" in path.read_text() or "netCDF4.Dataset(" in path.read_text()
     }
-    # the others read what assim has written itself, to show or to remove it
+    # the others read what assim has written itself, to show or to remove it, or write
     assert {name for name in opening if not name.startswith("show/")} == {
         "files/sources.py",
         "files/write/forecast.py",
+        "files/write/restarts.py",
     }
     reading = {
         str(p.relative_to(root))

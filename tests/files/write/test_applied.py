@@ -68,7 +68,9 @@ def test_a_cycle():
     scheme = SimpleNamespace(members=20, radius={"x": 2.5}, inflation=object())
     cycle = SimpleNamespace(scheme=scheme, problem=SimpleNamespace(size=lambda: 40))
     ones = np.ones(3)
-    measures = SimpleNamespace(inflation=ones, cost=ones, number=10 * ones)
+    measures = SimpleNamespace(
+        inflation=ones, cost=ones, number=10 * ones, failed_members=np.zeros(3, int)
+    )
     (line,) = lines(cycle_applied(cycle, measures))
     assert line == (
         "SimpleNamespace in 3 windows: 40 controls, 30 observations; members 20; radius x 2.5; "
@@ -77,3 +79,6 @@ def test_a_cycle():
     measures.inflation = np.array([1.0, 1.2, 1.1])
     (line,) = lines(cycle_applied(cycle, measures))
     assert line.endswith("inflation by 1.1 on average, 1 to 1.2.")
+    measures.failed_members = np.array([0, 3, 1])
+    (line,) = lines(cycle_applied(cycle, measures))
+    assert "; 4 members were not finite and are left out, in 2 windows, at most 3 in one" in line
