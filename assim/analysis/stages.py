@@ -28,8 +28,8 @@ class Stage(NamedTuple):
         due: the window that comes next; None after the last.
         analysed: the window that has just been finished; None before the first of this process.
         newest: the slot edge of that window which has its newest observations.
-        resumed: time up to which windows are finished, by this process or an earlier one, and the folder with the
-            files of the last of them.
+        resumed: time up to which windows are finished, by this process or an earlier one, and the
+            folder with the files of the last of them.
     """
 
     problem: Problem

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from assim.arguments import hint
+from assim.files.classic import check_whole
 from assim.files.decoding import decoded
 from assim.files.errors import DataError, reason
 from assim.files.missing import why_missing
@@ -48,6 +49,7 @@ def opened(source: Source, *, exact: bool = False) -> Iterator[xr.Dataset]:
     if not path.is_file():
         raise DataError(_absent(path))
     try:
+        check_whole(path)
         with _library(path) as file:
             yield _read(path, xr.backends.NetCDF4DataStore(file), exact)
     except DataError:

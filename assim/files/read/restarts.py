@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from scipy.io import netcdf_file
 
 from assim.files.errors import DataError
 from assim.files.sources import finite_numbers, names_near, opened
@@ -29,7 +28,6 @@ def read_restart(path: Path, labels: Labels, names: Mapping[str, str]) -> dict[s
         DataError: a file that is missing, damaged or half written, a variable that it lacks, of
             another shape or unit, or with values that are missing or not finite.
     """
-    _check_whole(path)
     with LIBRARY, opened(path) as dataset:
         values = {}
         for name, variable in names.items():
@@ -47,20 +45,6 @@ def read_restart(path: Path, labels: Labels, names: Mapping[str, str]) -> dict[s
                 check_units(where, units, label.units)
             values[name] = finite_numbers(stored, where).reshape(shape)
         return values
-
-
-def _check_whole(path: Path) -> None:
-    """Raise DataError of a classic file that ends before its data do: the library reads zeros."""
-    with open(path, "rb") as file:
-        if file.read(4) not in (b"CDF\x01", b"CDF\x02"):
-            return
-    try:
-        netcdf_file(path, mmap=False).close()
-    except (ValueError, TypeError, IndexError, KeyError, OSError) as error:
-        raise DataError(
-            f"{path}: expected a whole NetCDF file, got one that ends before its data do; it may "
-            "have been written in part"
-        ) from error
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
