@@ -38,6 +38,17 @@ def _ndtri_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Ar
     return w, dp * jnp.exp(w**2 / 2) * jnp.sqrt(2 * jnp.pi)
 
 
+NARROW = 1.0  # standard deviations between bounds up to which moments are sums over nodes
+_NODES, _SHARES = np.polynomial.legendre.leggauss(10)  # on [-1, 1]
+_TAIL = 0.25  # probability of a tail up to which it has more digits than Φ - ½, ...
+_LOWER_QUARTILE = -0.6745  # and z there
+
+
+def _centred(z: Array) -> Array:
+    """Φ(z) - ½, which keeps its digits about 0."""
+    return special.erf(z / jnp.sqrt(2.0)) / 2
+
+
 def _real(value: float | Array) -> Array:
     return jnp.asarray(value, dtype=float)
 
@@ -162,8 +173,11 @@ class HalfNormal(_AbstractProper):
         return self.scale * jnp.where(w < 0, near_zero, far)
 
     def inverse(self, value: Array) -> Array:
-        """W = -Φ⁻¹(2Φ(-θ/scale))."""
-        return -ndtri(2 * ndtr(-value / self.scale))
+        """W = -Φ⁻¹(2Φ(-θ/scale)), near zero by 2Φ - 1, which keeps its digits there."""
+        z = value / self.scale
+        near_zero = z < -_LOWER_QUARTILE
+        low = ndtri(2 * _centred(jnp.where(near_zero, z, 0.5)))
+        return jnp.where(near_zero, low, -ndtri(2 * ndtr(-jnp.where(near_zero, 1.0, z))))
 
     def mean(self) -> Array:
         """scale·√(2/π)."""
@@ -238,45 +252,79 @@ class TruncatedNormal(_AbstractProper):
         """The bounds, which T(±∞) has but for rounding."""
         return self.lower, self.upper
 
-    def _tails(self) -> tuple[Array, Array, Array]:
-        """Probability below, inside and above the bounds."""
-        below = ndtr((self.lower - self.location) / self.scale)
-        above = ndtr((self.location - self.upper) / self.scale)
-        return below, 1 - below - above, above
+    def _bounds(self) -> tuple[Array, Array]:
+        """α ≤ 0 ≤ β, the bounds in standard deviations from the mean."""
+        return (self.lower - self.location) / self.scale, (self.upper - self.location) / self.scale
 
     def __call__(self, w: Array) -> Array:
-        """θ from Φ(w), by the nearer tail, which keeps its digits at both ends."""
-        below, inside, above = self._tails()
-        upper_half = w > 0
-        tail = ndtri(jnp.where(upper_half, above, below) + inside * ndtr(_below(w)))
-        return self.location + self.scale * jnp.where(upper_half, -tail, tail)
+        """θ from Φ(w), by the nearer tail or by Φ - ½ in between, whichever has more digits."""
+        alpha, beta = self._bounds()
+        low, high = _centred(alpha), _centred(beta)
+        upper_half, half = w > 0, ndtr(_below(w))  # probability of the nearer side of w
+        tail = ndtr(jnp.where(upper_half, -beta, alpha)) + (high - low) * half
+        near, far = jnp.where(upper_half, high, low), jnp.where(upper_half, low, high)
+        centred = near * (1 - half) + far * half
+        inside = jnp.abs(centred) < _TAIL
+        z = -ndtri(jnp.where(inside, _TAIL, tail))
+        middle = jnp.sqrt(2.0) * special.erfinv(2 * jnp.where(inside, centred, 0.0))
+        return self.location + self.scale * jnp.where(inside, middle, jnp.where(upper_half, z, -z))
 
     def inverse(self, value: Array) -> Array:
         """W = Φ⁻¹ of the probability of [lower, θ]; NaN outside the bounds."""
-        below, inside, above = self._tails()
+        alpha, beta = self._bounds()
         z = (value - self.location) / self.scale
-        lower = (ndtr(z) - below) / inside
-        upper = (ndtr(-z) - above) / inside
+        whole = _centred(beta) - _centred(alpha)
+        lower, upper = _between(alpha, z) / whole, _between(z, beta) / whole
         return jnp.where(lower < 0.5, ndtri(lower), -ndtri(upper))
 
-    def _densities(self) -> tuple[Array, Array, Array, Array]:
-        alpha = (self.lower - self.location) / self.scale
-        beta = (self.upper - self.location) / self.scale
+    def _narrow(self) -> tuple[Array, Array, Array]:
+        """Whether bounds are so near that moments are sums; mean and deviation, half widths."""
+        alpha, beta = self._bounds()
+        narrow = beta - alpha < NARROW
+        half = jnp.where(narrow, (beta - alpha) / 2, 1.0)[..., None]
+        centre = jnp.where(narrow, (alpha + beta) / 2, 0.0)[..., None]
+        nodes = jnp.asarray(_NODES, half.dtype)
+        density = jnp.asarray(_SHARES, half.dtype) * jnp.exp(
+            -half * nodes * (centre + half * nodes / 2)
+        )
+        total = jnp.sum(density, axis=-1)
+        mean = jnp.sum(density * nodes, axis=-1) / total
+        square = jnp.sum(density * (nodes - mean[..., None]) ** 2, axis=-1) / total
+        return narrow, mean, jnp.sqrt(square)
+
+    def _wide(self) -> tuple[Array, Array]:
+        """(φ(α) - φ(β))/Z, and 1 + (αφ(α) - βφ(β))/Z: without cancellation far from each other."""
+        alpha, beta = self._bounds()
         finite = lambda z: jnp.where(jnp.isfinite(z), z, 0.0)  # noqa: E731
         low, high = norm.pdf(alpha), norm.pdf(beta)
-        return low, high, finite(alpha) * low, finite(beta) * high
+        whole = _centred(beta) - _centred(alpha)
+        return (low - high) / whole, 1 + (finite(alpha) * low - finite(beta) * high) / whole
 
     def mean(self) -> Array:
-        """mean + stdev (φ(α) - φ(β))/Z, α and β the standardised bounds."""
-        low, high, _, _ = self._densities()
-        return self.location + self.scale * (low - high) / self._tails()[1]
+        """mean + stdev (φ(α) - φ(β))/Z, α and β the standardised bounds.
+
+        Of bounds within a standard deviation by Gauss-Legendre quadrature over them, as the
+        difference loses its digits.
+        """
+        narrow, inside, _ = self._narrow()
+        middle = (self.lower + self.upper) / 2 + (self.upper - self.lower) / 2 * inside
+        return jnp.where(narrow, middle, self.location + self.scale * self._wide()[0])
 
     def stdev(self) -> Array:
-        """stdev √(1 + (αφ(α) - βφ(β))/Z - ((φ(α) - φ(β))/Z)²)."""
-        low, high, alpha_low, beta_high = self._densities()
-        inside = self._tails()[1]
-        variance = 1 + (alpha_low - beta_high) / inside - ((low - high) / inside) ** 2
-        return self.scale * jnp.sqrt(variance)
+        """stdev √(1 + (αφ(α) - βφ(β))/Z - ((φ(α) - φ(β))/Z)²), or by quadrature as `mean`."""
+        narrow, _, inside = self._narrow()
+        first, second = self._wide()
+        wide = self.scale * jnp.sqrt(jnp.where(narrow, 1.0, second - first**2))
+        return jnp.where(narrow, (self.upper - self.lower) / 2 * inside, wide)
+
+
+def _between(low: Array, high: Array) -> Array:
+    """Φ(high) - Φ(low), by that form of both that keeps more digits."""
+    inside = _centred(high) - _centred(low)
+    below = ndtr(high) - ndtr(low)
+    above = ndtr(-low) - ndtr(-high)
+    in_tail = high < _LOWER_QUARTILE, low > -_LOWER_QUARTILE
+    return jnp.select(in_tail, (below, above), inside)
 
 
 class Uniform(_AbstractProper):
@@ -292,12 +340,15 @@ class Uniform(_AbstractProper):
             )
 
     def __call__(self, w: Array) -> Array:
-        """θ = lower + (upper - lower)Φ(w)."""
-        return self.lower + (self.upper - self.lower) * ndtr(w)
+        """θ = lower + (upper - lower)Φ(w), from the nearer bound."""
+        away = (self.upper - self.lower) * ndtr(_below(w))
+        return jnp.where(w > 0, self.upper - away, self.lower + away)
 
     def inverse(self, value: Array) -> Array:
-        """W = Φ⁻¹((θ - lower)/(upper - lower))."""
-        return ndtri((value - self.lower) / (self.upper - self.lower))
+        """W = Φ⁻¹((θ - lower)/(upper - lower)), from the nearer bound."""
+        width = self.upper - self.lower
+        lower, upper = (value - self.lower) / width, (self.upper - value) / width
+        return jnp.where(lower < 0.5, ndtri(lower), -ndtri(upper))
 
     def mean(self) -> Array:
         """Middle of the bounds."""

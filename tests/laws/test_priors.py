@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from assim.problem.prior import TruncatedNormal
+from assim.problem.prior import HalfNormal, TruncatedNormal, Uniform
 from tests.registry import BAD_PRIORS, PRIORS
 
 W = np.arange(-60, 61) / 10  # 0 included: the first guess of every search from the prior
@@ -125,6 +125,67 @@ def test_outside_the_support(name):
     for outside in (low - 1.0, high + 1.0):
         if np.isfinite(outside):
             assert not np.isfinite(PRIORS[name].make().inverse(jnp.asarray(outside)))
+
+
+NEAR = {"middle": (-0.5, 0.5), "off": (-0.01, 0.99), "edge": (0.0, 1.0), "upper edge": (-1.0, 0.0)}
+OPEN = {"half": (0.0, np.inf), "lower half": (-np.inf, 0.0), "tail": (-40.0, np.inf)}
+DECADES = 10.0 ** np.arange(-3, 13)
+PRECISIONS = {"double": (np.float64, 1e-11), "single": (np.float32, 1e-5)}
+
+
+def exact_moments(alpha, beta):
+    """Mean and standard deviation of N(0, 1) between α and β, whichever is within 40.
+
+    By Gauss-Legendre quadrature, 16 nodes for every unit of length, in extended precision.
+    """
+    a, b = max(alpha, -40.0), min(beta, 40.0)
+    nodes, shares = np.polynomial.legendre.leggauss(16)
+    edges = np.linspace(a, b, 1 + int(np.ceil(b - a)), dtype=np.longdouble)
+    half = np.diff(edges)[:, None] / 2
+    z = edges[:-1, None] + half * (1 + nodes)
+    density = half * shares * np.exp(-z * z / 2)
+    mean = np.sum(density * z) / np.sum(density)
+    return float(mean), float(np.sqrt(np.sum(density * (z - mean) ** 2) / np.sum(density)))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("bounds", [*NEAR, *OPEN])
+def test_moments_of_truncated_normals_keep_their_digits(bounds, precision):
+    """From bounds far out in the tails to a prior that is uniform but for rounding."""
+    dtype, close = PRECISIONS[precision]
+    lower, upper = {**NEAR, **OPEN}[bounds]
+    for stdev in DECADES:
+        mean, deviation = exact_moments(lower / stdev, upper / stdev)
+        with jax.enable_x64(dtype == np.float64):
+            prior = TruncatedNormal(0.0, stdev, lower, upper)
+            np.testing.assert_allclose(prior.stdev(), stdev * deviation, rtol=close)
+            size = stdev * max(deviation, abs(mean))
+            np.testing.assert_allclose(prior.mean(), stdev * mean, atol=close * size)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_truncated_normals_that_are_uniform(precision):
+    """The map and its inverse, too: a wide normal on [0, 1] is uniform there."""
+    dtype, close = PRECISIONS[precision]
+    w = np.linspace(-4, 4, 33)
+    for stdev in DECADES[DECADES > 1e4]:
+        with jax.enable_x64(dtype == np.float64):
+            prior, theta = TruncatedNormal(0.5, stdev, 0.0, 1.0), scipy.stats.norm.cdf(w)
+            np.testing.assert_allclose(prior(jnp.asarray(w)), theta, atol=close)
+            there = prior(jnp.asarray(w))
+            inside = np.abs(w) < 3
+            np.testing.assert_allclose(prior.inverse(there)[inside], w[inside], atol=1e3 * close)
+            assert not np.isfinite(prior.inverse(jnp.asarray(1.1)))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_inverses_keep_their_digits_at_a_bound(precision):
+    """Near a bound at zero, where values have all of theirs."""
+    dtype, close = PRECISIONS[precision]
+    w = np.array([-6.0, -5.5, -4.0])
+    with jax.enable_x64(dtype == np.float64):
+        for prior, at in ((HalfNormal(2.0), w), (Uniform(0.0, 3.0), w), (Uniform(-3.0, 0.0), -w)):
+            np.testing.assert_allclose(prior.inverse(prior(jnp.asarray(at))), at, rtol=close)
 
 
 def test_arrays():
