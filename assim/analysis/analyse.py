@@ -105,7 +105,7 @@ class Analysis:
         parts = [f"{solution.status.name.lower()}, J = {solution.cost:.6g}"]
         parts += [f"{name} {posterior.trust}" for name, posterior in self.posteriors.items()]
         parts += [f"{stage} failed" for stage in self.failures]
-        known = {name: q for name, q in self.quantities.items() if np.isfinite(q.stddev)}
+        known = {n: q for n, q in self.quantities.items() if np.isfinite(q.stddev) and not q.note}
         parts += [f"{name} = {q.mean:.4g} ± {q.stddev:.3g}" for name, q in known.items()]
         noted = {name: q for name, q in self.quantities.items() if q.note}
         parts += [f"{name} = {q.q50:.4g} (median)" for name, q in noted.items()]

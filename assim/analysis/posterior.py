@@ -232,15 +232,34 @@ def _with_field_errors(posterior: Posterior, fields: FieldMoments) -> Posterior:
 
 def _with_outside(posterior: Posterior, fields: FieldMoments) -> Posterior:
     """With the share of members that fields leave out, and doubtful where that is not small."""
-    share = {"fields_outside": fields.outside}
-    posterior = replace(posterior, certificates={**posterior.certificates, **share})
-    if fields.outside <= OUTSIDE or posterior.trust is Trust.FAILED:
+    known = {**posterior.certificates, "fields_outside": fields.outside}
+    posterior = replace(posterior, certificates=known)
+    return _leaving_out(posterior, fields.outside, "trajectory", "fields leave", "the model")
+
+
+def _with_scalars_outside(posterior: Posterior) -> Posterior:
+    """The same of the scalar that leaves out most."""
+    shares = {name: scalar.outside[0] for name, scalar in posterior.quantities.items()}
+    if not shares:
         return posterior
-    if fields.outside == 1:
-        return posterior.doubted("No member has a finite trajectory, so that no field is stated.")
+    worst = max(shares, key=lambda name: shares[name])
+    known = {**posterior.certificates, "scalars_outside": shares[worst]}
+    posterior = replace(posterior, certificates=known)
+    moments = "its moments and quantiles leave"
+    return _leaving_out(posterior, shares[worst], f"quantity {worst}", moments, "what it is of")
+
+
+def _leaving_out(
+    posterior: Posterior, share: float, what: str, leaving: str, check: str
+) -> Posterior:
+    """Doubtful where what is published is that of too little of the posterior."""
+    if share <= OUTSIDE or posterior.trust is Trust.FAILED:
+        return posterior
+    if share == 1:
+        return posterior.doubted(f"No member has a finite {what}, so that nothing is stated.")
     return posterior.doubted(
-        f"The trajectory is not finite for {100 * fields.outside:.2g} per cent of the posterior, "
-        "which fields leave out: they are those of the rest; check the model there."
+        f"The {what} is not finite for {100 * share:.2g} per cent of the posterior, which "
+        f"{leaving} out: they are those of the rest; check {check} there."
     )
 
 
@@ -306,7 +325,7 @@ def _posterior(
     for name, about in asked.derived.items():
         quantity = values[name].quantity
         quantities[name] = replace(quantity, units=about.units, long_name=about.long_name)
-    return Posterior(
+    posterior = Posterior(
         *called,
         ensemble.trust,
         ensemble.advice,
@@ -325,6 +344,7 @@ def _posterior(
         ensemble.evaluations,
         chains=ensemble.chains,
     )
+    return _with_scalars_outside(posterior)
 
 
 def _without_luck(

@@ -72,8 +72,8 @@ class Errors(NamedTuple):
 
 
 def _up(error: float, digits: int) -> str:
-    """An error that is not 0 never reads as 0."""
-    return f"{np.ceil(error * 10**digits - 1e-9) / 10**digits:.{digits}f}"
+    """An error that is not 0 never reads as 0, and none as -0."""
+    return f"{np.ceil(error * 10**digits - 1e-9) / 10**digits + 0.0:.{digits}f}"
 
 
 def more_draws(number: int, errors: Errors) -> int:

@@ -11,6 +11,7 @@ import pytest
 
 import assim
 from assim.analysis.fields import of_members
+from assim.files.write.summary import summary
 from assim.problem.operator import Function, PointSample
 from assim.solve.posterior.ensemble import Ensemble, Trust, equal_weights
 
@@ -179,3 +180,42 @@ def test_no_member_with_a_finite_trajectory_is_doubtful():
     posterior = assim.analyse(growth(1), posterior=Given(shift=1e4)).posterior
     assert posterior.trust is Trust.DOUBTFUL
     assert posterior.advice.startswith("No member has a finite trajectory")
+
+
+@pytest.mark.parametrize("share", [0.3, 0.002])
+def test_quantities_that_are_not_finite_are_told(share):
+    """Of √(k - least): moments are those of a truncated Gaussian, and the prior has them too."""
+    least = NormalDist(MEAN, VARIANCE**0.5).inv_cdf(share)
+    root = lambda trajectory: jnp.sqrt(trajectory.parameters["k"] - least)  # noqa: E731
+    square = lambda trajectory: root(trajectory) ** 2  # noqa: E731
+    asked = {"root": assim.Derived(root, "1"), "above": assim.Derived(square, "1")}
+    of_prior = NormalDist(0, 0.5).cdf(least)
+    z = (least - MEAN) / VARIANCE**0.5
+    tail = NormalDist().pdf(z) / (1 - NormalDist().cdf(z))
+    methods = [assim.posterior.Laplace(), Given()]
+    analysis = assim.analyse(growth(1), posterior=methods, quantities=asked)
+    for posterior in analysis.posteriors.values():
+        outside = posterior.certificates["scalars_outside"]
+        assert abs(outside - share) < 4 * (share / 10_000) ** 0.5
+        for name in asked:
+            quantity = posterior.quantities[name]
+            assert quantity.outside[0] == outside
+            assert (
+                abs(quantity.outside[1] - of_prior) < 4 * (of_prior * (1 - of_prior) / 1000) ** 0.5
+            )
+            assert f"not finite for {100 * outside:.2g} per cent of the posterior" in quantity.note
+        above = posterior.quantities["above"]
+        assert above.mean == pytest.approx(VARIANCE**0.5 * (tail - z), rel=0.03)
+        assert posterior.quantities["k"].outside == (0.0, 0.0)
+        assert posterior.trust is (Trust.CERTIFIED if share < 0.01 else Trust.DOUBTFUL)
+        told = f"not finite for {100 * outside:.2g} per cent" in posterior.advice
+        assert told == (share > 0.01)
+    written = summary(analysis)["quantities"]
+    assert written["root"]["outside"]["posterior"] > 0 and "outside" not in written["k"]
+
+
+def test_a_quantity_that_is_finite_nowhere_is_doubtful():
+    asked = {"none": assim.Derived(lambda trajectory: jnp.log(-trajectory.at_end()["x"]), "1")}
+    posterior = assim.analyse(growth(1), posterior=Given(), quantities=asked).posterior
+    assert posterior.trust is Trust.DOUBTFUL
+    assert posterior.advice.startswith("No member has a finite quantity none")

@@ -50,3 +50,11 @@ def test_an_error_that_is_not_zero_is_not_said_to_be():
         "standard deviations within 0.1 % and means within 0.001 of one, "
         "quantiles within 0.3 % of their interval"
     )
+
+
+def test_no_error_is_a_negative_zero():
+    words = Errors(2e-18, 1e-17, 1e-17).words()
+    assert words == (
+        "standard deviations within 0.0 % and means within 0.000 of one, "
+        "quantiles within 0.0 % of their interval"
+    )

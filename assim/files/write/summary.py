@@ -86,7 +86,8 @@ def _posterior(analysis: Analysis) -> dict[str, Any] | None:
 
 def quantity_summary(quantity: Any) -> dict[str, Any]:
     """A quantity without what does not apply to it."""
-    empty = {"long_name": "", "draws": None, "prior": None, "note": "", "errors": None}
+    empty = {"long_name": "", "draws": None, "prior": None, "note": "", "errors": None,
+             "outside": (0.0, 0.0)}  # fmt: skip
     content = {
         name: value
         for name, value in vars(quantity).items()
@@ -96,6 +97,8 @@ def quantity_summary(quantity: Any) -> dict[str, Any]:
         content["prior"] = dict(zip(("q05", "q50", "q95"), quantity.prior, strict=True))
     if quantity.errors is not None:
         content["errors"] = quantity.errors._asdict()
+    if "outside" in content:
+        content["outside"] = dict(zip(("posterior", "prior"), quantity.outside, strict=True))
     return content
 
 

@@ -46,7 +46,9 @@ class Quantity:
     many draws from the prior as there are members, NaN where it depends on what has no prior.
     `errors` are those of mean, `stddev` and quantiles, where members are independent or weighted.
     `stddev` is NaN, and `note` says why, where a few draws far out rule it: it would be luck. So is
-    `mean` where they rule that, too; `stddev` also where no draw has another value.
+    `mean` where they rule that, too; `stddev` also where no draw has another value. Moments and
+    quantiles are those of the draws for which it is finite: `outside` is the share of the posterior
+    for which it is not, and that of the prior, which `note` tells.
     """
 
     mean: float
@@ -61,6 +63,7 @@ class Quantity:
     prior: tuple[float, float, float] | None = None
     note: str = ""
     errors: Errors | None = None
+    outside: tuple[float, float] = (0.0, 0.0)
 
 
 def marginals(function: ScalarFunction, posterior: LaplacePosterior) -> dict[str, Quantity]:
@@ -218,7 +221,17 @@ def without_moments(quantity: Quantity, why: str) -> Quantity:
 def without_stddev(quantity: Quantity, why: str) -> Quantity:
     """A scalar whose standard deviation is not stated, so that quantiles alone have an error."""
     errors = quantity.errors and quantity.errors._replace(mean=0.0, stdev=0.0)
-    return replace(quantity, stddev=math.nan, note=why, errors=errors)
+    return _told(replace(quantity, stddev=math.nan, note=why, errors=errors))
+
+
+def _told(quantity: Quantity) -> Quantity:
+    """A scalar whose note says, too, for how much of the posterior and prior it is not finite."""
+    pairs = zip(quantity.outside, ("posterior", "prior"), strict=True)
+    shares = [f"{100 * share:.2g} per cent of the {of}" for share, of in pairs if share > 0]
+    if not shares:
+        return quantity
+    why = f"not finite for {' and '.join(shares)}: moments and quantiles are those of the rest"
+    return replace(quantity, note="; ".join(part for part in (quantity.note, why) if part))
 
 
 @program
@@ -283,8 +296,8 @@ def pushed(
     """Scalars that depend on χ in any way, from draws pushed through them, so many together.
 
     The sampling error of a mean is its standard deviation over the root of the effective number of
-    draws. Draws at which a scalar is not finite are left out. `chi` is where the cost is least, and
-    `prior` holds values for draws from the prior, by name.
+    draws. Draws at which a scalar is not finite are left out, and their share is told. `chi` is
+    where the cost is least, and `prior` holds values for draws from the prior, by name.
     """
     values = in_batches(function, jnp.concatenate([chi[None], drawn.members]), batch)
     scalars = {}
@@ -294,8 +307,9 @@ def pushed(
             _by_draws(of_members, drawn, float(f[0])),
             draws=int(np.isfinite(of_members).sum()),
             prior=_quantiles(of_prior),
+            outside=(_outside(of_members, drawn.weights), _outside_prior(of_prior)),
         )
-        scalars[name] = Pushed(quantity, of_members, of_prior)
+        scalars[name] = Pushed(_told(quantity), of_members, of_prior)
     return scalars
 
 
@@ -335,6 +349,17 @@ def _by_draws(values: np.ndarray, drawn: WeightedDraws, here: float) -> Quantity
             errors = errors.scaled(1 / math.sqrt(drawn.effective_size * np.sum(weights**2)))
     quantity = replace(quantity, map=here, errors=errors)
     return _unseen(_ruled(quantity, f, w), f[w > 0])
+
+
+def _outside(values: np.ndarray, weights: np.ndarray) -> float:
+    """Share of the weight of draws whose value is not finite."""
+    return float(weights[~np.isfinite(values)].sum() / weights.sum())
+
+
+def _outside_prior(values: np.ndarray) -> float:
+    """Share of draws from the prior; 0 where none is finite, as of what has no prior."""
+    finite = np.isfinite(values)
+    return float(np.mean(~finite)) if finite.any() else 0.0
 
 
 def only_map(here: float, units: str = "", long_name: str = "") -> Quantity:
