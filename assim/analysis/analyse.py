@@ -240,7 +240,8 @@ def analyse(
             minimised together and the lowest minimum is kept. None for as many as it takes: one
             for more than 64 controls, else four, and more while they disagree or the data do not
             fit (`assim.solve.minimise.search.next_batch`), and where J descends again on a line
-            through the minimum (up to 20 controls, `assim.solve.posterior.valleys`).
+            through the minimum (along every control up to 20, else along parameters, scales,
+            biases and small fields, `assim.solve.posterior.valleys`).
         stages: steps in which the window is lengthened, each minimised from the minimum of the
             one before (quasi-static); 1 for the whole window at once.
         first_guess: χ in place of the prior median, shape (n,).

@@ -298,7 +298,8 @@ def _run(name: str, method: AbstractPosterior, asked: PosteriorRequest) -> Poste
         if own := method != asked.settings:
             first, chi = asked.keys[0], fitted.chi
             bare = laplace(problem, chi, method, first)  # of this minimum alone
-            fitted = replace(bare, elsewhere=fitted.elsewhere, others=fitted.others)
+            found = {name: getattr(fitted, name) for name in ("elsewhere", "others", "sought")}
+            fitted = replace(bare, **found)
             at_minimum = evaluate(problem, chi).simulation
             spread = spread_of(problem, fitted.gaussian, at_minimum, first)
         posterior = of_laplace(name, fitted, method, asked, spread, key)
@@ -323,9 +324,15 @@ def _run(name: str, method: AbstractPosterior, asked: PosteriorRequest) -> Poste
 def _of_all_modes(
     method: AbstractPosterior, ensemble: Ensemble, fitted: LaplacePosterior
 ) -> Ensemble:
-    """Doubtful where it leaves minima out that moments need: a local method, or one not there."""
-    if ensemble.trust is not Trust.CERTIFIED or not fitted.several():
+    """Doubtful where it leaves minima out that moments need: a local method, or one not there.
+
+    What is certified by a local method says where other minima were sought, if not along all.
+    """
+    if ensemble.trust is not Trust.CERTIFIED:
         return ensemble
+    if not fitted.several():
+        told = f"{ensemble.advice} {fitted.sought}" if method.local else ensemble.advice
+        return replace(ensemble, advice=told.rstrip())
     if method.local:
         return ensemble.doubted(f"{fitted.of_others()}: {WAYS_TO_MODES}.")
     if unvisited := fitted.unvisited(ensemble.members):

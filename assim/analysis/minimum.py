@@ -6,7 +6,6 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from assim.analysis.evaluation import RARE, chi_squared_p_value, evaluate
 from assim.problem.departure import Problem
@@ -25,6 +24,7 @@ from assim.solve.posterior.ensemble import Report
 from assim.solve.posterior.laplace import Laplace, laplace
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.modes import mass_elsewhere
+from assim.solve.posterior.valleys import Lines
 
 Array = jax.Array
 
@@ -60,9 +60,21 @@ class Search(NamedTuple):
         """Those to try next after what was reached, or None."""
         return next_batch(self.guesses, solution, self.fits, self.report)
 
-    def into(self, solution: Solution, valleys: np.ndarray | None) -> Array | None:
-        """Those in valleys on lines through the minimum, or None, as where the number is given."""
-        return None if self.fits is None else into_valleys(self.guesses, solution, valleys)
+    def into(self, solution: Solution, lines: Lines | None) -> list[Array]:
+        """Those in valleys on lines through the minimum; none where the number is given."""
+        if self.fits is None or lines is None:
+            return []
+        return into_valleys(self.guesses, solution, lines.valleys)
+
+    def sought(self, solution: Solution, lines: Lines | None) -> str:
+        """Where other minima were sought, a sentence; "" where along every control."""
+        n = self.guesses.shape[1]
+        looked = 0 if self.fits is None or lines is None else len(lines.entries)
+        if looked == n:
+            return ""
+        starts = "1 first guess" if solution.starts == 1 else f"{solution.starts} first guesses"
+        along = f"and along {looked} of {n} controls" if looked else "and along no control"
+        return f"Other minima were sought from {starts} {along}."
 
 
 def search_of(
@@ -99,16 +111,17 @@ def about_minimum(
     has what was met, and where that is lower the approximation is about it.
     """
     fitted = _about(problem, minimiser, solution, settings, key)
-    further = search.into(solution, fitted.valleys)
-    if further is not None:
-        reached, solution = solution, both(solution, solve(further))
-        if solution.chi is not reached.chi:
-            fitted = _about(problem, minimiser, solution, settings, key)
+    reached, lines = solution, fitted.lines
+    for further in search.into(solution, lines):
+        solution = both(solution, solve(further))
+    if solution.chi is not reached.chi:
+        fitted = _about(problem, minimiser, solution, settings, key)
     own = Minimum(float(solution.cost), 0, solution.chi)
     distinct = grouped_minima((own, *solution.minima), solution.chi)
     minima = [(minimum.cost, minimum.chi) for minimum in distinct]
     share, others = mass_elsewhere(problem, minima, settings, key, fitted)
-    return solution, dataclasses.replace(fitted, elsewhere=share, others=others)
+    sought = search.sought(solution, lines)
+    return solution, dataclasses.replace(fitted, elsewhere=share, others=others, sought=sought)
 
 
 def _about(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from assim.problem.arrays import Array, Params, State
@@ -17,6 +18,8 @@ from assim.problem.observation import ErrorScale
 from assim.problem.prior import AbstractPrior
 
 White = dict[str, dict[str, Array]]
+
+FEW_VALUES = 20  # of a parameter or field, up to which each is looked at by itself
 
 
 class Physical(NamedTuple):
@@ -194,6 +197,25 @@ class Control(AbstractParts):
         return Physical(
             state, spread["parameters"], spread["scales"], spread["biases"], eta, later={}
         )
+
+    def apart(self) -> np.ndarray:
+        """Entries of χ that are parameters, error scales, biases or of fields of up to 20 values.
+
+        In this order; of a parameter with more values than 20 none.
+        """
+        first, places = 0, {}
+        for kind, part in sorted(self.blank().items()):
+            for name, value in sorted(part.items()):
+                places[kind, name] = np.arange(first, first + value.size)
+                first += value.size
+        order = ("parameters", "scales", "biases", "fields", "background")
+        few = [
+            place
+            for wanted in order
+            for (kind, _), place in places.items()
+            if kind == wanted and place.size <= FEW_VALUES
+        ]
+        return np.concatenate([np.arange(0), *few])
 
     def names(self) -> list[str]:
         """A name for each entry of χ: 'alpha', or 'x[3]' for an entry of an array."""

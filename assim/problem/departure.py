@@ -221,6 +221,10 @@ class Problem(eqx.Module):
         marks = {k: {n: jnp.full_like(v, inside[k]) for n, v in part.items()} for k, part in kinds}
         return np.asarray(self.control.join(marks)) > 0
 
+    def apart(self) -> np.ndarray:
+        """Entries of χ that are parameters, error scales, biases or of fields of few values."""
+        return self.control.apart()
+
     def guess(self, state: State, parameters: Params) -> Array:
         """χ of an initial state and parameters, from which to start.
 

@@ -2,16 +2,19 @@
 
 import dataclasses
 
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import assim
 from assim import analyse
 from assim.problem.prior import Normal
 from assim.solve.posterior.ensemble import Trust
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import Laplace
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
-from assim.solve.posterior.valleys import MOST, valleys
+from assim.solve.posterior.valleys import FEW, MOST, along_some, looked_along, valleys
 from tests.studies.known import Known, curved
 
 
@@ -83,3 +86,83 @@ def test_valleys_are_the_lowest_and_each_once():
     holes = np.where(np.abs(away) > 3, np.inf, away**2)  # nothing is defined further out
     assert valleys(points[:1], holes[None]).shape == (0, 2)
     assert valleys(np.zeros((0, 25, 3)), np.zeros((0, 25))).shape == (0, 3)
+
+
+class Heated(assim.AbstractODE):
+    """dx/dt = a² at every one of n points: the sign of a leaves no trace."""
+
+    n: int = eqx.field(default=30, static=True)
+    integrator: assim.AbstractIntegrator = eqx.field(default_factory=lambda: assim.FixedStep(0.5))
+    parameters: dict = eqx.field(default_factory=lambda: {"a": jnp.asarray(0.5)})
+
+    def labels(self):
+        place = {"i": assim.Coordinate(np.arange(float(self.n)), "1", "i")}
+        return assim.Labels(
+            state={"x": assim.Label(("i",))}, parameters={"a": assim.Label()}, coordinates=place,
+            time_unit="1",
+        )  # fmt: skip
+
+    def tendency(self, x, theta, t):
+        return {"x": theta["a"] ** 2 * jnp.ones(self.n) + 0 * x["x"]}
+
+
+LEFT = 1 / (1 + np.exp((1.3**2 - 0.3**2) / 2))  # mass of a < 0, as the modes are at ±0.8
+
+
+def heated(n):
+    """a ~ N(0.5, 1), of which four first guesses, the median and three draws, are > 0 in 33 %."""
+    model, rng = Heated(n=n), np.random.default_rng(2)
+    start, edges = 0.3 * rng.standard_normal(n), np.arange(0.0, 5.0)
+    t, i = (v.ravel() for v in np.meshgrid(edges, np.arange(float(n)), indexing="ij"))
+    seen = start[i.astype(int)] + 0.8**2 * t + 0.1 * rng.standard_normal(t.size)
+    read = assim.Observations(
+        "x", seen, assim.Points.at(t, {"i": i}), assim.operator.PointSample("x"), 0.1
+    )
+    window = assim.Window.at(model, edges)
+    background, priors = {"x": jnp.zeros(n)}, {"a": Normal(0.5, 1.0)}
+    return assim.strong_constraint(
+        model, window, background, assim.covariance.Diagonal(0.3), read, priors
+    )
+
+
+@pytest.mark.parametrize(("n", "starts"), [(30, 8), pytest.param(70, 2, marks=SLOW)])
+def test_a_parameter_is_looked_along_among_many_controls(n, starts):
+    """Of 31 controls and of more than 64, which start from one first guess, or from four."""
+    analysis = analyse(heated(n))
+    assert analysis.solution.starts == starts and len(analysis.solution.minima) == 2
+    posterior = analysis.posterior
+    assert posterior.certificates["looked_along"] == 1
+    assert posterior.certificates["elsewhere"] == pytest.approx(LEFT, abs=0.02)
+    assert posterior.trust is Trust.DOUBTFUL and "31 per cent" in posterior.advice
+
+
+def test_where_no_line_was_looked_along_is_told():
+    """Fields of many controls are not, nor anything where the number of first guesses is given."""
+    one = analyse(heated(30), starts=1).posterior
+    assert one.trust is Trust.CERTIFIED
+    assert "sought from 1 first guess and along no control." in one.advice
+    parts = analyse(fields_alone()).posterior
+    assert parts.trust is Trust.CERTIFIED
+    assert "sought from 16 first guesses and along no control." in parts.advice
+
+
+def fields_alone():
+    """With a = 0.5, which does not fit: 16 first guesses, all that one minimum gets."""
+    problem = heated(FEW + 1)
+    background, observed = problem.control.state, problem.observations
+    return assim.strong_constraint(
+        problem.model, problem.window, background, assim.covariance.Diagonal(0.3), observed
+    )
+
+
+def test_entries_that_stand_apart_are_few():
+    problem = heated(30)
+    assert looked_along(problem).tolist() == [30]
+    assert looked_along(fields_alone()).size == 0
+    assert looked_along(SQUARE.problem).tolist() == [0]
+    at = np.zeros(31)
+    at[30] = 0.3  # a = 0.8
+    looked = along_some(problem, jnp.asarray(at))
+    assert looked.along.shape == (1, 25) and looked.along[0, 12] == 0
+    np.testing.assert_allclose(looked.valleys[:, 30], [-1.2])
+    assert not looked.valleys[:, :30].any()

@@ -62,22 +62,21 @@ def next_batch(
     return guesses[tried : tried + together]
 
 
-def into_valleys(guesses: Array, solution: Solution, valleys: np.ndarray | None) -> Array | None:
-    """First guesses in other valleys than that of the lowest minimum, or None where there are none.
+def into_valleys(guesses: Array, solution: Solution, valleys: np.ndarray) -> list[Array]:
+    """First guesses in other valleys than that of the lowest minimum, in turn; none without any.
 
-    As many as are minimised together, so that nothing is compiled: others that were not tried yet
-    fill up, or where all were, the last of them again.
+    As many as are minimised together, so that nothing is compiled: up to 64 controls all at once,
+    and others that were not tried yet fill up, or where all were, the last of them again.
 
     Args:
         guesses: χ in the order in which they are tried, shape (most, n).
         solution: from those that were tried.
         valleys: points of J's valleys on lines through the minimum, shape (k, n).
     """
-    if valleys is None or not len(valleys):
-        return None
     together = _together(guesses)
     others = guesses[min(solution.starts, len(guesses) - together) :]
-    return jnp.concatenate([jnp.asarray(valleys), others])[:together]
+    batches = [jnp.asarray(valleys[i : i + together]) for i in range(0, len(valleys), together)]
+    return [jnp.concatenate([batch, others])[:together] for batch in batches]
 
 
 def _together(guesses: Array) -> int:

@@ -149,8 +149,7 @@ def laplace(
         proper=problem.proper(),
         indefinite=indefinite,
         spent=weighing.spent,
-        valleys=weighing.valleys,
-        along=weighing.along,
+        lines=weighing.lines,
     )
 
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from assim.solve.posterior.gaussian import Gaussian
+from assim.solve.posterior.valleys import Lines
 from assim.statistics.importance_weights import NO_WEIGHTS, ImportanceWeights
 from assim.statistics.pareto import TRUSTED_K_HAT, USABLE_K_HAT
 
@@ -60,11 +61,11 @@ class LaplacePosterior(eqx.Module):
         proper: whether the prior integrates to one, flat coordinates or not.
         indefinite: whether the exact Hessian has a negative eigenvalue at χ*, so that A is not it.
         spent: evaluations of J for the certificate.
-        valleys: where J descends again on lines through χ*, shape (k, n); None where not looked.
-        along: J - J(χ*) along every entry of χ (`valleys.along_entries`); None where not looked.
+        lines: J on lines through χ*; None where not looked.
         log_mass: v - J(χ*) - ½ log |A|, the log of the mass about χ* but for a constant.
         elsewhere: share of the mass about other minima that were met, by the same estimate.
         others: χ of those without which moments are wrong, shape (k, n); None for none.
+        sought: where other minima were sought, a sentence; "" where along all controls, or unknown.
     """
 
     gaussian: Gaussian
@@ -77,11 +78,11 @@ class LaplacePosterior(eqx.Module):
     proper: bool = True
     indefinite: bool = False
     spent: int = 0
-    valleys: np.ndarray | None = None
-    along: np.ndarray | None = None
+    lines: Lines | None = None
     log_mass: float = float("nan")
     elsewhere: float = 0.0
     others: np.ndarray | None = None
+    sought: str = ""
 
     @property
     def chi(self) -> Array:
@@ -135,6 +136,7 @@ class LaplacePosterior(eqx.Module):
             "rank": float(self.rank()),
             "effective_parameters": self.effective_parameters,
             "elsewhere": self.elsewhere,
+            "looked_along": 0.0 if self.lines is None else float(len(self.lines.entries)),
         }
 
     def is_whole(self) -> bool:
@@ -212,7 +214,8 @@ class LaplacePosterior(eqx.Module):
         )
         figures = f"{self.importance.figures()}: {what}"
         if self.importance.trusted():
-            return f"{figures}, and the Laplace posterior is close to the true one."
+            close = f"{figures}, and the Laplace posterior is close to the true one"
+            return f"{close} about the minimum. {self.sought}" if self.sought else f"{close}."
         return (
             f"{figures}, but {self.importance.beyond()}: weigh more draws (raise `certificate`), "
             "or run Importance or a chain (NUTS or MCLMC)."

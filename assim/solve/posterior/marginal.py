@@ -128,18 +128,18 @@ def _beyond_draws(function: ScalarFunction, posterior: LaplacePosterior) -> dict
 
     The mass of a step h there is exp(J(χ*) - J) h √(A_kk / 2π), that of the conditional density.
     """
-    if posterior.along is None:
+    if posterior.lines is None or not len(posterior.lines.entries):
         return {}
-    gaussian = posterior.gaussian
+    gaussian, (_, looked, along) = posterior.gaussian, posterior.lines
     values, entries = _along_entries(function, gaussian.chi)
-    curvature = 1 + np.asarray(gaussian.eigenvectors**2 @ gaussian.eigenvalues)
-    mass = np.exp(-posterior.along) * STEP * np.sqrt(curvature / (2 * np.pi))[:, None]
-    far = np.abs(AWAY) > FAR * np.asarray(gaussian.stdev())[:, None]
+    curvature = 1 + np.asarray(gaussian.eigenvectors**2 @ gaussian.eigenvalues)[looked]
+    mass = np.exp(-along) * STEP * np.sqrt(curvature / (2 * np.pi))[:, None]
+    far = np.abs(AWAY) > FAR * np.asarray(gaussian.stdev())[looked][:, None]
     beyond = {}
     for name, f in values.items():
-        entry = int(entries[name])
-        kept = far[entry] & (mass[entry] > 0)
-        beyond[name] = _Beyond(np.asarray(f)[kept], mass[entry][kept])
+        for row in np.flatnonzero(looked == int(entries[name])):
+            kept = far[row] & (mass[row] > 0)
+            beyond[name] = _Beyond(np.asarray(f)[kept], mass[row][kept])
     return beyond
 
 
@@ -246,7 +246,7 @@ def _along_entries(function: ScalarFunction, chi: Array) -> tuple[Scalars, Scala
     """f with every entry of χ `AWAY` from χ*, and which of them it depends on."""
     away = jnp.asarray(AWAY, chi.dtype)
     entries = {
-        name: jnp.argmax(jnp.abs(slope)) for name, slope in jax.jacfwd(function)(chi).items()
+        name: jnp.argmax(jnp.abs(slope)) for name, slope in jax.jacrev(function)(chi).items()
     }
     return jax.vmap(function)(chi[None] + away[:, None]), entries
 

@@ -9,7 +9,7 @@ import numpy as np
 from assim.devices import program
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.gaussian import Gaussian
-from assim.solve.posterior.valleys import along_entries, on_lines, valleys
+from assim.solve.posterior.valleys import FEW, Lines, along_some, lines, on_lines
 from assim.solve.together import affordable, log_density
 from assim.statistics.accuracy import more_draws
 from assim.statistics.importance_weights import ImportanceWeights, importance_weights
@@ -29,16 +29,14 @@ class Weighing(NamedTuple):
             of the Gaussian.
         at_minimum: v - J(χ*).
         spent: evaluations of J.
-        valleys: where J descends again on lines through χ*, shape (k, n).
-        along: J - J(χ*) along every entry of χ at `AWAY`, shape (n, points), or None.
+        lines: J on lines through χ*; None without draws.
     """
 
     chi: np.ndarray
     importance: ImportanceWeights
     at_minimum: float
     spent: int
-    valleys: np.ndarray
-    along: np.ndarray | None
+    lines: Lines | None
 
     def sample(self) -> tuple[np.ndarray, np.ndarray] | None:
         """The draws with their weights, where these correct more than they spoil."""
@@ -64,7 +62,10 @@ def weigh(problem: DepartureFunction, gaussian: Gaussian, key: Array, number: in
         needed = more_draws(full, now.errors)
         if full < needed == affordable(needed, gaussian.chi.shape[0], 1):
             weighing = _again(problem, gaussian, key, needed, weighing)
-    return weighing
+    if not number or gaussian.chi.shape[0] <= FEW:
+        return weighing
+    looked = along_some(problem, gaussian.chi)
+    return weighing._replace(lines=looked, spent=weighing.spent + looked.along.size)
 
 
 def _again(
@@ -75,11 +76,10 @@ def _again(
 
 
 def _weighing(problem: DepartureFunction, gaussian: Gaussian, key: Array, number: int) -> Weighing:
-    chi, a, logs, *lines = map(np.asarray, _draws(problem, gaussian, key, number))
+    chi, a, logs, points, costs = map(np.asarray, _draws(problem, gaussian, key, number))
     judged = importance_weights(a[1:], logs[1:], against=True)
-    points, costs = lines
-    low, along = valleys(points, costs), along_entries(costs)
-    return Weighing(chi[1:], judged, float(logs[0]), number + costs.size, low, along)
+    looked = lines(points, costs) if costs.size else None
+    return Weighing(chi[1:], judged, float(logs[0]), number + costs.size, looked)
 
 
 @program
@@ -94,9 +94,9 @@ def _draws(
     n = gaussian.chi.shape[0]
     half = jax.random.normal(key, ((number + 1) // 2, n))
     white = jnp.concatenate([jnp.zeros((1, n)), half, -half])[: number + 1]
-    lines = on_lines(gaussian)[: None if number else 0]
-    chi = jnp.concatenate([jax.vmap(gaussian.at)(white), lines.reshape(-1, n)])
+    points = on_lines(gaussian)[: None if number else 0]
+    chi = jnp.concatenate([jax.vmap(gaussian.at)(white), points.reshape(-1, n)])
     logs = log_density(problem, chi)
     weights = jnp.sum(white**2, axis=1) / 2 + logs[: number + 1]
-    costs = -logs[number + 1 :].reshape(lines.shape[:2])
-    return chi[: number + 1], white @ gaussian.eigenvectors, weights, lines, costs
+    costs = -logs[number + 1 :].reshape(points.shape[:2])
+    return chi[: number + 1], white @ gaussian.eigenvectors, weights, points, costs
