@@ -104,7 +104,8 @@ def tail_shape(ordered: np.ndarray) -> float:
     tail = int(np.ceil(min(0.2 * ordered.size, 3 * np.sqrt(ordered.size))))
     sides = (ordered[-tail:] - ordered[-tail - 1], (ordered[tail] - ordered[:tail])[::-1])
     fine = [x for x in sides if tail >= 5 and x[-1] > 0 and x[_quartile(tail)] > 0]
-    return max((generalised_pareto(excesses)[0] for excesses in fine), default=0.0)
+    shapes = [generalised_pareto(excesses)[0] for excesses in fine]
+    return float(np.max(shapes)) if shapes else 0.0
 
 
 def pareto_smooth(log_weights: np.ndarray) -> ParetoSmoothed:
@@ -168,4 +169,6 @@ def tail_of_squares(values: np.ndarray, log_weights: np.ndarray, weights: np.nda
     with np.errstate(divide="ignore"):
         logs = log_weights[:, None] + np.log(square[:, square.max(axis=0) > 0])
     tails = [pareto_smooth(column).tail for column in logs.T]
-    return max(tails, key=Tail.surely, default=Tail(0.0))
+    if not tails:
+        return Tail(0.0)
+    return tails[int(np.argmax([tail.surely() for tail in tails]))]  # NaN counts as the largest

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from assim.statistics.pareto import generalised_pareto, pareto_smooth, tail_of_squares
+from assim.statistics import pareto
+from assim.statistics.pareto import Tail, generalised_pareto, pareto_smooth, tail_of_squares
 
 
 @pytest.mark.parametrize("k", [-0.5, -0.2, 0.0, 0.3, 0.5, 0.7, 1.0, 1.5])
@@ -159,3 +160,15 @@ def test_squares_see_a_tail_that_weights_hide():
     assert 0.45 < tail.k_hat < 0.85 and not tail.light()
     gaussian = np.random.default_rng(0).normal(size=(20_000, 3))
     assert tail_of_squares(gaussian, np.zeros(20_000), equal).light()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_tail_that_is_not_measured_is_the_heaviest(monkeypatch, place):
+    """Wherever it stands among the columns: no luck of their order makes it vanish."""
+    shapes = [0.1, 0.2, 0.1]
+    shapes[place] = np.nan
+    smooth = iter(pareto.ParetoSmoothed(np.ones(1), k, 1.0, 0.0) for k in shapes)
+    monkeypatch.setattr(pareto, "pareto_smooth", lambda _: next(smooth))
+    values = np.random.default_rng(0).normal(size=(10, 3))
+    tail = tail_of_squares(values, np.zeros(10), np.full(10, 0.1))
+    assert isinstance(tail, Tail) and np.isnan(tail.k_hat) and not tail.light()

@@ -30,7 +30,7 @@ def moved(
     plain = np.full(len(weights), 1 / len(weights))
     scalars = published(problem, chi)
     columns = np.column_stack([_linear(gaussian, chi), *scalars.values()])
-    quantile = max((_quantiles_moved(v, weights) for v in scalars.values()), default=0.0)
+    quantile = float(np.max([0.0, *(_quantiles_moved(v, weights) for v in scalars.values())]))
     return apart(columns, plain, columns, weights)._replace(quantile=quantile)
 
 

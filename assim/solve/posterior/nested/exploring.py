@@ -27,8 +27,9 @@ from assim.solve.posterior.nested.lattice import (
     summed,
 )
 from assim.solve.posterior.nested.marginal import Marginal, Nesting
-from assim.solve.posterior.nested.members import PAIRS, Drawn, Known, drawn, errors, placed, pooled
+from assim.solve.posterior.nested.members import PAIRS, Drawn, Known, Placed, drawn, errors, placed
 from assim.solve.posterior.nested.pattern import dense_pattern, pattern_of
+from assim.solve.posterior.nested.pooling import known_of_both, parted, pooled
 from assim.solve.together import affordable, by_columns
 from assim.statistics.accuracy import more_draws
 
@@ -67,17 +68,27 @@ class Explored(NamedTuple):
 
     def members(self, number: int, rng: np.random.Generator) -> tuple[Drawn, Known]:
         """With others, up to three times as many, where too few were drawn at first."""
-        first = self._drawn(number, rng)
-        if not first[0].corrected or first[1].errors.excess() <= 1:
-            return first
+        there, first = self._drawn(number, rng)
+        known = self._known(first, there)
+        if not first.corrected or known.errors.excess() <= 1:
+            return first, known
         n = int(self.solver.marginal.problem.size())
-        others = affordable(more_draws(number, first[1].errors), n) - number
-        return pooled(first, self._drawn(others, rng)) if others > 0 else first
+        others = affordable(more_draws(number, known.errors), n) - number
+        if others <= 0:
+            return first, known
+        elsewhere, second = self._drawn(others, rng)
+        whole = pooled(first, second)
+        one, other = parted(whole, first, second)
+        share = len(first.chi) / len(whole.chi)
+        both = known_of_both(self._known(one, there), self._known(other, elsewhere), share)
+        return whole, both
 
-    def _drawn(self, number: int, rng: np.random.Generator) -> tuple[Drawn, Known]:
+    def _drawn(self, number: int, rng: np.random.Generator) -> tuple[Placed, Drawn]:
         there = placed(self.lattice, self.frame, max(number // (2 * PAIRS), 1), rng)
-        members = drawn(self.solver, there, rng)
-        return members, errors(members, there, self.lattice, self.solver.marginal)
+        return there, drawn(self.solver, there, rng)
+
+    def _known(self, members: Drawn, there: Placed) -> Known:
+        return errors(members, there, self.lattice, self.solver.marginal)
 
     def spent(self) -> Spent:
         """By the solver."""

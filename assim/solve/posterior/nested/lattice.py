@@ -62,7 +62,7 @@ class Solver:
             self.spent.evaluations + int(np.sum(solved.trials)),
         )
         good = np.isfinite(solved.log_density)
-        self.mismatch = max(self.mismatch, float(np.max(solved.mismatch[good], initial=0.0)))
+        self.mismatch = float(np.max(solved.mismatch[good], initial=self.mismatch))
 
 
 @program

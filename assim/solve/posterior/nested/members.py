@@ -106,6 +106,20 @@ def _exponential(slope: float, uniform: np.ndarray) -> tuple[np.ndarray, np.ndar
     return u, slope * (u + 0.5) + np.log(slope / total)
 
 
+class Logs(NamedTuple):
+    """What weights are made of, at every ψ at which z* was found.
+
+    Args:
+        psi: shape (M, p).
+        density: log weight of ψ, shape (M,).
+        ratio: log of the correction of z given ψ, shape (M, 2·pairs).
+    """
+
+    psi: np.ndarray
+    density: np.ndarray
+    ratio: np.ndarray
+
+
 class Drawn(NamedTuple):
     """Members with weights, 2·pairs of one ψ after the other.
 
@@ -119,6 +133,7 @@ class Drawn(NamedTuple):
         shift: of a mean of ψ by that correction, the largest, in standard deviations.
         log_evidence: log p(y) but for the likelihood's constants.
         lost: share of weight at which z* was not found.
+        logs: that all of this follows from.
     """
 
     chi: np.ndarray
@@ -130,6 +145,7 @@ class Drawn(NamedTuple):
     shift: float
     log_evidence: float
     lost: float
+    logs: Logs
 
 
 def drawn(solver: Solver, there: Placed, rng: np.random.Generator) -> Drawn:
@@ -152,8 +168,10 @@ def drawn(solver: Solver, there: Placed, rng: np.random.Generator) -> Drawn:
     density = np.concatenate(densities)
     of_psi = np.zeros_like(density) if there.weighed else density
     density = np.where(np.isfinite(density), of_psi + there.log_share, -np.inf)
-    lost = there.weights[~np.isfinite(density)].sum()
-    return _weighted(np.concatenate(chi), density, np.concatenate(ratios), psi, float(lost))
+    good = np.isfinite(density)
+    logs = Logs(psi[good], density[good], np.concatenate(ratios)[good])
+    lost = float(there.weights[~good].sum())
+    return weighted(np.concatenate(chi)[good], np.flatnonzero(good), logs, lost)
 
 
 def _white(there: Placed, rng: np.random.Generator) -> np.ndarray:
@@ -173,12 +191,9 @@ def _white(there: Placed, rng: np.random.Generator) -> np.ndarray:
     return both
 
 
-def _weighted(
-    chi: np.ndarray, density: np.ndarray, ratio: np.ndarray, psi: np.ndarray, lost: float
-) -> Drawn:
-    """From log weights of ψ (M,) and the corrections of z given ψ, shape (M, 2·pairs)."""
-    good = np.isfinite(density)
-    chi, density, ratio, psi = (v[good] for v in (chi, density, ratio, psi))
+def weighted(chi: np.ndarray, places: np.ndarray, logs: Logs, lost: float) -> Drawn:
+    """Members χ, of shape (M, 2·pairs, n) or (N, n), with the weights that follow from the logs."""
+    psi, density, ratio = logs
     plain = np.repeat(density, ratio.shape[1]) - np.log(ratio.shape[1])
     flat, top = ratio.ravel(), plain.max()
     of_psi = np.exp(plain - top)
@@ -186,7 +201,8 @@ def _weighted(
     of_psi /= of_psi.sum()
     members = chi.reshape(-1, chi.shape[-1])
     if np.ptp(flat) < EQUAL:
-        return Drawn(members, np.flatnonzero(good), of_psi, True, 0.0, 0.0, 0.0, log_evidence, lost)
+        none = (True, 0.0, 0.0, 0.0, log_evidence, lost, logs)
+        return Drawn(members, places, of_psi, *none)
     smoothed = pareto_smooth(plain + flat)
     corrected = smoothed.tail.light()
     exact = smoothed.log_mean + np.log(flat.size) if corrected else log_evidence
@@ -196,7 +212,7 @@ def _weighted(
     inside = np.isfinite(flat)
     return Drawn(
         members,
-        np.flatnonzero(good),
+        places,
         smoothed.weights if corrected else of_psi,
         corrected,
         smoothed.k_hat,
@@ -204,6 +220,7 @@ def _weighted(
         float(np.max(np.abs(moved - mean) / stdev)),
         float(exact),
         lost,
+        logs,
     )
 
 
@@ -236,27 +253,6 @@ class Known(NamedTuple):
 
     errors: Errors
     effective_size: float
-
-
-def pooled(first: tuple[Drawn, Known], second: tuple[Drawn, Known]) -> tuple[Drawn, Known]:
-    """Two independent sets of members as one, each by its share of all."""
-    (a, of_a), (b, of_b) = first, second
-    s = len(a.chi) / (len(a.chi) + len(b.chi))
-    t = 1 - s
-    one = Drawn(
-        np.concatenate([a.chi, b.chi]),
-        np.concatenate([a.places, b.places]),
-        np.concatenate([s * a.weights, t * b.weights]),
-        a.corrected and b.corrected,
-        max(a.k_hat, b.k_hat),
-        s * a.mean_log_weight + t * b.mean_log_weight,
-        max(a.shift, b.shift),
-        float(np.logaddexp(np.log(s) + a.log_evidence, np.log(t) + b.log_evidence)),
-        s * a.lost + t * b.lost,
-    )
-    both = zip(of_a.errors, of_b.errors, strict=True)
-    errors = Errors(*(math.hypot(s * of_first, t * of_second) for of_first, of_second in both))
-    return one, Known(errors, 1 / (s**2 / of_a.effective_size + t**2 / of_b.effective_size))
 
 
 def errors(drawn: Drawn, there: Placed, lattice: Summed, marginal: Marginal) -> Known:
@@ -370,7 +366,7 @@ def _known(
     of_chi = Errors(
         float(np.max(errors[0] / np.sqrt(variance))), float(np.max(errors[1] / (2 * variance)))
     )
-    largest = Errors(*map(max, zip(of_chi, *of_scalars, strict=True)))
+    largest = Errors(*map(float, np.max([of_chi, *of_scalars], axis=0)))  # NaN where one is
     square = np.maximum(errors[1], 1e-300) ** 2
     return Known(largest, float(np.min((fourth - variance**2) / square)))
 

@@ -70,8 +70,8 @@ def figures(measured: Measured) -> str:
 
 
 def not_found(measured: Measured) -> float:
-    """Share of weight at which z* may be missing."""
-    return max(measured.source.lost(), measured.drawn.lost)
+    """Share of weight at which z* may be missing; NaN where it is not known."""
+    return float(np.max([measured.source.lost(), measured.drawn.lost]))
 
 
 def sound_pattern(solver: Solver) -> bool:
@@ -82,7 +82,7 @@ def sound_pattern(solver: Solver) -> bool:
 def _of_minima(measured: Measured) -> str:
     if not sound_pattern(measured.source.solver):
         return f"The curvature of the trajectory was not formed rightly: {CHAIN}."
-    if (lost := not_found(measured)) > LOST:
+    if not (lost := not_found(measured)) <= LOST:
         return (
             "The best trajectory was not found at parameters and scales that hold "
             f"{100 * lost:.1g} % of the posterior: {CHAIN}."

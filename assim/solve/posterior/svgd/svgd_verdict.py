@@ -83,8 +83,8 @@ def _doubts(
             "The averaged Hessian informs more directions than the eigenpairs that were computed, "
             "and what is left out is drawn from the prior: run MCLMC."
         )
-    share = max(measured.beyond, measured.stayed, measured.outside)
-    if share > BEYOND:
+    share = float(np.max([measured.beyond, measured.stayed, measured.outside]))
+    if not share <= BEYOND:
         yield (
             f"Log p is -∞ in {100 * share:.0f} per cent of what was tried about the particles: at "
             "such an edge Stein's identity need not hold and nothing here is certain; check the "
