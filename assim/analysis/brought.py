@@ -39,11 +39,11 @@ def unmet_derivatives(
     asked: list[tuple[str, Callable[..., Any]]] = [
         ("minimiser", lambda p, chi: minimiser.step(p, minimiser.init(p, chi)))
     ]
-    if settings is not None:
+    if settings is not None and not minimiser.by_members:
         own = settings
         asked.append(("posterior", lambda p, chi: local_gaussian(p, chi, own, jax.random.key(0))))
     several = [] if methods is None or isinstance(methods, str) else list(methods.values())
-    if methods == "auto" or any(method is not settings for method in several):
+    if methods == "auto" or any(m.gradients and m is not settings for m in several):
         asked.append(("posterior", scored_density))
     unmet: dict[str, str] = {}
     for path, function in asked:

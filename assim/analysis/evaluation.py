@@ -1,6 +1,7 @@
 """What one χ gives, and what the Laplace approximation says of trajectory and departures."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from assim.problem.arrays import State
 from assim.problem.control import Physical
 from assim.problem.departure import Problem, Simulation
 from assim.solve.columns import Moments, Predictions, spread
+from assim.solve.differences import by_differences
 from assim.solve.posterior.gaussian import Gaussian
 
 Array = jax.Array
@@ -72,6 +74,11 @@ def chi_squared_p_value(problem: Problem, squares: float) -> float:
     if not (degrees > 0 and math.isfinite(squares)):
         return math.nan
     return float(scipy.special.chdtrc(degrees, squares))
+
+
+def with_tangent(problem: Problem, function: Callable[[Array], Any]) -> Callable[[Array], Any]:
+    """A function of χ that follows the model, by differences where that brings no tangent."""
+    return by_differences(function) if "tangent" in problem.model.lacks() else function
 
 
 class Departed(NamedTuple):
@@ -140,7 +147,7 @@ def spread_of(problem: Problem, gaussian: Gaussian, analysis: Simulation, key: A
     scales = analysis.control.scales
     departures = lambda predicted: assumed.departures(problem, scales, predicted)  # noqa: E731
     variance, moments, increment = spread(
-        simulated, departures, analysis.predictions, gaussian, key
+        with_tangent(problem, simulated), departures, analysis.predictions, gaussian, key
     )
     trajectory, model_error = jax.tree.map(jnp.sqrt, variance)
     in_errors = assumed.in_units_of_errors(problem, analysis)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assim.analysis.evaluation import with_tangent
 from assim.devices import each_member, program
 from assim.problem.arrays import State
 from assim.problem.departure import Problem
@@ -258,7 +259,8 @@ def _held(fields: Fields) -> int:
 @program
 def _pair_sums(problem: Problem, chi: Array, away: Array, w: Array) -> tuple[Fields, _Sums]:
     """x*, and of the pairs χ* ± away, shape (batch, n), with weights (2, batch)."""
-    pushed = lambda v: jax.jvp(lambda c: _fields(problem, c), (chi,), (v,))  # noqa: E731
+    fields_of = with_tangent(problem, lambda c: _fields(problem, c))
+    pushed = lambda v: jax.jvp(fields_of, (chi,), (v,))  # noqa: E731
     several, tangent = each_member(pushed)(away)
     here = jax.tree.map(lambda x: x[0], several)
     members = chi[None] + jnp.concatenate([away, -away])

@@ -20,8 +20,9 @@ from assim.solve.minimise.search import (
     next_batch,
 )
 from assim.solve.minimise.status import Status
+from assim.solve.posterior.about_members import laplace_of
 from assim.solve.posterior.ensemble import Report
-from assim.solve.posterior.laplace import Laplace, laplace
+from assim.solve.posterior.laplace import Laplace
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
 from assim.solve.posterior.modes import mass_elsewhere
 from assim.solve.posterior.valleys import Lines
@@ -119,7 +120,8 @@ def about_minimum(
     own = Minimum(float(solution.cost), 0, solution.chi)
     distinct = grouped_minima((own, *solution.minima), solution.chi)
     minima = [(minimum.cost, minimum.chi) for minimum in distinct]
-    share, others = mass_elsewhere(problem, minima, settings, key, fitted)
+    about = partial(laplace_of, minimiser=minimiser)
+    share, others = mass_elsewhere(problem, minima, settings, key, fitted, about)
     sought = search.sought(solution, lines)
     return solution, dataclasses.replace(fitted, elsewhere=share, others=others, sought=sought)
 
@@ -133,4 +135,4 @@ def _about(
 ) -> LaplacePosterior:
     settled = solution.status is Status.CONVERGED
     exact = minimiser.exact_hessian(solution.state) if settled else None
-    return laplace(problem, solution.chi, settings, key, exact)
+    return laplace_of(problem, solution.chi, settings, key, minimiser, exact)

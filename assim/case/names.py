@@ -47,11 +47,11 @@ _KINDS = {  # the class of every plug-in of a kind, and the names of those that 
     ),
     "minimiser": (
         "assim.solve.minimise.loop:AbstractMinimiser",
-        "GaussNewton NewtonCG LBFGS Adam",
+        "GaussNewton NewtonCG LBFGS Adam FourDEnVar",
     ),
     "posterior": (
         "assim.solve.posterior.ensemble:AbstractPosterior",
-        "Laplace SVGD Nested NUTS HMC MCLMC LAPS Importance Randomise Variational Tempering",
+        "Laplace SVGD Nested NUTS HMC MCLMC LAPS Importance Randomise Variational Tempering ESMDA",
     ),
     "scheme": (
         "assim.analysis.cycle.scheme:AbstractScheme",

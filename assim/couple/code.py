@@ -26,12 +26,13 @@ _MISSING = {
     TANGENT: (
         "this needs the tangent of the step, which the model does not bring: give `tangent`, or "
         'tangent = "differences" for differences of steps; without one, LBFGS and Adam go by the '
-        "adjoint alone"
+        "adjoint alone, and FourDEnVar with Laplace, ESMDA or Importance by the step alone"
     ),
     ADJOINT: (
         "this needs the adjoint of the step, which the model does not bring: give `adjoint`; "
-        "without one there are forecasts, twins, the ensemble schemes of a cycle (ETKF, LETKF, "
-        'IEnKS), and up to 16 controls GaussNewton with Laplace(hessian = "gauss_newton")'
+        "without one there are the minimiser FourDEnVar with the posteriors Laplace, ESMDA and "
+        "Importance, forecasts, twins, the ensemble schemes of a cycle (ETKF, LETKF, IEnKS), and "
+        'up to 16 controls GaussNewton with Laplace(hessian = "gauss_newton")'
     ),
 }
 

@@ -1,5 +1,6 @@
 """Minimisers of J(χ), and how a minimisation ended."""
 
+from assim.solve.minimise.ensemble import FourDEnVar as FourDEnVar
 from assim.solve.minimise.gauss_newton import GaussNewton as GaussNewton
 from assim.solve.minimise.gauss_newton import NewtonCG as NewtonCG
 from assim.solve.minimise.loop import AbstractMinimiser as AbstractMinimiser

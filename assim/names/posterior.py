@@ -8,6 +8,7 @@ from assim.solve.posterior.chains.samplers import MCLMC as MCLMC
 from assim.solve.posterior.chains.samplers import NUTS as NUTS
 from assim.solve.posterior.ensemble import AbstractPosterior as AbstractPosterior
 from assim.solve.posterior.ensemble import Trust as Trust
+from assim.solve.posterior.esmda import ESMDA as ESMDA
 from assim.solve.posterior.importance import Importance as Importance
 from assim.solve.posterior.laplace import Laplace as Laplace
 from assim.solve.posterior.marginal import Quantity as Quantity

@@ -13,6 +13,7 @@ from assim.devices import in_space
 from assim.problem.arrays import Array, Grid, Params, State, Trajectory, TrajectoryFunction
 from assim.problem.control import Control, Physical
 from assim.problem.digital_filter import DigitalFilter
+from assim.problem.distance import Radius, distances
 from assim.problem.model import AbstractDynamics
 from assim.problem.model_error import parallel_states, sequential_states
 from assim.problem.observation import Observations
@@ -140,6 +141,10 @@ class Problem(eqx.Module):
         state = sum(value.size for value in self.control.state.values())
         observed = sum(o.values.size for o in self.observations)
         return state * (self.window.slots + 1) + self.size() + observed
+
+    def distances(self, radius: Radius) -> Array:
+        """|δ/c| of every departure from every entry of χ, shape (m, n), as `distances` has it."""
+        return distances(self, radius)
 
     def lengthened(self, stages: int) -> tuple["Problem", ...]:
         """The problem with the first 1/stages of its window observed, 2/stages, … and all of it.

@@ -110,6 +110,20 @@ def test_methods_that_need_more_than_it_brings(run):
     assert "posterior: PythonModel(step): this needs the" in said
 
 
+def test_step_alone(run, tmp_path):
+    minimiser = {"use": "FourDEnVar", "members": 4, "starts": 1}
+    methods = [{"use": "Laplace", "certificate": 200}, {"use": "ESMDA", "members": 50, "check": 0}]
+    code, said = run("run", "alone", minimiser=minimiser, posterior=methods)
+    assert code == 0, said
+    with xr.open_dataset(tmp_path / "out" / "posterior.nc") as found:
+        assert found.attrs["hessian"].startswith("Gauss-Newton Hessian by")
+    with xr.open_dataset(tmp_path / "out" / "posterior_esmda.nc") as found:
+        assert found.attrs["trust"] == "doubtful"
+    chain = {"use": "NUTS"}
+    code, said = run("run", "alone", minimiser=minimiser, posterior=chain)
+    assert code == 2 and "needs the" in said and "minimiser:" not in said
+
+
 def test_few_controls_by_differences(run):
     laplace = {"use": "Laplace", "hessian": "gauss_newton"}
     code, said = run("run", "forward", posterior=laplace)

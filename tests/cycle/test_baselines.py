@@ -11,7 +11,7 @@ import pytest
 
 import assim
 from assim.analysis.cycle.cycle import Cycle
-from assim.analysis.cycle.ensemble import ETKF, LETKF, IEnKS, tapers
+from assim.analysis.cycle.ensemble import ETKF, LETKF, IEnKS
 from assim.analysis.cycle.inflation import Inflated, Inflation, Innovation
 from assim.analysis.cycle.members import forecast, inflated
 from assim.analysis.cycle.plan import Move, Plan
@@ -22,7 +22,9 @@ from assim.models import Lorenz63, Lorenz96
 from assim.problem.arrays import Coordinate
 from assim.problem.covariance import Dense, Independent, Joint
 from assim.problem.cycled import Rows, in_carried_coordinates
+from assim.problem.distance import apart
 from assim.problem.window import Window, integrate
+from assim.solve.transform import taper
 from tests.cycle.toy import BACKGROUND, STEP, B, H, Linear, N, R, in_turn, matrix, twin
 
 WINDOWS, MEMBERS, FACTOR, SHARE = 4, 8, 1.1, 0.3
@@ -193,11 +195,11 @@ def test_tapers_go_the_shorter_way_round_along_the_dimensions_named():
     ring = Coordinate(np.arange(8.0), period=8.0)
     axes = {"ring": ring, "line": Coordinate(np.arange(2.0))}
     at = {"ring": jnp.array(7.0), "line": jnp.array(0.0)}
-    near, far = tapers(o, axes, at, {"ring": 1.0})
+    near, far = taper(apart(o, axes, at, {"ring": 1.0}))
     close(near, 0.6848958333333333)  # eq. 4.10 at 1/2
     assert far == 0
-    assert tapers(o, axes, at, 3.0)[1] == 0
-    assert tapers(o, axes, at, {"line": 5.0})[0] == 1
+    assert taper(apart(o, axes, at, 3.0))[1] == 0
+    assert taper(apart(o, axes, at, {"line": 5.0}))[0] == 1
 
 
 def test_tapers_take_longitudes_in_any_turn_on_an_axis_with_ends():
@@ -205,7 +207,7 @@ def test_tapers_take_longitudes_in_any_turn_on_an_axis_with_ends():
     points = assim.Points.at(np.zeros(4), {"lon": np.array([-5.0, 355.0, 715.0, 359.0])})
     o = assim.Observations("x", np.zeros(4), points, assim.operator.PointSample("x"), 1.0)
     axes = {"lon": Coordinate(np.arange(350.0, 371.0), "degrees_east")}
-    found = tapers(o, axes, {"lon": jnp.array(358.0)}, 6.0)
+    found = taper(apart(o, axes, {"lon": jnp.array(358.0)}, 6.0))
     close(found[:3], 0.6848958333333333)  # eq. 4.10 at 1/2
     assert found[3] > found[0]
 

@@ -27,6 +27,7 @@ from tests.docs.pages import (
 
 LONG = {  # methods, toys of which tests/analysis/test_own_plugins.py has the like, and commands
     *("sloppy", "predictive", "importance", "calibration", "choosing", "mcmc", "nested"),
+    "step-alone",
     "diagnostics",
     *("own-operator", "own-posterior", "own-prior", "own-diagnostic", "own-likelihood"),
     *(

@@ -193,6 +193,7 @@ ARGUMENTS = {
     ("svgd", "SVGD"),
     ("evidence", "Tempering"),
     ("importance", "Importance", "Randomise", "Variational"),
+    ("step-alone", "ESMDA"),
 }
 
 

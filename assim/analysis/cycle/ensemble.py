@@ -37,7 +37,7 @@ from assim.problem.arrays import Coordinate
 from assim.problem.control import White
 from assim.problem.cycled import OTHERS
 from assim.problem.departure import Problem
-from assim.problem.interpolation import on_axis
+from assim.problem.distance import apart, grid_places
 from assim.problem.observation import Observations
 from assim.solve.transform import (
     Transform,
@@ -177,38 +177,18 @@ class LETKF(_AbstractFilter):
         """Fields on the same axes, shape (N, edges, *points), each point by its own transform."""
         s, d = innovation(before)
         points = math.prod(len(axis.values) for axis in axes.values())
-        grid = jnp.meshgrid(*(jnp.asarray(axis.values) for axis in axes.values()), indexing="ij")
-        places = {dim: g.ravel() for dim, g in zip(axes, grid, strict=True)}
+        places = grid_places(axes)
         columns = jax.tree.map(lambda v: v.reshape(*v.shape[:2], points), fields)
 
         def at(given: tuple[dict[str, Array], White]) -> White:
             place, values = given
-            rho = jnp.concatenate([tapers(o, axes, place, self.radius) for o in observations])
+            away = [apart(o, axes, place, self.radius) for o in observations]
+            rho = taper(jnp.concatenate(away))
             return jax.tree.map(square_root(s, d, rho).apply, values)
 
         moved = jax.tree.map(lambda v: jnp.moveaxis(v, -1, 0), columns)
         after = over_members(at, (places, moved), TOGETHER)
         return jax.tree.map(lambda v, a: jnp.moveaxis(a, 0, -1).reshape(v.shape), fields, after)
-
-
-def tapers(
-    o: Observations,
-    axes: Mapping[str, Coordinate],
-    place: Mapping[str, Array],
-    radius: float | Mapping[str, float],
-) -> Array:
-    """ρ of an instrument's values about a grid point, given by axis, shape (m,)."""
-    square = jnp.zeros(o.values.shape)
-    for dim, axis in axes.items():
-        c = radius.get(dim) if isinstance(radius, Mapping) else radius
-        if c is None or dim not in o.points.coordinates:
-            continue
-        apart = jnp.abs(on_axis(axis, o.points.coordinates[dim]) - place[dim])
-        if axis.period is not None:
-            apart = apart % axis.period
-            apart = jnp.minimum(apart, axis.period - apart)
-        square = square + (apart / c) ** 2
-    return taper(jnp.sqrt(square))
 
 
 def _cost(before: Seen, after: Seen) -> Cost:

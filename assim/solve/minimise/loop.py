@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -18,6 +18,7 @@ from assim.devices import MEMBER, along, each_member, program
 from assim.solve.cost import DepartureFunction, gradient
 from assim.solve.minimise.checkpoints import AbstractCheckpoint, AbstractCheckpoints, Kept
 from assim.solve.minimise.status import Status
+from assim.solve.sensitivity import Sampled
 
 Array = jax.Array
 
@@ -27,8 +28,14 @@ SETTLED = -1.0  # tolerance that no |∇J| meets: a stage is left where its mini
 
 
 class AbstractMinimiser(eqx.Module):
-    """A minimiser of J: one compiled `step` serves a Python loop and a `lax.while_loop`."""
+    """A minimiser of J: one compiled `step` serves a Python loop and a `lax.while_loop`.
 
+    Attributes:
+        by_members: whether it goes without the model's derivatives; then `sampled` has those of
+            member trajectories, for whatever else needs them.
+    """
+
+    by_members: ClassVar[bool] = False
     n_outer: eqx.AbstractVar[int]
     n_inner: eqx.AbstractVar[int]
     tolerance: eqx.AbstractVar[float]
@@ -57,6 +64,12 @@ class AbstractMinimiser(eqx.Module):
         """
         del state
         return None
+
+    def sampled(self, problem: DepartureFunction, chi: Array, whole: bool = True) -> Sampled:
+        """The problem with its derivatives at χ; from member trajectories for `by_members`."""
+        del chi, whole
+        none = jnp.zeros((), int)
+        return Sampled(problem, none, none, jnp.zeros(()))
 
 
 class Loop(NamedTuple):
@@ -212,7 +225,7 @@ def minimise_quasi_static(
             _tell(states, history, checkpoint, progress)
     solution = _solution(states, history)
     if solution.status is Status.OUT_OF_LOOPS:  # the last gradient is that before the last step
-        norm = float(np.linalg.norm(_gradient(problem, solution.chi)))
+        norm = float(np.linalg.norm(_gradient(problem, minimiser, solution.chi)))
         solution = dataclasses.replace(solution, gradient_norm=norm)
     return solution
 
@@ -279,7 +292,9 @@ def _each(function: Callable) -> Callable:
     return each_member(function)
 
 
-_gradient = program(gradient)
+@program
+def _gradient(problem: DepartureFunction, minimiser: AbstractMinimiser, chi: Array) -> Array:
+    return gradient(minimiser.sampled(problem, chi, whole=False).problem, chi)
 
 
 @program

@@ -84,9 +84,11 @@ class AbstractPosterior(eqx.Module):
 
     Attributes:
         local: whether it looks about the minimum of J alone, and misses other modes.
+        gradients: whether it asks for derivatives of the model.
     """
 
     local: ClassVar[bool] = False
+    gradients: ClassVar[bool] = True
 
     @abc.abstractmethod
     def name(self) -> str:

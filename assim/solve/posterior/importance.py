@@ -37,6 +37,7 @@ class Importance(AbstractPosterior):
     """
 
     local = True
+    gradients = False
     number: Size = eqx.field(default=10_000, static=True)
     proposal: str = eqx.field(default="t", static=True)
     rounds: int = eqx.field(default=2, static=True)

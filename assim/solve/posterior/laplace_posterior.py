@@ -66,6 +66,8 @@ class LaplacePosterior(eqx.Module):
         elsewhere: share of the mass about other minima that were met, by the same estimate.
         others: χ of those without which moments are wrong, shape (k, n); None for none.
         sought: where other minima were sought, a sentence; "" where along all controls, or unknown.
+        members: trajectories that A was made from; 0 where the model brings its derivatives.
+        failed: those of them that were not finite, and are left out.
     """
 
     gaussian: Gaussian
@@ -83,6 +85,8 @@ class LaplacePosterior(eqx.Module):
     elsewhere: float = 0.0
     others: np.ndarray | None = None
     sought: str = ""
+    members: int = 0
+    failed: int = 0
 
     @property
     def chi(self) -> Array:
@@ -137,6 +141,11 @@ class LaplacePosterior(eqx.Module):
             "effective_parameters": self.effective_parameters,
             "elsewhere": self.elsewhere,
             "looked_along": 0.0 if self.lines is None else float(len(self.lines.entries)),
+            **(
+                {"members": float(self.members), "failed": float(self.failed)}
+                if self.members
+                else {}
+            ),
         }
 
     def is_whole(self) -> bool:
@@ -162,7 +171,13 @@ class LaplacePosterior(eqx.Module):
         return sum(not np.any(nearer) for nearer in near)
 
     def advice(self) -> str:
-        """What edges, curvature, eigenpairs left out, else k̂ say, in a sentence."""
+        """What edges, curvature, eigenpairs left out, else k̂ say, in a sentence or two."""
+        if self.failed:
+            failed = f"{self.failed} of {self.members} members failed and are left out."
+            return f"{failed} {self._advice()}"
+        return self._advice()
+
+    def _advice(self) -> str:
         if self.outside > OUTSIDE:
             return (
                 f"Log p is -∞ at {100 * self.outside:.0f} per cent of the draws: the posterior has "
@@ -178,11 +193,7 @@ class LaplacePosterior(eqx.Module):
         if self.free:
             return UNINFORMED
         if not self.is_whole():
-            return (
-                f"{self.eigenvalues.size} eigenpairs are too few: up to {self.left_out:.3g} nats "
-                "of what the observations say are left out, so that standard deviations are too "
-                "large; raise the posterior's rank, or its dense_limit to form all of them."
-            )
+            return self._of_what_is_left_out()
         if self.several():
             return f"{self.of_others()}: {WAYS_TO_MODES}."
         if np.isnan(self.k_hat):
@@ -203,6 +214,20 @@ class LaplacePosterior(eqx.Module):
         return (
             f"Other minima that were met hold about {100 * self.elsewhere:.2g} per cent of the "
             "posterior, which these moments leave out"
+        )
+
+    def _of_what_is_left_out(self) -> str:
+        """How much that is, what follows, and the way out."""
+        few, more = (
+            f"{self.eigenvalues.size} eigenpairs are too few",
+            "the posterior's rank, or its dense_limit to form all of them",
+        )
+        if self.members:
+            few = f"{self.members} members are too few, or a radius too short"
+            more = "the minimiser's `members` or `radius`"
+        return (
+            f"{few}: up to {self.left_out:.3g} nats of what the observations say are left out, so "
+            f"that standard deviations are too large; raise {more}."
         )
 
     def _of_weights(self) -> str:

@@ -1,6 +1,6 @@
 """How much of the posterior lies about other minima of J than the lowest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -37,6 +37,7 @@ def mass_elsewhere(
     settings: Laplace,
     key: Array,
     known: LaplacePosterior | None = None,
+    about: Callable[..., LaplacePosterior] = laplace,
 ) -> Elsewhere:
     """Share of the mass about other minima than the first, m_k ∝ exp(v - J(χ_k)) |A_k|^(-1/2).
 
@@ -48,19 +49,20 @@ def mass_elsewhere(
         settings: of the Hessian.
         key: of random draws.
         known: the Laplace posterior about one of them, which is not computed again.
+        about: what makes the others, of the arguments of `laplace`.
     """
     near = [chi for cost, chi in minima[: MOST + 1] if cost < minima[0][0] + NEGLIGIBLE]
     if len(near) < 2:
         return Elsewhere(0.0, np.zeros((0, problem.size())))
     bare = settings.without_certificate()
-    about = [
+    each = [
         known
         if known is not None and np.array_equal(known.chi, chi)
-        else laplace(problem, chi, bare, key)
+        else about(problem, chi, bare, key)
         for chi in near
     ]
-    gaussians = [posterior.gaussian for posterior in about]
-    logs = np.array([posterior.log_mass for posterior in about])
+    gaussians = [posterior.gaussian for posterior in each]
+    logs = np.array([posterior.log_mass for posterior in each])
     mass = np.where(np.isfinite(logs), np.exp(logs - np.max(logs[np.isfinite(logs)])), 0.0)
     share = mass / mass.sum()
     others = [
