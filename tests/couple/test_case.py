@@ -119,6 +119,8 @@ def test_step_alone(run, tmp_path):
         assert found.attrs["hessian"].startswith("Gauss-Newton Hessian by")
     with xr.open_dataset(tmp_path / "out" / "posterior_esmda.nc") as found:
         assert found.attrs["trust"] == "doubtful"
+    code, said = run("check", "alone", minimiser=minimiser, posterior=methods)
+    assert code == 0 and "brings no tangent and no adjoint" in said, said
     chain = {"use": "NUTS"}
     code, said = run("run", "alone", minimiser=minimiser, posterior=chain)
     assert code == 2 and "needs the" in said and "minimiser:" not in said
