@@ -19,7 +19,8 @@ _KEPT = 20  # work directories of failed runs, lest they fill a disk
 _TOLD = 100  # failures that are remembered
 _AGAIN = 0.01  # s until Ctrl-C is told again, when XLA has returned
 _INSTEAD = (
-    "without one there are forecasts, twins, the ensemble schemes of a cycle (ETKF, LETKF, IEnKS), "
+    "without one there are FourDEnVar and ESMDA, forecasts, twins, the ensemble schemes of a cycle "
+    "(ETKF, LETKF, IEnKS), "
     'and up to 16 controls, with tangent = "differences", GaussNewton with '
     'Laplace(hessian = "gauss_newton")'
 )

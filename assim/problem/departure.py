@@ -345,8 +345,7 @@ class Problem(eqx.Module):
         s = self.control.amplitude(scales)
         white = self.control.model_error.whiten(jumps)
         normalised = [w.ravel() / s for _, w in sorted(white.items())]
-        number = sum(part.size for part in normalised)
-        fixed = self.control.amplitude_scale is None
+        fixed, number = self.control.amplitude_scale is None, sum(part.size for part in normalised)
         logarithms = none if fixed else number * jnp.log(s)
         return _Parts(observed, normaliser, filtered, normalised, logarithms)
 
@@ -357,18 +356,16 @@ class Problem(eqx.Module):
     def _before(self, trajectory: Trajectory, jumps: State) -> State:
         """States before jumps where observations see those; else none."""
         error = self.control.model_error
-        if error is None or error.observed == "after":
-            return {}
-        return error.before(trajectory.states, jumps)
+        before = error is not None and error.observed != "after"
+        return error.before(trajectory.states, jumps) if before else {}
 
     def _filtered(self, trajectory: Trajectory) -> list[Array]:
         """Departures of the digital filter; zeros until the horizon has reached its end."""
         if self.digital_filter is None:
             return []
         departures = self.digital_filter.departures(trajectory.states)
-        if self.horizon is None:
-            return [departures]
-        return [jnp.where(self.horizon >= self.window.edges[-1], departures, 0.0)]
+        ended = True if self.horizon is None else self.horizon >= self.window.edges[-1]
+        return [jnp.where(ended, departures, 0.0)]
 
     def _volume(self, chi: Array) -> Array:
         """v = ½ log |W + GᵀG| over the entries of χ that make the trajectory at given parameters.
