@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from assim.couple import trampoline
+from assim.couple.errors import StoppedError
 from assim.problem.arrays import Labels
 from assim.problem.model import ModelContractError
 
@@ -35,10 +36,6 @@ _MISSING = {
         'up to 16 controls GaussNewton with Laplace(hessian = "gauss_newton")'
     ),
 }
-
-
-class StoppedError(RuntimeError):
-    """A foreign model that stops the whole program."""
 
 
 class AbstractCode(abc.ABC):
@@ -112,7 +109,8 @@ class Code(AbstractCode):
         self.stopped: BaseException | None = None
         self._alone, self._failures, self._code = threading.Lock(), 0, 0
         step, tangent, adjoint = (self.functions.get(operation, 0) for operation in OPERATIONS)
-        self.number = trampoline.add(step, tangent, adjoint, context, parallel)
+        self.number = trampoline.add(name, step, tangent, adjoint, context, parallel)
+        self._before = self._counted()[0]
 
     def has(self, operation: str) -> bool:
         """Whether the code brings this operation."""
@@ -120,14 +118,19 @@ class Code(AbstractCode):
 
     def failures(self) -> tuple[int, int]:
         """Calls that returned a code above 0 since the model was made, and the last code."""
-        calls, code = (0, 0) if self.number is None else trampoline.failures(self.number)
-        return calls + self._failures, code or self._code
+        calls, code = self._counted()
+        own = calls - self._before
+        return own + self._failures, code if own else self._code
+
+    def _counted(self) -> tuple[int, int]:
+        """Calls that failed in the trampoline, of this model made before, too."""
+        return (0, 0) if self.number is None else trampoline.failures(self.number)
 
     def stop(self, why: BaseException) -> None:
         """Keep why the functions are about to return a code below 0."""
         self.stopped = why
         if self.number is not None:
-            trampoline.explain(self.number, f"{self.name}: {type(why).__name__}: {why}")
+            trampoline.explain(self.number, f"{type(why).__name__}: {why}")
 
     def call(
         self, operation: str, given: Sequence[np.ndarray], before: float = 0.0
@@ -164,12 +167,12 @@ class Code(AbstractCode):
         else:
             with self._alone:
                 code = function(*head, *tail)
-        return self._settled(code, out)
+        return self._settled(operation, code, out)
 
-    def _settled(self, code: int, out: list[np.ndarray]) -> list[np.ndarray]:
+    def _settled(self, operation: str, code: int, out: list[np.ndarray]) -> list[np.ndarray]:
         if code < 0:
             why = f"{type(self.stopped).__name__}: {self.stopped}" if self.stopped else ""
-            raise StoppedError(f"{self.name}: {why or f'it returned {code}'}")
+            raise StoppedError(f"{self.name}: {why or f'the {operation} returned {code}'}")
         if code > 0:
             self._failures, self._code = self._failures + 1, code
             for value in out:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from assim.couple.code import ADJOINT, STEP, TANGENT, AbstractCode, StoppedError
+from assim.couple.code import ADJOINT, STEP, TANGENT, AbstractCode
+from assim.couple.errors import StoppedError
 from assim.couple.program import Program, RunError, RunStopped
 
 _KEPT = 20  # work directories of failed runs, lest they fill a disk

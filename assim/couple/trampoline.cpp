@@ -8,7 +8,8 @@
      adjoint (x, theta, t, by, bx, btheta, context)
 
    each array a list of pointers to double, one a field or parameter. 0 is success; above 0 the
-   values are not usable, and NaN is returned for them; below 0 the whole program stops. */
+   values are not usable, and NaN is returned for them; below 0 the whole program stops, with
+   words that begin as those of StoppedError in errors.py. */
 
 #include <algorithm>
 #include <atomic>
@@ -17,9 +18,11 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "xla/ffi/api/ffi.h"
@@ -42,10 +45,12 @@ struct Model {
   bool parallel; /* whether several threads may be in it at once */
   std::mutex alone;
   std::atomic<int64_t> failures{0}, code{0};
-  char words[512] = {0}; /* why it stopped */
+  std::string name;
+  std::mutex telling;
+  std::string words; /* why it stops, where it says so */
 };
 
-constexpr int64_t kMost = 4096;
+constexpr int64_t kMost = 1 << 20; /* pages of the table that nobody uses take no memory */
 Model *models[kMost];
 std::atomic<int64_t> number{0};
 
@@ -60,6 +65,12 @@ struct Buffer {
 };
 
 constexpr double kWorth = 20e-6; /* s of work from which further threads are worth their call */
+
+/* What a call returned below 0, and the words of the model, if it gave some. */
+struct Stop {
+  int code = 0;
+  std::string words;
+};
 
 /* Room for as many as a call mostly has, on the stack: fetching memory costs more than a call. */
 template <typename T>
@@ -81,7 +92,7 @@ struct Call {
   const Buffer *buffers;
 
   /* One member; what the model returned. */
-  int run(int64_t member) const {
+  int run(int64_t member, Stop &stop) const {
     Few<double *> pointers(size);
     double **p = pointers.data();
     for (size_t k = 0; k < size; k++) p[k] = buffers[k].values + member * buffers[k].stride;
@@ -90,6 +101,15 @@ struct Call {
     Out y = p + given;
     std::unique_lock<std::mutex> lock(model->alone, std::defer_lock);
     if (!model->parallel) lock.lock();
+    const int code = called(x, theta, t, third, fourth, y);
+    if (code < 0) {
+      std::lock_guard<std::mutex> telling(model->telling);
+      stop = {code, model->words};
+    }
+    return code;
+  }
+
+  int called(In x, In theta, double t, In third, In fourth, Out y) const {
     void *context = model->context;
     switch (operation) {
       case kStep: return model->step(x, theta, t, y, context);
@@ -99,11 +119,11 @@ struct Call {
   }
 
   /* One member, with NaN for what failed; false where the program is to stop. */
-  bool settled(int64_t member) const {
-    const int code = run(member);
+  bool settled(int64_t member, Stop &stop) const {
+    const int code = run(member, stop);
     if (code == 0) return true;
-    model->code.store(code);
     if (code < 0) return false;
+    model->code.store(code);
     model->failures.fetch_add(1);
     for (size_t k = given; k < size; k++)
       std::fill_n(buffers[k].values + member * buffers[k].stride, buffers[k].size,
@@ -119,13 +139,18 @@ struct Work {
   int64_t members;
   std::atomic<int64_t> next, done;
   std::atomic<bool> fine{true};
+  Stop stop; /* of the first member that stopped */
   std::mutex mutex;
   std::condition_variable finished;
 
   void take() {
     int64_t member;
     while ((member = next.fetch_add(1)) < members) {
-      if (fine.load() && !call.settled(member)) fine.store(false);
+      Stop own;
+      if (fine.load() && !call.settled(member, own)) {
+        std::lock_guard<std::mutex> lock(mutex);
+        if (fine.exchange(false)) stop = own;
+      }
       if (done.fetch_add(1) + 1 == members) {
         std::lock_guard<std::mutex> lock(mutex);
         finished.notify_all();
@@ -134,16 +159,16 @@ struct Work {
   }
 };
 
-bool all_members(const Call &call, int64_t members, ffi::ThreadPool &pool) {
+bool all_members(const Call &call, int64_t members, ffi::ThreadPool &pool, Stop &stop) {
   const auto begin = std::chrono::steady_clock::now();
-  if (!call.settled(0)) return false;
+  if (!call.settled(0, stop)) return false;
   const std::chrono::duration<double> first = std::chrono::steady_clock::now() - begin;
   int64_t helpers = 0;
   if (call.model->parallel && first.count() * (members - 1) > kWorth)
     helpers = std::min<int64_t>(pool.num_threads(), members - 1) - 1;
   if (helpers < 1) {
     for (int64_t member = 1; member < members; member++)
-      if (!call.settled(member)) return false;
+      if (!call.settled(member, stop)) return false;
     return true;
   }
   /* Helpers that start late find nothing left: nobody waits for a thread that has not begun. */
@@ -158,7 +183,15 @@ bool all_members(const Call &call, int64_t members, ffi::ThreadPool &pool) {
   work->take();
   std::unique_lock<std::mutex> lock(work->mutex);
   work->finished.wait(lock, [&] { return work->done.load() == work->members; });
+  stop = work->stop;
   return work->fine.load();
+}
+
+std::string words_of(const Call &call, const Stop &stop) {
+  static const char *const operations[] = {"step", "tangent", "adjoint"};
+  const std::string returned = "returned " + std::to_string(stop.code);
+  const std::string why = std::string("the ") + operations[call.operation] + " " + returned;
+  return "StoppedError: " + call.model->name + ": " + (stop.words.empty() ? why : stop.words);
 }
 
 Buffer buffer(const ffi::AnyBuffer &given, int64_t members, bool shared) {
@@ -183,12 +216,10 @@ ffi::Error dispatch(ffi::ThreadPool pool, ffi::Span<const int64_t> plan, ffi::Re
     *next++ = buffer(**rets.get<ffi::AnyBuffer>(k - given), members, false);
   const Call call{models[plan[kModel]], plan[kOperation], plan[kFields], plan[kParameters],
                   given,                size,             buffers.data()};
-  Model *model = call.model;
-  const bool fine = members == 1 ? call.settled(0) : all_members(call, members, pool);
+  Stop stop;
+  const bool fine = members == 1 ? call.settled(0, stop) : all_members(call, members, pool, stop);
   if (fine) return ffi::Error::Success();
-  const std::string code = std::to_string(model->code.load());
-  return ffi::Error(ffi::ErrorCode::kAborted,
-                    model->words[0] ? model->words : "the foreign model returned " + code);
+  return ffi::Error(ffi::ErrorCode::kAborted, words_of(call, stop));
 }
 
 }  // namespace
@@ -200,10 +231,16 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
 
 extern "C" {
 
-/* The number of a new entry, or -1 where the table is full. */
-int64_t assim_add(void *step, void *tangent, void *adjoint, void *context, int parallel) {
+/* The number of an entry, the same for the same model made again; -1 where the table is full. */
+int64_t assim_add(const char *name, void *step, void *tangent, void *adjoint, void *context,
+                  int parallel) {
+  using Key = std::tuple<std::string, void *, void *, void *, void *, bool>;
   static std::mutex adding;
+  static std::map<Key, int64_t> known;
   std::lock_guard<std::mutex> lock(adding);
+  const Key key{name, step, tangent, adjoint, context, parallel != 0};
+  const auto found = known.find(key);
+  if (found != known.end()) return found->second;
   const int64_t own = number.load();
   if (own == kMost) return -1;
   Model *model = new Model;
@@ -212,21 +249,24 @@ int64_t assim_add(void *step, void *tangent, void *adjoint, void *context, int p
   model->adjoint = reinterpret_cast<Adjoint>(adjoint);
   model->context = context;
   model->parallel = parallel != 0;
+  model->name = name;
   models[own] = model;
+  known.emplace(key, own);
   number.store(own + 1);
   return own;
 }
 
-/* Calls that failed, and the last code that was not 0. */
+/* Calls that failed, and the last code above 0. */
 int64_t assim_failures(int64_t model, int64_t *code) {
   *code = models[model]->code.load();
   return models[model]->failures.load();
 }
 
-/* Why the model stops the program. */
+/* Why the model is about to stop the program. */
 void assim_explain(int64_t model, const char *words) {
   Model *own = models[model];
-  std::strncpy(own->words, words, sizeof own->words - 1);
+  std::lock_guard<std::mutex> lock(own->telling);
+  own->words = words;
 }
 
 }

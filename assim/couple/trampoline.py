@@ -7,6 +7,7 @@ import platform
 import subprocess
 import tempfile
 import warnings
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -21,23 +22,24 @@ _COMPILERS = ("c++", "g++", "clang++")
 _FLAGS = ("-O2", "-std=c++17", "-w", "-shared", "-fPIC", "-pthread")
 
 
+class NoTrampolineError(OSError):
+    """Why there is no trampoline, and what to do."""
+
+
 @cache
 def library() -> ctypes.CDLL | None:
-    """The trampoline, known to XLA; None where none can be built, which a warning says once."""
+    """The trampoline, known to XLA; None where there can be none, which a warning says once."""
     try:
-        path = _built()
-        loaded = ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", "") or str(error)
+        loaded = _loaded()
+    except NoTrampolineError as error:
         warnings.warn(
-            f"models outside JAX are called back through Python, about a hundred times slower "
-            f"for small states, as no C++ compiler could build what calls them: {said.strip()}; "
-            "install g++ or clang++, or name one in the environment variable CXX",
+            "models outside JAX are called back through Python, about a hundred times slower for "
+            f"small states: {error}",
             stacklevel=2,
         )
         return None
     loaded.assim_add.restype = loaded.assim_failures.restype = ctypes.c_int64
-    loaded.assim_add.argtypes = [*4 * [ctypes.c_void_p], ctypes.c_int]
+    loaded.assim_add.argtypes = [ctypes.c_char_p, *4 * [ctypes.c_void_p], ctypes.c_int]
     loaded.assim_failures.argtypes = [ctypes.c_int64, ctypes.POINTER(ctypes.c_int64)]
     loaded.assim_explain.argtypes = [ctypes.c_int64, ctypes.c_char_p]
     loaded.assim_explain.restype = None
@@ -46,31 +48,84 @@ def library() -> ctypes.CDLL | None:
     return loaded
 
 
-def _built() -> Path:
-    """The file of the trampoline for this jaxlib, compiled unless it is in the cache."""
-    source = resources.files("assim.couple").joinpath("trampoline.cpp").read_bytes()
+def _loaded() -> ctypes.CDLL:
+    """From the cache, or from a folder that is gone once it is loaded.
+
+    Raises:
+        NoTrampolineError: no compiler, one that fails, or a system that does not load what it made.
+    """
     found = compiler("CXX", _COMPILERS)
     if found is None:
         named = os.environ.get("CXX")
-        raise FileNotFoundError(f"there is none of {named or ', '.join(_COMPILERS)}")
+        raise NoTrampolineError(
+            f"there is no C++ compiler ({named or ', '.join(_COMPILERS)}) for what calls them; "
+            "install g++ or clang++, or name one in the environment variable CXX"
+        )
+    folder = cache_directory()
+    if folder is not None:
+        try:
+            return _cached(found, folder)
+        except NoTrampolineError:
+            raise
+        except OSError as error:
+            warnings.warn(
+                f"the compile cache {folder} cannot be written ({error.strerror}), so that what "
+                "calls models outside JAX is compiled in every process; name another in the "
+                'environment variable ASSIM_CACHE_DIR, or "off"',
+                stacklevel=3,
+            )
+    with tempfile.TemporaryDirectory(prefix="assim-") as scratch:
+        return _opened(_compiled(found, Path(scratch)))
+
+
+def _cached(found: str, folder: Path) -> ctypes.CDLL:
+    """The one for this jaxlib in the cache, compiled where it is not there or cannot be loaded."""
     said = (*_FLAGS, found, platform.machine(), jax.lib.__version__)
-    digest = hashlib.sha256(source + "\0".join(said).encode()).hexdigest()[:16]
-    folder = cache_directory() or Path(tempfile.mkdtemp(prefix="assim-"))
+    digest = hashlib.sha256(_source() + "\0".join(said).encode()).hexdigest()[:16]
     path = folder / f"trampoline-{digest}.so"
-    if path.exists():
-        return path
+    with suppress(OSError):
+        return ctypes.CDLL(str(path))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        text, made = Path(scratch) / "trampoline.cpp", Path(scratch) / path.name
-        text.write_bytes(source)
-        command = [found, *_FLAGS, f"-I{jax.ffi.include_dir()}", str(text), "-o", str(made)]
-        subprocess.run(command, check=True, capture_output=True, text=True)
+        made = _compiled(found, Path(scratch))
         os.replace(made, path)  # whole or not there, whoever else compiles it now
-    return path
+    return _opened(path)
 
 
-def add(step: int, tangent: int, adjoint: int, context: int, parallel: bool) -> int | None:
+def _source() -> bytes:
+    return resources.files("assim.couple").joinpath("trampoline.cpp").read_bytes()
+
+
+def _compiled(found: str, folder: Path) -> Path:
+    """The trampoline, made in a folder by this compiler."""
+    text, made = folder / "trampoline.cpp", folder / "trampoline.so"
+    text.write_bytes(_source())
+    command = [found, *_FLAGS, f"-I{jax.ffi.include_dir()}", str(text), "-o", str(made)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise NoTrampolineError(
+            f"the C++ compiler {found} could not build what calls them: {done.stderr.strip()}; "
+            "name another in the environment variable CXX"
+        )
+    return made
+
+
+def _opened(path: Path) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NoTrampolineError(
+            f"what calls them is compiled, but this system does not load it: {error}; name a "
+            "folder from which it does in the environment variable ASSIM_CACHE_DIR"
+        ) from error
+
+
+def add(
+    name: str, step: int, tangent: int, adjoint: int, context: int, parallel: bool
+) -> int | None:
     """The number of these functions in the trampoline's table; None where there is no trampoline.
+
+    A model that is made again, of the same name and functions, has the number that it had.
 
     Raises:
         ValueError: the table is full.
@@ -78,14 +133,14 @@ def add(step: int, tangent: int, adjoint: int, context: int, parallel: bool) -> 
     loaded = library()
     if loaded is None:
         return None
-    own: int = loaded.assim_add(step, tangent, adjoint, context, parallel)
+    own: int = loaded.assim_add(_utf8(name), step, tangent, adjoint, context, parallel)
     if own < 0:
-        raise ValueError("a process has room for 4096 models outside JAX: make each once")
+        raise ValueError("a process has room for a million models outside JAX: make each once")
     return own
 
 
 def failures(number: int) -> tuple[int, int]:
-    """Calls of a model that failed, and the last code that was not 0."""
+    """Calls of a model that failed, and the last code above 0."""
     loaded, code = library(), ctypes.c_int64()
     return (0, 0) if loaded is None else (loaded.assim_failures(number, code), code.value)
 
@@ -93,4 +148,8 @@ def failures(number: int) -> tuple[int, int]:
 def explain(number: int, words: str) -> None:
     """Give the words with which a model stops the program."""
     if (loaded := library()) is not None:
-        loaded.assim_explain(number, words.encode()[:500])
+        loaded.assim_explain(number, _utf8(words))
+
+
+def _utf8(words: str) -> bytes:
+    return words.encode(errors="replace")

@@ -356,8 +356,9 @@ class Problem(eqx.Module):
     def _before(self, trajectory: Trajectory, jumps: State) -> State:
         """States before jumps where observations see those; else none."""
         error = self.control.model_error
-        before = error is not None and error.observed != "after"
-        return error.before(trajectory.states, jumps) if before else {}
+        if error is None or error.observed == "after":
+            return {}
+        return error.before(trajectory.states, jumps)
 
     def _filtered(self, trajectory: Trajectory) -> list[Array]:
         """Departures of the digital filter; zeros until the horizon has reached its end."""

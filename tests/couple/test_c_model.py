@@ -4,6 +4,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import jax
@@ -245,6 +246,9 @@ def test_forecast_of_a_step_alone():
 # ---- threads, failures ---------------------------------------------------------------------------
 
 
+STOPS = r"StoppedError: CModel\(/.*trouble\.so\): the step returned -5"
+
+
 def of_trouble(symbol, **given):
     return assim.foreign.CModel(library("trouble"), ONE, 1.0, step=symbol, **given)
 
@@ -279,8 +283,45 @@ def test_failed_member_is_nan_and_the_others_are_not():
 
 
 def test_model_that_stops_the_program():
-    with pytest.raises(Exception, match=r"CModel.*-5|returned -5"):
+    with pytest.raises(Exception, match=STOPS):
         members(of_trouble("failing"), [0.0, 50.0])
+
+
+def test_stop_names_the_operation():
+    model = of_trouble("failing", tangent="failing_tangent")
+    slope = lambda x: jax.jvp(lambda x: model.step({"x": x}, {}, 0.0)["x"], (x,), (x,))[1]  # noqa: E731
+    with pytest.raises(Exception, match=r"StoppedError: CModel\(/.*\): the tangent returned -6"):
+        jax.block_until_ready(jax.jit(slope)(jnp.asarray(1.0)))
+
+
+def test_stop_tells_the_code_of_the_call_that_stopped():
+    """Another member fails after it, in another thread of a process with two."""
+    program = (
+        "import jax; jax.config.update('jax_enable_x64', True)\n"
+        "from tests.couple.test_c_model import members, of_trouble\n"
+        "members(of_trouble('failing_late', thread_safe=True), [0, 1, 50])"
+    )
+    flags = {"XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **flags}, capture_output=True, text=True
+    )
+    assert "trouble.so): the step returned -5" in done.stderr, done.stderr
+
+
+def test_made_again_it_is_the_same_entry():
+    made = [of_trouble("failing") for _ in range(3)]
+    assert len({model.code.number for model in made}) == 1
+    assert of_trouble("failing", thread_safe=True).code.number != made[0].code.number
+    members(made[0], [5.0])
+    assert of_trouble("failing").code.failures() == (0, 0)
+
+
+def test_many_models_have_room():
+    loaded = ctypes.CDLL(str(library("trouble")))
+    address = ctypes.cast(loaded.failing, ctypes.c_void_p).value
+    first = trampoline.add("one of many", address, 0, 0, 1, False)
+    last = [trampoline.add("one of many", address, 0, 0, k, False) for k in range(1, 5000)][-1]
+    assert last == first + 4998
 
 
 # ---- refusals ------------------------------------------------------------------------------------
@@ -343,8 +384,46 @@ def test_by_addresses():
 
 def test_warns_where_there_is_no_compiler(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.warns(UserWarning, match=r"back through Python.*no-such-compiler.*CXX"):
+    with pytest.warns(UserWarning, match=r"back through Python.*no C\+\+.*no-such-compiler.*CXX"):
         assert trampoline.library.__wrapped__() is None
+
+
+def test_warns_where_the_compiler_fails(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASSIM_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("CXX", "false")
+    with pytest.warns(UserWarning, match=r"back through Python.*false could not build"):
+        assert trampoline.library.__wrapped__() is None
+
+
+def test_warns_where_the_cache_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ASSIM_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.warns(UserWarning, match=r"cache .*file/cache cannot be written \(Not a directory"):
+        assert trampoline._loaded().assim_add
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_made_and_cannot_be_loaded_is_made_anew(tmp_path, monkeypatch):
+    def nothing(found, folder):
+        (folder / "made.so").write_text("no library")
+        return folder / "made.so"
+
+    monkeypatch.setenv("ASSIM_CACHE_DIR", str(tmp_path))
+    with monkeypatch.context() as broken:
+        broken.setattr(trampoline, "_compiled", nothing)
+        with pytest.warns(UserWarning, match=r"back through Python.*this system does not load it"):
+            assert trampoline.library.__wrapped__() is None
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["no library"]
+    assert trampoline._loaded().assim_add
+
+
+def test_no_folder_is_left_without_a_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASSIM_CACHE_DIR", "off")
+    monkeypatch.setattr(trampoline, "cache_directory", lambda: None)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert trampoline._loaded().assim_add
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_compiler_by_callbacks(monkeypatch):
@@ -360,16 +439,16 @@ def test_without_a_compiler_by_callbacks(monkeypatch):
     failing = of_trouble("failing")
     np.testing.assert_array_equal(members(failing, [0.0, 5.0]), [1.0, np.nan])
     assert failing.code.failures() == (1, 7)
-    with pytest.raises(Exception, match="it returned -5"):
+    with pytest.raises(Exception, match=STOPS):
         members(failing, [0.0, 50.0])
 
 
 def test_compiled_once_into_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("ASSIM_CACHE_DIR", str(tmp_path))
-    first = trampoline._built()
-    assert first.parent == tmp_path and list(tmp_path.iterdir()) == [first]
+    first = trampoline._loaded()._name
+    assert list(tmp_path.iterdir()) == [Path(first)]
     monkeypatch.setattr(subprocess, "run", None)
-    assert trampoline._built() == first
+    assert trampoline._loaded()._name == first
 
 
 def test_cost_is_infinite_where_a_step_fails():

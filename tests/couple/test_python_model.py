@@ -181,6 +181,15 @@ def test_any_other_error_stops_and_is_told(function, words):
         run(model(function))
 
 
+def wordy(x, theta, t):
+    raise ValueError(f"{'é' * 400} is too long a word, and \udcff is none")
+
+
+def test_words_are_told_whole_in_any_alphabet():
+    with pytest.raises(Exception, match=r"é{400} is too long a word, and [?] is none"):
+        run(model(wordy))
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="step must be a function, got 3"):
         model(3)

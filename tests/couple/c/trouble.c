@@ -71,3 +71,19 @@ int adding(In x, In theta, double t, Out y, void *context) {
     y[0][0] += x[0][0];
     return 0;
 }
+
+/* A tangent that stops the program. */
+int failing_tangent(In x, In theta, double t, In dx, In dtheta, Out dy, void *context) {
+    (void)x, (void)theta, (void)t, (void)dx, (void)dtheta, (void)dy, (void)context;
+    return -6;
+}
+
+/* Where x > 30 it stops the program at once, elsewhere it fails after a while. */
+int failing_late(In x, In theta, double t, Out y, void *context) {
+    (void)theta, (void)t, (void)context;
+    y[0][0] = x[0][0];
+    if (x[0][0] > 30) return -5;
+    struct timespec pause = {0, 20000000};
+    nanosleep(&pause, 0);
+    return 7;
+}
