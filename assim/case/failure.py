@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assim.couple.errors import StoppedError
 from assim.files.errors import DataError, ReportError
 
 _NUMBER = 8  # bytes
 _COPIES = 4  # of an array that a program holds at a time: itself, a gradient, a trial, a result
+_STOP = f"{StoppedError.__name__}: "  # how a model's words begin in an error of XLA
+_AFTER = "\n--------------------\n"  # what JAX says of tracebacks
 _GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -135,7 +138,8 @@ class Trouble:
 
 def exit_code(error: BaseException) -> Exit:
     """The exit code that an exception stands for."""
-    if isinstance(error, CaseError | MemoryError) or _is_exhausted(error):
+    of_case = isinstance(error, CaseError | MemoryError) or stop_words(error) is not None
+    if of_case or _is_exhausted(error):
         return Exit.CASE
     if isinstance(error, KeyboardInterrupt | Interrupted):
         return Exit.INTERRUPTED
@@ -149,6 +153,19 @@ def exit_code(error: BaseException) -> Exit:
 def _is_exhausted(error: BaseException) -> bool:
     """Whether XLA has found no memory."""
     return isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+
+
+def stop_words(error: BaseException) -> str | None:
+    """The words with which a model outside JAX has stopped the program; None where it is no such.
+
+    A compiled program raises an error of XLA with these words in it: after its own code where
+    functions are called by the trampoline, after a traceback where through Python.
+    """
+    if isinstance(error, StoppedError):
+        return str(error)
+    if not isinstance(error, RuntimeError) or _STOP not in str(error):
+        return None
+    return str(error).partition(_STOP)[2].partition(_AFTER)[0]
 
 
 def message(error: BaseException) -> str:
@@ -165,6 +182,8 @@ def message(error: BaseException) -> str:
     if isinstance(error, MemoryError) or _is_exhausted(error):
         what = "make the case smaller: fewer slots, steps, grid points, first guesses or members"
         return f"memory is full ({str(error).partition(chr(10))[0]}); {what}"
+    if (words := stop_words(error)) is not None:
+        return f"the model has stopped the run: {words}"
     if isinstance(error, UnicodeEncodeError):
         return f"{error.object!r}: no name in this locale ({error.encoding}); set LC_ALL=C.UTF-8"
     return str(error)

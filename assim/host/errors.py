@@ -2,11 +2,10 @@
 
 import enum
 
-from assim.case.failure import Exit, exit_code, message
+from assim.case.failure import Exit, exit_code, message, stop_words
 
 MISUSE = 20  # calls out of order, names, shapes and pointers that are none
 STOPPED = 22  # a function of the program's own model stopped the analysis
-_STOP = "ABORTED: "  # how XLA begins the words of such a function
 
 
 class Action(enum.IntEnum):
@@ -39,7 +38,7 @@ def code_of(error: BaseException) -> int:
     """The code of an error: that of `assim run`, MISUSE or STOPPED; never 0."""
     if isinstance(error, HostError):
         return MISUSE
-    if isinstance(error, RuntimeError) and str(error).startswith(_STOP):
+    if stop_words(error) is not None:
         return STOPPED
     return int(error.code if isinstance(error, EndedError) else exit_code(error))
 
@@ -49,4 +48,4 @@ def words_of(error: BaseException) -> str:
     code = code_of(error)
     if code == Exit.INTERNAL:
         return f"internal error, please report: {type(error).__name__}: {error}"
-    return message(error).removeprefix(_STOP)
+    return message(error)

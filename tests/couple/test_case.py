@@ -5,6 +5,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 from assim.case.toml import write
+from assim.couple import trampoline
 from assim.run import cli
 from tests.run.toy import background, observations, tables
 
@@ -56,6 +57,14 @@ def forward():
 def wrong():
     flipped = lambda *given: ({"x": -adjoint(*given)[0]["x"]}, adjoint(*given)[1])
     return foreign.PythonModel(step, LABELS, 1.0, {"rate": 0.1}, tangent=tangent, adjoint=flipped)
+
+
+def stopping():
+    def step(x, theta, t):
+        raise LookupError("the table of rates is empty")
+
+    given = {"tangent": tangent, "adjoint": adjoint}
+    return foreign.PythonModel(step, LABELS, 1.0, {"rate": 0.1}, **given)
 
 
 def nothing():
@@ -134,6 +143,20 @@ def test_few_controls_by_differences(run):
     assert code == 2 and "needs the adjoint" in said and "minimiser:" not in said
     code, said = run("check", "forward", posterior=laplace)
     assert code == 0 and "brings no adjoint of its step" in said, said
+
+
+@pytest.mark.parametrize("through_python", [False, True])
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_model_that_stops_the_program_is_told_with_its_words(
+    run, command, through_python, monkeypatch
+):
+    if through_python:
+        monkeypatch.setattr(trampoline, "library", lambda: None)
+    code, said = run(command, "stopping", posterior={"use": "none"})
+    assert code == 2, said
+    words = "PythonModel(step): LookupError: the table of rates is empty"
+    assert said.endswith(f"the model has stopped the run: {words}"), said
+    assert "Traceback" not in said and "internal error" not in said
 
 
 def test_function_that_returns_no_model(run):

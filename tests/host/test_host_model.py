@@ -60,7 +60,8 @@ def test_what_a_function_raises_ends_the_analysis_and_not_the_host(tmp_path: Pat
         with pytest.raises(Exception, match="it has lost its way"):
             engine.advance(END)
         assert (x == before).all()
-        assert engine.last_error == "PythonModel(host_step): RuntimeError: it has lost its way"
+        words = "PythonModel(host_step): RuntimeError: it has lost its way"
+        assert engine.last_error == f"the model has stopped the run: {words}"
 
 
 def test_a_step_alone_is_refused_where_derivatives_are_needed(tmp_path: Path):
