@@ -12,12 +12,10 @@ from assim.analysis.cycle.batches import batch_numbers
 from assim.analysis.forecast import Forecast, StartMembers, forecast, predicted_readings
 from assim.case.case import Case
 from assim.case.failure import Exit, NonFiniteError
-from assim.case.observations import ObservationTable
 from assim.case.setting import Setting, set_up
 from assim.files.errors import DataError
 from assim.files.netcdf import hash_file
 from assim.files.read.observations import Instrument
-from assim.files.read.tables import ObservedTable, observed_variables
 from assim.files.read.windows import TOLERANCE, with_edges_at
 from assim.files.times import NON_PHYSICAL, date_text
 from assim.files.write.forecast import (
@@ -41,6 +39,7 @@ from assim.findings.verification import (
     sound,
 )
 from assim.problem.window import Window
+from assim.run.forecast_files import LaterRows, files_by_instrument, later_rows, shared
 from assim.run.forecast_start import Origin, origin_of
 from assim.run.terminal.directory import Results, writing
 from assim.run.terminal.screen import Screen, score_cells
@@ -48,14 +47,6 @@ from assim.run.terminal.screen import Screen, score_cells
 _SHOWN = 10  # lead times in a table
 _WHOLE = 1e-6  # of a slot: how far from its end a forecast ends there
 _WAY_OUT = "what is said of them here; a case with more slots has shorter ones in its forecast, too"
-
-
-class _Later(NamedTuple):
-    """An instrument's rows in a file."""
-
-    table: ObservationTable
-    rows: ObservedTable
-    file: Path
 
 
 @dataclass(frozen=True)
@@ -106,12 +97,12 @@ def forecast_case(case: Case, asked: ForecastRequest, screen: Screen) -> Exit:
     """Run members of the posterior on from where a finished run ends, and write what they say."""
     setting = set_up(case)
     seed = case.checked.runtime.seed if asked.seed is None else asked.seed
-    files = _files(setting, asked.observations)
+    files = files_by_instrument(setting, asked.observations)
     read = [file for _, file in files] + [asked.truth]
     directory = case.directory(asked.out or asked.source, *read)
     origin = origin_of(setting, case.results(asked.source), asked.members, seed)
-    rows = _rows(setting, files)
-    origin = origin._replace(warnings=(*origin.warnings, *_shared(rows)))
+    rows = later_rows(setting, files)
+    origin = origin._replace(warnings=(*origin.warnings, *shared(rows)))
     for warning in origin.warnings:
         screen.say(warning, "bold red")
     window = _window(setting, origin, _ends(setting, origin, asked, screen), rows)
@@ -161,7 +152,7 @@ def _ends_anywhere(setting: Setting) -> bool:
     return setting.model.time_step() is None and setting.tables.model_error is None
 
 
-def _window(setting: Setting, origin: Origin, ends: np.ndarray, rows: list[_Later]) -> Window:
+def _window(setting: Setting, origin: Origin, ends: np.ndarray, rows: list[LaterRows]) -> Window:
     """The slots through which members are run: those of the analysis, then the forecast's.
 
     Where the case has slot edges at its readings, those to compare with have edges, too.
@@ -220,56 +211,8 @@ def _run(setting: Setting, origin: Origin, window: Window, seed: int) -> Forecas
     return ahead
 
 
-def _files(setting: Setting, given: Sequence[str]) -> list[tuple[str, Path]]:
-    """Files by the name of their instrument, "" where it is that of all that it has."""
-    names = {table.called for table in setting.tables.observations}
-    pairs = [(text, *text.partition("=")[::2]) for text in given]
-    return [(n, Path(f)) if n in names and f else ("", Path(text)) for text, n, f in pairs]
-
-
-def _rows(setting: Setting, files: Sequence[tuple[str, Path]]) -> list[_Later]:
-    """The rows of instruments in the files that are theirs, or that have their variable."""
-    tables, named = setting.tables.observations, {name for name, _ in files}
-    others, several = [t for t in tables if t.called not in named], list[_Later]()
-    for name, file in files:
-        own = [table for table in tables if table.called == name]
-        for table in own if name else _served(setting, others, file):
-            if any(table is later.table for later in several):
-                what = f"{table.called} is in {file} and in another file; give it one"
-                raise setting.case.fault("--observations", what)
-            several.append(_Later(table, table.rows(file, setting.labels), file))
-    return several
-
-
-def _served(setting: Setting, tables: list[ObservationTable], path: Path) -> list[ObservationTable]:
-    """The instruments whose variable a file has."""
-    clocks = dict.fromkeys(table.time for table in tables)
-    present = [n for clock in clocks for n in observed_variables(path, setting.labels, clock)]
-    chosen = [table for table in tables if table.variable in present]
-    if not chosen:
-        expected = ", ".join(dict.fromkeys(table.variable for table in tables))
-        raise DataError(
-            f"{path}: expected a variable of the case's instruments ({expected}), the file has "
-            f"{', '.join(present) or 'none that has a time'}"
-        )
-    return chosen
-
-
-def _shared(rows: Sequence[_Later]) -> Iterator[str]:
-    """Instruments that share their rows, and checks that these have not gone through."""
-    for key in dict.fromkeys((own.file, own.table.variable) for own in rows):
-        names = [r.table.called for r in rows if (r.file, r.table.variable) == key]
-        if len(names) > 1:
-            what = f"All rows of {key[1]} in {key[0]} are scored as those of {' and '.join(names)}"
-            yield f"{what}, with the errors of each; --observations NAME=FILE gives each its own."
-    unchecked = [own.table.called for own in rows if own.table.quality.threshold is not None]
-    if unchecked:
-        what = "the background check (quality.threshold) is not made of readings to score against"
-        yield f"{', '.join(unchecked)}: {what}: gross errors count."
-
-
 def _read(
-    setting: Setting, several: list[_Later], window: Window, screen: Screen
+    setting: Setting, several: list[LaterRows], window: Window, screen: Screen
 ) -> list[Instrument]:
     """The instruments with the rows of a file that are later than the forecast's start."""
     instruments, edges = [], np.asarray(window.edges)

@@ -262,6 +262,7 @@ def test_until_a_date_is_as_many_whole_slots(finished: Toy, tmp_path: Path) -> N
         (("--observations", "observations.nc"), 3, ("after the forecast's start", "none of 12")),
         (("--observations", "background.nc"), 3, ("background.nc", "instruments (x)")),
         (("--observations", "nothing.nc"), 3, ("nothing.nc", "no such file")),
+        (("--observations", "y=later.nc"), 2, ("--observations", "called 'y'", "it may be x")),
         (("--truth", "past.nc"), 3, ("past.nc", "states at times of the forecast")),
         (("--members", "1"), 2, ("--members",)),
     ],

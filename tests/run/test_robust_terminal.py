@@ -11,8 +11,9 @@ import pytest
 from rich.console import Console
 
 from assim.case.case import read_case
-from assim.case.failure import Exit, exit_code, message
+from assim.case.failure import CaseError, Exit, exit_code, message
 from assim.run.terminal.program import Forgiving
+from assim.run.terminal.runtime import launched
 from assim.run.terminal.screen import Screen
 from assim.run.window import run_case
 from tests.run.toy import Toy, listed
@@ -82,3 +83,21 @@ def test_memory_that_is_full_and_names_of_another_locale() -> None:
     assert exit_code(RuntimeError("x")) is Exit.INTERNAL
     name = UnicodeEncodeError("latin-1", "ж.nc", 0, 1, "ordinal not in range(256)")
     assert exit_code(name) is Exit.DATA and "LC_ALL" in message(name)
+
+
+@pytest.mark.parametrize(
+    ("variable", "given", "words"),
+    [
+        ("JAX_PROCESS_ID", "a", "JAX_PROCESS_ID: the environment variable must be a whole number"),
+        ("JAX_NUM_PROCESSES", "-1", "JAX_NUM_PROCESSES: the environment variable must be a whole"),
+        ("JAX_PROCESS_ID", "2", "JAX_PROCESS_ID: must be below JAX_NUM_PROCESSES = 2, got 2"),
+    ],
+)
+def test_variables_of_a_launcher_that_are_no_numbers(
+    variable: str, given: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"JAX_PROCESS_ID": "0", "JAX_NUM_PROCESSES": "2", variable: given}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(CaseError) as raised:
+        launched()
+    assert words in str(raised.value) and exit_code(raised.value) is Exit.CASE

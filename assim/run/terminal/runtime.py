@@ -41,10 +41,23 @@ _LAUNCHERS = (  # variables with the number of a process, and how many were laun
 
 def launched() -> tuple[int, int]:
     """The number of this process among those that a launcher started together, and how many."""
-    for number, processes in _LAUNCHERS:
-        if number in os.environ and processes in os.environ:
-            return int(os.environ[number]), int(os.environ[processes])
+    for pair in _LAUNCHERS:
+        if all(variable in os.environ for variable in pair):
+            number, processes = map(_count, pair)
+            if number >= processes:
+                what = f"must be below {pair[1]} = {processes}, got {number}; the first has 0"
+                raise CaseError([Fault(pair[0], what)])
+            return number, processes
     return 0, 1
+
+
+def _count(variable: str) -> int:
+    """The whole number that an environment variable holds."""
+    text = os.environ[variable]
+    if not text.isdecimal():
+        what = f"the environment variable must be a whole number from 0, got {text!r}; unset it"
+        raise CaseError([Fault(variable, what)])
+    return int(text)
 
 
 def configure(
