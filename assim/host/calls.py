@@ -34,8 +34,8 @@ def call(what: str, *arguments: Any) -> Answer:
         arguments: as it has them, pointers as addresses.
 
     Returns:
-        code, words of an error, action, time of the state in the arrays, and the time before which
-        nothing is due.
+        code, words of an error, action (0 with an error), time of the state in the arrays, and the
+        time before which nothing is due.
     """
     code, words = 0, ""
     try:
@@ -45,7 +45,8 @@ def call(what: str, *arguments: Any) -> Answer:
     engine = _only.engine
     if engine is None:
         return code, words, 0, float("nan"), float("-inf")
-    return code, words, int(engine.action), engine.time, engine.quiet_until
+    action = 0 if code else int(engine.action)
+    return code, words, action, engine.time, engine.quiet_until
 
 
 def _initialise(case: str, out: str | None, flags: int) -> None:

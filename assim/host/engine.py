@@ -14,6 +14,7 @@ import numpy as np
 from assim.case.case import read_case
 from assim.case.failure import Exit
 from assim.host.arrays import check_array, check_fit, write
+from assim.host.clock import TOLERANCE, check_start
 from assim.host.errors import Action, EndedError, HostError, words_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from assim.case.setting import Setting
     from assim.run.terminal.screen import Screen
 
-_TOLERANCE = 1e-6  # of a slot: how far the host's clock may be from a slot edge
 Procedure = Callable | int  # in Python, or the address of a C function
 _Call = TypeVar("_Call", bound=Callable)
 
@@ -181,7 +181,8 @@ class Engine:
         self.case.tables.background.offer({n: np.array(a) for n, a in self.arrays.items()})
         setting = set_up(self.case)
         check_fit(self.arrays, setting.labels)
-        self._check_start(setting, t)
+        if not self.resume:
+            check_start(setting, t)
         stages = self._stages_of(setting)
         try:
             action = self._begin(next(stages), t)
@@ -263,15 +264,6 @@ class Engine:
         if self._stages is not None:
             raise HostError(f"{call}: the engine has started; {call} comes before the first step")
 
-    def _check_start(self, setting: "Setting", t: float) -> None:
-        """The host begins where the window does."""
-        start = setting.clock.start
-        if not self.resume and abs(t - start) > _TOLERANCE * max(1.0, abs(start)):
-            raise HostError(
-                f"start: the window of the case starts at t = {start:g} ({setting.date(start)}), "
-                f"the host at {t:g}; set window.start, or begin there"
-            )
-
     def _stages_of(self, setting: "Setting") -> "Stages":
         if "cycle" not in self.case.tree:
             from assim.run.window import stages_of_case
@@ -317,7 +309,7 @@ class Engine:
         slot = (
             1.0 if self._stage is None else float(np.diff(self._stage.problem.window.edges).min())
         )
-        self._due, self._slack = due, _TOLERANCE * slot
+        self._due, self._slack = due, TOLERANCE * slot
         self.quiet_until = due - self._slack
 
     def _done(self, action: Action) -> Action:
@@ -363,9 +355,9 @@ class Engine:
         except BaseException as error:
             self._over = error
             raise
-        if ended is None or ended.code is not Exit.NOT_CONVERGED:
+        if ended is None or ended.code != Exit.NOT_CONVERGED:
             action = self._take(stage, t)
-        if ended is not None and ended.code is not Exit.DONE:
+        if ended is not None and ended.code != Exit.DONE:
             self._over = EndedError(ended.code, ended.words)
             self._until(-math.inf)
             raise self._over

@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from assim.analysis.stages import Ended, Stages
+from assim.case.case import read_case
 from assim.case.failure import CaseError
+from assim.case.setting import set_up
 from assim.files.errors import DataError
-from assim.host import Action, Engine, HostError
+from assim.host import Action, Engine, HostError, calls
+from assim.host.clock import check_start
+from assim.run import window
 from tests.host import lorenz
 from tests.host.lorenz import DT, END, SLOTS, STEPS, N
 
@@ -161,6 +166,51 @@ def test_what_cannot_be_analysed_leaves_the_arrays(tmp_path: Path):
     (tmp_path / "other" / "observations.nc").unlink()
     with engine, pytest.raises(DataError, match=r"observations\.nc"):
         engine.start(0.0)
+
+
+def test_the_host_starts_within_a_millionth_of_a_slot(tmp_path: Path):
+    slot, start = STEPS * DT, 1e6
+    case = lorenz.tables(window={"start": start, "slots": SLOTS, "steps": STEPS})
+    path = lorenz.written(tmp_path, case)
+    setting = set_up(read_case(path))
+    for away in (0.3, -0.3, 3e-6 * slot):
+        with pytest.raises(HostError, match=r"starts at t = 1000000\.0"):
+            check_start(setting, start + away)
+    for away in (0.0, 0.5e-6 * slot, -0.5e-6 * slot):
+        check_start(setting, start + away)
+
+
+def test_exit_codes_are_numbers_whatever_their_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def as_numbers(*given: object) -> Stages:
+        ended = yield from of_case(*given)  # type: ignore[arg-type]
+        return Ended(int(ended.code), ended.words)
+
+    of_case = window.stages_of_case
+    monkeypatch.setattr(window, "stages_of_case", as_numbers)
+    engine, x = hosted(tmp_path)
+    with engine:
+        engine.start(0.0)
+        assert engine.advance(END) is Action.STOP
+    engine, x = hosted(tmp_path, assignments=["minimiser.n_outer=1"])
+    with engine:
+        engine.start(0.0)
+        before = x.copy()
+        with pytest.raises(RuntimeError, match="Not converged"):
+            engine.advance(END)
+        assert (x == before).all()
+
+
+def test_an_error_comes_without_an_action(monkeypatch: pytest.MonkeyPatch):
+    class Late:
+        action, time, quiet_until = Action.RESTART, 0.0, 0.4
+
+        def seen(self, last: float) -> None:
+            raise HostError("too late")
+
+    monkeypatch.setattr(calls._only, "engine", Late())
+    assert calls.call("advance", 0.5, 0.1)[:3] == (20, "too late", 0)
 
 
 def test_advance_is_cheap_when_nothing_is_due(tmp_path: Path):

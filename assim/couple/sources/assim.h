@@ -31,7 +31,7 @@ enum {
   ASSIM_STOPPED = 22       /* a function of the program's own model stopped the analysis */
 };
 
-/* What the program does next. */
+/* What the program does next; ASSIM_NOTHING where what is returned is not ASSIM_SUCCESS. */
 enum {
   ASSIM_NOTHING = 0,  /* go on: nothing was due */
   ASSIM_ANALYSED = 1, /* go on: the arrays hold the analysis at the time of the call */

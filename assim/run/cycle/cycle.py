@@ -99,7 +99,7 @@ def stages_of_cycle(
             _show(summary, screen)
         results.paths += report_of_results(directory, case.checked.output.keep, screen.say)
         screen.written(directory, results.paths)
-    if ended.code is Exit.DONE and not summary["observations"]:
+    if ended.code == Exit.DONE and not summary["observations"]:
         ended = Ended(Exit.DATA, _NOTHING_USED)
         screen.say(ended.words, "bold red")
     return ended
