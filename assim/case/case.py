@@ -331,13 +331,16 @@ class Case:
         return directory
 
     def code(self) -> dict[str, Path]:
-        """The Python files that the case names, and others in its folder that are loaded."""
+        """Python files that it names, others that are loaded from its folder, and its model's."""
         names = [*uses(self.tree), *(table.use for table in self.checked.posterior)]
         sources = [name.rpartition(":")[0] for name in names]  # a posterior may be its name alone
         named = {name: self.input_path(name) for name in sources if name.endswith(".py")}
         known, folder = {path.resolve() for path in named.values()}, self.folder.resolve()
         beside = [path for path in foreign_modules() if path.is_relative_to(folder)]
-        return named | {str(p.relative_to(folder)): p for p in beside if p not in known}
+        named |= {str(p.relative_to(folder)): p for p in beside if p not in known}
+        model, here = self.checked.plain_model(), self.folder.absolute()
+        files = () if model is None else model.code_files()
+        return named | {str(p.relative_to(here) if here in p.parents else p): p for p in files}
 
     def results(self, out: Path | None) -> Path:
         """Where results are: --out, the case's own directory, or out/<case>_<file's name>.

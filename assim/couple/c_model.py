@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -30,7 +31,8 @@ class CModel(AbstractForeignModel):
     taken to be NaN, as of a model that blew up; below 0 the whole program stops.
 
     Args:
-        library: path of a shared library; None where all symbols are addresses.
+        library: path of a shared library, or a name by which the system finds one; None where all
+            symbols are addresses.
         labels: dimensions, units and long names of fields and parameters, in the code's order.
         dt: time step, in the labels' unit of time.
         parameters: defaults; whatever is estimated overrides them by name.
@@ -39,10 +41,12 @@ class CModel(AbstractForeignModel):
         adjoint: that of its adjoint; None for none.
         context: address that is handed to every call, 0 for null.
         thread_safe: whether members may be run in parallel, in threads of one process.
+        files: what else decides what the functions compute, as libraries that theirs loads and
+            tables that they read: with their own library, inputs of a case, whose change is seen.
 
     Raises:
-        ValueError: a library that cannot be loaded, a symbol that it lacks, or labels and
-            parameters that do not go together.
+        ValueError: a library that cannot be loaded, a symbol that it lacks, a file that is not
+            there, or labels and parameters that do not go together.
     """
 
     code: Code = eqx.field(static=True)
@@ -61,6 +65,7 @@ class CModel(AbstractForeignModel):
         adjoint: Symbol = None,
         context: int = 0,
         thread_safe: bool = False,
+        files: Sequence[str | os.PathLike[str]] = (),
     ) -> None:
         if not dt > 0:
             raise ValueError(f"CModel: dt must be positive, got {dt}")
@@ -73,7 +78,8 @@ class CModel(AbstractForeignModel):
             if symbol is not None
         }
         name = "CModel" if library is None else f"CModel({os.fspath(library)})"
-        self.code = Code(name, labels, functions, context, thread_safe, differences, loaded)
+        own = [*filter(None, map(_holder, functions.values())), *files]
+        self.code = Code(name, labels, functions, context, thread_safe, differences, loaded, own)
         self.dt = dt
         self.parameters = {n: jnp.asarray(v, float) for n, v in (parameters or {}).items()}
 
@@ -98,7 +104,8 @@ def _address(loaded: ctypes.CDLL | None, library: Any, operation: str, symbol: S
     function = getattr(loaded, str(symbol), None)
     address = (ctypes.cast(function, ctypes.c_void_p).value or 0) if function else 0
     holder = _holder(address) if address else ""
-    if not address or (holder and not os.path.samefile(holder, loaded._name)):
+    file = _file(loaded)
+    if not address or (holder and file and not os.path.samefile(holder, file)):
         elsewhere = f", {holder} has it: name that library, or another symbol" if holder else ""
         raise ValueError(
             f"CModel: {os.fspath(library)} has no symbol {symbol!r} for the {operation}"
@@ -106,6 +113,25 @@ def _address(loaded: ctypes.CDLL | None, library: Any, operation: str, symbol: S
             'extern "C", Fortran with bind(C, name = "...")'
         )
     return address
+
+
+class _LinkMap(ctypes.Structure):
+    """The beginning of `link_map`."""
+
+    _fields_ = (("address", ctypes.c_void_p), ("name", ctypes.c_char_p))
+
+
+_RTLD_DI_LINKMAP = 2  # what dlinfo is asked for
+
+
+def _file(loaded: ctypes.CDLL) -> str:
+    """The file of a library, which the system may have found by its name; "" if unknown."""
+    dlinfo, found = getattr(ctypes.CDLL(None), "dlinfo", None), ctypes.POINTER(_LinkMap)()
+    name = os.fspath(loaded._name)
+    handle = ctypes.c_void_p(loaded._handle)
+    if dlinfo is not None and dlinfo(handle, _RTLD_DI_LINKMAP, ctypes.byref(found)) == 0:
+        name = os.fsdecode(found.contents.name or b"")
+    return name if os.path.isfile(name) else ""
 
 
 class _Info(ctypes.Structure):

@@ -2,8 +2,10 @@
 
 import abc
 import ctypes
+import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -51,6 +53,7 @@ class AbstractCode(abc.ABC):
     """
 
     missing: ClassVar[Mapping[str, str]] = _MISSING  # what to do without an operation
+    files: tuple[Path, ...] = ()  # that decide what is computed
     number: int | None = None  # in the trampoline's table; None where it is called back from XLA
 
     def __init__(self, name: str, labels: Labels, by_differences: bool = False) -> None:
@@ -91,6 +94,7 @@ class Code(AbstractCode):
         parallel: whether several threads may be in the functions at once.
         by_differences: whether differences of steps stand for the tangent.
         keep: what must live as long as the addresses are called.
+        files: that decide what the functions compute, compiled libraries first of all.
     """
 
     def __init__(
@@ -102,9 +106,11 @@ class Code(AbstractCode):
         parallel: bool = False,
         by_differences: bool = False,
         keep: Any = None,
+        files: Iterable[str | os.PathLike[str]] = (),
     ) -> None:
         super().__init__(name, labels, by_differences)
         self.keep = keep
+        self.files = tuple(dict.fromkeys(_existing(name, file) for file in files))
         self.functions, self.context, self.parallel = dict(functions), context, parallel
         self.stopped: BaseException | None = None
         self._alone, self._failures, self._code = threading.Lock(), 0, 0
@@ -197,6 +203,14 @@ class Code(AbstractCode):
             for k in range(members)
         ]
         return [np.stack(values) for values in zip(*several, strict=True)]
+
+
+def _existing(name: str, file: str | os.PathLike[str]) -> Path:
+    """A file that is there, wherever the program may be later on; a link stays one."""
+    path = Path(os.path.abspath(file))
+    if not path.is_file():
+        raise ValueError(f"{name}: files: there is no file {path}")
+    return path
 
 
 def _addresses(arrays: Sequence[np.ndarray]) -> Any:

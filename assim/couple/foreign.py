@@ -1,6 +1,7 @@
 """What models outside JAX share: a step that is a primitive, and what they say of themselves."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -53,6 +54,10 @@ class AbstractForeignModel(AbstractModel):
         code = self.code
         no_tangent = not (code.has(TANGENT) or code.by_differences)
         return ("tangent",) * no_tangent + ("adjoint",) * (not code.has(ADJOINT))
+
+    def code_files(self) -> tuple[Path, ...]:
+        """Those of the code."""
+        return self.code.files
 
     def trials(self, x: State, theta: Params, t: float) -> Iterator[Trial]:
         """Its calls repeated, in another order, by several threads, and timed."""

@@ -1,6 +1,7 @@
 """A model in NumPy, or in anything that Python calls, as a model of the engine."""
 
 import ctypes
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,9 +36,12 @@ class PythonModel(AbstractForeignModel):
         tangent: the tangent linear of the step; None for none, "differences" for differences of
             steps.
         adjoint: its adjoint; None for none.
+        files: what decides what the functions compute and is not in Python, as libraries and tables
+            that they read: inputs of a case, whose change is seen.
 
     Raises:
-        ValueError: what is no function, or a step in time that is not positive.
+        ValueError: what is no function, a step in time that is not positive, or a file that is not
+            there.
     """
 
     code: Code = eqx.field(static=True)
@@ -53,6 +57,7 @@ class PythonModel(AbstractForeignModel):
         *,
         tangent: Callable[..., Fields] | str | None = None,
         adjoint: Callable[..., tuple[Fields, Fields]] | None = None,
+        files: Sequence[str | os.PathLike[str]] = (),
     ) -> None:
         if not dt > 0:
             raise ValueError(f"PythonModel: dt must be positive, got {dt}")
@@ -66,7 +71,7 @@ class PythonModel(AbstractForeignModel):
             if function is not None and not callable(function):
                 raise ValueError(f"PythonModel: {operation} must be a function, got {function!r}")
         name = f"PythonModel({getattr(step, '__name__', type(step).__name__)})"
-        self.code = python_code(name, labels, given, differences)
+        self.code = python_code(name, labels, given, differences, files)
         self.dt = dt
         self.parameters = {n: jnp.asarray(v, float) for n, v in (parameters or {}).items()}
 
@@ -76,6 +81,7 @@ def python_code(
     labels: Labels,
     functions: Mapping[str, Callable[..., Any] | None],
     by_differences: bool = False,
+    files: Sequence[str | os.PathLike[str]] = (),
 ) -> Code:
     """Functions of Python, by operation, as those of C that the engine calls.
 
@@ -84,6 +90,7 @@ def python_code(
         labels: of its fields and parameters.
         functions: as `PythonModel` has them; None for those that there are not.
         by_differences: whether differences of steps stand for the tangent.
+        files: that decide what the functions compute.
     """
     made: list[Code] = []
     stop = lambda why: made[0].stop(why)  # noqa: E731
@@ -96,7 +103,8 @@ def python_code(
         operation: ctypes.cast(call, ctypes.c_void_p).value or 0
         for operation, call in calls.items()
     }
-    made.append(Code(name, labels, addresses, by_differences=by_differences, keep=calls))
+    kept: dict[str, Any] = {"keep": calls, "files": files}
+    made.append(Code(name, labels, addresses, by_differences=by_differences, **kept))
     return made[0]
 
 

@@ -4,6 +4,7 @@ import abc
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import equinox as eqx
@@ -95,6 +96,12 @@ class AbstractDynamics(_AbstractTimeStepping):
     def second_derivatives(self) -> str:
         """How second derivatives of the model are had, in words; empty where JAX derives them."""
         return ""
+
+    def code_files(self) -> tuple[Path, ...]:
+        """Files beside those of Python that decide what it computes; those of models in it."""
+        is_model = lambda node: node is not self and isinstance(node, AbstractDynamics)  # noqa: E731
+        models = filter(is_model, jax.tree.leaves(self, is_leaf=is_model))
+        return tuple(dict.fromkeys(file for model in models for file in model.code_files()))
 
     def trials(self, x: State, theta: Params, t: float) -> Iterator[Trial]:
         """What calling it at this state shows, where JAX does not see what it computes."""

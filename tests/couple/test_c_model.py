@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -330,6 +331,39 @@ def test_many_models_have_room():
 def test_library_that_is_not_there():
     with pytest.raises(ValueError, match=r"'no\.so' cannot be loaded \(from /"):
         assim.foreign.CModel("no.so", ONE, 1.0, step="a")
+
+
+def test_library_that_the_system_finds_by_its_name():
+    model = assim.foreign.CModel("libm.so.6", ONE, 1.0, step="cos")
+    (file,) = model.code_files()
+    assert file.is_absolute() and file.name == "libm.so.6"
+    with pytest.raises(ValueError, match=r"libm\.so\.6 has no symbol 'malloc'.*libc.* has it"):
+        assim.foreign.CModel("libm.so.6", ONE, 1.0, step="malloc")
+
+
+class Within(assim.AbstractModel):
+    """A model that has another."""
+
+    inner: assim.foreign.CModel
+    dt: float = 1.0
+    parameters: assim.Params = eqx.field(default_factory=dict)
+
+    def labels(self):
+        return self.inner.labels()
+
+    def step(self, x, theta, t):
+        return self.inner.step(x, theta, t)
+
+
+def test_files_that_decide_what_it_computes(tmp_path):
+    table = tmp_path / "table.dat"
+    table.write_text("1")
+    model = of_trouble("failing", files=[table])
+    assert model.code_files() == (library("trouble"), table)
+    assert Within(model).code_files() == model.code_files()
+    assert Lorenz96().code_files() == ()
+    with pytest.raises(ValueError, match=r"CModel.*files: there is no file /.*no\.dat"):
+        of_trouble("failing", files=["no.dat"])
 
 
 def test_symbol_that_is_missing():

@@ -1,16 +1,23 @@
 """Models outside JAX in cases: named by a function, checked, refused where they lack something."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import xarray as xr
 from click.testing import CliRunner
 
+from assim.case.case import read_case
 from assim.case.toml import write
 from assim.couple import trampoline
 from assim.run import cli
+from tests.couple.compiled import library, needs_compiler
 from tests.run.toy import background, observations, tables
 
 MODEL = '''
 """Three cells that decay, and leak to their neighbours, in NumPy."""
+
+from pathlib import Path
 
 import numpy as np
 
@@ -52,6 +59,17 @@ def alone():
 
 def forward():
     return foreign.PythonModel(step, LABELS, 1.0, {"rate": 0.1}, tangent="differences")
+
+
+def by_table():
+    files = [Path(__file__).with_name("table.dat")]
+    given = {"tangent": tangent, "adjoint": adjoint, "files": files}
+    return foreign.PythonModel(step, LABELS, 1.0, {"rate": 0.1}, **given)
+
+
+def compiled():
+    library = Path(__file__).with_name("cells.so")
+    return foreign.CModel(library, LABELS, 1.0, {"rate": 0.1}, step="failing")
 
 
 def wrong():
@@ -157,6 +175,40 @@ def test_model_that_stops_the_program_is_told_with_its_words(
     words = "PythonModel(step): LookupError: the table of rates is empty"
     assert said.endswith(f"the model has stopped the run: {words}"), said
     assert "Traceback" not in said and "internal error" not in said
+
+
+def test_file_of_the_model_that_has_changed_is_seen(run, tmp_path):
+    table, out, case = tmp_path / "table.dat", tmp_path / "out", str(tmp_path / "case.toml")
+    table.write_text("1")
+    code, said = run("run", "by_table", posterior={"use": "Laplace"})
+    assert code == 0, said
+    with xr.open_dataset(out / "posterior.nc") as found:
+        assert "  table.dat" in found.attrs["assim_inputs"]
+    forecast = ["forecast", case, "--from", str(out), "--slots", "1", "--members", "5"]
+    again = CliRunner().invoke(cli.main, forecast)
+    assert again.exit_code == 0, again.output
+    table.write_text("2")
+    refused = CliRunner().invoke(cli.main, forecast)
+    assert refused.exit_code == 3 and "table.dat: has changed since" in refused.output
+
+
+def test_file_of_the_model_is_never_among_results(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "table.dat").write_text("1")
+    (tmp_path / "table.dat").symlink_to(tmp_path / "out" / "table.dat")
+    code, said = run("run", "by_table")
+    assert code == 2 and "table.dat, which is read" in said, said
+
+
+@needs_compiler
+def test_library_is_an_input_that_may_not_change_while_a_cycle_goes_on(run, tmp_path, monkeypatch):
+    shutil.copy(library("trouble"), tmp_path / "cells.so")
+    run("check", "compiled")
+    case = read_case(tmp_path / "case.toml")
+    assert case.inputs()["cells.so"].samefile(tmp_path / "cells.so")
+    assert case.decisive_inputs()["cells.so"] == case.inputs()["cells.so"]
+    monkeypatch.chdir(tmp_path)
+    assert "cells.so" in read_case(Path("case.toml")).inputs()
 
 
 def test_function_that_returns_no_model(run):
