@@ -34,6 +34,8 @@ from assim.problem.arrays import Array, Params, State
 from assim.problem.model import ModelContractError
 
 APART = 1e-3  # of the size of a field: how far apart tangents are whose difference is taken
+SMALL = 1e-4  # of another field: what is smaller is next to zero
+MOVED = 1e-2  # of how far a field next to zero is moved: what is moved less says nothing of it
 _STENCIL = ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))  # of a first derivative
 Arrays = Sequence[Array]
 
@@ -103,13 +105,31 @@ def _of_members(
 # ---- differences ---------------------------------------------------------------------------------
 
 
-def _along(function: Callable[..., list[Array]], z: Arrays, u: Arrays) -> list[Array]:
+def _apart(code: Code, z: Arrays, u: Arrays) -> Array:
+    """ε by which no field is moved further than `APART` of its size.
+
+    A field next to zero, or all of zeros, has no size of its own. It is taken to be no smaller than
+    `SMALL` of a field of its unit. Where a field that is larger by 1 / `SMALL` is moved, too, by
+    `MOVED` of it or more, it makes ε smaller by `SMALL` at most than that one alone does, which so
+    keeps its digits; then it is itself moved by 1e-5 of the larger field at most.
+    """
+    size, moved = (jnp.stack([jnp.sqrt(jnp.mean(v**2)) for v in values]) for values in (z, u))
+    labels = code.labels
+    units = [labels.state[name].units for name in code.fields]
+    units += [labels.parameters[name].units for name in code.parameters]
+    alike = np.array([[own == other != "1" for other in units] for own in units])
+    size = jnp.maximum(size, SMALL * jnp.max(jnp.where(alike, size[None], 0.0), axis=1))
+    unbounded = jnp.where(moved > 0, jnp.inf, 0.0)
+    ratios = jnp.where(size > 0, moved / jnp.where(size > 0, size, 1.0), unbounded)
+    larger = (SMALL * size[None] > size[:, None]) & (moved[None] >= MOVED * moved[:, None])
+    theirs = jnp.max(jnp.where(larger, ratios[None], 0.0), axis=1) / SMALL
+    ratios = jnp.where(theirs > 0, jnp.minimum(ratios, theirs), ratios)
+    return APART / jnp.maximum(jnp.max(jnp.where(jnp.isinf(ratios), 0.0, ratios)), APART)
+
+
+def _along(code: Code, function: Callable[..., list[Array]], z: Arrays, u: Arrays) -> list[Array]:
     """d/dε of function(z + ε u) at 0, by differences at four points."""
-    large = [jnp.sqrt(jnp.mean(value**2)) for value in z]
-    moved = [jnp.sqrt(jnp.mean(value**2)) for value in u]
-    pairs = zip(large, moved, strict=True)
-    ratios = [jnp.where(a > 0, b / jnp.where(a > 0, a, 1.0), 0.0) for a, b in pairs]
-    apart = APART / jnp.maximum(jnp.max(jnp.stack(ratios)), APART)
+    apart = _apart(code, z, u)
     values = [
         function(*(a + place * apart * b for a, b in zip(z, u, strict=True)))
         for place, _ in _STENCIL
@@ -123,7 +143,7 @@ def _along(function: Callable[..., list[Array]], z: Arrays, u: Arrays) -> list[A
 
 def _tangent_of_steps(code: AbstractCode, *given: Array) -> list[Array]:
     z, t, v = _parted(code, given)
-    return _along(lambda *z: _bind(STEP, code, *z, t), z, v)
+    return _along(code, lambda *z: _bind(STEP, code, *z, t), z, v)
 
 
 def _difference(operation: str, code: AbstractCode, *given: Array) -> list[Array]:
@@ -131,7 +151,7 @@ def _difference(operation: str, code: AbstractCode, *given: Array) -> list[Array
     number = len(code.fields) + len(code.parameters)
     z, t, rest = _parted(code, given)
     fixed, u = rest[:-number], rest[-number:]
-    return _along(lambda *z: _bind(operation, code, *z, t, *fixed), z, u)
+    return _along(code, lambda *z: _bind(operation, code, *z, t, *fixed), z, u)
 
 
 def _parted(code: AbstractCode, given: Arrays) -> tuple[Arrays, Array, Arrays]:

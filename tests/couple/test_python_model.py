@@ -195,3 +195,62 @@ def test_refusals():
         model(3)
     with pytest.raises(ValueError, match="dt must be positive"):
         assim.foreign.PythonModel(step, LABELS, 0.0)
+
+
+def sized(a, b, units="1", **given):
+    """The step (a, b) → (a² / 1000 + b, b + a / 1000 + sin b), and a state."""
+    at = assim.Label((), units)
+    labels = assim.Labels({"a": at, "b": at}, {}, {})
+
+    def step(x, theta, t):
+        a, b = x["a"], x["b"]
+        return {"a": a**2 / 1000 + b, "b": b + a / 1000 + np.sin(b)}
+
+    given = {"tangent": "differences", **given}
+    own = assim.foreign.PythonModel(step, labels, 1.0, **given)
+    return lambda x: own.step(x, {}, 0.0), {"a": jnp.asarray(a), "b": jnp.asarray(b)}
+
+
+@pytest.mark.parametrize("small", [0.0, 1e-13, 1e-10, 1e-6, 1e-2, 1.0])
+def test_differences_beside_a_field_next_to_zero(small):
+    once, x = sized(1000.0, small)
+    _, got = jax.jvp(once, (x,), ({"a": jnp.asarray(1.0), "b": jnp.asarray(1.0)},))
+    np.testing.assert_allclose(got["a"], 3.0, rtol=1e-8)
+    np.testing.assert_allclose(got["b"], 1.001 + np.cos(small), rtol=1e-8)
+
+
+@pytest.mark.parametrize("small", [1e-13, 1e-6])
+def test_differences_along_a_field_next_to_zero_alone(small):
+    once, x = sized(1000.0, small, units="K")
+    _, got = jax.jvp(once, (x,), ({"a": jnp.asarray(0.0), "b": jnp.asarray(1.0)},))
+    np.testing.assert_allclose(got["a"], 1.0, rtol=1e-7)
+
+
+@pytest.mark.parametrize("little", [1e-12, 1e-6, 1e-3])
+def test_differences_where_another_field_is_hardly_moved(little):
+    once, x = sized(1.0, 1.0)
+    _, got = jax.jvp(once, (x,), ({"a": jnp.asarray(little), "b": jnp.asarray(1.0)},))
+    np.testing.assert_allclose(got["b"], 1 + little / 1000 + np.cos(1.0), rtol=1e-10)
+
+
+def test_second_derivatives_beside_a_field_next_to_zero():
+    def tangent(x, theta, t, dx, dtheta):
+        a, b, da, db = x["a"], x["b"], dx["a"], dx["b"]
+        return {"a": a * da / 500 + db, "b": db + da / 1000 + np.cos(b) * db}
+
+    def adjoint(x, theta, t, by):
+        a, b = x["a"], x["b"]
+        return {
+            "a": a * by["a"] / 500 + by["b"] / 1000,
+            "b": by["a"] + (1 + np.cos(b)) * by["b"],
+        }, {}
+
+    once, x = sized(1000.0, 1e-10, tangent=tangent, adjoint=adjoint)
+    squares = lambda x: sum(value**2 for value in once(x).values()) / 2  # noqa: E731
+    v = {"a": jnp.asarray(1.0), "b": jnp.asarray(1.0)}
+    _, got = jax.jvp(jax.grad(squares), (x,), (v,))
+    of = lambda x: (x["a"] ** 2 / 1000 + x["b"], x["b"] + x["a"] / 1000 + jnp.sin(x["b"]))  # noqa: E731
+    exact = lambda x: sum(value**2 for value in of(x)) / 2  # noqa: E731
+    _, expected = jax.jvp(jax.grad(exact), (x,), (v,))
+    for name, value in expected.items():
+        np.testing.assert_allclose(got[name], value, rtol=1e-8)
