@@ -375,8 +375,7 @@ class Problem(eqx.Module):
         amplitude of model error: the larger it is, the smaller white η do. Nor does it identify
         the scale of observation errors: the trajectory comes closer to the values than it should.
         Integrating the trajectory out by Laplace's method adds this term, exact where the
-        departures are linear in it: parameters and scales are then at the mode of their own
-        posterior.
+        departures are linear in it: parameters and scales are then at their own mode.
         """
         if not self.control.has_volume:
             return jnp.zeros(())
