@@ -105,7 +105,7 @@ def _of_members(
 # ---- differences ---------------------------------------------------------------------------------
 
 
-def _apart(code: Code, z: Arrays, u: Arrays) -> Array:
+def _apart(code: AbstractCode, z: Arrays, u: Arrays) -> Array:
     """ε by which no field is moved further than `APART` of its size.
 
     A field next to zero, or all of zeros, has no size of its own. It is taken to be no smaller than
@@ -127,7 +127,9 @@ def _apart(code: Code, z: Arrays, u: Arrays) -> Array:
     return APART / jnp.maximum(jnp.max(jnp.where(jnp.isinf(ratios), 0.0, ratios)), APART)
 
 
-def _along(code: Code, function: Callable[..., list[Array]], z: Arrays, u: Arrays) -> list[Array]:
+def _along(
+    code: AbstractCode, function: Callable[..., list[Array]], z: Arrays, u: Arrays
+) -> list[Array]:
     """d/dε of function(z + ε u) at 0, by differences at four points."""
     apart = _apart(code, z, u)
     values = [
