@@ -46,6 +46,14 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of codes outside JAX are those of `make test-coupling`."""
+    for item in items:
+        if item.path.parent.name in ("couple", "host"):
+            item.add_marker("coupling")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _forget_compiled() -> Iterator[None]:
     """Drop what a module compiled: thousands of programs exhaust the memory maps of a process."""

@@ -62,15 +62,13 @@ class Search(NamedTuple):
         return next_batch(self.guesses, solution, self.fits, self.report)
 
     def into(self, solution: Solution, lines: Lines | None) -> list[Array]:
-        """Those in valleys on lines through the minimum; none where the number is given."""
-        if self.fits is None or lines is None:
-            return []
-        return into_valleys(self.guesses, solution, lines.valleys)
+        """Those in valleys on lines through the minimum, whatever the number of first guesses."""
+        return [] if lines is None else into_valleys(self.guesses, solution, lines.valleys)
 
     def sought(self, solution: Solution, lines: Lines | None) -> str:
         """Where other minima were sought, a sentence; "" where along every control."""
         n = self.guesses.shape[1]
-        looked = 0 if self.fits is None or lines is None else len(lines.entries)
+        looked = 0 if lines is None else len(lines.entries)
         if looked == n:
             return ""
         starts = "1 first guess" if solution.starts == 1 else f"{solution.starts} first guesses"

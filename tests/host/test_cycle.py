@@ -58,7 +58,6 @@ def test_a_host_that_was_stopped_goes_on(alone: list[np.ndarray], tmp_path: Path
         np.testing.assert_allclose(x, alone[2], rtol=0, atol=1e-10)
 
 
-@pytest.mark.coupling
 def test_memory_stays_flat(tmp_path: Path):
     """A window after the first ones adds nothing that stays: 2 kB each, as measured over 1,000."""
     many = 60

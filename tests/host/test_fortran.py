@@ -16,7 +16,6 @@ from tests.docs.pages import ROOT, blocks
 from tests.host.lorenz import opened
 from tests.host.programs import compiler, ran
 
-pytestmark = pytest.mark.coupling
 PAGE = ROOT / "docs" / "how-to" / "host.md"
 
 

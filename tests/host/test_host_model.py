@@ -13,7 +13,6 @@ from assim.host import Action, Engine
 from tests.host import lorenz
 from tests.host.lorenz import END, N
 
-pytestmark = pytest.mark.coupling
 ALL = (lorenz.host_step, lorenz.host_tangent, lorenz.host_adjoint)
 
 

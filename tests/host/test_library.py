@@ -12,7 +12,6 @@ import pytest
 from tests.host import lorenz
 from tests.host.programs import HERE, compiled_c, compiler, library, ran
 
-pytestmark = pytest.mark.coupling
 WINDOWS = 3
 
 

@@ -140,9 +140,9 @@ def once(end: type[BaseException], work: Callable[..., Any]) -> Callable[..., An
     return call
 
 
-@pytest.mark.parametrize("stage", ["laplace", "spread_of", "prior_of"])
+@pytest.mark.parametrize("stage", ["laplace_of", "spread_of", "prior_of"])
 def test_what_the_methods_start_from_fails(toy, monkeypatch, stage):
-    monkeypatch.setattr(minimum if stage == "laplace" else analyse, stage, raising)
+    monkeypatch.setattr(minimum if stage == "laplace_of" else analyse, stage, raising)
     said, summary, page = run(toy, LAPLACE)
     assert summary["posterior"]["trust"] == "failed"
     assert "what it starts from failed" in summary["posterior"]["advice"]
@@ -150,12 +150,12 @@ def test_what_the_methods_start_from_fails(toy, monkeypatch, stage):
     stands(toy.out, "analysis", "trajectory", "feedback", "diagnostics")
 
 
-@pytest.mark.parametrize("stage", ["laplace", "spread_of", "prior_of", "evaluate"])
+@pytest.mark.parametrize("stage", ["laplace_of", "spread_of", "prior_of", "evaluate"])
 def test_an_interrupt_before_the_methods_keeps_the_minimum(toy, monkeypatch, stage):
     stops = once(KeyboardInterrupt, analyse.evaluate) if stage == "evaluate" else stopping
-    monkeypatch.setattr(minimum if stage == "laplace" else analyse, stage, stops)
+    monkeypatch.setattr(minimum if stage == "laplace_of" else analyse, stage, stops)
     said, summary, page = run(toy, LAPLACE, code=130)
-    where = {"laplace": "posterior", "spread_of": "spread", "prior_of": "prior"}
+    where = {"laplace_of": "posterior", "spread_of": "spread", "prior_of": "prior"}
     assert summary["failures"][where.get(stage, "spread")] == "interrupted"
     assert summary["status"] == "converged" and summary["posterior"]["trust"] == "failed"
     assert "interrupted; written to" in said and not page
