@@ -183,7 +183,7 @@ def test_no_method_about_one_minimum_is_certified_where_two_count(two_modes):
     there = two_modes.control(jnp.asarray(analysis.laplace.others[0])).parameters["a"]
     np.testing.assert_allclose(there, -np.sqrt(2.5), rtol=0.05)
     alone = assim.analyse(two_modes, posterior=methods, starts=1)
-    assert alone.laplace.elsewhere == 0.0
+    assert abs(alone.laplace.elsewhere - share) < 0.05
 
 
 @pytest.mark.slow
@@ -251,8 +251,9 @@ def test_a_hierarchy_of_scales_is_reached_by_shorter_steps():
 
 
 def test_the_other_of_two_modes_is_the_one_that_is_not_reported(two_modes):
-    """Whichever of minima that tie is χ*, and though it has not settled."""
-    given = (assim.minimiser.GaussNewton(), assim.posterior.Laplace(), jax.random.key(0))
+    """Whichever of minima that tie is χ*, though it has not settled; no lines lead on from it."""
+    laplace = assim.posterior.Laplace(certificate=0)
+    given = (assim.minimiser.GaussNewton(), laplace, jax.random.key(0))
     search = search_of(two_modes, 4, None, jax.random.key(1), None)
     solve = partial(minimise, two_modes, given[0])
     solution = solve(jnp.array([[1.0], [-2.0]]))
