@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, PartitionSpec
 
+from assim.cpus import cpus
+
 MEMBER, SPACE = "member", "space"
 POOL = "PJRT_NPROC"  # variable with the threads of XLA's pool on a CPU, read when JAX is first used
 _THREADS = 4  # of that pool for each device: one that factorises a batch waits in it for others
@@ -62,7 +64,7 @@ def mesh(*, member: int = 1, space: int = 1) -> AbstractContextManager[Any]:
 def threads() -> int:
     """Threads of XLA's pool on a CPU, as XLA counts them when JAX is first used."""
     asked = [os.environ[name] for name in (POOL, "NPROC") if name in os.environ]
-    return int(asked[0]) if asked and asked[0].isdigit() else len(os.sched_getaffinity(0))
+    return int(asked[0]) if asked and asked[0].isdigit() else cpus()
 
 
 def threads_for(devices: int) -> int:
@@ -137,8 +139,8 @@ def each_member(function: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def every(*rows: Any) -> Any:
-        devices = along(MEMBER)
-        if devices == 1 or _number(rows) % devices or _IS_DEALT.get():
+        devices = _dealt_among()
+        if devices == 1 or _number(rows) % devices:
             return jax.vmap(function)(*rows)
         before = _IS_DEALT.set(True)
         try:
@@ -157,7 +159,7 @@ def over_members(function: Callable[[Any], Any], rows: Any, size: int) -> Any:
         rows: arrays with one leading dimension.
         size: rows that the memory of one device holds.
     """
-    devices, number = 1 if _IS_DEALT.get() else along(MEMBER), _number(rows)
+    devices, number = _dealt_among(), _number(rows)
     batches = math.ceil(number / (size * devices))
     if batches <= 1:
         return each_member(function)(rows)
@@ -166,6 +168,11 @@ def over_members(function: Callable[[Any], Any], rows: Any, size: int) -> Any:
     full = jax.tree.map(lambda row: row[place].reshape(batches, batch, *row.shape[1:]), rows)
     values = jax.lax.map(each_member(function), full)
     return jax.tree.map(lambda v: v.reshape(batches * batch, *v.shape[2:])[:number], values)
+
+
+def _dealt_among() -> int:
+    """Devices among which members are dealt out here; 1 within a member that was."""
+    return 1 if _IS_DEALT.get() else along(MEMBER)
 
 
 def _number(rows: Any) -> int:

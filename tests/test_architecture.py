@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "arguments": set(),
     "cache": set(),
     "contiguous": set(),
+    "cpus": set(),
     "devices": set(),
     # assim/__init__.py
     "assim": {"problem", "solve", "statistics", "analysis", "findings", "files", "couple", "names"},
@@ -50,6 +51,7 @@ LEAVES = {
     "arguments",
     "cache",
     "contiguous",
+    "cpus",
     "devices",
 }  # files beside the rooms, which every room may import
 NEVER = {  # folder → folders of its own or another room that it may not import

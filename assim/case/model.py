@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from assim.arguments import nearest
 from assim.case.failure import Fault, Trouble
-from assim.case.names import RUN_FILES, load
+from assim.case.names import load
 from assim.case.plugins import Plugin, PriorTable, Table, construct
 
 if TYPE_CHECKING:
@@ -27,13 +27,8 @@ class ModelTable(Plugin):
         return {name: value for name, value in extra.items() if _is_series(value)}
 
     def files(self) -> list[str]:
-        """Those of its time series, and of a program those that every run gets."""
-        given: list[str] = []
-        for key in RUN_FILES.get(self.use, ()):
-            value = (self.model_extra or {}).get(key, [])
-            given += value.values() if isinstance(value, dict) else [value] * isinstance(value, str)
-            given += value if isinstance(value, list) else []
-        return [*(table["file"] for table in self.series().values()), *given]
+        """Those of its time series."""
+        return [table["file"] for table in self.series().values()]
 
     def made(self) -> "AbstractDynamics":
         """The model, whose time series stand as blanks until its unit of time is known."""

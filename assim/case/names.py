@@ -22,7 +22,7 @@ _DESCRIBED = {  # models that a case describes
     "HostModel": "assim.couple.host_model:host_model",
     "ProcessModel": "assim.couple.process_model:process_model",
 }
-RUN_FILES = {"ProcessModel": ("restart", "files", "templates")}  # of those that run programs
+_RUNS_PROGRAMS = ("ProcessModel",)  # of these
 _FUNCTIONS = ("model", "operator", "quantity", "finding")  # kinds that are, or may be, functions
 _ALSO = {"covariance": "assim.problem.covariance:AbstractStateCovariance"}
 _KINDS = {  # the class of every plug-in of a kind, and the names of those that come with assim
@@ -123,7 +123,7 @@ def resolve(kind: str, use: Any, folder: Path, expected: tuple[type, ...] = ()) 
     if kind in ("quantity", "finding"):
         raise UnknownNameError(f'must be "file.py:function", got {use!r}')
     if kind == "model" and use in _DESCRIBED:
-        if use in RUN_FILES and not _of_others.get():
+        if use in _RUNS_PROGRAMS and not _of_others.get():
             raise UnknownNameError(f"{use!r} runs a program, and --no-plugins refuses it")
         return load(_DESCRIBED[use])
     if use not in names(kind):

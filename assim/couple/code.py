@@ -24,6 +24,10 @@ SIGNATURES = {  # of a call from Python and of a call into Python alike
     TANGENT: ctypes.CFUNCTYPE(*_HEAD, _LIST, _LIST, _LIST, ctypes.c_void_p),
     ADJOINT: ctypes.CFUNCTYPE(*_HEAD, _LIST, _LIST, _LIST, ctypes.c_void_p),
 }
+STEP_ALONE = (  # what a step allows by itself
+    "the minimiser FourDEnVar with the posteriors Laplace, ESMDA and Importance, forecasts, twins, "
+    "the ensemble schemes of a cycle (ETKF, LETKF, IEnKS)"
+)
 _MISSING = {
     STEP: "it has no step",
     TANGENT: (
@@ -33,8 +37,7 @@ _MISSING = {
     ),
     ADJOINT: (
         "this needs the adjoint of the step, which the model does not bring: give `adjoint`; "
-        "without one there are the minimiser FourDEnVar with the posteriors Laplace, ESMDA and "
-        "Importance, forecasts, twins, the ensemble schemes of a cycle (ETKF, LETKF, IEnKS), and "
+        f"without one there are {STEP_ALONE}, and "
         'up to 16 controls GaussNewton with Laplace(hessian = "gauss_newton")'
     ),
 }

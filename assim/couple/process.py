@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from assim.couple.code import ADJOINT, STEP, TANGENT, AbstractCode
+from assim.couple.code import ADJOINT, STEP, STEP_ALONE, TANGENT, AbstractCode
 from assim.couple.errors import StoppedError
 from assim.couple.program import Program, RunError, RunStopped
 
@@ -20,10 +20,8 @@ _KEPT = 20  # work directories of failed runs, lest they fill a disk
 _TOLD = 100  # failures that are remembered
 _AGAIN = 0.01  # s until Ctrl-C is told again, when XLA has returned
 _INSTEAD = (
-    "without one there are FourDEnVar and ESMDA, forecasts, twins, the ensemble schemes of a cycle "
-    "(ETKF, LETKF, IEnKS), "
-    'and up to 16 controls, with tangent = "differences", GaussNewton with '
-    'Laplace(hessian = "gauss_newton")'
+    f"without one there are {STEP_ALONE}, and up to 16 controls, with "
+    'tangent = "differences", GaussNewton with Laplace(hessian = "gauss_newton")'
 )
 
 
@@ -56,7 +54,7 @@ class Process(AbstractCode):
         by_differences: whether differences of runs stand for the tangent.
     """
 
-    missing = {  # noqa: RUF012 (never changed)
+    missing: ClassVar[Mapping[str, str]] = {
         TANGENT: f"this needs the tangent of the model, which a program does not bring: {_INSTEAD}",
         ADJOINT: f"this needs the adjoint of the model, which a program does not bring: {_INSTEAD}",
     }

@@ -18,6 +18,7 @@ from assim.couple.foreign import DIFFERENCES, check_given
 from assim.couple.host_model import described
 from assim.couple.process import Process, RunFailure
 from assim.couple.program import FIELDS, Program, fields_of, filled
+from assim.cpus import cpus
 from assim.problem.arrays import Array, Labels, Params, State
 from assim.problem.model import AbstractDynamics, Trial, scan_slots, whole_steps
 
@@ -98,7 +99,7 @@ class ProcessModel(AbstractDynamics):
         others = _by_name(files, base), _by_name(templates, base), base, timeout
         words = (*_words(launcher), *_words(command))
         program = Program(words, labels, input, output, names, left, like, *others)
-        workers = _cores() if workers is None else workers
+        workers = cpus() if workers is None else workers
         _check(program, dt, workers, place, tangent)
         called = f"ProcessModel({' '.join(Path(word).name for word in _words(command)[:2])})"
         self.process = Process(called, program, workers, place, tangent == DIFFERENCES)
@@ -151,6 +152,10 @@ class ProcessModel(AbstractDynamics):
         """What a program does not bring."""
         return ("adjoint",) if self.process.by_differences else ("tangent", "adjoint")
 
+    def code_files(self) -> tuple[Path, ...]:
+        """Those that every run gets."""
+        return self.process.program.own_files()
+
     def failures(self) -> tuple[RunFailure, ...]:
         """The last runs that failed, oldest first."""
         return tuple(self.process.failures)
@@ -173,7 +178,8 @@ class ProcessModel(AbstractDynamics):
         several = np.stack([t, t + self.dt]), max(2, process.workers)
         given = [*(values[n] for n in (*process.fields, *process.parameters)), several[0]]
         together = process.of_members("step", several[1], [True] * len(given), given)
-        same = [np.array_equal(own, first[n]) for n, v in zip(first, together) for own in v]  # noqa: B905
+        pairs = zip(first.values(), together, strict=True)
+        same = [np.array_equal(own, once) for once, members in pairs for own in members]
         detail = f"{several[1]} runs at once give the same numbers"
         wrong = "gives other numbers when run again, or beside others: it shares files or random"
         yield Trial("same again", all(same), detail if all(same) else f"{wrong} numbers")
@@ -247,10 +253,6 @@ def _by_name(given: Sequence[StrPath] | Mapping[str, StrPath], base: Path) -> di
     return {name: base / path for name, path in named.items()}
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 # ---- what is wrong with a program before it runs -------------------------------------------------
 
 
@@ -278,9 +280,8 @@ def _check(
 
 def _check_files(program: Program) -> None:
     """Every file that a run gets is there, and has a name of its own in the work directory."""
-    own = {"restart": program.like} if program.like is not None else {}
-    for path in [*own.values(), *program.files.values(), *program.templates.values()]:
-        if path is not None and not path.is_file():
+    for path in program.own_files():
+        if not path.is_file():
             raise ValueError(f"ProcessModel: there is no file {path}")
     names = [program.input, program.output, *program.files, *program.templates]
     for name in names:

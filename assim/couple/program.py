@@ -72,6 +72,11 @@ class Program:
         words = [(f"command, word {n}", word) for n, word in enumerate(self.command, 1)]
         return words + [(str(path), path.read_text("utf-8")) for path in self.templates.values()]
 
+    def own_files(self) -> tuple[Path, ...]:
+        """Files that every run gets."""
+        like = () if self.like is None else (self.like,)
+        return (*like, *self.files.values(), *self.templates.values())
+
     def scalars(self) -> list[str]:
         """Parameters that may be a field of a text."""
         return [name for name in self.labels.parameters if not self.labels.shape(name)]

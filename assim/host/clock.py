@@ -35,5 +35,5 @@ def check_start(setting: "Setting", t: float) -> None:
 def _slot(setting: "Setting") -> float:
     """Length of the shortest slot; of a step, where slots end at observations not read yet."""
     if setting.tables.window.times == "observations":
-        return float(getattr(setting.model, "dt", 1.0))
+        return setting.model.time_step() or 1.0
     return float(np.diff(setting.window().edges).min())

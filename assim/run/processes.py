@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assim.case.failure import CaseError, Exit, Fault
+from assim.cpus import cpus
 from assim.files.errors import DataError
 from assim.files.members import MemberFolder
 
@@ -98,13 +99,6 @@ def meaning(code: int) -> str:
         return f"{killed}, as where memory is full" if code == -signal.SIGKILL else killed
     words = {int(known): known.name.lower().replace("_", " ") for known in Exit}
     return words.get(code, "ended by other code")
-
-
-def cpus() -> int:
-    """CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def run_here(jobs: Sequence[Job], environment: Mapping[str, str], processes: int) -> Records:

@@ -259,16 +259,22 @@ def members(model, values):
     return np.asarray(step(jnp.asarray(values, float)))
 
 
-def test_members_run_in_parallel_where_the_model_says_so():
-    """In a process of its own, whose XLA has two threads."""
+def with_two_threads(line):
+    """A line of Python run in a process of its own, whose XLA has two threads."""
     program = (
         "import jax; jax.config.update('jax_enable_x64', True)\n"
-        "from tests.couple.test_c_model import members, of_trouble\n"
-        "print(*(members(of_trouble('counting', thread_safe=s), range(20)).max() for s in (0, 1)))"
+        f"from tests.couple.test_c_model import members, of_trouble\n{line}"
     )
     flags = {"XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, **flags}, capture_output=True, text=True
+    )
+
+
+def test_members_run_in_parallel_where_the_model_says_so():
+    """In a process of its own, whose XLA has two threads."""
+    done = with_two_threads(
+        "print(*(members(of_trouble('counting', thread_safe=s), range(20)).max() for s in (0, 1)))"
     )
     alone, together = map(float, done.stdout.split())
     assert alone == 1.0, done.stderr
@@ -297,15 +303,7 @@ def test_stop_names_the_operation():
 
 def test_stop_tells_the_code_of_the_call_that_stopped():
     """Another member fails after it, in another thread of a process with two."""
-    program = (
-        "import jax; jax.config.update('jax_enable_x64', True)\n"
-        "from tests.couple.test_c_model import members, of_trouble\n"
-        "members(of_trouble('failing_late', thread_safe=True), [0, 1, 50])"
-    )
-    flags = {"XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env={**os.environ, **flags}, capture_output=True, text=True
-    )
+    done = with_two_threads("members(of_trouble('failing_late', thread_safe=True), [0, 1, 50])")
     assert "trouble.so): the step returned -5" in done.stderr, done.stderr
 
 

@@ -90,6 +90,12 @@ def test_a_template_and_another_name(tmp_path):
     assert text == '{ "from": 0.0, "to": 1.0, "rate": 0.1}\n'
 
 
+def test_what_every_run_gets_is_among_the_inputs_of_a_case(tmp_path):
+    (tmp_path / "run.txt").write_text("{rate}\n")
+    templates = {"namelist": tmp_path / "run.txt"}
+    assert tmp_path / "run.txt" in cells(templates=templates).code_files()
+
+
 def test_a_restart_file_of_the_programs_own(tmp_path):
     """It has a dimension of time, and variables that are none of the state's."""
     with netCDF4.Dataset(tmp_path / "own.nc", "w", format="NETCDF3_CLASSIC") as file:
