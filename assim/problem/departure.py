@@ -345,8 +345,8 @@ class Problem(eqx.Module):
         s = self.control.amplitude(scales)
         white = self.control.model_error.whiten(jumps)
         normalised = [w.ravel() / s for _, w in sorted(white.items())]
-        fixed, number = self.control.amplitude_scale is None, sum(part.size for part in normalised)
-        logarithms = none if fixed else number * jnp.log(s)
+        fixed = self.control.amplitude_scale is None
+        logarithms = none if fixed else sum(part.size for part in normalised) * jnp.log(s)
         return _Parts(observed, normaliser, filtered, normalised, logarithms)
 
     def _instruments(self) -> tuple[Observations, ...]:

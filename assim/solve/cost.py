@@ -31,6 +31,14 @@ class Value(Protocol):
         """v, a scalar: ½ log |W + GᵀG| of the trajectory that scales act over, else 0."""
 
 
+class Values(NamedTuple):
+    """A `Value` in numbers."""
+
+    normalised: Array
+    normaliser: Array
+    volume: Array
+
+
 class DepartureFunction(Protocol):
     """χ → (d, c, v), differentiable in both modes: all that a solver sees of a problem."""
 

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from assim.devices import over_members
-from assim.solve.cost import DepartureFunction, Value
+from assim.solve.cost import DepartureFunction, Values
 from assim.solve.together import batch_size
 
 Array = jax.Array
@@ -113,12 +113,6 @@ def basis(key: Array, n: int, places: Array) -> Array:
 # ---- the departure function with that sensitivity as its derivative ------------------------------
 
 
-class _Sensed(NamedTuple):
-    normalised: Array
-    normaliser: Array
-    volume: Array
-
-
 class Sensed(eqx.Module):
     """The departures of a problem, whose derivative is G wherever it is asked for.
 
@@ -129,10 +123,10 @@ class Sensed(eqx.Module):
     problem: DepartureFunction
     jacobian: Array  # G, shape (m, n)
 
-    def __call__(self, chi: Array) -> Value:
+    def __call__(self, chi: Array) -> Values:
         """Departures; c and v are constants, which are left out."""
         zero = jnp.zeros(())
-        return _Sensed(_departures(chi, self.problem, self.jacobian), zero, zero)
+        return Values(_departures(chi, self.problem, self.jacobian), zero, zero)
 
     def size(self) -> int:
         """Length of χ."""

@@ -20,11 +20,11 @@ from assim.solve.posterior.ensemble import (
     failed,
 )
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
-from assim.solve.posterior.proposal import Proposal, about, fitted
-from assim.solve.posterior.unweighted import CHANCE
-from assim.solve.together import batch_size, log_density
+from assim.solve.posterior.proposal import about, fitted, weighted_draws
+from assim.solve.posterior.unweighted import beyond_chance
+from assim.solve.together import batch_size
 from assim.solve.transform import anomalies
-from assim.statistics.accuracy import ACCURATE, CENTRED, Errors, apart
+from assim.statistics.accuracy import Errors, apart
 from assim.statistics.importance_weights import NO_WEIGHTS, ImportanceWeights, importance_weights
 
 Array = jax.Array
@@ -201,9 +201,9 @@ def _check(
     if number == 0:
         return unknown
     proposal = fitted(about(around.gaussian, True), chi, equal_weights(len(chi)))
-    draws, log_q = _draws(problem, proposal, key, number)
+    draws, log_weights = weighted_draws(problem, proposal, key, number)
     along = np.asarray(proposal.along(draws))
-    importance = importance_weights(along, np.asarray(log_q))
+    importance = importance_weights(along, np.asarray(log_weights))
     if not importance.smoothed.usable():
         return _Checked(importance, unknown.away)
     plain = np.full(len(chi), 1 / len(chi))
@@ -212,16 +212,6 @@ def _check(
     ]
     away = apart(columns[0], plain, columns[1], importance.smoothed.weights)
     return _Checked(importance, away)
-
-
-@program
-def _draws(
-    problem: DepartureFunction, proposal: Proposal, key: Array, number: int
-) -> tuple[Array, Array]:
-    """Draws of a proposal, shape (number, n), with their log weights; χ* for those outside."""
-    chi, log_q = proposal.draw(key, number)
-    logs = log_density(problem, chi) - log_q
-    return jnp.where(jnp.isfinite(logs)[:, None], chi, proposal.gaussian.chi[None]), logs
 
 
 def _verdict(dropped: int, number: int, checked: _Checked) -> tuple[Trust, str]:
@@ -239,11 +229,7 @@ def _verdict(dropped: int, number: int, checked: _Checked) -> tuple[Trust, str]:
             f"members (k̂ = {smoothed.tail}, {smoothed.effective_draws:.0f} effective draws) cannot "
             f"tell whether they are: raise `check`; or {CORRECT}."
         )
-    of_mean, of_stdev = (
-        CENTRED + CHANCE / math.sqrt(number),
-        ACCURATE + CHANCE / math.sqrt(2 * number),
-    )
-    if not (away.mean <= of_mean and away.stdev <= of_stdev):
+    if beyond_chance(away, number):
         return Trust.DOUBTFUL, (
             f"{left_out}Weights of draws about the members move {away.moves()}, more than chance: "
             f"departures are not linear enough for ESMDA: {CORRECT}."

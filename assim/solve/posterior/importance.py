@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from assim.arguments import Size, check_settings
-from assim.devices import program
 from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import AbstractPosterior, Ensemble, Report, Trust
 from assim.solve.posterior.laplace_posterior import LaplacePosterior
-from assim.solve.posterior.proposal import Proposal, about, fitted
-from assim.solve.together import affordable, log_density
+from assim.solve.posterior.proposal import Proposal, about, fitted, weighted_draws
+from assim.solve.together import affordable
 from assim.statistics.importance_weights import ImportanceWeights, importance_weights
 from assim.statistics.pareto import FEWEST_TRUSTED, TRUSTED_K_HAT, USABLE_K_HAT
 
@@ -100,19 +99,6 @@ def corrected(
 # ---- rounds --------------------------------------------------------------------------------------
 
 
-@program
-def _weighted(
-    problem: DepartureFunction, proposal: Proposal, key: Array, number: int
-) -> tuple[Array, Array]:
-    """Draws of χ, shape (number, n), with log p(χ, y) - log q(χ).
-
-    The log weights are normalised so that the mean weight is p(y) but for the likelihood's
-    constants, for a prior that integrates to one.
-    """
-    chi, log_q = proposal.draw(key, number)
-    return chi, log_density(problem, chi) - log_q
-
-
 class _Round(NamedTuple):
     members: Array
     importance: ImportanceWeights  # by moments along informed directions
@@ -159,9 +145,7 @@ def _in_rounds(
 def _one_round(
     problem: DepartureFunction, proposal: Proposal, key: Array, number: int, turn: int
 ) -> _Round:
-    chi, log_weights = _weighted(problem, proposal, key, number)
-    inside = jnp.isfinite(log_weights)  # the rest has no weight, and may have no trajectory
-    members = jnp.where(inside[:, None], chi, proposal.gaussian.chi[None])
+    members, log_weights = weighted_draws(problem, proposal, key, number)
     along = np.asarray(proposal.along(members))
     return _Round(members, importance_weights(along, np.asarray(log_weights)), turn)
 

@@ -10,10 +10,12 @@ import numpy as np
 from jax.scipy.special import gammaln
 
 from assim.devices import program
+from assim.solve.cost import DepartureFunction
 from assim.solve.posterior.ensemble import blackjax
 from assim.solve.posterior.gaussian import Gaussian
 from assim.solve.posterior.laplace import SMALL
 from assim.solve.posterior.laplace_posterior import INFORMED
+from assim.solve.together import log_density
 
 Array = jax.Array
 
@@ -116,6 +118,21 @@ def fitted(proposal: Proposal, members: Array, weights: Array) -> Proposal:
 
 
 # ---- moves of tempered particles -----------------------------------------------------------------
+
+
+@program
+def weighted_draws(
+    problem: DepartureFunction, proposal: Proposal, key: Array, number: int
+) -> tuple[Array, Array]:
+    """Draws of χ, shape (number, n), with log p(χ, y) - log q(χ).
+
+    The log weights are normalised so that the mean weight is p(y) but for the likelihood's
+    constants, for a prior that integrates to one. χ* stands for draws outside the support, which
+    have no weight, and may have no trajectory.
+    """
+    chi, log_q = proposal.draw(key, number)
+    logs = log_density(problem, chi) - log_q
+    return jnp.where(jnp.isfinite(logs)[:, None], chi, proposal.gaussian.chi[None]), logs
 
 
 class Reference(eqx.Module):

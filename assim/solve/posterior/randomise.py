@@ -10,7 +10,7 @@ import numpy as np
 
 from assim.arguments import Size, check_settings
 from assim.devices import each_member, program
-from assim.solve.cost import DepartureFunction, Value
+from assim.solve.cost import DepartureFunction, Values
 from assim.solve.minimise.gauss_newton import DENSE_LIMIT, GaussNewton, NewtonCG
 from assim.solve.minimise.loop import AbstractMinimiser
 from assim.solve.minimise.status import Status
@@ -26,12 +26,6 @@ FAILED_SHARE = 0.5
 CORRECT = "correct it by importance weights, or run a chain (NUTS or MCLMC)"
 
 
-class _Perturbed(NamedTuple):
-    normalised: Array
-    normaliser: Array
-    volume: Array
-
-
 class Perturbed(eqx.Module):
     """χ' ↦ d(χ' + ξ) + ε, whose J has its minimum at χ' = χ - ξ of one perturbed analysis.
 
@@ -43,10 +37,10 @@ class Perturbed(eqx.Module):
     prior: Array  # ξ, shape (n,), zero where W is
     noise: Array  # ε, shape (m,)
 
-    def __call__(self, chi: Array) -> Value:
+    def __call__(self, chi: Array) -> Values:
         """Perturbed departures, with the normaliser and volume there."""
         value = self.problem(chi + self.prior)
-        return _Perturbed(value.normalised + self.noise, value.normaliser, value.volume)
+        return Values(value.normalised + self.noise, value.normaliser, value.volume)
 
     def size(self) -> int:
         """Length of χ."""

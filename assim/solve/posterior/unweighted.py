@@ -56,6 +56,11 @@ def misses(around: LaplacePosterior, members: Array) -> bool:
         _linear(around.gaussian, jnp.asarray(draws)),
         weights,
     )
+    return beyond_chance(away, number)
+
+
+def beyond_chance(away: Errors, number: int) -> bool:
+    """Whether moments of so many independent members are off by more than limits and chance."""
     of_mean = CENTRED + CHANCE / math.sqrt(number)
     return not (away.mean <= of_mean and away.stdev <= ACCURATE + CHANCE / math.sqrt(2 * number))
 

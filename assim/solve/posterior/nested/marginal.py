@@ -10,7 +10,7 @@ import numpy as np
 from jax.scipy.linalg import cho_solve, solve_triangular
 
 from assim.devices import program
-from assim.solve.cost import DepartureFunction, negative_log_density
+from assim.solve.cost import DepartureFunction, Values, negative_log_density
 from assim.solve.posterior.nested.pattern import Pattern
 
 Array = jax.Array
@@ -39,14 +39,6 @@ class Nesting(DepartureFunction, Protocol):
 
     def log_constant(self) -> Array:
         """log p(y | χ) + ½ dᵀd + c."""
-
-
-class MarginalValue(NamedTuple):
-    """What a departure function returns."""
-
-    normalised: Array
-    normaliser: Array
-    volume: Array
 
 
 class Conditional(NamedTuple):
@@ -89,7 +81,7 @@ class Marginal(eqx.Module):
     about: Array | None = None
     tilt: Array | None = None
 
-    def __call__(self, psi: Array) -> MarginalValue:
+    def __call__(self, psi: Array) -> Values:
         """Departures at z*(ψ), then z* by its prior; c with ½ log |H|."""
         z = conditional_mode(psi, self)
         value = self.problem(self.chi(psi, z))
@@ -97,7 +89,7 @@ class Marginal(eqx.Module):
         root = jnp.linalg.cholesky(self.hessian(psi, z)[0])
         half = jnp.sum(jnp.log(jnp.diagonal(root)))
         d = jnp.concatenate([value.normalised, prior])
-        return MarginalValue(d, value.normaliser + half, jnp.zeros(()))
+        return Values(d, value.normaliser + half, jnp.zeros(()))
 
     def size(self) -> int:
         """Length of ψ."""
