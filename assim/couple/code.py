@@ -2,6 +2,7 @@
 
 import abc
 import ctypes
+import math
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -187,6 +188,15 @@ class Code(AbstractCode):
             for value in out:
                 value.fill(np.nan)
         return out
+
+    def shaped(self, operation: str, numbers: np.ndarray) -> list[np.ndarray]:
+        """Arguments of an operation that came as one array, in the shapes that functions have."""
+        z = [*self.fields, *self.parameters]
+        then = {STEP: [], TANGENT: z, ADJOINT: [*self.fields]}[operation]
+        shapes = [*map(self.labels.shape, z), (), *map(self.labels.shape, then)]
+        ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+        parts = zip(np.split(numbers, ends), shapes, strict=True)
+        return [part.reshape(shape) for part, shape in parts]
 
     def of_members(
         self, operation: str, members: int, shared: Sequence[bool], given: Sequence[np.ndarray]

@@ -1,6 +1,7 @@
 """The model of a program that holds the engine: described by a case, stepped by the program."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -8,7 +9,9 @@ import numpy as np
 
 from assim.arguments import nearest
 from assim.couple.c_model import CModel
-from assim.couple.foreign import AbstractForeignModel
+from assim.couple.code import ADJOINT, STEP, TANGENT, Code
+from assim.couple.errors import StoppedError
+from assim.couple.foreign import DIFFERENCES, AbstractForeignModel
 from assim.couple.python_model import PythonModel
 from assim.problem.arrays import Coordinate, Label, Labels, Params
 
@@ -27,6 +30,7 @@ def host_model(
     adjoint: Function = None,
     context: int = 0,
     thread_safe: bool = False,
+    before: Callable[[str, list[np.ndarray]], None] | None = None,
 ) -> AbstractForeignModel:
     """x(t + dt) = step(x(t), θ, t) by functions of the program that holds the engine.
 
@@ -47,6 +51,8 @@ def host_model(
         adjoint: its adjoint, if any.
         context: address that C functions are handed.
         thread_safe: whether several threads may be in C functions at once.
+        before: told of every call before it is made, with its arguments: by the first process of a
+            parallel program, in which all make it.
 
     Raises:
         ValueError: no step, or labels that do not go together.
@@ -59,10 +65,50 @@ def host_model(
     tables = (fields, coordinates or {}, parameters or {}, time_unit)
     labels, defaults = described("HostModel", *tables)
     own: dict[str, Any] = {"tangent": tangent, "adjoint": adjoint}
+    model: AbstractForeignModel
     if callable(step):
-        return PythonModel(step, labels, dt, defaults, **own)
-    own |= {"context": context, "thread_safe": thread_safe}
-    return CModel(None, labels, dt, defaults, step=step, **own)
+        model = PythonModel(step, labels, dt, defaults, **own)
+    else:
+        own |= {"context": context, "thread_safe": thread_safe}
+        model = CModel(None, labels, dt, defaults, step=step, **own)
+    return model if before is None else _told(model.code, before, dt, defaults)
+
+
+def _told(
+    code: Code, before: Callable[[str, list[np.ndarray]], None], dt: float, defaults: Params
+) -> PythonModel:
+    """The same functions, called from Python, each call of which is told before."""
+
+    def call(operation: str, *groups: Any) -> list[np.ndarray]:
+        given = [
+            np.asarray(v) for g in groups for v in (g.values() if isinstance(g, dict) else [g])
+        ]
+        before(operation, given)
+        try:
+            return code.call(operation, given)
+        except StoppedError as error:
+            raise code.stopped or error from None
+
+    def fields(*groups: Any) -> dict[str, np.ndarray]:
+        return dict(zip(code.fields, call(*groups), strict=True))
+
+    def adjoint(*groups: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        values = call(ADJOINT, *groups)
+        number = len(code.fields)
+        of_parameters = dict(zip(code.parameters, values[number:], strict=True))
+        return dict(zip(code.fields, values[:number], strict=True)), of_parameters
+
+    tangent = partial(fields, TANGENT) if code.has(TANGENT) else None
+    step = partial(fields, STEP)
+    step.__name__ = code.name.removeprefix("PythonModel(").removesuffix(")")  # type: ignore
+    return PythonModel(
+        step,
+        code.labels,
+        dt,
+        defaults,
+        tangent=DIFFERENCES if code.by_differences else tangent,
+        adjoint=adjoint if code.has(ADJOINT) else None,
+    )
 
 
 def described(

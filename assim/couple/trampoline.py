@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import tempfile
+import threading
 import warnings
 from contextlib import suppress
 from functools import cache
@@ -22,20 +23,28 @@ _COMPILERS = ("c++", "g++", "clang++")
 _FLAGS = ("-O2", "-std=c++17", "-w", "-shared", "-fPIC", "-pthread")
 
 
+_LOADING = threading.Lock()  # XLA takes one handler of a name
+
+
 class NoTrampolineError(OSError):
     """Why there is no trampoline, and what to do."""
 
 
-@cache
 def library() -> ctypes.CDLL | None:
     """The trampoline, known to XLA; None where there can be none, which a warning says once."""
+    with _LOADING:
+        return _library()
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
     try:
         loaded = _loaded()
     except NoTrampolineError as error:
         warnings.warn(
             "models outside JAX are called back through Python, about a hundred times slower for "
             f"small states: {error}",
-            stacklevel=2,
+            stacklevel=3,
         )
         return None
     loaded.assim_add.restype = loaded.assim_failures.restype = ctypes.c_int64

@@ -8,6 +8,7 @@ import numpy as np
 
 from assim.arguments import nearest
 from assim.host.errors import HostError
+from assim.host.ranks import Places, Ranks, whole
 
 if TYPE_CHECKING:
     from assim.problem.arrays import Labels
@@ -63,6 +64,69 @@ def check_array(name: str, array: Any) -> np.ndarray:
     return array
 
 
+class Held:
+    """The arrays that a host has registered: whole, or this process's parts of them.
+
+    Args:
+        ranks: the processes of the host.
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self.arrays: dict[str, np.ndarray] = {}
+        self._firsts: dict[str, tuple[int, ...]] = {}
+        self.shared: dict[str, np.ndarray] = {}  # whole arrays that all processes are handed
+        self.written: list[str] = []  # those of them that stand in the registered arrays
+        self._places: dict[str, Places] = {}  # of parts in the whole
+
+    def add(self, name: str, array: Any, first: Sequence[int] | None) -> None:
+        """Hold an array; `first` is the index of its first element in the whole.
+
+        Raises:
+            HostError: no such array, one held already, or no such index.
+        """
+        if name in self.arrays:
+            raise HostError(f"{name}: is registered already; register every array once")
+        array = check_array(name, array)
+        if first is not None:
+            if len(first) != array.ndim or any(place < 0 for place in first):
+                raise HostError(
+                    f"{name}: `first` is the index of the array's first element in the whole, of "
+                    f"{array.ndim} numbers from 0, got {tuple(first)}"
+                )
+            self._firsts[name] = tuple(map(int, first))
+        self.arrays[name] = array
+
+    def gather(self) -> dict[str, np.ndarray]:
+        """Copies of the arrays, whole.
+
+        Raises:
+            HostError: parts that do not make up the whole.
+        """
+        arrays, self._places = whole(self.ranks, self.arrays, self._firsts)
+        return arrays
+
+    def places(self, name: str) -> Places:
+        """Where this process's array lies in the whole."""
+        return self._places.get(name, ())
+
+    def write(self, values: Mapping[str, Any]) -> None:
+        """Write whole values into the arrays of their names; others stay as they are."""
+        for name, array in self.arrays.items():
+            if name in values:
+                self.share({name: np.asarray(values[name])})
+                self.written.append(name)
+                array[...] = self.shared[name][self.places(name)]
+
+    def begin(self) -> None:
+        """A new call: nothing is shared yet."""
+        self.shared, self.written = {}, []
+
+    def share(self, values: Mapping[str, np.ndarray]) -> None:
+        """Have other processes take these, too."""
+        self.shared |= values
+
+
 def check_fit(arrays: Mapping[str, np.ndarray], labels: "Labels") -> None:
     """Raise HostError unless every array is a field or parameter of the model, of its shape."""
     known = [*labels.state, *labels.parameters]
@@ -79,10 +143,3 @@ def check_fit(arrays: Mapping[str, np.ndarray], labels: "Labels") -> None:
                 f"{name}: the model of the case has the shape {shape}{of}, the registered array "
                 f"{array.shape}"
             )
-
-
-def write(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:
-    """Write values into the arrays of their names; others stay as they are."""
-    for name, array in arrays.items():
-        if name in values:
-            array[...] = np.asarray(values[name])

@@ -7,6 +7,7 @@ from typing import Any
 from assim.host.arrays import at_address
 from assim.host.engine import Engine
 from assim.host.errors import HostError, code_of, words_of
+from assim.host.ranks import Ranks
 
 AT_START, RESUME, PRINT = 1, 2, 4  # flags of assim_initialise
 Answer = tuple[int, str, int, float, float]
@@ -16,6 +17,7 @@ class _Only:
     """The engine of the process, where there is one."""
 
     engine: Engine | None = None
+    ranks = Ranks()
 
     def __call__(self, what: str) -> Engine:
         if self.engine is None:
@@ -49,23 +51,40 @@ def call(what: str, *arguments: Any) -> Answer:
     return code, words, action, engine.time, engine.quiet_until
 
 
+def _parallel(number: int, processes: int, broadcast: int, context: int) -> None:
+    if _only.engine is not None:
+        raise HostError("assim_parallel: it comes before assim_initialise")
+    _only.ranks = Ranks(number, processes, broadcast or None, context)
+
+
 def _initialise(case: str, out: str | None, flags: int) -> None:
     if _only.engine is not None:
         raise HostError("assim_initialise: an engine is there already; assim_finalise ends it")
     at_start, resume = bool(flags & AT_START), bool(flags & RESUME)
-    _only.engine = Engine(case, out, at_start=at_start, resume=resume, quiet=not flags & PRINT)
+    _only.engine = Engine(
+        case, out, at_start=at_start, resume=resume, quiet=not flags & PRINT, ranks=_only.ranks
+    )
 
 
 Extents = Sequence[int]
 
 
 def _register(
-    name: str, address: int, size: int, extents: Extents, strides: Extents | None
+    name: str,
+    address: int,
+    size: int,
+    extents: Extents,
+    strides: Extents | None,
+    first: Extents | None,
 ) -> None:
-    _only("register").register(name, at_address(name, address, size, extents, strides))
+    array = at_address(name, address, size, extents, strides)
+    _only("register").register(name, array, first)
 
 
-def _spread(name: str, address: int, size: int, extents: Extents, strides: Extents | None) -> None:
+def _spread(
+    name: str, address: int, size: int, extents: Extents, strides: Extents | None, first: None
+) -> None:
+    del first
     _only("spread").spread(name, at_address(name, address, size, extents, strides))
 
 
@@ -94,6 +113,7 @@ def _finalise() -> None:
 
 
 _CALLS: dict[str, Callable[..., None]] = {
+    "parallel": _parallel,
     "initialise": _initialise,
     "register": _register,
     "register_model": _register_model,

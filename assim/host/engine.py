@@ -5,7 +5,7 @@ What imports JAX is imported inside the methods: the case says first how JAX is 
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
@@ -13,17 +13,18 @@ import numpy as np
 
 from assim.case.case import read_case
 from assim.case.failure import Exit
-from assim.host.arrays import check_array, check_fit, write
+from assim.host.arrays import Held, check_array, check_fit
 from assim.host.clock import TOLERANCE, check_start
 from assim.host.errors import Action, EndedError, HostError, words_of
+from assim.host.model import Procedure, offer_functions
+from assim.host.ranks import Ranks
+from assim.host.run import deviations, stages_of
+from assim.host.together import Calls
 
 if TYPE_CHECKING:
     from assim.analysis.analysed import AnalysedWindow
     from assim.analysis.stages import Ended, Stage, Stages
-    from assim.case.setting import Setting
-    from assim.run.terminal.screen import Screen
 
-Procedure = Callable | int  # in Python, or the address of a C function
 _Call = TypeVar("_Call", bound=Callable)
 
 
@@ -56,6 +57,7 @@ class Engine:
         resume: go on with a cycle whose windows are in the directory already.
         quiet: print nothing.
         assignments: values of the case to override, as "a.b=value".
+        ranks: the processes of a parallel program, each of which holds an engine.
 
     Raises:
         CaseError: a case with errors.
@@ -70,6 +72,7 @@ class Engine:
         resume: bool = False,
         quiet: bool = True,
         assignments: Sequence[str] = (),
+        ranks: Ranks | None = None,
     ) -> None:
         self.case = read_case(Path(case), assignments)
         self.case.checked  # noqa: B018 (raises what is wrong with it)
@@ -81,7 +84,9 @@ class Engine:
         self.action = Action.NOTHING
         self.time = math.nan  # of the state in the arrays, after a call that wrote them
         self.quiet_until = -math.inf  # before this time nothing is due
-        self.arrays: dict[str, np.ndarray] = {}
+        self.held = Held(ranks or Ranks())
+        self._calls = Calls(self.held)
+        self._begun, self._own_model = False, False
         self._last = math.nan
         self._due = math.inf  # the next time that matters
         self._stages: Stages | None = None
@@ -98,20 +103,20 @@ class Engine:
     # ---- before the first step -------------------------------------------------------------------
 
     @_kept
-    def register(self, name: str, array: np.ndarray) -> None:
+    def register(self, name: str, array: np.ndarray, first: Sequence[int] | None = None) -> None:
         """Let the analysis of a field, or of a parameter, be written into this array in place.
 
         Args:
             name: of the field or parameter in the model's labels.
             array: of float64 or float32, of the shape that the labels say, of any strides.
+            first: where the array is this process's part of a field, without a halo: the index of
+                its first element in the whole.
 
         Raises:
             HostError: no such array, one registered twice, or a call after `start`.
         """
         self._before_start("register")
-        if name in self.arrays:
-            raise HostError(f"{name}: is registered already; register every array once")
-        self.arrays[name] = check_array(name, array)
+        self.held.add(name, array, first)
 
     @_kept
     def register_model(
@@ -138,20 +143,10 @@ class Engine:
                 after `start`.
         """
         self._before_start("register_model")
-        given = {"step": step, "tangent": tangent, "adjoint": adjoint}
-        for name, function in given.items():
-            if not (callable(function) or function or (function is None and name != "step")):
-                what = "a function, or the address of one"
-                raise HostError(f"register_model: {name} must be {what}, got {function!r}")
-        if len({callable(function) for function in given.values() if function is not None}) > 1:
-            raise HostError("register_model: give functions in Python, or addresses, not both")
+        functions = {"step": step, "tangent": tangent, "adjoint": adjoint}
         table = self.case.checked.model
-        if "step" not in table.types():
-            raise HostError(
-                f"register_model: {table.use} (model.use) takes no step of a host; describe "
-                'the model of the program, use = "HostModel"'
-            )
-        table.offer(context=context, thread_safe=thread_safe, **given)
+        offer_functions(table, functions, context=context, thread_safe=thread_safe)
+        self._own_model = True
 
     @_kept
     def start(self, t: float) -> Action:
@@ -176,14 +171,23 @@ class Engine:
 
         runtime: Any = self.case.runtime
         configure(runtime.device, runtime.precision, runtime.mesh)
+        whole = self.held.gather()
+        self._together(lambda: self._started(whole, t))
+        self._begun = True
+        return self.action
+
+    def _started(self, whole: Mapping[str, np.ndarray], t: float) -> Action:
+        """Pose the problem, with the arrays of the host as they are."""
         from assim.case.setting import set_up
 
-        self.case.tables.background.offer({n: np.array(a) for n, a in self.arrays.items()})
+        self.case.tables.background.offer(whole)
+        if self.held.ranks.size > 1:
+            self.case.checked.model.offer(before=self._calls.announce)
         setting = set_up(self.case)
-        check_fit(self.arrays, setting.labels)
+        check_fit(whole, setting.labels)
         if not self.resume:
             check_start(setting, t)
-        stages = self._stages_of(setting)
+        stages = stages_of(setting, self.out, quiet=self.quiet, resume=self.resume)
         try:
             action = self._begin(next(stages), t)
         except BaseException:
@@ -232,15 +236,8 @@ class Engine:
         Raises:
             HostError: no analysis yet, or one without standard deviations of this name.
         """
-        if self._analysed is None:
-            raise HostError("spread: there is no analysis yet; `advance` tells when there is")
-        window, edge = self._analysed
-        known = {name: values[edge] for name, values in window.analysis_stdev.items()}
-        known |= window.scalars_stdev
-        if name not in known:
-            have = ", ".join(known) or "nothing, as the case has no posterior"
-            raise HostError(f"{name}: the analysis has standard deviations of {have}")
-        values = np.asarray(known[name])
+        shared = self._together(lambda: self.held.share({name: deviations(self._analysed, name)}))
+        values = shared[name][self.held.places(name)]
         if out is None:
             return values
         if check_array(name, out).shape != values.shape:
@@ -252,7 +249,8 @@ class Engine:
         """End the run: what is written stands, and the arrays are the host's alone again."""
         if self._stages is not None:
             self._stages.close()
-        self.arrays, self._stages, self._stage = {}, None, None
+        self.held, self._stages, self._stage = Held(Ranks()), None, None
+        self._begun = False
         self.quiet_until = -math.inf
         self._over = HostError("the engine has been finalised; make a new one")
 
@@ -261,25 +259,8 @@ class Engine:
     def _before_start(self, call: str) -> None:
         if self._over is not None:
             raise self._over.with_traceback(None)
-        if self._stages is not None:
+        if self._begun:
             raise HostError(f"{call}: the engine has started; {call} comes before the first step")
-
-    def _stages_of(self, setting: "Setting") -> "Stages":
-        if "cycle" not in self.case.tree:
-            from assim.run.window import stages_of_case
-
-            return stages_of_case(setting, self.out, self._screen(), {})
-        if setting.tables.cycled().twin:
-            what = "an experiment in memory has no host; drop the key, and make files by assim twin"
-            raise self.case.fault("cycle.twin", what)
-        from assim.run.cycle.cycle import stages_of_cycle
-
-        return stages_of_cycle(setting, self.out, self._screen(), resume=self.resume)
-
-    def _screen(self) -> "Screen":
-        from assim.run.terminal.screen import Screen
-
-        return Screen(quiet=self.quiet)
 
     def _begin(self, stage: "Stage", t: float) -> Action:
         """Write the state from which the host begins."""
@@ -289,14 +270,14 @@ class Engine:
 
         control, model = stage.problem.control, stage.problem.model
         first = control(jnp.zeros(control.size()))
-        write(self.arrays, {**first.state, **first.parameters})
+        self.held.write({**first.state, **first.parameters})
         if stage.resumed is None:
             self._wait(stage, t)
             return Action.NOTHING
         self.time, folder = stage.resumed
         known = {*model.labels().state, *control.parameters}
-        names = [name for name in self.arrays if name in known]
-        write(self.arrays, read_state(folder / "analysis.nc", model, names))
+        names = [name for name in self.held.arrays if name in known]
+        self.held.write(read_state(folder / "analysis.nc", model, names))
         self._wait(stage, self.time)
         return Action.RESTART
 
@@ -319,6 +300,30 @@ class Engine:
     @_kept
     def _arrived(self, t: float) -> Action:
         """A time at which something is due, or something is wrong."""
+        self._together(lambda: self._on_arrival(t))
+        return self.action
+
+    def _together(self, call: Callable[[], Any]) -> dict[str, np.ndarray]:
+        """A call of every process, which the first one makes; what it hands out, whole."""
+        self.held.begin()
+        if self.held.ranks.size == 1:
+            call()
+        elif not self.held.ranks.follows:
+            self._calls.lead(call, self._standing)
+        else:
+            model: Any = self.case.checked.model
+            standing, error = self._calls.follow(model.build().code if self._own_model else None)
+            self.time, self._last, self.quiet_until, action = standing
+            self.action = Action(int(action))
+            if error is not None:
+                raise error
+        return self.held.shared
+
+    def _standing(self) -> tuple[float, ...]:
+        """What every process knows of the run."""
+        return self.time, self._last, self.quiet_until, float(self.action)
+
+    def _on_arrival(self, t: float) -> Action:
         if self._over is not None:
             raise self._over.with_traceback(None)
         if self._stages is None:
@@ -379,7 +384,7 @@ class Engine:
         edge = 0 if self.at_start else newest
         self._analysed = analysed, edge
         fields = {name: values[edge] for name, values in analysed.analysis.items()}
-        write(self.arrays, {**fields, **analysed.scalars})
+        self.held.write({**fields, **analysed.scalars})
         if not self.at_start:
             self.time = t
             self._wait(stage, t)

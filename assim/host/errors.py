@@ -34,6 +34,11 @@ class EndedError(RuntimeError):
         super().__init__(text)
 
 
+def other_process(code: int, text: str) -> HostError | EndedError:
+    """The error of the process that analyses, raised in one that follows it."""
+    return HostError(text) if code == MISUSE else EndedError(code, text)
+
+
 def code_of(error: BaseException) -> int:
     """The code of an error: that of `assim run`, MISUSE or STOPPED; never 0."""
     if isinstance(error, HostError):

@@ -417,14 +417,14 @@ def test_by_addresses():
 def test_warns_where_there_is_no_compiler(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.warns(UserWarning, match=r"back through Python.*no C\+\+.*no-such-compiler.*CXX"):
-        assert trampoline.library.__wrapped__() is None
+        assert trampoline._library.__wrapped__() is None
 
 
 def test_warns_where_the_compiler_fails(tmp_path, monkeypatch):
     monkeypatch.setenv("ASSIM_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("CXX", "false")
     with pytest.warns(UserWarning, match=r"back through Python.*false could not build"):
-        assert trampoline.library.__wrapped__() is None
+        assert trampoline._library.__wrapped__() is None
 
 
 def test_warns_where_the_cache_cannot_be_written(tmp_path, monkeypatch):
@@ -445,7 +445,7 @@ def test_what_is_made_and_cannot_be_loaded_is_made_anew(tmp_path, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr(trampoline, "_compiled", nothing)
         with pytest.warns(UserWarning, match=r"back through Python.*this system does not load it"):
-            assert trampoline.library.__wrapped__() is None
+            assert trampoline._library.__wrapped__() is None
     assert [path.read_text() for path in tmp_path.iterdir()] == ["no library"]
     assert trampoline._loaded().assim_add
 

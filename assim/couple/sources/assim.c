@@ -143,6 +143,16 @@ static int before(const char *function) {
   return fail(ASSIM_MISUSE, "%s: assim_initialise comes first", function);
 }
 
+int assim_parallel(int number, int processes, assim_broadcast_function broadcast, void *context) {
+  if (processes > 1 && !broadcast) return refuse("assim_parallel", "broadcast");
+  ENTER;
+  int code = begin();
+  if (!code)
+    ASK(code, NULL, "(siiKK)", "parallel", number, processes,
+        (unsigned long long)(uintptr_t)broadcast, (unsigned long long)(uintptr_t)context);
+  LEAVE(code);
+}
+
 int assim_initialise(const char *case_file, const char *out, int flags) {
   if (!case_file) return refuse("assim_initialise", "case_file");
   ENTER;
@@ -160,7 +170,8 @@ static PyObject *numbers(int rank, const int64_t *values) {
 }
 
 static int array(const char *function, const char *what, const char *name, void *values,
-                 int bytes, int rank, const int64_t *extents, const int64_t *strides) {
+                 int bytes, int rank, const int64_t *extents, const int64_t *strides,
+                 const int64_t *first) {
   if (!name) return refuse(function, "name");
   if (!values) return refuse(function, name);
   if (rank < 0 || rank > MOST) return fail(ASSIM_MISUSE, "%s: an array of 0 to 15 dimensions", name);
@@ -170,8 +181,9 @@ static int array(const char *function, const char *what, const char *name, void 
   if (!code) {
     static const int64_t none[1] = {0};
     PyGILState_STATE lock = PyGILState_Ensure();
-    code = ask(Py_BuildValue("(ssKiNN)", what, name, (unsigned long long)(uintptr_t)values, bytes,
-                             numbers(rank, rank ? extents : none), numbers(rank, strides)), NULL);
+    code = ask(Py_BuildValue("(ssKiNNN)", what, name, (unsigned long long)(uintptr_t)values, bytes,
+                             numbers(rank, rank ? extents : none), numbers(rank, strides),
+                             numbers(rank, first)), NULL);
     PyGILState_Release(lock);
   }
   LEAVE(code);
@@ -179,12 +191,19 @@ static int array(const char *function, const char *what, const char *name, void 
 
 int assim_register(const char *name, void *values, int bytes, int rank, const int64_t *extents,
                    const int64_t *strides) {
-  return array("assim_register", "register", name, values, bytes, rank, extents, strides);
+  return array("assim_register", "register", name, values, bytes, rank, extents, strides, NULL);
+}
+
+int assim_register_part(const char *name, void *values, int bytes, int rank, const int64_t *extents,
+                        const int64_t *strides, const int64_t *first) {
+  if (rank > 0 && !first) return refuse("assim_register_part", "first");
+  return array("assim_register_part", "register", name, values, bytes, rank, extents, strides,
+               first);
 }
 
 int assim_spread(const char *name, void *values, int bytes, int rank, const int64_t *extents,
                  const int64_t *strides) {
-  return array("assim_spread", "spread", name, values, bytes, rank, extents, strides);
+  return array("assim_spread", "spread", name, values, bytes, rank, extents, strides, NULL);
 }
 
 int assim_register_model(assim_step_function step, assim_tangent_function tangent,

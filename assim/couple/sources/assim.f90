@@ -7,8 +7,8 @@ module assim
   use, intrinsic :: iso_c_binding
   implicit none
   private
-  public :: assim_initialise, assim_register, assim_register_model, assim_start, assim_advance
-  public :: assim_time, assim_spread, assim_last_error, assim_finalise
+  public :: assim_parallel, assim_initialise, assim_register, assim_register_model, assim_start
+  public :: assim_advance, assim_time, assim_spread, assim_last_error, assim_finalise
 
   integer(c_int), parameter, public :: assim_success = 0, assim_internal = 1, assim_case = 2
   integer(c_int), parameter, public :: assim_data = 3, assim_not_converged = 4
@@ -53,6 +53,22 @@ module assim
       type(*), dimension(..), intent(in) :: array
     end function
 
+    integer(c_int) function c_register_part(name, array, first) &
+        bind(c, name="assim_register_part_descriptor")
+      import :: c_int, c_ptr, c_int64_t
+      type(c_ptr), value :: name
+      type(*), dimension(..), intent(in) :: array
+      integer(c_int64_t), intent(in) :: first(*)
+    end function
+
+    integer(c_int) function c_parallel(number, processes, broadcast, context) &
+        bind(c, name="assim_parallel")
+      import :: c_int, c_ptr, c_funptr
+      integer(c_int), value :: number, processes
+      type(c_funptr), value :: broadcast
+      type(c_ptr), value :: context
+    end function
+
     integer(c_int) function c_spread(name, array) bind(c, name="assim_spread_descriptor")
       import :: c_int, c_ptr
       type(c_ptr), value :: name
@@ -79,6 +95,18 @@ module assim
 
 contains
 
+  ! In a parallel program, first: the rank and size of its communicator, and c_funloc of a function
+  ! with bind(c) that broadcasts, as assim.h has it.
+  integer(c_int) function assim_parallel(number, processes, broadcast, context) result(status)
+    integer, intent(in) :: number, processes
+    type(c_funptr), intent(in) :: broadcast
+    type(c_ptr), intent(in), optional :: context
+    type(c_ptr) :: c
+    c = c_null_ptr
+    if (present(context)) c = context
+    status = c_parallel(int(number, c_int), int(processes, c_int), broadcast, c)
+  end function
+
   ! Reads the case; results go to the directory `out`, or to the case's own.
   integer(c_int) function assim_initialise(case_file, out, flags) result(status)
     character(len=*), intent(in) :: case_file
@@ -99,12 +127,18 @@ contains
   end function
 
   ! An array of real(c_double) or real(c_float), of any strides, which lives as long as the engine.
-  integer(c_int) function assim_register(name, array) result(status)
+  ! With `first` it is this process's part of a field, which begins there in the whole, from 1.
+  integer(c_int) function assim_register(name, array, first) result(status)
     character(len=*), intent(in) :: name
     type(*), dimension(..), intent(in), target :: array
+    integer, intent(in), optional :: first(:)
     character(kind=c_char, len=:), allocatable, target :: text
     text = trim(name) // c_null_char
-    status = c_register(c_loc(text), array)
+    if (present(first)) then
+      status = c_register_part(c_loc(text), array, int(first, c_int64_t))
+    else
+      status = c_register(c_loc(text), array)
+    end if
   end function
 
   integer(c_int) function assim_spread(name, array) result(status)

@@ -1,6 +1,6 @@
 /* assim inside a program that keeps its own time loop.
 
-   In this order: assim_initialise, assim_register for every array, assim_register_model where the
+   In this order: in a parallel program assim_parallel, then assim_initialise, assim_register for every array, assim_register_model where the
    window's model is to be the program's own, assim_start before the first step, assim_advance at
    the end of every step, assim_finalise.
 
@@ -59,6 +59,14 @@ typedef int (*assim_adjoint_function)(const double *const *x, const double *cons
                                       const double *const *by, double *const *bx,
                                       double *const *btheta, void *context);
 
+/* Gives all processes of a parallel program the bytes that `root` has, as MPI_Bcast does; 0 is
+   success. */
+typedef int (*assim_broadcast_function)(void *buffer, int64_t bytes, int root, void *context);
+
+/* In a parallel program, called first by every process: its number, from 0, how many there are, and
+   how they reach one another. Every process then makes the same calls; process 0 analyses. */
+int assim_parallel(int number, int processes, assim_broadcast_function broadcast, void *context);
+
 /* Reads the case; `out` is the directory of the results, or NULL for the case's own. */
 int assim_initialise(const char *case_file, const char *out, int flags);
 
@@ -66,6 +74,11 @@ int assim_initialise(const char *case_file, const char *out, int flags);
    or 4; `strides` are in numbers, or NULL for an array that is contiguous and in C's order. */
 int assim_register(const char *name, void *values, int bytes, int rank, const int64_t *extents,
                    const int64_t *strides);
+
+/* The same of an array that is one process's part of a field, without its halo: `first` is the index
+   of its first element in the whole, along every dimension, from 0. */
+int assim_register_part(const char *name, void *values, int bytes, int rank, const int64_t *extents,
+                        const int64_t *strides, const int64_t *first);
 
 /* Makes the program's own step the window's model. `tangent` and `adjoint` may be NULL where the
    method needs none; `thread_safe` says whether threads may be in them together. */

@@ -1,0 +1,33 @@
+"""The host's own step as the model of the window, in place of what the case's [model] has."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from assim.host.errors import HostError
+
+if TYPE_CHECKING:
+    from assim.case.plugins import Plugin
+
+Procedure = Callable | int  # in Python, or the address of a C function
+
+
+def offer_functions(
+    table: "Plugin", functions: Mapping[str, Procedure | None], **settings: int | bool
+) -> None:
+    """Give the table of the model its step, and the tangent and adjoint that there are.
+
+    Raises:
+        HostError: no function, functions of both kinds, or a model that takes none.
+    """
+    for name, function in functions.items():
+        if not (callable(function) or function or (function is None and name != "step")):
+            what = "a function, or the address of one"
+            raise HostError(f"register_model: {name} must be {what}, got {function!r}")
+    if len({callable(function) for function in functions.values() if function is not None}) > 1:
+        raise HostError("register_model: give functions in Python, or addresses, not both")
+    if "step" not in table.types():
+        raise HostError(
+            f"register_model: {table.use} (model.use) takes no step of a host; describe "
+            'the model of the program, use = "HostModel"'
+        )
+    table.offer(**functions, **settings)

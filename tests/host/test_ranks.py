@@ -1,0 +1,169 @@
+"""Processes of a parallel program, as threads that broadcast over memory."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from assim.host import Action, Engine, HostError, Ranks
+from assim.host.errors import EndedError
+from tests.host import lorenz
+from tests.host.lorenz import END, N
+
+ALL = (lorenz.host_step, lorenz.host_tangent, lorenz.host_adjoint)
+
+
+def together(call: Callable[[Ranks], Any], size: int = 2) -> list[Any]:
+    """What every process returns or raises."""
+    barrier, shared, results = threading.Barrier(size, timeout=60), [None], [None] * size
+
+    def run(number: int) -> None:
+        def broadcast(buffer: np.ndarray, root: int) -> None:
+            if number == root:
+                shared[0] = buffer.copy()
+            barrier.wait()
+            buffer[:] = shared[0]
+            barrier.wait()
+
+        try:
+            results[number] = call(Ranks(number, size, broadcast))
+        except BaseException as error:
+            results[number] = error
+            if not isinstance(error, HostError | EndedError):
+                barrier.abort()
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def part(ranks: Ranks) -> slice:
+    length = N // ranks.size
+    return slice(ranks.number * length, (ranks.number + 1) * length)
+
+
+def registered(ranks: Ranks, path: Path, **options: Any) -> tuple[Engine, np.ndarray]:
+    """An engine with this process's part of the ring."""
+    engine = Engine(path, path.parent / "out", ranks=ranks, **options)
+    x = lorenz.background()[part(ranks)].copy()
+    engine.register("x", x, [part(ranks).start])
+    return engine, x
+
+
+def test_each_has_its_part_of_the_analysis_and_of_its_spread(tmp_path: Path):
+    case = {**lorenz.described(), "posterior": {"use": "Laplace", "certificate": 0}}
+    path = lorenz.written(tmp_path, case)
+
+    def run(ranks: Ranks) -> Any:
+        engine, x = registered(ranks, path)
+        with engine:
+            engine.register_model(*ALL)
+            assert engine.start(0.0) is Action.NOTHING
+            assert engine.advance(END / 2) is Action.NOTHING
+            assert engine.advance(END) is Action.STOP and engine.time == END
+            return x, engine.spread("x"), float(engine.spread("F"))
+
+    first, second = together(run)
+    assert not isinstance(first, Exception), first
+    with Engine(path, tmp_path / "alone") as engine:
+        x = lorenz.background()
+        engine.register("x", x)
+        engine.register_model(*ALL)
+        engine.start(0.0)
+        engine.advance(END)
+        spread, of_forcing = engine.spread("x"), engine.spread("F")
+    np.testing.assert_allclose(np.concatenate([first[0], second[0]]), x, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(np.concatenate([first[1], second[1]]), spread, rtol=1e-8)
+    assert first[2] == second[2] == pytest.approx(float(of_forcing), rel=1e-8)
+
+
+def test_a_cycle_goes_on_in_all(tmp_path: Path):
+    """The model is in JAX: process 0 alone runs it, and all have its analyses."""
+    path = lorenz.written(tmp_path, lorenz.cycle(2), 2)
+
+    def run(ranks: Ranks) -> Any:
+        engine, x = registered(ranks, path)
+        with engine:
+            engine.start(0.0)
+            return [engine.advance(END), x.copy(), engine.advance(2 * END), x.copy()]
+
+    first, second = together(run)
+    assert first[::2] == second[::2] == [Action.ANALYSED, Action.STOP]
+    files = sorted((tmp_path / "out" / "windows").glob("*/analysis.nc"))
+    for file, k in zip(files, (1, 3), strict=True):
+        whole = np.concatenate([first[k], second[k]])
+        np.testing.assert_allclose(lorenz.opened(file)["x"][0], whole, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("firsts", "length", "words"),
+    [
+        ([0, 7], 6, r"element \(6,\) of the whole, of shape \(13,\), is held by no process"),
+        ([0, 5], 6, r"element \(5,\) of the whole, of shape \(11,\), is held by 2 processes"),
+        ([0, 6], 7, r"element \(6,\) of the whole, of shape \(13,\), is held by 2 processes"),
+    ],
+)
+def test_parts_that_do_not_make_up_the_whole(tmp_path, firsts, length, words):
+    path = lorenz.written(tmp_path, lorenz.tables())
+
+    def run(ranks: Ranks) -> None:
+        engine = Engine(path, tmp_path / "out", ranks=ranks)
+        engine.register("x", np.zeros(length), [firsts[ranks.number]])
+        engine.start(0.0)
+
+    for error in together(run):
+        with pytest.raises(HostError, match=words):
+            raise error
+
+
+def test_names_that_differ(tmp_path: Path):
+    path = lorenz.written(tmp_path, lorenz.tables())
+
+    def run(ranks: Ranks) -> None:
+        engine, _ = registered(ranks, path)
+        if ranks.number:
+            engine.register("F", np.zeros(()))
+        engine.start(0.0)
+
+    for error in together(run):
+        with pytest.raises(HostError, match="process 0 has registered x in parts, process 1 x in"):
+            raise error
+
+
+@pytest.mark.parametrize("what", ["a file that is missing", "a step that raises"])
+def test_what_one_raises_all_do(tmp_path: Path, what: str):
+    path = lorenz.written(tmp_path, lorenz.described())
+    if what == "a file that is missing":
+        (tmp_path / "observations.nc").unlink()
+
+    def broken(*given: Any) -> Any:
+        raise RuntimeError("it has lost its way")
+
+    def run(ranks: Ranks) -> str:
+        engine, x = registered(ranks, path)
+        functions = (lorenz.host_step, broken, broken) if what == "a step that raises" else ALL
+        engine.register_model(*functions)
+        before = x.copy()
+        with pytest.raises(Exception, match=r"observations\.nc|lost its way"):
+            engine.start(0.0)
+            engine.advance(END)
+        assert (x == before).all()
+        return engine.last_error
+
+    first, second = together(run)
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [((2, 2), "rank 2: must lie between 0 and 1"), ((0, 2), "need a function `broadcast`")],
+)
+def test_ranks_that_cannot_be(given, words):
+    with pytest.raises(HostError, match=words):
+        Ranks(*given)
