@@ -51,6 +51,15 @@ def blocks(page: Path) -> list[Block]:
     ]
 
 
+def under(page: Path, title: str) -> list[Block]:
+    """Blocks of the section of a page that has this title."""
+    text = page.read_text(encoding="utf-8")
+    heads = [text[: h.start()].count("\n") + 1 for h in re.finditer("^## ", text, re.MULTILINE)]
+    start = text[: text.index(f"\n## {title}\n") + 1].count("\n") + 1
+    end = min((head for head in heads if head > start), default=text.count("\n") + 2)
+    return [block for block in blocks(page) if start < block.line < end]
+
+
 def commands(block: Block) -> list[Command]:
     if block.language != "console":
         return []

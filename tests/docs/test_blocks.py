@@ -39,11 +39,11 @@ LONG = {  # methods, toys of which tests/analysis/test_own_plugins.py has the li
         *("operator", "case", "model", "sweep"),
     ),  # that tests/run and tests/cycle run
 }
-COMPILED = {"host"}  # which tests/host runs, with a compiler
+ELSEWHERE = {"host", "real-codes"}  # run by tests/host, with a compiler, and by tests/couple
 WITH_CODE = [
     pytest.param(page, marks=pytest.mark.slow if page.stem in LONG else ())
     for page in PAGES
-    if page.stem not in COMPILED and any(block.language in CODE for block in blocks(page))
+    if page.stem not in ELSEWHERE and any(block.language in CODE for block in blocks(page))
 ]
 ALL_METHODS = {  # that tests/analysis/test_methods.py runs, for minutes
     ("assim", "run", f"cases/{case}/methods.toml") for case in ("lynx_hare", "sir_waterborne")
