@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 
 from assim.couple.code import ADJOINT, STEP, TANGENT, Code
-from assim.couple.foreign import DIFFERENCES, AbstractForeignModel
+from assim.couple.foreign import DIFFERENCES, AbstractForeignModel, defaults
 from assim.problem.arrays import Labels, Params
 
 Symbol = str | int | None  # by name in the library, or by address
@@ -81,7 +80,7 @@ class CModel(AbstractForeignModel):
         own = [*filter(None, map(_holder, functions.values())), *files]
         self.code = Code(name, labels, functions, context, thread_safe, differences, loaded, own)
         self.dt = dt
-        self.parameters = {n: jnp.asarray(v, float) for n, v in (parameters or {}).items()}
+        self.parameters = defaults("CModel", labels, parameters)
 
 
 def _loaded(library: str | os.PathLike[str]) -> ctypes.CDLL:

@@ -6,6 +6,7 @@ from pathlib import Path
 import equinox as eqx
 import jax.numpy as jnp
 
+from assim.arguments import nearest
 from assim.couple import primitives
 from assim.couple.code import ADJOINT, TANGENT, AbstractCode, Code
 from assim.couple.trials import trials
@@ -69,6 +70,26 @@ class AbstractForeignModel(AbstractModel):
         return (
             f"{calls} steps of {self.code.name} failed, the last with code {code}" if calls else ""
         )
+
+
+def defaults(called: str, labels: Labels, parameters: Params | None) -> Params:
+    """The parameters' defaults, as arrays.
+
+    Raises:
+        ValueError: a parameter of the labels without one, or one of no parameter.
+    """
+    given = parameters or {}
+    for name in labels.parameters:
+        if name not in given:
+            raise ValueError(
+                f"{called}: the labels have a parameter {name!r}, for which `parameters` gives no "
+                f"default; give one, as parameters={{{name!r}: ...}}, which an estimate overrides"
+            )
+    for name in given:
+        if name not in labels.parameters:
+            near = nearest(name, labels.parameters)
+            raise ValueError(f"{called}: the labels have no parameter {name!r}; {near}")
+    return {name: jnp.asarray(given[name], float) for name in labels.parameters}
 
 
 def check_given(code: AbstractCode, x: State, theta: Params) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from assim.arguments import check_names, hint
 from assim.couple import primitives
-from assim.couple.foreign import DIFFERENCES, check_given
+from assim.couple.foreign import DIFFERENCES, check_given, defaults
 from assim.couple.host_model import described
 from assim.couple.process import Process, RunFailure
 from assim.couple.program import FIELDS, Program, fields_of, filled
@@ -104,7 +104,7 @@ class ProcessModel(AbstractDynamics):
         called = f"ProcessModel({' '.join(Path(word).name for word in _words(command)[:2])})"
         self.process = Process(called, program, workers, place, tangent == DIFFERENCES)
         self.dt = float(dt)
-        self.parameters = {n: jnp.asarray(v, float) for n, v in (parameters or {}).items()}
+        self.parameters = defaults("ProcessModel", labels, parameters)
 
     def labels(self) -> Labels:
         """Those that it was made with."""

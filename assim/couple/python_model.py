@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 
 from assim.couple.code import ADJOINT, SIGNATURES, STEP, TANGENT, Code
-from assim.couple.foreign import DIFFERENCES, AbstractForeignModel
+from assim.couple.foreign import DIFFERENCES, AbstractForeignModel, defaults
 from assim.problem.arrays import Labels, Params
 
 Fields = Mapping[str, np.ndarray]
@@ -73,7 +72,7 @@ class PythonModel(AbstractForeignModel):
         name = f"PythonModel({getattr(step, '__name__', type(step).__name__)})"
         self.code = python_code(name, labels, given, differences, files)
         self.dt = dt
-        self.parameters = {n: jnp.asarray(v, float) for n, v in (parameters or {}).items()}
+        self.parameters = defaults("PythonModel", labels, parameters)
 
 
 def python_code(

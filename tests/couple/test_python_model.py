@@ -254,3 +254,16 @@ def test_second_derivatives_beside_a_field_next_to_zero():
     _, expected = jax.jvp(jax.grad(exact), (x,), (v,))
     for name, value in expected.items():
         np.testing.assert_allclose(got[name], value, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({}, r"PythonModel: the labels have a parameter 'k', for which `parameters` gives no"),
+        ({"k": 1.0, "kk": 2.0}, r"PythonModel: the labels have no parameter 'kk'; did you mean"),
+    ],
+)
+def test_defaults_are_those_of_the_labels(parameters, words):
+    labels = assim.Labels({"a": assim.Label()}, {"k": assim.Label()})
+    with pytest.raises(ValueError, match=words):
+        assim.foreign.PythonModel(lambda x, theta, t: x, labels, 1.0, parameters)
