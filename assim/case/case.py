@@ -140,6 +140,7 @@ class CaseTable(Table):
         self.locate("", folder)
         if checked:
             name_instruments(self.observations)
+            self.model.offer(case_start=str(self.window.start))
 
     def priors(self) -> "dict[str, AbstractPrior]":
         """Priors of the parameters that are estimated."""

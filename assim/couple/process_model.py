@@ -19,6 +19,7 @@ from assim.couple.host_model import described
 from assim.couple.process import Process, RunFailure
 from assim.couple.program import FIELDS, Program, fields_of, filled
 from assim.cpus import cpus
+from assim.files.read.restarts import Land, missing_points
 from assim.problem.arrays import Array, Labels, Params, State
 from assim.problem.model import AbstractDynamics, Trial, scan_slots, whole_steps
 
@@ -57,6 +58,11 @@ class ProcessModel(AbstractDynamics):
         templates: text files that every run gets with fields filled in, likewise.
         workers: runs at once; as many as there are cores where not given.
         timeout: seconds that a run may take; None for any time.
+        clock: variable of the restart files that has the time of the state: it is set in the first,
+            in its own unit and calendar, and must be the slot's end in the second.
+        reference: date at which the model's time is zero, for `clock` and for dates in texts, as
+            {start:%Y-%m-%d}.
+        fill: value of the state at points where `restart` has none, as an ocean on land.
         scratch: folder for work directories; None for the system's own.
         tangent: "differences" for differences of runs, four for one direction; None for none.
         folder: from which relative paths are; the current one where not given.
@@ -88,6 +94,9 @@ class ProcessModel(AbstractDynamics):
         templates: Sequence[StrPath] | Mapping[str, StrPath] = (),
         workers: int | None = None,
         timeout: float | None = None,
+        clock: str | None = None,
+        reference: str | None = None,
+        fill: float | None = None,
         scratch: StrPath | None = None,
         tangent: str | None = None,
         folder: StrPath = ".",
@@ -98,7 +107,9 @@ class ProcessModel(AbstractDynamics):
         like, place = (None if path is None else base / path for path in (restart, scratch))
         others = _by_name(files, base), _by_name(templates, base), base, timeout
         words = (*_words(launcher), *_words(command))
-        program = Program(words, labels, input, output, names, left, like, *others)
+        land = _land(like, labels, names, fill)
+        own = (words, labels, input, output, names, left, like, *others)
+        program = Program(*own, clock, reference, land)
         workers = cpus() if workers is None else workers
         _check(program, dt, workers, place, tangent)
         called = f"ProcessModel({' '.join(Path(word).name for word in _words(command)[:2])})"
@@ -204,9 +215,12 @@ def process_model(
     templates: list[str] | dict[str, str] | None = None,
     workers: int | None = None,
     timeout: float | None = None,
+    clock: str | None = None,
+    fill: float | None = None,
     scratch: str | None = None,
     tangent: str | None = None,
     case_folder: str = ".",
+    case_start: str | None = None,
 ) -> ProcessModel:
     """A `ProcessModel` that a case describes, `use = "ProcessModel"`.
 
@@ -227,9 +241,12 @@ def process_model(
         templates: text files with fields to fill in.
         workers: runs at once.
         timeout: seconds that a run may take.
+        clock: variable of the restart files that has the time.
+        fill: value of the state where `restart` has none.
         scratch: folder for work directories.
         tangent: "differences", or nothing.
         case_folder: from which relative paths are.
+        case_start: when the case's window starts, where the model's time is zero if that is a date.
 
     Raises:
         ValueError: as `ProcessModel`.
@@ -240,6 +257,8 @@ def process_model(
     names |= {"outputs": outputs, "restart": restart, "scratch": scratch, "folder": case_folder}
     names |= {"files": files or (), "templates": templates or ()}
     how: dict[str, Any] = {"launcher": launcher, "workers": workers, "timeout": timeout}
+    how |= {"clock": clock, "fill": fill}
+    how["reference"] = None if time_unit == "1" else case_start
     return ProcessModel(command, labels, dt, defaults, tangent=tangent, **names, **how)
 
 
@@ -276,6 +295,27 @@ def _check(
     _check_variables(program)
     _check_fields(program)
     _check_command(program)
+
+
+def _land(like: Path | None, labels: Labels, names: Mapping[str, str], fill: float | None) -> Land:
+    """Points at which a program's restart file has no values."""
+    fields = {name: variable for name, variable in names.items() if name in labels.state}
+    if like is None or not like.is_file():
+        points = {}
+    else:
+        points = missing_points(like, labels, fields)
+    if points and fill is None:
+        name, where = next(iter(points.items()))
+        raise ValueError(
+            f"ProcessModel: {like}: {names[name]} is missing at {where.sum()} of {where.size} "
+            "points; say by `fill` what the state has there, as fill=0.0, if they are land"
+        )
+    if fill is not None and not points:
+        raise ValueError(
+            "ProcessModel: fill is for points where the file `restart` has no values, and there "
+            "are none; leave it out"
+        )
+    return Land(points, 0.0 if fill is None else float(fill))
 
 
 def _check_files(program: Program) -> None:
@@ -334,6 +374,7 @@ def _check_fields(program: Program) -> None:
     texts = program.texts()
     values: dict[str, Any] = dict.fromkeys((*FIELDS, *scalars), 0.0)
     values |= {"folder": "", "input": "", "output": "", "member": 0}
+    values |= {"start": program.moment(0.0), "end": program.moment(0.0)}
     for called, text in texts:
         filled(text, values, f"ProcessModel: {called}")
     told = {name for _, text in texts for name in fields_of(text)} | set(program.variables)

@@ -17,13 +17,15 @@ import numpy as np
 
 from assim.arguments import hint
 from assim.files.errors import DataError
-from assim.files.read.restarts import read_restart
+from assim.files.read.restarts import NO_LAND, Land, Stamp, read_restart
+from assim.files.times import NON_PHYSICAL, date_in_form
 from assim.files.write.restarts import write_restart
 from assim.problem.arrays import Labels
 
 LOG = "assim.log"  # in a work directory: what the program printed
 FIELDS = ("folder", "input", "output", "start", "end", "duration", "member")
-_FIELD = re.compile(r"\{([A-Za-z_]\w*)(?::([+0-9.]*[a-z]))?\}")
+_FIELD = re.compile(r"\{([A-Za-z_]\w*)(?::([+0-9.]*[a-z]|%[^{}]*))?\}")
+_SLACK = 1e-6  # of a slot, by which the time in a file may be off
 _GRACE = 2.0  # s from the request to end to the end without asking
 _LOOK = 0.5  # s after which is looked whether a run is to be stopped
 _TOLD = 300  # characters of what a program printed last
@@ -53,6 +55,9 @@ class Program:
         templates: text files whose fields in braces are filled, by name.
         folder: of the case, for the field `folder`.
         timeout: s that a run may take; None for any time.
+        clock: variable of both files that has the time of the state; None for none.
+        reference: date at which the model's time is zero; None where it has no dates.
+        land: points at which the program has no values.
     """
 
     command: tuple[str, ...]
@@ -66,6 +71,9 @@ class Program:
     templates: Mapping[str, Path]
     folder: Path
     timeout: float | None
+    clock: str | None = None
+    reference: str | None = None
+    land: Land = NO_LAND
 
     def texts(self) -> list[tuple[str, str]]:
         """Everything whose fields are filled, and what messages call it."""
@@ -110,16 +118,24 @@ class Program:
             text = filled(path.read_text("utf-8"), fields, str(path))
             (directory / name).write_text(text, "utf-8")
         own = {name: values[name] for name in self.variables}
-        write_restart(directory / self.input, self.labels, self.variables, own, self.like)
+        given = (self.labels, self.variables, own, self.like, self.land)
+        write_restart(directory / self.input, *given, self._stamp(span[0], span))
         words = [filled(word, fields, "command") for word in self.command]
         _execute(words, directory, self.timeout, stop)
-        return self._state(directory)
+        return self._state(directory, self._stamp(span[1], span))
+
+    def _stamp(self, time: float, span: tuple[float, float]) -> Stamp | None:
+        if self.clock is None:
+            return None
+        slack = _SLACK * (span[1] - span[0])
+        return Stamp(self.clock, time, slack, self.labels.time_unit, self.reference)
 
     def _fields(
         self, values: Mapping[str, np.ndarray], span: tuple[float, float], member: int
     ) -> dict[str, Any]:
         start, end = span
-        times = {"start": start, "end": end, "duration": end - start}
+        times: dict[str, Any] = {"start": self.moment(start), "end": self.moment(end)}
+        times["duration"] = end - start
         names = {"folder": str(self.folder), "input": self.input, "output": self.output}
         return {
             **{name: float(values[name]) for name in self.scalars()},
@@ -128,7 +144,11 @@ class Program:
             "member": member,
         }
 
-    def _state(self, directory: Path) -> dict[str, np.ndarray]:
+    def moment(self, time: float) -> "Moment":
+        """A time that a text may have as a number or as a date."""
+        return Moment(time, self.labels.time_unit, self.reference)
+
+    def _state(self, directory: Path, stamp: Stamp | None) -> dict[str, np.ndarray]:
         """What the program has left."""
         made, given = directory / self.output, directory / self.input
         if not made.is_file():
@@ -136,9 +156,32 @@ class Program:
         if given.exists() and made.samefile(given):
             raise RunError(f"left {self.input} itself, by a link, as {self.output}")
         try:
-            return read_restart(made, self.labels, self.outputs)
+            return read_restart(made, self.labels, self.outputs, self.land, stamp)
         except DataError as error:
             raise RunError(f"left a file that is of no use: {error}") from error
+
+
+class Moment(float):
+    """A time of the model, which is formatted as a number, or as a date by a form with %."""
+
+    def __new__(cls, time: float, unit: str, reference: str | None) -> "Moment":
+        """The number, which knows of its date."""
+        moment = super().__new__(cls, time)
+        moment.unit, moment.reference = unit, reference
+        return moment
+
+    unit: str
+    reference: str | None
+
+    def __format__(self, form: str) -> str:
+        if "%" not in form:
+            return format(float(self), form)
+        if self.reference is None or self.unit == NON_PHYSICAL:
+            raise ValueError("a date needs `reference`, the date at which the model's time is zero")
+        return date_in_form(float(self), self.unit, self.reference, form)
+
+    def __str__(self) -> str:
+        return str(float(self))
 
 
 def filled(text: str, fields: Mapping[str, Any], called: str) -> str:

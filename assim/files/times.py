@@ -255,6 +255,14 @@ def date_text(time: float, unit: str, reference: str | None) -> str:
     return words(round(float(numbers), 8), attributes["units"], CALENDAR)
 
 
+def date_in_form(time: float, unit: str, reference: str, form: str) -> str:
+    """A model time as a date in a form such as "%Y%m%d", to the millisecond."""
+    numbers, attributes = encode(np.asarray(time), unit, reference)
+    moment = cftime.num2date(float(numbers), attributes["units"], attributes["calendar"])
+    whole = timedelta(microseconds=500 - (moment.microsecond + 500) % 1000)
+    return str((moment + whole).strftime(form))
+
+
 def _from_datetime64(values: np.ndarray, where: str) -> FileTimes:
     _check_finite(~np.isnat(values), where)
     seconds = values.astype("datetime64[us]").astype(np.int64) / 1e6

@@ -22,7 +22,7 @@ from assim.solve.minimise.gauss_newton import GaussNewton
 
 N, EACH, STEPS, B_STDEV = 40, 0.1, 2, 0.3
 STAGE = 0.5  # time units by which a window is lengthened
-LENGTHS, TWINS = (2, 3, 4, 5, 6), 100
+LENGTHS, TWINS = (2, 3, 4, 5, 6), 40
 METHOD = GaussNewton(tolerance=1e-3)
 
 
