@@ -1,7 +1,7 @@
 """From a case to the problem that it poses and the methods that answer it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from assim.files.read.shared import shared_values
 from assim.files.read.states import read_state
 from assim.files.read.tables import ObservedTable
 from assim.files.sources import Source
+from assim.files.units import listening
 from assim.problem.arrays import Array, State
 from assim.problem.departure import Problem
 from assim.problem.scalars import Derived
@@ -41,6 +42,7 @@ class Posed:
     quantities: Mapping[str, Derived] = field(default_factory=dict)  # derived, to report
     impact: ForecastMeasure | None = None  # forecast on which impact is asked
     held_back: tuple[Instrument, ...] = ()  # instruments that are not assimilated
+    converted: tuple[str, ...] = ()  # units of files that were converted to the model's
 
     @property
     def case(self) -> Case:
@@ -69,7 +71,7 @@ class Posed:
         own = [note for instrument in self.all_instruments for note in instrument.table.notes]
         shared = shared_values(self.instruments, self.held_back)
         odd = self.setting.remarks(self.problem.window.edges)
-        return [*dict.fromkeys(own), *shared, *odd, *self._unverified()]
+        return [*dict.fromkeys([*own, *self.converted]), *shared, *odd, *self._unverified()]
 
     def _unverified(self) -> list[str]:
         """That no posterior is there to be verified by what is held back."""
@@ -107,8 +109,9 @@ def pose_setting(
         sources: observations by the names of files in the case, where they are elsewhere.
         background: of every field with its covariance, where the case's is not meant.
     """
-    with naming(setting.case.path):
-        return _pose(setting, sources or {}, background)
+    with naming(setting.case.path), listening() as converted:
+        posed = _pose(setting, sources or {}, background)
+        return replace(posed, converted=tuple(converted))
 
 
 def _pose(setting: Setting, sources: Mapping[str, Source], background: Any) -> Posed:

@@ -153,7 +153,9 @@ class Setting:
 
 def set_up(case: Case) -> Setting:
     """Make the plug-ins of a case and check its names against the model."""
-    with naming(case.path):
+    from assim.files.units import listening
+
+    with naming(case.path), listening() as converted:
         tables, faults = case.tables, [*case.faults, *case.tables.faults()]
         model = tables.plain_model()
         if model is not None:
@@ -168,7 +170,7 @@ def set_up(case: Case) -> Setting:
         driven = with_values(tables.model.driven(clock.reference), tables.parameters)
         notes = tables.model.remarks(model.labels().time_unit)
         notes += tables.background.remarks(model.labels())
-        return Setting(case, driven, clock, tuple(notes))
+        return Setting(case, driven, clock, tuple(dict.fromkeys([*converted, *notes])))
 
 
 def _numbers(tables: CaseTable, labels: Labels) -> dict[str, float]:

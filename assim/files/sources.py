@@ -16,7 +16,7 @@ from assim.files.classic import check_whole
 from assim.files.decoding import decoded
 from assim.files.errors import DataError, reason
 from assim.files.missing import why_missing
-from assim.files.units import check_units
+from assim.files.units import Conversion, conversion
 from assim.problem.arrays import Labels
 
 _GROUPS = "groups"  # of the file, in the encoding of its Dataset
@@ -129,10 +129,16 @@ class File(NamedTuple):
         """Dimensions of a variable."""
         return tuple(map(str, self.dataset[variable].dims))
 
-    def check_units(self, variable: str, expected: str) -> None:
-        """Raise DataError unless a variable has these units."""
+    def conversion(self, variable: str, expected: str) -> Conversion:
+        """How values of a variable become those in these units; a conversion is told.
+
+        Raises:
+            DataError: it has other units, which cannot be converted.
+        """
         units = self.dataset[variable].attrs.get("units")
-        check_units(self.where(variable), units, expected)
+        line = conversion(self.where(variable), units, expected)
+        line.tell()
+        return line
 
 
 @contextmanager

@@ -1,48 +1,91 @@
-"""Units as strings: the same unit may be spelt in several ways."""
+"""Units: which are the same, which can be converted, and by what factor, as UDUNITS has it."""
 
 import re
+import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from assim.files.errors import DataError
 from assim.problem.arrays import Label, Labels
 from assim.problem.bounds import Bounds
 
 _FACTOR = re.compile(r"([A-Za-z_%°µΩ]+)(?:\^|\*\*)?([+-]?\d+)?")
-
-
-def _of_degrees(*names: str) -> str:
-    """Spellings such as degree_C, degrees_C, degC and deg_C."""
-    begins = ("deg", "deg_", "degree", "degree_", "degrees", "degrees_")
-    return " ".join(f"{begin}{name}" for begin in begins for name in names)
-
-
-_SPELLINGS = {
-    "s": "second sec",
-    "min": "minute",
-    "h": "hour hr",
-    "d": "day",
-    "year": "yr",
-    "m": "metre meter",
-    "km": "kilometre kilometer",
-    "g": "gram gramme",
-    "kg": "kilogram kilogramme",
-    "L": "l litre liter",
-    "J": "joule",
-    "W": "watt",
-    "N": "newton",
-    "Pa": "pascal Pascal",
-    "hPa": "hectopascal mbar millibar",
-    "degree": "degrees deg °",
-    "degC": "°C celsius Celsius degc " + _of_degrees("C", "c", "Celsius", "celsius"),
-    "degF": "°F fahrenheit Fahrenheit " + _of_degrees("F", "Fahrenheit", "fahrenheit"),
-    "K": "°K kelvin Kelvin " + _of_degrees("K", "Kelvin", "kelvin"),
-    "degrees_east": "degree_east degree_E degrees_E degreeE degreesE",
-    "degrees_north": "degree_north degree_N degrees_N degreeN degreesN",
-    "%": "percent",
+_DEGREES = re.compile(r"\b(?:deg|degree|degrees)[ _.]?([CFK])\b", re.IGNORECASE)
+_TURNS = ("degree", "degrees")
+_EAST = [f"{turn}{end}" for turn in _TURNS for end in ("_east", "_E", "E")]
+_NORTH = [f"{turn}{end}" for turn in _TURNS for end in ("_north", "_N", "N")]
+_CUSTOMARY = {  # what people write and UDUNITS does not know, or knows as something else
+    "cfs": "ft3 s-1",
+    "cusec": "ft3 s-1",
+    "cusecs": "ft3 s-1",
+    "cumec": "m3 s-1",
+    "cumecs": "m3 s-1",
+    "gal": "US_liquid_gallon",
+    "gpm": "US_liquid_gallon min-1",
+    "mgd": "1e6 US_liquid_gallon day-1",
+    "mph": "mile h-1",
+    "kph": "km h-1",
+    "mb": "mbar",
+    "Sv": "sverdrup",
+    "psu": "1e-3",
+    "PSU": "1e-3",
+    "deg": "degree",
+    "none": "1",
+    "unitless": "1",
+    "dimensionless": "1",
+    "-": "1",
 }
-_ALIASES = {name: unit for unit, names in _SPELLINGS.items() for name in names.split()}
+_WORD = re.compile(r"[A-Za-z-]+")
+_STRAIGHT = 1e-9  # of the largest of three values, from which a conversion is no straight line
+
+
+_TOLD: ContextVar[list[str] | None] = ContextVar("_TOLD", default=None)
+
+
+class UnitsWarning(UserWarning):
+    """Values were converted to the unit that the model has."""
+
+
+class Conversion(NamedTuple):
+    """From the unit of a file to the model's: y = factor x + offset."""
+
+    factor: float = 1.0
+    offset: float = 0.0
+    words: str = ""  # what was done, for people; "" for nothing
+
+    def values(self, x: Any) -> Any:
+        """Values, or positions, in the other unit."""
+        return x * self.factor + self.offset if self.words else x
+
+    def deviations(self, x: Any) -> Any:
+        """Differences of values in the other unit, as standard deviations are."""
+        return x * self.factor if self.words else x
+
+    def tell(self) -> None:
+        """Say what was done, where somebody listens, else by a warning."""
+        if not self.words:
+            return
+        if (told := _TOLD.get()) is None:
+            warnings.warn(self.words, UnitsWarning, stacklevel=3)
+        else:
+            told.append(self.words)
+
+
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """What is told of conversions inside the block."""
+    told: list[str] = []
+    before = _TOLD.set(told)
+    try:
+        yield told
+    finally:
+        _TOLD.reset(before)
 
 
 def same_units(first: str, second: str) -> bool:
@@ -50,21 +93,88 @@ def same_units(first: str, second: str) -> bool:
 
     Units that would have to be converted ("km", "m") are different.
     """
-    return first.strip() == second.strip() or _factors(first) == _factors(second)
+    known = _between(first, second)
+    return known is not None and known == (1.0, 0.0)
+
+
+def conversion(where: str, got: object, expected: str) -> Conversion:
+    """How values in the unit of a variable become those in the expected one.
+
+    A variable without units is dimensionless, as in CF.
+
+    Raises:
+        DataError: it has no units where some are expected, or those of something else.
+    """
+    if got is None or not str(got).strip():
+        if same_units("1", expected):
+            return Conversion()
+        raise DataError(
+            f"{where}: expected units {expected!r}, got no units attribute; add `units` = "
+            f"{expected!r} if the values are in that"
+        )
+    line = _between(str(got), expected)
+    if line is None:
+        raise DataError(
+            f"{where}: expected units {expected!r}, got {str(got)!r}, which cannot be converted; "
+            "convert the values, or correct the attribute `units` of the variable"
+        )
+    if line == (1.0, 0.0):
+        return Conversion()
+    factor, offset = line
+    plus = f" {'-' if offset < 0 else '+'} {abs(offset):.6g}" if offset else ""
+    by = f"× {factor:.6g}{plus}"
+    words = f"{where}: converted from {str(got)!r} to {expected!r} ({by})"
+    return Conversion(factor, offset, words)
+
+
+def _between(first: str, second: str) -> tuple[float, float] | None:
+    """Factor and offset from one unit to another; None where there is none."""
+    first, second = first.strip() or "1", second.strip() or "1"
+    if first == second:
+        return 1.0, 0.0
+    if any((first in names) != (second in names) for names in (_EAST, _NORTH)):
+        return None  # UDUNITS takes both for degrees
+    for customary in (False, True):
+        line = _line(_spelt(first, customary), _spelt(second, customary))
+        if line is not None:
+            return line
+    return None
+
+
+def _spelt(text: str, customary: bool) -> str:
+    """A unit as UDUNITS spells it."""
+    text = _DEGREES.sub(lambda m: f"deg{m[1].upper()}" if m[1] in "CFcf" else "K", text)
+    if not customary:
+        return text
+    return _WORD.sub(lambda m: f"({_CUSTOMARY[m[0]]})" if m[0] in _CUSTOMARY else m[0], text)
+
+
+def _line(first: str, second: str) -> tuple[float, float] | None:
+    import cf_units
+
+    try:
+        one, other = cf_units.Unit(first), cf_units.Unit(second)
+        if one.is_unknown() or other.is_unknown() or not one.is_convertible(other):
+            return None
+        y = one.convert(np.array([0.0, 1.0, 2.0]), other)
+    except ValueError:
+        return None
+    if not np.all(np.isfinite(y)) or abs(y[2] - 2 * y[1] + y[0]) > _STRAIGHT * np.abs(y).max():
+        return None  # reciprocals, logarithms
+    factor, offset = float(y[1] - y[0]), float(y[0])
+    if abs(factor - 1) < 1e-12 and abs(offset) < 1e-12:
+        return 1.0, 0.0
+    return factor, offset
 
 
 def check_units(where: str, got: object, expected: str) -> None:
-    """Raise DataError unless a variable's `units` attribute spells the expected unit.
-
-    A variable without units is dimensionless, as in CF.
-    """
-    text = "1" if got is None else str(got)
-    if same_units(text, expected):
-        return
-    came, way = f"{text!r}", "convert the values, or correct the attribute `units` of the variable"
-    if got is None:
-        came, way = "no units attribute", f"add `units` = {expected!r} if the values are in that"
-    raise DataError(f"{where}: expected units {expected!r}, got {came}; {way}")
+    """Raise DataError unless a variable has these units, without any conversion."""
+    line = conversion(where, got, expected)
+    if line.words:
+        raise DataError(
+            f"{where}: expected units {expected!r}, got {str(got)!r}; values that are handed back "
+            "are not converted: give the field the unit of the variable"
+        )
 
 
 def with_units(labels: Labels, units: Mapping[str, str]) -> Labels:
@@ -109,13 +219,6 @@ def _factors(text: str) -> Counter | str:
         if match is None and token != "1":
             return text.strip()
         if match is not None:
-            exponents[_canonical(match[1])] += sign * int(match[2] or 1)
+            exponents[match[1]] += sign * int(match[2] or 1)
         sign = 1
     return Counter({name: power for name, power in exponents.items() if power})
-
-
-def _canonical(name: str) -> str:
-    if name in _ALIASES:
-        return _ALIASES[name]
-    singular = name.removesuffix("s")
-    return _ALIASES.get(singular, singular if singular == "year" else name)

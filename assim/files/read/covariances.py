@@ -106,7 +106,7 @@ def _dense(file: File, name: str) -> Dense:
     dims = (*label.dims, *(f"{dim}{OTHER}" for dim in label.dims))
     if set(variable.dims) != set(dims):
         raise DataError(f"{where}: expected the dimensions {dims}, got {variable.dims}")
-    file.check_units(f"{name}{COVARIANCE}", squared(label.units))
+    units = file.conversion(f"{name}{COVARIANCE}", squared(label.units))
     for dim in label.dims:
         check_axis(file, dim)
     n = int(np.prod(shape))
@@ -116,7 +116,7 @@ def _dense(file: File, name: str) -> Dense:
             f"{where}: expected {n} values squared, as the model's grid has, got the shape "
             f"{values.shape}; estimate it again on this grid"
         )
-    return Dense(values.reshape(n, n), shape)
+    return Dense(units.deviations(values).reshape(n, n), shape)
 
 
 def _lengths(file: File, name: str, suffix: str) -> list[np.ndarray] | None:
@@ -127,10 +127,10 @@ def _lengths(file: File, name: str, suffix: str) -> list[np.ndarray] | None:
         variable = next(filter(file.has, (f"{name}{suffix}_{dim}", f"{name}{suffix}")), None)
         if variable is None:
             continue
-        file.check_units(variable, file.labels.coordinates[dim].units)
+        units = file.conversion(variable, file.labels.coordinates[dim].units)
         values = file.dataset[variable]
         values = values.transpose(*dims) if values.ndim else values
-        lengths.append(finite_numbers(values, file.where(variable)))
+        lengths.append(units.deviations(finite_numbers(values, file.where(variable))))
     if lengths and len(lengths) != len(dims):
         raise DataError(
             f"{file.called}: {name}{suffix}: expected a length along each of {dims}, got "

@@ -21,7 +21,7 @@ from assim.files.read.dimensions import (
 from assim.files.read.states import check_lengths, check_places
 from assim.files.sources import Source, finite_numbers, name_of, names_near, opened
 from assim.files.times import FileTimes, decode
-from assim.files.units import check_units
+from assim.files.units import Conversion, conversion
 from assim.problem.arrays import Coordinate
 from assim.problem.forcing import Forcing
 
@@ -68,8 +68,8 @@ def read_forcing(
             raise DataError(f"{name_of(source)}: there is no variable {variable!r}; {near}")
         array = averaged(dataset[variable], means)
         got = array.attrs.get("units")
-        if units is not None:
-            check_units(where, got, units)
+        line = Conversion() if units is None else conversion(where, got, units)
+        line.tell()
         along = _clock(dataset, array, time_unit, where, clock)
         if axes is not None:
             every = [dim for dim, label in (select or {}).items() if label == ALL]
@@ -77,7 +77,7 @@ def read_forcing(
         edges = _edges(dataset, along, where) if interpolation == "steps" else dataset[along]
         stamps = decode(edges, f"{name_of(source)}: {edges.name}")
         times = stamps.to_model(time_unit, reference)
-        values = finite_numbers(array, where)
+        values = line.values(finite_numbers(array, where))
     unit, rounding = str(got or "1") if units is None else units, stamps.coarseness(time_unit)
     with naming(where):
         return Forcing(jnp.asarray(times), jnp.asarray(values), unit, interpolation, rounding)

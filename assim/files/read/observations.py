@@ -35,7 +35,7 @@ from assim.files.read.tables import ObservedTable, open_observations
 from assim.files.read.windows import TOLERANCE, read_window
 from assim.files.sources import Source
 from assim.files.times import date_text
-from assim.files.units import check_units
+from assim.files.units import conversion
 from assim.problem.arrays import Labels
 from assim.problem.bias import BiasCorrection
 from assim.problem.covariance import AbstractCovariance
@@ -200,8 +200,8 @@ def to_instrument(
     labels, uncertainty = model.labels(), uncertainty or Uncertainty()
     operator, said = _operator(table, labels) if operator is None else (operator, [])
     frame = Frame(labels, window, operator, quality or QualityControl())
-    _check_units(table, operator, labels)
-    uncertainty.check_units(table)
+    _check_places(table, operator, labels)
+    table = uncertainty.in_units(_in_units(table, operator, labels))
     if bias is not None and (problem := bias.check(table.rows)) is not None:
         raise DataError(f"{table.where}: {problem}")
     flags, within = _flags(table, frame, bias)
@@ -281,19 +281,31 @@ def _operator(table: ObservedTable, labels: Labels) -> tuple[AbstractOperator, l
     ]
 
 
-def _check_units(table: ObservedTable, operator: AbstractOperator, labels: Labels) -> None:
+def _in_units(table: ObservedTable, operator: AbstractOperator, labels: Labels) -> ObservedTable:
+    """The table with its values in the unit of what the operator predicts, and a note of that."""
+    units = operator.units(labels)
+    if units is None:
+        return table
+    where = f"{table.where} (read by {type(operator).__name__})"
+    line = conversion(where, table.units if table.units_given else None, units)
+    if not line.words:
+        return table
+    own = f"{line.words}; what the case says of them, as error.stdev, is in {units!r}"
+    return replace(table, values=line.values(table.values), units=units, notes=(*table.notes, own))
+
+
+def _check_places(table: ObservedTable, operator: AbstractOperator, labels: Labels) -> None:
+    """Raise DataError where the table lacks what the operator asks for."""
     kind = type(operator).__name__
     try:
-        units, dims = operator.units(labels), operator.dims(labels)
+        operator.units(labels)
+        dims = operator.dims(labels)
     except KeyError as error:
         field = str(error.args[0])
         raise DataError(
             f"{table.where}: its operator {kind} asks for the field {field!r}, which the model "
             f"lacks; {hint(field, labels.state)}"
         ) from error
-    if units is not None:
-        got = table.units if table.units_given else None
-        check_units(f"{table.where} (read by {kind})", got, units)
     for dim in dims:
         if dim not in table.coordinates:
             raise DataError(

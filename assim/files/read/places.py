@@ -17,15 +17,15 @@ def positions(file: File, array: xr.DataArray) -> dict[str, np.ndarray]:
     coordinates, grid = {}, file.labels.curvilinear
     for dim, axis in file.labels.coordinates.items():
         if stands_beside(array, file, dim):
-            file.check_units(dim, axis.units)
-            given = column(file.dataset[dim], array, file.where(dim))
+            line = file.conversion(dim, axis.units)
+            given = line.values(column(file.dataset[dim], array, file.where(dim)))
             if axis.eastward:
                 _check_angles(given, file.where(dim))
             coordinates[dim] = _placed(given, str(file.dataset[dim].dtype), file.labels, dim)
     if grid is not None and all(stands_beside(array, file, name) for name in grid.names):
         for name, units in zip(grid.names, grid.units, strict=True):
-            file.check_units(name, units)
-            coordinates[name] = column(file.dataset[name], array, file.where(name))
+            line = file.conversion(name, units)
+            coordinates[name] = line.values(column(file.dataset[name], array, file.where(name)))
         if not set(grid.dims) <= set(coordinates):
             places = grid.locate(*(coordinates[name] for name in grid.names))
             for dim, place in zip(grid.dims, places, strict=True):

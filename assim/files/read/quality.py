@@ -1,7 +1,7 @@
 """What is asked of the values of one instrument, and what their errors are taken to be."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from assim.files.errors import DataError, naming
 from assim.files.missing import why_missing
 from assim.files.read.far import FAR, far_values, far_words
 from assim.files.read.tables import ObservedTable
-from assim.files.units import check_units, squared
+from assim.files.units import conversion, squared
 from assim.problem.covariance import AbstractCovariance, Dense
 from assim.problem.likelihood import AbstractLikelihood, Gaussian
 from assim.problem.observation import ErrorScale
@@ -148,16 +148,23 @@ class Uncertainty:
     likelihood: AbstractLikelihood = field(default_factory=Gaussian)
     scale: ErrorScale | None = None
 
-    def check_units(self, table: ObservedTable) -> None:
-        """Raise DataError where the file's errors have other units than the values need."""
+    def in_units(self, table: ObservedTable) -> ObservedTable:
+        """The table with the file's errors in the unit that its values need.
+
+        Raises:
+            DataError: they have other units, which cannot be converted.
+        """
         if self.stdev is not None or self.covariance is not None:
-            return
+            return table
         units = stdev_units(table.units, self.likelihood)
         if table.covariance is not None:
-            where = f"{table.where}_covariance"
-            check_units(where, table.covariance_units, squared(units))
-        elif table.stdev is not None:
-            check_units(f"{table.where}_stddev", table.stdev_units, units)
+            where, matrix = f"{table.where}_covariance", table.covariance
+            line = conversion(where, table.covariance_units, squared(units))
+            return replace(table, covariance=line.deviations(matrix))
+        if table.stdev is None:
+            return table
+        line = conversion(f"{table.where}_stddev", table.stdev_units, units)
+        return replace(table, stdev=line.deviations(table.stdev))
 
     def of(self, table: ObservedTable, used: np.ndarray) -> dict[str, Any]:
         """Errors of the rows used, as arguments of `Observations`.

@@ -25,7 +25,7 @@ from assim.files.read.dimensions import (
 from assim.files.read.far import check_far, typical
 from assim.files.sources import File, Source, finite_numbers, name_of, names_near, opened_file
 from assim.files.times import FileTimes, date_text, decode
-from assim.files.units import check_units
+from assim.files.units import conversion
 from assim.files.valid import VALID_TIME
 from assim.problem.arrays import Array, Coordinate, Label, Labels, State
 from assim.problem.model import AbstractDynamics
@@ -227,7 +227,7 @@ def _read(
         near = names_near(file.dataset, variable)
         raise DataError(f"{where}: expected a variable {variable!r}, there is none; {near}")
     label = labels.state.get(name) or labels.parameters[name]
-    file.check_units(variable, label.units)
+    units = file.conversion(variable, label.units)
     array = _at_time(averaged(file.dataset[variable], means), file, label, moment)
     _check_dims(array, file, label, where, selects=moment.select is not None)
     for dim in label.dims:
@@ -235,7 +235,7 @@ def _read(
     values, spread = finite_numbers(array.transpose(*label.dims), where), f"{name}{STDEV}"
     has_spread = variable != spread and file.has(spread)
     check_far(values, where, lambda: typical(file.dataset[spread].values) if has_spread else 0.0)
-    return values
+    return units.deviations(values) if variable == spread else units.values(values)
 
 
 def _at_time(array: xr.DataArray, file: File, label: Label, moment: Moment) -> xr.DataArray:
@@ -356,7 +356,9 @@ def check_places(given: xr.DataArray, axis: Coordinate, where: str) -> None:
     got, units = finite_numbers(given, where), given.attrs.get("units")
     want = np.asarray(axis.values, float)
     if units is not None:
-        check_units(where, units, axis.units)
+        line = conversion(where, units, axis.units)
+        line.tell()
+        got = line.values(got)
     if got.shape != want.shape:
         raise DataError(f"{where}: expected {want.size} points, got the shape {got.shape}")
     if axis.eastward:
@@ -377,7 +379,7 @@ def check_places(given: xr.DataArray, axis: Coordinate, where: str) -> None:
             f"of {want[first]:g} ({wrong.sum()} of {wrong.size} points differ); interpolate to "
             f"the grid, or dataset.sortby({given.name!r}) where only the direction differs"
         )
-    check_units(where, units, axis.units)
+    conversion(where, units, axis.units)  # which refuses a unit that is missing
 
 
 def _check_positive(values: np.ndarray, where: str) -> None:

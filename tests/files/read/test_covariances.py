@@ -199,7 +199,7 @@ def dense(units="K2", n=60):
     ("dataset", "words"),
     [
         (with_attrs("u_stddev", units="K"), ["u_stddev", "'m s-1'", "'K'"]),
-        (with_attrs("u_length_x", units="m"), ["u_length_x", "'km'", "'m'"]),
+        (with_attrs("u_length_x", units="s"), ["u_length_x", "'km'", "'s'"]),
         (with_attrs("u_stddev").drop_vars("u_length_z"), ["u_length", "along each"]),
         (with_attrs("u_stddev").drop_vars("v_stddev"), ["'v'", "v_covariance"]),
         (dense("K"), ["v_covariance", "'K2'"]),
@@ -236,7 +236,7 @@ def test_tendencies_have_units_of_their_own(form):
 def test_a_matrix_of_tendencies_has_their_square():
     read = read_covariance(dense("K2 day-2"), Grid(), ["v"], units=TENDENCY)
     np.testing.assert_array_equal(read["v"].variance(), 1.0)
-    with pytest.raises(DataError, match="expected units 'K2 d-2'"):
+    with pytest.raises(DataError, match="expected units 'K2 days-2'"):
         read_covariance(dense("K2"), Grid(), ["v"], units=TENDENCY)
 
 
