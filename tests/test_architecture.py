@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "names": {
         *("problem", "solve", "statistics", "analysis", "findings", "files", "couple", "case"),
-        "show",
+        *("show", "run"),
     },
     "arguments": set(),
     "cache": set(),

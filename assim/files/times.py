@@ -235,6 +235,11 @@ def encode(
     times = np.asarray(times, float)
     if unit == NON_PHYSICAL:
         return times, {"units": NON_PHYSICAL, "long_name": "model time"}
+    if reference is None:
+        raise DataError(
+            f"a time in {unit} is written as dates, which need a date at which it is zero, and the "
+            "window has none; give Window(..., reference='YYYY-MM-DD')"
+        )
     start = date(reference, CALENDAR, "reference date")
     written = _WRITTEN.get(unit, unit)
     numbers = _days(times, start) if unit == "years" else _rescale(times, unit, written)

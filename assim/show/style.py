@@ -6,7 +6,7 @@ import io
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -66,10 +66,16 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One finished picture: the PNG, and a caption for people."""
+    """One finished picture: the PNG, a caption for people, and the figure, to be changed."""
 
     png: bytes
     caption: str
+    figure: Figure | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def axes(self) -> list[Axes]:
+        """The panels of the figure."""
+        return [] if self.figure is None else self.figure.axes
 
     def _repr_png_(self) -> bytes:
         """How a notebook shows it."""
@@ -247,7 +253,7 @@ def picture(figure: Figure, caption: str) -> Picture:
     memory = io.BytesIO()
     # no metadata: the same run gives the same bytes
     figure.savefig(memory, format="png", dpi=DPI, metadata={"Software": None})
-    return Picture(memory.getvalue(), caption)
+    return Picture(memory.getvalue(), caption, figure)
 
 
 def wrapped(title: str) -> str:

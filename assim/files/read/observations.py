@@ -30,12 +30,12 @@ from assim.files.read.quality import (
     Uncertainty,
     check_far,
     fails_background_check,
+    in_units,
 )
 from assim.files.read.tables import ObservedTable, open_observations
 from assim.files.read.windows import TOLERANCE, read_window
 from assim.files.sources import Source
 from assim.files.times import date_text
-from assim.files.units import conversion
 from assim.problem.arrays import Labels
 from assim.problem.bias import BiasCorrection
 from assim.problem.covariance import AbstractCovariance
@@ -201,7 +201,7 @@ def to_instrument(
     operator, said = _operator(table, labels) if operator is None else (operator, [])
     frame = Frame(labels, window, operator, quality or QualityControl())
     _check_places(table, operator, labels)
-    table = uncertainty.in_units(_in_units(table, operator, labels))
+    table = uncertainty.in_units(in_units(table, operator.units(labels), type(operator).__name__))
     if bias is not None and (problem := bias.check(table.rows)) is not None:
         raise DataError(f"{table.where}: {problem}")
     flags, within = _flags(table, frame, bias)
@@ -279,19 +279,6 @@ def _operator(table: ObservedTable, labels: Labels) -> tuple[AbstractOperator, l
         f'"time: {table.method}"; {way}give the operator that predicts them, '
         "such as TimeMean or TimeIntegral; operator PointSample says that this is meant"
     ]
-
-
-def _in_units(table: ObservedTable, operator: AbstractOperator, labels: Labels) -> ObservedTable:
-    """The table with its values in the unit of what the operator predicts, and a note of that."""
-    units = operator.units(labels)
-    if units is None:
-        return table
-    where = f"{table.where} (read by {type(operator).__name__})"
-    line = conversion(where, table.units if table.units_given else None, units)
-    if not line.words:
-        return table
-    own = f"{line.words}; what the case says of them, as error.stdev, is in {units!r}"
-    return replace(table, values=line.values(table.values), units=units, notes=(*table.notes, own))
 
 
 def _check_places(table: ObservedTable, operator: AbstractOperator, labels: Labels) -> None:

@@ -130,6 +130,22 @@ def check_far(
         )
 
 
+def in_units(table: ObservedTable, units: str | None, reader: str) -> ObservedTable:
+    """The table with its values in the unit of what reads the model, and a note of that.
+
+    Raises:
+        DataError: they have another unit, which cannot be converted.
+    """
+    if units is None:
+        return table
+    got = table.units if table.units_given else None
+    line = conversion(f"{table.where} (read by {reader})", got, units)
+    if not line.words:
+        return table
+    own = f"{line.words}; what the case says of them, as error.stdev, is in {units!r}"
+    return replace(table, values=line.values(table.values), units=units, notes=(*table.notes, own))
+
+
 @dataclass(frozen=True)
 class Uncertainty:
     """Errors of one instrument as its user gives them; what is None is left to the file.
