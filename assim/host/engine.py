@@ -16,7 +16,7 @@ from assim.case.failure import Exit
 from assim.host.arrays import Held, check_array, check_fit
 from assim.host.clock import TOLERANCE, check_start
 from assim.host.errors import Action, EndedError, HostError, words_of
-from assim.host.model import Procedure, offer_functions
+from assim.host.model import Procedure, followed, offer_functions
 from assim.host.ranks import Ranks
 from assim.host.run import deviations, stages_of
 from assim.host.together import Calls
@@ -86,7 +86,7 @@ class Engine:
         self.quiet_until = -math.inf  # before this time nothing is due
         self.held = Held(ranks or Ranks())
         self._calls = Calls(self.held)
-        self._begun, self._own_model = False, False
+        self._begun = False
         self._last = math.nan
         self._due = math.inf  # the next time that matters
         self._stages: Stages | None = None
@@ -146,7 +146,6 @@ class Engine:
         functions = {"step": step, "tangent": tangent, "adjoint": adjoint}
         table = self.case.checked.model
         offer_functions(table, functions, context=context, thread_safe=thread_safe)
-        self._own_model = True
 
     @_kept
     def start(self, t: float) -> Action:
@@ -167,10 +166,6 @@ class Engine:
             CaseError, DataError: of the case and its files, which may be put right; start again.
         """
         self._before_start("start")
-        from assim.run.terminal.runtime import configure
-
-        runtime: Any = self.case.runtime
-        configure(runtime.device, runtime.precision, runtime.mesh)
         whole = self.held.gather()
         self._together(lambda: self._started(whole, t))
         self._begun = True
@@ -178,7 +173,11 @@ class Engine:
 
     def _started(self, whole: Mapping[str, np.ndarray], t: float) -> Action:
         """Pose the problem, with the arrays of the host as they are."""
-        from assim.case.setting import set_up
+        from assim.run.terminal.runtime import configure
+
+        runtime: Any = self.case.runtime
+        configure(runtime.device, runtime.precision, runtime.mesh)
+        from assim.case.setting import set_up  # which imports JAX
 
         self.case.tables.background.offer(whole)
         if self.held.ranks.size > 1:
@@ -311,8 +310,7 @@ class Engine:
         elif not self.held.ranks.follows:
             self._calls.lead(call, self._standing)
         else:
-            model: Any = self.case.checked.model
-            standing, error = self._calls.follow(model.build().code if self._own_model else None)
+            standing, error = self._calls.follow(lambda: followed(self.case.checked.model))
             self.time, self._last, self.quiet_until, action = standing
             self.action = Action(int(action))
             if error is not None:

@@ -7,6 +7,7 @@ from assim.host.errors import HostError
 
 if TYPE_CHECKING:
     from assim.case.plugins import Plugin
+    from assim.couple.code import Code
 
 Procedure = Callable | int  # in Python, or the address of a C function
 
@@ -31,3 +32,12 @@ def offer_functions(
             'the model of the program, use = "HostModel"'
         )
     table.offer(**functions, **settings)
+
+
+def followed(table: "Plugin") -> "Code":
+    """The functions of the host's model, in a process that follows and computes nothing else."""
+    from assim.run.terminal.runtime import configure
+
+    configure()  # on the CPU: a device is for the process that analyses
+    functions: Code = table.build().code
+    return functions

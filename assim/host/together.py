@@ -66,18 +66,20 @@ class Calls:
         self.ranks.pass_on(numbers)
 
     def follow(
-        self, code: "Code | None"
+        self, functions: Callable[[], "Code"]
     ) -> tuple[tuple[float, ...], HostError | EndedError | None]:
         """Call what functions the first process calls, until its call of the engine ends.
 
         Args:
-            code: the functions; None where the model is not the host's.
+            functions: makes the functions of the model, once the first process calls any: before
+                that it may find fault with the case, and tells.
 
         Returns:
             what all know afterwards, and the error that ended it.
         """
+        code: Code | None = None
         while (head := self._head())[0] != _ENDED:
-            assert code is not None  # the first process has it, too
+            code = code or functions()
             operation, numbers = OPERATIONS[head[0]], np.zeros(head[1])
             self.ranks.pass_on(numbers)
             with suppress(StoppedError):  # of which the first process has its own, and tells

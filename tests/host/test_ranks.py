@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from assim.case.failure import CaseError
 from assim.host import Action, Engine, HostError, Ranks
 from assim.host.errors import EndedError
 from tests.host import lorenz
@@ -32,7 +33,7 @@ def together(call: Callable[[Ranks], Any], size: int = 2) -> list[Any]:
             results[number] = call(Ranks(number, size, broadcast))
         except BaseException as error:
             results[number] = error
-            if not isinstance(error, HostError | EndedError):
+            if not isinstance(error, HostError | EndedError | CaseError):
                 barrier.abort()
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(size)]
@@ -133,6 +134,20 @@ def test_names_that_differ(tmp_path: Path):
 
     for error in together(run):
         with pytest.raises(HostError, match="process 0 has registered x in parts, process 1 x in"):
+            raise error
+
+
+def test_a_model_that_cannot_be_made(tmp_path: Path):
+    """Every process finds fault with it, and none leaves the others to wait."""
+    path = lorenz.written(tmp_path, lorenz.described())
+
+    def run(ranks: Ranks) -> None:
+        engine = Engine(path, tmp_path / "out", ranks=ranks, assignments=["model.dt=-1.0"])
+        engine.register_model(*ALL)
+        engine.start(0.0)
+
+    for error in together(run):
+        with pytest.raises((CaseError, EndedError), match="dt must be positive"):
             raise error
 
 
