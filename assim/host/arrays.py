@@ -74,6 +74,7 @@ class Held:
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
         self.arrays: dict[str, np.ndarray] = {}
+        self.functions: list[str] = []  # of the model, that are the host's
         self._firsts: dict[str, tuple[int, ...]] = {}
         self.shared: dict[str, np.ndarray] = {}  # whole arrays that all processes are handed
         self.written: list[str] = []  # those of them that stand in the registered arrays
@@ -101,9 +102,9 @@ class Held:
         """Copies of the arrays, whole.
 
         Raises:
-            HostError: parts that do not make up the whole.
+            HostError: what processes have registered does not go together.
         """
-        arrays, self._places = whole(self.ranks, self.arrays, self._firsts)
+        arrays, self._places = whole(self.ranks, self.arrays, self._firsts, self.functions)
         return arrays
 
     def places(self, name: str) -> Places:

@@ -146,6 +146,7 @@ class Engine:
         functions = {"step": step, "tangent": tangent, "adjoint": adjoint}
         table = self.case.checked.model
         offer_functions(table, functions, context=context, thread_safe=thread_safe)
+        self.held.functions = [f"{n} of the model" for n, f in functions.items() if f is not None]
 
     @_kept
     def start(self, t: float) -> Action:

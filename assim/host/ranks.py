@@ -83,7 +83,10 @@ class Ranks:
 
 
 def whole(
-    ranks: Ranks, arrays: Mapping[str, np.ndarray], firsts: Mapping[str, Sequence[int]]
+    ranks: Ranks,
+    arrays: Mapping[str, np.ndarray],
+    firsts: Mapping[str, Sequence[int]],
+    functions: Sequence[str] = (),
 ) -> tuple[dict[str, np.ndarray], dict[str, Places]]:
     """Whole arrays from the parts that the processes hold, and the places of this one's parts.
 
@@ -91,28 +94,29 @@ def whole(
         ranks: the processes.
         arrays: those of this one.
         firsts: of those that are parts: the index of the first element in the whole.
+        functions: of the model, that this process has registered.
 
     Returns:
         every array, whole, and by name of those in parts where this process's part lies.
 
     Raises:
-        HostError: processes that registered different names, parts that overlap or leave gaps; in
-            all processes alike.
+        HostError: processes that registered different names, shapes or functions, parts that
+            overlap or leave gaps; in all processes alike.
     """
-    kinds = [f"{n}{' in parts' * (n in firsts)}" for n in arrays]
-    every = ranks.all_say(kinds)
+    kinds = [f"{n} {'in parts' if n in firsts else a.shape}" for n, a in arrays.items()]
+    every = ranks.all_say([*kinds, *functions])
     if other := [k for k, theirs in enumerate(every) if theirs != every[0]]:
         raise HostError(
             f"start: process 0 has registered {', '.join(every[0]) or 'nothing'}, process "
             f"{other[0]} {', '.join(every[other[0]]) or 'nothing'}; all register the same names in "
-            "the same order, whole or in parts"
+            "the same order, whole or in parts, and the same functions"
         )
     values, places = {}, {}
     for name, array in arrays.items():
         if name in firsts:
             values[name], places[name] = _joined(ranks, name, array, firsts[name])
         else:
-            values[name] = np.array(array, float)
+            values[name] = np.array(array, float, order="C")
             ranks.pass_on(values[name])
     return values, places
 

@@ -43,7 +43,7 @@ class Calls:
             call()
         except BaseException as raised:
             error = raised
-        shared = {name: np.array(v, float) for name, v in self.held.shared.items()}
+        shared = {name: np.array(v, float, order="C") for name, v in self.held.shared.items()}
         self.ranks.pass_on(np.array([_ENDED, 0]))
         self.ranks.said(
             {

@@ -137,6 +137,30 @@ def test_names_that_differ(tmp_path: Path):
             raise error
 
 
+@pytest.mark.parametrize(
+    ("give", "words"),
+    [
+        (
+            lambda e, k: e.register("F", np.zeros(1 + k)),
+            r"F \(1,\), process 1 x in parts, F \(2,\)",
+        ),
+        (lambda e, k: e.register_model(*ALL[: 3 - k]), "adjoint of the model, process 1"),
+        (lambda e, k: k or e.register_model(*ALL), "process 1 x in parts; all register"),
+    ],
+)
+def test_shapes_and_functions_that_differ(tmp_path: Path, give: Any, words: str):
+    path = lorenz.written(tmp_path, lorenz.described())
+
+    def run(ranks: Ranks) -> None:
+        engine, _ = registered(ranks, path)
+        give(engine, ranks.number)
+        engine.start(0.0)
+
+    for error in together(run):
+        with pytest.raises(HostError, match=words):
+            raise error
+
+
 def test_a_model_that_cannot_be_made(tmp_path: Path):
     """Every process finds fault with it, and none leaves the others to wait."""
     path = lorenz.written(tmp_path, lorenz.described())
