@@ -15,6 +15,7 @@ import numpy as np
 
 from assim.host.errors import HostError
 
+MOST = 2**30  # bytes that are broadcast at a time: MPI counts them in an int of C
 Places = tuple[slice, ...]
 Broadcast = Callable[[np.ndarray, int], None] | int  # of bytes in place, from a root; or address
 _BROADCAST = ctypes.CFUNCTYPE(
@@ -29,8 +30,8 @@ class Ranks:
         number: of this process, from 0, its rank.
         size: how many there are; 1 for a program that is alone.
         broadcast: called as broadcast(buffer, root) by all of them, gives every process the bytes
-            that `root` has in its array of uint8, in place; or the address of a C function (see
-            `assim_broadcast_function` in assim.h).
+            that `root` has in its array of uint8, in place, at most 2³⁰ of them; or the address of
+            a C function (see `assim_broadcast_function` in assim.h).
         context: address that a C function is handed.
 
     Raises:
@@ -52,18 +53,23 @@ class Ranks:
         return self.number > 0
 
     def pass_on(self, values: np.ndarray, root: int = 0) -> None:
-        """Give all processes the numbers of one, in place; the array is contiguous.
+        """Give all processes the numbers of one, in place; the array is contiguous, in C's order.
 
         Raises:
             HostError: the broadcast returned a code other than 0.
         """
-        if self.size == 1 or values.size == 0:
+        if self.size == 1:
             return
+        letters = values.reshape(-1).view(np.uint8)
+        for begin in range(0, letters.size, MOST):
+            self._broadcast_bytes(letters[begin : begin + MOST], root)
+
+    def _broadcast_bytes(self, letters: np.ndarray, root: int) -> None:
         if callable(self._broadcast):
-            self._broadcast(values.reshape(-1).view(np.uint8), root)
+            self._broadcast(letters, root)
             return
         function = _BROADCAST(int(self._broadcast or 0))
-        code = function(values.ctypes.data, values.nbytes, root, self._context)
+        code = function(letters.ctypes.data, letters.nbytes, root, self._context)
         if code:
             raise HostError(f"the broadcast of the program returned {code}")
 

@@ -10,6 +10,7 @@ import pytest
 
 from assim.case.failure import CaseError
 from assim.host import Action, Engine, HostError, Ranks
+from assim.host import ranks as ranks_of_a_host
 from assim.host.errors import EndedError
 from tests.host import lorenz
 from tests.host.lorenz import END, N
@@ -197,6 +198,19 @@ def test_what_one_raises_all_do(tmp_path: Path, what: str):
 
     first, second = together(run)
     assert first == second
+
+
+def test_a_broadcast_is_of_so_many_bytes_at_most(monkeypatch):
+    monkeypatch.setattr(ranks_of_a_host, "MOST", 24)
+    given = np.arange(20.0).reshape(4, 5)
+
+    def run(ranks: Ranks) -> np.ndarray:
+        values = given if ranks.number == 1 else np.zeros((4, 5))
+        ranks.pass_on(values, root=1)
+        return values
+
+    first, second = together(run)
+    assert (first == given).all() and (second == given).all()
 
 
 @pytest.mark.parametrize(

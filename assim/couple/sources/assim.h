@@ -1,8 +1,8 @@
 /* assim inside a program that keeps its own time loop.
 
-   In this order: in a parallel program assim_parallel, then assim_initialise, assim_register for every array, assim_register_model where the
-   window's model is to be the program's own, assim_start before the first step, assim_advance at
-   the end of every step, assim_finalise.
+   In this order: in a parallel program assim_parallel, then assim_initialise, assim_register for
+   every array, assim_register_model where the window's model is to be the program's own, assim_start
+   before the first step, assim_advance at the end of every step, assim_finalise.
 
    Every function returns 0 for success and nothing else does; assim_last_error has the words.
    Calls come from one thread at a time. One engine lives in a process at a time. */
@@ -59,8 +59,8 @@ typedef int (*assim_adjoint_function)(const double *const *x, const double *cons
                                       const double *const *by, double *const *bx,
                                       double *const *btheta, void *context);
 
-/* Gives all processes of a parallel program the bytes that `root` has, as MPI_Bcast does; 0 is
-   success. */
+/* Gives all processes of a parallel program the bytes that `root` has, as MPI_Bcast does: at most
+   2^30 of them, which an int counts. 0 is success. */
 typedef int (*assim_broadcast_function)(void *buffer, int64_t bytes, int root, void *context);
 
 /* In a parallel program, called first by every process: its number, from 0, how many there are, and
