@@ -84,10 +84,14 @@ def _told(
             np.asarray(v) for g in groups for v in (g.values() if isinstance(g, dict) else [g])
         ]
         before(operation, given)
+        failed = code.failures()
         try:
-            return code.call(operation, given)
+            values = code.call(operation, given)
         except StoppedError as error:
             raise code.stopped or error from None
+        if code.failures() != failed:
+            raise ArithmeticError  # which counts as a step that failed
+        return values
 
     def fields(*groups: Any) -> dict[str, np.ndarray]:
         return dict(zip(code.fields, call(*groups), strict=True))

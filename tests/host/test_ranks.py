@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assim.case.failure import CaseError
+from assim.case.failure import CaseError, NonFiniteError
 from assim.host import Action, Engine, HostError, Ranks
 from assim.host import ranks as ranks_of_a_host
 from assim.host.errors import EndedError
@@ -34,7 +34,7 @@ def together(call: Callable[[Ranks], Any], size: int = 2) -> list[Any]:
             results[number] = call(Ranks(number, size, broadcast))
         except BaseException as error:
             results[number] = error
-            if not isinstance(error, HostError | EndedError | CaseError):
+            if not isinstance(error, HostError | EndedError | CaseError | NonFiniteError):
                 barrier.abort()
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(size)]
@@ -211,6 +211,25 @@ def test_a_broadcast_is_of_so_many_bytes_at_most(monkeypatch):
 
     first, second = together(run)
     assert (first == given).all() and (second == given).all()
+
+
+def test_steps_that_fail_are_counted(tmp_path: Path):
+    path = lorenz.written(tmp_path, lorenz.described())
+
+    def failing(*given: Any) -> Any:
+        raise FloatingPointError
+
+    def run(ranks: Ranks) -> None:
+        engine, _ = registered(ranks, path)
+        engine.register_model(failing, *ALL[1:])
+        engine.start(0.0)
+        engine.advance(END)
+
+    for error in together(run):
+        with pytest.raises(
+            (NonFiniteError, EndedError), match=r"[1-9]\d* steps of .*failing.* failed"
+        ):
+            raise error
 
 
 @pytest.mark.parametrize(
