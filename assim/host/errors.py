@@ -50,7 +50,8 @@ def code_of(error: BaseException) -> int:
 
 def words_of(error: BaseException) -> str:
     """An error in plain words; one of ours with its kind."""
-    code = code_of(error)
-    if code == Exit.INTERNAL:
+    if isinstance(error, HostError | EndedError):
+        return str(error)
+    if code_of(error) == Exit.INTERNAL:
         return f"internal error, please report: {type(error).__name__}: {error}"
     return message(error)

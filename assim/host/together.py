@@ -1,7 +1,7 @@
 """What all processes of a parallel program do together: one leads, the others follow."""
 
+import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,8 +82,10 @@ class Calls:
             code = code or functions()
             operation, numbers = OPERATIONS[head[0]], np.zeros(head[1])
             self.ranks.pass_on(numbers)
-            with suppress(StoppedError):  # of which the first process has its own, and tells
+            try:
                 code.call(operation, code.shaped(operation, numbers))
+            except StoppedError as own:  # the first has its own, or waits in it and never tells
+                print(f"process {self.ranks.number}: {own}", file=sys.stderr, flush=True)
         said = self.ranks.said(None)
         for name, shape in said["shapes"].items():
             values = np.zeros(shape)

@@ -11,7 +11,7 @@ import pytest
 from assim.case.failure import CaseError, NonFiniteError
 from assim.host import Action, Engine, HostError, Ranks
 from assim.host import ranks as ranks_of_a_host
-from assim.host.errors import EndedError
+from assim.host.errors import EndedError, code_of, other_process, words_of
 from tests.host import lorenz
 from tests.host.lorenz import END, N
 
@@ -211,6 +211,38 @@ def test_a_broadcast_is_of_so_many_bytes_at_most(monkeypatch):
 
     first, second = together(run)
     assert (first == given).all() and (second == given).all()
+
+
+def test_what_a_process_that_follows_raises_is_printed(tmp_path: Path, capfd: Any):
+    """The first may wait for it within its own function."""
+    path = lorenz.written(tmp_path, lorenz.described())
+
+    def run(ranks: Ranks) -> Action:
+        def step(*given: Any) -> Any:
+            if ranks.number:
+                raise RuntimeError("it has lost its way")
+            return lorenz.host_step(*given)
+
+        engine, _ = registered(ranks, path)
+        engine.register_model(step, *ALL[1:])
+        engine.start(0.0)
+        return engine.advance(END)
+
+    assert together(run) == [Action.STOP, Action.STOP]
+    assert "process 1: PythonModel(step): RuntimeError: it has lost" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (1, "internal error, please report: KeyError: 'x'"),
+        (20, "F: is registered already"),
+        (22, "the model has stopped the run: CModel: StoppedError: the step returned -1"),
+    ],
+)
+def test_words_of_another_process_stay_as_they_are(code: int, words: str):
+    error = other_process(code, words)
+    assert (code_of(error), words_of(error)) == (code, words)
 
 
 def test_steps_that_fail_are_counted(tmp_path: Path):
