@@ -133,9 +133,12 @@ contains
     type(*), dimension(..), intent(in), target :: array
     integer, intent(in), optional :: first(:)
     character(kind=c_char, len=:), allocatable, target :: text
+    integer(c_int64_t) :: begins(15)
     text = trim(name) // c_null_char
     if (present(first)) then
-      status = c_register_part(c_loc(text), array, int(first, c_int64_t))
+      begins = 0 ! which is refused, as counting begins with 1
+      if (size(first) == rank(array)) begins(:size(first)) = first
+      status = c_register_part(c_loc(text), array, begins)
     else
       status = c_register(c_loc(text), array)
     end if
