@@ -39,8 +39,8 @@ def at_address(
         raise HostError(f"{name}: the pointer is null; give the address of the first element")
     if size not in _KINDS:
         raise HostError(f"{name}: numbers have 4 or 8 bytes, got {size}")
-    if any(extent < 1 for extent in extents):
-        raise HostError(f"{name}: extents must be positive, got {tuple(extents)}")
+    if any(extent < 0 for extent in extents):
+        raise HostError(f"{name}: extents must not be negative, got {tuple(extents)}")
     kind = _KINDS[size]
     first = np.ctypeslib.as_array((kind * 1).from_address(address))
     if strides is None:

@@ -11,6 +11,7 @@ import pytest
 from assim.case.failure import CaseError, NonFiniteError
 from assim.host import Action, Engine, HostError, Ranks
 from assim.host import ranks as ranks_of_a_host
+from assim.host.arrays import at_address
 from assim.host.errors import EndedError, code_of, other_process, words_of
 from tests.host import lorenz
 from tests.host.lorenz import END, N
@@ -83,6 +84,22 @@ def test_each_has_its_part_of_the_analysis_and_of_its_spread(tmp_path: Path):
     np.testing.assert_allclose(np.concatenate([first[0], second[0]]), x, rtol=0, atol=1e-10)
     np.testing.assert_allclose(np.concatenate([first[1], second[1]]), spread, rtol=1e-8)
     assert first[2] == second[2] == pytest.approx(float(of_forcing), rel=1e-8)
+
+
+def test_a_process_may_hold_nothing(tmp_path: Path):
+    """As one whose part of a grid is land; its pointer is of no number."""
+    path, memory = lorenz.written(tmp_path, lorenz.tables()), np.zeros(1)
+
+    def run(ranks: Ranks) -> Any:
+        x = lorenz.background()
+        if ranks.number:
+            x = at_address("x", memory.ctypes.data, 8, [0])
+        engine = Engine(path, tmp_path / "out", ranks=ranks)
+        engine.register("x", x, [0])
+        engine.start(0.0)
+        return engine.advance(END), x.shape
+
+    assert together(run) == [(Action.STOP, (N,)), (Action.STOP, (0,))]
 
 
 def test_a_cycle_goes_on_in_all(tmp_path: Path):
