@@ -237,7 +237,7 @@ class Engine:
             HostError: no analysis yet, or one without standard deviations of this name.
         """
         shared = self._together(lambda: self.held.share({name: deviations(self._analysed, name)}))
-        values = shared[name][self.held.places(name)]
+        values = np.asarray(shared[name][self.held.places(name)])
         if out is None:
             return values
         if check_array(name, out).shape != values.shape:

@@ -70,6 +70,7 @@ def test_each_has_its_part_of_the_analysis_and_of_its_spread(tmp_path: Path):
             assert engine.start(0.0) is Action.NOTHING
             assert engine.advance(END / 2) is Action.NOTHING
             assert engine.advance(END) is Action.STOP and engine.time == END
+            assert engine.spread("F").shape == () and isinstance(engine.spread("F"), np.ndarray)
             return x, engine.spread("x"), float(engine.spread("F"))
 
     first, second = together(run)
