@@ -68,6 +68,7 @@ class CModel(AbstractForeignModel):
     ) -> None:
         if not dt > 0:
             raise ValueError(f"CModel: dt must be positive, got {dt}")
+        self.parameters = defaults("CModel", labels, parameters)
         loaded = None if library is None else _loaded(library)
         differences = tangent == DIFFERENCES
         symbols = {STEP: step, TANGENT: None if differences else tangent, ADJOINT: adjoint}
@@ -80,7 +81,6 @@ class CModel(AbstractForeignModel):
         own = [*filter(None, map(_holder, functions.values())), *files]
         self.code = Code(name, labels, functions, context, thread_safe, differences, loaded, own)
         self.dt = dt
-        self.parameters = defaults("CModel", labels, parameters)
 
 
 def _loaded(library: str | os.PathLike[str]) -> ctypes.CDLL:

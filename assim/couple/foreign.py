@@ -76,7 +76,7 @@ def defaults(called: str, labels: Labels, parameters: Params | None) -> Params:
     """The parameters' defaults, as arrays.
 
     Raises:
-        ValueError: a parameter of the labels without one, or one of no parameter.
+        ValueError: a parameter of the labels without one, one of no parameter, or of another shape.
     """
     given = parameters or {}
     for name in labels.parameters:
@@ -89,7 +89,14 @@ def defaults(called: str, labels: Labels, parameters: Params | None) -> Params:
         if name not in labels.parameters:
             near = nearest(name, labels.parameters)
             raise ValueError(f"{called}: the labels have no parameter {name!r}; {near}")
-    return {name: jnp.asarray(given[name], float) for name in labels.parameters}
+    values = {name: jnp.asarray(given[name], float) for name in labels.parameters}
+    for name, value in values.items():
+        if value.shape != (shape := labels.shape(name)):
+            raise ValueError(
+                f"{called}: the default of {name!r} has the shape {value.shape}, and its labels "
+                f"say {shape}"
+            )
+    return values
 
 
 def check_given(code: AbstractCode, x: State, theta: Params) -> None:

@@ -60,7 +60,7 @@ def host_model(
     if step is None:
         raise ValueError(
             "HostModel: the step is that of a program that holds the engine, and gives it by "
-            "assim_register_model (Engine.register_model in Python); run that program"
+            "assim_register_model (Engine.register_model in Python) before it starts the engine"
         )
     tables = (fields, coordinates or {}, parameters or {}, time_unit)
     labels, defaults = described("HostModel", *tables)

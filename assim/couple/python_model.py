@@ -60,6 +60,7 @@ class PythonModel(AbstractForeignModel):
     ) -> None:
         if not dt > 0:
             raise ValueError(f"PythonModel: dt must be positive, got {dt}")
+        self.parameters = defaults("PythonModel", labels, parameters)
         differences = tangent == DIFFERENCES
         given: dict[str, Any] = {
             STEP: step,
@@ -72,7 +73,6 @@ class PythonModel(AbstractForeignModel):
         name = f"PythonModel({getattr(step, '__name__', type(step).__name__)})"
         self.code = python_code(name, labels, given, differences, files)
         self.dt = dt
-        self.parameters = defaults("PythonModel", labels, parameters)
 
 
 def python_code(

@@ -1,7 +1,7 @@
 """The arrays of a host: registered once, read and written in place."""
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,6 +126,16 @@ class Held:
     def share(self, values: Mapping[str, np.ndarray]) -> None:
         """Have other processes take these, too."""
         self.shared |= values
+
+
+def check_taken(arrays: Mapping[str, np.ndarray], estimated: Iterable[str]) -> None:
+    """Raise HostError where a program that steps its own model takes no value of a parameter."""
+    for name in estimated:
+        if name not in arrays:
+            raise HostError(
+                f"{name}: is estimated, and the program has registered no array for it: its own "
+                "step would go on with the old value; register the array that its step reads"
+            )
 
 
 def check_fit(arrays: Mapping[str, np.ndarray], labels: "Labels") -> None:

@@ -13,10 +13,10 @@ import numpy as np
 
 from assim.case.case import read_case
 from assim.case.failure import Exit
-from assim.host.arrays import Held, check_array, check_fit
+from assim.host.arrays import Held, check_array, check_fit, check_taken
 from assim.host.clock import TOLERANCE, check_start
 from assim.host.errors import Action, EndedError, HostError, words_of
-from assim.host.model import Procedure, followed, offer_functions
+from assim.host.model import Procedure, followed, offer_announcing, offer_functions
 from assim.host.ranks import Ranks
 from assim.host.run import deviations, stages_of
 from assim.host.together import Calls
@@ -181,8 +181,8 @@ class Engine:
         from assim.case.setting import set_up  # which imports JAX
 
         self.case.tables.background.offer(whole)
-        if self.held.ranks.size > 1:
-            self.case.checked.model.offer(before=self._calls.announce)
+        if self.held.ranks.size > 1 and self.held.functions:
+            offer_announcing(self.case.checked.model, self._calls.announce)
         setting = set_up(self.case)
         check_fit(whole, setting.labels)
         if not self.resume:
@@ -250,7 +250,7 @@ class Engine:
         if self._stages is not None:
             self._stages.close()
         self.held, self._stages, self._stage = Held(Ranks()), None, None
-        self._begun = False
+        self._begun, self._analysed = False, None
         self.quiet_until = -math.inf
         self._over = HostError("the engine has been finalised; make a new one")
 
@@ -269,6 +269,8 @@ class Engine:
         from assim.files.read.states import read_state
 
         control, model = stage.problem.control, stage.problem.model
+        if self.held.functions:
+            check_taken(self.held.arrays, control.parameters)
         first = control(jnp.zeros(control.size()))
         self.held.write({**first.state, **first.parameters})
         if stage.resumed is None:

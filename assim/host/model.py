@@ -34,6 +34,20 @@ def offer_functions(
     table.offer(**functions, **settings)
 
 
+def offer_announcing(table: "Plugin", announce: Callable[..., None]) -> None:
+    """Have every call of the host's functions announced to the other processes.
+
+    Raises:
+        HostError: a model that tells nobody of its calls.
+    """
+    if "before" not in table.types():
+        raise HostError(
+            f"start: {table.use} (model.use) does not tell other processes what it calls, as a "
+            'parallel program needs; describe the model of the program, use = "HostModel"'
+        )
+    table.offer(before=announce)
+
+
 def followed(table: "Plugin") -> "Code":
     """The functions of the host's model, in a process that follows and computes nothing else."""
     from assim.run.terminal.runtime import configure

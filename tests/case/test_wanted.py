@@ -165,15 +165,15 @@ def test_a_first_guess_that_a_prior_excludes(toy: Toy) -> None:
 GUESS = "old/analysis.nc"
 
 
-def in_grams(guess: xr.Dataset) -> xr.Dataset:
-    """The same amounts in another unit."""
-    return guess.assign(x=(1000 * guess["x"]).assign_attrs(units="g"))
+def in_seconds(guess: xr.Dataset) -> xr.Dataset:
+    """Amounts in a unit that is none of theirs."""
+    return guess.assign(x=guess["x"].assign_attrs(units="s"))
 
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (in_grams, (f"{GUESS}: x", "'kg'", "'g'")),
+        (in_seconds, (f"{GUESS}: x", "'kg'", "'s'")),
         (lambda guess: guess.rename(x="amount"), (f"{GUESS}: x: expected a variable 'x'",)),
         (lambda guess: guess.rename(cell="point"), (f"{GUESS}: x", "'cell'", "point")),
         (lambda guess: guess.isel(cell=[0, 1]), (f"{GUESS}: x: expected 3 points along 'cell'",)),

@@ -261,6 +261,10 @@ def test_second_derivatives_beside_a_field_next_to_zero():
     [
         ({}, r"PythonModel: the labels have a parameter 'k', for which `parameters` gives no"),
         ({"k": 1.0, "kk": 2.0}, r"PythonModel: the labels have no parameter 'kk'; did you mean"),
+        (
+            {"k": [1.0, 2.0]},
+            r"PythonModel: the default of 'k' has the shape \(2,\), and its labels",
+        ),
     ],
 )
 def test_defaults_are_those_of_the_labels(parameters, words):

@@ -9,7 +9,7 @@ import pytest
 from assim.case.failure import CaseError
 from assim.couple import trampoline
 from assim.couple.host_model import host_model
-from assim.host import Action, Engine
+from assim.host import Action, Engine, HostError
 from tests.host import lorenz
 from tests.host.lorenz import END, N
 
@@ -72,6 +72,14 @@ def test_without_a_host_the_case_says_what_it_lacks(tmp_path: Path):
     engine = Engine(lorenz.written(tmp_path, lorenz.described()), tmp_path / "out")
     engine.register("x", lorenz.background())
     with engine, pytest.raises(CaseError, match=r"model: HostModel: the step is that of a program"):
+        engine.start(0.0)
+
+
+def test_an_estimated_parameter_that_the_program_does_not_take_is_refused(tmp_path: Path):
+    engine = Engine(lorenz.written(tmp_path, lorenz.described()), tmp_path / "out")
+    engine.register("x", lorenz.background())
+    engine.register_model(*ALL)
+    with engine, pytest.raises(HostError, match=r"F: is estimated, and the program has registered"):
         engine.start(0.0)
 
 

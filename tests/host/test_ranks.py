@@ -66,6 +66,7 @@ def test_each_has_its_part_of_the_analysis_and_of_its_spread(tmp_path: Path):
     def run(ranks: Ranks) -> Any:
         engine, x = registered(ranks, path)
         with engine:
+            engine.register("F", np.zeros(()))
             engine.register_model(*ALL)
             assert engine.start(0.0) is Action.NOTHING
             assert engine.advance(END / 2) is Action.NOTHING
@@ -78,6 +79,7 @@ def test_each_has_its_part_of_the_analysis_and_of_its_spread(tmp_path: Path):
     with Engine(path, tmp_path / "alone") as engine:
         x = lorenz.background()
         engine.register("x", x)
+        engine.register("F", np.zeros(()))
         engine.register_model(*ALL)
         engine.start(0.0)
         engine.advance(END)
@@ -186,6 +188,7 @@ def test_a_model_that_cannot_be_made(tmp_path: Path):
 
     def run(ranks: Ranks) -> None:
         engine = Engine(path, tmp_path / "out", ranks=ranks, assignments=["model.dt=-1.0"])
+        engine.register("F", np.zeros(()))
         engine.register_model(*ALL)
         engine.start(0.0)
 
@@ -206,6 +209,7 @@ def test_what_one_raises_all_do(tmp_path: Path, what: str):
     def run(ranks: Ranks) -> str:
         engine, x = registered(ranks, path)
         functions = (lorenz.host_step, broken, broken) if what == "a step that raises" else ALL
+        engine.register("F", np.zeros(()))
         engine.register_model(*functions)
         before = x.copy()
         with pytest.raises(Exception, match=r"observations\.nc|lost its way"):
@@ -289,3 +293,27 @@ def test_steps_that_fail_are_counted(tmp_path: Path):
 def test_ranks_that_cannot_be(given, words):
     with pytest.raises(HostError, match=words):
         Ranks(*given)
+
+
+def test_a_model_that_announces_nothing_is_refused(tmp_path: Path):
+    """A class of one's own that takes a step of the host, of whose calls nobody hears."""
+    (tmp_path / "own.py").write_text(OWN)
+    path = lorenz.written(tmp_path, {**lorenz.tables(), "model": {"use": "own.py:own"}})
+
+    def run(ranks: Ranks) -> None:
+        engine, _ = registered(ranks, path)
+        engine.register_model(lorenz.host_step)
+        engine.start(0.0)
+
+    for error in together(run):
+        with pytest.raises(HostError, match=r"own.py:own \(model.use\) does not tell other proc"):
+            raise error
+
+
+OWN = """
+from assim.models import Lorenz96
+
+
+def own(step=None) -> Lorenz96:
+    return Lorenz96(12)
+"""
