@@ -101,8 +101,8 @@ def test_fortran_counts_from_one_and_its_first_dimension_is_the_last(plane: Path
     words, cache = (plane, still(tmp_path), tmp_path / "out"), plane.parent / "cache"
     done = in_processes(2, *words, cache=cache)
     assert done.returncode == 0, done.stderr
-    found = [line.split()[2:] for line in done.stdout.splitlines() if line.startswith("process")]
-    h = np.array(found, float).reshape(2, 3, 6)
+    lines = sorted(line for line in done.stdout.splitlines() if line.startswith("process"))
+    h = np.array([line.split()[2:] for line in lines], float).reshape(2, 3, 6)
     expected = 10 * np.arange(1.0, 4.0)[:, None] + np.arange(1.0, 9.0)
     expected[1, 5] += 0.8 * 2.5  # by a stdev of 1 against one of 0.5
     np.testing.assert_allclose(np.concatenate(h[:, :, 1:5], axis=1), expected, atol=1e-3)

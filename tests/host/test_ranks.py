@@ -246,6 +246,7 @@ def test_what_a_process_that_follows_raises_is_printed(tmp_path: Path, capfd: An
             return lorenz.host_step(*given)
 
         engine, _ = registered(ranks, path)
+        engine.register("F", np.zeros(()))
         engine.register_model(step, *ALL[1:])
         engine.start(0.0)
         return engine.advance(END)
@@ -275,6 +276,7 @@ def test_steps_that_fail_are_counted(tmp_path: Path):
 
     def run(ranks: Ranks) -> None:
         engine, _ = registered(ranks, path)
+        engine.register("F", np.zeros(()))
         engine.register_model(failing, *ALL[1:])
         engine.start(0.0)
         engine.advance(END)
@@ -314,6 +316,6 @@ OWN = """
 from assim.models import Lorenz96
 
 
-def own(step=None) -> Lorenz96:
+def own(step: object = None) -> Lorenz96:
     return Lorenz96(12)
 """
