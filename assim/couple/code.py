@@ -5,7 +5,7 @@ import ctypes
 import math
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -121,6 +121,7 @@ class Code(AbstractCode):
         step, tangent, adjoint = (self.functions.get(operation, 0) for operation in OPERATIONS)
         self.number = trampoline.add(name, step, tangent, adjoint, context, parallel)
         self._before = self._counted()[0]
+        self._before_call: Callable[[str, list[np.ndarray]], None] | None = None
 
     def has(self, operation: str) -> bool:
         """Whether the code brings this operation."""
@@ -135,6 +136,10 @@ class Code(AbstractCode):
     def _counted(self) -> tuple[int, int]:
         """Calls that failed in the trampoline, of this model made before, too."""
         return (0, 0) if self.number is None else trampoline.failures(self.number)
+
+    def announce(self, before: Callable[[str, list[np.ndarray]], None]) -> None:
+        """Tell of every call, with its arguments, before it is made: all are made from Python."""
+        self._before_call, self.number = before, None
 
     def stop(self, why: BaseException) -> None:
         """Keep why the functions are about to return a code below 0."""
@@ -160,6 +165,8 @@ class Code(AbstractCode):
         """
         fields, parameters = len(self.fields), len(self.parameters)
         arrays = [np.asarray(value, dtype=float, order="C") for value in given]
+        if self._before_call is not None:
+            self._before_call(operation, arrays)
         x, theta, t = arrays[:fields], arrays[fields:][:parameters], arrays[fields + parameters]
         rest = arrays[fields + parameters + 1 :]
         like = x + theta if operation == ADJOINT else x

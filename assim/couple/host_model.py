@@ -1,7 +1,6 @@
 """The model of a program that holds the engine: described by a case, stepped by the program."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,9 +8,7 @@ import numpy as np
 
 from assim.arguments import nearest
 from assim.couple.c_model import CModel
-from assim.couple.code import ADJOINT, STEP, TANGENT, Code
-from assim.couple.errors import StoppedError
-from assim.couple.foreign import DIFFERENCES, AbstractForeignModel
+from assim.couple.foreign import AbstractForeignModel
 from assim.couple.python_model import PythonModel
 from assim.problem.arrays import Coordinate, Label, Labels, Params
 
@@ -71,48 +68,9 @@ def host_model(
     else:
         own |= {"context": context, "thread_safe": thread_safe}
         model = CModel(None, labels, dt, defaults, step=step, **own)
-    return model if before is None else _told(model.code, before, dt, defaults)
-
-
-def _told(
-    code: Code, before: Callable[[str, list[np.ndarray]], None], dt: float, defaults: Params
-) -> PythonModel:
-    """The same functions, called from Python, each call of which is told before."""
-
-    def call(operation: str, *groups: Any) -> list[np.ndarray]:
-        given = [
-            np.asarray(v) for g in groups for v in (g.values() if isinstance(g, dict) else [g])
-        ]
-        before(operation, given)
-        failed = code.failures()
-        try:
-            values = code.call(operation, given)
-        except StoppedError as error:
-            raise code.stopped or error from None
-        if code.failures() != failed:
-            raise ArithmeticError  # which counts as a step that failed
-        return values
-
-    def fields(*groups: Any) -> dict[str, np.ndarray]:
-        return dict(zip(code.fields, call(*groups), strict=True))
-
-    def adjoint(*groups: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        values = call(ADJOINT, *groups)
-        number = len(code.fields)
-        of_parameters = dict(zip(code.parameters, values[number:], strict=True))
-        return dict(zip(code.fields, values[:number], strict=True)), of_parameters
-
-    tangent = partial(fields, TANGENT) if code.has(TANGENT) else None
-    step = partial(fields, STEP)
-    step.__name__ = code.name.removeprefix("PythonModel(").removesuffix(")")  # type: ignore
-    return PythonModel(
-        step,
-        code.labels,
-        dt,
-        defaults,
-        tangent=DIFFERENCES if code.by_differences else tangent,
-        adjoint=adjoint if code.has(ADJOINT) else None,
-    )
+    if before is not None:
+        model.code.announce(before)
+    return model
 
 
 def described(
