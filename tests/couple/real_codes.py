@@ -56,10 +56,12 @@ def figures(cell: str) -> tuple[float, float]:
     return float(mean), float(stdev)
 
 
-def check_table(code: str, names: list[str], analysis: Any, reference: Any) -> None:
-    """The page has the figures of this run and of the reference, to a tenth of the latter's σ."""
+def check_posterior(code: str, names: list[str], analysis: Any, reference: Any) -> None:
+    """The posterior is the reference's, and the page has the figures of both, to a tenth of σ."""
     for row, name, mean, stdev in zip(stated(code), names, *reference, strict=True):
         own = analysis.quantities[name]
+        assert own.mean == pytest.approx(mean, abs=0.1 * stdev), name
+        assert own.stddev == pytest.approx(stdev, rel=0.05), name
         for cell, found in ((row[5], (own.mean, own.stddev)), (row[6], (mean, stdev))):
             assert figures(cell) == pytest.approx(found, abs=0.1 * stdev), name
 

@@ -13,6 +13,7 @@ from assim.host import Action, Engine, HostError, Ranks
 from assim.host import ranks as ranks_of_a_host
 from assim.host.arrays import at_address
 from assim.host.errors import EndedError, code_of, other_process, words_of
+from assim.host.model import offer_announcing
 from tests.host import lorenz
 from tests.host.lorenz import END, N
 
@@ -44,6 +45,13 @@ def together(call: Callable[[Ranks], Any], size: int = 2) -> list[Any]:
     for thread in threads:
         thread.join()
     return results
+
+
+def refused_by_all(call: Callable[[Ranks], Any], words: str) -> None:
+    """Every process raises the same."""
+    for error in together(call):
+        with pytest.raises(HostError, match=words):
+            raise error
 
 
 def part(ranks: Ranks) -> slice:
@@ -139,9 +147,7 @@ def test_parts_that_do_not_make_up_the_whole(tmp_path, firsts, length, words):
         engine.register("x", np.zeros(length), [firsts[ranks.number]])
         engine.start(0.0)
 
-    for error in together(run):
-        with pytest.raises(HostError, match=words):
-            raise error
+    refused_by_all(run, words)
 
 
 def test_names_that_differ(tmp_path: Path):
@@ -153,9 +159,7 @@ def test_names_that_differ(tmp_path: Path):
             engine.register("F", np.zeros(()))
         engine.start(0.0)
 
-    for error in together(run):
-        with pytest.raises(HostError, match="process 0 has registered x in parts, process 1 x in"):
-            raise error
+    refused_by_all(run, "process 0 has registered x in parts, process 1 x in")
 
 
 @pytest.mark.parametrize(
@@ -177,9 +181,7 @@ def test_shapes_and_functions_that_differ(tmp_path: Path, give: Any, words: str)
         give(engine, ranks.number)
         engine.start(0.0)
 
-    for error in together(run):
-        with pytest.raises(HostError, match=words):
-            raise error
+    refused_by_all(run, words)
 
 
 def test_a_model_that_cannot_be_made(tmp_path: Path):
@@ -301,15 +303,9 @@ def test_a_model_that_announces_nothing_is_refused(tmp_path: Path):
     """A class of one's own that takes a step of the host, of whose calls nobody hears."""
     (tmp_path / "own.py").write_text(OWN)
     path = lorenz.written(tmp_path, {**lorenz.tables(), "model": {"use": "own.py:own"}})
-
-    def run(ranks: Ranks) -> None:
-        engine, _ = registered(ranks, path)
-        engine.register_model(lorenz.host_step)
-        engine.start(0.0)
-
-    for error in together(run):
-        with pytest.raises(HostError, match=r"own.py:own \(model.use\) does not tell other proc"):
-            raise error
+    table = Engine(path, tmp_path / "out").case.checked.model
+    with pytest.raises(HostError, match=r"own.py:own \(model.use\) does not tell other proc"):
+        offer_announcing(table, print)
 
 
 OWN = """
