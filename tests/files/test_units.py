@@ -153,7 +153,7 @@ def test_a_file_in_other_units_is_read_as_the_same_file_by_hand(place):
     with listening() as told:
         values = read(other(make(), name, unit))
     np.testing.assert_allclose(values, read(make()), rtol=1e-12, atol=1e-12)
-    of_a_table = place in ("observations", "their errors")  # whose notes tell of it
+    of_a_table = place == "observations"  # whose notes tell of it
     assert of_a_table or any(f"{name}: converted from {unit!r}" in words for words in told)
 
 

@@ -176,10 +176,12 @@ class Uncertainty:
         if table.covariance is not None:
             where, matrix = f"{table.where}_covariance", table.covariance
             line = conversion(where, table.covariance_units, squared(units))
+            line.tell()
             return replace(table, covariance=line.deviations(matrix))
         if table.stdev is None:
             return table
         line = conversion(f"{table.where}_stddev", table.stdev_units, units)
+        line.tell()
         return replace(table, stdev=line.deviations(table.stdev))
 
     def of(self, table: ObservedTable, used: np.ndarray) -> dict[str, Any]:
