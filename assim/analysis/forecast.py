@@ -283,14 +283,14 @@ def _with_moments(
     whole = [np.isfinite(v).reshape(len(v), -1).all(axis=1) for v in states.values()]
     finite = np.all(whole, axis=0)
     members, read = ({n: v[finite] for n, v in part.items()} for part in (states, seen))
-    moments = {name: _moments(value) for name, value in members.items()}
+    moments = {name: member_moments(value) for name, value in members.items()}
     mean, stdev, *others = ({n: m[i] for n, m in moments.items()} for i in range(5))
     kept = {name: np.asarray(value)[finite] for name, value in theta.items()}
     quantiles = dict(zip(QUANTILES, others, strict=True))
     return Forecast(window, labels, members, read, kept, finite, mean, stdev, quantiles)
 
 
-def _moments(members: np.ndarray) -> list[np.ndarray]:
+def member_moments(members: np.ndarray) -> list[np.ndarray]:
     """Mean, standard deviation and quantiles over the first dimension; NaN of no members.
 
     Another member lies between the outer quantiles with just their probability.

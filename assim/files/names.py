@@ -30,6 +30,7 @@ FLAGS = {
     19: "background_check",
     31: "superobbed",
 }
+OBSERVABLE = "observable"  # attribute of series of an instrument: its name
 STDEV, COVARIANCE, QC, INCREMENT = "_stddev", "_covariance", "_qc", "_increment"
 
 

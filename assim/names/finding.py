@@ -12,6 +12,8 @@ from assim.findings.fit import goodness_of_fit as goodness_of_fit
 from assim.findings.impact import Impact as Impact
 from assim.findings.impact import innovation_stdev as innovation_stdev
 from assim.findings.impact import observation_impact as observation_impact
+from assim.findings.observables import Observables as Observables
+from assim.findings.observables import observables as observables
 from assim.findings.predictive import PredictiveCheck as PredictiveCheck
 from assim.findings.predictive import PredictiveChecks as PredictiveChecks
 from assim.findings.predictive import predictive_checks as predictive_checks

@@ -1,6 +1,7 @@
 """A forecast from a finished run: from its directory to forecast.nc and its scores."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,9 @@ from assim.files.write.forecast import (
     true_states,
     truth_summary,
 )
+from assim.files.write.observables import with_observables
 from assim.findings.between_edges import bent_ahead
+from assim.findings.observables import Observables, observables_ahead
 from assim.findings.verification import (
     FieldScores,
     Scores,
@@ -38,6 +41,7 @@ from assim.findings.verification import (
     scores,
     sound,
 )
+from assim.problem.observation import Observations
 from assim.problem.window import Window
 from assim.run.forecast_files import LaterRows, files_by_instrument, later_rows, shared
 from assim.run.forecast_start import Origin, origin_of
@@ -86,6 +90,7 @@ class _Outcome:
     verified: list[_Verified]
     edges: np.ndarray
     truth: dict[str, FieldScores]
+    observables: Observables
 
     def text(self, edge: int) -> str:
         """A slot edge of the forecast for people."""
@@ -116,7 +121,9 @@ def forecast_case(case: Case, asked: ForecastRequest, screen: Screen) -> Exit:
     with writing(results, screen, ("forecast.nc", *scored, "forecast.json")):
         ahead = _run(setting, origin, window, seed)
         verified = [_verify(instrument, ahead, origin.draws, seed) for instrument in instruments]
-        outcome = _Outcome(origin, ahead, verified, edges, against_truth(ahead, truth, edges))
+        series = observables_ahead(ahead, _places(setting, instruments), origin.draws, seed + 3)
+        errors = against_truth(ahead, truth, edges)
+        outcome = _Outcome(origin, ahead, verified, edges, errors, series)
         _show(outcome, screen)
         screen.notes(_bent(outcome, setting))
         _write(outcome, results, asked.keep_members, seed)
@@ -236,6 +243,27 @@ def _read(
     return instruments
 
 
+def _places(setting: Setting, verified: list[Instrument]) -> list[Observations]:
+    """Every instrument with readings at its places: those that it is scored by, else the case's.
+
+    One whose file cannot be read any more is left out: the forecast does not need it.
+    """
+    several = [instrument.observations for instrument in verified]
+    scored = {o.name for o in several}
+    if setting.tables.cycle is not None:  # whose files come one by one
+        return several
+    rows = {}
+    for table in setting.tables.observations:
+        with suppress(DataError):
+            rows[table.called] = table.rows(table.file_path(table.file), setting.labels)
+    tables = [t for t in setting.tables.observations if t.called in rows.keys() - scored]
+    for table in tables:
+        with suppress(DataError):
+            window = setting.window(list(rows.values()))
+            several.append(table.build(setting.model, rows[table.called], window).observations)
+    return several
+
+
 def _verify(instrument: Instrument, ahead: Forecast, draws: StartMembers, seed: int) -> _Verified:
     """One instrument's readings against what the members predict of them."""
     o = instrument.observations
@@ -255,6 +283,7 @@ def _write(outcome: _Outcome, results: Results, members: bool, seed: int) -> Non
     warnings = outcome.origin.warnings
     words = {"assim_warnings": "\n".join(warnings)} if warnings else {}
     dataset = forecast_dataset(ahead, members=members, names=names)
+    dataset = with_observables(dataset, outcome.observables.series, ahead.labels)
     results.dataset("forecast", dataset.assign_attrs(words), "forecast")
     if outcome.verified:
         instruments, rows, *_ = zip(*outcome.verified, strict=True)
@@ -290,6 +319,7 @@ def _summary(outcome: _Outcome, seed: int) -> dict[str, Any]:
             }
             for verified in outcome.verified
         }
+    content["observables"] = outcome.observables.summary()
     if outcome.truth:
         content["truth"] = truth_summary(outcome.truth, leads[outcome.edges])
     return content

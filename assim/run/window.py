@@ -45,6 +45,7 @@ from assim.files.write.summary import summary
 from assim.findings.consistency import consistency
 from assim.findings.fit import goodness_of_fit, verdict_of
 from assim.findings.impact import observation_impact
+from assim.findings.observables import observables
 from assim.findings.predictive import predictive_checks
 from assim.findings.sloppy import stiff_and_sloppy
 from assim.run.finite import require_finite
@@ -215,15 +216,17 @@ def _findings_of_every_run(posed: Posed, analysis: Analysis) -> Iterator[tuple[s
     table = posed.case.checked
     yield "consistency", consistency
     yield "fit", lambda a: goodness_of_fit(a, _namings(posed))
+    held_back = [instrument.observations for instrument in posed.held_back]
+    seed = table.runtime.seed
+    yield "observables", lambda a: observables(a, held_back=held_back, seed=seed)
     if posed.impact is not None and analysis.laplace is not None:
         forecast = posed.impact
         yield "impact", lambda a: observation_impact(a, forecast.measure, forecast.window)
     if analysis.posterior is None:
         return
     yield "sloppy", lambda a: stiff_and_sloppy(a, table.sloppy.profile)
-    held_back = [instrument.observations for instrument in posed.held_back]
     if table.predictive is not None or held_back:
-        draws, seed = (table.predictive or PredictiveTable()).draws, table.runtime.seed
+        draws = (table.predictive or PredictiveTable()).draws
         yield "predictive", lambda a: predictive_checks(a, held_back, draws=draws, seed=seed)
 
 

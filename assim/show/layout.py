@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 
 from assim.files.errors import ReportError
-from assim.files.names import Ancillary
+from assim.files.names import OBSERVABLE, Ancillary
 
 TIMES = ("time", "t")
 SUFFIXES = (
@@ -119,13 +119,14 @@ def check_summary(summary: Entry) -> Entry:
 
 
 def field_names(file: xr.Dataset, suffixes: tuple[str, ...] = SUFFIXES) -> list[str]:
-    """The variables that are not another one's stddev, increment, departure, …"""
+    """The variables that are not another one's stddev, increment, departure, … or observables."""
     names = {str(name) for name in file.data_vars}
+    chosen = [name for name in map(str, file.data_vars) if OBSERVABLE not in file[name].attrs]
 
     def ancillary(name: str) -> bool:
         return any(name.endswith(end) and name.removesuffix(end) in names for end in suffixes)
 
-    return [name for name in map(str, file.data_vars) if not ancillary(name)]
+    return [name for name in chosen if not ancillary(name)]
 
 
 def time_of(file: xr.Dataset) -> xr.DataArray:

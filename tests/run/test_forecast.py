@@ -115,6 +115,19 @@ def test_conventions_are_kept(made: tuple[Any, Path], name: str, conventions: An
     assert conventions(made[1] / f"{name}.nc") == []
 
 
+def test_what_an_instrument_would_read_lies_beside_the_fields(made: tuple[Any, Path]) -> None:
+    """It reads x in its three cells, with errors of the standard deviation 0.1."""
+    forecast = xr.load_dataset(made[1] / "forecast.nc")
+    assert forecast["x_hofx_mean"].dims == ("time", "x_place")
+    np.testing.assert_array_equal(forecast["x_cell"], [0.0, 1.0, 2.0])
+    np.testing.assert_allclose(forecast["x_hofx_mean"], forecast["x"], rtol=1e-12)
+    for of in ("stddev", "q05", "q50", "q95"):
+        np.testing.assert_allclose(forecast[f"x_hofx_{of}"], forecast[f"x_{of}"], rtol=1e-9)
+    both = np.sqrt(forecast["x_hofx_stddev"] ** 2 + 0.1**2)
+    scatter = 4 / np.sqrt(2 * forecast["x_hofx_mean"].attrs["draws"])
+    np.testing.assert_allclose(forecast["x_reading_stddev"], both, rtol=scatter)
+
+
 def test_it_starts_from_the_posterior_at_the_end_of_the_window(made: tuple[Any, Path]) -> None:
     """Every member is the model's run of one of the posterior's, its parameters with it."""
     with xr.open_dataset(made[1] / "posterior.nc") as file:

@@ -16,7 +16,9 @@ from assim.files.netcdf import attributes, axes, used_dims
 from assim.files.units import of_model_error
 from assim.files.write.analysed import edge_dataset, window_dataset
 from assim.files.write.encode import encoded, field_series, of_findings
+from assim.files.write.observables import with_observables
 from assim.findings.fit import Fit, verdict_of
+from assim.findings.observables import Observables
 from assim.problem.arrays import Array, Label, Labels
 from assim.problem.control import Physical
 
@@ -50,7 +52,8 @@ def trajectory_dataset(analysis: Analysis, posterior: Posterior | None = None) -
 
     `<v>` is that of the least cost; where the posterior is an ensemble, `<v>_mean` is its mean.
     Under weak constraint with `<v>_model_error`, its `_stddev` and `_prior_stddev`: at every edge
-    η of the group of slots that ends there or holds it; missing at the first edge.
+    η of the group of slots that ends there or holds it; missing at the first edge. With what
+    instruments would read there, where that was found (`finding.observables`).
 
     Args:
         analysis: the analysis.
@@ -63,6 +66,9 @@ def trajectory_dataset(analysis: Analysis, posterior: Posterior | None = None) -
     of_mean = field_series(labels, analysed.window, {"_mean": ("posterior mean of", means)})
     error = _model_error(analysis, posterior, labels, clock)
     dataset = window_dataset(analysed).assign({**of_mean.data_vars, **error})
+    observables = analysis.findings.get(Observables.name)
+    if isinstance(observables, Observables) and posterior is analysis.posterior:
+        dataset = with_observables(dataset, observables.series, labels)
     return dataset if posterior is None else dataset.assign_attrs(assim_method=posterior.method)
 
 

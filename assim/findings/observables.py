@@ -1,0 +1,234 @@
+"""What every instrument would read at all slot edges: through gaps, with what is unknown of it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assim.analysis.analyse import Analysis
+from assim.analysis.finding import AbstractFinding, Variable
+from assim.analysis.forecast import Forecast, StartMembers, member_moments, predicted_readings
+from assim.analysis.posterior import Posterior
+from assim.devices import program
+from assim.problem.arrays import Array
+from assim.problem.departure import Simulation
+from assim.problem.observable import Observable, observable
+from assim.problem.observation import Observations
+from assim.problem.predictive import predictive
+from assim.statistics.resampling import systematic
+from assim.statistics.weighted import LEVELS, weighted_quantiles
+
+DRAWS = 1000
+_SAME = 1e-6  # of its size: how far a reading and its series may differ by rounding
+
+
+class Moments(NamedTuple):
+    """Moments of draws of a series, each of shape (T, P); NaN where there is none.
+
+    Args:
+        mean: posterior mean.
+        stdev: standard deviation.
+        q05: 5 per cent quantile.
+        q50: median.
+        q95: 95 per cent quantile.
+    """
+
+    mean: np.ndarray
+    stdev: np.ndarray
+    q05: np.ndarray
+    q50: np.ndarray
+    q95: np.ndarray
+
+
+class Series(NamedTuple):
+    """The observable of one instrument in time, at every place that it reads.
+
+    Args:
+        observable: where and when.
+        of: H(x) + b of the "background" and of the "analysis", the minimum of J, shape (T, P) each;
+            empty for a forecast.
+        predicted: H(x) + b over the posterior: what is unknown of the state; None without one.
+        readings: of new readings about it, errors included: what any reading scatters.
+        draws: how many draws these are of.
+    """
+
+    observable: Observable
+    of: Mapping[str, np.ndarray]
+    predicted: Moments | None
+    readings: Moments | None
+    draws: int
+
+
+@dataclass(frozen=True)
+class Observables(AbstractFinding):
+    """The observable of every instrument that has one, by name, and why others have none."""
+
+    name: ClassVar[str] = "observables"
+
+    series: Mapping[str, Series]
+    left_out: tuple[str, ...]
+
+    def variables(self) -> dict[str, Variable]:
+        """None: they are in trajectory.nc, at its slot edges."""
+        return {}
+
+    def summary(self) -> dict[str, Any]:
+        """How many places every instrument reads, and which have no series."""
+        places = {name: int(s.observable.rows.shape[1]) for name, s in self.series.items()}
+        return {"places": places, "left_out": list(self.left_out)}
+
+
+def observables(
+    analysis: Analysis,
+    times: Array | np.ndarray | None = None,
+    *,
+    held_back: Iterable[Observations] = (),
+    draws: int = DRAWS,
+    seed: int = 0,
+    posterior: Posterior | None = None,
+) -> Observables:
+    """What every instrument would read at given times of the window: H(x(t)) + b, and y about it.
+
+    y ~ p(y | x(t)), its law that of the instrument's readings, whose errors are new ones; errors
+    that are correlated are drawn each by itself. Between slot edges instruments interpolate.
+
+    Args:
+        analysis: an analysis.
+        times: increasing, in the model's time unit, within the window; the slot edges where None.
+        held_back: instruments that were not assimilated.
+        draws: of the posterior, at most; members by their weights where there are fewer.
+        seed: of the draws.
+        posterior: which; the one reported where None.
+
+    Raises:
+        ValueError: times outside the window, or that do not increase.
+    """
+    problem, posterior = analysis.problem, posterior or analysis.posterior
+    edges = np.asarray(problem.window.edges)
+    at = edges if times is None else _checked(np.asarray(times, float), edges)
+    several, left_out = [], []
+    for o in (*problem.observations, *held_back):
+        seen = observable(o, at, (float(edges[0]), float(edges[-1])))
+        if isinstance(seen, Observable) and not _reads(seen, o, analysis.analysis):
+            seen = f"the operator of {o.name} reads at the times of its readings alone"
+        if isinstance(seen, Observable):
+            several.append(seen)
+        else:
+            left_out.append(seen)
+    drawn: Mapping[str, tuple[Moments, Moments]] = {}
+    if posterior is not None and several:
+        drawn, draws = _drawn(analysis, posterior, several, draws, seed)
+    simulations = {"background": analysis.background, "analysis": analysis.analysis}
+    series = {}
+    for one in several:
+        o = one.observations
+        single = {name: one.series(_predicted(o, s)) for name, s in simulations.items()}
+        predicted, readings = drawn.get(o.name, (None, None))
+        series[o.name] = Series(one, single, predicted, readings, draws)
+    return Observables(series, tuple(left_out))
+
+
+def observables_ahead(
+    ahead: Forecast, instruments: Iterable[Observations], draws: StartMembers, seed: int = 0
+) -> Observables:
+    """What instruments would read at the slot edges of a forecast, over its members.
+
+    Args:
+        ahead: the forecast.
+        instruments: with readings at their places, of any time.
+        draws: that the forecast was made of, with scales and bias coefficients.
+        seed: of the errors of new readings.
+    """
+    edges = np.asarray(ahead.window.edges)
+    series, left_out = {}, []
+    for o in instruments:
+        seen = observable(o, edges)
+        if not isinstance(seen, Observable):
+            left_out.append(seen)
+            continue
+        try:
+            exact, drawn, *_ = predicted_readings(ahead, seen.observations, draws, seed)
+        except Exception as error:  # a function of the user's that knows its readings' times alone
+            left_out.append(f"{o.name}: {error}")
+            continue
+        predicted, readings = (
+            Moments(*map(seen.series, member_moments(v[np.isfinite(v).all(axis=1)])))
+            for v in (exact, drawn)
+        )
+        series[o.name] = Series(seen, {}, predicted, readings, ahead.size)
+    return Observables(series, tuple(left_out))
+
+
+def _checked(times: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    if times.ndim != 1 or not times.size or np.any(np.diff(times) <= 0):
+        raise ValueError(f"observables: times must increase, got {times}")
+    if times[0] < edges[0] or times[-1] > edges[-1]:
+        raise ValueError(
+            f"observables: times must lie in the window, {edges[0]:g} to {edges[-1]:g}, got "
+            f"{times[0]:g} to {times[-1]:g}"
+        )
+    return times
+
+
+@program
+def _predicted(o: Observations, simulation: Simulation) -> Array:
+    return o.predict(simulation.seen, simulation.control.biases)
+
+
+def _reads(seen: Observable, made: Observations, analysis: Simulation) -> bool:
+    """Whether an operator reads where and when it is asked to: its readings tell.
+
+    A function of the user's may know the times of the readings made, and no others.
+    """
+    o = seen.observations
+    try:
+        shape = eqx.filter_eval_shape(_predicted, o, analysis).shape
+    except Exception:  # it wants as many points as there are readings
+        return False
+    if shape != o.values.shape:
+        return False
+    own, rows = seen.at_readings(made)
+    exact = made.operator(analysis.seen, made.points)
+    series = o.operator(analysis.seen, o.points)
+    return bool(
+        np.allclose(np.asarray(series)[own], np.asarray(exact)[rows], _SAME, equal_nan=True)
+    )
+
+
+def _drawn(
+    analysis: Analysis, posterior: Posterior, several: Sequence[Observable], draws: int, seed: int
+) -> tuple[dict[str, tuple[Moments, Moments]], int]:
+    """Moments of each over draws of the posterior, and how many draws these are."""
+    chi, weights = posterior.chi, posterior.weights
+    if len(chi) > draws:
+        chi = chi[jnp.asarray(systematic(weights, draws))]
+        weights = np.full(draws, 1 / draws)
+    instruments = [one.observations for one in several]
+    new = predictive(analysis.problem, chi, jax.random.key(seed), instruments)
+    moments = {
+        one.observations.name: (
+            _moments(one, new.predicted[one.observations.name], weights),
+            _moments(one, new.readings[one.observations.name], weights),
+        )
+        for one in several
+    }
+    return moments, len(chi)
+
+
+def _moments(seen: Observable, drawn: Array | np.ndarray, weights: np.ndarray) -> Moments:
+    """Over the draws that are finite everywhere."""
+    values = np.asarray(drawn)
+    finite = np.isfinite(values).all(axis=1)
+    values, w = values[finite], weights[finite]
+    if not w.sum() > 0:
+        blank = seen.series(np.full(values.shape[1], np.nan))
+        return Moments(blank, blank, blank, blank, blank)
+    w = w / w.sum()
+    mean = w @ values
+    stdev = np.sqrt(np.maximum(w @ (values - mean) ** 2, 0.0))
+    quantiles = weighted_quantiles(values, w, LEVELS)
+    return Moments(*(seen.series(row) for row in (mean, stdev, *quantiles)))
