@@ -31,6 +31,7 @@ FLAGS = {
     31: "superobbed",
 }
 OBSERVABLE = "observable"  # attribute of series of an instrument: its name
+QUANTILES = {"q05": "5 per cent quantile of", "q50": "median of", "q95": "95 per cent quantile of"}
 STDEV, COVARIANCE, QC, INCREMENT = "_stddev", "_covariance", "_qc", "_increment"
 
 

@@ -67,6 +67,15 @@ def axes(labels: Labels, dims: tuple[str, ...]) -> dict[str, xr.Variable]:
     return coordinates
 
 
+def axes_of_readings(labels: Labels) -> dict[str, Coordinate]:
+    """The axes along which readings have positions, those of a curvilinear grid without values."""
+    named, grid = dict(labels.coordinates), labels.curvilinear
+    if grid is not None:
+        pairs = zip(grid.names, grid.units, strict=True)
+        named |= {name: Coordinate(np.zeros(1), units) for name, units in pairs}
+    return named
+
+
 def attributes(name: str, label: Label, what: str = "") -> dict[str, str]:
     """Attributes of a field or parameter; `what` comes before its long name."""
     long_name = label.long_name or name

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +16,7 @@ from assim.problem.assumed import error_variance
 from assim.problem.departure import Problem, Simulation
 from assim.problem.model import AbstractDynamics, AbstractODE
 from assim.problem.model_error import ModelError
+from assim.problem.observable import reads
 from assim.problem.observation import Observations
 
 Array = jax.Array
@@ -149,21 +149,12 @@ def errors_between_edges(
     """
     nothing = jax.tree.map(jnp.zeros_like, bends)
     linear, bent = (_finer(trajectory, b) for b in (nothing, bends))
-    if not _takes(o, linear, biases):
+    if not reads(o, linear, biases):
         return np.zeros(o.values.shape)
     error, between = _errors(o, trajectory, linear, bent, (scales, biases))
     off = np.asarray(between)
     interpolates = np.all(np.abs(off[np.isfinite(off)]) < _SAME)
     return np.asarray(error) if interpolates else np.zeros(o.values.shape)
-
-
-def _takes(o: Observations, trajectory: Trajectory, biases: Params) -> bool:
-    """Whether an operator reads a trajectory at other edges than the window's."""
-    try:
-        shape: tuple[int, ...] = eqx.filter_eval_shape(o.predict, trajectory, biases).shape
-    except Exception:  # a function of the user's, which wants as many edges as the window has
-        return False
-    return shape == o.values.shape
 
 
 @program

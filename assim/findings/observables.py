@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,15 +13,16 @@ from assim.analysis.finding import AbstractFinding, Variable
 from assim.analysis.forecast import Forecast, StartMembers, member_moments, predicted_readings
 from assim.analysis.posterior import Posterior
 from assim.devices import program
-from assim.problem.arrays import Array
+from assim.problem.arrays import Array, Grid, Params, Trajectory
 from assim.problem.departure import Simulation
-from assim.problem.observable import Observable, observable
+from assim.problem.observable import Observable, observable, reads
 from assim.problem.observation import Observations
 from assim.problem.predictive import predictive
 from assim.statistics.resampling import systematic
 from assim.statistics.weighted import LEVELS, weighted_quantiles
 
 DRAWS = 1000
+_ALONE = "the operator of {} reads at the times of its readings alone"
 _SAME = 1e-6  # of its size: how far a reading and its series may differ by rounding
 
 
@@ -114,7 +114,7 @@ def observables(
     for o in (*problem.observations, *held_back):
         seen = observable(o, at, (float(edges[0]), float(edges[-1])))
         if isinstance(seen, Observable) and not _reads(seen, o, analysis.analysis):
-            seen = f"the operator of {o.name} reads at the times of its readings alone"
+            seen = _ALONE.format(o.name)
         if isinstance(seen, Observable):
             several.append(seen)
         else:
@@ -143,24 +143,29 @@ def observables_ahead(
         draws: that the forecast was made of, with scales and bias coefficients.
         seed: of the errors of new readings.
     """
-    edges = np.asarray(ahead.window.edges)
+    edges, first = np.asarray(ahead.window.edges), _of_first(ahead, draws)
     series, left_out = {}, []
     for o in instruments:
         seen = observable(o, edges)
+        if isinstance(seen, Observable) and not reads(seen.observations, *first):
+            seen = _ALONE.format(o.name)
         if not isinstance(seen, Observable):
             left_out.append(seen)
             continue
-        try:
-            exact, drawn, *_ = predicted_readings(ahead, seen.observations, draws, seed)
-        except Exception as error:  # a function of the user's that knows its readings' times alone
-            left_out.append(f"{o.name}: {error}")
-            continue
+        exact, drawn, *_ = predicted_readings(ahead, seen.observations, draws, seed)
         predicted, readings = (
             Moments(*map(seen.series, member_moments(v[np.isfinite(v).all(axis=1)])))
             for v in (exact, drawn)
         )
         series[o.name] = Series(seen, {}, predicted, readings, ahead.size)
     return Observables(series, tuple(left_out))
+
+
+def _of_first(ahead: Forecast, draws: StartMembers) -> tuple[Trajectory, Params]:
+    """The trajectory of the first member, and its bias coefficients."""
+    first = lambda part: {name: jnp.asarray(value[0]) for name, value in part.items()}  # noqa: E731
+    given = first(ahead.seen or ahead.members), first(ahead.parameters), Grid.of(ahead.labels)
+    return Trajectory(ahead.window.edges, *given), first(draws.biases)
 
 
 def _checked(times: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -185,11 +190,7 @@ def _reads(seen: Observable, made: Observations, analysis: Simulation) -> bool:
     A function of the user's may know the times of the readings made, and no others.
     """
     o = seen.observations
-    try:
-        shape = eqx.filter_eval_shape(_predicted, o, analysis).shape
-    except Exception:  # it wants as many points as there are readings
-        return False
-    if shape != o.values.shape:
+    if not reads(o, analysis.seen, analysis.control.biases):
         return False
     own, rows = seen.at_readings(made)
     exact = made.operator(analysis.seen, made.points)

@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from assim.problem.arrays import Array
+from assim.problem.arrays import Array, Params, Trajectory
 from assim.problem.covariance import Diagonal
 from assim.problem.observation import Observations
 from assim.problem.points import Points
@@ -52,6 +53,15 @@ class Observable(NamedTuple):
 def _keys(points: Points) -> list[tuple[float, ...]]:
     columns = (points.times, points.starts, points.ends, *points.coordinates.values())
     return list(zip(*(np.asarray(column, float).tolist() for column in columns), strict=True))
+
+
+def reads(o: Observations, trajectory: Trajectory, biases: Params) -> bool:
+    """Whether an operator gives a value for each of its points, of a trajectory at any edges."""
+    try:
+        shape: tuple[int, ...] = eqx.filter_eval_shape(o.predict, trajectory, biases).shape
+    except Exception:  # a function of the user's, which wants the edges or readings that it knows
+        return False
+    return shape == o.values.shape
 
 
 def observable(

@@ -134,3 +134,18 @@ def test_places_have_series_each_and_moving_instruments_have_none():
     )
     moving = observable(places(np.arange(80.0)), np.arange(5.0))
     assert moving == ("u reads another place each time (80 places), so that it has no series")
+
+
+def test_a_forecast_leaves_out_an_operator_that_knows_its_readings_alone(analysis):
+    from assim.analysis.forecast import StartMembers, forecast
+    from assim.findings.observables import observables_ahead
+
+    problem, number = analysis.problem, 5
+    state = {"hare": np.full(number, 30.0), "lynx": np.full(number, 4.0)}
+    draws = StartMembers(state, {}, {}, {})
+    ahead = forecast(problem.model, state, {}, assim.Window.at(problem.model, YEARS[:6]))
+    found = observables_ahead(ahead, problem.observations, draws)
+    assert list(found.series) == ["hare", "lynx mean"]
+    assert found.left_out == ("the operator of own reads at the times of its readings alone",)
+    hare = found.series["hare"].predicted
+    np.testing.assert_allclose(hare.mean[:, 0], ahead.mean["hare"], rtol=1e-12)

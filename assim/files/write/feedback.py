@@ -16,12 +16,12 @@ from assim.analysis.analyse import Analysis
 from assim.analysis.finding import Variable, flagged
 from assim.devices import program
 from assim.files.names import MISSING, PASSIVE, Ancillary, Column, time_name, variable_name
-from assim.files.netcdf import axis_attributes, flag_attributes, time_variable
+from assim.files.netcdf import axes_of_readings, axis_attributes, flag_attributes, time_variable
 from assim.files.read.observations import Instrument
 from assim.files.read.quality import error_attributes, stdev_units
 from assim.files.read.tables import ObservedTable
 from assim.files.write.encode import encoded, row_columns
-from assim.problem.arrays import Array, Coordinate, Labels
+from assim.problem.arrays import Array, Labels
 from assim.problem.departure import Simulation
 from assim.problem.observation import Observations
 from assim.problem.window import Window
@@ -104,11 +104,7 @@ def _coordinates(
     unit, clock = labels.time_unit, time_name(labels.time_unit)
     times = np.concatenate([t.times.to_model(unit, window.reference) for t in tables])
     coordinates = {clock: xr.Variable(*time_variable(times, unit, window.reference, "obs"))}
-    axes, grid = dict(labels.coordinates), labels.curvilinear
-    if grid is not None:
-        pairs = zip(grid.names, grid.units, strict=True)
-        axes |= {name: Coordinate(np.zeros(1), units) for name, units in pairs}
-    for dim, axis in axes.items():
+    for dim, axis in axes_of_readings(labels).items():
         if any(dim in table.coordinates for table in tables):
             columns = [t.coordinates.get(dim, np.full(t.rows, np.nan)) for t in tables]
             words = axis_attributes(axis, dim)

@@ -11,7 +11,7 @@ import xarray as xr
 
 from assim.analysis.forecast import Forecast
 from assim.files.errors import DataError
-from assim.files.names import STDEV, Ancillary, Column, time_name
+from assim.files.names import QUANTILES, STDEV, Ancillary, Column, time_name
 from assim.files.netcdf import attributes, write_json
 from assim.files.read.observations import Instrument
 from assim.files.read.states import nearest_times, read_trajectory, times_along
@@ -27,7 +27,6 @@ from assim.problem.window import Window
 
 REALIZATION = "realization"
 STALE = "the analysis that this was made from has been made again since: forecast again"
-_QUANTILES = {"q05": "5 per cent quantile of", "q50": "median of", "q95": "95 per cent quantile of"}
 
 
 def forecast_dataset(
@@ -45,7 +44,7 @@ def forecast_dataset(
         STDEV: ("standard deviation of the forecast of", forecast.stdev),
         **{
             f"_{key}": (f"{words} the forecast of", forecast.quantiles[key])
-            for key, words in _QUANTILES.items()
+            for key, words in QUANTILES.items()
         },
     }
     dataset = field_series(labels, window, columns, names).assign_coords(_times(window, labels))
@@ -107,9 +106,9 @@ def _columns(instrument: Instrument, rows: VerifiedReadings) -> list[Column]:
     columns = [
         (Ancillary.HOFX_FORECAST, rows.mean, "forecast of"),
         (Ancillary.HOFX_FORECAST_STDEV, rows.stdev, spread),
-        (Ancillary.HOFX_FORECAST_Q05, rows.low, f"{_QUANTILES['q05']} {what}"),
-        (Ancillary.HOFX_FORECAST_Q50, rows.median, f"{_QUANTILES['q50']} {what}"),
-        (Ancillary.HOFX_FORECAST_Q95, rows.high, f"{_QUANTILES['q95']} {what}"),
+        (Ancillary.HOFX_FORECAST_Q05, rows.low, f"{QUANTILES['q05']} {what}"),
+        (Ancillary.HOFX_FORECAST_Q50, rows.median, f"{QUANTILES['q50']} {what}"),
+        (Ancillary.HOFX_FORECAST_Q95, rows.high, f"{QUANTILES['q95']} {what}"),
         (Ancillary.HOFX_FORECAST_CRPS, rows.crps, "continuous ranked probability score of"),
     ]
     words = "rank among the members' readings of"

@@ -6,18 +6,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from assim.files.names import OBSERVABLE, STDEV, time_name, variable_name
-from assim.files.netcdf import axis_attributes
+from assim.files.names import OBSERVABLE, QUANTILES, STDEV, time_name, variable_name
+from assim.files.netcdf import axes_of_readings, axis_attributes
 from assim.findings.observables import Series
-from assim.problem.arrays import Coordinate, Labels
+from assim.problem.arrays import Labels
 
 _KINDS = {"_hofx": "what is predicted of", "_reading": "new readings, errors included, of"}
 _PARTS = {
     "mean": ("_mean", "mean of"),
     "stdev": (STDEV, "standard deviation of"),
-    "q05": ("_q05", "5 per cent quantile of"),
-    "q50": ("_q50", "median of"),
-    "q95": ("_q95", "95 per cent quantile of"),
+    **{key: (f"_{key}", words) for key, words in QUANTILES.items()},
 }
 
 
@@ -61,10 +59,7 @@ def _of_instrument(name: str, series: Series, labels: Labels) -> dict[str, xr.Va
         for part, (suffix, what) in _PARTS.items() if moments is not None else ():
             values, words = getattr(moments, part), f"{what} {_KINDS[kind]}"
             content[f"{called}{kind}{suffix}"] = variable(values, words, {"draws": series.draws})
-    axes, grid = dict(labels.coordinates), labels.curvilinear
-    if grid is not None:
-        pairs = zip(grid.names, grid.units, strict=True)
-        axes |= {axis: Coordinate(np.zeros(1), units) for axis, units in pairs}
+    axes = axes_of_readings(labels)
     for dim, positions in seen.places.items():
         dims, values = ([along], positions) if several else ([], positions[0])
         content[f"{called}_{dim}"] = xr.Variable(dims, values, axis_attributes(axes[dim], dim))
