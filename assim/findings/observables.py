@@ -110,25 +110,24 @@ def observables(
     problem, posterior = analysis.problem, posterior or analysis.posterior
     edges = np.asarray(problem.window.edges)
     at = edges if times is None else _checked(np.asarray(times, float), edges)
-    several, left_out = [], []
-    for o in (*problem.observations, *held_back):
-        seen = observable(o, at, (float(edges[0]), float(edges[-1])))
-        if isinstance(seen, Observable) and not _reads(seen, o, analysis.analysis):
-            seen = _ALONE.format(o.name)
-        if isinstance(seen, Observable):
-            several.append(seen)
-        else:
-            left_out.append(seen)
+    several, left_out = _with_series(analysis, (*problem.observations, *held_back), at)
     drawn: Mapping[str, tuple[Moments, Moments]] = {}
     if posterior is not None and several:
         drawn, draws = _drawn(analysis, posterior, several, draws, seed)
-    simulations = {"background": analysis.background, "analysis": analysis.analysis}
+    instruments = [one.observations for one in several]
+    single = {
+        name: _predicted(instruments, simulation)
+        for name, simulation in (
+            ("background", analysis.background),
+            ("analysis", analysis.analysis),
+        )
+    }
     series = {}
-    for one in several:
-        o = one.observations
-        single = {name: one.series(_predicted(o, s)) for name, s in simulations.items()}
-        predicted, readings = drawn.get(o.name, (None, None))
-        series[o.name] = Series(one, single, predicted, readings, draws)
+    for number, one in enumerate(several):
+        name = one.observations.name
+        of = {which: one.series(columns[number]) for which, columns in single.items()}
+        predicted, readings = drawn.get(name, (None, None))
+        series[name] = Series(one, of, predicted, readings, draws)
     return Observables(series, tuple(left_out))
 
 
@@ -147,8 +146,10 @@ def observables_ahead(
     series, left_out = {}, []
     for o in instruments:
         seen = observable(o, edges)
-        if isinstance(seen, Observable) and not reads(seen.observations, *first):
-            seen = _ALONE.format(o.name)
+        if isinstance(seen, Observable):
+            seen = seen.on(ahead.labels, ahead.window)
+            if not reads(seen.observations, *first):
+                seen = _ALONE.format(o.name)
         if not isinstance(seen, Observable):
             left_out.append(seen)
             continue
@@ -179,25 +180,51 @@ def _checked(times: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return times
 
 
-@program
-def _predicted(o: Observations, simulation: Simulation) -> Array:
-    return o.predict(simulation.seen, simulation.control.biases)
+def _with_series(
+    analysis: Analysis, instruments: Sequence[Observations], times: np.ndarray
+) -> tuple[list[Observable], list[str]]:
+    """The observables of instruments that read where and when they are asked, and why others none.
 
-
-def _reads(seen: Observable, made: Observations, analysis: Simulation) -> bool:
-    """Whether an operator reads where and when it is asked to: its readings tell.
-
-    A function of the user's may know the times of the readings made, and no others.
+    A function of the user's may know the times of the readings made, and no others: it must give
+    for the readings made the same as beside all others.
     """
-    o = seen.observations
-    if not reads(o, analysis.seen, analysis.control.biases):
-        return False
-    own, rows = seen.at_readings(made)
-    exact = made.operator(analysis.seen, made.points)
-    series = o.operator(analysis.seen, o.points)
-    return bool(
-        np.allclose(np.asarray(series)[own], np.asarray(exact)[rows], _SAME, equal_nan=True)
+    window, labels, simulation = (
+        analysis.problem.window,
+        analysis.problem.model.labels(),
+        analysis.analysis,
     )
+    edges = np.asarray(window.edges)
+    several: list[tuple[Observations, Observable]] = []
+    left_out = []
+    for o in instruments:
+        seen = observable(o, times, (float(edges[0]), float(edges[-1])))
+        if isinstance(seen, Observable):
+            seen = seen.on(labels, window)
+            if reads(seen.observations, simulation.seen, simulation.control.biases):
+                several.append((o.on(o.place(labels, window)), seen))
+                continue
+            seen = _ALONE.format(o.name)
+        left_out.append(seen)
+    exact = _read([made for made, _ in several], simulation)
+    asked = _read([seen.observations for _, seen in several], simulation)
+    kept = []
+    for (made, seen), values, series in zip(several, exact, asked, strict=True):
+        own, rows = seen.at_readings(made)
+        if np.allclose(np.asarray(series)[own], np.asarray(values)[rows], _SAME, equal_nan=True):
+            kept.append(seen)
+        else:
+            left_out.append(_ALONE.format(made.name))
+    return kept, left_out
+
+
+@program
+def _read(instruments: Sequence[Observations], simulation: Simulation) -> list[Array]:
+    return [o.operator(simulation.seen, o.points) for o in instruments]
+
+
+@program
+def _predicted(instruments: Sequence[Observations], simulation: Simulation) -> list[Array]:
+    return [o.predict(simulation.seen, simulation.control.biases) for o in instruments]
 
 
 def _drawn(

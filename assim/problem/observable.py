@@ -6,10 +6,11 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from assim.problem.arrays import Array, Params, Trajectory
+from assim.problem.arrays import Array, Labels, Params, Trajectory
 from assim.problem.covariance import Diagonal
 from assim.problem.observation import Observations
 from assim.problem.points import Points
+from assim.problem.window import Window
 
 MOST_PLACES = 50  # of one instrument that have series
 MOST_ROWS = 20_000  # values of all of them
@@ -39,6 +40,11 @@ class Observable(NamedTuple):
         """A column (…, rows) as series of shape (…, T, P); NaN where there is no reading."""
         column = np.asarray(column)
         return np.where(self.rows >= 0, column[..., np.maximum(self.rows, 0)], np.nan)
+
+    def on(self, labels: Labels, window: Window) -> "Observable":
+        """The same, with where its values lie on a grid and slot edges."""
+        o = self.observations
+        return self._replace(observations=o.on(o.place(labels, window)))
 
     def at_readings(self, made: Observations) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the series that are also readings that were made, and the rows of these."""
