@@ -34,7 +34,14 @@ NEEDLESS = "needlessly refused"  # one that changes nothing
 ACCEPTED = "accepted"  # an invalid one, by a command that reads all that is mutated
 WRONG = (TRACEBACK, INTERNAL, ABORT, HANG, CHANGED, NEEDLESS, ACCEPTED)
 RESUMING = ("cycle", "forecast")  # cases whose commands go on from results, and need not read all
-PROGRAMS = ("run.window", "run.cycle.cycle", "run.forecast", "models.advection_diffusion")
+PROGRAMS = (
+    *("assim.run.window", "assim.run.cycle.cycle", "assim.run.forecast"),
+    *(f"assim.names.{place}" for place in ("covariance", "likelihood", "minimiser", "posterior")),
+    *(f"assim.files.read.{what}" for what in ("covariances", "forcings", "predictors")),
+    *("assim.names.prior", "assim.names.scheme", "assim.models.advection_diffusion"),
+    *("scipy.special", "scipy.linalg", "numpy.testing", "jaxlib.mlir.dialects.mhlo", "fileinput"),
+    *("charset_normalizer", "pydoc"),
+)  # and what is imported late
 
 
 def import_once() -> None:
@@ -43,7 +50,7 @@ def import_once() -> None:
 
     configure()
     for name in PROGRAMS:
-        importlib.import_module(f"assim.{name}")
+        importlib.import_module(name)
     gc.freeze()
 
 
