@@ -405,6 +405,25 @@ def test_backgrounds_with_a_fill_value_that_nobody_declared_are_refused(fill):
         read_state(filled, toy())
 
 
+@pytest.mark.parametrize(
+    ("valid", "believed"),
+    [
+        ({"valid_range": [-1000.0, 1000.0]}, True),
+        ({"valid_min": -1000.0, "valid_max": 1000.0}, True),
+        ({"valid_max": 1000.0}, False),
+    ],
+)
+def test_backgrounds_whose_file_says_that_such_values_are_valid_are_read(valid, believed):
+    filled = background_file()
+    filled["u"].values[0, :2] = -999.0
+    filled["u"].attrs |= valid
+    if believed:
+        assert np.min(read_state(filled, toy())["u"]) == -999.0
+    else:
+        with pytest.raises(DataError, match="give the variable a `valid_range` that holds them"):
+            read_state(filled, toy())
+
+
 def test_a_cell_among_zeros_may_be_a_source():
     source = background_file()
     source["u"].values[...] = 0.0

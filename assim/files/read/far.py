@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 
 from assim.files.errors import DataError
 
@@ -83,17 +84,25 @@ def far_values(values: np.ndarray, scale: float = 0.0) -> np.ndarray:
     return np.asarray(np.abs(values) >= sizes[1:][gaps].min())
 
 
-def check_far(values: np.ndarray, where: str, scale: Callable[[], float] = float) -> None:
+def check_far(
+    array: xr.DataArray, values: np.ndarray, where: str, scale: Callable[[], float] = float
+) -> None:
     """Raise DataError where some values of a field are far from all others and from a scale.
 
     So are customary fill values below that, as -999, among values that vary: one cell of 999 among
-    zeros may be a source.
+    zeros may be a source. A variable that gives both ends of what is valid is believed: these
+    values lie within.
 
     The scale is asked for where it matters alone.
     """
-    for fill in likely_fills(values):
-        if fill.customary and abs(fill.value) < FAR and fill.low < fill.high:
-            raise DataError(f"{where}: {fill.words()}; correct these values, or declare it missing")
+    bounded = "valid_range" in array.attrs or {"valid_min", "valid_max"} <= array.attrs.keys()
+    if not bounded:
+        for fill in likely_fills(values):
+            if fill.customary and abs(fill.value) < FAR and fill.low < fill.high:
+                raise DataError(
+                    f"{where}: {fill.words()}; correct these values, declare it missing, or, if "
+                    "they are right, give the variable a `valid_range` that holds them"
+                )
     sizes = np.sort(np.abs(values), axis=None)[values.size // 2 - 1 :]  # the larger half
     if not np.any(sizes[1:] > FAR * sizes[:-1]):
         return

@@ -234,7 +234,8 @@ def _read(
         check_axis(file, dim)
     values, spread = finite_numbers(array.transpose(*label.dims), where), f"{name}{STDEV}"
     has_spread = variable != spread and file.has(spread)
-    check_far(values, where, lambda: typical(file.dataset[spread].values) if has_spread else 0.0)
+    scale = lambda: typical(file.dataset[spread].values) if has_spread else 0.0  # noqa: E731
+    check_far(array, values, where, scale)
     return units.deviations(values) if variable == spread else units.values(values)
 
 
