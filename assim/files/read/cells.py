@@ -13,9 +13,11 @@ from assim.files.read.places import flat
 from assim.files.sources import File, Source, opened_file
 from assim.files.times import FileTimes, decode
 from assim.problem.arrays import Labels
+from assim.problem.operator import AbstractOperator, TimeIntegral, TimeMean
 
 MEAN = "mean"
 POINT = "point"
+_PREDICTS = {TimeMean: MEAN, TimeIntegral: "sum"}
 _ALONG = re.compile(r"((?:\w+:\s+)+)(\w+)")  # "time: lat: mean"
 _COMMENT = re.compile(r"\([^)]*\)")
 
@@ -37,6 +39,23 @@ def method_in_time(array: xr.DataArray, clock: str) -> str:
         if names & set(axes.replace(":", " ").split()):
             method = word.lower()
     return method
+
+
+def contradiction(where: str, method: str, operator: AbstractOperator) -> list[str]:
+    """A note where the case's operator predicts a mean or a sum, and values are something else.
+
+    Args:
+        where: file and variable.
+        method: of the values in time, as `method_in_time` gives it.
+        operator: that of the case, whose word counts.
+    """
+    stated = next((word for kind, word in _PREDICTS.items() if isinstance(operator, kind)), method)
+    if method in ("", stated):
+        return []
+    return [
+        f'{where}: read by {type(operator).__name__}, though cell_methods says "time: {method}"; '
+        "give the operator that predicts these, or correct the file"
+    ]
 
 
 def states_read_at_times(

@@ -20,7 +20,7 @@ from assim.files.names import (
     WEIGHTLESS,
     WINDOW,
 )
-from assim.files.read.cells import MEAN, POINT
+from assim.files.read.cells import MEAN, POINT, contradiction
 from assim.files.read.dimensions import Select
 from assim.files.read.flags import NOT_ACCEPTED, Accepted
 from assim.files.read.grouping import Frame, SortedTable, superobbed, thinned
@@ -198,7 +198,7 @@ def to_instrument(
         DataError: units, positions, intervals or errors that do not fit.
     """
     labels, uncertainty = model.labels(), uncertainty or Uncertainty()
-    operator, said = _operator(table, labels) if operator is None else (operator, [])
+    operator, said = _operator(table, labels, operator)
     frame = Frame(labels, window, operator, quality or QualityControl())
     _check_places(table, operator, labels)
     table = uncertainty.in_units(in_units(table, operator.units(labels), type(operator).__name__))
@@ -259,8 +259,12 @@ def _outside(table: ObservedTable, frame: Frame, flags: np.ndarray) -> list[str]
     ]
 
 
-def _operator(table: ObservedTable, labels: Labels) -> tuple[AbstractOperator, list[str]]:
-    """What reads a field as the file says that its values are, and a note where that is odd."""
+def _operator(
+    table: ObservedTable, labels: Labels, given: AbstractOperator | None
+) -> tuple[AbstractOperator, list[str]]:
+    """The one given, else what reads a field as its file says; and a note where that is odd."""
+    if given is not None:
+        return given, contradiction(table.where, table.method, given)
     if table.variable not in labels.state:
         raise DataError(
             f"{table.where}: expected a field of the model, got {table.variable!r}; "

@@ -89,6 +89,16 @@ def test_the_word_of_the_case_is_the_last():
     assert read.table.notes == ()
 
 
+@pytest.mark.parametrize(("method", "told"), [("mean", 0), ("sum", 1), ("maximum", 1), ("", 0)])
+def test_an_operator_that_predicts_something_else_is_told(method, told):
+    read = instrument(means(f"time: {method}" if method else "area: mean"), operator=TimeMean("u"))
+    assert isinstance(read.observations.operator, TimeMean)
+    assert len(read.table.notes) == told
+    assert all(
+        f'TimeMean, though cell_methods says "time: {method}"' in n for n in read.table.notes
+    )
+
+
 def test_a_background_that_is_a_mean_is_told(tmp_path):
     case = Toy(tmp_path)
     case.background["x"].attrs["cell_methods"] = "time: mean"
