@@ -25,6 +25,7 @@ from assim.problem.forcing import ShortSeriesError, forcings, gaps
 from assim.problem.model import AbstractDynamics, ModelContractError
 from assim.problem.model_error import ModelError
 from assim.problem.observation import Observations
+from assim.problem.operator import ShapeError
 from assim.problem.prior import AbstractPrior
 from assim.problem.window import Window
 
@@ -133,6 +134,8 @@ class Setting:
             raise
         try:
             jax.eval_shape(problem, jnp.zeros(problem.size()))
+        except ShapeError as broken:
+            raise self.tables.fault("observations", str(broken)) from broken
         except Exception as broken:
             if not _place(broken):
                 raise  # our own mistake, not the case's

@@ -8,7 +8,7 @@ import numpy as np
 
 from assim.arguments import check_names
 from assim.problem.arrays import Array, Trajectory
-from assim.problem.operator import AbstractOperator
+from assim.problem.operator import AbstractOperator, one_each
 from assim.problem.points import Points
 from assim.problem.prior import AbstractPrior
 
@@ -62,7 +62,8 @@ class BiasCorrection(eqx.Module):
         for name in self.priors:
             predictor = self.predictors.get(name, 1.0)
             if isinstance(predictor, AbstractOperator):
-                predictor = predictor(trajectory, points)
+                whose = f"the predictor of the bias {name!r}"
+                predictor = one_each(predictor(trajectory, points), points.times.shape, whose)
             total = total + coefficients[name] * predictor
         return total
 

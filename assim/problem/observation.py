@@ -15,7 +15,7 @@ from assim.problem.covariance.explicit import of_rows
 from assim.problem.covariance.root import Axes, check_invertible
 from assim.problem.interpolation import located
 from assim.problem.likelihood import AbstractLikelihood, Gaussian
-from assim.problem.operator import AbstractOperator
+from assim.problem.operator import AbstractOperator, one_each
 from assim.problem.points import Located, Points
 from assim.problem.prior import AbstractPrior
 from assim.problem.window import Window
@@ -149,7 +149,8 @@ class Observations(eqx.Module):
 
     def predict(self, trajectory: Trajectory, biases: Mapping[str, Array] | None = None) -> Array:
         """H(trajectory) + b(β), shape (m,)."""
-        predicted = self.operator(trajectory, self.points)
+        whose = f"{self.name}: {type(self.operator).__name__}"
+        predicted = one_each(self.operator(trajectory, self.points), self.values.shape, whose)
         return predicted if self.bias is None else predicted + self.correction(trajectory, biases)
 
     def departures(
@@ -165,11 +166,14 @@ class Observations(eqx.Module):
         """√w d of what is predicted, shape (m,); 0 for a value that does not count."""
         scale = self.factor(scales)
         if self.weight is None:
-            return self.likelihood.departures(self.values, predicted, self.covariance, scale)
+            return self._distances(predicted, scale)
         counts = self.weight > 0  # a value that does not count may lie where there is no log
         predicted = jnp.where(counts, predicted, self.values)
+        return jnp.where(counts, jnp.sqrt(self.weight) * self._distances(predicted, scale), 0.0)
+
+    def _distances(self, predicted: Array, scale: Array) -> Array:
         d = self.likelihood.departures(self.values, predicted, self.covariance, scale)
-        return jnp.where(counts, jnp.sqrt(self.weight) * d, 0.0)
+        return one_each(d, self.values.shape, f"{self.name}: {type(self.likelihood).__name__}")
 
     def is_density(self, predicted: Array, scales: Mapping[str, Array]) -> Array:
         """Where what counts has a normalised density p(y | Hx), booleans of shape (m,)."""

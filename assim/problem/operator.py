@@ -2,12 +2,32 @@
 
 import abc
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 
 from assim.problem.arrays import Array, Labels, Trajectory
 from assim.problem.interpolation import at_times, in_space, in_time, integral
 from assim.problem.points import Points
+
+
+class ShapeError(ValueError):
+    """What a part of an instrument gives is not one number for each of its values."""
+
+
+def one_each(given: Any, shape: tuple[int, ...], whose: str) -> Array:
+    """What a part of an instrument gives for values of this shape, (m,).
+
+    Arrays of shape (m, 1) or () would otherwise be paired with all values.
+
+    Raises:
+        ShapeError: it is of another shape, or no array.
+    """
+    got = getattr(given, "shape", None)
+    if got != shape:
+        what = type(given).__name__ if got is None else f"shape {got}"
+        raise ShapeError(f"{whose} must give one number for each value, shape {shape}, got {what}")
+    return given
 
 
 class AbstractOperator(eqx.Module):

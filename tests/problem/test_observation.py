@@ -1,5 +1,6 @@
 """Observations of one instrument: their errors, and subsets of them."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +18,8 @@ from assim.problem.covariance import (
     Joint,
     LowRank,
 )
-from assim.problem.operator import PointSample
+from assim.problem.likelihood import Gaussian
+from assim.problem.operator import PointSample, ShapeError
 from assim.problem.prior import Normal
 
 LABELS = Labels({"u": Label(("x",))}, coordinates={"x": Coordinate(np.arange(4.0))})
@@ -165,3 +167,36 @@ def test_a_subset_is_that_of_its_rows(kind):
     assert jax.tree.structure(o.points) == jax.tree.structure(some.points)
     if kind == "stdev":
         assert isinstance(some.covariance, Diagonal)
+
+
+class Odd(PointSample):
+    """Reads a field, in another shape than its values have."""
+
+    index: tuple = eqx.field(static=True, default=())
+
+    def __call__(self, trajectory, points):
+        return super().__call__(trajectory, points)[self.index]
+
+
+class Columns(Gaussian):
+    """Gaussian, in one column."""
+
+    def departures(self, observed, predicted, covariance, scale):
+        return super().departures(observed, predicted, covariance, scale)[:, None]
+
+
+@pytest.mark.parametrize("index", [(slice(None), None), (None,), (0,), (slice(1),)])
+def test_what_an_operator_or_predictor_gives_is_one_number_a_value(index):
+    """Or it would be paired with all values: (3, 1) with (3,) is (3, 3)."""
+    with pytest.raises(ShapeError, match=r"^u: Odd must give one number for each value, .*\(3,\)"):
+        Observations("u", np.zeros(3), POINTS, Odd("u", index)).predict(TRAJECTORY)
+    bias = BiasCorrection({"a": Normal(0.0, 1.0)}, {"a": Odd("u", index)})
+    biased = Observations("u", np.zeros(3), POINTS, PointSample("u"), bias=bias)
+    with pytest.raises(ShapeError, match="predictor of the bias 'a' must give"):
+        biased.predict(TRAJECTORY, {"a": jnp.ones(())})
+
+
+def test_what_a_likelihood_gives_is_one_departure_a_value():
+    o = Observations("u", np.zeros(3), POINTS, PointSample("u"), likelihood=Columns())
+    with pytest.raises(ShapeError, match=r"u: Columns must give .* got shape \(3, 1\)"):
+        o.departures(TRAJECTORY, {})

@@ -225,3 +225,15 @@ def test_operator_as_a_function(toy: Toy) -> None:
     chi = np.zeros(plain.size())
     expected = plain.simulate(chi).predictions["x"] / 2
     np.testing.assert_allclose(halved.simulate(chi).predictions["x"], expected)
+
+
+def test_an_operator_that_gives_a_column_is_a_fault_of_the_case(toy: Toy) -> None:
+    source = "from assim import operator\n\ndef column(trajectory, points):\n"
+    source += "    return operator.sample(trajectory, 'x', points)[:, None]\n"
+    toy.case["observations"][0]["operator"] = {"use": "ops.py:column", "needs": ["cell"]}
+    toy.write()
+    (toy.folder / "ops.py").write_text(source)
+    for command in ("check", "run"):
+        result = toy.run(command=command)
+        assert result.exit_code == 2
+        assert "one number for each value, shape (12,), got shape (12, 1)" in result.stderr
