@@ -31,7 +31,7 @@ def check_settings(owner: object, **rules: Any) -> None:
 
 
 def positive(owner: object, *names: str, **spelt: str) -> None:
-    """Refuse a number, or an array, that is not above 0 everywhere.
+    """Refuse a number, or an array, that is not above 0 everywhere, or infinite somewhere.
 
     Args:
         owner: has the arguments.
@@ -42,8 +42,18 @@ def positive(owner: object, *names: str, **spelt: str) -> None:
 
     for attribute, name in ({name: name for name in names} | spelt).items():
         given = getattr(owner, attribute)
-        if not np.all(np.asarray(given) > 0):
-            raise _refusal(owner, name, f"be positive, got {given}")
+        if not np.all((np.asarray(given) > 0) & np.isfinite(given)):
+            raise _refusal(owner, name, f"be positive and finite, got {given}")
+
+
+def finite(owner: object, *names: str, **spelt: str) -> None:
+    """Refuse a number, or an array, that is not finite everywhere; arguments as `positive` has."""
+    import numpy as np
+
+    for attribute, name in ({name: name for name in names} | spelt).items():
+        given = getattr(owner, attribute)
+        if not np.all(np.isfinite(given)):
+            raise _refusal(owner, name, f"be finite, got {given}")
 
 
 def not_negative(owner: object, *names: str) -> None:

@@ -415,14 +415,19 @@ PRIORS = {
 BAD_PRIORS = [
     (Normal, (1.0, 0.0), "stdev"),
     (Normal, (1.0, float("nan")), "stdev"),
+    (Normal, (1.0, float("inf")), "stdev"),
+    (Normal, (float("nan"), 1.0), "mean"),
     (LogNormalPrior, (-1.0, 1.0), "median"),
     (LogNormalPrior, (1.0, 0.0), "log_stdev"),
     (HalfNormal, (0.0,), "scale"),
     (HalfCauchy, (-2.0,), "scale"),
+    (HalfCauchy, (float("inf"),), "scale"),
+    (TruncatedNormal, (float("inf"), 1.0), "mean"),
     (TruncatedNormal, (1.0, -1.0), "stdev"),
     (TruncatedNormal, (-1.0, 1.0, 0.0), "lower"),
     (TruncatedNormal, (4.0, 1.0, 0.0, 3.0), "upper"),
     (Uniform, (1.0, 1.0), "lower"),
+    (Uniform, (0.0, float("inf")), "upper"),
     (Jeffreys, (0.0,), "start"),
 ]
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax.scipy import special
 from jax.scipy.stats import norm
 
-from assim.arguments import positive
+from assim.arguments import finite, positive
 from assim.problem.arrays import Array
 
 
@@ -108,6 +108,7 @@ class Normal(_AbstractProper):
         self.location, self.scale = _real(mean), _real(stdev)
 
     def __check_init__(self) -> None:
+        finite(self, location="mean")
         positive(self, scale="stdev")
 
     def __call__(self, w: Array) -> Array:
@@ -240,6 +241,7 @@ class TruncatedNormal(_AbstractProper):
         self.lower, self.upper = _real(lower), _real(upper)
 
     def __check_init__(self) -> None:
+        finite(self, location="mean")
         positive(self, scale="stdev")
         mean, lower, upper = map(np.asarray, (self.location, self.lower, self.upper))
         if not np.all((lower <= mean) & (mean <= upper) & (lower < upper)):
@@ -334,6 +336,7 @@ class Uniform(_AbstractProper):
     upper: Array = eqx.field(converter=_real)
 
     def __check_init__(self) -> None:
+        finite(self, "lower", "upper")
         if not np.all(np.asarray(self.lower) < np.asarray(self.upper)):
             raise ValueError(
                 f"Uniform: lower must be below upper, got {self.lower} and {self.upper}"
