@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -106,7 +107,8 @@ def _mark_observations(axes: style.Axes, variables: list[Observed], plane: xr.Da
         time, used = instants(variable.time), variable.used
         size = 1.6 if used.sum() < 1500 else 0.7
         axes.plot(time[used], place[used], ".", color="black", markersize=size)
-        axes.plot(time[~used], place[~used], "x", color="black", markersize=4, markeredgewidth=1)
+        crosses: dict[str, Any] = {"color": "black", "markersize": 4, "markeredgewidth": 1}
+        axes.plot(time[variable.rejected], place[variable.rejected], "x", **crosses)
 
 
 # ---- at the start --------------------------------------------------------------------------------

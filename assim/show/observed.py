@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from assim.files.errors import ReportError
-from assim.files.names import FLAGS, PASSIVE, Ancillary
+from assim.files.names import FLAGS, PASSIVE, WINDOW, Ancillary
 from assim.show import style
 from assim.show.finished import Run, instants, time_label, with_units, words
 from assim.show.layout import TIMES, instruments_in, time_of
@@ -27,6 +27,7 @@ class Observed:
         analysis_stdev: posterior standard deviation of what the analysis says.
         logarithmic: whether `stdev` is that of the logarithm (a log-normal likelihood).
         passive: what is compared and not used, as values held back to verify a prediction.
+        rejected: what lies in the window and is not used otherwise.
         places: every other column of the table, by name: positions by dimension.
     """
 
@@ -44,6 +45,7 @@ class Observed:
     oman: np.ndarray
     used: np.ndarray
     passive: np.ndarray
+    rejected: np.ndarray
     places: dict[str, np.ndarray]
 
     def bars(self) -> np.ndarray | None:
@@ -109,6 +111,7 @@ def _observed(file: xr.Dataset, name: str, time: xr.DataArray) -> Observed:
         oman=np.asarray(file[name + Ancillary.OMAN].values),
         used=(flags == 0) & np.isfinite(value),
         passive=flags == PASSIVE,
+        rejected=~np.isin(flags, (0, PASSIVE, WINDOW)) & np.isfinite(value),
         places={name: np.asarray(file[name].values) for name in columns if name not in TIMES},
     )
 

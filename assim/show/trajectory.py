@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,41 +10,16 @@ import numpy as np
 import xarray as xr
 
 from assim.show import style
-from assim.show.fields import draw_hovmoeller, draw_initial_state, site_label, sites
+from assim.show.fields import draw_hovmoeller, draw_initial_state, sites
 from assim.show.finished import Run, instants, with_units, words
-from assim.show.layout import field_names, time_of
-from assim.show.observed import Observed, observed
+from assim.show.layout import time_of
+from assim.show.observed import Observed
 from assim.show.page import Section, table
+from assim.show.series import Series, band_of, of_no_field, series_of
 from assim.show.style import Picture
 
 MOST = 6
-FEW = 60  # slot edges below which each is marked
-
-
-@dataclass(frozen=True)
-class Series:
-    """One panel: a scalar in time, the same of the background, and of the truth where it is known.
-
-    Bands lie about `mean`, which an ensemble has, else about `value`.
-    """
-
-    name: str
-    label: str
-    units: str
-    time: xr.DataArray
-    value: np.ndarray
-    background: np.ndarray
-    stdev: np.ndarray | None
-    observed: tuple[Observed, ...]
-    mean: np.ndarray | None = None
-    truth: tuple[np.ndarray, np.ndarray] | None = None  # its times, and values
-    positive: bool = False
-    at_edges: bool = True  # else at the times of readings
-
-    @property
-    def marked(self) -> bool:
-        """Whether slot edges are few, so that lines between them may miss a peak."""
-        return self.at_edges and self.value.size < FEW
+_WIDE = 5  # times: how much values of log-normal errors vary where their axis is a log one
 
 
 def twin(run: Run) -> list[str]:
@@ -61,19 +35,25 @@ def twin(run: Run) -> list[str]:
 
 
 def draw_trajectory(run: Run) -> Picture | None:
-    """One panel a field, or a site of a small field, up to six."""
+    """One panel an instrument, a field, or a site of a small field, up to six."""
     everything = [*series_of(run), *of_no_field(run)]
-    return style.draw_each(everything, MOST, _draw_series, _caption, "series", 2.3)
+    return style.draw_each(
+        everything, MOST, _draw_series, _caption, "series", 2.3, lambda n: 1 if n <= 4 else 2
+    )
 
 
 def _caption(shown: Sequence[Series]) -> str:
-    text = "Analysed trajectory"
+    text = "Analysed trajectory, and the observations." if _observed(shown) else "Trajectory."
+    if any(series.predicted for series in shown):
+        text += (
+            " Blue: what is predicted of an instrument's readings, with the band that holds 90 % "
+            "of its posterior uncertainty; grey: 90 % of new readings, errors included."
+        )
     if any(series.stdev is not None for series in shown):
-        text += " with bands that hold 50 % and 90 % of its posterior uncertainty"
-        text += " about its mean" * any(series.mean is not None for series in shown)
-        positive = any(series.positive for series in shown)
-        text += " (log-normal bands for positive quantities)" * positive
-    text += ", and the observations." if any(series.observed for series in shown) else "."
+        text += " Of fields bands hold 50 % and 90 % of their posterior uncertainty"
+        text += " about the mean" * any(series.mean is not None for series in shown)
+        positive = any(s.positive for s in shown if s.stdev is not None)
+        text += " (log-normal bands for positive quantities)" * positive + "."
     if any(o.stdev is not None for series in shown for o in series.observed):
         text += " Bars: one standard deviation of observation error."
     if any(series.marked for series in shown):
@@ -84,127 +64,20 @@ def _caption(shown: Sequence[Series]) -> str:
     return text
 
 
-# ---- what is drawn -------------------------------------------------------------------------------
-
-
-def series_of(run: Run) -> list[Series]:
-    """Every scalar series of the trajectory: scalar fields, and sites of small fields."""
-    file = run.file("trajectory")
-    places = ((name, place) for name in field_names(file) for place in sites(file[name]))
-    return [_series(run, file, name, place) for name, place in places]
-
-
-def of_no_field(run: Run) -> list[Series]:
-    """Observed quantities that are no field of the model: what the analysis predicts of each."""
-    if "trajectory" not in run.files:
-        return []
-    fields = field_names(run.file("trajectory"))
-    others = (variable for variable in observed(run) if variable.name not in fields)
-    return [_of_no_field(variable) for variable in others if _once_a_time(variable)]
-
-
-def _once_a_time(variable: Observed) -> bool:
-    when = variable.time.values[variable.used]
-    return when.size > 1 and np.unique(when).size == when.size
-
-
-def _of_no_field(variable: Observed) -> Series:
-    rows = np.flatnonzero(variable.used)
-    used = variable.chosen(rows[np.argsort(variable.time.values[rows])])
-    return Series(
-        *(used.name, used.label, used.units, used.time, used.analysis, used.background),
-        stdev=used.analysis_stdev,
-        observed=(variable,),
-        at_edges=False,
-    )
-
-
-def _series(run: Run, file: xr.Dataset, name: str, place: dict[str, int]) -> Series:
-    stdev = _at(file, name + "_stddev", place)
-    return Series(
-        name=name,
-        label=site_label(file, name, place),
-        units=str(file[name].attrs.get("units", "1")),
-        time=time_of(file),
-        value=_at(file, name, place),
-        background=_at(file, f"{name}_background", place),
-        stdev=None if stdev is None or not np.nanmax(stdev, initial=0.0) > 0 else stdev,
-        observed=tuple(_at_site(o, file, place) for o in observed(run) if o.name == name),
-        mean=_at(file, name + "_mean", place),
-        truth=_truth(run, name, place),
-        positive=is_positive(run, file, name),
-    )
-
-
-def _at(file: xr.Dataset, name: str, place: dict[str, int]) -> Any:
-    """A series; None where the file does not have it."""
-    if name not in file:
-        return None
-    return np.asarray(file[name].isel(place, missing_dims="ignore").values, dtype=float)
-
-
-def _truth(run: Run, name: str, place: dict[str, int]) -> tuple[np.ndarray, np.ndarray] | None:
-    """True times and values; None where the truth is not known over time."""
-    file = run.file("truth")
-    value = _at(file, name, place)
-    if value is None or value.shape != time_of(file).shape or value.size < 2:
-        return None
-    return instants(time_of(file)), value
-
-
-def _at_site(variable: Observed, file: xr.Dataset, place: dict[str, int]) -> Observed:
-    """The observations of one site; all of them where the file does not have places."""
-    for dim, index in place.items():
-        positions = variable.places.get(dim)
-        if positions is None or dim not in file.variables:
-            continue
-        sites = np.asarray(file[dim].values)
-        if np.issubdtype(sites.dtype, np.number):
-            nearest = np.abs(positions[:, None] - sites[None, :]).argmin(axis=1)
-            here = nearest == index
-        else:
-            here = positions == sites[index]
-        variable = variable.chosen(here)
-    return variable
-
-
-def is_positive(run: Run, file: xr.Dataset, name: str) -> bool:
-    """Whether a field cannot be negative.
-
-    The file says so (`valid_min`), or all draws of its initial value, prior and posterior, and
-    its whole trajectory are positive. A field that only happens to be positive is not one.
-    """
-    if float(file[name].attrs.get("valid_min", -1.0)) >= 0:
-        return bool((file[name] > 0).all())
-    draws = run.file("posterior")
-    if name not in draws or name + "_prior" not in draws:
-        return False
-    every = (draws[name], draws[name + "_prior"], file[name])
-    return draws.sizes.get("realization", 0) >= 50 and all(bool((v > 0).all()) for v in every)
+def _observed(shown: Sequence[Series]) -> bool:
+    return any(series.observed for series in shown)
 
 
 # ---- how it is drawn -----------------------------------------------------------------------------
 
 
-def band_of(series: Series, z: float) -> tuple[np.ndarray, np.ndarray]:
-    """The ±z band of N(m, s²) about the mean of a series, about its value where it has none.
-
-    Of what is positive that of a log-normal. One of median m and standard deviation s has
-    s² = m² u (u − 1) with u = exp(σ²), so u = (1 + √(1 + 4 s²/m²)) / 2; one of mean m has the
-    median m/√(1 + s²/m²).
-    """
-    assert series.stdev is not None
-    middle = series.value if series.mean is None else series.mean
-    if not series.positive:
-        return middle - z * series.stdev, middle + z * series.stdev
-    if series.mean is not None:
-        middle = series.mean / np.sqrt(1 + (series.stdev / series.mean) ** 2)
-    sigma = np.sqrt(np.log(0.5 * (1 + np.sqrt(1 + 4 * (series.stdev / middle) ** 2))))
-    return middle * np.exp(-z * sigma), middle * np.exp(z * sigma)
-
-
 def _draw_series(axes: style.Axes, series: Series) -> None:
     time = instants(series.time)
+    if series.readings is not None:
+        look = {"color": style.BACKGROUND}
+        style.band(axes, time, *series.readings, 0.25, "90 % of new readings", **look)
+    if series.predicted is not None:
+        style.band(axes, time, *series.predicted, 0.32, "90 % band")
     if series.stdev is not None:
         for z, alpha, label in ((style.NINETY, 0.18, "90 % band"), (style.HALF, 0.32, "50 % band")):
             style.band(axes, time, *band_of(series, z), alpha, label)
@@ -214,9 +87,9 @@ def _draw_series(axes: style.Axes, series: Series) -> None:
     if series.truth is not None:
         axes.plot(*series.truth, color=style.TRUTH, ls=style.TRUTH_DASH, zorder=4, label="truth")
     mark: dict[str, Any] = {"marker": "o", "markersize": 2.2} if series.marked else {}
-    axes.plot(time, series.value, color=style.ANALYSIS, label="analysis", **mark)
     for observations in series.observed:
         draw_observations(axes, observations)
+    axes.plot(time, series.value, color=style.ANALYSIS, zorder=5, label="analysis", **mark)
     _keep_in_view(axes, series)
     axes.set_title(style.wrapped(series.label))
     style.over_time(axes, series.time, with_units(series.name, series.units))
@@ -236,7 +109,7 @@ def draw_observations(axes: style.Axes, variable: Observed) -> None:
             time[used], variable.value[used], variable.bars(), fmt="o", color=style.INK,
             markersize=3, elinewidth=0.7, label="observation",
         )  # fmt: skip
-    rejected = ~used & ~variable.passive & np.isfinite(variable.value)
+    rejected = variable.rejected
     if rejected.any():
         axes.plot(
             time[rejected], variable.value[rejected], "x", color=style.REJECTED, markersize=5.5,
@@ -246,17 +119,23 @@ def draw_observations(axes: style.Axes, variable: Observed) -> None:
 
 def _keep_in_view(axes: style.Axes, series: Series) -> None:
     """Limits from analysis, used observations and truth: a wild background may leave the panel."""
-    parts = [series.value, *(o.value[o.used] for o in series.observed)]
     bars = [(o.value[o.used], o.bars()) for o in series.observed]
+    parts = [series.value, *(value for value, _ in bars)]
     parts += [end for v, b in bars if b is not None for end in (v - b[0], v + b[1])]
     parts += [] if series.truth is None else [series.truth[1]]
     parts += [] if series.stdev is None else band_of(series, style.NINETY)
+    parts += [line for band in (series.predicted, series.readings) if band for line in band]
     values = _finite(parts)
     if not values.size:
         return
     low, high = values.min(), values.max()
+    others = [*(o.value[o.passive | o.rejected] for o in series.observed), series.background]
+    if low > 0 and high > _WIDE * low and any(o.logarithmic for o in series.observed):
+        extra = _finite([*(other[other > 0] for other in others), np.array([low, high])])
+        room = (high / low) ** 0.75
+        style.log_scale(axes.yaxis, max(extra.min(), low / room), min(extra.max(), high * room))
+        return
     room = 0.75 * (high - low)
-    others = [*(o.value[~o.used] for o in series.observed), series.background]
     extra = _finite([*others, np.array([low, high])])
     low, high = max(extra.min(), low - room), min(extra.max(), high + room)
     margin = 0.06 * (high - low) or 0.5

@@ -15,14 +15,8 @@ from assim.show import ReportError, results, write_report
 from assim.show.finished import finished_run
 from assim.show.observed import observed
 from assim.show.report import draw, render
-from assim.show.trajectory import (
-    _draw_series,
-    band_of,
-    draw_observations,
-    draw_trajectory,
-    of_no_field,
-    series_of,
-)
+from assim.show.series import band_of, of_no_field, series_of
+from assim.show.trajectory import _draw_series, draw_observations, draw_trajectory
 from tests.show import runs
 
 PNG = b"\x89PNG\r\n\x1a\n"
