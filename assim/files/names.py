@@ -92,3 +92,12 @@ class Column:
 def is_ancillary(name: str, names: Container[str]) -> bool:
     """Whether a variable of a table is about another one in it, by its name."""
     return any(name.endswith(end) and name.removesuffix(end) in names for end in Ancillary)
+
+
+AGREEMENT = {  # of predictions with readings, as summaries have it, and as people read it
+    "bias": "bias",
+    "rmse": "RMSE",
+    "correlation": "correlation",
+    "nash_sutcliffe": "Nash–Sutcliffe",
+    "kling_gupta": "Kling–Gupta",
+}

@@ -116,7 +116,7 @@ def observables(
         drawn, draws = _drawn(analysis, posterior, several, draws, seed)
     instruments = [one.observations for one in several]
     single = {
-        name: _predicted(instruments, simulation)
+        name: readings_of(instruments, simulation)
         for name, simulation in (
             ("background", analysis.background),
             ("analysis", analysis.analysis),
@@ -223,7 +223,8 @@ def _read(instruments: Sequence[Observations], simulation: Simulation) -> list[A
 
 
 @program
-def _predicted(instruments: Sequence[Observations], simulation: Simulation) -> list[Array]:
+def readings_of(instruments: Sequence[Observations], simulation: Simulation) -> list[Array]:
+    """What instruments would read of a simulation, H(x) + b, each of shape (m,)."""
     return [o.predict(simulation.seen, simulation.control.biases) for o in instruments]
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from assim.analysis.forecast import Forecast, Readings
-from assim.statistics.scores import Coverage, compared, covered, crps, ranks
+from assim.statistics.scores import Coverage, agreement, compared, covered, crps, ranks
 
 LEVEL = 0.9
 BINS = 10  # of the histogram of ranks
@@ -51,6 +51,7 @@ class Scores(NamedTuple):
         crps: mean.
         log_score: mean, in nats.
         coverage: share within the 90 per cent interval, errors included, with its band.
+        correlation: of ŷ and y, and the efficiencies that follow, as `Agreement` has them.
         ranks: how many readings have a rank in each tenth of the members.
     """
 
@@ -61,6 +62,9 @@ class Scores(NamedTuple):
     crps: float
     log_score: float
     coverage: Coverage
+    correlation: float
+    nash_sutcliffe: float
+    kling_gupta: float
     ranks: np.ndarray
 
 
@@ -119,18 +123,21 @@ def scores(rows: VerifiedReadings, chosen: np.ndarray | None = None) -> Scores:
     """Means over the readings chosen, booleans of shape (m,); over all that count without it."""
     chosen = rows.counted if chosen is None else chosen & rows.counted
     several = VerifiedReadings(*(column[chosen] for column in rows))
-    away = several.mean - several.observed
+    alike = agreement(several.mean, several.observed)
     known = np.isfinite(several.low)
     inside = (several.low <= several.observed) & (several.observed <= several.high)
     histogram, _ = np.histogram(several.share, BINS, (0.0, 1.0))
     return Scores(
-        away.size,
-        float(np.sqrt(np.mean(away**2))),
-        float(np.mean(away)),
+        alike.number,
+        alike.rmse,
+        alike.bias,
         float(np.sqrt(np.mean(several.stdev**2))),
         float(np.mean(several.crps)),
         float(np.mean(several.log_score)),
         covered(inside[known], LEVEL),
+        alike.correlation,
+        alike.nash_sutcliffe,
+        alike.kling_gupta,
         histogram,
     )
 

@@ -17,6 +17,8 @@ from assim.findings.observables import observables as observables
 from assim.findings.predictive import PredictiveCheck as PredictiveCheck
 from assim.findings.predictive import PredictiveChecks as PredictiveChecks
 from assim.findings.predictive import predictive_checks as predictive_checks
+from assim.findings.skill import Skill as Skill
+from assim.findings.skill import skill as skill
 from assim.findings.sloppy import Sloppy as Sloppy
 from assim.findings.sloppy import stiff_and_sloppy as stiff_and_sloppy
 from assim.problem.scalars import ForecastError as ForecastError

@@ -16,7 +16,8 @@ from assim.findings.evidence import ComparedProblem, Evidence, compare, evidence
 from assim.problem.predictive import flat_entry
 from assim.run.finite import require_finite
 from assim.run.terminal.directory import Results, writing
-from assim.run.terminal.screen import Screen, number_text
+from assim.run.terminal.screen import Screen
+from assim.show.cells import number_text
 from assim.solve.minimise.status import Status
 from assim.solve.posterior.importance import Importance
 from assim.solve.posterior.laplace import Laplace

@@ -46,7 +46,8 @@ from assim.problem.window import Window
 from assim.run.forecast_files import LaterRows, files_by_instrument, later_rows, shared
 from assim.run.forecast_start import Origin, origin_of
 from assim.run.terminal.directory import Results, writing
-from assim.run.terminal.screen import Screen, score_cells
+from assim.run.terminal.screen import Screen
+from assim.show.cells import agreement_words, score_cells
 
 _SHOWN = 10  # lead times in a table
 _WHOLE = 1e-6  # of a slot: how far from its end a forecast ends there
@@ -348,6 +349,7 @@ def _show(outcome: _Outcome, screen: Screen) -> None:
         rows = [(texts[slot], *score_cells(slots[slot])) for slot in _some(list(slots))]
         screen.say()
         screen.table((f"{name} at lead", *columns), [*rows, ("all", *score_cells(verified.total))])
+        screen.say(f"{name} at all leads: {agreement_words(verified.total)}.")
     for name, scored in outcome.truth.items():
         rows = [
             (texts[outcome.edges[i]], *(f"{column[i]:.4g}" for column in scored))

@@ -47,6 +47,7 @@ from assim.findings.fit import goodness_of_fit, verdict_of
 from assim.findings.impact import observation_impact
 from assim.findings.observables import observables
 from assim.findings.predictive import predictive_checks
+from assim.findings.skill import skill
 from assim.findings.sloppy import stiff_and_sloppy
 from assim.run.finite import require_finite
 from assim.run.terminal.directory import Results, writing
@@ -218,6 +219,7 @@ def _findings_of_every_run(posed: Posed, analysis: Analysis) -> Iterator[tuple[s
     yield "fit", lambda a: goodness_of_fit(a, _namings(posed))
     held_back = [instrument.observations for instrument in posed.held_back]
     seed = table.runtime.seed
+    yield "skill", lambda a: skill(a, held_back)
     yield "observables", lambda a: observables(a, held_back=held_back, seed=seed)
     if posed.impact is not None and analysis.laplace is not None:
         forecast = posed.impact

@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 
 from assim.files.errors import ReportError
-from assim.files.names import FLAGS, PASSIVE, WINDOW, Ancillary
+from assim.files.names import AGREEMENT, FLAGS, PASSIVE, WINDOW, Ancillary
 from assim.show import style
-from assim.show.finished import Run, instants, time_label, with_units, words
+from assim.show.finished import Run, instants, spelt_units, time_label, with_units, words
 from assim.show.layout import TIMES, instruments_in, time_of
 from assim.show.page import Section, paragraph, table
 from assim.show.style import Picture
@@ -159,7 +159,20 @@ def observations(run: Run) -> list[str]:
     rejected = any(fate in codes for fate in fates)
     text = "Numbers in brackets are the flags of rejected values in feedback.nc."
     notes = [paragraph(note) for note in run.summary["notes"]]
-    return [table(("", *header), rows), paragraph(text, "soft") if rejected else "", *notes]
+    counted = [table(("", *header), rows), paragraph(text, "soft") if rejected else ""]
+    return [*counted, *_agreement(run), *notes]
+
+
+def _agreement(run: Run) -> list[str]:
+    """How well background and analysis agree with the readings of every instrument."""
+    rows = [
+        (f"{name}, {of}" + " (held back)" * own["held_back"], own[of]["number"],
+         *(own[of][key] for key in AGREEMENT), spelt_units(own["units"]))
+        for name, own in run.summary.get("skill", {}).items()
+        for of in ("background", "analysis")
+    ]  # fmt: skip
+    header = ("Prediction − reading", "count", *AGREEMENT.values(), "units")
+    return [table(header, rows)] if rows else []
 
 
 def draw_departures(run: Run) -> Picture | None:

@@ -112,6 +112,55 @@ def ranks(draws: np.ndarray, observed: np.ndarray, rng: np.random.Generator) -> 
     return np.where(known == len(draws), rank, np.floor((len(draws) + 1) * spread)).astype(int)
 
 
+class Agreement(NamedTuple):
+    """How well what is predicted of several readings, ŷ, agrees with them, y.
+
+    NaN where it is not defined: correlation and efficiencies of readings that are all the same,
+    or of fewer than two.
+
+    Args:
+        number: of the readings.
+        bias: mean of ŷ - y, in the unit of the readings.
+        rmse: √ mean (ŷ - y)², likewise.
+        correlation: r, of ŷ and y.
+        nash_sutcliffe: 1 - Σ(ŷ - y)²/Σ(y - ȳ)²: 1 at best, 0 where the mean of the readings does
+            as well (Nash & Sutcliffe 1970, J. Hydrol. 10, 282).
+        kling_gupta: 1 - √((r - 1)² + (σ_ŷ/σ_y - 1)² + (μ_ŷ/μ_y - 1)²), for quantities with a
+            natural zero (Gupta et al. 2009, J. Hydrol. 377, 80, equations 9 and 10).
+    """
+
+    number: int
+    bias: float
+    rmse: float
+    correlation: float
+    nash_sutcliffe: float
+    kling_gupta: float
+
+
+def agreement(predicted: np.ndarray, observed: np.ndarray) -> Agreement:
+    """How well predictions agree with readings, both of shape (m,) and finite."""
+    predicted, observed = np.asarray(predicted, float), np.asarray(observed, float)
+    away = predicted - observed
+    mean = lambda values: float(np.mean(values)) if values.size else math.nan  # noqa: E731
+    bias, square = mean(away), mean(away**2)
+    mean_y, stdev_y, stdev = mean(observed), _deviation(observed), _deviation(predicted)
+    product = mean((predicted - mean(predicted)) * (observed - mean_y))
+    correlation = product / (stdev * stdev_y) if stdev > 0 and stdev_y > 0 else math.nan
+    varied = stdev_y > 0
+    efficiency = 1 - square / stdev_y**2 if varied else math.nan
+    terms = (correlation - 1, stdev / stdev_y - 1, bias / mean_y) if varied and mean_y else ()
+    kling_gupta = 1 - math.hypot(*terms) if terms else math.nan
+    return Agreement(away.size, bias, math.sqrt(square), correlation, efficiency, kling_gupta)
+
+
+def _deviation(values: np.ndarray) -> float:
+    """Standard deviation; 0 where all are the same but for rounding, or of fewer than two."""
+    if values.size < 2:
+        return 0.0
+    stdev = float(np.std(values))
+    return stdev if stdev > 1e-14 * float(np.max(np.abs(values))) else 0.0
+
+
 class ReadingScores(NamedTuple):
     """Readings against their predictive draws, errors included, each of shape (m,).
 

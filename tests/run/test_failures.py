@@ -182,8 +182,8 @@ def test_first_guesses_that_follow_lose_none_before(toy, monkeypatch, end, code)
     ("place", "stage", "findings"),
     [
         ("goodness_of_fit", "fit", ["diagnostics"]),
-        ("stiff_and_sloppy", "sloppy", ["diagnostics", "fit", "observables"]),
-        ("summary", "write", ["diagnostics", "fit", "observables", "sloppy"]),
+        ("stiff_and_sloppy", "sloppy", ["diagnostics", "fit", "skill", "observables"]),
+        ("summary", "write", ["diagnostics", "fit", "skill", "observables", "sloppy"]),
     ],
 )
 def test_an_interrupt_after_the_methods_keeps_them(toy, monkeypatch, place, stage, findings):

@@ -87,7 +87,7 @@ def test_a_finding_that_fails_does_not_lose_the_analysis(use: str, words: str, t
     out = run(toy, use, code=7)
     assert words in (out / "said.txt").read_text()
     written = json.loads((out / "summary.json").read_text())
-    assert written["findings"] == ["diagnostics", "fit", "observables", "sloppy"]
+    assert written["findings"] == ["diagnostics", "fit", "skill", "observables", "sloppy"]
     assert list(written["failures"]) == [f"finding own.py:{use}"]
 
 

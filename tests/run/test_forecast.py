@@ -207,6 +207,7 @@ def test_summary(made: tuple[Any, Path]) -> None:
     assert scored["count"] == 9 and sum(scored["ranks"]) == 9
     assert [one["lead"] for one in scored["by_lead"]] == [1, 2, 3]
     assert {"rmse", "bias", "spread", "crps", "log_score", "coverage"} <= set(scored)
+    assert {"correlation", "nash_sutcliffe", "kling_gupta"} <= set(scored)
     assert summary["truth"]["x"]["lead"] == [1, 2]
 
 

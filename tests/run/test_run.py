@@ -26,7 +26,8 @@ def finished(shared: Toy, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any
 def test_a_run_says_what_it_did(finished: tuple[Any, Path]) -> None:
     result, out = finished
     assert result.exit_code == 0, result.stderr or result.exception
-    for word in ("Toy", "gradient norm", "rate", "5 %", "95 %", "day-1", "k̂", "Wrote to"):
+    said = ("Toy", "gradient norm", "rate", "5 %", "95 %", "day-1", "k̂", "Nash–Sutcliffe")
+    for word in (*said, "Wrote to"):
         assert word in result.stdout
     assert str(out) in result.stdout
 

@@ -6,6 +6,7 @@ import scipy.integrate
 import scipy.stats
 
 from assim.statistics.scores import (
+    agreement,
     compared,
     coverage,
     crps,
@@ -245,3 +246,37 @@ def test_p_value_of_an_ecdf_is_uniform_and_goes_with_its_band():
     assert np.all(inside[values > 0.12]) and not np.any(inside[values < 0.08])
     assert ecdf_p_value(np.full(100, 3), 49) == 1 / 4001
     assert ecdf_p_value(np.full(100, 3), 49, samples=99) == 1 / 100
+
+
+def test_agreement_by_the_definitions():
+    """Nash–Sutcliffe and Kling–Gupta of readings by their textbook formulas."""
+    rng = np.random.default_rng(3)
+    y = 10 + rng.standard_normal(50)
+    predicted = 1.2 * y - 1 + 0.3 * rng.standard_normal(50)
+    found = agreement(predicted, y)
+    r = np.corrcoef(predicted, y)[0, 1]
+    away = predicted - y
+    np.testing.assert_allclose(found.correlation, r)
+    np.testing.assert_allclose(
+        found.nash_sutcliffe, 1 - (away**2).sum() / (y - y.mean()).dot(y - y.mean())
+    )
+    ratio, beta = predicted.std() / y.std(), predicted.mean() / y.mean()
+    distance = np.sqrt((r - 1) ** 2 + (ratio - 1) ** 2 + (beta - 1) ** 2)
+    np.testing.assert_allclose(found.kling_gupta, 1 - distance)
+    np.testing.assert_allclose((found.bias, found.rmse), (away.mean(), np.sqrt((away**2).mean())))
+
+
+def test_agreement_of_a_perfect_prediction_and_of_the_mean():
+    y = np.array([1.0, 2.0, 4.0])
+    np.testing.assert_allclose(agreement(y, y), (3, 0, 0, 1, 1, 1), atol=1e-12)
+    mean = agreement(np.full(3, y.mean()), y)
+    np.testing.assert_allclose(mean.nash_sutcliffe, 0.0, atol=1e-12)
+    assert np.isnan(mean.correlation) and np.isnan(mean.kling_gupta)
+
+
+@pytest.mark.parametrize("y", [[], [3.0], [0.1, 0.1, 0.1]])
+def test_readings_that_do_not_vary_have_no_efficiency(y):
+    found = agreement(np.array(y) + 1.0, np.array(y))
+    assert found.number == len(y)
+    assert np.isnan(found.nash_sutcliffe) and np.isnan(found.correlation)
+    assert np.isnan(found.kling_gupta)

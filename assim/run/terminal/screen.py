@@ -16,11 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from assim.files.log import Log, analysis_figures, window_figures
+from assim.files.names import AGREEMENT
+from assim.show.cells import four_digits, number_text, quantity_row, with_stddev
 
 if TYPE_CHECKING:
     from assim.analysis.analyse import Analysis
     from assim.analysis.cycle.measures import Measures
-    from assim.findings.verification import Scores
     from assim.solve.minimise.loop import Loop
 
 _WIDTH = 120  # of tables in files and pipes
@@ -102,7 +103,7 @@ class Screen:
         self.say()
         if analysis.quantities:
             columns = ("quantity", "mean", "stddev", "5 %", "95 %", "MAP", "units")
-            self.table(columns, (_quantity_row(*pair) for pair in analysis.quantities.items()))
+            self.table(columns, (quantity_row(*pair) for pair in analysis.quantities.items()))
         for name, quantity in analysis.quantities.items():
             if quantity.note:
                 self.say(f"{name}: median {quantity.q50:.5g}; {quantity.note}.")
@@ -117,6 +118,8 @@ class Screen:
         if reported is not None and str(reported.trust) == "failed":
             self.say(f"{analysis.chosen} has failed: use none of its error bars.", "bold red")
         self.fit(None if fit is None else fit.summary())
+        if "skill" in analysis.findings:
+            self.skill(analysis.findings["skill"].summary())
         self._minima(analysis)
 
     def fit(self, summary: Mapping[str, Any] | None) -> None:
@@ -140,11 +143,25 @@ class Screen:
         for line in summary["untested"]:
             self.say(line)
 
+    def skill(self, summary: Mapping[str, Any]) -> None:
+        """How well the analysis agrees with the readings of every instrument."""
+        self.say()
+        rows = (
+            (
+                name + " (held back)" * own["held_back"],
+                f"{own['analysis']['number']:,}",
+                *(four_digits(own["analysis"][key]) for key in AGREEMENT),
+                own["units"],
+            )
+            for name, own in summary.items()
+        )
+        self.table(("analysis − readings", "count", *AGREEMENT.values(), "units"), rows)
+
     def _compared(self, analysis: "Analysis") -> None:
         """Mean and standard deviation of every scalar by every method, and what each cost."""
         methods = analysis.posteriors
         rows = [
-            (name, *(_with_stddev(method.quantities[name]) for method in methods.values()))
+            (name, *(with_stddev(method.quantities[name]) for method in methods.values()))
             for name in analysis.quantities
         ]
         rows.append(("gradients", *(f"{method.gradients:,}" for method in methods.values())))
@@ -185,21 +202,21 @@ class Screen:
             errors = summary.get(f"rmse_{kind}_by_field", {})
             if summary[spread] is not None:
                 numbers = (summary.get(f"rmse_{kind}"), summary[spread])
-                rows.append((kind, *map(_number, numbers)))
+                rows.append((kind, *map(four_digits, numbers)))
                 continue
             for name, value in summary[f"{spread}_by_field"].items():  # in units of their own
-                rows.append((f"{name}, {kind}", _number(errors.get(name)), _number(value)))
+                rows.append((f"{name}, {kind}", four_digits(errors.get(name)), four_digits(value)))
         self.table(("mean over windows", "RMSE", "spread"), rows)
         mean = summary["chi_squared"]
         self.say(
-            f"chi-squared {_number(mean)} (1 where all covariances are right), "
+            f"chi-squared {four_digits(mean)} (1 where all covariances are right), "
             * (mean is not None)
-            + f"inflation {_number(summary['inflation'])}, degrees of freedom for signal "
-            f"{_number(summary['signal'])}"
+            + f"inflation {four_digits(summary['inflation'])}, degrees of freedom for signal "
+            f"{four_digits(summary['signal'])}"
         )
         for name, quantity in summary.get("quantities", {}).items():
             if isinstance(quantity["mean"], float):
-                pair = (_number(quantity["mean"]), _number(quantity["stddev"]))
+                pair = (four_digits(quantity["mean"]), four_digits(quantity["stddev"]))
                 self.say(f"{name} after the newest window: {' ± '.join(pair)}")
         if (mean or 0.0) > _LOST:
             self.say(
@@ -263,36 +280,6 @@ def _grouped(directory: Path, paths: Iterable[Path]) -> list[str]:
         f"{pattern} ({len(some)} files)" if len(some) > 1 else str(some[0])
         for pattern, some in alike.items()
     ]
-
-
-def number_text(value: Any, form: str = ".3f") -> str:
-    """A number, or a dash where it is not known."""
-    return "–" if value is None or not math.isfinite(value) else f"{float(value):{form}}"
-
-
-def score_cells(scores: "Scores") -> tuple[str, ...]:
-    """Scores of readings as the cells of a table."""
-    numbers = (scores.rmse, scores.bias, scores.spread, scores.crps, scores.log_score)
-    return (
-        f"{scores.number:,}",
-        *map(_number, numbers),
-        f"{100 * scores.coverage.covered:.0f} %",
-    )
-
-
-def _number(value: float | None) -> str:
-    return number_text(value, ".4g")
-
-
-def _quantity_row(name: str, q: Any) -> tuple[str, ...]:
-    numbers = (q.mean, q.stddev, q.q05, q.q95, q.map)
-    return (name, *(number_text(number, ".5g") for number in numbers), q.units)
-
-
-def _with_stddev(q: Any) -> str:
-    if q.note:
-        return f"median {q.q50:.4g}"
-    return f"{q.mean:.4g} ± {q.stddev:.3g}" if q.stddev > 0 else "–"
 
 
 def _starts(number: int) -> str:
