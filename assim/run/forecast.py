@@ -48,6 +48,7 @@ from assim.run.forecast_start import Origin, origin_of
 from assim.run.terminal.directory import Results, writing
 from assim.run.terminal.screen import Screen
 from assim.show.cells import agreement_words, score_cells
+from assim.show.report import report_of_results
 
 _SHOWN = 10  # lead times in a table
 _WHOLE = 1e-6  # of a slot: how far from its end a forecast ends there
@@ -128,6 +129,8 @@ def forecast_case(case: Case, asked: ForecastRequest, screen: Screen) -> Exit:
         _show(outcome, screen)
         screen.notes(_bent(outcome, setting))
         _write(outcome, results, asked.keep_members, seed)
+        results.finish()
+        results.paths += report_of_results(directory, case.checked.output.keep, screen.say)
     return Exit.DONE
 
 

@@ -70,7 +70,15 @@ def findings(run: Run) -> list[str]:
     return parts
 
 
-_SHOWN = {"diagnostics", "fit", "impact", "sloppy", "predictive"}  # each by a topic of its own
+_SHOWN = {
+    "diagnostics",
+    "fit",
+    "impact",
+    "sloppy",
+    "predictive",
+    "skill",
+    "observables",
+}  # each by a topic of its own
 
 
 def _rows(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,11 @@ from assim.files.read.manifest import NAME, read_manifest
 from assim.show.layout import TIMES, Entry, check_file, check_summary, is_cycle
 
 _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+))?")
-STAGES = ("background", "analysis", "truth", "trajectory", "posterior", "diagnostics", "feedback")
+STAGES = (
+    *("background", "analysis", "truth", "trajectory", "posterior", "diagnostics", "feedback"),
+    *("forecast", "forecast_feedback"),
+)
+AHEAD = "forecast.json"
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Run:
         methods: each of several methods that ran, in their order; else empty.
         manifest: lines of the manifest of a cycle over files; else empty.
         directory: where the files are; None for Datasets in memory.
+        forecast: the content of `forecast.json`; None where there is none.
     """
 
     summary: Entry
@@ -65,6 +70,7 @@ class Run:
     methods: tuple[Method, ...] = ()
     manifest: tuple[Entry, ...] = ()
     directory: Path | None = None
+    forecast: Entry | None = None
 
     def file(self, stage: str) -> xr.Dataset:
         """The Dataset of one of `STAGES`; an empty one where the case did not keep it."""
@@ -91,6 +97,7 @@ def results(
     datasets: Mapping[str, xr.Dataset],
     manifest: tuple[Mapping[str, Any], ...] = (),
     directory: Path | None = None,
+    forecast: Mapping[str, Any] | None = None,
 ) -> Run:
     """A run from its summary and its Datasets by the name of their file, without ".nc".
 
@@ -99,17 +106,22 @@ def results(
         datasets: as `assim.files.write` makes them; any of them may be missing.
         manifest: lines of the manifest of a cycle over files.
         directory: where the files are.
+        forecast: what `forecast.json` has; the summary is empty for a forecast alone.
 
     Raises:
         ReportError: a Dataset or the summary has another layout than the one that is written.
     """
     where = "summary.json" if directory is None else str(directory / "summary.json")
-    content = check_summary(Entry(summary, where))
+    content = Entry(summary, where)
+    if summary or forecast is None:
+        check_summary(content)
     for name, file in datasets.items():
         check_file(name, file, content)
     files = {stage: datasets[stage] for stage in STAGES if stage in datasets}
     lines = tuple(Entry(line, f"{NAME}, line {k}") for k, line in enumerate(manifest, 1))
-    return Run(content, files, _methods(content, datasets), lines, directory)
+    ahead = None if forecast is None else Entry(forecast, AHEAD)
+    methods = _methods(content, datasets) if content else ()
+    return Run(content, files, methods, lines, directory, ahead)
 
 
 @contextmanager
@@ -120,14 +132,16 @@ def finished_run(directory: Path) -> Iterator[Run]:
         ReportError: no directory, no `summary.json` in it, or a file that cannot be read or has
             another layout than the one that is written.
     """
-    summary, lines = _read_summary(directory), _read_lines(directory)
+    forecast = _read_forecast(directory)
+    alone = forecast is not None and not (directory / "summary.json").is_file()
+    summary, lines = {} if alone else _read_summary(directory), _read_lines(directory)
     names = [*STAGES, *_of_other_methods(summary)]
     with ExitStack() as stack:
         paths = {name: directory / f"{name}.nc" for name in names}
         datasets = {
             name: stack.enter_context(_open(path)) for name, path in paths.items() if path.is_file()
         }
-        yield results(summary, datasets, lines, directory)
+        yield results(summary, datasets, lines, directory, forecast)
 
 
 def _methods(summary: Entry, datasets: Mapping[str, xr.Dataset]) -> tuple[Method, ...]:
@@ -186,8 +200,12 @@ def stale_forecast(directory: Path) -> str:
     Raises:
         ReportError: it is no JSON object.
     """
-    path = directory / "forecast.json"
-    return str(_read_object(path).get("stale", "")) if path.is_file() else ""
+    return str((_read_forecast(directory) or {}).get("stale", ""))
+
+
+def _read_forecast(directory: Path) -> dict[str, Any] | None:
+    path = directory / AHEAD
+    return _read_object(path) if path.is_file() else None
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ SUFFIXES = (
     *Ancillary,
     *("_mean", "_increment", "_background", "_prior", "_model_error", "_model_error_prior_stddev"),
 )
+AHEAD = (*SUFFIXES, "_q05", "_q50", "_q95", "_members")  # of forecast.nc
 _COMPARED = (
     *(Ancillary.QC, Ancillary.HOFX_BACKGROUND, Ancillary.HOFX_ANALYSIS),
     *(Ancillary.OMBG, Ancillary.OMAN, Ancillary.EFFECTIVE_QC),
@@ -162,7 +163,11 @@ def check_file(name: str, file: xr.Dataset, summary: Mapping[str, Any]) -> None:
         ReportError: it is not; the message names the file and the variable.
     """
     stage = name.split("_")[0]
-    if stage in {"background", "analysis"}:
+    if name == "forecast":
+        _check_ahead(file)
+    elif name == "forecast_feedback":
+        _check_later(file)
+    elif stage in {"background", "analysis"}:
         _check_fields(file, ("_stddev", "_increment"))
     elif stage == "trajectory":
         _check_fields(file, ("_stddev", "_mean", "_model_error", "_model_error_stddev"))
@@ -205,6 +210,24 @@ def _check_feedback(file: xr.Dataset) -> None:
         predicted = any(f"{name}{end}" in file for end in _PREDICTED)
         optional = [end for end in _OPTIONAL if f"{name}{end}" in file]
         for end in ("", *_COMPARED, *(_PREDICTED if predicted else ()), *optional):
+            variable(file, f"{name}{end}", ("obs",))
+
+
+def _check_ahead(file: xr.Dataset) -> None:
+    """Fields over time, with standard deviation and quantiles."""
+    clock = str(time_of(file).name)
+    variable(file, "forecast_period", (clock,))
+    for name in field_names(file, AHEAD):
+        variable(file, name, (clock, "..."))
+        for end in ("_stddev", "_q05", "_q95"):
+            variable(file, f"{name}{end}", tuple(map(str, file[name].dims)))
+
+
+def _check_later(file: xr.Dataset) -> None:
+    """A row a later observation: values, what was forecast of them, and flags."""
+    variable(file, str(time_of(file).name), ("obs",))
+    for name in instruments_in(file):
+        for end in ("", Ancillary.HOFX_FORECAST, Ancillary.EFFECTIVE_QC):
             variable(file, f"{name}{end}", ("obs",))
 
 

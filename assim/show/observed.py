@@ -84,10 +84,23 @@ class Observed:
 def observed(run: Run) -> list[Observed]:
     """Every observed variable of every instrument."""
     file = run.file("feedback")
-    return [_observed(file, name, time_of(file)) for name in instruments_in(file)]
+    return [
+        _observed(file, name, (Ancillary.HOFX_BACKGROUND, Ancillary.HOFX_ANALYSIS))
+        for name in instruments_in(file)
+    ]
 
 
-def _observed(file: xr.Dataset, name: str, time: xr.DataArray) -> Observed:
+def observed_later(run: Run) -> list[Observed]:
+    """Every variable that a forecast was compared with, which is both of its predictions."""
+    file = run.file("forecast_feedback")
+    both = (Ancillary.HOFX_FORECAST, Ancillary.HOFX_FORECAST)
+    return [_observed(file, name, both) for name in instruments_in(file)]
+
+
+def _observed(file: xr.Dataset, name: str, predicted: tuple[Ancillary, Ancillary]) -> Observed:
+    time = time_of(file)
+    before, after = (np.asarray(file[name + end].values) for end in predicted)
+
     def values(end: Ancillary) -> np.ndarray | None:
         return np.asarray(file[name + end].values) if name + end in file else None
 
@@ -104,11 +117,11 @@ def _observed(file: xr.Dataset, name: str, time: xr.DataArray) -> Observed:
         value=value,
         stdev=None if stdev is None or not np.isfinite(stdev).any() else stdev * scale,
         logarithmic=logarithmic,
-        background=np.asarray(file[name + Ancillary.HOFX_BACKGROUND].values),
-        analysis=np.asarray(file[name + Ancillary.HOFX_ANALYSIS].values),
+        background=before,
+        analysis=after,
         analysis_stdev=values(Ancillary.HOFX_ANALYSIS_STDEV),
-        ombg=np.asarray(file[name + Ancillary.OMBG].values),
-        oman=np.asarray(file[name + Ancillary.OMAN].values),
+        ombg=value - before,
+        oman=value - after,
         used=(flags == 0) & np.isfinite(value),
         passive=flags == PASSIVE,
         rejected=~np.isin(flags, (0, PASSIVE, WINDOW)) & np.isfinite(value),

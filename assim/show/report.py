@@ -21,7 +21,10 @@ from assim.show.cycle.errors import ERRORS, INTERVALS
 from assim.show.cycle.estimates import ESTIMATES, INFLATION
 from assim.show.cycle.innovations import COVARIANCES, INNOVATIONS
 from assim.show.cycle.state import STATE
+from assim.show.finished import AHEAD as FORECAST_JSON
 from assim.show.finished import Run, finished_run
+from assim.show.forecast import FORECAST
+from assim.show.forecast import heading as ahead
 from assim.show.layout import is_cycle
 from assim.show.methods import METHODS
 from assim.show.minimisation import HESSIAN, MINIMISATION, SECONDS
@@ -37,6 +40,7 @@ WINDOW: tuple[Section, ...] = (
     QUANTITIES,
     METHODS,
     TRAJECTORY,
+    FORECAST,
     MODEL_ERROR,
     POSTERIOR,
     SLOPPY,
@@ -59,9 +63,11 @@ CYCLE: tuple[Section, ...] = (
     STATE,
     INFLATION,
     windows.WINDOWS,
+    FORECAST,
     APPLIED,
     about.PROVENANCE,
 )
+AHEAD: tuple[Section, ...] = (FORECAST, about.PROVENANCE)  # a forecast in a directory of its own
 
 
 def write_report(directory: Path) -> list[Path]:
@@ -128,11 +134,14 @@ def _note(directory: Path, why: str) -> None:
         summary = json.loads(path.read_text(encoding="utf-8"))
         write_json(summary | {"failures": summary.get("failures", {}) | {"report": why}}, path)
 
-    rewrite(directory, "summary.json", change)
+    summary = "summary.json"
+    rewrite(directory, summary if (directory / summary).is_file() else FORECAST_JSON, change)
 
 
 def sections_of(run: Run) -> tuple[Section, ...]:
-    """The sections of a window's report, or of a cycle's."""
+    """The sections of a window's report, of a cycle's, or of a forecast alone."""
+    if not run.summary:
+        return AHEAD
     return CYCLE if is_cycle(run.summary) else WINDOW
 
 
@@ -163,10 +172,16 @@ def render(run: Run, pictures: Mapping[str, Picture]) -> str:
     """The page as text, with those of its pictures that are given."""
     template = Template(files("assim.show").joinpath("report.html").read_text(encoding="utf-8"))
     title = page.escaped(run.title())
-    head = windows.heading(run) if is_cycle(run.summary) else about.heading(run)
+    head = _heading(run)(run)
     sections = (_printed(section, run, pictures) for section in sections_of(run))
     body = "\n".join(part for part in (f"<h1>{title}</h1>", *head, *sections) if part)
     return template.substitute(title=title, body=body)
+
+
+def _heading(run: Run) -> Callable[[Run], list[str]]:
+    if not run.summary:
+        return ahead
+    return windows.heading if is_cycle(run.summary) else about.heading
 
 
 def _printed(section: Section, run: Run, pictures: Mapping[str, Picture]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from assim.show.fields import site_label, sites
-from assim.show.finished import Run, instants, position
+from assim.show.finished import Run, instants, position, words
 from assim.show.layout import field_names, time_of
 from assim.show.observed import Observed, observed
 
@@ -36,7 +36,7 @@ class Series:
     units: str
     time: xr.DataArray
     value: np.ndarray
-    background: np.ndarray
+    background: np.ndarray | None
     stdev: np.ndarray | None
     observed: tuple[Observed, ...]
     mean: np.ndarray | None = None
@@ -45,6 +45,7 @@ class Series:
     at_edges: bool = True  # else at the times of readings
     predicted: Band | None = None
     readings: Band | None = None
+    where: str = ""  # that of several places, as words behind what it is called
 
     @property
     def marked(self) -> bool:
@@ -61,7 +62,7 @@ def series_of(run: Run) -> list[Series]:
     places = ((name, place) for name in field_names(file) for place in sites(file[name]))
     fields = [_series(run, file, name, place) for name, place in places]
     read = [_with_truth(series, fields) for series in _observables(run, file)]
-    return [*read, *(field for field in fields if not any(_same(field, r) for r in read))]
+    return [*read, *(field for field in fields if not any(same(field, r) for r in read))]
 
 
 def _observables(run: Run, file: xr.Dataset) -> list[Series]:
@@ -84,13 +85,7 @@ def _observables_of(file: xr.Dataset, variable: Observed) -> list[Series]:
 
 
 def _observable(file: xr.Dataset, variable: Observed, place: int | None) -> Series:
-    name = variable.name
-    at = {} if place is None else {f"{name}_place": place}
-    where, here = "", np.ones(variable.value.shape, bool)
-    for dim, column in variable.places.items():
-        if place is not None and (positions := f"{name}_{dim}") in file.variables:
-            here &= np.isclose(column, float(file[positions].values[place]), _SAME)
-            where += f", {dim} = {position(file, positions, place)}"
+    name, at = variable.name, at_place(variable.name, place)
 
     def values(ending: str) -> Any:
         return _at(file, f"{name}{ending}", at)
@@ -99,6 +94,7 @@ def _observable(file: xr.Dataset, variable: Observed, place: int | None) -> Seri
         low, high = values(f"{ending}_q05"), values(f"{ending}_q95")
         return None if low is None or high is None else (low, high)
 
+    where = place_label(file, name, place)
     return Series(
         name=name,
         label=variable.label + where,
@@ -107,14 +103,41 @@ def _observable(file: xr.Dataset, variable: Observed, place: int | None) -> Seri
         value=values("_hofx_analysis"),
         background=values("_hofx_background"),
         stdev=None,
-        observed=(variable.chosen(here),),
+        observed=(rows_at(file, variable, place),),
         positive=variable.logarithmic,
         predicted=band("_hofx"),
         readings=band("_reading"),
+        where=where,
     )
 
 
-def _same(one: Series, other: Series) -> bool:
+def at_place(name: str, place: int | None) -> dict[str, int]:
+    """The index of a place of an instrument, of which there is one alone where it is None."""
+    return {} if place is None else {f"{name}_place": place}
+
+
+def place_label(file: xr.Dataset, name: str, place: int | None) -> str:
+    """Where a place of an instrument is, to be put behind its name; "" where it is alone."""
+    if place is None:
+        return ""
+    along, prefix = f"{name}_place", f"{name}_"
+    positions = [str(v) for v in file.coords if file[v].dims == (along,)]
+    return "".join(
+        f", {axis.removeprefix(prefix)} = {position(file, axis, place)}" for axis in positions
+    )
+
+
+def rows_at(file: xr.Dataset, variable: Observed, place: int | None) -> Observed:
+    """The readings of an instrument at one of its places, as its file of series numbers them."""
+    here = np.ones(variable.value.shape, bool)
+    for dim, column in variable.places.items():
+        positions = f"{variable.name}_{dim}"
+        if place is not None and positions in file.variables:
+            here &= np.isclose(column, float(file[positions].values[place]), _SAME)
+    return variable.chosen(here)
+
+
+def same(one: Series, other: Series) -> bool:
     """Whether two have the same values, and say so of the same quantity."""
     return one.units == other.units and np.allclose(
         one.value, other.value, _SAME, 0.0, equal_nan=True
@@ -123,7 +146,7 @@ def _same(one: Series, other: Series) -> bool:
 
 def _with_truth(series: Series, fields: Iterable[Series]) -> Series:
     """The same, with what is known of the field that it reads as it is."""
-    field = next((field for field in fields if _same(field, series)), None)
+    field = next((field for field in fields if same(field, series)), None)
     if field is None:
         return series
     return replace(series, truth=field.truth, positive=series.positive or field.positive)
@@ -169,6 +192,7 @@ def _series(run: Run, file: xr.Dataset, name: str, place: dict[str, int]) -> Ser
         mean=_at(file, name + "_mean", place),
         truth=_truth(run, name, place),
         positive=is_positive(run, file, name),
+        where=site_label(file, name, place).removeprefix(words(file[name])),
     )
 
 

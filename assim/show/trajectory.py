@@ -38,7 +38,7 @@ def draw_trajectory(run: Run) -> Picture | None:
     """One panel an instrument, a field, or a site of a small field, up to six."""
     everything = [*series_of(run), *of_no_field(run)]
     return style.draw_each(
-        everything, MOST, _draw_series, _caption, "series", 2.3, lambda n: 1 if n <= 4 else 2
+        everything, MOST, draw_series, _caption, "series", 2.3, lambda n: 1 if n <= 4 else 2
     )
 
 
@@ -71,26 +71,27 @@ def _observed(shown: Sequence[Series]) -> bool:
 # ---- how it is drawn -----------------------------------------------------------------------------
 
 
-def _draw_series(axes: style.Axes, series: Series) -> None:
+def draw_series(axes: style.Axes, series: Series) -> None:
+    """Bands, background, truth, observations and the analysis above them."""
     time = instants(series.time)
     if series.readings is not None:
-        look = {"color": style.BACKGROUND}
-        style.band(axes, time, *series.readings, 0.25, "90 % of new readings", **look)
+        grey = {"color": style.BACKGROUND}
+        style.band(axes, time, *series.readings, 0.25, "90 % of new readings", **grey)
     if series.predicted is not None:
         style.band(axes, time, *series.predicted, 0.32, "90 % band")
     if series.stdev is not None:
         for z, alpha, label in ((style.NINETY, 0.18, "90 % band"), (style.HALF, 0.32, "50 % band")):
             style.band(axes, time, *band_of(series, z), alpha, label)
-    axes.plot(
-        time, series.background, "--", color=style.BACKGROUND, linewidth=1.1, label="background"
-    )
+    if series.background is not None:
+        look: dict[str, Any] = {"color": style.BACKGROUND, "linewidth": 1.1, "label": "background"}
+        axes.plot(time, series.background, "--", **look)
     if series.truth is not None:
         axes.plot(*series.truth, color=style.TRUTH, ls=style.TRUTH_DASH, zorder=4, label="truth")
     mark: dict[str, Any] = {"marker": "o", "markersize": 2.2} if series.marked else {}
     for observations in series.observed:
         draw_observations(axes, observations)
     axes.plot(time, series.value, color=style.ANALYSIS, zorder=5, label="analysis", **mark)
-    _keep_in_view(axes, series)
+    keep_in_view(axes, [series])
     axes.set_title(style.wrapped(series.label))
     style.over_time(axes, series.time, with_units(series.name, series.units))
 
@@ -117,20 +118,25 @@ def draw_observations(axes: style.Axes, variable: Observed) -> None:
         )  # fmt: skip
 
 
-def _keep_in_view(axes: style.Axes, series: Series) -> None:
+def keep_in_view(
+    axes: style.Axes, several: Sequence[Series], later: Sequence[Observed] = ()
+) -> None:
     """Limits from analysis, used observations and truth: a wild background may leave the panel."""
-    bars = [(o.value[o.used], o.bars()) for o in series.observed]
-    parts = [series.value, *(value for value, _ in bars)]
+    observed = [*later, *(o for series in several for o in series.observed)]
+    bars = [(o.value[o.used], o.bars()) for o in observed]
+    parts = [value for value, _ in bars]
     parts += [end for v, b in bars if b is not None for end in (v - b[0], v + b[1])]
-    parts += [] if series.truth is None else [series.truth[1]]
-    parts += [] if series.stdev is None else band_of(series, style.NINETY)
-    parts += [line for band in (series.predicted, series.readings) if band for line in band]
+    for series in several:
+        parts += [series.value, *([] if series.truth is None else [series.truth[1]])]
+        parts += [] if series.stdev is None else band_of(series, style.NINETY)
+        parts += [line for band in (series.predicted, series.readings) if band for line in band]
     values = _finite(parts)
     if not values.size:
         return
     low, high = values.min(), values.max()
-    others = [*(o.value[o.passive | o.rejected] for o in series.observed), series.background]
-    if low > 0 and high > _WIDE * low and any(o.logarithmic for o in series.observed):
+    others = [o.value[o.passive | o.rejected] for o in observed]
+    others += [series.background for series in several if series.background is not None]
+    if low > 0 and high > _WIDE * low and any(o.logarithmic for o in observed):
         extra = _finite([*(other[other > 0] for other in others), np.array([low, high])])
         room = (high / low) ** 0.75
         style.log_scale(axes.yaxis, max(extra.min(), low / room), min(extra.max(), high * room))
@@ -139,7 +145,8 @@ def _keep_in_view(axes: style.Axes, series: Series) -> None:
     extra = _finite([*others, np.array([low, high])])
     low, high = max(extra.min(), low - room), min(extra.max(), high + room)
     margin = 0.06 * (high - low) or 0.5
-    axes.set_ylim(0 if series.positive and low < 0.3 * high else low - margin, high + margin)
+    positive = any(series.positive for series in several)
+    axes.set_ylim(0 if positive and low < 0.3 * high else low - margin, high + margin)
 
 
 def _finite(parts: list[np.ndarray]) -> np.ndarray:

@@ -16,7 +16,7 @@ from assim.show.finished import finished_run
 from assim.show.observed import observed
 from assim.show.report import draw, render
 from assim.show.series import band_of, of_no_field, series_of
-from assim.show.trajectory import _draw_series, draw_observations, draw_trajectory
+from assim.show.trajectory import draw_observations, draw_series, draw_trajectory
 from tests.show import runs
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -499,7 +499,7 @@ def test_few_slot_edges_are_marked(lynx_hare, edges, marked):
     with finished_run(lynx_hare) as run:
         picture = draw_trajectory(run)
         figure = Figure()
-        _draw_series(axes := figure.subplots(), series_of(run)[0])
+        draw_series(axes := figure.subplots(), series_of(run)[0])
     line = next(line for line in axes.lines if line.get_label() == "analysis")
     assert (line.get_marker() != "None") == marked
     assert ("Drawn at slot edges" in picture.caption) == marked

@@ -11,7 +11,7 @@ from assim.files.names import OBSERVABLE
 from assim.show.finished import finished_run
 from assim.show.observed import observed
 from assim.show.series import of_no_field, series_of
-from assim.show.trajectory import _draw_series, draw_trajectory
+from assim.show.trajectory import draw_series, draw_trajectory
 from tests.show import runs
 
 
@@ -72,7 +72,7 @@ def test_the_place_with_most_readings_comes_first_with_its_readings(lynx_hare):
 def drawn(folder: Path) -> tuple:
     axes = Figure().subplots()
     with finished_run(folder) as run:
-        _draw_series(axes, series_of(run)[0])
+        draw_series(axes, series_of(run)[0])
         picture = draw_trajectory(run)
     return axes, picture
 
