@@ -129,14 +129,17 @@ class File(NamedTuple):
         """Dimensions of a variable."""
         return tuple(map(str, self.dataset[variable].dims))
 
-    def conversion(self, variable: str, expected: str) -> Conversion:
+    def conversion(
+        self, variable: str, expected: str, *, of_differences: bool = False
+    ) -> Conversion:
         """How values of a variable become those in these units; a conversion is told.
 
         Raises:
             DataError: it has other units, which cannot be converted.
         """
         units = self.dataset[variable].attrs.get("units")
-        line = conversion(self.where(variable), units, expected)
+        given = (self.where(variable), units, expected)
+        line = conversion(*given, of_differences=of_differences)
         line.tell()
         return line
 

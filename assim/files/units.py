@@ -63,10 +63,6 @@ class Conversion(NamedTuple):
         """Values, or positions, in the other unit."""
         return x * self.factor + self.offset if self.words else x
 
-    def deviations(self, x: Any) -> Any:
-        """Differences of values in the other unit, as standard deviations are."""
-        return x * self.factor if self.words else x
-
     def tell(self) -> None:
         """Say what was done, where somebody listens, else by a warning."""
         if not self.words:
@@ -97,10 +93,13 @@ def same_units(first: str, second: str) -> bool:
     return known is not None and known == (1.0, 0.0)
 
 
-def conversion(where: str, got: object, expected: str) -> Conversion:
+def conversion(
+    where: str, got: object, expected: str, *, of_differences: bool = False
+) -> Conversion:
     """How values in the unit of a variable become those in the expected one.
 
-    A variable without units is dimensionless, as in CF.
+    A variable without units is dimensionless, as in CF. Differences of values, as standard
+    deviations are, have a factor alone: 1 degC of them is 1 K.
 
     Raises:
         DataError: it has no units where some are expected, or those of something else.
@@ -118,9 +117,9 @@ def conversion(where: str, got: object, expected: str) -> Conversion:
             f"{where}: expected units {expected!r}, got {str(got)!r}, which cannot be converted; "
             "convert the values, or correct the attribute `units` of the variable"
         )
-    if line == (1.0, 0.0):
+    factor, offset = line[0], 0.0 if of_differences else line[1]
+    if (factor, offset) == (1.0, 0.0):
         return Conversion()
-    factor, offset = line
     plus = f" {'-' if offset < 0 else '+'} {abs(offset):.6g}" if offset else ""
     by = f"× {factor:.6g}{plus}"
     words = f"{where}: converted from {str(got)!r} to {expected!r} ({by})"

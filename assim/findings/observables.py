@@ -19,7 +19,7 @@ from assim.problem.observable import Observable, observable, reads
 from assim.problem.observation import Observations
 from assim.problem.predictive import predictive
 from assim.statistics.resampling import systematic
-from assim.statistics.weighted import LEVELS, weighted_quantiles
+from assim.statistics.weighted import LEVELS
 
 DRAWS = 1000
 _ALONE = "the operator of {} reads at the times of its readings alone"
@@ -100,7 +100,7 @@ def observables(
         analysis: an analysis.
         times: increasing, in the model's time unit, within the window; the slot edges where None.
         held_back: instruments that were not assimilated.
-        draws: of the posterior, at most; members by their weights where there are fewer.
+        draws: of the posterior; fewer members are repeated, with errors of their own.
         seed: of the draws.
         posterior: which; the one reported where None.
 
@@ -113,7 +113,7 @@ def observables(
     several, left_out = _with_series(analysis, (*problem.observations, *held_back), at)
     drawn: Mapping[str, tuple[Moments, Moments]] = {}
     if posterior is not None and several:
-        drawn, draws = _drawn(analysis, posterior, several, draws, seed)
+        drawn = _drawn(analysis, posterior, several, draws, seed)
     instruments = [one.observations for one in several]
     single = {
         name: readings_of(instruments, simulation)
@@ -230,34 +230,28 @@ def readings_of(instruments: Sequence[Observations], simulation: Simulation) -> 
 
 def _drawn(
     analysis: Analysis, posterior: Posterior, several: Sequence[Observable], draws: int, seed: int
-) -> tuple[dict[str, tuple[Moments, Moments]], int]:
-    """Moments of each over draws of the posterior, and how many draws these are."""
-    chi, weights = posterior.chi, posterior.weights
-    if len(chi) > draws:
-        chi = chi[jnp.asarray(systematic(weights, draws))]
-        weights = np.full(draws, 1 / draws)
+) -> dict[str, tuple[Moments, Moments]]:
+    """Moments of each over draws of the posterior, members by their weights.
+
+    Members are repeated where they are fewer, each time with errors of its own: else new readings
+    would scatter as a few errors happen to.
+    """
+    chi = posterior.chi[jnp.asarray(systematic(posterior.weights, draws))]
     instruments = [one.observations for one in several]
     new = predictive(analysis.problem, chi, jax.random.key(seed), instruments)
-    moments = {
-        one.observations.name: (
-            _moments(one, new.predicted[one.observations.name], weights),
-            _moments(one, new.readings[one.observations.name], weights),
-        )
-        for one in several
+    return {
+        o.name: (_moments(one, new.predicted[o.name]), _moments(one, new.readings[o.name]))
+        for one, o in zip(several, instruments, strict=True)
     }
-    return moments, len(chi)
 
 
-def _moments(seen: Observable, drawn: Array | np.ndarray, weights: np.ndarray) -> Moments:
+def _moments(seen: Observable, drawn: Array) -> Moments:
     """Over the draws that are finite everywhere."""
     values = np.asarray(drawn)
-    finite = np.isfinite(values).all(axis=1)
-    values, w = values[finite], weights[finite]
-    if not w.sum() > 0:
+    values = values[np.isfinite(values).all(axis=1)]
+    if not len(values):
         blank = seen.series(np.full(values.shape[1], np.nan))
         return Moments(blank, blank, blank, blank, blank)
-    w = w / w.sum()
-    mean = w @ values
-    stdev = np.sqrt(np.maximum(w @ (values - mean) ** 2, 0.0))
-    quantiles = weighted_quantiles(values, w, LEVELS)
-    return Moments(*(seen.series(row) for row in (mean, stdev, *quantiles)))
+    quantiles = np.quantile(values, LEVELS, axis=0)
+    moments = (values.mean(axis=0), values.std(axis=0), *quantiles)
+    return Moments(*(seen.series(row) for row in moments))

@@ -50,8 +50,12 @@ def test_exact_figures():
     feet, warm = conversion("", "ft", "m"), conversion("", "degF", "K")
     np.testing.assert_allclose(feet.values(np.array([0.0, 10.0])), [0.0, 3.048], rtol=1e-15)
     np.testing.assert_allclose(warm.values(np.array([0.0, 212.0])), [459.67 / 1.8, 373.15])
-    assert warm.deviations(1.8) == pytest.approx(1.0, rel=1e-12)
-    assert conversion("", "degF2", "K2").deviations(1.8**2) == pytest.approx(1.0, rel=1e-12)
+    spread = conversion("file: T_stddev", "degF", "K", of_differences=True)
+    assert spread.values(1.8) == pytest.approx(1.0, rel=1e-12)
+    assert spread.words.endswith("(× 0.555556)")
+    assert conversion("", "degC", "K", of_differences=True).words == ""
+    square = conversion("", "degF2", "K2", of_differences=True)
+    assert square.values(1.8**2) == pytest.approx(1.0, rel=1e-12)
 
 
 @pytest.mark.parametrize("missing", [None, "", " "])
@@ -79,9 +83,9 @@ def test_a_script_is_warned_and_a_listener_told():
 
 def other(dataset, name, unit):
     """The dataset with a variable in another unit, and the same meaning."""
-    line = conversion(name, dataset[name].attrs["units"], unit)
-    convert = line.deviations if name.endswith(SPREADS) else line.values
-    array = dataset[name].copy(data=convert(dataset[name].values))
+    spread = name.endswith(SPREADS)
+    line = conversion(name, dataset[name].attrs["units"], unit, of_differences=spread)
+    array = dataset[name].copy(data=line.values(dataset[name].values))
     array.attrs["units"] = unit
     return (
         dataset.assign_coords({name: array})

@@ -69,6 +69,17 @@ def test_new_readings_scatter_by_their_errors_too(series):
     np.testing.assert_allclose(width, 2 * 1.645 * both, rtol=0.12)
 
 
+def test_new_readings_of_few_members_have_errors_of_their_own(analysis):
+    """Ten members with one error each would scatter by a fifth too much or too little."""
+    few = assim.analyse(
+        analysis.problem, posterior=assim.posterior.Laplace(members=10, certificate=0), starts=1
+    )
+    hare = assim.finding.observables(few).series["hare"]
+    both = np.sqrt(hare.predicted.stdev**2 + 5.0**2)
+    np.testing.assert_allclose(hare.readings.stdev, both, rtol=DRAWS_ERROR)
+    assert hare.draws == 1000
+
+
 def test_a_mean_over_a_year_has_no_reading_before_the_first_year_is_over(analysis, series):
     mean = series["lynx mean"].of["analysis"][:, 0]
     lynx = np.asarray(analysis.analysis.trajectory.states["lynx"])

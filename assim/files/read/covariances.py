@@ -106,7 +106,7 @@ def _dense(file: File, name: str) -> Dense:
     dims = (*label.dims, *(f"{dim}{OTHER}" for dim in label.dims))
     if set(variable.dims) != set(dims):
         raise DataError(f"{where}: expected the dimensions {dims}, got {variable.dims}")
-    units = file.conversion(f"{name}{COVARIANCE}", squared(label.units))
+    units = file.conversion(f"{name}{COVARIANCE}", squared(label.units), of_differences=True)
     for dim in label.dims:
         check_axis(file, dim)
     n = int(np.prod(shape))
@@ -116,7 +116,7 @@ def _dense(file: File, name: str) -> Dense:
             f"{where}: expected {n} values squared, as the model's grid has, got the shape "
             f"{values.shape}; estimate it again on this grid"
         )
-    return Dense(units.deviations(values).reshape(n, n), shape)
+    return Dense(units.values(values).reshape(n, n), shape)
 
 
 def _lengths(file: File, name: str, suffix: str) -> list[np.ndarray] | None:
@@ -127,10 +127,11 @@ def _lengths(file: File, name: str, suffix: str) -> list[np.ndarray] | None:
         variable = next(filter(file.has, (f"{name}{suffix}_{dim}", f"{name}{suffix}")), None)
         if variable is None:
             continue
-        units = file.conversion(variable, file.labels.coordinates[dim].units)
+        axis = file.labels.coordinates[dim]
+        units = file.conversion(variable, axis.units, of_differences=True)
         values = file.dataset[variable]
         values = values.transpose(*dims) if values.ndim else values
-        lengths.append(units.deviations(finite_numbers(values, file.where(variable))))
+        lengths.append(units.values(finite_numbers(values, file.where(variable))))
     if lengths and len(lengths) != len(dims):
         raise DataError(
             f"{file.called}: {name}{suffix}: expected a length along each of {dims}, got "

@@ -175,14 +175,16 @@ class Uncertainty:
         units = stdev_units(table.units, self.likelihood)
         if table.covariance is not None:
             where, matrix = f"{table.where}_covariance", table.covariance
-            line = conversion(where, table.covariance_units, squared(units))
+            given = (where, table.covariance_units, squared(units))
+            line = conversion(*given, of_differences=True)
             line.tell()
-            return replace(table, covariance=line.deviations(matrix))
+            return replace(table, covariance=line.values(matrix))
         if table.stdev is None:
             return table
-        line = conversion(f"{table.where}_stddev", table.stdev_units, units)
+        given = (f"{table.where}_stddev", table.stdev_units, units)
+        line = conversion(*given, of_differences=True)
         line.tell()
-        return replace(table, stdev=line.deviations(table.stdev))
+        return replace(table, stdev=line.values(table.stdev))
 
     def of(self, table: ObservedTable, used: np.ndarray) -> dict[str, Any]:
         """Errors of the rows used, as arguments of `Observations`.

@@ -227,7 +227,7 @@ def _read(
         near = names_near(file.dataset, variable)
         raise DataError(f"{where}: expected a variable {variable!r}, there is none; {near}")
     label = labels.state.get(name) or labels.parameters[name]
-    units = file.conversion(variable, label.units)
+    units = file.conversion(variable, label.units, of_differences=variable != name)
     array = _at_time(averaged(file.dataset[variable], means), file, label, moment)
     _check_dims(array, file, label, where, selects=moment.select is not None)
     for dim in label.dims:
@@ -236,7 +236,7 @@ def _read(
     has_spread = variable != spread and file.has(spread)
     scale = lambda: typical(file.dataset[spread].values) if has_spread else 0.0  # noqa: E731
     check_far(array, values, where, scale)
-    return units.deviations(values) if variable == spread else units.values(values)
+    return np.asarray(units.values(values))
 
 
 def _at_time(array: xr.DataArray, file: File, label: Label, moment: Moment) -> xr.DataArray:
