@@ -11,6 +11,25 @@ from typing import Annotated, Any
 
 _NAME = re.compile(r"(?:[A-Za-z0-9_]|[^\x00-\x7f])[^\x00-\x1f/\x7f]*")  # as NetCDF has it
 _LONGEST = 200  # bytes of a name, to which files add endings: NetCDF takes 256
+_HELD = {
+    "weight": "the weights of draws",
+    "realization": "the numbers of draws",
+    "prior_realization": "the numbers of draws from the prior",
+}
+_ABOUT = {  # endings of what files of results say of a quantity
+    "_prior": "draws from the prior of",
+    "_mean": "the mean of",
+    "_stddev": "the standard deviation of",
+    "_background": "the background of",
+    "_increment": "the increment of",
+    "_model_error": "the model error of",
+    "_model_error_stddev": "the standard deviation of the model error of",
+    "_model_error_prior_stddev": "the assumed standard deviation of the model error of",
+    "_members": "the members of",
+    "_q05": "a quantile of",
+    "_q50": "the median of",
+    "_q95": "a quantile of",
+}
 Size = Annotated[int, "size"]  # how many of something arrays have: a case asks whether they fit
 
 
@@ -106,6 +125,26 @@ def check_names(owner: str, what: str, *names: str) -> None:
             valid_name(name)
         except ValueError as error:
             raise ValueError(f"{owner}: {what} {error}") from None
+
+
+def check_free(owner: str, names: Iterable[str]) -> None:
+    """Refuse names of quantities under which files of results hold something else.
+
+    Args:
+        owner: whose names they are, to begin the message with.
+        names: of everything that one file may hold: fields, parameters, error scales, biases and
+            derived quantities.
+    """
+    names = list(names)
+    for name in names:
+        held = _HELD.get(name)
+        for ending, words in _ABOUT.items():
+            if name.endswith(ending) and name.removesuffix(ending) in names:
+                held = f"{words} {name.removesuffix(ending)!r}"
+        if held is not None:
+            raise ValueError(
+                f"{owner}: files of results hold {held} under the name {name!r}; choose another"
+            )
 
 
 def _refusal(owner: object, name: str, must: str) -> ValueError:

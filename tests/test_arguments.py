@@ -29,11 +29,18 @@ class Bound(SimpleNamespace):
             lambda: check_settings(Bound(n=3, kind="x"), n=3, kind=("a", "b")),
             "Bound: kind must be one of ('a', 'b'), got 'x'",
         ),
-        (lambda: positive(Bound(s=-2.0), "s"), "Bound: s must be positive, got -2.0"),
-        (lambda: positive(Bound(s=float("nan")), "s"), "Bound: s must be positive, got nan"),
+        (lambda: positive(Bound(s=-2.0), "s"), "Bound: s must be positive and finite, got -2.0"),
+        (
+            lambda: positive(Bound(s=float("inf")), "s"),
+            "Bound: s must be positive and finite, got inf",
+        ),
+        (
+            lambda: positive(Bound(s=float("nan")), "s"),
+            "Bound: s must be positive and finite, got nan",
+        ),
         (
             lambda: positive(Bound(a=1.0, s=np.array([1.0, 0.0])), "a", s="stdev"),
-            "Bound: stdev must be positive, got [1. 0.]",
+            "Bound: stdev must be positive and finite, got [1. 0.]",
         ),
         (lambda: not_negative(Bound(t=-1), "t"), "Bound: t must not be negative, got -1"),
         (lambda: a_share(Bound(p=1.0), "p"), "Bound: p must lie between 0 and 1, got 1.0"),

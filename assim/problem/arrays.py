@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from assim.arguments import check_names, hint
+from assim.arguments import check_free, check_names, hint
 from assim.problem.curvilinear import Curvilinear
 
 TIME_UNITS = ("seconds", "minutes", "hours", "days", "weeks", "years", "1")
@@ -115,6 +115,8 @@ class Labels:
         check_names("Labels", "a field's name", *self.state)
         check_names("Labels", "a parameter's name", *self.parameters)
         check_names("Labels", "a dimension's name", *self.coordinates)
+        check_free("Labels", (*self.state, *self.parameters))
+        check_free("Labels", self.coordinates)
         if self.time_unit not in TIME_UNITS:
             near = hint(self.time_unit, TIME_UNITS, "one of")
             raise ValueError(f"Labels: no time_unit {self.time_unit!r}; {near}")

@@ -8,9 +8,10 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from assim.arguments import hint
+from assim.arguments import check_free, hint
 from assim.problem.arrays import Array, Labels, State
 from assim.problem.control import Control
+from assim.problem.covariance.root import AbstractCovariance
 from assim.problem.covariance.state import (
     AbstractStateCovariance,
     StateCovariance,
@@ -262,6 +263,11 @@ def _covariance(
 ) -> AbstractStateCovariance:
     """B of the Gaussian fields, fitted to their shapes."""
     free = [name for name in labels.state if name not in fields]
+    if isinstance(given, AbstractCovariance) and not free:
+        raise ValueError(
+            "covariance: all fields have priors of their own, so that none takes it; leave it out, "
+            "or give a field as a value"
+        )
     covariance = state_covariance({} if given is None else given, free)
     _check_names("covariance", dict.fromkeys(covariance.fields()), labels.state, "field")
     for name in covariance.fields():
@@ -297,6 +303,7 @@ def _check_unique(control: Control, instruments: tuple[Observations, ...]) -> No
         first = next(p for k, n, p in shared if (k, n) == (kind, name))
         if not eqx.tree_equal(prior, first):
             raise ValueError(f"{kind} {name!r}: those that share it differ in its prior")
+    check_free("problem", (*control.state, *control.fixed, *(name for _, name, _ in shared)))
 
 
 def check_fit(o: Observations, labels: Labels, window: Window) -> None:

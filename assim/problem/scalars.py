@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import equinox as eqx
 import jax.numpy as jnp
 
-from assim.arguments import check_names
+from assim.arguments import check_free, check_names
 from assim.problem.arrays import Array, State, Trajectory, TrajectoryFunction
 from assim.problem.departure import Problem
 from assim.problem.window import Window, integrate
@@ -42,6 +42,7 @@ def check_derived(problem: Problem, names: Iterable[str]) -> None:
                 f"analyse: quantity {name!r}: a field, parameter, error scale or bias has this "
                 "name; choose another"
             )
+    check_free("analyse", (*taken, *names))
 
 
 def check_forecast(window: Window, forecast: Window | None) -> None:

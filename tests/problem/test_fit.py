@@ -8,7 +8,7 @@ from assim import Coordinate, ErrorScale, Labels, Observations, Points, Window, 
 from assim.models import Lorenz63, Lorenz96
 from assim.problem.covariance import Diagonal
 from assim.problem.operator import PointSample, TimeMean
-from assim.problem.prior import Jeffreys, LogNormal
+from assim.problem.prior import Jeffreys, LogNormal, Normal
 
 
 def pose(points, values=(1.0, 2.0), operator=None, **more):
@@ -51,6 +51,17 @@ def test_times_count_from_the_window_s_reference():
     points = Points(*(jnp.asarray([0.05, 0.1]),) * 3, sites(0, 1), "2000-01-01")
     with pytest.raises(ValueError, match="times count from 2000-01-01"):
         pose(points)
+
+
+def test_a_covariance_that_no_field_takes_is_refused():
+    """It would be lost without a word, while the prior alone counts."""
+    model = Lorenz63()
+    window = Window.regular(model, slots=1)
+    o = Observations("x", [1.0], Points.at(window.edges[1:]), PointSample("x"), 1.0)
+    priors = dict.fromkeys("xyz", Normal(0.0, 5.0))
+    strong_constraint(model, window, priors, None, [o])
+    with pytest.raises(ValueError, match="all fields have priors of their own, so that none takes"):
+        strong_constraint(model, window, priors, Diagonal(0.01), [o])
 
 
 def test_names_of_scales_are_their_own():

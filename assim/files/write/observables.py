@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from assim.files.errors import DataError
 from assim.files.names import OBSERVABLE, QUANTILES, STDEV, time_name, variable_name
 from assim.files.netcdf import axes_of_readings, axis_attributes
 from assim.findings.observables import Series
@@ -33,10 +34,18 @@ def with_observables(
         dataset: fields at the times of the series.
         series: the observables, by instrument.
         labels: the model's.
+
+    Raises:
+        DataError: a variable of the dataset has the name of one of them.
     """
     content: dict[str, xr.Variable] = {}
     for name, own in series.items():
         content |= _of_instrument(name, own, labels)
+    if both := sorted(content.keys() & {str(name) for name in dataset.variables}):
+        raise DataError(
+            f"a field of the model and a series of an instrument are both called {both[0]}; give "
+            "the instrument another name"
+        )
     places = [name for name, variable in content.items() if OBSERVABLE not in variable.attrs]
     return dataset.assign(content).set_coords(places)
 

@@ -121,6 +121,7 @@ def posterior_dataset(analysis: Analysis, posterior: Posterior | None = None) ->
         values = np.asarray(draws)
         along = "realization" if len(values) == size else "prior_realization"
         words = attributes(name, label, what)
+        assert f"{name}{suffix}" not in content, f"two variables {name}{suffix}"
         content[f"{name}{suffix}"] = xr.Variable((along, *label.dims), values, words)
 
     for name, label, values in _estimated(analysis, posterior.draws, labels):
