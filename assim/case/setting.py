@@ -74,6 +74,8 @@ class Setting:
 
     def remarks(self, edges: Any) -> list[str]:
         """What of the series that drive the model, between slot edges, a user may not expect."""
+        from assim.files.units import Conversion
+
         first, last = float(edges[0]), float(edges[-1])
         remarks = list(self.notes)
         for name, forcing in forcings(self.model).items():
@@ -89,7 +91,8 @@ class Setting:
             if (far := far_values(values)).any():
                 remarks.append(f"model.{name}: {far_words(values, far)}: used as it is")
             else:
-                fills = [fill for fill in likely_fills(values) if fill.customary]
+                every = likely_fills(values, Conversion(*forcing.conversion))
+                fills = [fill for fill in every if fill.customary]
                 remarks += [f"model.{name}: {fill.words()}: used as it is" for fill in fills]
         return remarks
 

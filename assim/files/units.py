@@ -63,6 +63,10 @@ class Conversion(NamedTuple):
         """Values, or positions, in the other unit."""
         return x * self.factor + self.offset if self.words else x
 
+    def back(self, y: Any) -> Any:
+        """Values in the unit of the file again."""
+        return (y - self.offset) / self.factor
+
     def tell(self) -> None:
         """Say what was done, where somebody listens, else by a warning."""
         if not self.words:
@@ -71,6 +75,9 @@ class Conversion(NamedTuple):
             warnings.warn(self.words, UnitsWarning, stacklevel=3)
         else:
             told.append(self.words)
+
+
+UNCHANGED = Conversion()
 
 
 @contextmanager

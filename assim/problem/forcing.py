@@ -32,6 +32,7 @@ class Forcing(eqx.Module):
         units: unit of the values.
         interpolation: "linear" or "steps".
         rounding: how far a time may be off, as a file stores it, in the unit of time.
+        conversion: factor and offset that brought the values here from the unit of their file.
 
     Raises:
         ValueError: times that do not increase or fit the values, values that are not finite, or
@@ -43,6 +44,7 @@ class Forcing(eqx.Module):
     units: str = eqx.field(default="1", static=True)
     interpolation: str = eqx.field(default="linear", static=True)
     rounding: float = eqx.field(default=0.0, static=True)
+    conversion: tuple[float, float] = eqx.field(default=(1.0, 0.0), static=True)
 
     def __check_init__(self) -> None:
         check_settings(self, interpolation=INTERPOLATIONS)

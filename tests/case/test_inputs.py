@@ -229,6 +229,16 @@ def test_a_fill_value_of_a_series_that_nobody_declared_is_told(tank: Toy) -> Non
     )
 
 
+def test_a_fill_value_of_a_series_is_known_in_the_unit_of_its_file(tank: Toy) -> None:
+    series = pumped()
+    own = series["pump"].attrs["units"]
+    series["pump"].values[1:3] = -999.0
+    series["pump"].attrs["units"] = f"0.001 {own}"
+    series.to_netcdf(tank.folder / "inflow.nc")
+    notes = pose(read_case(tank.folder / "case.toml")).notes()
+    assert any("exactly -0.999 (-999 in the file's unit)" in note for note in notes), notes
+
+
 def test_an_ensemble_of_series_needs_a_choice(tank: Toy) -> None:
     ensemble = pumped().expand_dims(number=[0, 1]).transpose("time", "nv", "number")
     ensemble = ensemble.assign(time_bnds=pumped()["time_bnds"])

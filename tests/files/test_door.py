@@ -387,6 +387,16 @@ def test_a_fill_value_that_nobody_declared_is_told_with_the_ways_out():
     assert "2 of 6 missing: 2 missing_value" in note
 
 
+def test_a_fill_value_is_known_in_the_unit_of_its_file():
+    """-999.99 km/h is -277.775 m/s, a number that nobody writes for what is missing."""
+    file, labels = observation_file((1.0, -999.99, 2.0, 3.0, -999.99, 1.5)), toy().labels()
+    file["u"].attrs["units"] = "km h-1"
+    window = read_window(file, toy(), start="1999-12-30")
+    notes = made(open_observations(file, "u", labels), toy(), window).table.notes
+    (note,) = (note for note in notes if "likely a fill value" in note)
+    assert "2 values are exactly -277.775 (-999.99 in the file's unit)" in note
+
+
 def test_numbers_far_from_all_others_are_called_fill_values_where_they_are_alike():
     likely = "likely a fill value that nobody declared"
     for values, told in (((1e20, 1e20), True), ((1e20, 3e20), False), ((1e20,), True)):

@@ -9,7 +9,8 @@ import xarray as xr
 from assim.files.errors import DataError, naming
 from assim.files.names import COVARIANCE, STDEV
 from assim.files.netcdf import write_dataset
-from assim.files.read.states import arrays_of, check_axis
+from assim.files.read.axes import in_order
+from assim.files.read.states import arrays_of
 from assim.files.sources import File, Source, finite_numbers, opened_file
 from assim.files.units import squared, with_units
 from assim.problem.covariance import (
@@ -107,8 +108,7 @@ def _dense(file: File, name: str) -> Dense:
     if set(variable.dims) != set(dims):
         raise DataError(f"{where}: expected the dimensions {dims}, got {variable.dims}")
     units = file.conversion(f"{name}{COVARIANCE}", squared(label.units), of_differences=True)
-    for dim in label.dims:
-        check_axis(file, dim)
+    variable = in_order(file, variable, label.dims, OTHER)
     n = int(np.prod(shape))
     values = finite_numbers(variable.transpose(*dims), where)
     if values.size != n * n:
@@ -130,7 +130,7 @@ def _lengths(file: File, name: str, suffix: str) -> list[np.ndarray] | None:
         axis = file.labels.coordinates[dim]
         units = file.conversion(variable, axis.units, of_differences=True)
         values = file.dataset[variable]
-        values = values.transpose(*dims) if values.ndim else values
+        values = in_order(file, values, dims).transpose(*dims) if values.ndim else values
         lengths.append(units.values(finite_numbers(values, file.where(variable))))
     if lengths and len(lengths) != len(dims):
         raise DataError(

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from assim.files.errors import DataError
+from assim.files.units import UNCHANGED, Conversion
 
 FAR = 1e10  # times: more than one quantity varies, less than the usual fill values are away
 _SEVERAL, _MANY_SPANS = 3, 10  # a number that nobody writes for nothing: how often, how far off
@@ -19,7 +20,8 @@ _LIKELY = "likely a fill value that nobody declared"
 class Fill(NamedTuple):
     """A number that `rows` of the values are, exactly, and the others, from low to high, are not.
 
-    It is `customary` where it is one that is written for what is missing.
+    It is `customary` where it is one that is written for what is missing: as the file has it, in
+    its own unit, which is `stored`.
     """
 
     value: float
@@ -27,6 +29,7 @@ class Fill(NamedTuple):
     low: float
     high: float
     customary: bool
+    stored: float
 
     @property
     def between(self) -> float:
@@ -37,16 +40,23 @@ class Fill(NamedTuple):
         """What is to be said of it."""
         times = "one value is" if self.rows == 1 else f"{self.rows} values are"
         others = f"all others lie from {self.low:g} to {self.high:g}"
-        return f"{times} exactly {self.value:g}, and {others}: {_LIKELY}"
+        own = (
+            "" if np.isclose(self.stored, self.value) else f" ({self.stored:g} in the file's unit)"
+        )
+        return f"{times} exactly {self.value:g}{own}, and {others}: {_LIKELY}"
 
 
-def likely_fills(values: np.ndarray) -> list[Fill]:
+def likely_fills(values: np.ndarray, units: Conversion = UNCHANGED) -> list[Fill]:
     """The smallest and the largest of the values, where they stand for nothing, it seems.
 
     It is further from all others than these are from each other, and than half its size. A
     customary one that is there once is ten times as far; and so is another, which is not 0, and is
     there three times and more, though seldomer than the others. Where all others are 0, what the
     unit is nobody knows: nothing is then said of numbers of 1e10 and more.
+
+    Args:
+        values: in any unit.
+        units: that brought them there from that of their file.
     """
     finite, found = values[np.isfinite(values)], []
     for value in (finite.min(), finite.max()) if finite.size else ():
@@ -54,7 +64,8 @@ def likely_fills(values: np.ndarray) -> list[Fill]:
         if not others.size:
             continue
         low, high, rows = float(others.min()), float(others.max()), finite.size - others.size
-        fill = Fill(float(value), rows, low, high, _is_customary(value))
+        stored = units.back(float(value))
+        fill = Fill(float(value), rows, low, high, _is_customary(stored), stored)
         apart, span = max(low - value, value - high), high - low
         often = value != 0 and _SEVERAL <= rows < others.size and span > 0
         far = _MANY_SPANS * span if rows == 1 or not fill.customary else span

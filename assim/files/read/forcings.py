@@ -8,6 +8,7 @@ import xarray as xr
 
 from assim.files.errors import DataError, naming
 from assim.files.names import time_name
+from assim.files.read.axes import check_lengths, order_along
 from assim.files.read.cells import POINT, method_in_time
 from assim.files.read.dimensions import (
     ALL,
@@ -18,7 +19,6 @@ from assim.files.read.dimensions import (
     time_variable,
     unknown_dimension,
 )
-from assim.files.read.states import check_lengths, check_places
 from assim.files.sources import Source, finite_numbers, name_of, names_near, opened
 from assim.files.times import FileTimes, decode
 from assim.files.units import Conversion, conversion
@@ -80,7 +80,8 @@ def read_forcing(
         values = line.values(finite_numbers(array, where))
     unit, rounding = str(got or "1") if units is None else units, stamps.coarseness(time_unit)
     with naming(where):
-        return Forcing(jnp.asarray(times), jnp.asarray(values), unit, interpolation, rounding)
+        given = (jnp.asarray(times), jnp.asarray(values), unit, interpolation, rounding)
+        return Forcing(*given, conversion=(line.factor, line.offset))
 
 
 def intervals_of(
@@ -129,7 +130,7 @@ def _on_axes(
     check_lengths(array, axes, where)
     for dim, axis in axes.items():
         if dim in dataset.variables:
-            check_places(dataset[dim], axis, f"{called}: {dim}")
+            array = array.isel({dim: order_along(dataset[dim], axis, f"{called}: {dim}")})
     return array.transpose(array.dims[0], *axes, ...)
 
 

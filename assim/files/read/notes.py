@@ -75,7 +75,7 @@ def set_aside(table: ObservedTable, given: Uncertainty) -> list[str]:
 def filled(table: ObservedTable, used: np.ndarray, quality: QualityControl) -> list[str]:
     """A note of values used that are likely a fill value, where the case gives no bound there."""
     notes = []
-    for fill in likely_fills(table.values[used]):
+    for fill in likely_fills(table.values[used], table.conversion):
         side = "lower" if fill.value < fill.low else "upper"
         if getattr(quality, side) is None:
             bound = f"quality.{side} = {fill.between:g} under [[observations]]"

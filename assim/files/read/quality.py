@@ -143,7 +143,8 @@ def in_units(table: ObservedTable, units: str | None, reader: str) -> ObservedTa
     if not line.words:
         return table
     own = f"{line.words}; what the case says of them, as error.stdev, is in {units!r}"
-    return replace(table, values=line.values(table.values), units=units, notes=(*table.notes, own))
+    values, notes = line.values(table.values), (*table.notes, own)
+    return replace(table, values=values, units=units, notes=notes, conversion=line)
 
 
 @dataclass(frozen=True)

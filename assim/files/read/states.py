@@ -3,7 +3,7 @@
 Names, dimensions, units and coordinates come from the model's labels, never from shapes.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import xarray as xr
 from assim.arguments import hint
 from assim.files.errors import DataError
 from assim.files.names import STDEV, time_name
+from assim.files.read.axes import check_lengths, in_order
 from assim.files.read.dimensions import (
     Select,
     averaged,
@@ -25,14 +26,12 @@ from assim.files.read.dimensions import (
 from assim.files.read.far import check_far, typical
 from assim.files.sources import File, Source, finite_numbers, name_of, names_near, opened_file
 from assim.files.times import FileTimes, date_text, decode
-from assim.files.units import conversion
 from assim.files.valid import VALID_TIME
-from assim.problem.arrays import Array, Coordinate, Label, Labels, State
+from assim.problem.arrays import Array, Label, Labels, State
 from assim.problem.model import AbstractDynamics
 
 _TIME_TOLERANCE = 1.0  # seconds: dates are given to the second
 _NUMBER_TOLERANCE = 1e-6  # model time units, where time is not physical
-_PLACE_TOLERANCE = 1e-6  # of the mean grid spacing
 _SPAN_TOLERANCE = 1e-6  # of the time that a series covers
 
 
@@ -230,8 +229,7 @@ def _read(
     units = file.conversion(variable, label.units, of_differences=variable != name)
     array = _at_time(averaged(file.dataset[variable], means), file, label, moment)
     _check_dims(array, file, label, where, selects=moment.select is not None)
-    for dim in label.dims:
-        check_axis(file, dim)
+    array = in_order(file, array, label.dims)
     values, spread = finite_numbers(array.transpose(*label.dims), where), f"{name}{STDEV}"
     has_spread = variable != spread and file.has(spread)
     scale = lambda: typical(file.dataset[spread].values) if has_spread else 0.0  # noqa: E731
@@ -334,53 +332,6 @@ def _check_dims(
             f"`ncrename -d old,new` or dataset.rename, or drop what the model does not have"
         )
     check_lengths(array, {dim: file.labels.coordinates[dim] for dim in want}, where)
-
-
-def check_lengths(array: xr.DataArray, axes: Mapping[str, Coordinate], where: str) -> None:
-    """Raise DataError unless an array is as long as the model's axes."""
-    for dim, axis in axes.items():
-        if array.sizes[dim] != len(axis.values):
-            raise DataError(
-                f"{where}: expected {len(axis.values)} points along {dim!r}, as the model's grid "
-                f"has, got {array.sizes[dim]}; interpolate to the grid, or change the model's"
-            )
-
-
-def check_axis(file: File, dim: str) -> None:
-    """Raise DataError unless the file's coordinate, where it has one, is the model's."""
-    if file.has(dim):
-        check_places(file.dataset[dim], file.labels.coordinates[dim], file.where(dim))
-
-
-def check_places(given: xr.DataArray, axis: Coordinate, where: str) -> None:
-    """Raise DataError unless a coordinate of a file is the model's axis."""
-    got, units = finite_numbers(given, where), given.attrs.get("units")
-    want = np.asarray(axis.values, float)
-    if units is not None:
-        line = conversion(where, units, axis.units)
-        line.tell()
-        got = line.values(got)
-    if got.shape != want.shape:
-        raise DataError(f"{where}: expected {want.size} points, got the shape {got.shape}")
-    if axis.eastward:
-        got = got - 360.0 * np.round((got - want) / 360.0)
-    steps = np.diff(got.astype(float))
-    if steps.size and not (np.all(steps > 0) or np.all(steps < 0)):
-        raise DataError(
-            f"{where}: expected a monotonic coordinate, but it turns at index "
-            f"{int(np.argmax(~(steps * steps[0] > 0))) + 1}; sort it, as with "
-            f"dataset.sortby({given.name!r})"
-        )
-    tolerance = _PLACE_TOLERANCE * (np.ptp(want) / max(want.size - 1, 1) or 1.0)
-    wrong = ~(np.abs(got - want) <= tolerance)
-    if wrong.any():
-        first = int(np.argmax(wrong))
-        raise DataError(
-            f"{where}: expected the model's grid, but index {first} is at {got[first]:g} instead "
-            f"of {want[first]:g} ({wrong.sum()} of {wrong.size} points differ); interpolate to "
-            f"the grid, or dataset.sortby({given.name!r}) where only the direction differs"
-        )
-    conversion(where, units, axis.units)  # which refuses a unit that is missing
 
 
 def _check_positive(values: np.ndarray, where: str) -> None:

@@ -24,6 +24,7 @@ from assim.files.read.flags import Accepted, flags_of
 from assim.files.read.places import check_beside, column, positions
 from assim.files.sources import File, Source, names_near, opened_file
 from assim.files.times import NON_PHYSICAL, FileTimes, decode
+from assim.files.units import UNCHANGED, Conversion
 from assim.problem.arrays import Labels
 
 POINTS = "obs"  # customary dimension of a table of points
@@ -47,6 +48,7 @@ class ObservedTable:
         covariance: of the values' errors, shape (n, n), which goes before `stdev`; likewise.
         units_given: whether the file gives the units, which are "1" where it does not.
         method: how each value stands for its interval, as "mean"; "" where nobody says.
+        conversion: that brought the values into their unit from that of the file.
     """
 
     source: str
@@ -66,6 +68,7 @@ class ObservedTable:
     covariance_units: str | None = None
     units_given: bool = True
     method: str = ""
+    conversion: Conversion = UNCHANGED
 
     @property
     def where(self) -> str:
