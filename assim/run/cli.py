@@ -83,6 +83,7 @@ def run(
             lines.stop()
         lines.begin()
         screen = _screen(quiet, lines)
+        stack.enter_context(screen.hearing())
         if "cycle" in read.tree:
             if strict:
                 raise click.UsageError("--strict is for a single window, and this case is a cycle")
@@ -262,7 +263,9 @@ def forecast(case: Path, assignments: tuple[str, ...], quiet: bool, **asked: Any
     read = _read(case, assignments)
     from assim.run.forecast import ForecastRequest, forecast_case
 
-    return forecast_case(read, ForecastRequest(**asked), _screen(quiet))
+    screen = _screen(quiet)
+    with screen.hearing():
+        return forecast_case(read, ForecastRequest(**asked), screen)
 
 
 @main.command()

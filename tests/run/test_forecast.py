@@ -536,3 +536,15 @@ def test_help() -> None:
     assert result.exit_code == 0
     for word in ("--from", "--slots", "--until", "--members", "--observations", "--truth"):
         assert word in result.stdout
+
+
+def test_conversions_of_later_readings_are_told_as_notes(finished: Toy, tmp_path: Path) -> None:
+    toy = copied(finished, tmp_path)
+    grams = later()
+    grams["x_stddev"] = 1000 * grams["x_stddev"]
+    grams["x_stddev"].attrs["units"] = "g"
+    grams.to_netcdf(toy.folder / "grams.nc")
+    result = ask(toy, "--slots", "2", "--observations", str(toy.folder / "grams.nc"))
+    assert result.exit_code == 0, result.stderr or result.exception
+    assert "x_stddev: converted from 'g' to 'kg'" in " ".join(result.stdout.split())
+    assert "UnitsWarning" not in result.output

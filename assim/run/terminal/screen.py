@@ -28,6 +28,7 @@ _WIDTH = 120  # of tables in files and pipes
 _LOST = 1.5  # 2J/m of a cycle whose covariances cannot be right
 _LOOP_HEADING = f"{'loop':>5} {'cost':>14} {'gradient norm':>14} {'inner':>6} {'seconds':>9}"
 _ROWS = 12  # windows that the table shows
+_CONVERSIONS = 6  # of units that are told: a cycle has them in every file
 _LINES = 20  # of a whole cycle, where the output is no terminal
 _BARS = "▁▂▃▄▅▆▇█"
 _HISTORY = 60  # windows in the small curve
@@ -239,6 +240,20 @@ class Screen:
         """What is unusual in the inputs, but accepted."""
         for note in notes:
             self.say(note, "yellow")
+
+    @contextmanager
+    def hearing(self) -> Iterator[None]:
+        """Conversions of units in the block that no list of notes has: at its end, each once."""
+        from assim.files.units import listening
+
+        with listening() as converted:
+            try:
+                yield
+            finally:
+                words = list(dict.fromkeys(converted))
+                self.notes(words[:_CONVERSIONS])
+                if len(words) > _CONVERSIONS:
+                    self.say(f"So were {len(words) - _CONVERSIONS} others.", "yellow")
 
     def failed(self, failures: Mapping[str, str]) -> None:
         """What failed after the minimisation, by stage, and why."""
