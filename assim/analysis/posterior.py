@@ -22,6 +22,7 @@ from assim.devices import over_members, program
 from assim.problem.arrays import State, Trajectory, TrajectoryFunction
 from assim.problem.control import Physical
 from assim.problem.departure import Problem
+from assim.problem.numbers import numbers_of
 from assim.problem.scalars import (
     Derived,
     OfInitial,
@@ -383,7 +384,7 @@ def at_minimum(trajectory: Trajectory, derived: Mapping[str, Derived]) -> dict[s
 
 @program
 def _values(functions: dict[str, TrajectoryFunction], trajectory: Trajectory) -> dict[str, Array]:
-    return {name: jnp.reshape(f(trajectory), ()) for name, f in functions.items()}
+    return numbers_of(functions, trajectory)
 
 
 @program

@@ -16,6 +16,7 @@ from assim.problem.digital_filter import DigitalFilter
 from assim.problem.distance import Radius, distances
 from assim.problem.model import AbstractDynamics
 from assim.problem.model_error import parallel_states, sequential_states
+from assim.problem.numbers import numbers_of
 from assim.problem.observation import Observations
 from assim.problem.points import Located
 from assim.problem.volume import volume, volume_by_jacobian
@@ -121,8 +122,7 @@ class Problem(eqx.Module):
             state = control(chi).state
             values = values | {name: jnp.reshape(state[name], ()) for name in single}
         if self.derived:
-            trajectory = self.trajectory(chi)
-            values = values | {n: jnp.reshape(f(trajectory), ()) for n, f in self.derived.items()}
+            values = values | numbers_of(self.derived, self.trajectory(chi))
         return values
 
     def has_normaliser(self) -> bool:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from assim.arguments import check_free, check_names
 from assim.problem.arrays import Array, State, Trajectory, TrajectoryFunction
 from assim.problem.departure import Problem
+from assim.problem.numbers import numbers_of
 from assim.problem.window import Window, integrate
 
 
@@ -102,8 +103,7 @@ class OfTrajectory(eqx.Module):
 
     def __call__(self, chi: Array) -> dict[str, Array]:
         """Every function of the trajectory of χ."""
-        trajectory = self.problem.trajectory(chi)
-        return {name: jnp.reshape(f(trajectory), ()) for name, f in self.functions.items()}
+        return numbers_of(self.functions, self.problem.trajectory(chi))
 
 
 class OfForecast(eqx.Module):

@@ -115,3 +115,17 @@ def test_every_estimated_scalar_field_is_reported(covariance, prior):
             assert abs((high - low) / (2 * NORMAL * stdev) - 1) < 0.1
     assert analysis.quantities["x"].prior is not None
     assert set(analysis.derived) == {"end"}
+
+
+def test_the_mean_of_a_truth_value_is_a_share_and_several_numbers_are_refused():
+    """Whether x ends above 1.7: its mean over members is how many of them do."""
+    above = Derived(lambda t: t.at_end()["x"] > 1.7)
+    settings = Laplace(members=200, certificate=200)
+    quantities = {"above": above, **END}
+    analysis = analyse(asked(Diagonal(0.5)), posterior=settings, quantities=quantities)
+    posterior = analysis.posterior
+    ends, weights = posterior.derived["end"].members, posterior.weights
+    np.testing.assert_allclose(posterior.derived["above"].members, ends > 1.7)
+    np.testing.assert_allclose(analysis.quantities["above"].mean, weights @ (ends > 1.7), atol=0.02)
+    with pytest.raises(ValueError, match=r"quantity 'all' must be one number, got shape \(5,\)"):
+        analyse(asked(Diagonal(0.5)), quantities={"all": Derived(lambda t: t.states["x"])})
