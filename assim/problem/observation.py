@@ -108,9 +108,7 @@ class Observations(eqx.Module):
         if not np.all(np.isfinite(self.values)):
             raise ValueError(f"{name}: observed values must be finite; drop the missing ones")
         if (problem := self.likelihood.check(self.values)) is not None:
-            raise ValueError(
-                f"{name}: {problem}, got {float(jnp.min(self.values)):g} at least once"
-            )
+            raise ValueError(f"{name}: {problem}, got {_impossible(self.values, self.likelihood)}")
         if scale is not None and not self.likelihood.uses_covariance:
             kind = type(self.likelihood).__name__
             raise ValueError(f"{name}: {kind} errors have no error scale to estimate; drop it")
@@ -296,6 +294,17 @@ class Observations(eqx.Module):
             bias=bias,
             weight=weight,
         )
+
+
+def _impossible(values: Array, likelihood: AbstractLikelihood) -> str:
+    """How many values a likelihood cannot have, and the first of them."""
+    several = np.asarray(values)
+    bad = [v for v in np.unique(several) if likelihood.check(jnp.asarray([v])) is not None]
+    places = np.flatnonzero(np.isin(several, bad))
+    if not places.size:  # they do not fit together
+        return f"{several.size} values"
+    first = f"{several[places[0]]:g} (number {places[0]})"
+    return f"{places.size} of {several.size} that are not, the first {first}"
 
 
 def _weights(name: str, given: Array | np.ndarray | None, shape: tuple[int, ...]) -> Array | None:

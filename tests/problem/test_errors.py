@@ -116,8 +116,16 @@ def test_tendency_that_breaks_the_contract():
         ([], {}, "total: observed values must be a list"),
         ([[1.0, 2.0]], {}, "total: observed values must be a list"),
         ([1.0, np.nan], {}, "must be finite; drop the missing ones"),
-        ([1.0, -2.0], {"likelihood": likelihood.LogNormal()}, "needs values > 0, got -2"),
-        ([1.0, 2.5], {"likelihood": likelihood.Poisson()}, "needs whole counts"),
+        (
+            [1.0, -2.0],
+            {"likelihood": likelihood.LogNormal()},
+            r"needs values > 0, got 1 of 2 that are not, the first -2 \(number 1\)",
+        ),
+        (
+            [1.0, 2.5],
+            {"likelihood": likelihood.Poisson()},
+            r"needs whole counts >= 0, got 1 of 2 that are not, the first 2.5 \(number 1\)",
+        ),
         (
             [1.0, 2.0],
             {"likelihood": likelihood.Poisson(), "scale": ErrorScale("s", Jeffreys())},

@@ -7,6 +7,7 @@ from assim.files.read.far import FAR, likely_fills
 from assim.files.read.grouping import Frame
 from assim.files.read.quality import QualityControl, Uncertainty
 from assim.files.read.tables import ObservedTable
+from assim.files.read.windows import TOLERANCE
 from assim.files.times import NON_PHYSICAL
 from assim.problem.bias import BiasCorrection
 
@@ -69,6 +70,23 @@ def set_aside(table: ObservedTable, given: Uncertainty) -> list[str]:
     return [
         f"{table.where}{COVARIANCE}: not used, as {key} stands in place of the errors of the file; "
         f"leave out {key} to use it"
+    ]
+
+
+def across_ends(table: ObservedTable, frame: Frame) -> list[str]:
+    """A note of values whose intervals no window holds, where the operator reads intervals."""
+    if table.starts is None or table.ends is None or not frame.operator.reads_intervals():
+        return []
+    edges = np.asarray(frame.window.edges)
+    slack = TOLERANCE * (edges[-1] - edges[0])
+    starts, ends = frame.times(table.starts), frame.times(table.ends)
+    across = [(starts < edge - slack) & (ends > edge + slack) for edge in (edges[0], edges[-1])]
+    if not (number := int(np.sum((across[0] | across[1]) & (table.qc == 0)))):
+        return []
+    which = "one value covers an interval" if number == 1 else f"{number} values cover intervals"
+    return [
+        f"{table.where}: {which} across an end of the window, and cannot be used: let windows end "
+        "where intervals do"
     ]
 
 

@@ -20,11 +20,11 @@ from assim.files.names import (
     WEIGHTLESS,
     WINDOW,
 )
+from assim.files.read import notes
 from assim.files.read.cells import MEAN, POINT, contradiction
 from assim.files.read.dimensions import Select
 from assim.files.read.flags import NOT_ACCEPTED, Accepted
 from assim.files.read.grouping import Frame, SortedTable, superobbed, thinned
-from assim.files.read.notes import filled, filled_predictors, left_out, repeated, rounded, set_aside
 from assim.files.read.quality import (
     QualityControl,
     Uncertainty,
@@ -207,22 +207,23 @@ def to_instrument(
     flags, within = _flags(table, frame, bias)
     weightless = uncertainty.weightless(table, flags == 0)
     flags[weightless] = WEIGHTLESS
-    notes = (*table.notes, *_outside(table, frame, flags), *rounded(table, frame))
-    notes += (*left_out(table, weightless), *set_aside(table, uncertainty), *said)
-    rows = SortedTable(replace(table, notes=notes), flags, within, uncertainty, bias)
+    told = (*table.notes, *_outside(table, frame, flags), *notes.rounded(table, frame))
+    told += (*notes.left_out(table, weightless), *notes.set_aside(table, uncertainty), *said)
+    told += tuple(notes.across_ends(table, frame))
+    rows = SortedTable(replace(table, notes=told), flags, within, uncertainty, bias)
     rows = thinned(superobbed(rows, frame), frame)
     _check_some_left(rows, frame)
     chosen, called = rows.flags == 0, name or table.variable
-    fate = f"the {chosen.sum()} of {chosen.size} values to use do not fit"
+    fate = f"the values to use, {chosen.sum()} of {chosen.size}, do not fit"
     with naming(f"{table.where}: {fate}"):
         errors: dict[str, Any] = {"likelihood": uncertainty.likelihood, "scale": uncertainty.scale}
         errors |= rows.uncertainty.of(rows.table, chosen)
         check_far(rows.table, chosen, rows.uncertainty, frame.quality)
         observations = _made(rows, chosen, called, frame, errors)
         readable = _made(rows, rows.within, called, frame, {})
-    twice = repeated(rows.table, chosen, independent=observations.covariance.independent())
-    odd = filled(rows.table, chosen, frame.quality)
-    odd += filled_predictors(table.where, rows.bias, chosen)
+    twice = notes.repeated(rows.table, chosen, independent=observations.covariance.independent())
+    odd = notes.filled(rows.table, chosen, frame.quality)
+    odd += notes.filled_predictors(table.where, rows.bias, chosen)
     table = replace(rows.table, notes=(*rows.table.notes, *odd, *twice))
     return Instrument(table, observations, rows.flags, rows.within, readable, frame.quality)
 
@@ -372,6 +373,7 @@ def _check_some_left(rows: SortedTable, frame: Frame) -> None:
     missing = why_missing(rows.table.values[rows.flags == MISSING])
     reasons += [f"of which missing: {missing}"] * bool(missing)
     flagged = [note for note in rows.table.notes if NOT_ACCEPTED in note]
+    flagged += notes.across_ends(rows.table, frame)
     raise NothingToUseError(
         f"{rows.table.where}: expected at least one value to use, got none of {rows.flags.size}: "
         f"{', '.join(reasons) or 'no rows'}; {'; '.join([*flagged, *_spans(rows.table, frame)])}"

@@ -36,7 +36,9 @@ def means(methods, bounds=True):
 
 
 def instrument(dataset, **given):
-    window = read_window(observation_file(), toy(), start="1999-12-30")
+    """In a window that holds all intervals."""
+    days = read_window(observation_file(), toy(), start="1999-12-30")
+    window = Window(np.append(days.edges, days.edges[-1] + 1.0), days.steps, days.reference)
     return made(open_observations(dataset, "u", toy().labels()), toy(), window, **given)
 
 
@@ -155,3 +157,17 @@ class Trend(AbstractModel):
     def labels(self):
         state, slope = {"x": Label((), "1", "x")}, {"slope": Label((), "day-1", "trend")}
         return Labels(state=state, parameters=slope, time_unit="days")
+
+
+def test_values_across_an_end_of_the_window_are_told():
+    """Days about midnight, in a window that ends at the last of them: a half is missing."""
+    dataset = means("time: mean")
+    last = float(np.max(dataset["time"].values))
+    window = read_window(dataset, toy(), start="1999-12-30")
+    short = Window(window.edges[window.edges <= last], window.steps, window.reference)
+    read = made(open_observations(dataset, "u", toy().labels()), toy(), short)
+    (note,) = (note for note in read.table.notes if "across" in note)
+    assert "one value covers an interval across an end of the window" in note
+    dataset["u"].attrs["cell_methods"] = "time: point"
+    read = made(open_observations(dataset, "u", toy().labels()), toy(), short)
+    assert not any("across" in note for note in read.table.notes)
