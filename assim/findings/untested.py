@@ -83,6 +83,8 @@ def untested(analysis: Analysis, scales: dict[str, Estimated]) -> Iterator[str]:
             yield f"Fit of {o.name} not tested: its errors are {kind}, of which χ² is not known."
         elif not bool(o.counted_once()):
             yield f"Fit of {o.name} not tested: it has weights that are neither 0 nor 1."
+        elif not o.covariance.independent():
+            yield f"Single values of {o.name} not tested: their errors are correlated."
     if known and analysis.problem.digital_filter is not None:
         names = tuple(o.name for o in known)
         yield f"Fit of {_listed(names)} not tested: beside a digital filter χ² is not known."

@@ -1,6 +1,6 @@
 """A forecast from a finished run: from its directory to forecast.nc and its scores."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,10 +47,9 @@ from assim.run.forecast_files import LaterRows, files_by_instrument, later_rows,
 from assim.run.forecast_start import Origin, origin_of
 from assim.run.terminal.directory import Results, writing
 from assim.run.terminal.screen import Screen
-from assim.show.cells import agreement_words, score_cells
+from assim.show.cells import agreement_words, score_cells, some_of
 from assim.show.report import report_of_results
 
-_SHOWN = 10  # lead times in a table
 _WHOLE = 1e-6  # of a slot: how far from its end a forecast ends there
 _WAY_OUT = "what is said of them here; a case with more slots has shorter ones in its forecast, too"
 
@@ -349,14 +348,14 @@ def _show(outcome: _Outcome, screen: Screen) -> None:
                 "bold red",
             )
         slots = verified.slots
-        rows = [(texts[slot], *score_cells(slots[slot])) for slot in _some(list(slots))]
+        rows = [(texts[slot], *score_cells(slots[slot])) for slot in some_of(list(slots))]
         screen.say()
         screen.table((f"{name} at lead", *columns), [*rows, ("all", *score_cells(verified.total))])
         screen.say(f"{name} at all leads: {agreement_words(verified.total)}.")
     for name, scored in outcome.truth.items():
         rows = [
             (texts[outcome.edges[i]], *(f"{column[i]:.4g}" for column in scored))
-            for i in _some(range(len(outcome.edges)))
+            for i in some_of(range(len(outcome.edges)))
         ]
         screen.say()
         screen.table((f"{name} (truth) at lead", "RMSE", "spread", "CRPS"), rows)
@@ -369,9 +368,3 @@ def _bent(outcome: _Outcome, setting: Setting) -> Iterator[str]:
     given = (outcome.ahead, outcome.origin.draws, jumps)
     for bent in bent_ahead(setting.model, several, *given):
         yield f"{bent.name}: {bent.words(setting.date(bent.time), _WAY_OUT)}."
-
-
-def _some(several: Sequence[int]) -> list[int]:
-    """All of them where they are few, else some evenly spread, the last included."""
-    places = np.linspace(0, len(several) - 1, min(len(several), _SHOWN)).round().astype(int)
-    return [several[place] for place in places]

@@ -1,9 +1,21 @@
 """Numbers, quantities and scores as people read them in tables and lines."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
 
 from assim.files.names import AGREEMENT
+
+ROWS = 12  # of a table by lead time
+_Item = TypeVar("_Item")
+
+
+def some_of(several: Sequence[_Item]) -> list[_Item]:
+    """All of them where they are few, else some evenly spread, the last included."""
+    places = np.linspace(0, len(several) - 1, min(len(several), ROWS)).round().astype(int)
+    return [several[place] for place in places]
 
 
 def number_text(value: Any, form: str = ".3f") -> str:

@@ -19,12 +19,20 @@ import xarray as xr
 from assim.files.errors import DataError, ReportError
 from assim.files.names import variable_name
 from assim.files.read.manifest import NAME, read_manifest
-from assim.show.layout import TIMES, Entry, check_file, check_summary, is_cycle
+from assim.show.layout import (
+    TIMES,
+    Entry,
+    check_file,
+    check_forecast,
+    check_summary,
+    is_cycle,
+)
 
 _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+))?")
+_AHEAD = ("forecast", "forecast_feedback")
 STAGES = (
     *("background", "analysis", "truth", "trajectory", "posterior", "diagnostics", "feedback"),
-    *("forecast", "forecast_feedback"),
+    *_AHEAD,
 )
 AHEAD = "forecast.json"
 
@@ -115,13 +123,25 @@ def results(
     content = Entry(summary, where)
     if summary or forecast is None:
         check_summary(content)
+    ahead = {name: datasets[name] for name in _AHEAD if name in datasets}
     for name, file in datasets.items():
-        check_file(name, file, content)
-    files = {stage: datasets[stage] for stage in STAGES if stage in datasets}
+        if name not in ahead:
+            check_file(name, file, content)
+    about = None if forecast is None else Entry(forecast, AHEAD)
+    try:
+        if about is not None:
+            check_forecast(about)
+        for name, file in ahead.items():
+            check_file(name, file, content)
+    except ReportError as error:
+        if not summary:
+            raise
+        ahead, about = {}, Entry({"broken": str(error)}, AHEAD)  # which costs its section alone
+    kept = {name: file for name, file in datasets.items() if name not in _AHEAD} | ahead
+    files = {stage: kept[stage] for stage in STAGES if stage in kept}
     lines = tuple(Entry(line, f"{NAME}, line {k}") for k, line in enumerate(manifest, 1))
-    ahead = None if forecast is None else Entry(forecast, AHEAD)
     methods = _methods(content, datasets) if content else ()
-    return Run(content, files, methods, lines, directory, ahead)
+    return Run(content, files, methods, lines, directory, about)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import xarray as xr
 
 from assim.files.names import AGREEMENT, OBSERVABLE
 from assim.show import style
-from assim.show.cells import four_digits
+from assim.show.cells import four_digits, some_of
 from assim.show.fields import site_label, sites
 from assim.show.finished import Run, instants, span_of, spelt_units, units_of, with_units, words
 from assim.show.layout import AHEAD, Entry, field_names, time_of
@@ -22,7 +22,7 @@ from assim.show.series import Band, Series, at_place, place_label, rows_at, same
 from assim.show.style import Picture
 from assim.show.trajectory import draw_series, keep_in_view
 
-MOST, LEADS = 6, 12  # panels, and rows of a table
+MOST = 6
 _LOOKS = {"rmse": ("RMSE", "-"), "spread": ("spread", "--"), "crps": ("CRPS", ":")}
 
 
@@ -46,6 +46,8 @@ def told(run: Run) -> list[str]:
     if run.forecast is None:
         return []
     about = run.forecast
+    if "broken" in about:
+        return [notice(about["broken"], UNSURE, "Left out.")]
     start, end, number = about["start"], about["end"], about["members"]
     lines = [paragraph(f"From {start} to {end}: {number} members of {about['from']}.", "soft")]
     lines += [notice(why, UNSURE) for why in about["warnings"]]
@@ -61,7 +63,7 @@ def _scores(run: Run, name: str, scored: Entry) -> str:
     units = units_of(run, name) or "units of the readings"
     keys = {"bias": "bias", "rmse": "RMSE", "spread": "spread", "crps": "CRPS"}
     keys |= {"log_score": "log score", **{k: v for k, v in AGREEMENT.items() if k not in keys}}
-    rows = [(_lead(run, own["lead"]), own) for own in _some(scored["by_lead"])]
+    rows = [(_lead(run, own["lead"]), own) for own in some_of(scored["by_lead"])]
     rows.append(("all", scored))
     cells = (
         (lead, own["count"], *(own[key] for key in keys), f"{100 * own['coverage']:.0f} %")
@@ -73,12 +75,6 @@ def _scores(run: Run, name: str, scored: Entry) -> str:
 def _lead(run: Run, lead: float) -> str:
     assert run.forecast is not None
     return f"{four_digits(lead)} {spelt_units(run.forecast['lead_units'])}".strip()
-
-
-def _some(several: Sequence[Any]) -> list[Any]:
-    """All where they are few, else some evenly spread, the last included."""
-    places = np.unique(np.linspace(0, len(several) - 1, min(len(several), LEADS)).round())
-    return [several[int(place)] for place in places]
 
 
 # ---- fans ----------------------------------------------------------------------------------------

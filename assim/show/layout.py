@@ -213,6 +213,19 @@ def _check_feedback(file: xr.Dataset) -> None:
             variable(file, f"{name}{end}", ("obs",))
 
 
+_OF_FORECAST = ("from", "start", "end", "members", "warnings", "left_out", "lead_units")
+
+
+def check_forecast(about: Entry) -> None:
+    """Whether the content of forecast.json has the keys that are always written.
+
+    Raises:
+        ReportError: one is missing.
+    """
+    for key in _OF_FORECAST:
+        about[key]  # which raises it
+
+
 def _check_ahead(file: xr.Dataset) -> None:
     """Fields over time, with standard deviation and quantiles."""
     clock = str(time_of(file).name)

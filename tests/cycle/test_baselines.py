@@ -357,7 +357,7 @@ def test_only_the_smoother_takes_windows_that_overlap(name):
 
 
 def test_settings_that_make_no_sense_are_refused():
-    with pytest.raises(ValueError, match="ThreeDVar: share must be positive, got 0"):
+    with pytest.raises(ValueError, match="ThreeDVar: share must be positive and finite, got 0"):
         ThreeDVar(share=0.0)
     with pytest.raises(ValueError, match="ETKF: members must be at least 2, got 1"):
         ETKF(members=1)

@@ -18,7 +18,7 @@ from assim import (
 )
 from assim.findings.outliers import when
 from assim.findings.residuals import Residuals
-from assim.problem.covariance import Diagonal
+from assim.problem.covariance import Dense, Diagonal
 from assim.problem.operator import PointSample
 from assim.problem.prior import Normal
 from assim.solve.posterior.ensemble import Trust
@@ -218,6 +218,15 @@ def test_what_cannot_be_tested_is_untested():
     assert robust.verdict == "untested"
     assert np.isnan(robust.p_value)
     assert robust.judged(Trust.CERTIFIED) is Trust.CERTIFIED
+
+
+def test_single_values_with_correlated_errors_are_told_to_be_untested():
+    number = SITES * SLOTS
+    covariance = Dense(STDEV**2 * np.eye(number))
+    correlated = fit(drawn(5), stdev=None, covariance=covariance)
+    line = "Single values of u not tested: their errors are correlated."
+    assert correlated.verdict == "good" and line in correlated.untested
+    assert line not in fit(drawn(5)).untested
 
 
 def test_what_eigenpairs_that_are_left_out_decide_is_untested():

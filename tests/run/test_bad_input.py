@@ -60,8 +60,8 @@ def regrown(ds: Any) -> Any:
     return ds.isel(cell=[0, 1])
 
 
-def turned(ds: Any) -> Any:
-    return ds.assign_coords(cell=("cell", [0.0, 2.0, 1.0], {"units": "m"}))
+def repeated(ds: Any) -> Any:
+    return ds.assign_coords(cell=("cell", [0.0, 1.0, 1.0], {"units": "m"}))
 
 
 SORRY = """
@@ -93,7 +93,7 @@ DATA = [
         3,
         ("12 domain",),
     ),
-    Bad("non-monotonic coordinate", data("background", turned), 3, ("cell", "monotonic")),
+    Bad("repeated position", data("background", repeated), 3, ("cell", "the model's grid")),
     Bad("zero stdev", data("background", where("x_stddev", 1, 0.0)), 3, ("x_stddev", "positive")),
     Bad(
         "negative stdev",

@@ -68,6 +68,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """A window's posterior, and files to compare a forecast with."""
     toy = Toy(tmp_path_factory.mktemp("forecast") / "toy")
     toy.case["posterior"] = {"use": "Laplace"}
+    toy.case["output"] = {"keep": ["analysis", "posterior"]}  # no report, which takes seconds
     toy.write().out.mkdir()
     posterior(read_case(toy.folder / "case.toml")).to_netcdf(toy.out / "posterior.nc")
     later().to_netcdf(toy.folder / "later.nc")

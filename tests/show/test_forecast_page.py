@@ -88,3 +88,14 @@ def test_leads_without_a_score_are_gaps(forecast: Path, tmp_path: Path) -> None:
     (copy / "forecast.json").write_text(json.dumps(about))
     write_report(copy)
     assert np.fromfile(copy / "figures" / "skill.png", np.uint8).size > 1000
+
+
+def test_a_forecast_that_cannot_be_read_costs_its_section_alone(
+    forecast: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(Toy(forecast).out, tmp_path / "out")
+    (copy / "forecast.json").write_text("{}")
+    write_report(copy)
+    text = page(copy)
+    assert "forecast.json: expected &#x27;from&#x27;, got nothing" in text
+    assert "<h2>Trajectory</h2>" in text and not (copy / "figures" / "forecast.png").exists()

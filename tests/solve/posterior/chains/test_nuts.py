@@ -61,7 +61,7 @@ def test_modes_that_no_chain_leaves():
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"accuracy": 0.0}, "NUTS: accuracy must be positive, got 0.0"),
+        ({"accuracy": 0.0}, "NUTS: accuracy must be positive and finite, got 0.0"),
         ({"chains": 1}, "NUTS: chains must be at least 2, got 1"),
         ({"acceptance": 1.0}, "NUTS: acceptance must lie between 0 and 1, got 1.0"),
         ({"doublings": 0}, "NUTS: doublings must be at least 1, got 0"),
