@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from assim.files.names import AGREEMENT, OBSERVABLE
+from assim.files.names import AGREEMENT, OBSERVABLE, variable_name
 from assim.show import style
 from assim.show.cells import four_digits, some_of
 from assim.show.fields import site_label, sites
-from assim.show.finished import Run, instants, span_of, spelt_units, units_of, with_units, words
+from assim.show.finished import Run, instants, span_of, spelt_units, with_units, words
 from assim.show.layout import AHEAD, Entry, field_names, time_of
 from assim.show.observed import Observed, observed_later
 from assim.show.page import POOR, UNSURE, Section, notice, paragraph, table
@@ -60,16 +60,30 @@ def told(run: Run) -> list[str]:
 
 
 def _scores(run: Run, name: str, scored: Entry) -> str:
-    units = units_of(run, name) or "units of the readings"
+    units = _units(run, name) or "units of the readings"
     keys = {"bias": "bias", "rmse": "RMSE", "spread": "spread", "crps": "CRPS"}
     keys |= {"log_score": "log score", **{k: v for k, v in AGREEMENT.items() if k not in keys}}
     rows = [(_lead(run, own["lead"]), own) for own in some_of(scored["by_lead"])]
     rows.append(("all", scored))
     cells = (
-        (lead, own["count"], *(own[key] for key in keys), f"{100 * own['coverage']:.0f} %")
+        (lead, own["count"], *(own[key] for key in keys), _share(own["coverage"]))
         for lead, own in rows
     )
     return table((f"{name} ({units}) at lead", "count", *keys.values(), "in 90 %"), cells)
+
+
+def _share(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+def _units(run: Run, instrument: str) -> str:
+    """Units of the readings of an instrument, of the window or later ones."""
+    name, files = (
+        variable_name(instrument),
+        (run.file(s) for s in ("feedback", "forecast_feedback")),
+    )
+    units = (file[name].attrs.get("units") for file in files if name in file)
+    return next(map(spelt_units, units), "")
 
 
 def _lead(run: Run, lead: float) -> str:
@@ -221,7 +235,7 @@ def _draw_skill(run: Run, axes: style.Axes, scored: tuple[str, Sequence[Entry]])
         )
     axes.set_ylim(bottom=0)
     axes.set(xlabel=with_units("Lead", run.forecast["lead_units"]), title=name)
-    axes.set_ylabel(with_units("Score", units_of(run, name)))
+    axes.set_ylabel(with_units("Score", _units(run, name)))
 
 
 def heading(run: Run) -> list[str]:

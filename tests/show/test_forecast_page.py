@@ -42,7 +42,7 @@ def test_it_is_a_section_of_the_report_of_its_window(forecast: Path) -> None:
     assert all((out / "figures" / name).is_file() for name in (*PICTURES, "trajectory.png"))
     text = page(out)
     assert "From 2000-01-05 to 2000-01-08: 20 members" in text
-    for word in ("at lead", "3 days", "Nash–Sutcliffe", "in 90 %", "Open dots: readings"):
+    for word in ("x (kg) at lead", "3 days", "Nash–Sutcliffe", "in 90 %", "Open dots: readings"):
         assert word in text
 
 
@@ -51,7 +51,7 @@ def test_a_forecast_alone_has_a_page_of_its_own(forecast: Path) -> None:
     drawn = sorted(path.name for path in (forecast / "ahead" / "figures").iterdir())
     assert drawn == sorted(PICTURES)
     assert "<h2>Forecast</h2>" in text and "<h2>Provenance</h2>" in text
-    assert "Before the line" not in text
+    assert "Before the line" not in text and "x (kg) at lead" in text
 
 
 def test_panels_are_those_of_the_window_going_on(forecast: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_file_of_another_layout_is_named(forecast: Path, tmp_path: Path) -> No
 def test_leads_without_a_score_are_gaps(forecast: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(forecast / "ahead", tmp_path / "ahead")
     about = json.loads((copy / "forecast.json").read_text())
-    about["observations"]["x"]["by_lead"][1]["crps"] = None
+    about["observations"]["x"]["by_lead"][1] |= {"crps": None, "coverage": None}
     (copy / "forecast.json").write_text(json.dumps(about))
     write_report(copy)
     assert np.fromfile(copy / "figures" / "skill.png", np.uint8).size > 1000
