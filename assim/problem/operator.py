@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 
@@ -34,7 +34,13 @@ class AbstractOperator(eqx.Module):
     """Observation operator H: predicted values of one instrument from a trajectory.
 
     Called inside jit and differentiated: pure JAX, no Python branching on values.
+
+    Attributes:
+        predicts: CF's word for what a value is in time, as in `cell_methods`; "" where it may be
+            anything.
     """
+
+    predicts: ClassVar[str] = ""
 
     @abc.abstractmethod
     def __call__(self, trajectory: Trajectory, points: Points) -> Array:
@@ -103,6 +109,8 @@ class PointSample(_AbstractOfField):
 class TimeIntegral(_AbstractOverIntervals):
     """∫ of the field `variable` over a value's interval, exact if linear between slot edges."""
 
+    predicts: ClassVar[str] = "sum"
+
     variable: str = eqx.field(static=True)
 
     def __call__(self, trajectory: Trajectory, points: Points) -> Array:
@@ -117,6 +125,8 @@ class TimeIntegral(_AbstractOverIntervals):
 
 class TimeMean(_AbstractOverIntervals):
     """Mean of the field `variable` over each value's interval."""
+
+    predicts: ClassVar[str] = "mean"
 
     variable: str = eqx.field(static=True)
 

@@ -34,7 +34,7 @@ STAGES = (
     *("background", "analysis", "truth", "trajectory", "posterior", "diagnostics", "feedback"),
     *_AHEAD,
 )
-AHEAD = "forecast.json"
+FORECAST_JSON = "forecast.json"
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def results(
     for name, file in datasets.items():
         if name not in ahead:
             check_file(name, file, content)
-    about = None if forecast is None else Entry(forecast, AHEAD)
+    about = None if forecast is None else Entry(forecast, FORECAST_JSON)
     try:
         if about is not None:
             check_forecast(about)
@@ -136,7 +136,10 @@ def results(
     except ReportError as error:
         if not summary:
             raise
-        ahead, about = {}, Entry({"broken": str(error)}, AHEAD)  # which costs its section alone
+        ahead, about = (
+            {},
+            Entry({"broken": str(error)}, FORECAST_JSON),
+        )  # which costs its section alone
     kept = {name: file for name, file in datasets.items() if name not in _AHEAD} | ahead
     files = {stage: kept[stage] for stage in STAGES if stage in kept}
     lines = tuple(Entry(line, f"{NAME}, line {k}") for k, line in enumerate(manifest, 1))
@@ -224,7 +227,7 @@ def stale_forecast(directory: Path) -> str:
 
 
 def _read_forecast(directory: Path) -> dict[str, Any] | None:
-    path = directory / AHEAD
+    path = directory / FORECAST_JSON
     return _read_object(path) if path.is_file() else None
 
 
@@ -284,9 +287,9 @@ def with_units(text: str, units: object) -> str:
 
 
 def units_of(run: Run, instrument: str, suffix: str = "") -> str:
-    """Units of the values of an instrument, or where it is there of a column beside them."""
-    file, name = run.file("feedback"), variable_name(instrument)
-    columns = (file[column] for column in (name + suffix, name) if column in file)
+    """Units of an instrument's values, later ones too, or where it is there of a column beside."""
+    name, files = variable_name(instrument), map(run.file, ("feedback", "forecast_feedback"))
+    columns = (file[column] for file in files for column in (name + suffix, name) if column in file)
     return next((spelt_units(column.attrs.get("units")) for column in columns), "")
 
 

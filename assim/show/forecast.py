@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from assim.files.names import AGREEMENT, OBSERVABLE, variable_name
+from assim.files.names import AGREEMENT, OBSERVABLE
 from assim.show import style
 from assim.show.cells import four_digits, some_of
 from assim.show.fields import site_label, sites
-from assim.show.finished import Run, instants, span_of, spelt_units, with_units, words
+from assim.show.finished import Run, instants, span_of, spelt_units, units_of, with_units, words
 from assim.show.layout import AHEAD, Entry, field_names, time_of
 from assim.show.observed import Observed, observed_later
 from assim.show.page import POOR, UNSURE, Section, notice, paragraph, table
 from assim.show.series import Band, Series, at_place, place_label, rows_at, same, series_of
 from assim.show.style import Picture
-from assim.show.trajectory import draw_series, keep_in_view
+from assim.show.trajectory import draw_bands, draw_series, keep_in_view
 
 MOST = 6
 _LOOKS = {"rmse": ("RMSE", "-"), "spread": ("spread", "--"), "crps": ("CRPS", ":")}
@@ -60,7 +60,7 @@ def told(run: Run) -> list[str]:
 
 
 def _scores(run: Run, name: str, scored: Entry) -> str:
-    units = _units(run, name) or "units of the readings"
+    units = units_of(run, name) or "units of the readings"
     keys = {"bias": "bias", "rmse": "RMSE", "spread": "spread", "crps": "CRPS"}
     keys |= {"log_score": "log score", **{k: v for k, v in AGREEMENT.items() if k not in keys}}
     rows = [(_lead(run, own["lead"]), own) for own in some_of(scored["by_lead"])]
@@ -76,16 +76,6 @@ def _share(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.0f} %"
 
 
-def _units(run: Run, instrument: str) -> str:
-    """Units of the readings of an instrument, of the window or later ones."""
-    name, files = (
-        variable_name(instrument),
-        (run.file(s) for s in ("feedback", "forecast_feedback")),
-    )
-    units = (file[name].attrs.get("units") for file in files if name in file)
-    return next(map(spelt_units, units), "")
-
-
 def _lead(run: Run, lead: float) -> str:
     assert run.forecast is not None
     return f"{four_digits(lead)} {spelt_units(run.forecast['lead_units'])}".strip()
@@ -98,9 +88,7 @@ def draw_forecast(run: Run) -> Picture | None:
     """One panel an instrument, a scalar field or a site of a small one."""
     if "forecast" not in run.files:
         return None
-    return style.draw_each(
-        fans(run), MOST, _draw_fan, _caption, "series", 2.3, lambda n: 1 if n <= 4 else 2
-    )
+    return style.draw_each(fans(run), MOST, _draw_fan, _caption, "series", 2.3, style.wide)
 
 
 def fans(run: Run) -> list[Fan]:
@@ -187,11 +175,7 @@ def _draw_fan(axes: style.Axes, fan: Fan) -> None:
     ahead, time = fan.ahead, instants(fan.ahead.time)
     if fan.past is not None:
         draw_series(axes, replace(fan.past, background=None))
-    if ahead.readings is not None:
-        look = {"color": style.BACKGROUND}
-        style.band(axes, time, *ahead.readings, 0.25, "90 % of new readings", **look)
-    assert ahead.predicted is not None
-    style.band(axes, time, *ahead.predicted, 0.32, "90 % band")
+    draw_bands(axes, ahead)
     axes.plot(time, ahead.value, "--", color=style.ANALYSIS, label="forecast")
     axes.axvline(time[0], color=style.INK, linewidth=0.7)
     for variable in fan.later:
@@ -235,7 +219,7 @@ def _draw_skill(run: Run, axes: style.Axes, scored: tuple[str, Sequence[Entry]])
         )
     axes.set_ylim(bottom=0)
     axes.set(xlabel=with_units("Lead", run.forecast["lead_units"]), title=name)
-    axes.set_ylabel(with_units("Score", _units(run, name)))
+    axes.set_ylabel(with_units("Score", units_of(run, name)))
 
 
 def heading(run: Run) -> list[str]:

@@ -21,8 +21,7 @@ from assim.show.cycle.errors import ERRORS, INTERVALS
 from assim.show.cycle.estimates import ESTIMATES, INFLATION
 from assim.show.cycle.innovations import COVARIANCES, INNOVATIONS
 from assim.show.cycle.state import STATE
-from assim.show.finished import AHEAD as FORECAST_JSON
-from assim.show.finished import Run, finished_run
+from assim.show.finished import FORECAST_JSON, Run, finished_run
 from assim.show.forecast import FORECAST
 from assim.show.forecast import heading as ahead
 from assim.show.layout import is_cycle

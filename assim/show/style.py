@@ -186,6 +186,11 @@ def draw_each(
     return picture(figure, text + left_out(len(everything) - len(shown), what))
 
 
+def wide(count: int) -> int:
+    """Panels over time side by side, which are wide where they are few."""
+    return 1 if count <= 4 else 2
+
+
 def over_time(axes: Axes, time: xr.DataArray, label: str, margin: float = 0.02) -> None:
     """Labels of a panel over time."""
     axes.set(xlabel=time_label(time), ylabel=label)

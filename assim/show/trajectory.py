@@ -37,9 +37,7 @@ def twin(run: Run) -> list[str]:
 def draw_trajectory(run: Run) -> Picture | None:
     """One panel an instrument, a field, or a site of a small field, up to six."""
     everything = [*series_of(run), *of_no_field(run)]
-    return style.draw_each(
-        everything, MOST, draw_series, _caption, "series", 2.3, lambda n: 1 if n <= 4 else 2
-    )
+    return style.draw_each(everything, MOST, draw_series, _caption, "series", 2.3, style.wide)
 
 
 def _caption(shown: Sequence[Series]) -> str:
@@ -74,14 +72,7 @@ def _observed(shown: Sequence[Series]) -> bool:
 def draw_series(axes: style.Axes, series: Series) -> None:
     """Bands, background, truth, observations and the analysis above them."""
     time = instants(series.time)
-    if series.readings is not None:
-        grey = {"color": style.BACKGROUND}
-        style.band(axes, time, *series.readings, 0.25, "90 % of new readings", **grey)
-    if series.predicted is not None:
-        style.band(axes, time, *series.predicted, 0.32, "90 % band")
-    if series.stdev is not None:
-        for z, alpha, label in ((style.NINETY, 0.18, "90 % band"), (style.HALF, 0.32, "50 % band")):
-            style.band(axes, time, *band_of(series, z), alpha, label)
+    draw_bands(axes, series)
     if series.background is not None:
         look: dict[str, Any] = {"color": style.BACKGROUND, "linewidth": 1.1, "label": "background"}
         axes.plot(time, series.background, "--", **look)
@@ -94,6 +85,19 @@ def draw_series(axes: style.Axes, series: Series) -> None:
     keep_in_view(axes, [series])
     axes.set_title(style.wrapped(series.label))
     style.over_time(axes, series.time, with_units(series.name, series.units))
+
+
+def draw_bands(axes: style.Axes, series: Series) -> None:
+    """Where new readings would lie, and what they would be without errors, or a field's spread."""
+    time = instants(series.time)
+    if series.readings is not None:
+        grey = {"color": style.BACKGROUND}
+        style.band(axes, time, *series.readings, 0.25, "90 % of new readings", **grey)
+    if series.predicted is not None:
+        style.band(axes, time, *series.predicted, 0.32, "90 % band")
+    if series.stdev is not None:
+        for z, alpha, label in ((style.NINETY, 0.18, "90 % band"), (style.HALF, 0.32, "50 % band")):
+            style.band(axes, time, *band_of(series, z), alpha, label)
 
 
 def draw_observations(axes: style.Axes, variable: Observed) -> None:

@@ -13,11 +13,10 @@ from assim.files.read.places import flat
 from assim.files.sources import File, Source, opened_file
 from assim.files.times import FileTimes, decode
 from assim.problem.arrays import Labels
-from assim.problem.operator import AbstractOperator, TimeIntegral, TimeMean
+from assim.problem.operator import AbstractOperator
 
 MEAN = "mean"
 POINT = "point"
-_PREDICTS = {TimeMean: MEAN, TimeIntegral: "sum"}
 _ALONG = re.compile(r"((?:\w+:\s+)+)(\w+)")  # "time: lat: mean"
 _COMMENT = re.compile(r"\([^)]*\)")
 
@@ -49,8 +48,7 @@ def contradiction(where: str, method: str, operator: AbstractOperator) -> list[s
         method: of the values in time, as `method_in_time` gives it.
         operator: that of the case, whose word counts.
     """
-    stated = next((word for kind, word in _PREDICTS.items() if isinstance(operator, kind)), method)
-    if method in ("", stated):
+    if method in ("", operator.predicts or method):
         return []
     return [
         f'{where}: read by {type(operator).__name__}, though cell_methods says "time: {method}"; '
